@@ -1,0 +1,116 @@
+"""All trees of a deployment and what their revisions require of each other, as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from circle_migrate.core.revisions import Graph, Revision, topological
+from circle_migrate.errors import TreeError
+
+
+class Forest:
+    """The trees of all databases of a deployment with the requirements between them.
+
+    Raises `TreeError` where a requirement names nothing, its own tree, or closes a circle.
+    """
+
+    def __init__(self, graphs: Mapping[str, Graph]) -> None:
+        self.graphs = dict(graphs)
+        self.requires = {
+            revision.qualified: self._requirements(revision)
+            for graph in self.graphs.values()
+            for revision in graph.revisions.values()
+        }
+        self.required_by: dict[str, list[str]] = {}
+        for name, needs in self.requires.items():
+            for need in needs:
+                self.required_by.setdefault(need, []).append(name)
+        if self.required_by:
+            self._refuse_circles()
+
+    def revision(self, qualified: str) -> Revision:
+        """The revision with a name such as `main@dca7825748db`."""
+        database, _, key = qualified.partition("@")
+        return self.graphs[database][key]
+
+    def _requirements(self, revision: Revision) -> tuple[str, ...]:
+        found = []
+        for name in revision.requires:
+            database, at, key = name.partition("@")
+            graph = self.graphs.get(database)
+            if not at or graph is None or database == revision.database or key not in graph:
+                raise TreeError(
+                    f"revision {revision.id} requires {name!r}, which "
+                    + _what_is_wrong(revision, name, self.graphs),
+                    database=revision.database,
+                    location=revision.location,
+                    hint='write requires = ("database@full-id",) with a revision of another database',
+                )
+            found.append(name)
+        return tuple(found)
+
+    def parents(self, qualified: str) -> list[str]:
+        """Everything that must be applied before the revision, in its own tree and in others."""
+        database, _, key = qualified.partition("@")
+        own = [f"{database}@{parent}" for parent in self.graphs[database].parents[key]]
+        return [*own, *self.requires[qualified]]
+
+    def _refuse_circles(self) -> None:
+        names = list(self.requires)
+        order = self.order(names)
+        if len(order) < len(names):
+            circle = [self.revision(name) for name in names if name not in set(order)]
+            raise TreeError(
+                "requirements between the databases form a circle through "
+                + ", ".join(revision.qualified for revision in circle),
+                database=circle[0].database,
+                location=circle[0].location,
+                hint="remove one of the `requires` in these files",
+            )
+
+    def order(self, names: Collection[str]) -> list[str]:
+        """One order over all databases: parents and requirements first, else the first database's first."""
+        rank = {name: position for position, name in enumerate(self.graphs)}
+        parents = {name: self.parents(name) for name in names}
+
+        def position(name: str) -> int:
+            database, _, key = name.partition("@")
+            return rank[database] * 1_000_000 + self.graphs[database].order[key]
+
+        return topological(names, parents, position)
+
+    def closure_up(self, names: Iterable[str]) -> set[str]:
+        """The revisions with everything they follow or require, over all databases."""
+        return self._closure(names, self.parents)
+
+    def closure_down(self, names: Iterable[str]) -> set[str]:
+        """The revisions with everything that follows or requires them, over all databases."""
+
+        def children(name: str) -> list[str]:
+            database, _, key = name.partition("@")
+            own = [f"{database}@{child}" for child in self.graphs[database].children[key]]
+            return [*own, *self.required_by.get(name, ())]
+
+        return self._closure(names, children)
+
+    @staticmethod
+    def _closure(names: Iterable[str], edges: Callable[[str], Iterable[str]]) -> set[str]:
+        seen: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo.extend(edges(name))
+        return seen
+
+
+def _what_is_wrong(revision: Revision, name: str, graphs: Mapping[str, Graph]) -> str:
+    database, at, _ = name.partition("@")
+    if not at:
+        return "names no database"
+    if database not in graphs:
+        return f"names an unknown database ({', '.join(graphs)} exist)"
+    if database == revision.database:
+        return "is in its own tree (use `depends_on` for that)"
+    return "does not exist"

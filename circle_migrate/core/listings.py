@@ -1,0 +1,122 @@
+"""Results that show something: revisions, settings, the embedded server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from circle_migrate.core.result import Result, revision_dict, worst
+from circle_migrate.core.revisions import Revision
+from circle_migrate.errors import CircleError, ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one database stands; `error` says why that could not be asked."""
+
+    database: str
+    current: tuple[Revision, ...] = ()
+    heads: tuple[str, ...] = ()
+    pending: int = 0
+    address: str = ""
+    error: CircleError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Currents(Result):
+    """The current revisions of each database: `current`."""
+
+    standings: tuple[Standing, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst reason for which a database could not be asked."""
+        return worst([each.error.status for each in self.standings if each.error is not None])
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object per database."""
+        return {
+            "databases": {
+                each.database: {
+                    "current": [revision.id for revision in each.current],
+                    "heads": list(each.heads),
+                    "pending": each.pending,
+                    "error": each.error.to_dict() if each.error else None,
+                }
+                for each in self.standings
+            }
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A revision in a listing; `marks` are words such as `head`, `current`, `branch point`."""
+
+    revision: Revision
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Result):
+    """Revisions of the trees: `history`, `heads`, `branches` and `show`."""
+
+    listed: Mapping[str, tuple[Listed, ...]]
+    errors: tuple[CircleError, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Done, or the worst reason for which a current revision could not be shown."""
+        return worst([error.status for error in self.errors])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The revisions by database, in the order in which they are listed."""
+        return {
+            "databases": {
+                name: [revision_dict(each.revision) | {"marks": list(each.marks)} for each in listed]
+                for name, listed in self.listed.items()
+            },
+            "errors": [error.to_dict() for error in self.errors],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Result):
+    """Files that were written: `revision` and `merge`; empty where nothing had changed."""
+
+    revisions: tuple[Revision, ...]
+    unchanged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The new revisions, and the databases for which there was nothing to write."""
+        return {
+            "revisions": [revision_dict(revision) for revision in self.revisions],
+            "unchanged": list(self.unchanged),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration(Result):
+    """The settings that hold and where each came from: `config show`. Values are redacted already."""
+
+    values: tuple[tuple[str, str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object per setting."""
+        return {
+            "settings": [{"key": key, "value": value, "source": source} for key, value, source in self.values]
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Result):
+    """The embedded server: `dev start`, `dev stop`, `dev status` and `dev reset`."""
+
+    facts: Mapping[str, str | int | bool | None]
+    urls: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is known of the server, and the URLs of the databases on it."""
+        return dict(self.facts) | {"urls": dict(self.urls)}

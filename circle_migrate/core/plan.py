@@ -1,0 +1,262 @@
+"""Steps, segments and the plan: one order over every database, made without touching anything.
+
+Up, a revision comes after its parents and after what it `requires` in the other databases; down is exactly
+the reverse. A plan carries the current revisions it was made from, so that whoever applies it can tell
+whether the databases have moved since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import groupby
+
+from circle_migrate.core.forest import Forest
+from circle_migrate.core.revisions import Revision
+from circle_migrate.errors import Refused
+
+
+class Direction(StrEnum):
+    """Which of a revision's two functions runs, or that only the version table is written."""
+
+    UP = "up"
+    DOWN = "down"
+    STAMP = "stamp"
+
+
+class Grouping(StrEnum):
+    """How many steps share a transaction: as many as can, or one revision each."""
+
+    ALL = "all"
+    PER_REVISION = "per-revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One revision in one direction."""
+
+    revision: Revision
+    direction: Direction
+
+    @property
+    def database(self) -> str:
+        """The database the step runs on."""
+        return self.revision.database
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The version table of one database set to `heads`, nothing run; `purge` drops what it cannot name."""
+
+    database: str
+    heads: tuple[str, ...]
+    claimed: tuple[Revision, ...] = ()
+    disowned: tuple[Revision, ...] = ()
+    purge: bool = False
+
+    direction = Direction.STAMP
+
+
+Action = Step | Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of actions that share one transaction per database, or one action that cannot have any.
+
+    `ends_because` says why the next action is not in it; empty for the last segment.
+    """
+
+    actions: tuple[Action, ...]
+    transactional: bool
+    ends_because: str = ""
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """The databases it touches, in order of first use."""
+        return tuple(dict.fromkeys(action.database for action in self.actions))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would run, in order, and from which current revisions; empty where there is nothing to do."""
+
+    current: Mapping[str, tuple[str, ...]]
+    after: Mapping[str, tuple[str, ...]]
+    segments: tuple[Segment, ...] = ()
+    pulled_in: tuple[Revision, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Every action in the order in which it runs."""
+        return tuple(action for segment in self.segments for action in segment.actions)
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """The databases with something to do, in the order of the deployment."""
+        touched = {action.database for action in self.actions}
+        return tuple(name for name in self.current if name in touched)
+
+    def steps(self, database: str) -> tuple[Step, ...]:
+        """The steps of one database."""
+        return tuple(a for a in self.actions if isinstance(a, Step) and a.database == database)
+
+    def __bool__(self) -> bool:
+        return bool(self.segments)
+
+
+def plan_upgrade(
+    forest: Forest,
+    current: Mapping[str, tuple[str, ...]],
+    wanted: Mapping[str, set[str]],
+    grouping: Grouping = Grouping.ALL,
+) -> Plan:
+    """The steps that make `wanted` applied, with what they require in databases nobody named.
+
+    `current` holds every database that may be touched; a requirement in any other one must be met there
+    already, which only its owner can tell, so it is refused.
+    """
+    applied = _applied(forest, current)
+    asked = {f"{name}@{key}" for name, keys in wanted.items() for key in keys}
+    needed = forest.closure_up(asked) - applied
+    outside = sorted(name for name in needed if name.partition("@")[0] not in current)
+    if outside:
+        raise Refused(
+            f"this needs {', '.join(outside)}, in a database this command was told to leave alone",
+            hint="leave out --database, or upgrade that database first",
+        )
+    steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(needed)]
+    pulled = tuple(
+        s.revision for s in steps if s.revision.qualified not in asked and s.database not in wanted
+    )
+    return _plan(forest, current, applied | needed, steps, grouping, pulled)
+
+
+def plan_downgrade(
+    forest: Forest,
+    current: Mapping[str, tuple[str, ...]],
+    unwanted: Mapping[str, set[str]],
+    grouping: Grouping = Grouping.ALL,
+    *,
+    cascade: bool = False,
+) -> Plan:
+    """The steps that undo `unwanted`. Raises `Refused` where that strands a revision of another database.
+
+    With `cascade` such revisions are undone as well. A revision that declares itself irreversible stops the
+    plan with its reason.
+    """
+    applied = _applied(forest, current)
+    asked = {f"{name}@{key}" for name, keys in unwanted.items() for key in keys}
+    doomed = forest.closure_down(asked) & applied
+    stranded = [name for name in forest.order(doomed) if name not in asked]
+    if stranded and not cascade:
+        raise _strands(forest, stranded, doomed)
+    steps = [Step(forest.revision(name), Direction.DOWN) for name in reversed(forest.order(doomed))]
+    for step in steps:
+        _refuse_irreversible(step.revision)
+    pulled = tuple(s.revision for s in steps if s.revision.qualified not in asked)
+    return _plan(forest, current, applied - doomed, steps, grouping, pulled)
+
+
+def _strands(forest: Forest, stranded: list[str], doomed: set[str]) -> Refused:
+    needs = {name: [need for need in forest.requires[name] if need in doomed] for name in stranded}
+    first = next(name for name in stranded if needs[name])
+    more = f" and {len(stranded) - 1} more" if len(stranded) > 1 else ""
+    return Refused(
+        f"undoing {needs[first][0]} would strand {first}{more}: {first} requires it",
+        database=first.partition("@")[0],
+        state="nothing was changed",
+        hint="add --cascade to undo that as well, or downgrade that database first",
+    )
+
+
+def plan_stamp(
+    forest: Forest,
+    current: Mapping[str, tuple[str, ...]],
+    claims: Mapping[str, set[str]],
+    *,
+    purge: bool = False,
+) -> Plan:
+    """The version rows that make `claims` count as applied, whatever the databases really contain."""
+    stamps = []
+    after = dict(current)
+    for name, claim in claims.items():
+        graph = forest.graphs[name]
+        applied = graph.ancestors(key for key in current[name] if key in graph)
+        heads = graph.tips(claim)
+        after[name] = heads
+        if set(heads) != set(current[name]):
+            claimed = tuple(graph[key] for key in graph.sorted(claim - applied))
+            disowned = tuple(graph[key] for key in graph.sorted(applied - claim))
+            stamps.append(Stamp(name, heads, claimed, disowned, purge))
+    segments = (Segment(tuple(stamps), transactional=True),) if stamps else ()
+    return Plan(dict(current), after, segments)
+
+
+def _applied(forest: Forest, current: Mapping[str, tuple[str, ...]]) -> set[str]:
+    return {
+        f"{name}@{key}" for name, heads in current.items() for key in forest.graphs[name].ancestors(heads)
+    }
+
+
+def _refuse_irreversible(revision: Revision) -> None:
+    if revision.irreversible is not None or not revision.has_downgrade:
+        raise Refused(
+            f"revision {revision.id} ({revision.message}) cannot be undone: "
+            + (revision.irreversible or "it has no downgrade()"),
+            database=revision.database,
+            location=revision.location,
+            state="nothing was changed",
+        )
+
+
+def _plan(
+    forest: Forest,
+    current: Mapping[str, tuple[str, ...]],
+    applied: set[str],
+    steps: list[Step],
+    grouping: Grouping,
+    pulled_in: tuple[Revision, ...],
+) -> Plan:
+    after = {
+        name: graph.tips({key for key in graph.revisions if f"{name}@{key}" in applied})
+        for name, graph in forest.graphs.items()
+        if name in current
+    }
+    return Plan(dict(current), after, segment(steps, grouping), pulled_in)
+
+
+def segment(steps: Iterable[Step], grouping: Grouping = Grouping.ALL) -> tuple[Segment, ...]:
+    """Cut the steps where a transaction cannot or should not go on."""
+    numbered = []
+    number = 0
+    previous: Step | None = None
+    for step in steps:
+        if previous is not None and _cut(previous, step, grouping):
+            number += 1
+        numbered.append((number, step))
+        previous = step
+    groups = [tuple(step for _, step in group) for _, group in groupby(numbered, key=lambda pair: pair[0])]
+    return tuple(
+        Segment(
+            group,
+            transactional=group[0].revision.why_alone is None,
+            ends_because=_cut(group[-1], groups[index + 1][0], grouping) if index + 1 < len(groups) else "",
+        )
+        for index, group in enumerate(groups)
+    )
+
+
+def _cut(before: Step, after: Step, grouping: Grouping) -> str:
+    """Why the two steps cannot share a transaction; empty where they can."""
+    if before.revision.why_alone is not None:
+        return f"{before.revision.id} cannot run in a transaction: {before.revision.why_alone}"
+    if after.revision.why_alone is not None:
+        return f"{after.revision.id} cannot run in a transaction: {after.revision.why_alone}"
+    if before.direction is Direction.UP and before.revision.closes_segment is not None:
+        return f"{before.revision.id} must be committed first: {before.revision.closes_segment}"
+    if grouping is Grouping.PER_REVISION:
+        return "one revision per transaction was asked for"
+    return ""

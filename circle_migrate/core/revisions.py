@@ -1,0 +1,285 @@
+"""Revisions and the graph they form: heads, ancestors, descendants, names people type for them.
+
+The graph is built from values only, so that asking "is anything pending?" needs neither Alembic nor the
+revision modules. Its answers are the same as those of `alembic.script.revision.RevisionMap`; a property
+test compares the two on random trees.
+"""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from circle_migrate.errors import SeveralHeads, TreeError, UsageError
+
+MAX_ID_LENGTH = 32
+"""Characters that fit into `alembic_version.version_num`, a VARCHAR(32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One revision file, as far as it can be known without running it.
+
+    `requires` names revisions of other databases as `database@id`. `checksum` is the SHA-256 of the file
+    with line ends normalised. `why_alone` says why the revision cannot share a transaction with others,
+    `closes_segment` why the transaction must be committed after it; both are None in the common case.
+    """
+
+    database: str
+    id: str
+    message: str = ""
+    doc: str = ""
+    path: str = ""
+    line: int = 1
+    down: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    why_alone: str | None = None
+    closes_segment: str | None = None
+    irreversible: str | None = None
+    has_downgrade: bool = True
+    checksum: str = ""
+
+    @property
+    def qualified(self) -> str:
+        """The revision's name across both trees, for example `main@dca7825748db`."""
+        return f"{self.database}@{self.id}"
+
+    @property
+    def location(self) -> str:
+        """The file and line to show in messages."""
+        return f"{self.path}:{self.line}"
+
+
+class Graph:
+    """All revisions of one database. Raises `TreeError` at construction where they do not form a tree."""
+
+    def __init__(self, database: str, revisions: Iterable[Revision]) -> None:
+        self.database = database
+        self.revisions: dict[str, Revision] = {}
+        for revision in revisions:
+            self._add(revision)
+        self.labels = self._collect_labels()
+        self.parents = {r.id: self._find_parents(r) for r in self.revisions.values()}
+        self.children: dict[str, list[str]] = {key: [] for key in self.revisions}
+        self.successors: dict[str, list[str]] = {key: [] for key in self.revisions}
+        for key, parents in self.parents.items():
+            for parent in parents:
+                self.children[parent].append(key)
+            for parent in self.revisions[key].down:
+                self.successors[parent].append(key)
+        self.order = self._sort()
+
+    def __len__(self) -> int:
+        return len(self.revisions)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.revisions
+
+    def __getitem__(self, key: str) -> Revision:
+        return self.revisions[key]
+
+    def _add(self, revision: Revision) -> None:
+        other = self.revisions.get(revision.id)
+        if other is not None:
+            raise TreeError(
+                f"revision {revision.id} exists twice: in {other.location} and in {revision.location}",
+                database=self.database,
+                location=revision.location,
+                hint="give one of the two files another `revision` id",
+            )
+        if len(revision.id) > MAX_ID_LENGTH:
+            raise TreeError(
+                f"revision id {revision.id!r} has {len(revision.id)} characters; "
+                f"alembic_version holds {MAX_ID_LENGTH}",
+                database=self.database,
+                location=revision.location,
+                hint="shorten `revision` in that file and every `down_revision` that names it",
+            )
+        self.revisions[revision.id] = revision
+
+    def _collect_labels(self) -> dict[str, str]:
+        labels: dict[str, str] = {}
+        for revision in self.revisions.values():
+            for label in revision.labels:
+                if label in labels:
+                    raise TreeError(
+                        f"branch label {label!r} is used by {labels[label]} and by {revision.id}",
+                        database=self.database,
+                        location=revision.location,
+                        hint="a branch label names one branch; remove it from one of the files",
+                    )
+                labels[label] = revision.id
+        return labels
+
+    def _find_parents(self, revision: Revision) -> tuple[str, ...]:
+        parents = list(revision.down)
+        for name in revision.depends_on:
+            found = self.labels.get(name) or self._by_prefix(name)
+            parents.append(found if isinstance(found, str) else name)
+        for parent in parents:
+            if parent not in self.revisions:
+                raise TreeError(
+                    f"revision {revision.id} follows {parent}, and there is no file with that revision",
+                    database=self.database,
+                    location=revision.location,
+                    hint=self._nearest(parent) or "restore the missing file or correct `down_revision`",
+                )
+        return tuple(dict.fromkeys(parents))
+
+    def _sort(self) -> dict[str, int]:
+        """Every revision after its parents, otherwise in the order given (file names)."""
+        position = {key: index for index, key in enumerate(self.revisions)}
+        order = topological(self.revisions, self.parents, lambda key: position[key])
+        if len(order) < len(self.revisions):
+            circle = [self.revisions[key] for key in self.revisions if key not in set(order)]
+            raise TreeError(
+                "revisions follow each other in a circle: " + ", ".join(r.id for r in circle),
+                database=self.database,
+                location=circle[0].location,
+                hint="correct `down_revision` or `depends_on` in "
+                + ", ".join(sorted({r.location for r in circle})),
+            )
+        return {key: index for index, key in enumerate(order)}
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Revisions no other one follows by `down_revision`, in tree order; what `head` means."""
+        return self.sorted(key for key in self.revisions if not self.successors[key])
+
+    @property
+    def real_heads(self) -> tuple[str, ...]:
+        """Heads that no other revision depends on either; what the version table holds at the end."""
+        return self.sorted(key for key in self.revisions if not self.children[key])
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Revisions that follow none."""
+        return self.sorted(key for key, revision in self.revisions.items() if not revision.down)
+
+    @property
+    def branch_points(self) -> tuple[str, ...]:
+        """Revisions that more than one follows."""
+        return self.sorted(key for key in self.revisions if len(self.successors[key]) > 1)
+
+    def sorted(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """The ids in tree order: parents before children."""
+        return tuple(sorted(keys, key=self.order.__getitem__))
+
+    def ancestors(self, keys: Iterable[str]) -> set[str]:
+        """The revisions and everything they follow or depend on; what is applied where `keys` are current."""
+        return _closure(keys, self.parents)
+
+    def ancestors_by_file(self, key: str) -> set[str]:
+        """The revision and what it follows by `down_revision` alone, dependencies left out."""
+        return _closure([key], {each: revision.down for each, revision in self.revisions.items()})
+
+    def descendants(self, keys: Iterable[str]) -> set[str]:
+        """The revisions and everything that follows or depends on them."""
+        return _closure(keys, self.children)
+
+    def tips(self, applied: Collection[str]) -> tuple[str, ...]:
+        """What `alembic_version` holds where exactly `applied` are applied."""
+        within = set(applied)
+        return self.sorted(key for key in within if not within.intersection(self.children[key]))
+
+    def lineage(self, label: str) -> set[str]:
+        """The revisions of a labelled branch: up from the label, and down to where the branch begins."""
+        start = self.labels[label]
+        members = _closure([start], self.successors)
+        key = start
+        while len(down := self.revisions[key].down) == 1 and len(self.successors[down[0]]) == 1:
+            key = down[0]
+            members.add(key)
+        return members
+
+    def head(self, label: str | None = None) -> str | None:
+        """The one head, None in an empty tree. Raises `SeveralHeads` where there are more."""
+        heads = self.heads if label is None else self.sorted(set(self.heads) & self.lineage(label))
+        if len(heads) > 1:
+            raise SeveralHeads(
+                f"{self.database} has {len(heads)} heads: {', '.join(heads)}",
+                database=self.database,
+                hint=f"join them with `circle-migrate merge --database {self.database}`, "
+                "or name the target (`heads` takes all)",
+            )
+        return heads[0] if heads else None
+
+    def find(self, name: str) -> str:
+        """The id a full id, unique prefix or branch label stands for. Raises `UsageError` with candidates."""
+        if name in self.revisions:
+            return name
+        if name in self.labels:
+            return self.labels[name]
+        match = self._by_prefix(name)
+        if isinstance(match, str):
+            return match
+        if match:
+            raise UsageError(
+                f"{name!r} fits {len(match)} revisions of {self.database}: {', '.join(match[:6])}",
+                database=self.database,
+                hint="type more of the id",
+            )
+        raise UsageError(
+            f"{self.database} has no revision {name!r}",
+            database=self.database,
+            hint=self._nearest(name) or "see `circle-migrate history`",
+        )
+
+    def _by_prefix(self, name: str) -> str | list[str]:
+        if name in self.revisions:
+            return name
+        match = [key for key in self.revisions if name and key.startswith(name)]
+        return match[0] if len(match) == 1 else match
+
+    def _nearest(self, name: str) -> str | None:
+        near = difflib.get_close_matches(name, [*self.revisions, *self.labels], n=3, cutoff=0.5)
+        words = [r.id for r in self.revisions.values() if name.lower() in r.message.lower()][:3]
+        if not near and not words:
+            return None
+        shown = (
+            f"{key} ({self.revisions[key].message})" if key in self.revisions else key
+            for key in near or words
+        )
+        return "did you mean " + ", ".join(shown) + "?"
+
+
+def topological(
+    keys: Iterable[str], parents: Mapping[str, Iterable[str]], rank: Callable[[str], int]
+) -> list[str]:
+    """The keys with each after its parents, the lowest rank first among those ready; short where a circle is.
+
+    Parents outside `keys` count as done.
+    """
+    waiting = dict.fromkeys(keys, 0)
+    followers: dict[str, list[str]] = {}
+    for key in waiting:
+        for parent in parents[key]:
+            if parent in waiting:
+                waiting[key] += 1
+                followers.setdefault(parent, []).append(key)
+    ready = [(rank(key), key) for key, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    order: list[str] = []
+    while ready:
+        _, key = heapq.heappop(ready)
+        order.append(key)
+        for follower in followers.get(key, ()):
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                heapq.heappush(ready, (rank(follower), follower))
+    return order
+
+
+def _closure(keys: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(keys)
+    while todo:
+        key = todo.pop()
+        if key not in seen:
+            seen.add(key)
+            todo.extend(edges[key])
+    return seen

@@ -1,0 +1,147 @@
+"""Results about runs that are over, and what the journal holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from circle_migrate.core.result import Result
+from circle_migrate.errors import ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step of the journal; times are the server's, `duration_ms` in milliseconds."""
+
+    run: str
+    segment: int
+    direction: str
+    revision: str
+    message: str
+    started_at: datetime
+    duration_ms: float
+    checksum: str | None
+    elsewhere: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """One run of the journal with the steps that were committed."""
+
+    database: str
+    run: str
+    command: str
+    mode: str
+    planned: Mapping[str, Sequence[str]]
+    outcome: str
+    error: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    db_role: str
+    os_user: str
+    host: str
+    tool_version: str
+    steps: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A prepared transaction and what its deciding database says became of it."""
+
+    database: str
+    run: str
+    segment: int
+    decider: str
+    committed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered(Result):
+    """What a crash had left and how it was settled: `recover`."""
+
+    settled: tuple[Settled, ...]
+    lost: Mapping[str, tuple[str, ...]]
+    current: Mapping[str, tuple[str, ...]]
+    dry_run: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """In doubt only where a dry run has found something and left it."""
+        return ExitCode.IN_DOUBT if self.dry_run and self.settled else ExitCode.DONE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Transactions and runs by database."""
+        return {
+            "dry_run": self.dry_run,
+            "transactions": [
+                {
+                    "database": each.database,
+                    "run": each.run,
+                    "segment": each.segment,
+                    "decided_by": each.decider,
+                    "outcome": "committed" if each.committed else "rolled back",
+                }
+                for each in self.settled
+            ],
+            "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
+            "databases": {name: {"current": list(heads)} for name, heads in self.current.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Result):
+    """Runs of the journals, newest first: `log`; `slowest` shows their steps by duration instead."""
+
+    runs: tuple[RunEntry, ...]
+    slowest: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object per run and database."""
+        return {"runs": [_run_dict(run) for run in self.runs]}
+
+
+def _run_dict(run: RunEntry) -> dict[str, Any]:
+    shown = {
+        "database": run.database,
+        "run": run.run,
+        "command": run.command,
+        "mode": run.mode,
+        "outcome": run.outcome,
+        "error": run.error,
+        "started_at": run.started_at.isoformat(),
+        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+        "db_role": run.db_role,
+        "os_user": run.os_user,
+        "host": run.host,
+        "tool_version": run.tool_version,
+        "planned": {name: list(steps) for name, steps in run.planned.items()},
+    }
+    steps = [
+        {
+            "segment": step.segment,
+            "direction": step.direction,
+            "revision": step.revision,
+            "message": step.message,
+            "started_at": step.started_at.isoformat(),
+            "duration_ms": round(step.duration_ms, 3),
+            "checksum": step.checksum,
+            "elsewhere": {name: list(heads) for name, heads in step.elsewhere.items()},
+        }
+        for step in run.steps
+    ]
+    return {**shown, "steps": steps}
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Result):
+    """The text of an applied revision: `log --source`."""
+
+    database: str
+    revision: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Whose it is, and the text."""
+        return {"database": self.database, "revision": self.revision, "source": self.text}

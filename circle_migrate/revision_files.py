@@ -1,0 +1,233 @@
+"""Revision files read without running them: what `Revision` needs stands in their syntax tree.
+
+Reading is static so that a question about the tree runs nobody's code and needs no Alembic. A file whose
+`revision` or `down_revision` is computed is the exception: its module is loaded to learn the value.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.errors import TreeError
+
+_NAMES = (
+    "revision",
+    "down_revision",
+    "branch_labels",
+    "depends_on",
+    "requires",
+    "transactional",
+    "irreversible",
+)
+
+# Alembic's own rule for what is a revision file: every Python file but packages' __init__ and editors' locks.
+_REVISION_FILE = re.compile(r"(?!\.\#|__init__|\.).*\.py$")
+
+# What PostgreSQL refuses inside a transaction, as it is written in revisions.
+_NOT_IN_TRANSACTION = re.compile(
+    r"\b(?:(?:create|drop)\s+(?:unique\s+)?index\s+concurrently|reindex\b[^;]*\bconcurrently"
+    r"|detach\s+partition\s+\S+\s+concurrently|vacuum\b|create\s+database|drop\s+database|alter\s+system"
+    r"|create\s+tablespace|drop\s+tablespace)",
+    re.IGNORECASE,
+)
+_ADD_ENUM_VALUE = re.compile(r"\balter\s+type\s+\S+\s+add\s+value\b", re.IGNORECASE)
+_OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop_index_concurrently")
+
+ModuleLoader = Callable[[Path], Any]
+
+
+def versions_folder(folder: Path) -> Path:
+    """Where the files lie: the folder itself, or `versions` in it where it is an Alembic environment."""
+    inner = folder / "versions"
+    return inner if (folder / "env.py").is_file() and inner.is_dir() else folder
+
+
+def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
+    """The graph of all revision files in a folder. Raises `TreeError` with file and line for a broken one."""
+    folder = versions_folder(folder)
+    try:
+        names = sorted(path for path in folder.iterdir() if _REVISION_FILE.match(path.name))
+    except OSError as error:
+        raise TreeError(
+            f"the revisions of {database} cannot be read from {folder}",
+            database=database,
+            detail=error.strerror,
+            hint=f"correct `revisions` in [tool.circle-migrate.databases.{database}]",
+        ) from error
+    return Graph(database, [read_revision(database, path, load_module) for path in names])
+
+
+def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revision:
+    """One file as a `Revision`. Raises `TreeError` where it is not Python or names no revision."""
+    source = path.read_bytes().replace(b"\r\n", b"\n")
+    try:
+        tree = ast.parse(source, filename=str(path))
+    except SyntaxError as error:
+        raise TreeError(
+            f"{path.name} is not valid Python",
+            database=database,
+            location=f"{path}:{error.lineno or 1}",
+            detail=f"{error.msg}: {(error.text or '').strip()}",
+            hint="correct the file; nothing was run",
+        ) from error
+    values, lines = _assignments(tree)
+    if any(value is _COMPUTED for value in values.values()):
+        module = load_module(path)
+        values = {name: getattr(module, name, None) for name in _NAMES if hasattr(module, name)}
+    return _revision(database, path, source, tree, values, lines)
+
+
+_COMPUTED = object()
+
+
+def _assignments(tree: ast.Module) -> tuple[dict[str, Any], dict[str, int]]:
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    for node in tree.body:
+        for name, value in _named(node):
+            lines[name] = node.lineno
+            try:
+                values[name] = ast.literal_eval(value)
+            except ValueError:
+                values[name] = _COMPUTED
+    return values, lines
+
+
+def _named(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(node, ast.Assign):
+        targets: list[ast.expr] = node.targets
+    elif isinstance(node, ast.AnnAssign) and node.value is not None:
+        targets = [node.target]
+    else:
+        return
+    for target in targets:
+        if isinstance(target, ast.Name) and target.id in _NAMES and node.value is not None:
+            yield target.id, node.value
+
+
+def _revision(
+    database: str,
+    path: Path,
+    source: bytes,
+    tree: ast.Module,
+    values: Mapping[str, Any],
+    lines: Mapping[str, int],
+) -> Revision:
+    key = values.get("revision")
+    if not isinstance(key, str) or not key:
+        raise TreeError(
+            f"{path.name} has no `revision`",
+            database=database,
+            location=f"{path}:1",
+            hint="every Python file in the folder must be a revision; move helpers elsewhere",
+        )
+    doc = ast.get_docstring(tree) or ""
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if "upgrade" not in functions and not _imports_name(tree, "upgrade"):
+        raise TreeError(
+            f"revision {key} has no upgrade()",
+            database=database,
+            location=f"{path}:{lines.get('revision', 1)}",
+        )
+    return Revision(
+        database=database,
+        id=key,
+        message=doc.partition("\n")[0].strip(),
+        doc=doc,
+        path=str(path),
+        line=lines.get("revision", 1),
+        down=_names(values, "down_revision", path, database),
+        depends_on=_names(values, "depends_on", path, database),
+        labels=_names(values, "branch_labels", path, database),
+        requires=_names(values, "requires", path, database),
+        why_alone=_why_alone(tree, values),
+        closes_segment=_closes_segment(tree),
+        irreversible=values.get("irreversible"),
+        has_downgrade="downgrade" in functions or _imports_name(tree, "downgrade"),
+        checksum=hashlib.sha256(source).hexdigest(),
+    )
+
+
+def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> tuple[str, ...]:
+    value = values.get(name)
+    found = (value,) if isinstance(value, str) else tuple(value or ())
+    if not all(isinstance(each, str) and each for each in found):
+        raise TreeError(
+            f"`{name}` in {path.name} is not a revision or several",
+            database=database,
+            location=f"{path}:1",
+            hint=f'write {name} = None, {name} = "id" or {name} = ("id", "id")',
+        )
+    return found
+
+
+def _imports_name(tree: ast.Module, name: str) -> bool:
+    """Whether the module gets the function from elsewhere: an import or an assignment."""
+    imported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assigned = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return name in imported | assigned
+
+
+def _why_alone(tree: ast.Module, values: Mapping[str, Any]) -> str | None:
+    """Why the revision must run outside a transaction: declared, or plain to see in the file."""
+    reason = next(_outside_transaction(tree), None)
+    if values.get("transactional") is False:
+        return reason or "it declares transactional = False"
+    return f"{reason} (not declared: write `transactional = False`)" if reason else None
+
+
+def _outside_transaction(tree: ast.Module) -> Iterator[str]:
+    for node in _code(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+            if name in _OWN_TRANSACTION_CALLS:
+                yield f"{name} in line {node.lineno}"
+            for keyword in node.keywords:
+                if keyword.arg == "postgresql_concurrently" and getattr(keyword.value, "value", None) is True:
+                    yield f"postgresql_concurrently in line {node.lineno}"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            match = _NOT_IN_TRANSACTION.search(node.value)
+            if match is not None:
+                yield f"{' '.join(match[0].split()).upper()} in line {node.lineno}"
+
+
+def _closes_segment(tree: ast.Module) -> str | None:
+    for node in _code(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and _ADD_ENUM_VALUE.search(node.value)
+        ):
+            return f"ALTER TYPE ADD VALUE in line {node.lineno}; the value cannot be used before"
+    return None
+
+
+def _code(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every node that is not part of a docstring."""
+    docstrings = set()
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+            and ast.get_docstring(node) is not None
+        ):
+            docstrings.add(id(node.body[0].value))  # type: ignore[attr-defined]
+    for node in ast.walk(tree):
+        if id(node) not in docstrings:
+            yield node

@@ -1,0 +1,109 @@
+"""Our graph answers as Alembic's RevisionMap does, on random trees with branches, merges and dependencies."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from alembic.script.revision import Revision as AlembicRevision
+from alembic.script.revision import RevisionError, RevisionMap
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from circle_migrate.core import targets
+from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.errors import CircleError
+
+Spec = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
+
+# Where we are stricter on purpose: "-1" with several current revisions, and upgrading to base.
+STRICTER = ("is ambiguous", "lies below every revision")
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Spec:
+    spec: Spec = []
+    for number in range(draw(st.integers(1, 12))):
+        names = [each[0] for each in spec]
+        down = draw(st.lists(st.sampled_from(names[-5:]), max_size=2, unique=True)) if names else []
+        others = [name for name in names if name not in down]
+        depends = draw(st.lists(st.sampled_from(others), max_size=1)) if others else []
+        spec.append((f"r{number:03d}x", tuple(down), tuple(depends)))
+    return spec
+
+
+def both(spec: Spec) -> tuple[Graph, RevisionMap]:
+    ours = Graph("main", [Revision("main", key, down=down, depends_on=deps) for key, down, deps in spec])
+    theirs = RevisionMap(
+        lambda: [AlembicRevision(key, down or None, dependencies=deps or None) for key, down, deps in spec]
+    )
+    return ours, theirs
+
+
+def alembics_answer(theirs: RevisionMap, current: tuple[str, ...], text: str, *, up: bool) -> set[str] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if up:
+                found = theirs.iterate_revisions(text, current, implicit_base=True)
+            else:
+                found = theirs.iterate_revisions(current, text, select_for_downgrade=True)
+            return {each.revision for each in found}
+    except (RevisionError, AssertionError):
+        return None
+
+
+def our_answer(ours: Graph, current: tuple[str, ...], text: str, *, up: bool) -> set[str]:
+    target = targets.parse(text, ["main"])
+    if up:
+        return targets.wanted(ours, current, target) - ours.ancestors(current)
+    return targets.unwanted(ours, current, target)
+
+
+@given(trees())
+def test_heads_are_the_same(spec: Spec) -> None:
+    ours, theirs = both(spec)
+    assert set(ours.heads) == set(theirs.heads)
+    assert set(ours.real_heads) == set(theirs._real_heads)
+
+
+@settings(max_examples=300)
+@given(st.data(), trees(), st.booleans())
+def test_targets_mean_the_same(data: st.DataObject, spec: Spec, up: bool) -> None:
+    ours, theirs = both(spec)
+    names = [each[0] for each in spec]
+    current = ours.tips(ours.ancestors(data.draw(st.lists(st.sampled_from(names), max_size=2))))
+    name = data.draw(st.sampled_from(names))
+    words = ["head", "heads", "+1", "+2"] if up else ["base", "-1", "-2"]
+    text = data.draw(st.sampled_from([*words, name, name[:4], f"{name}+1", f"{name}-1"]))
+    expected = alembics_answer(theirs, current, text, up=up)
+    try:
+        answer = our_answer(ours, current, text, up=up)
+    except CircleError as error:
+        assert expected is None or any(words in error.message for words in STRICTER), error.message
+    else:
+        # Alembic refuses a downgrade to something that is applied only as a dependency; there is nothing to do.
+        assert answer == (expected or set())
+
+
+def test_the_order_has_parents_first() -> None:
+    ours, _ = both([("a", (), ()), ("b", ("a",), ()), ("c", ("a",), ()), ("d", ("b", "c"), ())])
+    order = ours.sorted(ours.revisions)
+    assert order[0] == "a"
+    assert order[-1] == "d"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ([("a", ("b",), ()), ("b", ("a",), ())], "circle"),
+        ([("a", ("gone",), ())], "no file with that revision"),
+        ([("a", (), ()), ("a", (), ())], "exists twice"),
+        ([("a" * 33, (), ())], "33 characters"),
+    ],
+)
+def test_what_is_no_tree_is_refused(spec: Spec, words: str) -> None:
+    with pytest.raises(CircleError, match=words) as caught:
+        both(spec)
+    assert caught.value.location
+    assert caught.value.hint

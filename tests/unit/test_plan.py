@@ -1,0 +1,152 @@
+"""One order over several trees: up, exactly the reverse down, refused where it would strand something."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from circle_migrate.core.forest import Forest
+from circle_migrate.core.plan import Grouping, Plan, plan_downgrade, plan_upgrade, segment
+from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.errors import Refused, TreeError
+
+EMPTY: dict[str, tuple[str, ...]] = {"main": (), "credentials": ()}
+
+
+def forest(*revisions: Revision) -> Forest:
+    return Forest(
+        {
+            name: Graph(name, [each for each in revisions if each.database == name])
+            for name in ("main", "credentials")
+        }
+    )
+
+
+def names(plan: Plan) -> list[str]:
+    return [action.revision.qualified for action in plan.actions]
+
+
+M1, M2 = Revision("main", "m1"), Revision("main", "m2", down=("m1",))
+C1 = Revision("credentials", "c1", requires=("main@m1",))
+C2 = Revision("credentials", "c2", down=("c1",), requires=("main@m2",))
+PAIR = forest(M1, M2, C1, C2)
+
+
+def everything(of: Forest) -> dict[str, set[str]]:
+    return {name: set(graph.revisions) for name, graph in of.graphs.items()}
+
+
+def test_requirements_come_first() -> None:
+    assert names(plan_upgrade(PAIR, EMPTY, everything(PAIR))) == [
+        "main@m1",
+        "main@m2",
+        "credentials@c1",
+        "credentials@c2",
+    ]
+
+
+def test_a_target_pulls_in_what_it_needs_elsewhere() -> None:
+    plan = plan_upgrade(PAIR, EMPTY, {"credentials": {"c1"}})
+    assert names(plan) == ["main@m1", "credentials@c1"]
+    assert plan.pulled_in == (M1,)
+    assert plan.after == {"main": ("m1",), "credentials": ("c1",)}
+
+
+def test_a_downgrade_that_strands_the_other_database_is_refused_by_name() -> None:
+    current = {"main": ("m2",), "credentials": ("c2",)}
+    with pytest.raises(Refused, match="credentials@c2") as caught:
+        plan_downgrade(PAIR, current, {"main": {"m2"}})
+    assert "--cascade" in (caught.value.hint or "")
+    plan = plan_downgrade(PAIR, current, {"main": {"m2"}}, cascade=True)
+    assert names(plan) == ["credentials@c2", "main@m2"]
+
+
+def test_an_irreversible_revision_stops_the_plan_with_its_reason() -> None:
+    trees = forest(Revision("main", "m1", irreversible="the old hashes are gone"))
+    with pytest.raises(Refused, match="the old hashes are gone"):
+        plan_downgrade(trees, {"main": ("m1",), "credentials": ()}, {"main": {"m1"}})
+
+
+@pytest.mark.parametrize(
+    ("requires", "words"),
+    [
+        ("main@gone", "does not exist"),
+        ("m1", "names no database"),
+        ("nowhere@m1", "unknown database"),
+        ("credentials@c1", "own tree"),
+    ],
+)
+def test_requirements_that_cannot_be_are_found_when_the_trees_load(requires: str, words: str) -> None:
+    with pytest.raises(TreeError, match=words):
+        forest(M1, C1, Revision("credentials", "c9", down=("c1",), requires=(requires,)))
+
+
+def test_a_circle_across_the_trees_is_found() -> None:
+    with pytest.raises(TreeError, match="circle"):
+        forest(
+            Revision("main", "m1"),
+            Revision("main", "m2", down=("m1",), requires=("credentials@c1",)),
+            Revision("credentials", "c1", requires=("main@m2",)),
+        )
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> Forest:
+    revisions: list[Revision] = []
+    for number in range(draw(st.integers(1, 14))):
+        database = draw(st.sampled_from(["main", "credentials"]))
+        own = [each.id for each in revisions if each.database == database]
+        others = [each.qualified for each in revisions if each.database != database]
+        down = draw(st.lists(st.sampled_from(own), max_size=2, unique=True)) if own else []
+        requires = draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else []
+        revisions.append(
+            Revision(database, f"r{number}", down=tuple(down), requires=tuple(requires))
+        )
+    return forest(*revisions)
+
+
+@given(forests())
+def test_down_is_the_reverse_of_up_and_leads_back(trees: Forest) -> None:
+    up = plan_upgrade(trees, EMPTY, everything(trees))
+    down = plan_downgrade(trees, up.after, everything(trees))
+    assert names(down) == names(up)[::-1]
+    assert down.after == EMPTY
+
+
+@given(st.data(), forests())
+def test_nothing_runs_before_what_it_needs(data: st.DataObject, trees: Forest) -> None:
+    graph = trees.graphs[data.draw(st.sampled_from(["main", "credentials"]))]
+    wanted = set(data.draw(st.lists(st.sampled_from(list(graph.revisions) or [""]), max_size=3))) - {""}
+    order = names(plan_upgrade(trees, EMPTY, {graph.database: wanted}))
+    for position, name in enumerate(order):
+        assert set(trees.parents(name)) <= set(order[:position])
+
+
+ALONE = Revision("main", "m3", down=("m2",), why_alone="it declares transactional = False")
+ENUM = Revision("main", "m3", down=("m2",), closes_segment="ALTER TYPE ADD VALUE")
+AFTER = Revision("main", "m4", down=("m3",))
+
+
+@pytest.mark.parametrize(
+    ("third", "grouping", "sizes", "transactional"),
+    [
+        (Revision("main", "m3", down=("m2",)), Grouping.ALL, [4], [True]),
+        (ALONE, Grouping.ALL, [2, 1, 1], [True, False, True]),
+        (ENUM, Grouping.ALL, [3, 1], [True, True]),
+        (Revision("main", "m3", down=("m2",)), Grouping.PER_REVISION, [1, 1, 1, 1], [True] * 4),
+    ],
+)
+def test_segments_end_where_a_transaction_cannot_go_on(
+    third: Revision, grouping: Grouping, sizes: list[int], transactional: list[bool]
+) -> None:
+    trees = forest(M1, M2, third, AFTER)
+    plan = plan_upgrade(trees, EMPTY, everything(trees), grouping)
+    assert [len(each.actions) for each in plan.segments] == sizes
+    assert [each.transactional for each in plan.segments] == transactional
+    assert all(each.ends_because for each in plan.segments[:-1])
+    assert plan.segments[-1].ends_because == ""
+
+
+def test_no_steps_no_segments() -> None:
+    assert segment([]) == ()
