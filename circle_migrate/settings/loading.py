@@ -1,0 +1,180 @@
+"""`load`: from what was gathered to `Settings`, with every contradiction refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circle_migrate.errors import SettingsError
+from circle_migrate.redaction import redact
+from circle_migrate.settings.databases import DATABASES, KnownDatabase
+from circle_migrate.settings.packages import Packages
+from circle_migrate.settings.record import DEFAULT_SECRETS, text_of
+from circle_migrate.settings.result import DatabaseSettings, Settings, Value
+from circle_migrate.urls import Address, parse
+
+if TYPE_CHECKING:
+    from circle_migrate.settings.gathering import Gathered
+
+_EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
+_NOT_SET = "not set"
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+) -> Settings:
+    """Read all settings; `flags` by field name (`database_url`, `lock_wait`), None for one not given.
+
+    Raises one SettingsError that lists every problem and no secret. A missing URL is none: it is
+    raised by `DatabaseSettings.address`.
+    """
+    from circle_migrate.settings.gathering import gather
+
+    return _Loading(gather(flags or {}, environ, (cwd or Path.cwd()).resolve()), environ).settings()
+
+
+@dataclass(slots=True, repr=False)
+class _Loading:
+    gathered: Gathered
+    environ: Mapping[str, str]
+
+    def settings(self) -> Settings:
+        values = self.gathered.values
+        packages = Packages(self.gathered.project_root)
+        embedded, embedded_source = self._embedded()
+        databases = tuple(self._database(known, packages, embedded=embedded) for known in DATABASES)
+        self.gathered.record.raise_problems()
+        data = self._path("embedded_data") or self.gathered.project_root / _EMBEDDED_DATA
+        shown = (
+            *self._shown_urls(databases, embedded=embedded),
+            Value("embedded", _shown(embedded), embedded_source),
+            self._value("embedded_data", data),
+            self._value("lock_wait", f"{values['lock_wait']:g} s"),
+            self._value("lock_timeout", f"{values['lock_timeout']:g} s"),
+            *(self._value(name, values[name]) for name in ("atomic", "transaction")),
+            self._value("secrets_dir", self._path("secrets_dir") or DEFAULT_SECRETS),
+            *self._shown_tables(databases),
+        )
+        return Settings(
+            databases=databases,
+            embedded=embedded,
+            embedded_data=data,
+            lock_wait=values["lock_wait"],
+            lock_timeout=values["lock_timeout"],
+            atomic=values["atomic"],
+            transaction=values["transaction"],
+            project_root=self.gathered.project_root,
+            values=shown,
+            notes=tuple(f"{folder} was added to sys.path" for folder in packages.added),
+        )
+
+    def _embedded(self) -> tuple[bool, str]:
+        """Whether to use the embedded server, and what decided it; both it and a URL are a contradiction.
+
+        Between two different places only a flag decides: a deployment must never quietly reach
+        another database than the one it names.
+        """
+        record = self.gathered.record
+        origin = record.origins.get("embedded")
+        if origin is None or not self.gathered.values["embedded"]:
+            return False, origin.shown if origin else "default"
+        urls = [record.origins[known.url_field] for known in DATABASES if known.url_field in record.origins]
+        flagged = [url for url in urls if url.is_flag]
+        if flagged and not origin.is_flag:
+            return False, flagged[0].shown
+        rivals = flagged if origin.is_flag else urls
+        if rivals:
+            record.problem(
+                f"{origin.said} and {rivals[0].said} contradict each other",
+                hint="keep one of them: the embedded server, or the URLs",
+            )
+        return True, origin.shown
+
+    def _database(self, known: KnownDatabase, packages: Packages, *, embedded: bool) -> DatabaseSettings:
+        values = self.gathered.values
+        return DatabaseSettings(
+            name=known.name,
+            url=None if embedded else self._address(known),
+            revisions=self._revisions(known, packages),
+            models=self._models(known, packages),
+            version_table=values[f"{known.name}_version_table"],
+            version_table_schema=values[f"{known.name}_version_table_schema"],
+            search_path=values[f"{known.name}_search_path"],
+            url_variable=known.url_variable,
+        )
+
+    def _address(self, known: KnownDatabase) -> Address | None:
+        origin = self.gathered.record.origins.get(known.url_field)
+        text = self.gathered.values[known.url_field]
+        if origin is None or not text:
+            return None
+        try:
+            if origin.file:
+                text = text_of(origin.file, origin.said)
+            return parse(text, source=origin.said, environ=self.environ)
+        except SettingsError as error:
+            error.database = known.name
+            self.gathered.record.problems.append(error)
+            return None
+
+    def _revisions(self, known: KnownDatabase, packages: Packages) -> Path:
+        name = f"{known.name}_revisions"
+        origin = self.gathered.record.origins.get(name)
+        if origin is None:
+            # Not looked up: the package's own folder is where this file is.
+            return Path(__file__).parents[1] / known.revisions.partition(":")[2]
+        try:
+            return packages.folder(self.gathered.values[name], origin.folder, origin.said)
+        except SettingsError as error:
+            self.gathered.record.problems.append(error)
+            return origin.folder
+
+    def _models(self, known: KnownDatabase, packages: Packages) -> str:
+        name = f"{known.name}_models"
+        origin = self.gathered.record.origins.get(name)
+        models: str = self.gathered.values[name]
+        if origin:
+            try:
+                packages.check_attribute(models, origin.said)
+            except SettingsError as error:
+                self.gathered.record.problems.append(error)
+        return models
+
+    def _path(self, name: str) -> Path | None:
+        path: Path | None = self.gathered.values[name]
+        return path and self.gathered.record.origins[name].folder / path.expanduser()
+
+    def _source(self, name: str) -> str:
+        origin = self.gathered.record.origins.get(name)
+        return origin.shown if origin else "default"
+
+    def _value(self, name: str, value: object) -> Value:
+        return Value(name.replace("_", "-"), _shown(value), self._source(name))
+
+    def _shown_urls(self, databases: tuple[DatabaseSettings, ...], *, embedded: bool) -> Iterator[Value]:
+        for known, database in zip(DATABASES, databases, strict=True):
+            unused = (
+                "not used: embedded" if embedded and known.url_field in self.gathered.record.origins else None
+            )
+            yield self._value(known.url_field, database.url.display() if database.url else unused)
+
+    def _shown_tables(self, databases: tuple[DatabaseSettings, ...]) -> Iterator[Value]:
+        for database in databases:
+            for name in ("revisions", "models", "version_table", "version_table_schema", "search_path"):
+                yield Value(
+                    f"databases.{database.name}.{name.replace('_', '-')}",
+                    _shown(getattr(database, name)),
+                    self._source(f"{database.name}_{name}"),
+                )
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return _NOT_SET
+    return redact(str(value).lower() if isinstance(value, bool) else str(value))

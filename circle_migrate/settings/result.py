@@ -1,0 +1,77 @@
+"""What `load` returns: plain frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from circle_migrate.errors import SettingsError
+from circle_migrate.urls import Address
+
+Transaction = Literal["all", "per-revision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One setting as `config show` lists it: its name, its redacted value, and where it came from."""
+
+    key: str
+    shown: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Where a database is, which revisions belong to it and where it keeps their version.
+
+    `url` is None when none was given, or when the embedded server will provide it.
+    """
+
+    name: str
+    url: Address | None
+    revisions: Path
+    models: str
+    version_table: str
+    version_table_schema: str | None
+    search_path: str
+    url_variable: str
+
+    @property
+    def address(self) -> Address:
+        """The address. Raises SettingsError when there is none, which is no fault before it is needed."""
+        if self.url is None:
+            raise SettingsError(
+                f"there is no address for the database {self.name}",
+                database=self.name,
+                hint=f"set {self.url_variable}=postgresql://USER:PASSWORD@HOST:5432/DATABASE in the"
+                f" environment or in .env, or name a file that holds it in {self.url_variable}_FILE;"
+                " or run with --embedded, for a local server",
+            )
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a command can be told; times in seconds, paths absolute.
+
+    `notes` say what loading did besides reading: folders added to sys.path.
+    """
+
+    databases: tuple[DatabaseSettings, ...]
+    embedded: bool
+    embedded_data: Path
+    lock_wait: float
+    lock_timeout: float
+    atomic: bool
+    transaction: Transaction
+    project_root: Path
+    values: tuple[Value, ...]
+    notes: tuple[str, ...] = ()
+
+    def database(self, name: str) -> DatabaseSettings:
+        """The settings of one database. Raises KeyError for a name that is none."""
+        for database in self.databases:
+            if database.name == name:
+                return database
+        raise KeyError(name)

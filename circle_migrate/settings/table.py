@@ -1,0 +1,65 @@
+"""The table [tool.circle-migrate], its keys checked and made flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from circle_migrate.settings.databases import DATABASES
+from circle_migrate.settings.declaration import DATABASE_FIELDS, SHARED_FIELDS
+from circle_migrate.settings.record import Record
+
+_TABLE = "tool.circle-migrate"
+_DATABASES_KEY = "databases"
+
+
+def flattened(
+    table: Mapping[str, Any], file: str, record: Record
+) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
+    """The values by field name, and for each its key and table; unknown keys become problems."""
+    values: dict[str, Any] = {}
+    places: dict[str, tuple[str, str]] = {}
+
+    def take(entries: Mapping[str, Any], allowed: Iterable[str], header: str, prefix: str) -> None:
+        fields = {name.replace("_", "-"): f"{prefix}{name}" for name in allowed}
+        for key, value in entries.items():
+            if key in fields:
+                values[fields[key]] = value
+                places[fields[key]] = (key, header)
+            else:
+                _unknown(
+                    key, (*fields, *((_DATABASES_KEY,) if not prefix else ())), f"{file} [{header}]", record
+                )
+
+    take({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED_FIELDS, _TABLE, "")
+    header = f"{_TABLE}.{_DATABASES_KEY}"
+    names = tuple(known.name for known in DATABASES)
+    for name, entries in _table(table.get(_DATABASES_KEY, {}), header, file, record).items():
+        if name in names:
+            nested = f"{header}.{name}"
+            take(_table(entries, nested, file, record), DATABASE_FIELDS, nested, f"{name}_")
+        else:
+            _unknown(name, names, f"{file} [{header}]", record)
+    return values, places
+
+
+def _table(value: object, header: str, file: str, record: Record) -> Mapping[str, Any]:
+    if isinstance(value, dict):
+        return value
+    record.problem(f"{header} in {file} is not a table", hint=f"write [{header}] and its keys below")
+    return {}
+
+
+def _unknown(key: str, allowed: tuple[str, ...], place: str, record: Record) -> None:
+    if key.replace("-", "_").lower() in {known.url_field for known in DATABASES}:
+        record.problem(
+            f"{place} has {key}: a URL with a password does not belong into a file under version control",
+            hint=f"set {key.replace('-', '_').upper()} in the environment or in .env",
+        )
+        return
+    nearest = get_close_matches(key.lower(), allowed, n=1)
+    record.problem(
+        f"{place} has the unknown key {key}{f'; did you mean {nearest[0]}?' if nearest else ''}",
+        hint=f"write {nearest[0]}" if nearest else f"the keys are {', '.join(sorted(allowed))}",
+    )

@@ -1,0 +1,56 @@
+"""The settings a connection starts with: `options` of libpq, `server_settings` of asyncpg."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from circle_migrate.errors import SettingsError
+
+_OPTION = re.compile(
+    r"(?:-c\s*|--)(?P<name>[A-Za-z_][\w.-]*)=(?P<value>(?:\\.|[^\s\\])*)(?:\s+|$)", re.DOTALL
+)
+# Neon's way to name the branch for clients without SNI, which asyncpg has.
+_NEON_OPTION = re.compile(r"(?:endpoint|project)=\S*(?:\s+|$)")
+_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+_HINT = "options=-c%20name%3Dvalue"
+
+
+def read(parameters: Mapping[str, str], source: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The settings by name, and notes. Raises SettingsError for anything but settings."""
+    settings: dict[str, str] = {}
+    notes: list[str] = []
+    rest = parameters.get("options", "").strip()
+    while rest:
+        if neon := _NEON_OPTION.match(rest):
+            notes.append("endpoint in options is ignored: the driver names the host by SNI")
+            rest = rest[neon.end() :]
+            continue
+        option = _OPTION.match(rest)
+        if not option:
+            raise SettingsError(f"{source} has options other than -c name=value", hint=_HINT)
+        # The server reads a dash in a name as an underscore.
+        settings[option["name"].replace("-", "_")] = re.sub(r"\\(.)", r"\1", option["value"], flags=re.DOTALL)
+        rest = rest[option.end() :]
+    settings |= _server_settings(parameters.get("server_settings"), source)
+    if not all(map(_NAME.fullmatch, settings)):
+        raise SettingsError(f"{source} sets something that is not the name of a setting", hint=_HINT)
+    return settings, tuple(notes)
+
+
+def written(settings: Mapping[str, str]) -> str:
+    """The settings as `options` has them."""
+    return " ".join(f"-c {name}=" + re.sub(r"([\s\\])", r"\\\1", value) for name, value in settings.items())
+
+
+def _server_settings(text: str | None, source: str) -> dict[str, str]:
+    try:
+        settings = json.loads(text) if text else {}
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+        raise SettingsError(
+            f"{source} has server_settings that are not a JSON object of texts", hint=f"use {_HINT}"
+        )
+    return settings
