@@ -1,0 +1,99 @@
+"""Commands for the embedded server: dev start, stop, status, psql, reset."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circle_migrate.cli.call import Call, command
+from circle_migrate.cli.options import Yes
+
+if TYPE_CHECKING:
+    from circle_migrate.core.result import Result
+    from circle_migrate.servers import ServerStatus
+
+_PANEL = "Set up"
+_WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the application."""
+    dev = typer.Typer(name="dev", help="The private PostgreSQL of --embedded.", no_args_is_help=True)
+    app.add_typer(dev, rich_help_panel=_PANEL)
+
+    @command(dev, panel=_PANEL, without=_WITHOUT)
+    async def start(call: Call) -> Result:
+        """Start the server and create both databases; URLs to connect with are printed."""
+        from circle_migrate.create import create_missing
+        from circle_migrate.deployment import Deployment
+        from circle_migrate.embedded import addressed, server
+
+        settings = call.settings()
+        status = server(settings).start()
+        await create_missing(Deployment(addressed(settings, status)))
+        return _answer("dev start", status)
+
+    @command(dev, panel=_PANEL, without=_WITHOUT)
+    def stop(call: Call) -> Result:
+        """Stop the server; its data stays."""
+        from circle_migrate.embedded import server
+
+        embedded = server(call.settings())
+        embedded.stop()
+        return _answer("dev stop", embedded.status())
+
+    @command(dev, panel=_PANEL, without=_WITHOUT)
+    def status(call: Call) -> Result:
+        """Say whether the server runs and how to reach it."""
+        from circle_migrate.embedded import server
+
+        return _answer("dev status", server(call.settings()).status())
+
+    @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
+    def psql(
+        call: Call,
+        arguments: Annotated[
+            list[str] | None, typer.Argument(metavar="[-- PSQL OPTIONS]", help="Given to psql as they are.")
+        ] = None,
+    ) -> Result:
+        """Open psql on main, or on the database of --database."""
+        from circle_migrate.deployment import Deployment
+        from circle_migrate.embedded import database_name, server
+
+        settings = call.settings()
+        name = Deployment(settings, call.database).selected[0]
+        embedded = server(settings)
+        embedded.start()
+        argv = embedded.psql_command(database_name(name), *(arguments or ()))
+        os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
+
+    @command(dev, panel=_PANEL, without=_WITHOUT)
+    def reset(call: Call, yes: Yes = False) -> Result:
+        """Stop the server and delete its data."""
+        from circle_migrate.cli.confirm import confirm_reset
+        from circle_migrate.embedded import server
+
+        embedded = server(call.settings())
+        confirm_reset(str(embedded.status().data), yes=yes)
+        embedded.reset()
+        return _answer("dev reset", embedded.status())
+
+
+def _answer(command_name: str, status: ServerStatus) -> Result:
+    from circle_migrate.core.listings import Server
+    from circle_migrate.embedded import urls
+
+    facts: dict[str, str | int | bool | None] = {
+        "running": status.running,
+        "data": str(status.data),
+        "version": status.major,
+        "pid": status.pid,
+        "account": status.account,
+        "log": str(status.log),
+        "note": f"{status.requested} cannot be reached by {status.account}; the data lies elsewhere"
+        if status.moved
+        else None,
+    }
+    return Server(command_name, facts, urls(status))

@@ -1,0 +1,87 @@
+"""Commands that look and never write: current, log, history, heads, branches, show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circle_migrate.cli.call import Call, command
+from circle_migrate.cli.completion import revisions
+from circle_migrate.cli.options import TARGET
+
+if TYPE_CHECKING:
+    from circle_migrate.core.result import Result
+
+_PANEL = "Look"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+
+    @command(app, panel=_PANEL)
+    async def current(call: Call) -> Result:
+        """Show the revision each database is at."""
+        from circle_migrate.history import current as action
+
+        return await action(await call.ready(call.deployment()))
+
+    @command(app, panel=_PANEL)
+    async def log(
+        call: Call,
+        limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs per database.")] = 20,
+        slowest: Annotated[bool, typer.Option("--slowest", help="Their steps, slowest first.")] = False,
+        source: Annotated[
+            str | None, typer.Option(metavar="REVISION", help="The text of a revision as it was applied.")
+        ] = None,
+    ) -> Result:
+        """Show what ran: when, by whom, how long, with which outcome."""
+        from circle_migrate.log import log as action
+        from circle_migrate.log import source as text
+
+        deployment = await call.ready(call.deployment())
+        if source is not None:
+            return await text(deployment, source)
+        return await action(deployment, limit, slowest=slowest)
+
+    @command(app, panel=_PANEL)
+    async def history(
+        call: Call,
+        span: Annotated[str | None, typer.Argument(metavar="FROM:TO", help="Only these revisions.")] = None,
+        indicate_current: Annotated[
+            bool, typer.Option("--indicate-current", "-i", help="Mark the current ones; asks the databases.")
+        ] = False,
+    ) -> Result:
+        """List the revisions, newest first."""
+        from circle_migrate.history import history as action
+
+        if not indicate_current:
+            return action(call.files(), span)
+        deployment = await call.ready(call.deployment())
+        return action(deployment, span, deployment.recognise(await deployment.states()))
+
+    @command(app, panel=_PANEL)
+    def heads(call: Call) -> Result:
+        """List the heads of each tree."""
+        from circle_migrate.history import heads as action
+
+        return action(call.files())
+
+    @command(app, panel=_PANEL)
+    def branches(call: Call) -> Result:
+        """List the points at which a tree branches."""
+        from circle_migrate.history import branches as action
+
+        return action(call.files())
+
+    @command(app, panel=_PANEL)
+    def show(
+        call: Call,
+        revision: Annotated[
+            list[str], typer.Argument(metavar="REVISION", help=TARGET, autocompletion=revisions)
+        ],
+    ) -> Result:
+        """Show a revision: its message, file, parents and requirements."""
+        from circle_migrate.history import show as action
+
+        return action(call.files(), revision)

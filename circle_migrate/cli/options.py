@@ -1,0 +1,32 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circle_migrate.cli.completion import revisions
+
+TARGET = (
+    "head, base, +1, -2, a revision id or the beginning of one; main@… or credentials@… for one database."
+)
+
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions)]
+OptionalTargets = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions, show_default="head"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")]
+Sql = Annotated[bool, typer.Option("--sql", help="Write a script for psql instead; FROM:TO needs no server.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+DownTargets = Annotated[
+    list[str] | None, typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions)
+]
+SavedPlan = Annotated[
+    Path | None,
+    typer.Option("--plan", metavar="FILE", help="Run the plan saved there, if nothing has changed since."),
+]
+Cascade = Annotated[bool, typer.Option("--cascade", help="Undo what requires it in the other database too.")]

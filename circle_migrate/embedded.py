@@ -1,0 +1,40 @@
+"""The databases of a deployment on the embedded server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from circle_migrate.settings import DATABASES, Settings
+from circle_migrate.urls import parse
+
+if TYPE_CHECKING:
+    from circle_migrate.servers import EmbeddedServer, ServerStatus
+
+
+def database_name(name: str) -> str:
+    """The name of a database on the embedded server."""
+    return f"circle_{name}"
+
+
+def server(settings: Settings) -> EmbeddedServer:
+    """The server whose data lies in the folder the settings name."""
+    from circle_migrate.servers import EmbeddedServer
+
+    return EmbeddedServer(settings.embedded_data)
+
+
+def addressed(settings: Settings, status: ServerStatus) -> Settings:
+    """The settings with every database on the running embedded server."""
+    databases = tuple(
+        replace(each, url=parse(status.url(database_name(each.name)), source="the embedded server"))
+        for each in settings.databases
+    )
+    return replace(settings, databases=databases)
+
+
+def urls(status: ServerStatus) -> dict[str, str]:
+    """The URL of each database, by the environment variable that takes it; empty while the server is down."""
+    if not status.running:
+        return {}
+    return {known.url_variable: status.url(database_name(known.name)) for known in DATABASES}

@@ -1,0 +1,297 @@
+"""The one way a step, in any direction, reaches a database.
+
+`apply` locks, reads the current revisions again under the lock, lets the caller's planner plan from them,
+and runs the plan segment by segment. A segment's transactions stay open on every database until all its
+steps have succeeded; only then are they committed (see `commit`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from circle_migrate.commit import commit, refuse_not_atomic, roll_back
+from circle_migrate.core.events import Kind, Notify
+from circle_migrate.core.plan import Action, Plan, Segment, Step
+from circle_migrate.deployment import Current, Deployment
+from circle_migrate.edited import refuse_edited
+from circle_migrate.errors import CircleError, MigrationFailed
+from circle_migrate.failures import gave_up_waiting, interrupted, step_failed, where_things_are
+from circle_migrate.faults import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, server_words, sqlstate
+from circle_migrate.guards import no_journal, refuse_in_doubt, refuse_unwritable
+from circle_migrate.journal import Journal
+from circle_migrate.locks import Holder, deployer_lock
+from circle_migrate.run import Applied, Checkpoint, Run, describe
+from circle_migrate.sessions import watched, working_session
+from circle_migrate.tree import STEP, Runner, VersionTable
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+Planner = Callable[[Current], Plan]
+T = TypeVar("T")
+
+MOST_TRIES = 30
+"""How often a segment is tried that does not get its locks."""
+
+_BACK_OFF = (0.2, 5.0)
+"""The first and the longest pause between two tries, in seconds, before jitter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did: the plan it made under the lock, and the actions in the order in which they ran."""
+
+    run: str
+    plan: Plan
+    applied: tuple[Applied, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller can ask of `apply` besides its settings.
+
+    `recognised` is off for a stamp that mends a version table nobody can read; `allow_edited` lets files
+    differ from those that were applied; `checkpoint` is for tests that end the process.
+    """
+
+    command: str
+    recognised: bool = True
+    allow_edited: bool = False
+    checkpoint: Checkpoint = lambda _name: None
+
+
+class _StepFailed(Exception):
+    """A step raised; its transaction is still open."""
+
+    def __init__(self, action: Action, error: Exception) -> None:
+        super().__init__(str(error))
+        self.action = action
+        self.error = error
+
+    @property
+    def contended(self) -> bool:
+        """Whether it did not get a lock in time or was a deadlock's victim, so that trying again may help."""
+        return sqlstate(self.error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
+
+
+async def apply(
+    deployment: Deployment,
+    databases: tuple[str, ...],
+    planner: Planner,
+    notify: Notify,
+    options: Options,
+) -> Outcome:
+    """Lock the databases, plan from what they are at now, run the plan and return what was done.
+
+    Raises `LockNotObtained`, `InDoubt`, `NotWritable`, whatever the planner raises, `MigrationFailed` with
+    the state the databases are in, or `Interrupted`.
+    """
+    run = Run(deployment, options.command, notify, options.checkpoint, task=asyncio.current_task())
+    async with AsyncExitStack() as stack:
+        await _open(run, databases, stack)
+        current = {name: state.current for name, state in run.states.items()}
+        plan = planner(deployment.recognise(run.states) if options.recognised else current)
+        if plan:
+            await _prepare(run, plan, options)
+            await _carry_out(run, plan)
+        return Outcome(run.id, plan, tuple(run.applied))
+
+
+async def _open(run: Run, databases: tuple[str, ...], stack: AsyncExitStack) -> None:
+    """Connect to and lock every database, in the order of the deployment, and read its state."""
+    settings = run.deployment.settings
+    for name in databases:
+        opened = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
+        run.sessions[name] = await stack.enter_async_context(opened)
+
+    def waiting(database: str, holder: Holder | None) -> None:
+        run.tell(Kind.WAITING, database, f"for another deployer: {holder or 'unknown'}")
+
+    for name, session in run.sessions.items():
+        lock = deployer_lock(session.driver, name, settings.lock_wait, waiting)
+        await stack.enter_async_context(lock)
+    for name, session in run.sessions.items():
+        database = run.deployment.databases[name]
+        await stack.enter_async_context(watched(database, session, run.waits, run.give_up))
+        run.states[name] = await database.read_state(session.driver)
+    refuse_in_doubt(run.states)
+
+
+async def _prepare(run: Run, plan: Plan, options: Options) -> None:
+    """Everything that can refuse the plan, then the journal; nothing of the plan has run yet."""
+    run.plan = plan
+    run.at = dict(plan.current)
+    for name in plan.databases:
+        refuse_unwritable(run.states[name])
+        database = run.deployment.databases[name]
+        table = VersionTable(database.settings.version_table, database.settings.version_table_schema)
+        run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
+        run.journals[name] = Journal(database, run.states[name].schema)
+    await refuse_not_atomic(run, plan)
+    if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
+        await refuse_edited(run)
+    planned = {
+        name: [describe(each) for each in plan.actions if each.database == name] for name in plan.databases
+    }
+    for name, journal in run.journals.items():
+        driver = run.sessions[name].driver
+        try:
+            await journal.ensure(driver)
+            await journal.announce(driver, run.id, run.command, run.mode, planned)
+        except Exception as error:
+            raise no_journal(run.states[name], error) from error
+
+
+async def _carry_out(run: Run, plan: Plan) -> None:
+    segment = plan.segments[0]
+    try:
+        for number, segment in enumerate(plan.segments, 1):
+            if segment.transactional:
+                await _in_transactions(run, number, segment)
+            else:
+                await _alone(run, number, segment)
+    except asyncio.CancelledError:
+        error = await interrupted(run, segment)
+        await _conclude(run, "interrupted", error)
+        raise error from None
+    except CircleError as error:
+        await _conclude(run, "failed", error)
+        raise
+    await _conclude(run, "done")
+
+
+async def _conclude(run: Run, outcome: str, error: CircleError | None = None) -> None:
+    """Write how the run ended; a server that cannot be told learns it from the next run."""
+    text = " ".join(filter(None, [error.message, error.detail])) if error else None
+    for name, journal in run.journals.items():
+        driver = run.sessions[name].driver
+        try:
+            if driver.is_closed():
+                continue
+            await asyncio.wait_for(journal.conclude(driver, run.id, outcome, text), timeout=2)
+        except Exception:  # noqa: BLE001, S112 - see above
+            continue
+
+
+async def _in_transactions(run: Run, number: int, segment: Segment) -> None:
+    """Run a segment as a whole, again from its beginning where it did not get its locks."""
+    deadline = time.monotonic() + run.deployment.settings.lock_wait
+    for tries in range(1, MOST_TRIES + 1):
+        try:
+            await _attempt(run, number, segment)
+        except _StepFailed as failed:
+            if not failed.contended:
+                raise await step_failed(run, failed.action, failed.error) from failed.error
+            pause = min(_BACK_OFF[0] * 2 ** (tries - 1), _BACK_OFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
+            if tries == MOST_TRIES or time.monotonic() + pause > deadline:
+                raise await gave_up_waiting(run, failed.action, failed.error, tries) from failed.error
+            run.tell(Kind.RETRY, failed.action.database, f"rolled back, try {tries + 1} in {pause:.1f} s")
+            await asyncio.sleep(pause)
+        else:
+            return
+
+
+async def _attempt(run: Run, number: int, segment: Segment) -> None:
+    done: list[Applied] = []
+    begun, at = run.number, dict(run.at)
+    try:
+        for name in segment.databases:
+            await run.sessions[name].connection.begin()
+        for action in segment.actions:
+            done.append(await _act(run, number, action))  # noqa: PERF401 - counts when the next one fails
+        for name in segment.databases:
+            await _check_deferred(run, name)
+    except BaseException:
+        run.number, run.at = begun, at
+        for name in segment.databases:
+            await roll_back(run.sessions[name])
+        raise
+    await _to_its_end(commit(run, number, segment))
+    run.applied += done
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await something that must not be left half-way; a cancellation waits until it is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is not None:
+            task.result()
+        raise
+
+
+async def _alone(run: Run, number: int, segment: Segment) -> None:
+    """A step that begins and ends its own transactions; what it leaves half-way, it must find again."""
+    (action,) = segment.actions
+    try:
+        run.applied.append(await _act(run, number, action))
+    except _StepFailed as failed:
+        await roll_back(run.sessions[action.database])
+        if failed.contended:
+            raise await gave_up_waiting(run, action, failed.error, 1) from failed.error
+        raise await step_failed(run, action, failed.error) from failed.error
+    finally:
+        await roll_back(run.sessions[action.database])
+
+
+async def _act(run: Run, segment: int, action: Action) -> Applied:
+    run.number += 1
+    run.tell(Kind.STARTED, action.database, describe(action))
+    begun = time.monotonic()
+    elsewhere = {name: heads for name, heads in run.at.items() if name != action.database}
+    after = _after(run, action)
+
+    def record(connection: Connection) -> None:
+        journal = run.journals[action.database]
+        seconds = time.monotonic() - begun
+        connection.exec_driver_sql(*journal.recording(run.id, segment, action, seconds, elsewhere))
+
+    runner = run.runners[action.database]
+    while not STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread's lock has no event to await
+        await asyncio.sleep(0.01)
+    try:
+        await run.sessions[action.database].connection.run_sync(
+            partial(runner.run, action=action, record=record)
+        )
+    except CircleError:
+        raise
+    except Exception as error:
+        raise _StepFailed(action, error) from error
+    finally:
+        STEP.release()
+    run.at[action.database] = after
+    seconds = time.monotonic() - begun
+    run.tell(Kind.DONE, action.database, describe(action), seconds)
+    return Applied(action, seconds)
+
+
+def _after(run: Run, action: Action) -> tuple[str, ...]:
+    """The revisions current on the action's database once it has run."""
+    if not isinstance(action, Step):
+        return action.heads
+    graph = run.deployment.forest.graphs[action.database]
+    applied = graph.ancestors(run.at[action.database])
+    changed = {action.revision.id}
+    return graph.tips(applied | changed if action.direction == "up" else applied - changed)
+
+
+async def _check_deferred(run: Run, name: str) -> None:
+    """Let deferred constraints fail now, while every database can still be rolled back."""
+    try:
+        await run.sessions[name].connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+    except Exception as error:
+        raise MigrationFailed(
+            f"{name}: a deferred constraint does not hold at the end of the segment",
+            database=name,
+            detail=server_words(error),
+            state=await where_things_are(run.deployment, tuple(run.sessions)),
+        ) from error

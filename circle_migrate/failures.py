@@ -1,0 +1,78 @@
+"""What a failed or interrupted run says: the step, the server's words, and where the databases are now."""
+
+from __future__ import annotations
+
+import asyncio
+
+from circle_migrate.core.plan import Action, Segment, Step
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, MigrationFailed
+from circle_migrate.faults import server_error, server_words, statement_fault
+from circle_migrate.run import Run, describe
+from circle_migrate.tree import failing_line
+
+_SHOWN_STATEMENT = 300
+
+
+async def where_things_are(deployment: Deployment, names: tuple[str, ...]) -> str:
+    """The current revision of each database, asked on new connections, as a sentence."""
+    parts = []
+    for name, state in (await deployment.survey(names)).items():
+        if isinstance(state, CircleError):
+            parts.append(f"{name} cannot be asked")
+        else:
+            parts.append(f"{name} is at {', '.join(state.current) or 'base'}")
+    return ", ".join(parts)
+
+
+async def step_failed(run: Run, action: Action, error: Exception) -> CircleError:
+    """The error for an action that raised; its transaction has been rolled back."""
+    what = f"{action.database}: {describe(action)} failed"
+    fault = statement_fault(error, action.database, "do what the step needs") or MigrationFailed(what)
+    fault.message = what
+    fault.detail = _cause(error)
+    if isinstance(action, Step):
+        fault.location = failing_line(action.revision, error)
+    fault.state = await where_things_are(run.deployment, tuple(run.sessions))
+    fault.hint = fault.hint or "correct the cause and run the same command again"
+    return fault
+
+
+def _cause(error: Exception) -> str:
+    words = server_words(error)
+    if server_error(error) is None:
+        words = f"{type(error).__name__}: {words}"
+    statement = " ".join(str(getattr(error, "statement", None) or "").split())
+    if len(statement) > _SHOWN_STATEMENT:
+        statement = statement[:_SHOWN_STATEMENT] + " …"
+    return f"{words}; in: {statement}" if statement else words
+
+
+async def gave_up_waiting(run: Run, action: Action, error: Exception, tries: int) -> LockNotObtained:
+    """The error for a segment whose lock was never free within the time allowed."""
+    blocked = run.blockers.get(action.database)
+    return LockNotObtained(
+        f"{action.database}: {describe(action)} did not get its lock in {tries} tries",
+        database=action.database,
+        detail="; ".join(filter(None, [_cause(error), blocked])),
+        location=action.revision.location if isinstance(action, Step) else None,
+        state=await where_things_are(run.deployment, tuple(run.sessions)),
+        hint="try again at a quieter time, end the session that blocks, or wait longer: --lock-wait SECONDS",
+    )
+
+
+async def interrupted(run: Run, segment: Segment) -> CircleError:
+    """The error for a run that was cancelled: by a signal, or because a server has gone."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+    try:
+        state = await asyncio.wait_for(where_things_are(run.deployment, tuple(run.sessions)), timeout=2)
+    except TimeoutError:
+        state = "the servers do not answer; `circle-migrate current` will say where they are"
+    if not segment.transactional:
+        state += "; the step was not in a transaction and may be half done: run the same command again"
+    if run.lost is not None:
+        run.lost.state = state
+        return run.lost
+    return Interrupted("interrupted; what was not committed was rolled back", state=state)

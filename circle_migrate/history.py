@@ -1,0 +1,114 @@
+"""The trees as lists: `current`, `history`, `heads`, `branches` and `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from circle_migrate.core import targets
+from circle_migrate.core.listings import Currents, Listed, Listing, Standing
+from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.database import State
+from circle_migrate.deployment import Current, Deployment
+from circle_migrate.errors import CircleError, UsageError
+
+
+async def current(deployment: Deployment) -> Currents:
+    """Where each database stands. A database that cannot be asked is part of the answer."""
+    survey = await deployment.survey()
+    standings = []
+    for name, state in survey.items():
+        graph = deployment.forest.graphs[name]
+        if isinstance(state, CircleError):
+            standings.append(Standing(name, heads=graph.heads, error=state))
+        else:
+            standings.append(_standing(deployment, graph, state))
+    return Currents("current", tuple(standings))
+
+
+def _standing(deployment: Deployment, graph: Graph, state: State) -> Standing:
+    address = deployment.databases[graph.database].address.display()
+    try:
+        deployment.recognise({graph.database: state})
+    except CircleError as error:
+        strangers = tuple(graph.revisions.get(key, Revision(graph.database, key)) for key in state.current)
+        return Standing(graph.database, strangers, graph.heads, address=address, error=error)
+    at = tuple(graph[key] for key in state.current)
+    pending = len(graph.ancestors(graph.real_heads) - graph.ancestors(state.current))
+    return Standing(graph.database, at, graph.heads, pending, address)
+
+
+def history(deployment: Deployment, span: str | None = None, at: Current | None = None) -> Listing:
+    """The revisions, newest first, all or those of a span `FROM:TO` (either side may be left out).
+
+    `at` marks the current revisions where the databases were asked. Raises `UsageError` for a bad span.
+    """
+    listed = {}
+    for name, graph in deployment.graphs.items():
+        keys = _span(graph, span, deployment) if span else set(graph.revisions)
+        listed[name] = _marked(graph, reversed(graph.sorted(keys)), at)
+    if span and not any(listed.values()):
+        raise UsageError(f"{span!r} spans no revision", hint="write FROM:TO, FROM: or :TO with ids")
+    return Listing("history", {name: each for name, each in listed.items() if each or not span})
+
+
+def _span(graph: Graph, span: str, deployment: Deployment) -> set[str]:
+    low, colon, high = span.partition(":")
+    if not colon:
+        raise UsageError(f"{span!r} is not a span", hint="write FROM:TO, FROM: or :TO with ids")
+    database = {
+        text.partition("@")[0] for text in (low, high) if text.partition("@")[0] in deployment.databases
+    }
+    if database and graph.database not in database:
+        return set()
+    try:
+        above = _ancestors(graph, high or "heads", deployment)
+        below = _ancestors(graph, low or "base", deployment, inclusive=False)
+    except UsageError:
+        if len(deployment.graphs) == 1 or database:
+            raise
+        return set()
+    return above - below
+
+
+def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bool = True) -> set[str]:
+    target = targets.parse(text, deployment.databases)
+    found = targets.claimed(graph, (), target)
+    return found if inclusive else found - set(graph.tips(found))
+
+
+def heads(deployment: Deployment) -> Listing:
+    """The heads of each tree."""
+    return Listing("heads", {n: _marked(g, g.heads, None) for n, g in deployment.graphs.items()})
+
+
+def branches(deployment: Deployment) -> Listing:
+    """The branch points of each tree with the revisions that branch off there."""
+    listed = {}
+    for name, graph in deployment.graphs.items():
+        keys = [each for point in graph.branch_points for each in (point, *graph.successors[point])]
+        listed[name] = _marked(graph, dict.fromkeys(keys), None)
+    return Listing("branches", listed)
+
+
+def show(deployment: Deployment, names: Iterable[str]) -> Listing:
+    """Revisions by any name a target can have. Raises `UsageError` for an unknown one."""
+    found: dict[str, tuple[Listed, ...]] = {}
+    for text in names:
+        for name, target in targets.assign([text], deployment.graphs).items():
+            graph = deployment.graphs[name]
+            keys = graph.tips(targets.claimed(graph, (), target))
+            found[name] = found.get(name, ()) + _marked(graph, keys, None)
+    return Listing("show", found)
+
+
+def _marked(graph: Graph, keys: Iterable[str], at: Current | None) -> tuple[Listed, ...]:
+    current = (at or {}).get(graph.database, ())
+    tests: Mapping[str, Iterable[str]] = {
+        "current": current,
+        "head": graph.heads,
+        "branch point": graph.branch_points,
+        "merge": [key for key, revision in graph.revisions.items() if len(revision.down) > 1],
+    }
+    return tuple(
+        Listed(graph[key], tuple(word for word, those in tests.items() if key in those)) for key in keys
+    )

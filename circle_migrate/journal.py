@@ -1,0 +1,214 @@
+"""The journal: what ran on a database, when, how long, by whom, from which file; kept in that database.
+
+A run is announced and concluded in transactions of its own, so that a failed one is remembered; a step is
+recorded in the transaction of the step itself, so that its row is there exactly where its effect is. The
+rows of the first database of a segment are the decision of an atomic commit.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circle_migrate import __version__
+from circle_migrate.core.plan import Action, Stamp
+from circle_migrate.core.runs import Entry, RunEntry
+from circle_migrate.database import RUNS, STEPS, Database, quote
+from circle_migrate.redaction import redact
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_CREATE = """
+CREATE TABLE {runs} (
+    run uuid PRIMARY KEY,
+    database text NOT NULL,
+    command text NOT NULL,
+    mode text NOT NULL,
+    planned jsonb NOT NULL,
+    outcome text NOT NULL DEFAULT 'started'
+        CHECK (outcome IN ('started', 'done', 'failed', 'interrupted', 'lost')),
+    error text,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
+    db_role text NOT NULL DEFAULT current_user,
+    os_user text NOT NULL,
+    host text NOT NULL,
+    tool_version text NOT NULL
+);
+COMMENT ON TABLE {runs} IS 'circle-migrate: one row per run on this database';
+CREATE TABLE {steps} (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run uuid NOT NULL REFERENCES {runs} (run),
+    segment integer NOT NULL,
+    direction text NOT NULL CHECK (direction IN ('up', 'down', 'stamp')),
+    revision text NOT NULL,
+    message text NOT NULL,
+    started_at timestamptz NOT NULL,
+    duration_ms double precision NOT NULL,
+    checksum text,
+    source text,
+    elsewhere jsonb NOT NULL
+);
+COMMENT ON TABLE {steps} IS 'circle-migrate: one row per step that was committed on this database';
+CREATE INDEX ON {steps} (run, segment);
+CREATE INDEX ON {steps} (revision, id DESC);
+"""
+
+
+class Journal:
+    """The journal of one database, in the schema of its version table."""
+
+    def __init__(self, database: Database, schema: str) -> None:
+        self.database = database
+        self.runs = f"{quote(schema)}.{quote(RUNS)}"
+        self.steps = f"{quote(schema)}.{quote(STEPS)}"
+
+    async def ensure(self, connection: asyncpg.Connection) -> None:
+        """Create the tables where they are missing, in a transaction of their own."""
+        if await self.exists(connection):
+            return
+        async with connection.transaction():
+            await connection.execute(_CREATE.format(runs=self.runs, steps=self.steps))
+
+    async def exists(self, connection: asyncpg.Connection) -> bool:
+        """Whether there is a journal; asking never makes one."""
+        return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self.steps))
+
+    async def announce(
+        self,
+        connection: asyncpg.Connection,
+        run: str,
+        command: str,
+        mode: str,
+        planned: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Record that a run begins. Runs that began and never ended are lost: nobody else holds the lock."""
+        async with connection.transaction():
+            await connection.execute(
+                f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
+                "WHERE outcome = 'started'"
+            )
+            await connection.execute(
+                f"INSERT INTO {self.runs} "
+                "(run, database, command, mode, planned, os_user, host, tool_version) "
+                "VALUES ($1::text::uuid, $2, $3, $4, $5::text::jsonb, $6, $7, $8)",
+                run,
+                self.database.name,
+                command,
+                mode,
+                json.dumps(planned),
+                _os_user(),
+                socket.gethostname(),
+                __version__,
+            )
+
+    async def conclude(
+        self, connection: asyncpg.Connection, run: str, outcome: str, error: str | None = None
+    ) -> None:
+        """Record how a run ended."""
+        await connection.execute(
+            f"UPDATE {self.runs} SET outcome = $2, error = $3, ended_at = clock_timestamp() "
+            "WHERE run = $1::text::uuid",
+            run,
+            outcome,
+            redact(error) if error else None,
+        )
+
+    def recording(
+        self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]
+    ) -> tuple[str, tuple[object, ...]]:
+        """The statement that records a step and its values, to be run in the step's own transaction."""
+        revision, message, checksum, source = _what(action)
+        statement = (
+            f"INSERT INTO {self.steps} (run, segment, direction, revision, message, started_at, "
+            "duration_ms, checksum, source, elsewhere) "
+            "VALUES ($1::text::uuid, $2, $3, $4, $5, clock_timestamp() - make_interval(secs => $6), "
+            "$6 * 1000, $7, $8, $9::text::jsonb)"
+        )
+        direction = str(action.direction)
+        values = (
+            run,
+            segment,
+            direction,
+            revision,
+            message,
+            seconds,
+            checksum,
+            source,
+            json.dumps(elsewhere),
+        )
+        return statement, values
+
+    async def decided(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
+        """Whether this database has committed the segment of the run."""
+        return bool(
+            await connection.fetchval(
+                f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)",
+                run,
+                segment,
+            )
+        )
+
+    async def lost_runs(self, connection: asyncpg.Connection) -> list[str]:
+        """Runs that began and never ended; only meaningful while nobody else holds the deployer lock."""
+        rows = await connection.fetch(
+            f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
+        )
+        return [row["run"] for row in rows]
+
+    async def checksums(self, connection: asyncpg.Connection) -> dict[str, tuple[str, str]]:
+        """The checksum and source with which each revision was last applied, by id."""
+        rows = await connection.fetch(
+            "SELECT DISTINCT ON (revision) revision, direction, checksum, source "
+            f"FROM {self.steps} WHERE checksum IS NOT NULL ORDER BY revision, id DESC"
+        )
+        return {row["revision"]: (row["checksum"], row["source"]) for row in rows if row["direction"] == "up"}
+
+    async def source(self, connection: asyncpg.Connection, revision: str) -> str | None:
+        """The text of a revision as it was last applied or undone; None where it never was."""
+        found: str | None = await connection.fetchval(
+            f"SELECT source FROM {self.steps} WHERE revision = $1 AND source IS NOT NULL "
+            "ORDER BY id DESC LIMIT 1",
+            revision,
+        )
+        return found
+
+    async def read(self, connection: asyncpg.Connection, limit: int) -> list[RunEntry]:
+        """The latest runs, newest first, with their steps."""
+        rows = await connection.fetch(
+            "SELECT run::text, database, command, mode, planned::text, outcome, error, started_at, ended_at, "
+            f"db_role, os_user, host, tool_version FROM {self.runs} ORDER BY started_at DESC LIMIT $1",
+            limit,
+        )
+        steps = await connection.fetch(
+            "SELECT run::text, segment, direction, revision, message, started_at, duration_ms, checksum, "
+            f"elsewhere::text FROM {self.steps} WHERE run::text = ANY($1::text[]) ORDER BY id",
+            [row["run"] for row in rows],
+        )
+        entries: dict[str, list[Entry]] = {row["run"]: [] for row in rows}
+        for step in steps:
+            entries[step["run"]].append(Entry(**dict(step) | {"elsewhere": json.loads(step["elsewhere"])}))
+        return [
+            RunEntry(**dict(row) | {"planned": json.loads(row["planned"])}, steps=tuple(entries[row["run"]]))
+            for row in rows
+        ]
+
+
+def _what(action: Action) -> tuple[str, str, str | None, str | None]:
+    if isinstance(action, Stamp):
+        return ", ".join(action.heads) or "base", "stamped", None, None
+    revision = action.revision
+    source = Path(revision.path).read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "replace")
+    return revision.id, revision.message, revision.checksum, source
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

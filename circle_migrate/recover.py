@@ -1,0 +1,123 @@
+"""Recover: settle what a crash left behind, by the record in the journals.
+
+A prepared transaction of ours is committed where its deciding database has the segment in its journal, and
+rolled back where it has not. Runs that began and never ended are marked as lost. Prepared transactions
+that are not ours are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from circle_migrate.commit import Gid
+from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.core.runs import Recovered, Settled
+from circle_migrate.database import State, literal
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import InDoubt, UsageError
+from circle_migrate.faults import server_words
+from circle_migrate.journal import Journal
+from circle_migrate.locks import Holder, deployer_lock
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+async def recover(deployment: Deployment, *, dry_run: bool = False, notify: Notify = ignore) -> Recovered:
+    """Settle every prepared transaction of ours and close the runs that were cut off.
+
+    Takes the deployer lock on every database: a run that is still alive is not to be recovered. Raises
+    `UsageError` for one database alone (the record of a decision may lie in another), `LockNotObtained`,
+    `InDoubt` where a transaction cannot be settled.
+    """
+    if len(deployment.selected) != len(deployment.databases):
+        raise UsageError(
+            "recover needs all databases: what one has prepared is decided by another",
+            hint="leave out --database",
+        )
+
+    def waiting(database: str, holder: Holder | None) -> None:
+        notify(Event(Kind.WAITING, database, f"for another deployer: {holder or 'unknown'}"))
+
+    async with AsyncExitStack() as stack:
+        connections: dict[str, asyncpg.Connection] = {}
+        for name, database in deployment.databases.items():
+            connection = await database.connect("circle-migrate recover")
+            stack.callback(connection.terminate)
+            connections[name] = connection
+        for name, connection in connections.items():
+            wait = deployment.settings.lock_wait
+            await stack.enter_async_context(deployer_lock(connection, name, wait, waiting))
+        states = {
+            name: await deployment.databases[name].read_state(connection)
+            for name, connection in connections.items()
+        }
+        settled = [
+            await _settle(deployment, connections, states, name, text, dry_run=dry_run)
+            for name, state in states.items()
+            for text in state.in_doubt
+        ]
+        lost = {
+            name: await _close_lost(deployment, connection, states[name], dry_run=dry_run)
+            for name, connection in connections.items()
+        }
+        current = {
+            name: (await deployment.databases[name].read_state(connection)).current
+            for name, connection in connections.items()
+        }
+    return Recovered("recover", tuple(settled), lost, current, dry_run=dry_run)
+
+
+async def _settle(
+    deployment: Deployment,
+    connections: Mapping[str, asyncpg.Connection],
+    states: Mapping[str, State],
+    name: str,
+    text: str,
+    *,
+    dry_run: bool,
+) -> Settled:
+    gid = Gid.parse(text)
+    if gid is None or gid.decider not in connections or gid.database != name:
+        raise InDoubt(
+            f"{name}: the prepared transaction {text!r} has our prefix and not our form",
+            database=name,
+            state="it was left alone",
+            hint="look at it in pg_prepared_xacts; COMMIT PREPARED or ROLLBACK PREPARED by hand",
+        )
+    decider = connections[gid.decider]
+    journal = Journal(deployment.databases[gid.decider], states[gid.decider].schema)
+    committed = await journal.exists(decider) and await journal.decided(decider, gid.run, gid.segment)
+    if not dry_run:
+        await _finish(connections[name], name, text, committed=committed)
+    return Settled(name, gid.run, gid.segment, gid.decider, committed)
+
+
+async def _finish(connection: asyncpg.Connection, name: str, text: str, *, committed: bool) -> None:
+    verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
+    try:
+        await connection.execute(f"{verb} {literal(text)}")
+    except Exception as error:
+        raise InDoubt(
+            f"{name}: {verb} failed",
+            database=name,
+            detail=server_words(error),
+            state=f"the transaction {text} stays prepared and keeps its locks",
+            hint="only the role that prepared it, or a superuser, may finish it",
+        ) from error
+
+
+async def _close_lost(
+    deployment: Deployment, connection: asyncpg.Connection, state: State, *, dry_run: bool
+) -> tuple[str, ...]:
+    """The runs of a database that never ended; we hold the lock, so none of them is alive."""
+    journal = Journal(deployment.databases[state.database], state.schema)
+    if not await journal.exists(connection):
+        return ()
+    lost = await journal.lost_runs(connection)
+    if not dry_run:
+        for run in lost:
+            await journal.conclude(connection, run, "lost")
+    return tuple(lost)

@@ -1,0 +1,194 @@
+"""Sessions for work: their settings, what sits between us and the server, and a watch over each.
+
+Every working connection has a second one beside it. That one notices when the network is gone, says who
+blocks the step that is running, and reads the progress of index builds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from circle_migrate.database import APPLICATION_NAME, Database
+from circle_migrate.errors import CircleError, SettingsError, Unreachable
+
+if TYPE_CHECKING:
+    import asyncpg
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+CONNECTION_CHECK = "500ms"
+"""How often a backend looks whether we are still there; else it works on to the end of its statement."""
+
+WATCH = 0.5
+"""Seconds between two looks at the server: who blocks us, how far is the index build, is it there at all."""
+
+HEARTBEAT = 5.0
+"""Seconds an answer may take before the connection counts as gone."""
+
+_BLOCKERS = """
+SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,
+       extract(epoch FROM clock_timestamp() - coalesce(a.query_start, a.xact_start))::float8 AS seconds,
+       regexp_replace(left(a.query, 120), '\\s+', ' ', 'g') AS query
+FROM unnest(pg_blocking_pids($1)) AS blocking (pid) LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
+ORDER BY a.xact_start NULLS LAST
+"""
+
+_INDEX_BUILD = """
+SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done, lockers_total,
+       current_locker_pid
+FROM pg_catalog.pg_stat_progress_create_index WHERE pid = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A working connection, the driver's connection below it, and its backend's process id."""
+
+    connection: AsyncConnection
+    driver: asyncpg.Connection
+    pid: int
+
+
+@asynccontextmanager
+async def working_session(database: Database, run: str, lock_timeout: float) -> AsyncIterator[Session]:
+    """A session for steps of a run; `lock_timeout` in seconds.
+
+    Raises `SettingsError` behind a pooler that hands a session to several clients, or where a setting
+    does not hold.
+    """
+    settings = {
+        "lock_timeout": f"{round(lock_timeout * 1000)}ms",
+        "statement_timeout": "0",
+        "idle_in_transaction_session_timeout": "0",
+        "transaction_timeout": "0",
+        "client_connection_check_interval": CONNECTION_CHECK,
+    }
+    async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings) as connection:
+        raw = await connection.get_raw_connection()
+        driver: asyncpg.Connection = raw.driver_connection
+        pid = await _verified(database, driver, lock_timeout)
+        yield Session(connection, driver, pid)
+
+
+async def _verified(database: Database, driver: asyncpg.Connection, lock_timeout: float) -> int:
+    row = await driver.fetchrow(
+        "SELECT pg_backend_pid() AS pid, "
+        "extract(epoch FROM current_setting('lock_timeout')::interval)::float8 AS wait"
+    )
+    pid: int = row["pid"]
+    if pid != driver.get_server_pid():
+        await _refuse_shared_session(database, driver, pid)
+    if abs(row["wait"] - lock_timeout) > 0.001:
+        raise SettingsError(
+            f"{database.name}: lock_timeout was set to {lock_timeout:g} s and the server has {row['wait']} s",
+            database=database.name,
+            hint="a pooler in between drops settings; give the server's direct URL for migrations",
+        )
+    return pid
+
+
+async def _refuse_shared_session(database: Database, driver: asyncpg.Connection, pid: int) -> None:
+    """Behind a pooler: find out whether it lends our server session to others between two statements.
+
+    While another client of the pooler holds a transaction open, a session of our own stays ours; a shared
+    one has been lent to that client.
+    """
+    other = await database.connect()
+    try:
+        async with other.transaction():
+            lent = await other.fetchval("SELECT pg_backend_pid()")
+            now = await driver.fetchval("SELECT pg_backend_pid()")
+    finally:
+        await other.close()
+    if lent == pid or now != pid:
+        raise SettingsError(
+            f"{database.name}: {database.address.display()} is a pooler in transaction mode; "
+            "locks and settings of a session do not hold there",
+            database=database.name,
+            state="nothing was changed",
+            hint="give the server's direct URL for migrations, or a pool in session mode",
+        )
+
+
+@asynccontextmanager
+async def watched(
+    database: Database,
+    session: Session,
+    tell: Callable[[str, str], None],
+    give_up: Callable[[Unreachable], None],
+) -> AsyncIterator[None]:
+    """Watch over a session while the block runs; `tell(database, text)` says for whom or what it waits.
+
+    `give_up` is called when the server does not answer in time and cannot be connected to anew.
+    """
+    watcher = asyncio.create_task(_watch(database, session, tell, give_up))
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+
+
+async def _watch(
+    database: Database,
+    session: Session,
+    tell: Callable[[str, str], None],
+    give_up: Callable[[Unreachable], None],
+) -> None:
+    side = await database.connect(f"{APPLICATION_NAME} watch")
+    told = ""
+    try:
+        while True:
+            await asyncio.sleep(WATCH)
+            try:
+                text = await asyncio.wait_for(_look(side, session.pid), HEARTBEAT)
+            except Exception:  # noqa: BLE001 - it may be this connection alone that has gone
+                side.terminate()
+                try:
+                    side = await database.connect(f"{APPLICATION_NAME} watch")
+                except CircleError as error:
+                    session.driver.terminate()
+                    give_up(_gone(database, error))
+                    return
+                continue
+            if text and text != told:
+                tell(database.name, text)
+            told = text
+    finally:
+        side.terminate()
+
+
+def _gone(database: Database, error: CircleError) -> Unreachable:
+    return Unreachable(
+        f"{database.name}: the server no longer answers",
+        database=database.name,
+        detail=error.detail or error.message,
+        hint="when it is back, `circle-migrate current` says where the databases are",
+    )
+
+
+async def _look(side: asyncpg.Connection, pid: int) -> str:
+    rows = await side.fetch(_BLOCKERS, pid)
+    if rows:
+        return "waiting for " + "; ".join(_blocker(row) for row in rows[:3])
+    row = await side.fetchrow(_INDEX_BUILD, pid)
+    return _progress(row) if row is not None else ""
+
+
+def _blocker(row: asyncpg.Record) -> str:
+    if row["pid"] in (0, None):
+        return "a prepared transaction"
+    who = f"pid {row['pid']} ({row['role'] or '?'}, {row['application'] or 'no name'}, {row['state'] or '?'})"
+    age = f" for {row['seconds']:.0f} s" if row["seconds"] is not None else ""
+    return f"{who}{age}: {row['query']}" if row["query"] else who + age
+
+
+def _progress(row: asyncpg.Record) -> str:
+    for kind in ("blocks", "tuples", "lockers"):
+        done, total = row[f"{kind}_done"], row[f"{kind}_total"]
+        if total:
+            return f"building the index: {row['phase']}, {done} of {total} {kind}"
+    return f"building the index: {row['phase']}"

@@ -1,0 +1,61 @@
+"""Upgrade: from where the databases are to a target above."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from circle_migrate import planning
+from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.plan import Direction
+from circle_migrate.core.result import Moved
+from circle_migrate.deployment import Deployment
+from circle_migrate.planning import Saved, agreeing
+
+
+async def upgrade(
+    deployment: Deployment,
+    targets: Sequence[str] = ("head",),
+    *,
+    dry_run: bool = False,
+    allow_edited: bool = False,
+    saved: Saved | None = None,
+    notify: Notify = ignore,
+) -> Moved:
+    """Bring the databases to the targets, or with `dry_run` say what that would take.
+
+    A `saved` plan must be what would run now. Where nothing is pending no lock is taken and Alembic is not
+    imported. Raises the errors of `deployment` and `executor`.
+    """
+    planner = agreeing(saved, deployment, planning.planner(deployment, targets, Direction.UP))
+    names = deployment.within_reach(Direction.UP)
+    states = await deployment.states(names)
+    plan = planner(deployment.recognise(states))
+    in_doubt = any(state.in_doubt for state in states.values())
+    if dry_run or not (plan or in_doubt):
+        return Moved("upgrade", plan, dry_run=dry_run, tables=await tables(deployment))
+
+    from circle_migrate.executor import Options, apply
+
+    options = Options("upgrade", allow_edited=allow_edited)
+    outcome = await apply(deployment, names, planner, notify, options)
+    return Moved(
+        "upgrade",
+        outcome.plan,
+        run=outcome.run,
+        seconds=tuple(applied.seconds for applied in outcome.applied),
+        tables=await tables(deployment),
+    )
+
+
+async def initialise(deployment: Deployment, created: tuple[str, ...], notify: Notify = ignore) -> Moved:
+    """Upgrade to head after `created` databases were made."""
+    return replace(await upgrade(deployment, notify=notify), command="init", created=created)
+
+
+async def tables(deployment: Deployment) -> dict[str, tuple[str, ...]]:
+    """The tables of each database, by name."""
+    names = deployment.selected
+    found = await asyncio.gather(*(deployment.databases[name].tables() for name in names))
+    return dict(zip(names, found, strict=True))
