@@ -18,6 +18,7 @@ again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +29,7 @@ from circle_migrate.errors import MigrationFailed
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
+    from alembic.operations.ops import MigrateOperation
 
 _FIND = text(
     """
@@ -51,6 +53,12 @@ _FIND = text(
     JOIN pg_index AS index ON index.indexrelid = named.oid
     WHERE wanted.oid = to_regclass(concat_ws('.', quote_ident(:schema), quote_ident(:table)))
     """
+)
+
+_RAW_BUILD = re.compile(
+    r'create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?(?P<name>"[^"]+"|\w+)'
+    r'\s+on\s+(?:only\s+)?(?P<table>[\w."]+)',
+    re.IGNORECASE,
 )
 
 _TIMEOUTS = ("lock_timeout", "statement_timeout")
@@ -155,6 +163,31 @@ def _find(connection: Connection, name: str, table: str, schema: str | None) -> 
 
 def _drop(op: Operations, name: str, table: str, schema: str | None) -> None:
     op.drop_index(name, table_name=table, schema=schema, postgresql_concurrently=True, if_exists=True)
+
+
+def drop_invalid(op: Operations, operation: MigrateOperation) -> None:
+    """Before an operation builds an index concurrently: drop the INVALID one that a crash has left.
+
+    `IF NOT EXISTS` would take it for the index itself, and without it the build fails.
+    """
+    found = _built_concurrently(operation)
+    if found is None:
+        return
+    name, table, schema = found
+    left = _find(op.get_bind(), name, table, schema)
+    if left is not None and not left.valid and left.builder is None and left.on_wanted_table:
+        _drop(op, name, table, left.schema)
+
+
+def _built_concurrently(operation: MigrateOperation) -> tuple[str, str, str | None] | None:
+    """The name, table and schema of the index an operation builds concurrently; None for any other."""
+    if getattr(operation, "kw", {}).get("postgresql_concurrently") and hasattr(operation, "columns"):
+        return operation.index_name, operation.table_name, operation.schema  # type: ignore[attr-defined]
+    match = _RAW_BUILD.search(str(getattr(operation, "sqltext", "")))
+    if match is None:
+        return None
+    schema, _, table = match["table"].replace('"', "").rpartition(".")
+    return match["name"].replace('"', ""), table, schema or None
 
 
 def _refuse_another(

@@ -1,0 +1,1 @@
+"""The revisions of the platform's two databases, one folder each."""

@@ -1,0 +1,25 @@
+"""${message}
+
+Why this change is needed, and why it is safe on a live table.
+"""
+
+from alembic import op
+% if uses_sqlalchemy:
+import sqlalchemy as sa
+% endif
+% for line in imports:
+${line}
+% endfor
+
+revision = ${quoted(revision)}
+down_revision = ${quoted(down_revision)}
+branch_labels = ${quoted(branch_labels)}
+depends_on = ${quoted(depends_on)}
+
+
+def upgrade() -> None:
+${upgrade}
+
+
+def downgrade() -> None:
+${downgrade}

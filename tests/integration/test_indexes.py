@@ -1,0 +1,230 @@
+"""Indexes built and dropped beside running traffic: from every state a cut-off run may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from circle_migrate.errors import MigrationFailed
+from circle_migrate.indexes import drop_index_concurrently, ensure_index_concurrently
+from tests.integration.alembic_driver import on_connection
+from tests.servers import Databases, run
+
+TABLES = """
+    CREATE TABLE people (id integer, name text, "Odd name" text);
+    CREATE TABLE others (id integer, name text);
+    CREATE SCHEMA side;
+    CREATE TABLE side.people (id integer, name text);
+    INSERT INTO people (id, name) SELECT n, 'n' || n FROM generate_series(1, 100) AS n
+"""
+# What a build that was cut off leaves: the catalogue says so, the name is taken.
+INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix'::regclass"
+FIND = """
+    SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE relname = 'ix'
+"""
+BUILDING = "SELECT count(*) FROM pg_stat_progress_create_index WHERE index_relid = to_regclass('ix')"
+PLAIN = ("CREATE INDEX ix ON public.people USING btree (name)", True)
+
+LOCK_TIMEOUT_MS = 20
+HANGS_SECONDS = 30
+
+Step = Callable[[Operations], None]
+
+
+def ensure(*columns: Any, **options: Any) -> Step:
+    return lambda op: ensure_index_concurrently(op, "ix", "people", columns, **options)
+
+
+def drop(**options: Any) -> Step:
+    return lambda op: drop_index_concurrently(op, "ix", "people", **options)
+
+
+async def execute(databases: Databases, *scripts: str) -> None:
+    async with databases.connect("main") as connection:
+        for script in scripts:
+            await connection.execute(script)
+
+
+async def apply(databases: Databases, step: Step) -> None:
+    """Run one step as a revision that Alembic gave a transaction of its own."""
+
+    def migrate(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+        connection.exec_driver_sql("SET statement_timeout = '5678ms'")
+        connection.commit()
+        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+        try:
+            with context.begin_transaction(_per_migration=True):
+                step(Operations(context))
+        finally:
+            connection.rollback()
+            after = [connection.scalar(text(f"SHOW {name}_timeout")) for name in ("lock", "statement")]
+            assert after == [f"{LOCK_TIMEOUT_MS}ms", "5678ms"]
+
+    await on_connection(databases.urls["main"], migrate)
+
+
+async def found(databases: Databases) -> list[tuple[Any, ...]]:
+    async with databases.connect("main") as connection:
+        return [tuple(row) for row in await connection.fetch(FIND)]
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "expected"),
+    [
+        pytest.param("SELECT 1", ensure("name"), [PLAIN], id="absent"),
+        pytest.param("CREATE INDEX ix ON people (name)", ensure("name"), [PLAIN], id="valid"),
+        pytest.param(f"CREATE INDEX ix ON people (name); {INVALID}", ensure("name"), [PLAIN], id="invalid"),
+        pytest.param(
+            "SELECT 1",
+            ensure("name", "id", unique=True, postgresql_where=text("id > 5"), postgresql_using="btree"),
+            [("CREATE UNIQUE INDEX ix ON public.people USING btree (name, id) WHERE (id > 5)", True)],
+            id="options",
+        ),
+        pytest.param(
+            f'CREATE INDEX ix ON people (lower("Odd name"), id); {INVALID}',
+            ensure(text('lower("Odd name")'), "id"),
+            [('CREATE INDEX ix ON public.people USING btree (lower("Odd name"), id)', True)],
+            id="expression",
+        ),
+        pytest.param(
+            "CREATE INDEX ix ON people (name)",
+            ensure("name", schema="side"),
+            [PLAIN, ("CREATE INDEX ix ON side.people USING btree (name)", True)],
+            id="same name in another schema",
+        ),
+        pytest.param("CREATE INDEX ix ON people (name)", drop(), [], id="drop"),
+        pytest.param(f"CREATE INDEX ix ON people (name); {INVALID}", drop(), [], id="drop invalid"),
+        pytest.param("SELECT 1", drop(), [], id="drop absent"),
+        pytest.param(
+            "CREATE INDEX ix ON people (name); CREATE INDEX ix ON side.people (name)",
+            drop(schema="side"),
+            [PLAIN],
+            id="drop in another schema",
+        ),
+    ],
+)
+def test_end_state(empty_databases: Databases, first: str, step: Step, expected: list[Any]) -> None:
+    async def scenario() -> list[tuple[Any, ...]]:
+        await execute(empty_databases, TABLES, first)
+        await apply(empty_databases, step)
+        return await found(empty_databases)
+
+    assert sorted(run(scenario())) == sorted(expected)
+
+
+@pytest.mark.parametrize("invalid", [False, True])
+@pytest.mark.parametrize(
+    ("there", "step", "message"),
+    [
+        ("INDEX ix ON others (name)", ensure("name"), "belongs to an index of others"),
+        ("INDEX ix ON others (name)", drop(), "belongs to an index of others"),
+        ("INDEX ix ON people (id)", ensure("name"), "another definition"),
+        ("INDEX ix ON people (name, id)", ensure("name"), "another definition"),
+        ("INDEX ix ON people (lower(name))", ensure("name"), "another definition"),
+        ("INDEX ix ON people (name)", ensure("name", unique=True), "another definition"),
+        ("UNIQUE INDEX ix ON people (name)", ensure("name"), "another definition"),
+    ],
+)
+def test_another_index_of_that_name_is_never_touched(
+    empty_databases: Databases, there: str, step: Step, message: str, invalid: bool
+) -> None:
+    first = f"CREATE {there}" + (f"; {INVALID}" if invalid else "")
+
+    async def scenario() -> None:
+        await execute(empty_databases, TABLES, first)
+        before = await found(empty_databases)
+        with pytest.raises(MigrationFailed, match=message):
+            await apply(empty_databases, step)
+        assert await found(empty_databases) == before
+
+    run(scenario())
+
+
+def test_failed_unique_build_is_built_again_once_the_rows_allow_it(empty_databases: Databases) -> None:
+    async def scenario() -> list[bool]:
+        await execute(empty_databases, TABLES, "UPDATE people SET name = 'same'")
+        with pytest.raises(DBAPIError, match="could not create unique index"):
+            await apply(empty_databases, ensure("name", unique=True))
+        before = [valid for _, valid in await found(empty_databases)]
+        await execute(empty_databases, "UPDATE people SET name = id")
+        await apply(empty_databases, ensure("name", unique=True))
+        return before + [valid for _, valid in await found(empty_databases)]
+
+    assert run(scenario()) == [False, True]
+
+
+@asynccontextmanager
+async def unfinished_write(databases: Databases) -> AsyncIterator[None]:
+    """Somebody's open transaction, which every concurrent build on the table has to wait for."""
+    async with databases.connect("main") as writer, writer.transaction():
+        await writer.execute("INSERT INTO people (id) VALUES (0)")
+        yield
+
+
+async def until_building(databases: Databases) -> None:
+    async with databases.connect("main") as observer:
+        while not await observer.fetchval(BUILDING):  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
+
+
+def test_build_waits_for_older_transactions_beyond_lock_timeout(empty_databases: Databases) -> None:
+    async def scenario() -> list[tuple[Any, ...]]:
+        await execute(empty_databases, TABLES)
+        async with unfinished_write(empty_databases):
+            build = asyncio.create_task(apply(empty_databases, ensure("name")))
+            await until_building(empty_databases)
+            await asyncio.sleep(10 * LOCK_TIMEOUT_MS / 1000)
+        await build
+        return await found(empty_databases)
+
+    assert run(scenario()) == [PLAIN]
+
+
+@pytest.mark.parametrize("step", [ensure("name"), drop()])
+def test_index_another_session_is_building_is_left_to_it(empty_databases: Databases, step: Step) -> None:
+    async def scenario() -> list[tuple[Any, ...]]:
+        await execute(empty_databases, TABLES)
+        async with empty_databases.connect("main") as builder:
+            async with unfinished_write(empty_databases):
+                build = asyncio.create_task(builder.execute("CREATE INDEX CONCURRENTLY ix ON people (name)"))
+                await until_building(empty_databases)
+                with pytest.raises(MigrationFailed, match=f"pid {builder.get_server_pid()}"):
+                    await asyncio.wait_for(apply(empty_databases, step), HANGS_SECONDS)
+            await build
+        return await found(empty_databases)
+
+    assert run(scenario()) == [PLAIN]
+
+
+@pytest.mark.parametrize(
+    ("step", "sql"),
+    [
+        (ensure("name"), "CREATE INDEX CONCURRENTLY ix ON people (name);"),
+        (
+            ensure("name", unique=True, schema="side"),
+            "CREATE UNIQUE INDEX CONCURRENTLY ix ON side.people (name);",
+        ),
+        (drop(), "DROP INDEX CONCURRENTLY IF EXISTS ix;"),
+        (drop(schema="side"), "DROP INDEX CONCURRENTLY IF EXISTS side.ix;"),
+    ],
+)
+def test_rendered_offline_outside_a_transaction(step: Step, sql: str) -> None:
+    output = io.StringIO()
+    context = MigrationContext.configure(
+        dialect_name="postgresql",
+        opts={"as_sql": True, "output_buffer": output, "transaction_per_migration": True},
+    )
+    with context.begin_transaction(_per_migration=True):
+        step(Operations(context))
+    assert output.getvalue().split("\n\n") == ["BEGIN;", "COMMIT;", sql, "BEGIN;", "COMMIT;", ""]
