@@ -1,0 +1,128 @@
+"""Fixtures for all tests: a scrubbed environment, a real PostgreSQL, fresh databases, the command itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests import servers
+from tests.servers import Databases, Server
+
+# What must not leak into a test from the developer's shell or the CI job.
+_SCRUBBED = re.compile(
+    r"(DATABASE_URL|CREDS_.*|CIRCLE_MIGRATE_.*|PG.*|NO_COLOR|FORCE_COLOR|CLICOLOR.*|COLUMNS|LINES)"
+)
+_COMMAND_SECONDS = 60
+
+
+class Cli(Protocol):
+    """Runs `circle-migrate` with arguments as a real process."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        input: str | None = None,  # noqa: A002 -- as in subprocess.run
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+def pytest_report_header() -> str:
+    """Which server the tests run on."""
+    return f"PostgreSQL: {servers.choose().split('://')[0]} (force one with {servers.VARIABLE})"
+
+
+@pytest.fixture(autouse=True)
+def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch, _homes: Path) -> None:
+    for name in list(os.environ):
+        if _SCRUBBED.fullmatch(name):
+            monkeypatch.delenv(name)
+    home = _homes / secrets.token_hex(6)
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL of this test process alone, gone when the session ends."""
+    server = servers.start(servers.choose())
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def admin_url(server: Server) -> str:
+    """The maintenance database of the server."""
+    return server.admin_url
+
+
+@pytest.fixture
+def create_databases(server: Server) -> Iterator[Callable[..., Databases]]:
+    """Makes pairs of databases, empty or from `template=` another pair; all are dropped after the test."""
+    made: list[Databases] = []
+
+    def create(template: Databases | None = None) -> Databases:
+        databases = Databases(server)
+        made.append(databases)
+        servers.run(databases.create(template))
+        return databases
+
+    yield create
+    for databases in made:
+        servers.run(databases.drop())
+
+
+@pytest.fixture
+def empty_databases(create_databases: Callable[..., Databases]) -> Databases:
+    """A main and a credentials database with nothing in them."""
+    return create_databases()
+
+
+@pytest.fixture
+def cli(workdir: Path) -> Cli:
+    """The command as users run it: a process of its own, without a terminal, in an empty folder."""
+
+    def run(
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        input: str | None = None,  # noqa: A002 -- as in subprocess.run
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "circle_migrate", *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            cwd=cwd or workdir,
+            env={**os.environ, "PYTHONPATH": servers.IMPORT_PATH, **(env or {})},
+            timeout=_COMMAND_SECONDS,
+        )
+
+    return run

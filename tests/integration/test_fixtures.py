@@ -1,0 +1,89 @@
+"""The fixtures other tests stand on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from circle_migrate.errors import CircleError
+from circle_migrate.servers import find
+from tests.embedded import ask
+from tests.servers import Databases, Server, run, start, start_binaries
+
+
+def database_names(server: Server) -> str:
+    return ask(server.admin_url, "SELECT string_agg(datname, ' ') FROM pg_database")
+
+
+def test_every_server_can_prepare_transactions(admin_url: str) -> None:
+    assert int(ask(admin_url, "SHOW max_prepared_transactions")) > 0
+
+
+def test_databases_are_two_and_empty(empty_databases: Databases) -> None:
+    assert set(empty_databases.urls) == {"main", "credentials"}
+    tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    assert [ask(url, tables) for url in empty_databases.urls.values()] == ["0", "0"]
+    assert len({ask(url, "SELECT current_database()") for url in empty_databases.urls.values()}) == 2
+
+
+def test_databases_from_a_template(create_databases: Callable[..., Databases]) -> None:
+    template = create_databases()
+    ask(template.urls["main"], "CREATE TABLE copied ()")
+    assert ask(create_databases(template).urls["main"], "SELECT to_regclass('copied')") == "copied"
+
+
+def test_databases_are_dropped_whatever_the_test_left(server: Server) -> None:
+    async def leave_a_mess() -> None:
+        databases = Databases(server)
+        await databases.create()
+        async with databases.connect("main") as connection:
+            await connection.execute("BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'left ''over'")
+            await connection.execute("BEGIN; CREATE TABLE u ()")
+            await databases.drop()
+
+    before = database_names(server)
+    run(leave_a_mess())
+    assert database_names(server) == before
+
+
+def test_the_environment_is_scrubbed() -> None:
+    prefixes = ("DATABASE_URL", "CREDS_", "CIRCLE_MIGRATE_", "PG", "NO_COLOR")
+    assert [name for name in os.environ if name.startswith(prefixes)] == []
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+def test_a_server_to_order(major: int) -> None:
+    with start_binaries(major, {"work_mem": "5MB"}, hba="local all all trust\n") as (cluster, url):
+        assert ask(url, "SHOW server_version").startswith(f"{major}.")
+        assert ask(url, "SHOW work_mem") == "5MB"
+        cluster.stop()
+        cluster.start()
+        assert ask(url, "SELECT count(*) FROM pg_hba_file_rules") == "1"
+
+
+def test_a_server_to_order_skips_where_there_is_none() -> None:
+    with pytest.raises(pytest.skip.Exception, match="no postgres of PostgreSQL 7 "), start_binaries(7):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["embedded", "binaries"])
+def test_every_kind_of_server_starts_and_goes(kind: str) -> None:
+    if kind == "binaries":
+        try:
+            find()
+        except CircleError as error:
+            pytest.skip(error.message)
+    server = start(kind)
+    try:
+        assert ask(server.url("postgres"), "SHOW max_prepared_transactions") == "32"
+    finally:
+        server.stop()
+    with pytest.raises(OSError, match=r".*"):
+        ask(server.admin_url, "SELECT 1")
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(pytest.UsageError, match="not container, embedded, binaries or a URL"):
+        start("sqlite")

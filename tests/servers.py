@@ -1,0 +1,257 @@
+"""Real PostgreSQL servers for tests: one choice of where from, and special ones made to order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from circle_migrate.errors import CircleError
+from circle_migrate.servers.account import Account
+from circle_migrate.servers.binaries import Binaries, embedded, find, installed
+from circle_migrate.servers.cluster import PORT, Cluster
+
+VARIABLE = "CIRCLE_MIGRATE_TEST_SERVER"
+# Read once: every test runs with the variables of the package scrubbed.
+FORCED = os.environ.get(VARIABLE)
+
+NAMES = ("main", "credentials")
+# For child processes: this checkout first, then what the tests themselves were given.
+IMPORT_PATH = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+
+T = TypeVar("T")
+
+# Tests may lose their data; nothing of it is waited for.
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "32",
+    "timezone": "UTC",
+}
+_IMAGE = "postgres:18-alpine"
+_ENGINE_SECONDS = 3
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end: tests are plain functions."""
+    return asyncio.run(coroutine)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server that tests may make databases on."""
+
+    kind: str
+    admin_url: str
+    stop: Callable[[], None]
+
+    def url(self, database: str) -> str:
+        """The URL of one of its databases."""
+        return urlunsplit(urlsplit(self.admin_url)._replace(path=f"/{quote(database, safe='')}"))
+
+
+@dataclass
+class Databases:
+    """Databases of one test, by the names the package knows them under."""
+
+    server: Server
+    names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Plain `postgresql://` URLs."""
+        return {key: self.server.url(name) for key, name in self.names.items()}
+
+    @asynccontextmanager
+    async def connect(self, name: str) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the test's own to one of them."""
+        connection = await asyncpg.connect(self.urls[name], statement_cache_size=0)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def create(self, template: Databases | None = None) -> None:
+        """Make both, as copies of a template's (nobody may be connected to those) or empty."""
+        token = secrets.token_hex(6)
+        connection = await asyncpg.connect(self.server.admin_url)
+        try:
+            for key in NAMES:
+                source = "template0" if template is None else template.names[key]
+                self.names[key] = f"{key}_{token}"
+                await connection.execute(f'CREATE DATABASE "{self.names[key]}" TEMPLATE "{source}"')
+        finally:
+            await connection.close()
+
+    async def drop(self) -> None:
+        """Drop both; first roll back what tests left prepared, which would keep them from being dropped."""
+        await self._roll_back_prepared()
+        connection = await asyncpg.connect(self.server.admin_url)
+        try:
+            for name in self.names.values():
+                await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        finally:
+            await connection.close()
+
+    async def _roll_back_prepared(self) -> None:
+        admin = await asyncpg.connect(self.server.admin_url)
+        try:
+            prepared = await admin.fetch(
+                "SELECT gid, database FROM pg_prepared_xacts WHERE database = ANY($1)",
+                list(self.names.values()),
+            )
+        finally:
+            await admin.close()
+        for gid, database in prepared:
+            connection = await asyncpg.connect(self.server.url(database))
+            try:
+                await connection.execute("ROLLBACK PREPARED '" + gid.replace("'", "''") + "'")
+            finally:
+                await connection.close()
+
+
+def choose() -> str:
+    """Where the server comes from: container, embedded, binaries or a URL; the one place that decides."""
+    if FORCED:
+        return FORCED
+    if _container_possible():
+        return "container"
+    try:
+        embedded()
+    except CircleError:
+        return "binaries"
+    return "embedded"
+
+
+def start(kind: str) -> Server:
+    """Start the server of a kind that `choose` returned."""
+    match kind:
+        case "container":
+            return _start_container()
+        case "embedded":
+            return _start_binaries(kind, max(embedded().items())[1])
+        case "binaries":
+            return _start_binaries(kind, max(installed().items())[1])
+        case _ if kind.startswith(("postgres://", "postgresql://")):
+            return Server("url", kind, lambda: None)
+        case _:
+            raise pytest.UsageError(f"{VARIABLE}={kind}: not container, embedded, binaries or a URL")
+
+
+@contextmanager
+def start_binaries(
+    major: int, settings: Mapping[str, str] | None = None, *, hba: str | None = None
+) -> Iterator[tuple[Cluster, str]]:
+    """A server made to order (`settings` go to its configuration, `hba` replaces pg_hba.conf).
+
+    Yields the cluster, to be stopped and started at will, and the URL of its maintenance database. Its data
+    directory takes further files (TLS keys have to belong to `cluster.account`). Skips where the machine
+    has no PostgreSQL of that version.
+    """
+    try:
+        binaries = find(major)
+    except CircleError as error:
+        pytest.skip(error.message)
+    with _cluster(binaries) as cluster:
+        if hba is not None:
+            (cluster.data / "pg_hba.conf").write_text(hba, encoding="utf-8")
+        cluster.configure({**_settings_of(cluster), **(settings or {})})
+        cluster.start()
+        yield cluster, _admin_url(cluster)
+
+
+def _container_possible() -> bool:
+    """Whether a Docker engine answers at once and has, or can get, the image."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return _engine_has_image()
+        finally:
+            gc.collect()  # Docker's client forgets its socket when nobody answers: a later test would fail
+
+
+def _engine_has_image() -> bool:
+    try:
+        import docker
+    except ImportError:
+        return False
+    try:
+        with closing(docker.from_env(timeout=_ENGINE_SECONDS)) as engine:
+            engine.ping()
+        with closing(docker.from_env()) as engine:
+            try:
+                engine.images.get(_IMAGE)
+            except docker.errors.ImageNotFound:
+                engine.images.pull(_IMAGE)
+    except docker.errors.DockerException:
+        return False
+    return True
+
+
+def _start_container() -> Server:
+    from testcontainers.community.postgres import PostgresContainer
+
+    options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    container = PostgresContainer(_IMAGE, driver=None).with_command(["postgres", *options])
+    container.start()
+    return Server(f"container {_IMAGE}", container.get_connection_url(), container.stop)
+
+
+def _start_binaries(kind: str, binaries: Binaries) -> Server:
+    context = _cluster(binaries)
+    cluster = context.__enter__()
+
+    def stop() -> None:
+        context.__exit__(None, None, None)
+
+    try:
+        cluster.configure(_settings_of(cluster))
+        cluster.start()
+    except BaseException:
+        stop()
+        raise
+    return Server(f"{kind} {binaries.major}", _admin_url(cluster), stop)
+
+
+@contextmanager
+def _cluster(binaries: Binaries) -> Iterator[Cluster]:
+    """A new data directory in a folder of its own, not below pytest's, which other users cannot enter."""
+    account = Account.current() if os.geteuid() != 0 else Account.unprivileged()
+    folder = Path(tempfile.mkdtemp(prefix="cm-test-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder / "pgdata", folder / "server.log", binaries.reachable_for(account), account)
+    try:
+        cluster.create("--no-sync")
+        (folder / "socket").mkdir()
+        account.adopt(folder / "socket")
+        yield cluster
+    finally:
+        try:
+            cluster.stop()
+        finally:
+            shutil.rmtree(folder)
+
+
+def _settings_of(cluster: Cluster) -> dict[str, str]:
+    socket = str(cluster.data.with_name("socket"))
+    return {"listen_addresses": "", "unix_socket_directories": socket, "port": str(PORT), **_SETTINGS}
+
+
+def _admin_url(cluster: Cluster) -> str:
+    socket = quote(str(cluster.data.with_name("socket")))
+    return f"postgresql://postgres@/postgres?host={socket}&port={PORT}"
