@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 
 def main() -> None:
     """Run the command line; the process ends with its exit status."""
+    # What importing modules makes stays: to look for garbage in it again and again only takes time.
+    gc.set_threshold(50_000)
     from circle_migrate.cli.app import app
 
     app(prog_name="circle-migrate")

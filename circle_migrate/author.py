@@ -8,18 +8,22 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.core import targets
 from circle_migrate.core.listings import Written
+from circle_migrate.core.naming import refuse_id, refuse_label
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, Refused, SettingsError, UsageError
-from circle_migrate.revision_files import read_revision, versions_folder
+from circle_migrate.revision_files import read_revision
+from circle_migrate.revision_folder import versions_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -75,7 +79,7 @@ async def autogenerate(deployment: Deployment, message: str, position: Position)
         _refuse_behind(deployment.graphs[name], current[name])
     drafts, unchanged = [], []
     for name in deployment.selected:
-        bodies = await _changes(deployment.databases[name])
+        bodies = await changes(deployment.databases[name])
         if bodies is None:
             unchanged.append(name)
         else:
@@ -92,10 +96,10 @@ def merge(deployment: Deployment, names: Sequence[str], message: str | None, pos
             unchanged.append(name)
             continue
         text = message or f"merge {' and '.join(keys)}"
-        labels = (position.label,) if position.label else ()
-        key = position.id or uuid.uuid4().hex[-12:]
+        key, labels = _names(graph, position)
         written.append(_write(Draft(deployment.databases[name], text, keys, key, labels)))
     if names and not written:
+        _refuse_unknown(deployment, names)
         raise UsageError("a merge needs two revisions of one database", hint="see `circle-migrate heads`")
     return Written("merge", tuple(written), tuple(unchanged))
 
@@ -103,17 +107,46 @@ def merge(deployment: Deployment, names: Sequence[str], message: str | None, pos
 def _to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return graph.heads
-    found = []
-    for text in names:
-        database, at, key = text.rpartition("@")
-        if at and database != graph.database:
-            continue
-        try:
-            found.append(graph.find(key))
-        except UsageError:
-            if len(deployment.selected) == 1:
-                raise
-    return tuple(dict.fromkeys(found))
+    found = dict.fromkeys(key for name in names if (key := _known(deployment, graph, name)) is not None)
+    for key in found:
+        above = [other for other in found if other != key and key in graph.ancestors([other])]
+        if above:
+            raise Refused(
+                f"{above[0]} follows {key} already: there is nothing to merge",
+                database=graph.database,
+                state="nothing was written",
+                hint="see `circle-migrate heads`",
+            )
+    return tuple(found)
+
+
+def _known(deployment: Deployment, graph: Graph, name: str) -> str | None:
+    """The id a name stands for in this tree; None where it is another database's."""
+    database, at, key = name.partition("@")
+    if at and database in deployment.databases:
+        return graph.find(key) if database == graph.database else None
+    try:
+        return graph.find(name)
+    except UsageError:
+        if len(deployment.selected) == 1:
+            raise
+        return None
+
+
+def _refuse_unknown(deployment: Deployment, names: Sequence[str]) -> None:
+    for name in names:
+        targets.assign([name], deployment.graphs)
+
+
+def _names(graph: Graph, position: Position) -> tuple[str, tuple[str, ...]]:
+    """The new revision's id and labels. Raises `UsageError` for those it cannot have."""
+    if position.id is not None:
+        refuse_id(graph, position.id)
+    if position.label is not None:
+        refuse_label(graph, position.label)
+        if position.label == position.id:
+            raise UsageError(f"{position.id!r} cannot be both the id and the label of a revision")
+    return position.id or uuid.uuid4().hex[-12:], (position.label,) if position.label else ()
 
 
 def _draft(
@@ -130,24 +163,21 @@ def _draft(
     elif position.head == "base":
         down = ()
     else:
-        down = (graph.find(position.head),)
+        down = (_find(graph, position.head),)
         if graph.successors[down[0]] and not position.splice:
             raise Refused(
                 f"{down[0]} is not a head of {name}: this would make a second one",
                 database=name,
                 hint="add --splice if a new branch is wanted",
             )
-    if position.id is not None and position.id in graph:
-        raise UsageError(f"{name} has a revision {position.id} already: {graph[position.id].location}")
-    return Draft(
-        deployment.databases[name],
-        message,
-        down,
-        position.id or uuid.uuid4().hex[-12:],
-        (position.label,) if position.label else (),
-        tuple(graph.find(each) for each in position.depends_on),
-        **(bodies or {}),
-    )
+    key, labels = _names(graph, position)
+    depends_on = tuple(_find(graph, each) for each in position.depends_on)
+    return Draft(deployment.databases[name], message, down, key, labels, depends_on, **(bodies or {}))
+
+
+def _find(graph: Graph, name: str) -> str:
+    """The id a name stands for, which may be written with its database in front."""
+    return graph.find(name.removeprefix(f"{graph.database}@"))
 
 
 def _refuse_behind(graph: Graph, current: tuple[str, ...]) -> None:
@@ -155,7 +185,7 @@ def _refuse_behind(graph: Graph, current: tuple[str, ...]) -> None:
     pending = graph.ancestors(graph.real_heads) - graph.ancestors(current)
     if pending:
         raise Refused(
-            f"{graph.database} is {len(pending)} revisions behind; "
+            f"{graph.database} is {len(pending)} revision{'s' if len(pending) > 1 else ''} behind; "
             "the models must be compared with a database at head",
             database=graph.database,
             state="nothing was written",
@@ -163,8 +193,10 @@ def _refuse_behind(graph: Graph, current: tuple[str, ...]) -> None:
         )
 
 
-async def _changes(database: Database) -> Mapping[str, str] | None:
-    from circle_migrate.tree import VersionTable, as_code, compare
+async def changes(database: Database) -> Mapping[str, str] | None:
+    """The bodies of upgrade() and downgrade() that lead the database to its models; None where it is."""
+    from circle_migrate.tree import VersionTable
+    from circle_migrate.tree.autogenerate import as_code, compare
 
     metadata = load_models(database)
     settings = database.settings
@@ -174,7 +206,13 @@ async def _changes(database: Database) -> Mapping[str, str] | None:
         script = await connection.run_sync(compare, metadata, table)
     if script.upgrade_ops is None or script.upgrade_ops.is_empty():
         return None
-    return as_code(script)
+    return {side: _body(code) for side, code in as_code(script).items()}
+
+
+def _body(code: str) -> str:
+    """Alembic's code as a function's body: without its markers, of which the first has lost its indent."""
+    lines = [line for line in code.splitlines() if not line.strip().startswith("# ###")]
+    return "\n".join(lines) or _EMPTY_BODY
 
 
 def load_models(database: Database) -> MetaData:
@@ -290,7 +328,8 @@ def _imports(code: str, roots: set[str]) -> list[str]:
 
 def _formatted(text: str, path: Path) -> str:
     """The file as the project's ruff would write it, where there is one; else as the template has it."""
-    ruff = shutil.which("ruff")
+    beside_us = Path(sys.executable).parent
+    ruff = shutil.which("ruff", path=f"{beside_us}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
     if ruff is None:
         return text
     done = subprocess.run(

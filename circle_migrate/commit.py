@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,21 @@ from circle_migrate.faults import server_words
 from circle_migrate.run import Mode, Run
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from circle_migrate.sessions import Session
 
 _SETTLE = 10.0
-"""Seconds to find out, on new connections, how a COMMIT whose answer was lost has ended."""
+"""Seconds to find out, on new connections, how a statement whose answer was lost has ended."""
 
-_SHORT_OF_SLOTS = "SELECT count(*) FROM pg_catalog.pg_prepared_xacts"
+_SLOTS_TAKEN = "SELECT count(*) FROM pg_catalog.pg_prepared_xacts"
+
+_IS_PREPARED = (
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts "
+    "WHERE gid = $1 AND database = current_database())"
+)
+
+_BACKEND_LIVES = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid = $1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ async def refuse_not_atomic(run: Run, plan: Plan) -> None:
     for name in plan.databases[1:]:
         driver = run.sessions[name].driver
         slots = int(await driver.fetchval("SHOW max_prepared_transactions"))
-        taken = int(await driver.fetchval(_SHORT_OF_SLOTS))
+        taken = int(await driver.fetchval(_SLOTS_TAKEN))
         if slots - taken < 1:
             raise Refused(
                 f"{name}: the server has no slot for a prepared transaction "
@@ -85,10 +95,13 @@ async def commit(run: Run, number: int, segment: Segment) -> None:
     Raises `MigrationFailed` where nothing was committed, `InDoubt` where only a part was or nobody can tell.
     """
     sessions = {name: run.sessions[name] for name in run.deployment.databases if name in segment.databases}
-    if run.mode is Mode.ATOMIC and len(sessions) > 1:
-        await _atomic(run, number, sessions)
-    else:
-        await _serial(run, number, sessions)
+    how = _atomic if run.mode is Mode.ATOMIC and len(sessions) > 1 else _serial
+    try:
+        await how(run, number, sessions)
+    except Exception:
+        for session in sessions.values():
+            await roll_back(session)
+        raise
     for name in sessions:
         run.tell(Kind.COMMITTED, name, f"segment {number}")
 
@@ -98,9 +111,7 @@ async def _serial(run: Run, number: int, sessions: Mapping[str, Session]) -> Non
     for name, session in sessions.items():
         run.checkpoint(f"before commit {name}")
         error = await _commit(session)
-        if error is not None and not await _settled(run, number, name):
-            for other in list(sessions)[len(committed) :]:
-                await roll_back(sessions[other])
+        if error is not None and not await _settled(run, number, name, error):
             raise await _not_committed(run, name, committed, error)
         committed.append(name)
         run.checkpoint(f"after commit {name}")
@@ -140,20 +151,18 @@ async def _atomic(run: Run, number: int, sessions: Mapping[str, Session]) -> Non
         for name in others:
             gid = Gid(run.id, number, first, name)
             run.checkpoint(f"before prepare {name}")
-            await _prepare(sessions[name], gid, name)
+            await _prepare(run, sessions[name], gid)
             prepared[name] = gid
             run.checkpoint(f"after prepare {name}")
         run.checkpoint(f"before commit {first}")
         error = await _commit(sessions[first])
-        if error is not None and not await _settled(run, number, first):
+        if error is not None and not await _settled(run, number, first, error):
             raise await _not_committed(run, first, [], error)
     except InDoubt:
         raise
     except Exception:
         for name, gid in prepared.items():
             await _finish(run, sessions[name], gid, "ROLLBACK PREPARED")
-        for session in sessions.values():
-            await roll_back(session)
         raise
     run.checkpoint(f"after commit {first}")
     for name, gid in prepared.items():
@@ -162,74 +171,124 @@ async def _atomic(run: Run, number: int, sessions: Mapping[str, Session]) -> Non
         run.checkpoint(f"after commit prepared {name}")
 
 
-async def _prepare(session: Session, gid: Gid, name: str) -> None:
+async def _prepare(run: Run, session: Session, gid: Gid) -> None:
+    name = gid.database
     try:
         tag = await session.driver.execute(f"PREPARE TRANSACTION {literal(str(gid))}")
     except Exception as error:
-        raise MigrationFailed(
+        if session.driver.is_closed():
+            await _withdraw(run, session, gid, error)
+            raise _not_prepared(
+                f"{name}: the connection was lost while the transaction was being prepared", gid, error
+            ) from error
+        raise _not_prepared(
             f"{name}: the transaction cannot be prepared",
-            database=name,
-            detail=server_words(error),
-            state="rolled back on every database",
+            gid,
+            error,
             hint="leave out --atomic for this step: temporary tables, LISTEN and the like cannot be prepared",
         ) from error
     # In a transaction that has failed PostgreSQL answers ROLLBACK, without an error.
     if tag != "PREPARE TRANSACTION":
-        raise MigrationFailed(
-            f"{name}: the transaction was rolled back instead of prepared",
-            database=name,
-            state="rolled back on every database",
-        )
+        raise _not_prepared(f"{name}: the transaction was rolled back instead of prepared", gid)
     # For the server there is nothing left to roll back; SQLAlchemy has to learn that its transaction is over.
     await session.connection.rollback()
 
 
+def _not_prepared(
+    what: str, gid: Gid, error: Exception | None = None, hint: str | None = None
+) -> MigrationFailed:
+    return MigrationFailed(
+        what,
+        database=gid.database,
+        detail=server_words(error) if error else None,
+        state="rolled back on every database",
+        hint=hint or "correct the cause and run the same command again",
+    )
+
+
+async def _withdraw(run: Run, session: Session, gid: Gid, error: Exception) -> None:
+    """Roll back what a PREPARE whose answer was lost has left. Raises `InDoubt` where nobody can tell."""
+
+    async def attempt(connection: asyncpg.Connection) -> bool | None:
+        if await connection.fetchval(_BACKEND_LIVES, session.pid):
+            return None
+        if await connection.fetchval(_IS_PREPARED, str(gid)):
+            await connection.execute(f"ROLLBACK PREPARED {literal(str(gid))}")
+        return True
+
+    if await _answered(run, gid.database, attempt) is None:
+        raise await _stays_prepared(run, gid, "PREPARE TRANSACTION has no answer", error) from error
+
+
 async def _finish(run: Run, session: Session, gid: Gid, verb: str) -> None:
+    """Commit or roll back what was prepared, on a new connection where the old one is lost."""
+
+    async def attempt(connection: asyncpg.Connection) -> bool | None:
+        if await connection.fetchval(_IS_PREPARED, str(gid)):
+            await connection.execute(f"{verb} {literal(str(gid))}")
+        return True
+
     try:
         await session.driver.execute(f"{verb} {literal(str(gid))}")
     except Exception as error:
-        raise InDoubt(
-            f"{gid.database}: {verb} failed; its transaction stays prepared and keeps its locks",
-            database=gid.database,
-            detail=server_words(error),
-            state=await where_things_are(run.deployment, tuple(run.sessions)),
-            hint="type `circle-migrate recover`",
-        ) from error
+        if session.driver.is_closed() and await _answered(run, gid.database, attempt):
+            return
+        raise await _stays_prepared(run, gid, f"{verb} failed", error) from error
 
 
-async def _settled(run: Run, number: int, name: str) -> bool:
+async def _stays_prepared(run: Run, gid: Gid, what: str, error: Exception) -> InDoubt:
+    return InDoubt(
+        f"{gid.database}: {what}; its transaction may stay prepared and keep its locks",
+        database=gid.database,
+        detail=server_words(error),
+        state=await where_things_are(run.deployment, tuple(run.sessions)),
+        hint="type `circle-migrate recover`",
+    )
+
+
+async def _settled(run: Run, number: int, name: str, error: Exception) -> bool:
     """Whether a COMMIT without an answer was carried out. Raises `InDoubt` where nobody can tell."""
-    database, old = run.deployment.databases[name], run.sessions[name].pid
+
+    async def attempt(connection: asyncpg.Connection) -> bool | None:
+        lives = await connection.fetchval(_BACKEND_LIVES, run.sessions[name].pid)
+        decided = await run.journals[name].decided(connection, run.id, number)
+        return None if lives and not decided else decided
+
+    answer = await _answered(run, name, attempt)
+    if answer is None:
+        raise InDoubt(
+            f"{name}: the connection was lost while COMMIT was on its way, and the server cannot be asked",
+            database=name,
+            detail=server_words(error),
+            state="committed or not: unknown",
+            hint="when the server is back: `circle-migrate recover`, then the same command again",
+        )
+    return answer
+
+
+async def _answered(
+    run: Run, name: str, attempt: Callable[[asyncpg.Connection], Awaitable[bool | None]]
+) -> bool | None:
+    """What `attempt` says on a new connection, again and again while it is None or fails; None at the end."""
     deadline = time.monotonic() + _SETTLE
-    reason: CircleError | None = None
-    while time.monotonic() < deadline:
-        try:
-            connection = await database.connect()
-        except CircleError as error:
-            reason = error
-        else:
+    while True:
+        with suppress(Exception):  # a server that is starting, or goes away once more, is asked again
+            connection = await run.deployment.databases[name].connect()
             try:
-                if await run.journals[name].decided(connection, run.id, number):
-                    return True
-                if not await connection.fetchval(
-                    "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid = $1)", old
-                ):
-                    return await run.journals[name].decided(connection, run.id, number)
+                answer = await attempt(connection)
             finally:
                 connection.terminate()
+            if answer is not None:
+                return answer
+        if time.monotonic() > deadline:
+            return None
         await asyncio.sleep(0.3)
-    raise InDoubt(
-        f"{name}: the connection was lost while COMMIT was on its way, and the server cannot be asked",
-        database=name,
-        detail=(reason.detail or reason.message) if reason else None,
-        state="committed or not: unknown",
-        hint="when the server is back: `circle-migrate recover`, then the same command again",
-    )
 
 
 async def roll_back(session: Session) -> None:
     """Roll back; a server that does not answer does it by itself once the connection is gone."""
     try:
-        await asyncio.wait_for(asyncio.shield(session.connection.rollback()), timeout=2)
+        async with asyncio.timeout(2):
+            await asyncio.shield(session.connection.rollback())
     except Exception:  # noqa: BLE001 - see above
         session.driver.terminate()

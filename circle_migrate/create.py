@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from circle_migrate.database import Database, quote
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingDatabase, MissingPrivilege
@@ -54,5 +52,5 @@ async def _create(database: Database) -> bool:
             hint=f'ALTER ROLE "{database.address.user}" CREATEDB; or let an administrator create it',
         ) from error
     finally:
-        await asyncio.wait_for(connection.close(), timeout=5)
+        connection.terminate()
     return True

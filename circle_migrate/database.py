@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.revisions import Graph
 from circle_migrate.errors import CircleError, MissingPrivilege, Refused
-from circle_migrate.faults import connecting, server_words, statement_fault
-from circle_migrate.revision_files import read_graph
+from circle_migrate.faults import connecting, privilege_hint, server_words, statement_fault
+from circle_migrate.tree_index import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -100,10 +101,15 @@ class Database:
     @cached_property
     def graph(self) -> Graph:
         """Its revisions. Raises `TreeError` where the files do not form a tree."""
-        return read_graph(self.name, self.settings.revisions, _load_module)
+        return read_graph(self.name, self.settings.revisions, load_module)
 
-    async def connect(self, application_name: str = APPLICATION_NAME) -> asyncpg.Connection:
-        """A bare connection with the URL's own settings applied. Raises the errors of `faults`."""
+    async def connect(
+        self, application_name: str = APPLICATION_NAME, *, begin: str = ""
+    ) -> asyncpg.Connection:
+        """A bare connection with the URL's own settings applied, in the transaction that `begin` begins.
+
+        Raises the errors of `faults`.
+        """
         import asyncpg
 
         with connecting(self.name, self.address):
@@ -111,7 +117,7 @@ class Database:
             arguments["server_settings"] = {"application_name": application_name}
             connection = await asyncpg.connect(**arguments)
             try:
-                await connection.execute(self._session({}))
+                await connection.execute(f"{begin};{self._session({})}")
             except BaseException:
                 connection.terminate()
                 raise
@@ -120,9 +126,8 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection inside a READ ONLY transaction, rolled back and closed at the end."""
-        connection = await self.connect()
+        connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
         finally:
             await _close(connection)
@@ -145,14 +150,7 @@ class Database:
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
-            current: tuple[str, ...] = ()
-            if row["version_table"] is not None:
-                current = await self._current(connection, row["schema"])
-            journal_of = None
-            if row["journaled"]:
-                journal_of = await connection.fetchval(
-                    f"SELECT database FROM {quote(row['schema'])}.{quote(RUNS)} LIMIT 1"
-                )
+            current, journal_of = await self._contents(connection, row)
         except CircleError:
             raise
         except Exception as error:
@@ -186,10 +184,19 @@ class Database:
             )
         return tuple(row["relname"] for row in rows)
 
-    async def _current(self, connection: asyncpg.Connection, schema: str) -> tuple[str, ...]:
-        table = f"{quote(schema)}.{quote(self.settings.version_table)}"
+    async def _contents(
+        self, connection: asyncpg.Connection, row: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], str | None]:
+        """The rows of the version table, and for which database the journal was begun; of what there is."""
+        schema = quote(row["schema"])
+        table = f"{schema}.{quote(self.settings.version_table)}"
+        versions, journal = "SELECT NULL::text LIMIT 0", "NULL"
+        if row["version_table"] is not None:
+            versions = f"SELECT version_num::text FROM {table} ORDER BY 1"
+        if row["journaled"]:
+            journal = f"SELECT database FROM {schema}.{quote(RUNS)} LIMIT 1"
         try:
-            rows = await connection.fetch(f"SELECT version_num FROM {table} ORDER BY 1")
+            found = await connection.fetchrow(f"SELECT ARRAY({versions}), ({journal})")
         except Exception as error:
             if getattr(error, "sqlstate", None) == "42703":
                 raise Refused(
@@ -198,16 +205,12 @@ class Database:
                     hint=f"name another table: [tool.circle-migrate.databases.{self.name}] version-table",
                 ) from error
             raise
-        return tuple(row["version_num"] for row in rows)
+        return tuple(found[0]), found[1]
 
     def _reading_fault(self, error: Exception) -> CircleError:
-        fault = statement_fault(error, self.name, f"read {self.settings.version_table}")
+        fault = statement_fault(error, self.name, "read where the database is")
         if isinstance(fault, MissingPrivilege):
-            schema = self.settings.version_table_schema or self.settings.search_path
-            fault.hint = (
-                f'GRANT USAGE ON SCHEMA {schema} TO "{self.address.user}"; '
-                f'GRANT SELECT ON {schema}.{self.settings.version_table} TO "{self.address.user}";'
-            )
+            fault.hint = privilege_hint(server_words(error), self.address.user, needed="SELECT")
         return fault or CircleError(
             f"{self.name}: its state cannot be read", database=self.name, detail=server_words(error)
         )
@@ -232,8 +235,14 @@ class Database:
             hide_parameters=True,
             connect_args={"prepared_statement_cache_size": 0},
         )
-        async with engine.connect() as connection:
+        connection = await engine.connect()
+        try:
             yield connection
+        finally:
+            try:
+                await connection.close()
+            except Exception:  # noqa: BLE001 - closing what has gone must not hide why it has
+                await connection.invalidate()
 
     def _session(self, settings: Mapping[str, str]) -> str:
         """SET statements, since poolers refuse settings in the start-up packet."""
@@ -247,12 +256,14 @@ class Database:
 async def _close(connection: asyncpg.Connection) -> None:
     """Close politely, but never wait for a server that has gone: ROLLBACK is implied by the end."""
     try:
-        await asyncio.wait_for(asyncio.shield(connection.close()), 2)
+        async with asyncio.timeout(2):
+            await asyncio.shield(connection.close())
     except Exception:  # noqa: BLE001 - whatever closing raises, the connection is gone
         connection.terminate()
 
 
-def _load_module(path: Any) -> Any:
+def load_module(path: Path) -> Any:
+    """A revision file as a module, for what its text does not say; Alembic is imported only then."""
     from circle_migrate.tree import load_module
 
     return load_module(path)

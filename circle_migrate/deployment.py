@@ -53,6 +53,8 @@ class Deployment:
     async def survey(self, names: Iterable[str] | None = None) -> dict[str, State | CircleError]:
         """The state of each database or why it could not be read; all are asked at once."""
         asked = tuple(names or self.selected)
+        for name in asked:
+            _ = self.databases[name].address  # a missing URL is said before any server is asked
         answers = await asyncio.gather(
             *(self.databases[name].state() for name in asked), return_exceptions=True
         )
@@ -113,8 +115,9 @@ class Deployment:
             "revision is on another branch, or its file is gone, or this is another application's database",
             database=state.database,
             state="nothing was changed",
-            hint="install the release that has it; where its file is lost for good: "
-            f"circle-migrate stamp {state.database}@REVISION --purge",
+            hint="install the release that has it"
+            + (f"; its text is in the journal: circle-migrate log --source {key}" if state.journal_of else "")
+            + f"; where it is lost for good: circle-migrate stamp {state.database}@REVISION --purge",
         )
 
     def plan_upgrade(self, current: Current, texts: Sequence[str], grouping: Grouping = Grouping.ALL) -> Plan:
@@ -154,9 +157,10 @@ class Deployment:
     def within_reach(self, direction: Direction) -> tuple[str, ...]:
         """The selected databases with those that requirements can lead to in this direction."""
         forest = self.forest
+        if not forest.required_by:
+            return self.selected
         names = {f"{name}@{key}" for name in self.selected for key in forest.graphs[name].revisions}
-        if forest.required_by:
-            names = forest.closure_up(names) if direction is Direction.UP else forest.closure_down(names)
+        names = forest.closure_up(names) if direction is Direction.UP else forest.closure_down(names)
         found = {name.partition("@")[0] for name in names} | set(self.selected)
         return tuple(name for name in self.databases if name in found)
 

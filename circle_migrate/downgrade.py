@@ -10,6 +10,7 @@ from circle_migrate.core.plan import Direction, Plan
 from circle_migrate.core.result import Moved
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import Refused
+from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.planning import Saved, agreeing
 
 Confirm = Callable[[Plan], None]
@@ -34,8 +35,10 @@ async def downgrade(
     planned = planning.planner(deployment, targets, Direction.DOWN, cascade=cascade)
     planner = agreeing(saved, deployment, planned)
     names = deployment.within_reach(Direction.DOWN)
-    plan = planner(deployment.recognise(await deployment.states(names)))
+    states = await deployment.states(names)
+    plan = planner(deployment.recognise(states))
     if dry_run or not plan:
+        refuse_in_doubt(states)
         return Moved("downgrade", plan, dry_run=dry_run)
     confirm(plan)
 

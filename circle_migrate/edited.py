@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ class EditedRevision(Refused):
 
 
 def edited(
-    graph: Graph, current: tuple[str, ...], checksums: dict[str, tuple[str, str]]
+    graph: Graph, current: tuple[str, ...], checksums: Mapping[str, tuple[str, str]]
 ) -> list[tuple[Revision, str]]:
     """The applied revisions whose file has changed since, each with a diff from then to now."""
     applied = graph.ancestors(key for key in current if key in graph)
@@ -47,11 +48,16 @@ async def refuse_edited(run: Run) -> None:
             continue
         graph = run.deployment.forest.graphs[name]
         for revision, diff in edited(graph, run.states[name].current, await journal.checksums(driver)):
-            raise EditedRevision(
-                f"{name}: revision {revision.id} was edited after it was applied",
-                database=name,
-                location=revision.location,
-                detail=diff,
-                state="nothing was changed",
-                hint="restore the file and write a new revision, or add --allow-edited",
-            )
+            raise refusal(revision, diff)
+
+
+def refusal(revision: Revision, diff: str) -> EditedRevision:
+    """The error for a revision whose file has changed since it was applied."""
+    return EditedRevision(
+        f"{revision.database}: revision {revision.id} was edited after it was applied",
+        database=revision.database,
+        location=revision.location,
+        detail=diff,
+        state="nothing was changed",
+        hint="restore the file and write a new revision, or add --allow-edited",
+    )

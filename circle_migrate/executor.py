@@ -70,7 +70,7 @@ class Options:
 class _StepFailed(Exception):
     """A step raised; its transaction is still open."""
 
-    def __init__(self, action: Action, error: Exception) -> None:
+    def __init__(self, action: Action, error: Exception | SystemExit) -> None:
         super().__init__(str(error))
         self.action = action
         self.error = error
@@ -95,6 +95,7 @@ async def apply(
     """
     run = Run(deployment, options.command, notify, options.checkpoint, task=asyncio.current_task())
     async with AsyncExitStack() as stack:
+        stack.push(run.explain)
         await _open(run, databases, stack)
         current = {name: state.current for name, state in run.states.items()}
         plan = planner(deployment.recognise(run.states) if options.recognised else current)
@@ -119,20 +120,23 @@ async def _open(run: Run, databases: tuple[str, ...], stack: AsyncExitStack) -> 
         await stack.enter_async_context(lock)
     for name, session in run.sessions.items():
         database = run.deployment.databases[name]
-        await stack.enter_async_context(watched(database, session, run.waits, run.give_up))
+        await stack.enter_async_context(watched(database, session, run.observe, run.give_up))
         run.states[name] = await database.read_state(session.driver)
     refuse_in_doubt(run.states)
 
 
 async def _prepare(run: Run, plan: Plan, options: Options) -> None:
     """Everything that can refuse the plan, then the journal; nothing of the plan has run yet."""
-    run.plan = plan
+    run.total = len(plan.actions)
     run.at = dict(plan.current)
     for name in plan.databases:
         refuse_unwritable(run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, database.settings.version_table_schema)
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
+        for step in plan.steps(name):
+            if step.revision.uses_helpers and step.revision.why_alone is None:
+                run.runners[name].rehearse(step)
         run.journals[name] = Journal(database, run.states[name].schema)
     await refuse_not_atomic(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
@@ -140,6 +144,7 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
     planned = {
         name: [describe(each) for each in plan.actions if each.database == name] for name in plan.databases
     }
+    await _close_lost(run)
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         try:
@@ -147,6 +152,19 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
             await journal.announce(driver, run.id, run.command, run.mode, planned)
         except Exception as error:
             raise no_journal(run.states[name], error) from error
+    run.announce(planned)
+
+
+async def _close_lost(run: Run) -> None:
+    """Runs that never ended are lost: we hold the deployer lock of every database, so none is alive."""
+    for name, state in run.states.items():
+        if state.journal_of is None or state.standby or state.read_only:
+            continue
+        journal = Journal(run.deployment.databases[name], state.schema)
+        try:
+            await journal.close_lost(run.sessions[name].driver)
+        except Exception as error:
+            raise no_journal(state, error) from error
 
 
 async def _carry_out(run: Run, plan: Plan) -> None:
@@ -173,9 +191,15 @@ async def _conclude(run: Run, outcome: str, error: CircleError | None = None) ->
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         try:
-            if driver.is_closed():
-                continue
-            await asyncio.wait_for(journal.conclude(driver, run.id, outcome, text), timeout=2)
+            async with asyncio.timeout(2):
+                if not driver.is_closed():
+                    await journal.conclude(driver, run.id, outcome, text)
+                    continue
+                another = await run.deployment.databases[name].connect()
+                try:
+                    await journal.conclude(another, run.id, outcome, text)
+                finally:
+                    another.terminate()
         except Exception:  # noqa: BLE001, S112 - see above
             continue
 
@@ -234,6 +258,7 @@ async def _alone(run: Run, number: int, segment: Segment) -> None:
     (action,) = segment.actions
     try:
         run.applied.append(await _act(run, number, action))
+        run.tell(Kind.COMMITTED, action.database, f"segment {number}")
     except _StepFailed as failed:
         await roll_back(run.sessions[action.database])
         if failed.contended:
@@ -248,7 +273,7 @@ async def _act(run: Run, segment: int, action: Action) -> Applied:
     run.tell(Kind.STARTED, action.database, describe(action))
     begun = time.monotonic()
     elsewhere = {name: heads for name, heads in run.at.items() if name != action.database}
-    after = _after(run, action)
+    at = run.at[action.database]
 
     def record(connection: Connection) -> None:
         journal = run.journals[action.database]
@@ -260,28 +285,20 @@ async def _act(run: Run, segment: int, action: Action) -> Applied:
         await asyncio.sleep(0.01)
     try:
         await run.sessions[action.database].connection.run_sync(
-            partial(runner.run, action=action, record=record)
+            partial(runner.run, action=action, at=at, record=record)
         )
     except CircleError:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:  # a signal that found the step busy in Python, and not waiting for the server
+        raise asyncio.CancelledError from None
+    except (Exception, SystemExit) as error:
         raise _StepFailed(action, error) from error
     finally:
         STEP.release()
-    run.at[action.database] = after
+    run.at[action.database] = action.moved(run.deployment.forest.graphs[action.database], at)
     seconds = time.monotonic() - begun
     run.tell(Kind.DONE, action.database, describe(action), seconds)
     return Applied(action, seconds)
-
-
-def _after(run: Run, action: Action) -> tuple[str, ...]:
-    """The revisions current on the action's database once it has run."""
-    if not isinstance(action, Step):
-        return action.heads
-    graph = run.deployment.forest.graphs[action.database]
-    applied = graph.ancestors(run.at[action.database])
-    changed = {action.revision.id}
-    return graph.tips(applied | changed if action.direction == "up" else applied - changed)
 
 
 async def _check_deferred(run: Run, name: str) -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 from circle_migrate.core.plan import Action, Segment, Step
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, MigrationFailed
-from circle_migrate.faults import server_error, server_words, statement_fault
+from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, MigrationFailed, MissingPrivilege
+from circle_migrate.faults import privilege_hint, server_error, server_words, statement_fault
 from circle_migrate.run import Run, describe
 from circle_migrate.tree import failing_line
 
@@ -25,20 +25,24 @@ async def where_things_are(deployment: Deployment, names: tuple[str, ...]) -> st
     return ", ".join(parts)
 
 
-async def step_failed(run: Run, action: Action, error: Exception) -> CircleError:
+async def step_failed(run: Run, action: Action, error: Exception | SystemExit) -> CircleError:
     """The error for an action that raised; its transaction has been rolled back."""
     what = f"{action.database}: {describe(action)} failed"
-    fault = statement_fault(error, action.database, "do what the step needs") or MigrationFailed(what)
+    fault = statement_fault(error, action.database, "do what the step needs") or MigrationFailed(
+        what, database=action.database
+    )
     fault.message = what
     fault.detail = _cause(error)
     if isinstance(action, Step):
         fault.location = failing_line(action.revision, error)
     fault.state = await where_things_are(run.deployment, tuple(run.sessions))
+    if isinstance(fault, MissingPrivilege):
+        fault.hint = privilege_hint(server_words(error), run.states[action.database].role)
     fault.hint = fault.hint or "correct the cause and run the same command again"
     return fault
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception | SystemExit) -> str:
     words = server_words(error)
     if server_error(error) is None:
         words = f"{type(error).__name__}: {words}"
@@ -48,7 +52,9 @@ def _cause(error: Exception) -> str:
     return f"{words}; in: {statement}" if statement else words
 
 
-async def gave_up_waiting(run: Run, action: Action, error: Exception, tries: int) -> LockNotObtained:
+async def gave_up_waiting(
+    run: Run, action: Action, error: Exception | SystemExit, tries: int
+) -> LockNotObtained:
     """The error for a segment whose lock was never free within the time allowed."""
     blocked = run.blockers.get(action.database)
     return LockNotObtained(
@@ -67,7 +73,8 @@ async def interrupted(run: Run, segment: Segment) -> CircleError:
     if task is not None:
         task.uncancel()
     try:
-        state = await asyncio.wait_for(where_things_are(run.deployment, tuple(run.sessions)), timeout=2)
+        async with asyncio.timeout(2):
+            state = await where_things_are(run.deployment, tuple(run.sessions))
     except TimeoutError:
         state = "the servers do not answer; `circle-migrate current` will say where they are"
     if not segment.transactional:

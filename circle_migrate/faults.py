@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -149,7 +150,19 @@ def _refused_by_server(error: Exception, state: str, database: str, address: Add
     )
 
 
-def statement_fault(error: Exception, database: str, doing: str) -> CircleError | None:
+def privilege_hint(words: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
+    """The statement that gives a role what the server says it lacks; `needed` on tables."""
+    if match := re.search(r"must be owner of (\w+) ([\w.]+)", words):
+        kind, name = match.groups()
+        return f'run as the owner of the {kind} {name}, or: GRANT the owner\'s role TO "{role}";'
+    if match := re.search(r"permission denied for (\w+) ([\w.]+)", words):
+        kind, name = match.groups()
+        rights = {"schema": "CREATE, USAGE", "database": "CREATE", "sequence": "USAGE, UPDATE"}
+        return f'GRANT {rights.get(kind, needed)} ON {kind.upper()} {name} TO "{role}";'
+    return f"give the role {role!r} what the server's message names"
+
+
+def statement_fault(error: BaseException, database: str, doing: str) -> CircleError | None:
     """The named error for a statement the server refused; None where it has no name of its own."""
     state = sqlstate(error)
     if state == INSUFFICIENT_PRIVILEGE:

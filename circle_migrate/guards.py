@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from circle_migrate.database import State
 from circle_migrate.errors import CircleError, InDoubt, MigrationFailed, NotWritable
-from circle_migrate.faults import server_words, statement_fault
+from circle_migrate.faults import privilege_hint, server_words, statement_fault
 
 
 def refuse_in_doubt(states: Mapping[str, State]) -> None:
@@ -45,14 +45,11 @@ def refuse_unwritable(state: State) -> None:
 def no_journal(state: State, error: Exception) -> CircleError:
     """The error where the journal's tables cannot be made or written."""
     name = state.database
-    fault = statement_fault(error, name, f"create tables in the schema {state.schema}")
+    fault = statement_fault(error, name, "write the journal")
     if fault is None:
         return MigrationFailed(
             f"{name}: the journal cannot be written", database=name, detail=server_words(error)
         )
     fault.state = "nothing was changed"
-    fault.hint = (
-        f'GRANT CREATE ON SCHEMA {state.schema} TO "{state.role}"; '
-        "steps that alter tables also need their owner's role"
-    )
+    fault.hint = privilege_hint(server_words(error), state.role)
     return fault

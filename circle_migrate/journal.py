@@ -87,12 +87,8 @@ class Journal:
         mode: str,
         planned: Mapping[str, Sequence[str]],
     ) -> None:
-        """Record that a run begins. Runs that began and never ended are lost: nobody else holds the lock."""
+        """Record that a run begins."""
         async with connection.transaction():
-            await connection.execute(
-                f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
-                "WHERE outcome = 'started'"
-            )
             await connection.execute(
                 f"INSERT INTO {self.runs} "
                 "(run, database, command, mode, planned, os_user, host, tool_version) "
@@ -153,6 +149,14 @@ class Journal:
                 segment,
             )
         )
+
+    async def close_lost(self, connection: asyncpg.Connection) -> list[str]:
+        """Mark runs that began and never ended as lost; only while holding the deployer lock."""
+        rows = await connection.fetch(
+            f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
+            "WHERE outcome = 'started' RETURNING run::text"
+        )
+        return [row["run"] for row in rows]
 
     async def lost_runs(self, connection: asyncpg.Connection) -> list[str]:
         """Runs that began and never ended; only meaningful while nobody else holds the deployer lock."""

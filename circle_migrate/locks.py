@@ -101,8 +101,7 @@ async def _unlock(connection: asyncpg.Connection) -> None:
     if connection.is_closed():
         return
     try:
-        await asyncio.shield(
-            asyncio.wait_for(connection.execute(f"SELECT pg_advisory_unlock({KEY})"), timeout=2)
-        )
+        async with asyncio.timeout(2):
+            await asyncio.shield(connection.execute(f"SELECT pg_advisory_unlock({KEY})"))
     except Exception:  # noqa: BLE001 - a session that cannot answer is ended, and its lock with it
         connection.terminate()

@@ -12,6 +12,7 @@ from circle_migrate.core.plan import Direction, Plan, Step
 from circle_migrate.core.result import Planned, plan_dict
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import Refused, UsageError
+from circle_migrate.guards import refuse_in_doubt
 
 _FORM = 1
 
@@ -21,7 +22,9 @@ async def plan(
 ) -> Planned:
     """What an upgrade or downgrade to the targets would do now; nothing is changed and no lock taken."""
     names = deployment.within_reach(direction)
-    current = deployment.recognise(await deployment.states(names))
+    states = await deployment.states(names)
+    current = deployment.recognise(states)
+    refuse_in_doubt(states)
     made = planner(deployment, targets, direction, cascade=cascade)(current)
     return Planned("plan", made, mode(deployment))
 

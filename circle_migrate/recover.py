@@ -116,8 +116,4 @@ async def _close_lost(
     journal = Journal(deployment.databases[state.database], state.schema)
     if not await journal.exists(connection):
         return ()
-    lost = await journal.lost_runs(connection)
-    if not dry_run:
-        for run in lost:
-            await journal.conclude(connection, run, "lost")
-    return tuple(lost)
+    return tuple(await (journal.lost_runs if dry_run else journal.close_lost)(connection))

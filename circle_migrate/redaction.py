@@ -16,7 +16,7 @@ _secrets: set[str] = set()
 # What a URL's password looks like even when nobody registered it: `scheme://user:password@`. The word
 # PASSWORD itself is what our hints tell people to replace.
 _URL_PASSWORD = re.compile(
-    r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)(?!PASSWORD@)(?P<secret>[^\s]*)(?=@)"
+    r"(?P<head>(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)(?!PASSWORD@)(?P<secret>[^\s]*)(?=@)"
 )
 _KEY_PASSWORD = re.compile(
     r"(?P<head>\b(?:password|sslpassword|passfile)=)(?P<secret>[^\s&'\"]+)", re.IGNORECASE

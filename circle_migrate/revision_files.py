@@ -9,11 +9,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.core.revisions import Revision
 from circle_migrate.errors import TreeError
 
 _NAMES = (
@@ -26,11 +27,8 @@ _NAMES = (
     "irreversible",
 )
 
-# Alembic's own rule for what is a revision file: every Python file but packages' __init__ and editors' locks.
-_REVISION_FILE = re.compile(r"(?!\.\#|__init__|\.).*\.py$")
-
 # What PostgreSQL refuses inside a transaction, as it is written in revisions.
-_NOT_IN_TRANSACTION = re.compile(
+NOT_IN_TRANSACTION = re.compile(
     r"\b(?:(?:create|drop)\s+(?:unique\s+)?index\s+concurrently|reindex\b[^;]*\bconcurrently"
     r"|detach\s+partition\s+\S+\s+concurrently|vacuum\b|create\s+database|drop\s+database|alter\s+system"
     r"|create\s+tablespace|drop\s+tablespace)",
@@ -42,30 +40,14 @@ _OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop
 ModuleLoader = Callable[[Path], Any]
 
 
-def versions_folder(folder: Path) -> Path:
-    """Where the files lie: the folder itself, or `versions` in it where it is an Alembic environment."""
-    inner = folder / "versions"
-    return inner if (folder / "env.py").is_file() and inner.is_dir() else folder
-
-
-def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
-    """The graph of all revision files in a folder. Raises `TreeError` with file and line for a broken one."""
-    folder = versions_folder(folder)
-    try:
-        names = sorted(path for path in folder.iterdir() if _REVISION_FILE.match(path.name))
-    except OSError as error:
-        raise TreeError(
-            f"the revisions of {database} cannot be read from {folder}",
-            database=database,
-            detail=error.strerror,
-            hint=f"correct `revisions` in [tool.circle-migrate.databases.{database}]",
-        ) from error
-    return Graph(database, [read_revision(database, path, load_module) for path in names])
-
-
 def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revision:
     """One file as a `Revision`. Raises `TreeError` where it is not Python or names no revision."""
-    source = path.read_bytes().replace(b"\r\n", b"\n")
+    return read_source(database, path, path.read_bytes(), load_module)
+
+
+def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoader) -> Revision:
+    """`read_revision` for a text that need not be what the file holds now."""
+    source = source.replace(b"\r\n", b"\n")
     try:
         tree = ast.parse(source, filename=str(path))
     except SyntaxError as error:
@@ -150,13 +132,14 @@ def _revision(
         closes_segment=_closes_segment(tree),
         irreversible=values.get("irreversible"),
         has_downgrade="downgrade" in functions or _imports_name(tree, "downgrade"),
+        uses_helpers=_uses_helpers(tree),
         checksum=hashlib.sha256(source).hexdigest(),
     )
 
 
 def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> tuple[str, ...]:
     value = values.get(name)
-    found = (value,) if isinstance(value, str) else tuple(value or ())
+    found = (value,) if isinstance(value, str) else tuple(value or ()) if _is_several(value) else (None,)
     if not all(isinstance(each, str) and each for each in found):
         raise TreeError(
             f"`{name}` in {path.name} is not a revision or several",
@@ -165,6 +148,10 @@ def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> t
             hint=f'write {name} = None, {name} = "id" or {name} = ("id", "id")',
         )
     return found
+
+
+def _is_several(value: object) -> bool:
+    return value is None or isinstance(value, tuple | list | set | frozenset)
 
 
 def _imports_name(tree: ast.Module, name: str) -> bool:
@@ -203,9 +190,21 @@ def _outside_transaction(tree: ast.Module) -> Iterator[str]:
                 if keyword.arg == "postgresql_concurrently" and getattr(keyword.value, "value", None) is True:
                     yield f"postgresql_concurrently in line {node.lineno}"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            match = _NOT_IN_TRANSACTION.search(node.value)
+            match = NOT_IN_TRANSACTION.search(node.value)
             if match is not None:
                 yield f"{' '.join(match[0].split()).upper()} in line {node.lineno}"
+
+
+def _uses_helpers(tree: ast.Module) -> bool:
+    known = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and any(
+            alias.name.partition(".")[0] not in known for alias in node.names
+        ):
+            return True
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] not in known:
+            return True
+    return False
 
 
 def _closes_segment(tree: ast.Module) -> str | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.core.plan import Action, Plan, Stamp
+from circle_migrate.core.plan import Action, Stamp
 from circle_migrate.database import State
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError
@@ -55,29 +55,35 @@ class Run:
     at: dict[str, tuple[str, ...]] = field(default_factory=dict)
     blockers: dict[str, str] = field(default_factory=dict)
     applied: list[Applied] = field(default_factory=list)
-    plan: Plan | None = None
     lost: CircleError | None = None
     task: asyncio.Task[object] | None = None
     number: int = 0
+    total: int = 0
 
     @property
     def mode(self) -> Mode:
         """How segments over several databases are committed."""
         return Mode.ATOMIC if self.deployment.settings.atomic else Mode.SERIAL
 
-    @property
-    def total(self) -> int:
-        """How many actions the plan has."""
-        return len(self.plan.actions) if self.plan else 0
-
     def tell(self, kind: Kind, database: str, text: str, seconds: float = 0.0) -> None:
         """Tell whoever shows progress."""
         self.notify(Event(kind, database, text, self.number, self.total, seconds))
 
-    def waits(self, database: str, text: str) -> None:
-        """Remember and tell for whom a database waits."""
-        self.blockers[database] = text
-        self.tell(Kind.WAITING, database, text)
+    def announce(self, planned: Mapping[str, Sequence[str]]) -> None:
+        """Tell what is to come on each database."""
+        for name, steps in planned.items():
+            self.notify(Event(Kind.PLANNED, name, self.mode, total=self.total, steps=tuple(steps)))
+
+    def observe(self, kind: Kind, database: str, text: str) -> None:
+        """Tell what a server was seen doing; remember for whom it waited."""
+        if kind is Kind.WAITING:
+            self.blockers[database] = f"{kind} {text}"
+        self.tell(kind, database, text)
+
+    def explain(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
+        """On the way out of a run that was cancelled because a server has gone: say so instead."""
+        if kind is asyncio.CancelledError and self.lost is not None:
+            raise self.lost
 
     def give_up(self, error: CircleError) -> None:
         """End the run because a server has gone."""

@@ -29,7 +29,7 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
             plan = deployment.plan_upgrade(current, texts, deployment.grouping)
         else:
             plan = deployment.plan_downgrade(current, texts, deployment.grouping, cascade=True)
-    return Script("script", render(deployment, plan))
+    return Script("upgrade" if direction is Direction.UP else "downgrade", render(deployment, plan))
 
 
 def _plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Plan:
@@ -44,12 +44,19 @@ def _plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direc
         lows.append(low)
         highs.append(high)
     graphs = deployment.graphs
-    current: dict[str, tuple[str, ...]] = dict.fromkeys(deployment.databases, ())
+    current = _of_the_others(deployment, direction)
     for name, target in targets.assign(lows, graphs).items():
         current[name] = graphs[name].tips(targets.claimed(graphs[name], (), target))
     if direction is Direction.UP:
         return deployment.plan_upgrade(current, highs, deployment.grouping)
     return deployment.plan_downgrade(current, highs, deployment.grouping)
+
+
+def _of_the_others(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
+    """What databases without a span are taken to be at: where nothing in them stands in the way."""
+    if direction is Direction.UP:
+        return {name: graph.real_heads for name, graph in deployment.forest.graphs.items()}
+    return dict.fromkeys(deployment.databases, ())
 
 
 def render(deployment: Deployment, plan: Plan) -> str:

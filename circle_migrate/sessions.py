@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.events import Kind
 from circle_migrate.database import APPLICATION_NAME, Database
 from circle_migrate.errors import CircleError, SettingsError, Unreachable
 
@@ -117,10 +118,10 @@ async def _refuse_shared_session(database: Database, driver: asyncpg.Connection,
 async def watched(
     database: Database,
     session: Session,
-    tell: Callable[[str, str], None],
+    tell: Callable[[Kind, str, str], None],
     give_up: Callable[[Unreachable], None],
 ) -> AsyncIterator[None]:
-    """Watch over a session while the block runs; `tell(database, text)` says for whom or what it waits.
+    """Watch over a session while the block runs; `tell(kind, database, text)` says when it waits or builds.
 
     `give_up` is called when the server does not answer in time and cannot be connected to anew.
     """
@@ -135,16 +136,18 @@ async def watched(
 async def _watch(
     database: Database,
     session: Session,
-    tell: Callable[[str, str], None],
+    tell: Callable[[Kind, str, str], None],
     give_up: Callable[[Unreachable], None],
 ) -> None:
     side = await database.connect(f"{APPLICATION_NAME} watch")
-    told = ""
+    told = (Kind.WORKING, "")
     try:
         while True:
             await asyncio.sleep(WATCH)
             try:
-                text = await asyncio.wait_for(_look(side, session.pid), HEARTBEAT)
+                # Not wait_for: in Python 3.11 that drops a cancellation which comes with the server's end.
+                async with asyncio.timeout(HEARTBEAT):
+                    seen = await _look(side, session.pid)
             except Exception:  # noqa: BLE001 - it may be this connection alone that has gone
                 side.terminate()
                 try:
@@ -154,9 +157,9 @@ async def _watch(
                     give_up(_gone(database, error))
                     return
                 continue
-            if text and text != told:
-                tell(database.name, text)
-            told = text
+            if seen != told:
+                tell(seen[0], database.name, seen[1])
+            told = seen
     finally:
         side.terminate()
 
@@ -170,12 +173,12 @@ def _gone(database: Database, error: CircleError) -> Unreachable:
     )
 
 
-async def _look(side: asyncpg.Connection, pid: int) -> str:
+async def _look(side: asyncpg.Connection, pid: int) -> tuple[Kind, str]:
     rows = await side.fetch(_BLOCKERS, pid)
     if rows:
-        return "waiting for " + "; ".join(_blocker(row) for row in rows[:3])
+        return Kind.WAITING, "for " + "; ".join(_blocker(row) for row in rows[:3])
     row = await side.fetchrow(_INDEX_BUILD, pid)
-    return _progress(row) if row is not None else ""
+    return (Kind.BUILDING, _progress(row)) if row is not None else (Kind.WORKING, "")
 
 
 def _blocker(row: asyncpg.Record) -> str:
@@ -190,5 +193,5 @@ def _progress(row: asyncpg.Record) -> str:
     for kind in ("blocks", "tuples", "lockers"):
         done, total = row[f"{kind}_done"], row[f"{kind}_total"]
         if total:
-            return f"building the index: {row['phase']}, {done} of {total} {kind}"
-    return f"building the index: {row['phase']}"
+            return f"the index: {row['phase']}, {done} of {total} {kind}"
+    return f"the index: {row['phase']}"

@@ -9,6 +9,7 @@ from circle_migrate.core.plan import Plan
 from circle_migrate.core.result import Moved
 from circle_migrate.deployment import Current, Deployment, refuse_same
 from circle_migrate.downgrade import Confirm, same_as
+from circle_migrate.guards import refuse_in_doubt
 
 
 async def stamp(
@@ -34,6 +35,7 @@ async def stamp(
     current = {name: state.current for name, state in states.items()}
     plan = planner(current if purge else deployment.recognise(states))
     if dry_run or not plan:
+        refuse_in_doubt(states)
         return Moved("stamp", plan, dry_run=dry_run)
     confirm(plan)
 

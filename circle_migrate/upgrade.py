@@ -11,6 +11,7 @@ from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.plan import Direction
 from circle_migrate.core.result import Moved
 from circle_migrate.deployment import Deployment
+from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.planning import Saved, agreeing
 
 
@@ -28,13 +29,16 @@ async def upgrade(
     A `saved` plan must be what would run now. Where nothing is pending no lock is taken and Alembic is not
     imported. Raises the errors of `deployment` and `executor`.
     """
+    targets = targets or ("head",)
     planner = agreeing(saved, deployment, planning.planner(deployment, targets, Direction.UP))
     names = deployment.within_reach(Direction.UP)
     states = await deployment.states(names)
     plan = planner(deployment.recognise(states))
-    in_doubt = any(state.in_doubt for state in states.values())
-    if dry_run or not (plan or in_doubt):
-        return Moved("upgrade", plan, dry_run=dry_run, tables=await tables(deployment))
+    if dry_run:
+        refuse_in_doubt(states)
+    if dry_run or not (plan or any(state.in_doubt for state in states.values())):
+        shown = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
+        return Moved("upgrade", plan, dry_run=dry_run, tables=shown)
 
     from circle_migrate.executor import Options, apply
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import MutableMapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.main import get_group
 
 from circle_migrate import __version__
-from circle_migrate.cli import authoring, configuration, development, looking, migrating
+from circle_migrate.cli.parameters import Group
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+_COMMANDS = {
+    "migrating": ("init", "upgrade", "downgrade", "plan", "recover"),
+    "looking": ("status", "check", "wait", "current", "log", "history", "heads", "branches", "show"),
+    "authoring": ("revision", "merge", "stamp"),
+    "configuration": ("config", "schema"),
+    "development": ("dev",),
+}
+"""The modules that declare commands, in the order of the help page, and what each is imported for."""
 
 _EPILOG = "\n\n".join(
     [
@@ -28,7 +43,36 @@ _EPILOG = "\n\n".join(
     ]
 )
 
+
+class _Commands(Group):
+    """All commands, made when they are asked for: making every one takes longer than running one."""
+
+    @property
+    def commands(self) -> MutableMapping[str, Command]:
+        """Every command by its name."""
+        return self._make(*_COMMANDS)
+
+    @commands.setter
+    def commands(self, made: MutableMapping[str, Command]) -> None:
+        self._made, self._modules = made, set[str]()
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - Typer's signature
+        """The command of that name, None where there is none."""
+        homes = [module for module, names in _COMMANDS.items() if cmd_name in names]
+        return self._make(*(homes or _COMMANDS)).get(cmd_name)
+
+    def _make(self, *modules: str) -> MutableMapping[str, Command]:
+        for module in modules:
+            if module not in self._modules:
+                self._modules.add(module)
+                part = typer.Typer(rich_markup_mode="rich")
+                import_module(f"circle_migrate.cli.{module}").register(part)
+                self._made.update(get_group(part).commands)
+        return self._made
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="One migration tool for two PostgreSQL databases: both Alembic trees, one plan, one command.",
     epilog=_EPILOG,
     no_args_is_help=True,
@@ -36,12 +80,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-migrating.register(app)
-looking.register(app)
-authoring.register(app)
-configuration.register(app)
-development.register(app)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback

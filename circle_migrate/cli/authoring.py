@@ -76,7 +76,7 @@ def register(app: typer.Typer) -> None:
         position = Position(label=branch_label, id=rev_id)
         return action(call.files(), revision or [], message, position)
 
-    @command(app, panel=_PANEL, running=("lock_wait",))
+    @command(app, panel=_PANEL, running=("lock_wait",), signed=True)
     async def stamp(
         call: Call,
         target: Targets,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -18,6 +21,7 @@ from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.cli.call import Call
+    from circle_migrate.cli.progress import Progress
 
 _SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -26,55 +30,96 @@ _SIGNALS = {
 }
 
 
+_BUSY = 1.0
+"""Seconds after which a signal interrupts a step that is busy in Python instead of waiting for the server."""
+
+
 class _Signals:
     """Turns the first signal into a cancellation of the running task, the second into an end at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.status: ExitCode | None = None
+        self._progress = progress
+        self._heard = False
 
-    def catch(self, task: asyncio.Task[Any]) -> None:
+    @contextmanager
+    def caught(self, task: asyncio.Task[Any]) -> Iterator[None]:
+        """Catch signals for the task while the block runs; only the main thread gets any."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in (*_SIGNALS, signal.SIGALRM)}
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._received, number, task)
+            signal.signal(number, lambda received, _frame: self._received(received, loop, task))
+        signal.signal(signal.SIGALRM, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def _received(self, number: signal.Signals, task: asyncio.Task[Any]) -> None:
+    def _received(self, number: int, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+        status = _SIGNALS[signal.Signals(number)]
         if self.status is not None:
+            self._progress.stop()
             sys.stderr.write("\nstopped at once; the server rolls back what was not committed\n")
             sys.stderr.flush()
-            os._exit(_SIGNALS[number])
-        self.status = _SIGNALS[number]
-        task.cancel()
+            os._exit(status)
+        self.status = status
+        signal.setitimer(signal.ITIMER_REAL, _BUSY)
+        loop.call_soon_threadsafe(self._cancel, task)
+
+    def _cancel(self, task: asyncio.Task[Any]) -> None:
+        if not self._heard:
+            self._heard = True
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            task.cancel()
+
+    def _interrupt(self, _number: int, _frame: object) -> None:
+        """The loop has not come to `_cancel`: a revision's own Python code keeps it busy."""
+        self._heard = True
+        raise KeyboardInterrupt
 
 
 def finish(call: Call, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
     """Run a command's action, print its result or its error, and end with the exit status of either."""
     from circle_migrate.cli import output
 
-    signals = _Signals()
+    signals = _Signals(call.progress)
     try:
         answer = action()
-        result = answer if isinstance(answer, Result) else _run(answer, signals)
+        result = answer if isinstance(answer, Result) else _run(answer, signals, call.progress)
         output.success(result, call.format)
     except (typer.Exit, typer.Abort):
         raise
     except BaseException as error:  # noqa: BLE001 - this is the boundary
         named = _named(error, signals)
         if call.debug:
-            sys.stderr.write(redact("".join(traceback.format_exception(error))))
+            sys.stderr.write(_without_rows(redact("".join(traceback.format_exception(error)))))
         output.failure(named, call.command, call.format)
         raise typer.Exit(int(named.status)) from None
     raise typer.Exit(int(result.exit_code))
 
 
-def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals) -> Result:
+def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, progress: Progress) -> Result:
     async def main() -> Result:
-        task = asyncio.current_task()
-        if task is not None:
-            signals.catch(task)
-        return await coroutine
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        with signals.caught(task):
+            try:
+                return await coroutine
+            finally:
+                # While signals are still caught: none may leave the terminal without its cursor.
+                progress.stop()
 
     with asyncio.Runner() as runner:
         return runner.run(main())
+
+
+def _without_rows(text: str) -> str:
+    """A traceback without the server's DETAIL lines: they can quote rows."""
+    return re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", text)
 
 
 def _named(error: BaseException, signals: _Signals) -> CircleError:

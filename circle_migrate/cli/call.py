@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from circle_migrate.cli.parameters import Command
+
 if TYPE_CHECKING:
+    from circle_migrate.cli.progress import Progress
     from circle_migrate.core.events import Notify
     from circle_migrate.deployment import Deployment
     from circle_migrate.settings import Settings
@@ -26,14 +29,24 @@ class Transaction(StrEnum):
 
 
 class Format(StrEnum):
-    """How a result is written to stdout."""
+    """How a result is written to stdout; all but the first two are for commands that make checks."""
 
     TABLE = "table"
     JSON = "json"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+
+
+ANY_RESULT = (Format.TABLE, Format.JSON)
+CHECKS = tuple(Format)
 
 
 _CONNECTION = "Connection"
 _OUTPUT = "Output"
+
+_FORMAT = typer.Option("--format", help="How to write the result.", rich_help_panel=_OUTPUT)
 
 COMMON: dict[str, Any] = {
     "database": Annotated[
@@ -73,9 +86,7 @@ COMMON: dict[str, Any] = {
         Path | None,
         typer.Option(metavar="FOLDER", help="Where its data lies.", rich_help_panel=_CONNECTION),
     ],
-    "format": Annotated[
-        Format, typer.Option("--format", help="How to write the result.", rich_help_panel=_OUTPUT)
-    ],
+    "format": Annotated[Format, _FORMAT],
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_OUTPUT)],
     "debug": Annotated[
         bool,
@@ -135,7 +146,7 @@ class Call:
     database: str | None
     flags: dict[str, object]
     format: Format
-    quiet: bool
+    progress: Progress
     debug: bool
 
     def settings(self) -> Settings:
@@ -143,8 +154,9 @@ class Call:
         from circle_migrate.settings import load
 
         settings = load(self.flags)
-        for note in settings.notes:
-            self.say(note)
+        if self.debug:
+            for note in settings.notes:
+                self.say(note)
         return settings
 
     def deployment(self) -> Deployment:
@@ -174,16 +186,11 @@ class Call:
 
     def say(self, text: str) -> None:
         """A line of progress."""
-        if not self.quiet:
-            from circle_migrate.cli.output import progress_line
-
-            progress_line(text)
+        self.progress.say(text)
 
     def notify(self) -> Notify:
         """Where a run tells about itself."""
-        from circle_migrate.cli.progress import notifier
-
-        return notifier(quiet=self.quiet)
+        return self.progress
 
 
 def command(
@@ -193,16 +200,21 @@ def command(
     panel: str,
     running: tuple[str, ...] = (),
     without: tuple[str, ...] = (),
+    formats: tuple[Format, ...] = ANY_RESULT,
+    signed: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Declare a function `f(call, ...)` that returns a result, or a coroutine for one, as a command.
 
     The common options, except those named in `without`, and those of RUNNING named in `running` are added
-    to its own.
+    to its own. `formats` are those its result can be written in: CHECKS where that is always a `Report`.
+    `signed` ones take arguments such as -1, which otherwise would be unknown options.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., None]:
         common = {key: RUNNING[key] for key in running}
         common |= {key: value for key, value in COMMON.items() if key not in without}
+        if "format" not in without:
+            common["format"] = Annotated[_choice(formats), _FORMAT]
         # Result is imported for type checkers only; nobody asks for the value of its annotation.
         hints = get_type_hints(function, localns={"Result": object}, include_extras=True)
         hints.pop("return", None)
@@ -224,6 +236,7 @@ def command(
         @functools.wraps(function)
         def invoke(**given: Any) -> None:
             from circle_migrate.cli.boundary import finish
+            from circle_migrate.cli.progress import Progress
 
             taken = {key: given.pop(key, None) for key in (*COMMON, *RUNNING)}
             flags = {key: taken[key] for key in _FLAGS if taken[key] is not None}
@@ -231,8 +244,8 @@ def command(
                 title,
                 taken["database"],
                 flags,
-                taken["format"] or Format.TABLE,
-                bool(taken["quiet"]),
+                Format(taken["format"] or Format.TABLE),
+                Progress(quiet=bool(taken["quiet"])),
                 bool(taken["debug"]),
             )
             finish(call, functools.partial(function, call, **given))
@@ -241,7 +254,14 @@ def command(
         invoke.__signature__ = inspect.Signature([*keyword, *shared])  # type: ignore[attr-defined]
         invoke.__annotations__ = {**hints, **common}
         del invoke.__wrapped__
-        app.command(name, rich_help_panel=panel)(invoke)
+        context = {"ignore_unknown_options": True} if signed else None
+        app.command(name, cls=Command, rich_help_panel=panel, context_settings=context)(invoke)
         return invoke
 
     return declare
+
+
+def _choice(formats: tuple[Format, ...]) -> type[StrEnum]:
+    """An enumeration of these formats alone, for the option's help and its check."""
+    members = [(each.name, each.value) for each in formats]
+    return StrEnum("Format", members)  # type: ignore[return-value] # mypy knows literal members only

@@ -1,20 +1,23 @@
-"""Commands about settings: config show."""
+"""Commands about the tool itself: config show, schema."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from circle_migrate.cli.call import Call, command
+from circle_migrate.cli.parameters import Group
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
 
+_NO_DATABASE = ("database", "database_url", "creds_database_url", "embedded", "embedded_data", "quiet")
+
 
 def register(app: typer.Typer) -> None:
-    """Add the group to the application."""
-    config = typer.Typer(name="config", help="What the settings are.", no_args_is_help=True)
+    """Add the commands to the application."""
+    config = typer.Typer(name="config", cls=Group, help="What the settings are.", no_args_is_help=True)
     app.add_typer(config, rich_help_panel="Set up")
 
     @command(config, "show", panel="Set up", without=("database",))
@@ -24,3 +27,16 @@ def register(app: typer.Typer) -> None:
 
         values = call.settings().values
         return Configuration("config show", tuple((each.key, each.shown, each.source) for each in values))
+
+    @command(app, panel="Set up", without=_NO_DATABASE)
+    def schema(
+        call: Call,
+        name: Annotated[
+            list[str], typer.Argument(metavar="COMMAND", help="For example: status, config show.")
+        ],
+    ) -> Result:
+        """Print the JSON Schema of what a command writes with --format json."""
+        from circle_migrate.core.listings import Schema
+        from circle_migrate.schemas import schema as of
+
+        return Schema(call.command, of(" ".join(name)))

@@ -9,6 +9,7 @@ import typer
 
 from circle_migrate.cli.call import Call, command
 from circle_migrate.cli.options import Yes
+from circle_migrate.cli.parameters import Group
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
@@ -20,7 +21,8 @@ _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
 
 def register(app: typer.Typer) -> None:
     """Add the group to the application."""
-    dev = typer.Typer(name="dev", help="The private PostgreSQL of --embedded.", no_args_is_help=True)
+    about = "The private PostgreSQL of --embedded."
+    dev = typer.Typer(name="dev", cls=Group, help=about, no_args_is_help=True)
     app.add_typer(dev, rich_help_panel=_PANEL)
 
     @command(dev, panel=_PANEL, without=_WITHOUT)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import Call, command
+from circle_migrate.cli.call import CHECKS, Call, command
 from circle_migrate.cli.completion import revisions
 from circle_migrate.cli.options import TARGET
 
@@ -18,6 +18,59 @@ _PANEL = "Look"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
+
+    @command(app, panel=_PANEL, formats=CHECKS)
+    async def status(
+        call: Call,
+        exit_code: Annotated[
+            bool, typer.Option("--exit-code", help="End with 3 where revisions are pending.")
+        ] = False,
+    ) -> Result:
+        """Show both databases: server, revision, what is pending, locks, the last run, whatever is wrong."""
+        from circle_migrate.status import status as action
+
+        return await action(await call.ready(call.deployment()), strict=exit_code)
+
+    @command(app, panel=_PANEL, formats=CHECKS)
+    async def check(
+        call: Call,
+        no_pending: Annotated[
+            bool, typer.Option("--no-pending", help="Pending revisions are no failure.")
+        ] = False,
+        files_only: Annotated[
+            bool, typer.Option("--files-only", help="Only what the files say; needs no server.")
+        ] = False,
+        base: Annotated[
+            str | None,
+            typer.Option(metavar="REF", help="Compare with the trees of this git revision: origin/main."),
+        ] = None,
+        models: Annotated[
+            bool, typer.Option("--models", help="Whether models and revisions agree, on a scratch database.")
+        ] = False,
+    ) -> Result:
+        """The gate for pipelines: ask everything, report everything; the worst decides the exit status."""
+        from circle_migrate.check import Questions
+        from circle_migrate.check import check as action
+
+        questions = Questions(databases=not files_only, pending=not no_pending, base=base, models=models)
+        deployment = call.files() if files_only else await call.ready(call.deployment())
+        return await action(deployment, questions)
+
+    @command(app, panel=_PANEL, formats=CHECKS)
+    async def wait(
+        call: Call,
+        patience: Annotated[
+            float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most.")
+        ] = 300,
+        compatible: Annotated[
+            bool, typer.Option("--compatible", help="A database that is ahead will do.")
+        ] = False,
+    ) -> Result:
+        """Wait until both databases are at the heads of this package; reads only, locks nothing."""
+        from circle_migrate.wait import wait as action
+
+        deployment = await call.ready(call.deployment())
+        return await action(deployment, patience, compatible=compatible, notify=call.notify())
 
     @command(app, panel=_PANEL)
     async def current(call: Call) -> Result:

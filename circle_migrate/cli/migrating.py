@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
         deployment = call.deployment()
         return await initialise(deployment, await create_missing(deployment), call.notify())
 
-    @command(app, panel=_PANEL, running=tuple(RUNNING))
+    @command(app, panel=_PANEL, running=tuple(RUNNING), signed=True)
     async def upgrade(
         call: Call,
         target: OptionalTargets = None,
@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
             notify=call.notify(),
         )
 
-    @command(app, panel=_PANEL, running=tuple(RUNNING))
+    @command(app, panel=_PANEL, running=tuple(RUNNING), signed=True)
     async def downgrade(
         call: Call,
         target: DownTargets = None,
@@ -95,7 +95,7 @@ def register(app: typer.Typer) -> None:
             notify=call.notify(),
         )
 
-    @command(app, panel=_PANEL, running=("atomic", "transaction"))
+    @command(app, panel=_PANEL, running=("atomic", "transaction"), signed=True)
     async def plan(
         call: Call,
         target: DownTargets = None,

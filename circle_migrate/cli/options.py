@@ -13,17 +13,32 @@ TARGET = (
     "head, base, +1, -2, a revision id or the beginning of one; main@… or credentials@… for one database."
 )
 
-Targets = Annotated[list[str], typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions)]
+
+def no_option(targets: list[str] | None) -> list[str] | None:
+    """Refuse what is no target but a misspelt option; `-1` is a target."""
+    for text in targets or ():
+        if text.startswith("-") and not text[1:].isdigit():
+            raise typer.BadParameter(f"there is no option {text}")
+    return targets
+
+
+Targets = Annotated[
+    list[str],
+    typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions, callback=no_option),
+]
 OptionalTargets = Annotated[
     list[str] | None,
-    typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions, show_default="head"),
+    typer.Argument(
+        metavar="TARGET", help=TARGET, autocompletion=revisions, show_default="head", callback=no_option
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")]
 Sql = Annotated[bool, typer.Option("--sql", help="Write a script for psql instead; FROM:TO needs no server.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 DownTargets = Annotated[
-    list[str] | None, typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions)
+    list[str] | None,
+    typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions, callback=no_option),
 ]
 SavedPlan = Annotated[
     Path | None,

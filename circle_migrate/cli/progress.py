@@ -1,39 +1,115 @@
-"""A run's events as progress on stderr: one line each, on a terminal in colour."""
+"""A run's events as progress on stderr: a live view on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
-from circle_migrate.core.events import Event, Kind, Notify, ignore
-from circle_migrate.redaction import redact
+from circle_migrate.core.events import Event
 
-
-def notifier(*, quiet: bool) -> Notify:
-    """What to call with each event."""
-    if quiet:
-        return ignore
-    from circle_migrate.cli.output import console
-
-    screen = console(sys.stderr)
-
-    def notify(event: Event) -> None:
-        text = _line(event)
-        if text is not None:
-            screen.print(redact(text), markup=False, style=_STYLES.get(event.kind, ""))
-
-    return notify
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-_STYLES = {Kind.WAITING: "yellow", Kind.RETRY: "yellow"}
+class View(Protocol):
+    """One way of showing events."""
+
+    def show(self, event: Event) -> None:
+        """Show what has just happened."""
+
+    def say(self, text: str) -> None:
+        """Show a line that is no event."""
+
+    def stop(self) -> None:
+        """Leave the terminal as it was found."""
 
 
-def _line(event: Event) -> str | None:
-    place = f"[{event.number}/{event.total}] " if event.total else ""
-    match event.kind:
-        case Kind.STARTED if sys.stderr.isatty():
-            return f"{place}{event.database}  {event.text} …"
-        case Kind.DONE:
-            return f"{place}{event.database}  {event.text}  {event.seconds:.2f} s"
-        case Kind.WAITING | Kind.RETRY:
-            return f"{event.database}  {event.kind} {event.text}"
-    return None
+class Progress:
+    """Called with each event of a run; begins to draw with the first one, so that nothing is loaded before.
+
+    `stop` must be called before anything else is written to the terminal; it may be called more than once,
+    and nothing is shown after it.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._silent = quiet
+        self._view: View | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Show the event."""
+        if self._silent:
+            return
+        if self._view is None:
+            self._view = _view(cast("TextIO", _Unfailing(sys.stderr)))
+        self._view.show(event)
+
+    def say(self, text: str) -> None:
+        """Show a line about what is going on."""
+        if self._silent:
+            return
+        if self._view is not None:
+            self._view.say(text)
+        else:
+            from circle_migrate.cli.output import progress_line
+
+            progress_line(text)
+
+    def stop(self) -> None:
+        """End the live view and the heartbeat."""
+        self._silent = True
+        view, self._view = self._view, None
+        if view is not None:
+            view.stop()
+
+
+def _view(stream: TextIO) -> View:
+    from circle_migrate.cli.console import console
+
+    screen = console(stream)
+    if _can_redraw(screen, stream):
+        from circle_migrate.cli.live import Live
+
+        return Live(screen)
+    from circle_migrate.cli.lines import Lines
+
+    return Lines(screen)
+
+
+def _can_redraw(screen: Console, stream: TextIO) -> bool:
+    """Whether lines can be drawn over; FORCE_COLOR asks for colours in a pipe, not for a moving cursor."""
+    return stream.isatty() and screen.is_interactive
+
+
+class _Unfailing:
+    """A stream whose reader may go away: that ends what is shown, and never a migration half-way.
+
+    Rich would end the process, and in doing so turn away what is still to come on stdout.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, where there is still somebody to read it."""
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, likewise."""
+        self._try(self._stream.flush)
+
+    def _try(self, function: Any, *arguments: str) -> None:
+        try:
+            function(*arguments)
+        except BlockingIOError:
+            pass  # a reader that is too slow misses a line
+        except OSError:
+            # What remains in Python's buffer would raise again, with every later write and at exit.
+            with suppress(OSError), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())

@@ -8,9 +8,16 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What has just happened."""
+    """What has just happened.
 
+    WAITING (for whom), BUILDING (how far an index is) and WORKING (neither, any more) are what the server
+    was seen doing. RETRY means that every step after `number` has been rolled back, on all databases.
+    """
+
+    PLANNED = "planned"
     WAITING = "waiting"
+    BUILDING = "building"
+    WORKING = "working"
     STARTED = "started"
     DONE = "done"
     RETRY = "retry"
@@ -19,7 +26,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to one database; `number` of `total` steps, `seconds` for finished ones."""
+    """One thing that happened to one database.
+
+    `number` of `total` steps of the whole run, `seconds` for a finished one, `steps` for PLANNED: all that
+    is to come on the database.
+    """
 
     kind: Kind
     database: str
@@ -27,6 +38,7 @@ class Event:
     number: int = 0
     total: int = 0
     seconds: float = 0.0
+    steps: tuple[str, ...] = ()
 
 
 Notify = Callable[[Event], None]

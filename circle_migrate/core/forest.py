@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from circle_migrate.core.revisions import Graph, Revision, topological
+from circle_migrate.core.links import topological
+from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import TreeError
 
 
@@ -17,9 +18,9 @@ class Forest:
     def __init__(self, graphs: Mapping[str, Graph]) -> None:
         self.graphs = dict(graphs)
         self.requires = {
-            revision.qualified: self._requirements(revision)
-            for graph in self.graphs.values()
-            for revision in graph.revisions.values()
+            f"{database}@{key}": self._requirements(graph[key])
+            for database, graph in self.graphs.items()
+            for key in graph.requires
         }
         self.required_by: dict[str, list[str]] = {}
         for name, needs in self.requires.items():
@@ -53,10 +54,10 @@ class Forest:
         """Everything that must be applied before the revision, in its own tree and in others."""
         database, _, key = qualified.partition("@")
         own = [f"{database}@{parent}" for parent in self.graphs[database].parents[key]]
-        return [*own, *self.requires[qualified]]
+        return [*own, *self.requires.get(qualified, ())]
 
     def _refuse_circles(self) -> None:
-        names = list(self.requires)
+        names = [f"{database}@{key}" for database, graph in self.graphs.items() for key in graph.revisions]
         order = self.order(names)
         if len(order) < len(names):
             circle = [self.revision(name) for name in names if name not in set(order)]
@@ -67,6 +68,10 @@ class Forest:
                 location=circle[0].location,
                 hint="remove one of the `requires` in these files",
             )
+
+    def requirements(self, names: Collection[str]) -> set[str]:
+        """What the revisions require of other databases, themselves and not through their parents."""
+        return {need for name, needs in self.requires.items() if name in names for need in needs}
 
     def order(self, names: Collection[str]) -> list[str]:
         """One order over all databases: parents and requirements first, else the first database's first."""

@@ -120,3 +120,14 @@ class Server(Result):
     def to_dict(self) -> dict[str, Any]:
         """What is known of the server, and the URLs of the databases on it."""
         return dict(self.facts) | {"urls": dict(self.urls)}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema(Result):
+    """The JSON Schema of a command's output: `schema`."""
+
+    schema: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schema."""
+        return {"schema": dict(self.schema)}

@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from circle_migrate.core.forest import Forest
-from circle_migrate.core.revisions import Revision
+from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import Refused
 
 
@@ -44,6 +44,11 @@ class Step:
         """The database the step runs on."""
         return self.revision.database
 
+    def moved(self, graph: Graph, current: tuple[str, ...]) -> tuple[str, ...]:
+        """The revisions current on its database once it has run."""
+        moved = graph.tips_with if self.direction is Direction.UP else graph.tips_without
+        return moved(current, self.revision.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -56,6 +61,10 @@ class Stamp:
     purge: bool = False
 
     direction = Direction.STAMP
+
+    def moved(self, _graph: Graph, _current: tuple[str, ...]) -> tuple[str, ...]:
+        """The revisions current on its database once it has run."""
+        return self.heads
 
 
 Action = Step | Stamp
@@ -120,7 +129,8 @@ def plan_upgrade(
     """
     applied = _applied(forest, current)
     asked = {f"{name}@{key}" for name, keys in wanted.items() for key in keys}
-    needed = forest.closure_up(asked) - applied
+    # The parents of what is applied are applied too; what it requires of other databases may not be.
+    needed = forest.closure_up((asked - applied) | forest.requirements(asked)) - applied
     outside = sorted(name for name in needed if name.partition("@")[0] not in current)
     if outside:
         raise Refused(
@@ -161,7 +171,7 @@ def plan_downgrade(
 
 
 def _strands(forest: Forest, stranded: list[str], doomed: set[str]) -> Refused:
-    needs = {name: [need for need in forest.requires[name] if need in doomed] for name in stranded}
+    needs = {name: [need for need in forest.requires.get(name, ()) if need in doomed] for name in stranded}
     first = next(name for name in stranded if needs[name])
     more = f" and {len(stranded) - 1} more" if len(stranded) > 1 else ""
     return Refused(
@@ -220,11 +230,11 @@ def _plan(
     grouping: Grouping,
     pulled_in: tuple[Revision, ...],
 ) -> Plan:
-    after = {
-        name: graph.tips({key for key in graph.revisions if f"{name}@{key}" in applied})
-        for name, graph in forest.graphs.items()
-        if name in current
-    }
+    keys: dict[str, set[str]] = {name: set() for name in current}
+    for qualified in applied:
+        name, _, key = qualified.partition("@")
+        keys[name].add(key)
+    after = {name: forest.graphs[name].tips(each) for name, each in keys.items()}
     return Plan(dict(current), after, segment(steps, grouping), pulled_in)
 
 

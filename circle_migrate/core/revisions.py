@@ -7,11 +7,11 @@ test compares the two on random trees.
 
 from __future__ import annotations
 
-import difflib
-import heapq
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+from circle_migrate.core.links import Links, closure, topological, unnamed
 from circle_migrate.errors import SeveralHeads, TreeError, UsageError
 
 MAX_ID_LENGTH = 32
@@ -25,6 +25,7 @@ class Revision:
     `requires` names revisions of other databases as `database@id`. `checksum` is the SHA-256 of the file
     with line ends normalised. `why_alone` says why the revision cannot share a transaction with others,
     `closes_segment` why the transaction must be committed after it; both are None in the common case.
+    `uses_helpers` says that it imports modules whose code its own file does not show.
     """
 
     database: str
@@ -42,6 +43,7 @@ class Revision:
     irreversible: str | None = None
     has_downgrade: bool = True
     checksum: str = ""
+    uses_helpers: bool = False
 
     @property
     def qualified(self) -> str:
@@ -59,19 +61,52 @@ class Graph:
 
     def __init__(self, database: str, revisions: Iterable[Revision]) -> None:
         self.database = database
-        self.revisions: dict[str, Revision] = {}
+        found: dict[str, Revision] = {}
         for revision in revisions:
-            self._add(revision)
-        self.labels = self._collect_labels()
-        self.parents = {r.id: self._find_parents(r) for r in self.revisions.values()}
-        self.children: dict[str, list[str]] = {key: [] for key in self.revisions}
-        self.successors: dict[str, list[str]] = {key: [] for key in self.revisions}
-        for key, parents in self.parents.items():
-            for parent in parents:
-                self.children[parent].append(key)
-            for parent in self.revisions[key].down:
-                self.successors[parent].append(key)
+            self._add(revision, found)
+        self.revisions: Mapping[str, Revision] = found
+        self.labels: Mapping[str, str] = self._collect_labels()
+        self.parents: Links = {each.id: self._find_parents(each) for each in found.values()}
+        self.down: Links = {each.id: each.down for each in found.values()}
+        self.requires: Links = {each.id: each.requires for each in found.values() if each.requires}
         self.order = self._sort()
+
+    @classmethod
+    def restored(
+        cls,
+        database: str,
+        revisions: Mapping[str, Revision],
+        *,
+        order: Iterable[str],
+        parents: Links,
+        down: Links,
+        labels: Mapping[str, str],
+        requires: Links,
+    ) -> Graph:
+        """A graph from the attributes of one that was built, and so found sound, before."""
+        graph = cls.__new__(cls)
+        graph.database = database
+        graph.revisions = revisions
+        graph.labels, graph.parents, graph.down, graph.requires = labels, parents, down, requires
+        graph.order = {key: index for index, key in enumerate(order)}
+        return graph
+
+    @cached_property
+    def children(self) -> dict[str, list[str]]:
+        """What follows or depends on each revision."""
+        return self._reversed(self.parents)
+
+    @cached_property
+    def successors(self) -> dict[str, list[str]]:
+        """What follows each revision by `down_revision`."""
+        return self._reversed(self.down)
+
+    def _reversed(self, links: Links) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {key: [] for key in self.revisions}
+        for key, others in links.items():
+            for other in others:
+                found[other].append(key)
+        return found
 
     def __len__(self) -> int:
         return len(self.revisions)
@@ -82,8 +117,8 @@ class Graph:
     def __getitem__(self, key: str) -> Revision:
         return self.revisions[key]
 
-    def _add(self, revision: Revision) -> None:
-        other = self.revisions.get(revision.id)
+    def _add(self, revision: Revision, found: dict[str, Revision]) -> None:
+        other = found.get(revision.id)
         if other is not None:
             raise TreeError(
                 f"revision {revision.id} exists twice: in {other.location} and in {revision.location}",
@@ -99,12 +134,19 @@ class Graph:
                 location=revision.location,
                 hint="shorten `revision` in that file and every `down_revision` that names it",
             )
-        self.revisions[revision.id] = revision
+        found[revision.id] = revision
 
     def _collect_labels(self) -> dict[str, str]:
         labels: dict[str, str] = {}
         for revision in self.revisions.values():
             for label in revision.labels:
+                if label in self.revisions:
+                    raise TreeError(
+                        f"branch label {label!r} is the id of a revision",
+                        database=self.database,
+                        location=revision.location,
+                        hint="give the branch another label",
+                    )
                 if label in labels:
                     raise TreeError(
                         f"branch label {label!r} is used by {labels[label]} and by {revision.id}",
@@ -126,7 +168,8 @@ class Graph:
                     f"revision {revision.id} follows {parent}, and there is no file with that revision",
                     database=self.database,
                     location=revision.location,
-                    hint=self._nearest(parent) or "restore the missing file or correct `down_revision`",
+                    hint=self._nearest(parent, but=revision.id)
+                    or "restore the missing file or correct `down_revision`",
                 )
         return tuple(dict.fromkeys(parents))
 
@@ -148,17 +191,17 @@ class Graph:
     @property
     def heads(self) -> tuple[str, ...]:
         """Revisions no other one follows by `down_revision`, in tree order; what `head` means."""
-        return self.sorted(key for key in self.revisions if not self.successors[key])
+        return self.sorted(unnamed(self.revisions, self.down))
 
     @property
     def real_heads(self) -> tuple[str, ...]:
         """Heads that no other revision depends on either; what the version table holds at the end."""
-        return self.sorted(key for key in self.revisions if not self.children[key])
+        return self.tips(self.revisions)
 
     @property
     def bases(self) -> tuple[str, ...]:
         """Revisions that follow none."""
-        return self.sorted(key for key, revision in self.revisions.items() if not revision.down)
+        return self.sorted(key for key in self.revisions if not self.down[key])
 
     @property
     def branch_points(self) -> tuple[str, ...]:
@@ -171,30 +214,45 @@ class Graph:
 
     def ancestors(self, keys: Iterable[str]) -> set[str]:
         """The revisions and everything they follow or depend on; what is applied where `keys` are current."""
-        return _closure(keys, self.parents)
+        return closure(keys, self.parents)
 
     def ancestors_by_file(self, key: str) -> set[str]:
         """The revision and what it follows by `down_revision` alone, dependencies left out."""
-        return _closure([key], {each: revision.down for each, revision in self.revisions.items()})
+        return closure([key], self.down)
 
     def descendants(self, keys: Iterable[str]) -> set[str]:
         """The revisions and everything that follows or depends on them."""
-        return _closure(keys, self.children)
+        return closure(keys, self.children)
 
     def tips(self, applied: Collection[str]) -> tuple[str, ...]:
         """What `alembic_version` holds where exactly `applied` are applied."""
-        within = set(applied)
-        return self.sorted(key for key in within if not within.intersection(self.children[key]))
+        return self.sorted(unnamed(applied, self.parents))
+
+    def tips_with(self, tips: Collection[str], key: str) -> tuple[str, ...]:
+        """The tips once `key`, whose parents are applied, is applied too."""
+        return self.sorted({*tips, key}.difference(self.parents[key]))
+
+    def tips_without(self, tips: Collection[str], key: str) -> tuple[str, ...]:
+        """The tips once `key`, one of them, is undone."""
+        left = (set(tips) - {key}).union(self.parents[key])
+        if any(len(self.children[parent]) > 1 for parent in self.parents[key]):
+            applied = self.ancestors(left)
+            left = {each for each in left if not applied.intersection(self.children[each])}
+        return self.sorted(left)
 
     def lineage(self, label: str) -> set[str]:
         """The revisions of a labelled branch: up from the label, and down to where the branch begins."""
         start = self.labels[label]
-        members = _closure([start], self.successors)
+        members = closure([start], self.successors)
         key = start
-        while len(down := self.revisions[key].down) == 1 and len(self.successors[down[0]]) == 1:
+        while len(down := self.down[key]) == 1 and len(self.successors[down[0]]) == 1:
             key = down[0]
             members.add(key)
         return members
+
+    def kin(self, key: str) -> set[str]:
+        """The revision with everything below and above it."""
+        return self.ancestors([key]) | self.descendants([key])
 
     def head(self, label: str | None = None) -> str | None:
         """The one head, None in an empty tree. Raises `SeveralHeads` where there are more."""
@@ -235,8 +293,11 @@ class Graph:
         match = [key for key in self.revisions if name and key.startswith(name)]
         return match[0] if len(match) == 1 else match
 
-    def _nearest(self, name: str) -> str | None:
-        near = difflib.get_close_matches(name, [*self.revisions, *self.labels], n=3, cutoff=0.5)
+    def _nearest(self, name: str, but: str | None = None) -> str | None:
+        import difflib
+
+        names = [key for key in (*self.revisions, *self.labels) if key != but]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         words = [r.id for r in self.revisions.values() if name.lower() in r.message.lower()][:3]
         if not near and not words:
             return None
@@ -245,41 +306,3 @@ class Graph:
             for key in near or words
         )
         return "did you mean " + ", ".join(shown) + "?"
-
-
-def topological(
-    keys: Iterable[str], parents: Mapping[str, Iterable[str]], rank: Callable[[str], int]
-) -> list[str]:
-    """The keys with each after its parents, the lowest rank first among those ready; short where a circle is.
-
-    Parents outside `keys` count as done.
-    """
-    waiting = dict.fromkeys(keys, 0)
-    followers: dict[str, list[str]] = {}
-    for key in waiting:
-        for parent in parents[key]:
-            if parent in waiting:
-                waiting[key] += 1
-                followers.setdefault(parent, []).append(key)
-    ready = [(rank(key), key) for key, count in waiting.items() if not count]
-    heapq.heapify(ready)
-    order: list[str] = []
-    while ready:
-        _, key = heapq.heappop(ready)
-        order.append(key)
-        for follower in followers.get(key, ()):
-            waiting[follower] -= 1
-            if not waiting[follower]:
-                heapq.heappush(ready, (rank(follower), follower))
-    return order
-
-
-def _closure(keys: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
-    seen: set[str] = set()
-    todo = list(keys)
-    while todo:
-        key = todo.pop()
-        if key not in seen:
-            seen.add(key)
-            todo.extend(edges[key])
-    return seen

@@ -80,8 +80,8 @@ def _owners(target: Target, graphs: Mapping[str, Graph]) -> Iterable[str]:
             names[name] = graph.find(target.label or target.symbol)
         except UsageError as error:
             failures[name] = error
-    exact = [name for name, found in names.items() if found == target.symbol]
-    owners = exact or list(names)
+    exact = [name for name, found in names.items() if found in (target.label, target.symbol)]
+    owners = exact or ([] if any("fits" in error.message for error in failures.values()) else list(names))
     if len(owners) == 1:
         return owners
     if owners:
@@ -167,8 +167,7 @@ def _heads_of(graph: Graph, label: str | None) -> tuple[str, ...]:
 def _start(graph: Graph, current: Collection[str], target: Target) -> str | None:
     tips = graph.tips(graph.ancestors(current))
     if target.label is not None:
-        lineage = graph.lineage(target.label) if target.label in graph.labels else {target.label}
-        tips = graph.tips(graph.ancestors(current) & lineage)
+        tips = graph.tips(graph.ancestors(current) & graph.kin(graph.find(target.label)))
     if len(tips) > 1:
         raise UsageError(
             f"{target.text} is ambiguous: {graph.database} is at {', '.join(tips)}",
@@ -203,8 +202,9 @@ def _climb(graph: Graph, start: str | None, target: Target) -> str:
     key = start
     for done in range(target.steps):
         above = list(graph.bases if key is None else graph.successors[key])
-        if target.label in graph.labels:
-            above = [each for each in above if each in graph.lineage(str(target.label))]
+        if target.label is not None:
+            kin = graph.kin(graph.find(target.label))
+            above = [each for each in above if each in kin]
         key = _only(graph, above, target, done)
     if key is None:
         raise UsageError(f"{target.text!r} names no revision", database=graph.database)

@@ -3,10 +3,10 @@
 Why this change is needed, and why it is safe on a live table.
 """
 
-from alembic import op
 % if uses_sqlalchemy:
 import sqlalchemy as sa
 % endif
+from alembic import op
 % for line in imports:
 ${line}
 % endfor

@@ -1,17 +1,22 @@
-"""The settings as pydantic checks them: one flat model, made from the table of databases."""
+"""The settings as pydantic checks them: one flat model, made from the table of fields.
+
+pydantic-settings is imported here and in `secret_files` alone. That takes as long as asking both databases
+does, so both are left out where there is nothing for them to do.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, create_model
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, create_model
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from circle_migrate.settings.databases import DATABASES
-
-PREFIX = "CIRCLE_MIGRATE_"
+from circle_migrate.settings.fields import DEFAULTS, LONGEST_IDENTIFIER, PREFIX, URLS
+from circle_migrate.settings.record import Record
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -32,11 +37,32 @@ def _seconds(value: object) -> object:
 
 _Seconds = Annotated[float, BeforeValidator(_seconds)]
 _Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-# PostgreSQL cuts longer names off without an error.
-_Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, strip_whitespace=True)]
+_Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=LONGEST_IDENTIFIER, strip_whitespace=True)
+]
+
+_SHARED_TYPES: dict[str, Any] = {
+    "embedded": bool,
+    "embedded_data": Path | None,
+    "lock_wait": Annotated[_Seconds, Field(ge=0, le=_LONGEST)],
+    "lock_timeout": Annotated[_Seconds, Field(ge=_SHORTEST_LOCK_TIMEOUT, le=_LONGEST)],
+    "atomic": bool,
+    "transaction": Literal["all", "per-revision"],
+    "secrets_dir": Path | None,
+}
+_DATABASE_TYPES: dict[str, Any] = {
+    "revisions": _Text,
+    "models": _Text,
+    "version_table": _Identifier,
+    "version_table_schema": _Identifier | None,
+    "search_path": _Text,
+}
+_TYPES = _SHARED_TYPES | {
+    f"{known.name}_{field}": kind for known in DATABASES for field, kind in _DATABASE_TYPES.items()
+}
 
 
-class _Shared(BaseSettings):
+class _Base(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         extra="forbid",
@@ -45,32 +71,46 @@ class _Shared(BaseSettings):
         validate_by_name=True,
     )
 
-    embedded: bool = False
-    embedded_data: Path | None = None
-    lock_wait: Annotated[_Seconds, Field(ge=0, le=_LONGEST)] = 60.0
-    lock_timeout: Annotated[_Seconds, Field(ge=_SHORTEST_LOCK_TIMEOUT, le=_LONGEST)] = 4.0
-    atomic: bool = False
-    transaction: Literal["all", "per-revision"] = "all"
-    secrets_dir: Path | None = None
-
-
-SHARED_FIELDS = tuple(_Shared.model_fields)
+    @classmethod
+    def settings_customise_sources(cls, *_: object, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was read already, and nothing from the process's surroundings."""
+        return (sources["init_settings"],)
 
 
 def _fields() -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for database in DATABASES:
-        fields |= {
-            database.url_field: (str | None, Field(None, validation_alias=database.url_variable, repr=False)),
-            f"{database.name}_revisions": (_Text, database.revisions),
-            f"{database.name}_models": (_Text, database.models),
-            f"{database.name}_version_table": (_Identifier, "alembic_version"),
-            f"{database.name}_version_table_schema": (_Identifier | None, None),
-            f"{database.name}_search_path": (_Text, "public"),
-        }
-    return fields
+    texts: dict[str, Any] = {name: (kind, DEFAULTS[name]) for name, kind in _TYPES.items()}
+    urls = {
+        name: (str | None, Field(None, validation_alias=variable, repr=False))
+        for name, variable in URLS.items()
+    }
+    return texts | urls
 
 
-DATABASE_FIELDS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
+Declared: type[BaseSettings] = create_model("Declared", __base__=_Base, **_fields())
 
-Declared: type[BaseSettings] = create_model("Declared", __base__=_Shared, **_fields())
+
+def validated(record: Record) -> dict[str, Any]:
+    """All settings by name; what is wrong is put on the record, and the default stands in its place."""
+    # With PYDANTIC_SETTINGS_DEBUG set it would log every value, passwords too.
+    logging.getLogger("pydantic_settings").setLevel(logging.WARNING)
+    try:
+        declared = Declared(**record.values)
+    except ValidationError as error:
+        wrong = _reject(error, record)
+        declared = Declared(**{name: value for name, value in record.values.items() if name not in wrong})
+    return declared.model_dump()
+
+
+def _reject(error: ValidationError, record: Record) -> set[str]:
+    """Put pydantic's complaints on record, without the values, and return the names of the fields."""
+    wrong: set[str] = set()
+    for complaint in error.errors(include_input=False, include_url=False, include_context=False):
+        name = str(complaint["loc"][0]).lower()
+        origin = record.origins.get(name)
+        message = complaint["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        record.problem(
+            f"{origin.said if origin else name}: {message}",
+            hint=f"correct or remove it ({origin.shown})" if origin else "correct it",
+        )
+        wrong.add(name)
+    return wrong

@@ -1,20 +1,17 @@
-"""All sources read in order and checked by pydantic: from text in many places to typed values."""
+"""All sources read in order and checked: from text in many places to typed values."""
 
 from __future__ import annotations
 
-import logging
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
-
-from circle_migrate.settings.declaration import Declared
+from circle_migrate.settings import sources
+from circle_migrate.settings.fields import DEFAULTS, LONGEST_IDENTIFIER, TEXTS, URLS
 from circle_migrate.settings.record import Record
-from circle_migrate.settings.sources import Flags, Pyproject, Secrets, env_file, environment
+
+_IDENTIFIERS = ("version_table", "version_table_schema")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -28,71 +25,72 @@ class Gathered:
 
 def gather(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Gathered:
     """Read all sources; what is wrong is on the record, and the default stands in its place."""
-    # With PYDANTIC_SETTINGS_DEBUG set it would log every value, passwords too.
-    logging.getLogger("pydantic_settings").setLevel(logging.WARNING)
     record = Record()
-    pyproject, root = _pyproject(cwd, record)
-    sources: tuple[PydanticBaseSettingsSource, ...] = (
-        Flags(Declared, flags, record, cwd),
-        environment(Declared, environ, record, cwd),
-        env_file(Declared, cwd / ".env", record),
-        *((pyproject,) if pyproject else ()),
-        Secrets(Declared, record),
-    )
-    try:
-        declared = _validated(sources)
-    except ValidationError as error:
-        wrong = _reject(error, record)
-        good = {name: value for name, value in record.values.items() if name not in wrong}
-        declared = _validated((InitSettingsSource(Declared, good),))
-    return Gathered(declared.model_dump(), record, root)
+    table, root = _pyproject(cwd, record)
+    sources.flags(flags, record, cwd)
+    sources.environment(environ, record, cwd)
+    sources.env_file(cwd / ".env", record)
+    if table is not None:
+        sources.pyproject(table, root / "pyproject.toml", record)
+    sources.secrets(record)
+    return Gathered(_checked(record), record, root)
 
 
-def _validated(sources: tuple[PydanticBaseSettingsSource, ...]) -> BaseSettings:
-    class Loaded(Declared):  # type: ignore[misc, valid-type]  # made at run time from the table of databases
-        @classmethod
-        def settings_customise_sources(
-            cls, *_: object, **__: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return sources
+def _checked(record: Record) -> dict[str, Any]:
+    """All settings; pydantic is imported only where a value is more than a text that stays as it is."""
+    if all(_is_plain(name, value) for name, value in record.values.items()):
+        return DEFAULTS | record.values
+    from circle_migrate.settings.declaration import validated
 
-    return Loaded()
+    return validated(record)
 
 
-def _reject(error: ValidationError, record: Record) -> set[str]:
-    """Put pydantic's complaints on record, without the values, and return the names of the fields."""
-    wrong: set[str] = set()
-    for complaint in error.errors(include_input=False, include_url=False, include_context=False):
-        name = str(complaint["loc"][0]).lower()
-        origin = record.origins.get(name)
-        message = complaint["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        record.problem(
-            f"{origin.said if origin else name}: {message}",
-            hint=f"correct or remove it ({origin.shown})" if origin else "correct it",
-        )
-        wrong.add(name)
-    return wrong
+def _is_plain(name: str, value: object) -> bool:
+    """Whether there is nothing to check: a URL, which `load` parses; a switch that is one; a clean text."""
+    if isinstance(DEFAULTS.get(name), bool):
+        return isinstance(value, bool)
+    if not isinstance(value, str):
+        return False
+    clean = value.isprintable() and value == value.strip() != ""
+    longest = LONGEST_IDENTIFIER if name.endswith(_IDENTIFIERS) else len(value)
+    return name in URLS or (name in TEXTS and clean and len(value) <= longest)
 
 
-def _pyproject(cwd: Path, record: Record) -> tuple[Pyproject | None, Path]:
-    """The nearest pyproject.toml with our table, and the project's folder."""
+def _pyproject(cwd: Path, record: Record) -> tuple[Mapping[str, Any] | None, Path]:
+    """Our table in the nearest pyproject.toml that has it, and the project's folder."""
     nearest: Path | None = None
     for folder in (cwd, *cwd.parents):
         path = folder / "pyproject.toml"
         if not path.is_file():
             continue
+        import tomllib
+
         nearest = nearest or folder
         try:
-            return Pyproject(Declared, path, record), folder
+            return _table(path), folder
         except KeyError:
             continue
         except tomllib.TOMLDecodeError as error:
             record.problem(f"{path} is not valid TOML", detail=str(error), hint=f"correct {path}")
         except (OSError, UnicodeDecodeError):
             record.problem(f"{path} cannot be read", hint=f"make {path} a readable UTF-8 file")
-        except (AttributeError, TypeError):
+        except TypeError:
             record.problem(
                 f"[tool.circle-migrate] in {path} is not a table", hint="write [tool.circle-migrate]"
             )
         break
     return None, nearest or cwd
+
+
+def _table(path: Path) -> Mapping[str, Any]:
+    """[tool.circle-migrate] of a file. Raises KeyError without it, TypeError where it is no table."""
+    import tomllib
+
+    table: object = tomllib.loads(path.read_text(encoding="utf-8"))
+    for key in ("tool", "circle-migrate"):
+        if not isinstance(table, dict):
+            raise TypeError
+        table = table[key]
+    if not isinstance(table, dict):
+        raise TypeError
+    return table

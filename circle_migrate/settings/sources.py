@@ -1,126 +1,50 @@
-"""The sources pydantic-settings reads, each of which records what it gave and where that stood."""
+"""The places where settings stand: each function puts on record what its place says, and where exactly."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pydantic_settings
-from dotenv.main import resolve_variables
-from dotenv.parser import parse_stream
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    SecretsSettingsSource,
-    TomlConfigSettingsSource,
-)
-
 from circle_migrate.errors import SettingsError
 from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.declaration import PREFIX
+from circle_migrate.settings.fields import DEFAULTS, PREFIX, variables
 from circle_migrate.settings.record import DEFAULT_SECRETS, Origin, Record, text_of
 from circle_migrate.settings.table import flattened
 
-TABLE = ("tool", "circle-migrate")
 
-
-class Flags(InitSettingsSource):
+def flags(given: Mapping[str, object], record: Record, folder: Path) -> None:
     """What the command line says; a flag that was not given is None."""
-
-    def __init__(
-        self, settings: type[BaseSettings], flags: Mapping[str, object], record: Record, folder: Path
-    ) -> None:
-        super().__init__(settings, {name: value for name, value in flags.items() if value is not None})
-        self._record, self._folder = record, folder
-
-    def __call__(self) -> dict[str, Any]:
-        """The flags' values, each put on record."""
-        for key, value in self.init_kwargs.items():
-            flag = f"--{key.lower().replace('_', '-')}"
-            self._record.add(key.lower(), value, Origin(f"flag {flag}", flag, self._folder, is_flag=True))
-        return self.init_kwargs
+    for name, value in given.items():
+        if value is not None:
+            flag = f"--{name.replace('_', '-')}"
+            record.add(name, value, Origin(f"flag {flag}", f"flag {flag}", folder, is_flag=True))
 
 
-class Variables(EnvSettingsSource):
-    """NAME=VALUE pairs, of the environment or of a .env file, and the files which `*_URL_FILE` names."""
+def environment(environ: Mapping[str, str], record: Record, cwd: Path) -> None:
+    """The process's environment."""
 
-    def __init__(
-        self,
-        settings: type[BaseSettings],
-        variables: Mapping[str, str | None],
-        origin: Callable[[str], Origin],
-        record: Record,
-    ) -> None:
-        self._names = {name.lower(): name for name, value in variables.items() if value and value.strip()}
-        self._variables = variables
-        self._origin = origin
-        self._record = record
-        super().__init__(settings)
+    def origin(name: str) -> Origin:
+        return Origin(f"environment {name}", f"{name} in the environment", cwd)
 
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {lower: self._variables[name] for lower, name in self._names.items()}
-
-    def __call__(self) -> dict[str, Any]:
-        """The values of variables we know, each put on record."""
-        values = super().__call__()
-        for key, value in values.items():
-            # Fields with an alias, which are the URLs, are keyed by it: the variable without prefix.
-            variable = key if key.lower() in self._names else f"{PREFIX}{key}"
-            self._record.add(key.lower(), value, self._origin(self._names[variable.lower()]))
-        for database in DATABASES:
-            self._take_url_file(database.url_variable, values)
-        return values
-
-    def _take_url_file(self, variable: str, values: dict[str, Any]) -> None:
-        file_variable = self._names.get(f"{variable}_FILE".lower())
-        if file_variable is None:
-            return
-        origin = self._origin(file_variable)
-        if variable in values:
-            self._record.problem(
-                f"{origin.said} and {variable} are both set", hint=f"unset {variable} or {file_variable}"
-            )
-            return
-        # Read by `load` once it is known that this file is the one that counts.
-        path = origin.folder / Path((self._variables[file_variable] or "").strip()).expanduser()
-        values[variable] = str(path)
-        self._record.add(
-            variable.lower(),
-            str(path),
-            Origin(
-                f"file {path} ({origin.shown})",
-                f"the file {path} that {origin.said} names",
-                origin.folder,
-                file=path,
-            ),
-        )
+    _variables(environ, record, origin)
 
 
-def environment(
-    settings: type[BaseSettings], environ: Mapping[str, str], record: Record, cwd: Path
-) -> Variables:
-    """The process's environment as a source."""
-    return Variables(
-        settings,
-        environ,
-        lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd),
-        record,
-    )
-
-
-def env_file(settings: type[BaseSettings], path: Path, record: Record) -> Variables:
-    """A .env file as a source, in the dialect of python-dotenv; a missing file is an empty one."""
-    pairs: list[tuple[str, str | None]] = []
-    lines: dict[str, int] = {}
-    text = ""
+def env_file(path: Path, record: Record) -> None:
+    """A .env file in the dialect of python-dotenv; a missing file is an empty one."""
     try:
         text = text_of(path, f"the file {path}") if path.exists() else ""
     except SettingsError as error:
         record.problems.append(error)
+        return
+    if not text:
+        return
+    from dotenv.main import resolve_variables
+    from dotenv.parser import parse_stream
+
+    pairs: list[tuple[str, str | None]] = []
+    lines: dict[str, int] = {}
     for binding in parse_stream(StringIO(text)):
         written = binding.original.string
         line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
@@ -134,74 +58,77 @@ def env_file(settings: type[BaseSettings], path: Path, record: Record) -> Variab
                 f"line {line} of {path} cannot be read",
                 hint="write NAME=VALUE, with a closing quote for every opening one",
             )
-    return Variables(
-        settings,
-        resolve_variables(pairs, override=True),
-        lambda name: Origin(
-            f"file .env line {lines[name]}", f"{name} on line {lines[name]} of .env", path.parent
-        ),
-        record,
+
+    def origin(name: str) -> Origin:
+        return Origin(f"file .env line {lines[name]}", f"{name} on line {lines[name]} of .env", path.parent)
+
+    _variables(resolve_variables(pairs, override=True), record, origin)
+
+
+def _variables(pairs: Mapping[str, str | None], record: Record, origin: Callable[[str], Origin]) -> None:
+    """NAME=VALUE pairs, and the files which `*_URL_FILE` names; an empty value counts as none."""
+    names = {name.lower(): name for name, value in pairs.items() if value and value.strip()}
+    given = set()
+    for field in DEFAULTS:
+        name = next((names[each.lower()] for each in variables(field) if each.lower() in names), None)
+        if name is not None:
+            given.add(field)
+            record.add(field, pairs[name], origin(name))
+    for known in DATABASES:
+        name = names.get(f"{known.url_variable}_FILE".lower())
+        if name is None:
+            continue
+        place = origin(name)
+        if known.url_field in given:
+            record.problem(
+                f"{place.said} and {known.url_variable} are both set",
+                hint=f"unset {known.url_variable} or {name}",
+            )
+        else:
+            _url_file(known.url_field, (pairs[name] or "").strip(), place, record)
+
+
+def _url_file(field: str, written: str, place: Origin, record: Record) -> None:
+    # Read by `load` once it is known that this file is the one that counts.
+    path = place.folder / Path(written).expanduser()
+    origin = Origin(
+        f"file {path} ({place.shown})", f"the file {path} that {place.said} names", place.folder, file=path
     )
+    record.add(field, str(path), origin)
 
 
-class Pyproject(TomlConfigSettingsSource):
-    """[tool.circle-migrate] of a pyproject.toml. Raises KeyError when the file has no such table."""
-
-    def __init__(self, settings: type[BaseSettings], path: Path, record: Record) -> None:
-        super().__init__(settings, path, toml_table_header=TABLE)
-        self._path, self._record = path, record
-
-    def __call__(self) -> dict[str, Any]:
-        """The table's values, each put on record; unknown keys are problems."""
-        values, places = flattened(self.toml_data, str(self._path), self._record)
-        for name, value in values.items():
-            key, table = places[name]
-            self._record.add(
-                name,
-                value,
-                Origin(f"{self._path.name} [{table}]", f"{key} in {self._path} [{table}]", self._path.parent),
-            )
-        return values
+def pyproject(table: Mapping[str, Any], path: Path, record: Record) -> None:
+    """The table [tool.circle-migrate] of a pyproject.toml; unknown keys are problems."""
+    values, places = flattened(table, str(path), record)
+    for name, value in values.items():
+        key, header = places[name]
+        record.add(name, value, Origin(f"{path.name} [{header}]", f"{key} in {path} [{header}]", path.parent))
 
 
-class Secrets(SecretsSettingsSource):
-    """A folder with one file for each setting, as Docker and Kubernetes mount it."""
+def secrets(record: Record) -> None:
+    """A folder of secret files: the one that a stronger place names, or else the usual one."""
+    folder = _secrets_folder(record)
+    if folder is not None and _may_hold_ours(folder):
+        from circle_migrate.settings import secret_files
 
-    def __init__(self, settings: type[BaseSettings], record: Record) -> None:
-        super().__init__(settings)
-        self._record = record
+        secret_files.read(folder, record)
 
-    def __call__(self) -> dict[str, Any]:
-        """What the folder's files say, each put on record; unreadable ones are problems."""
-        self.secrets_dir = self._folder()
-        if self.secrets_dir is None:
-            return {}
-        folder = Path(self.secrets_dir)
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                values = {key: value for key, value in super().__call__().items() if value}
-        except (pydantic_settings.exceptions.SettingsError, OSError):
-            self._record.problem(
-                f"the secrets in {folder} cannot be read",
-                hint=f"check that this user may read the files in {folder}",
-            )
-            return {}
-        for warning in caught:
-            self._record.problem(str(warning.message), hint=f"check the files in {folder}")
-        for key, value in values.items():
-            name = key if key.lower() in {known.url_field for known in DATABASES} else f"{PREFIX}{key}"
-            path = self.find_case_path(folder, name, case_sensitive=False)
-            self._record.add(key.lower(), value, Origin(f"secrets {path}", f"the secret file {path}", folder))
-        return values
 
-    def _folder(self) -> Path | None:
-        """The folder that a stronger source names, or the default if it is there and readable."""
-        given = self.current_state.get("secrets_dir")
-        if given is None:
-            try:
-                next(DEFAULT_SECRETS.iterdir(), None)
-            except OSError:
-                return None
-            return DEFAULT_SECRETS
-        return self._record.origins["secrets_dir"].folder / Path(given).expanduser()
+def _secrets_folder(record: Record) -> Path | None:
+    given = record.values.get("secrets_dir")
+    if isinstance(given, str | Path):
+        return record.origins["secrets_dir"].folder / Path(given).expanduser()
+    try:
+        next(DEFAULT_SECRETS.iterdir(), None)
+    except OSError:
+        return None
+    return DEFAULT_SECRETS
+
+
+def _may_hold_ours(folder: Path) -> bool:
+    """Whether there is a file that could be a setting, or something is wrong with the folder."""
+    try:
+        names = {entry.name.lower() for entry in folder.iterdir()}
+    except OSError:
+        return True
+    return any(each.lower() in names for field in DEFAULTS for each in variables(field))

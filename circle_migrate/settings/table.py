@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.declaration import DATABASE_FIELDS, SHARED_FIELDS
+from circle_migrate.settings.fields import DATABASE_FIELDS, SHARED
 from circle_migrate.settings.record import Record
 
 _TABLE = "tool.circle-migrate"
@@ -32,7 +32,7 @@ def flattened(
                     key, (*fields, *((_DATABASES_KEY,) if not prefix else ())), f"{file} [{header}]", record
                 )
 
-    take({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED_FIELDS, _TABLE, "")
+    take({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED, _TABLE, "")
     header = f"{_TABLE}.{_DATABASES_KEY}"
     names = tuple(known.name for known in DATABASES)
     for name, entries in _table(table.get(_DATABASES_KEY, {}), header, file, record).items():

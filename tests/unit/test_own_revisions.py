@@ -8,8 +8,8 @@ import pytest
 
 import circle_migrate.revisions
 from circle_migrate.core.revisions import Revision
-from circle_migrate.revision_files import read_graph
 from circle_migrate.tree import load_module
+from circle_migrate.tree_index import read_graph
 
 FOLDER = Path(circle_migrate.revisions.__file__).parent
 GRAPHS = {name: read_graph(name, FOLDER / name, load_module) for name in ("main", "credentials")}

@@ -100,9 +100,7 @@ def forests(draw: st.DrawFn) -> Forest:
         others = [each.qualified for each in revisions if each.database != database]
         down = draw(st.lists(st.sampled_from(own), max_size=2, unique=True)) if own else []
         requires = draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else []
-        revisions.append(
-            Revision(database, f"r{number}", down=tuple(down), requires=tuple(requires))
-        )
+        revisions.append(Revision(database, f"r{number}", down=tuple(down), requires=tuple(requires)))
     return forest(*revisions)
 
 

@@ -1,0 +1,55 @@
+"""Commands that convert only the values that need it.
+
+Typer converts every value of the command that was called, given or not, through a pydantic adapter made for
+it. Importing pydantic takes about as long as asking both databases, and most values are texts that stay
+texts, choices, or defaults. Typer has no option for this, which is why its inner classes appear here; the
+test of what a command imports fails where a later version goes about it in another way.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from typer._coercion import RuntimeParam, build_runtime_param
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+from circle_migrate.cli.help import Help
+
+if TYPE_CHECKING:
+    from typer._click import Context, Parameter
+
+
+class _Plain(Help):
+    """A command or group that takes plain values as they are."""
+
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        """The parameters, `--help` among them."""
+        parameters = super().get_params(ctx)
+        for each in parameters:
+            if isinstance(each, TyperArgument | TyperOption):
+                kind = each.type_descriptor
+                each._runtime_param = _Sparing(kind.parameter_info, kind.annotation)
+        return parameters
+
+
+class Command(_Plain, TyperCommand):
+    """What commands are made of."""
+
+
+class Group(_Plain, TyperGroup):
+    """What groups of commands are made of."""
+
+
+class _Sparing(RuntimeParam):
+    """Takes what has its type already, and choices, as they are; leaves everything else to Typer."""
+
+    def _coerce_value(self, value: Any, param: Any, ctx: Context) -> Any:
+        kind = self.annotation
+        if kind == list[str]:
+            return list(value)
+        if isinstance(kind, type) and isinstance(value, kind):
+            return value
+        if isinstance(kind, type) and issubclass(kind, Enum) and value in {each.value for each in kind}:
+            return kind(value)
+        return build_runtime_param(param.type_descriptor)._coerce_value(value, param=param, ctx=ctx)

@@ -1,0 +1,46 @@
+"""Names for new revisions and branches: what nobody could type as a target, or what is taken, is refused."""
+
+from __future__ import annotations
+
+import re
+
+from circle_migrate.core.revisions import MAX_ID_LENGTH, Graph
+from circle_migrate.errors import UsageError
+
+# Targets give @, + and - a meaning, and the id begins a file name.
+_NAME = re.compile(r"\w[\w.]*", re.ASCII)
+_WORDS = ("head", "heads", "base", "current")
+
+
+def refuse_id(graph: Graph, key: str) -> None:
+    """Raise `UsageError` where a new revision cannot have this id."""
+    _refuse_form(key)
+    if len(key) > MAX_ID_LENGTH:
+        raise UsageError(
+            f"the id {key!r} has {len(key)} characters; alembic_version holds {MAX_ID_LENGTH}",
+            database=graph.database,
+            hint="choose a shorter one with --rev-id",
+        )
+    _refuse_taken(graph, key)
+
+
+def refuse_label(graph: Graph, label: str) -> None:
+    """Raise `UsageError` where a new branch cannot have this label."""
+    _refuse_form(label)
+    _refuse_taken(graph, label)
+
+
+def _refuse_form(name: str) -> None:
+    if not _NAME.fullmatch(name) or name in _WORDS:
+        raise UsageError(
+            f"{name!r} cannot name a revision or a branch",
+            hint=f"use letters, digits, _ and ., and none of the words {', '.join(_WORDS)}",
+        )
+
+
+def _refuse_taken(graph: Graph, name: str) -> None:
+    owner = name if name in graph else graph.labels.get(name)
+    if owner is not None:
+        raise UsageError(
+            f"{graph.database} has {name!r} already: {graph[owner].location}", database=graph.database
+        )

@@ -1,0 +1,77 @@
+"""The result of `status`: every database, whatever state it is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from circle_migrate.core.findings import Report
+from circle_migrate.core.result import revision_dict
+from circle_migrate.core.revisions import Revision
+from circle_migrate.core.runs import RunEntry
+from circle_migrate.errors import CircleError
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """One database at a glance; `error` says why it could not be read, and then only `heads` is known.
+
+    `access` is writable, read-only or standby; `needs` are revisions of other databases that pending ones
+    require; `holder` is who has the deployer lock.
+    """
+
+    database: str
+    address: str = ""
+    server: str = ""
+    dbname: str = ""
+    role: str = ""
+    access: str = ""
+    current: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    pending: tuple[Revision, ...] = ()
+    needs: tuple[str, ...] = ()
+    holder: str | None = None
+    last_run: RunEntry | None = None
+    error: CircleError | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The database as the JSON output shows it."""
+        last = self.last_run
+        return {
+            "address": self.address or None,
+            "server_version": self.server or None,
+            "database": self.dbname or None,
+            "role": self.role or None,
+            "access": self.access or None,
+            "current": list(self.current),
+            "heads": list(self.heads),
+            "pending": [revision_dict(revision) for revision in self.pending],
+            "requires": list(self.needs),
+            "lock_holder": self.holder,
+            "last_run": {
+                "run": last.run,
+                "command": last.command,
+                "outcome": last.outcome,
+                "started_at": last.started_at.isoformat(),
+                "ended_at": last.ended_at.isoformat() if last.ended_at else None,
+                "by": f"{last.os_user}@{last.host}",
+            }
+            if last
+            else None,
+            "error": self.error.to_dict() if self.error else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Report):
+    """The databases, and what is to be said about them."""
+
+    databases: tuple[DatabaseStatus, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report, and one object per database."""
+        # Zero-argument super() does not work in a dataclass with slots.
+        return {
+            **Report.to_dict(self),
+            "databases": {each.database: each.to_dict() for each in self.databases},
+        }

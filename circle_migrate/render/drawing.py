@@ -1,0 +1,54 @@
+"""What every result is drawn with: lines, tables, places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import getcwd, sep
+from typing import TYPE_CHECKING
+
+from circle_migrate.redaction import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_GAP = "  "
+_MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "merge": "magenta"}
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Write a line, without secrets; the text is no markup."""
+    console.print(redact(text), style=style, markup=False)
+
+
+def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write rows: drawn on a terminal, aligned anywhere else, nothing where there are none."""
+    rows = [tuple(map(redact, row)) for row in rows]
+    if not rows:
+        return
+    if console.is_terminal:
+        _drawn(console, head, rows)
+        return
+    widths = [max(len(row[i]) for row in [tuple(head), *rows]) for i in range(len(head))]
+    for row in [tuple(head), *rows]:
+        console.out(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _drawn(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell, style=_MARK_STYLES.get(cell, "")) for cell in row))
+    console.print(table)
+
+
+def relative(location: str) -> str:
+    """The place as seen from the current directory."""
+    return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to cut, not a path to use
+
+
+def revisions(heads: Sequence[str]) -> str:
+    """The ids, or the word for none."""
+    return ", ".join(heads) or "base"

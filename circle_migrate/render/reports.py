@@ -1,0 +1,52 @@
+"""Checks as people read them: a line for each, its findings below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
+from circle_migrate.render.drawing import relative, say
+from circle_migrate.reports.texts import safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Words carry the meaning; symbol and colour repeat it for the eye.
+_LOOKS = {
+    Outcome.OK: ("✓", "ok", "green"),
+    Outcome.WARNING: ("!", "warn", "yellow"),
+    Outcome.FAILED: ("✗", "FAIL", "red"),
+    Outcome.SKIPPED: ("-", "skipped", "dim"),
+}
+_STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: ""}
+_INDENT = " " * 11
+
+
+def report(result: Report, console: Console) -> None:
+    """Write a report that has nothing but its checks."""
+    checks(result.checks, console)
+
+
+def checks(made: Sequence[Check], console: Console) -> None:
+    """Write each check as one line, with what was found below it."""
+    for check in made:
+        symbol, word, style = _LOOKS[check.outcome]
+        mark = f"{symbol} " if console.is_terminal and not console.options.ascii_only else ""
+        reason = f": {check.skipped}" if check.skipped else ""
+        say(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
+        for found in check.findings:
+            finding(found, console)
+
+
+def finding(found: Finding, console: Console) -> None:
+    """Write what was found, where, and what to do about it."""
+    say(console, f"  {found.severity}: {_indented(found.message)}", style=_STYLES[found.severity])
+    place = f"{relative(found.file)}:{found.line or 1}" if found.file else None
+    for label, text in (("at", place), ("detail", found.detail), ("hint", found.advice)):
+        if text:
+            say(console, f"    {label:<6} {_indented(text)}")
+
+
+def _indented(text: str) -> str:
+    return safe(text).replace("\n", "\n" + _INDENT)

@@ -1,0 +1,39 @@
+"""Results as files that other programs read: one module per format, each with a `write`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from circle_migrate.core.findings import Check, Report, from_error
+from circle_migrate.core.result import Result
+from circle_migrate.errors import CircleError, UsageError
+
+FORMATS = {
+    "json": "circle_migrate.reports.json",
+    "junit": "circle_migrate.reports.junit",
+    "sarif": "circle_migrate.reports.sarif",
+    "github": "circle_migrate.reports.github",
+    "gitlab": "circle_migrate.reports.gitlab",
+}
+"""The module that writes each format; loaded when it is asked for."""
+
+
+def write(form: str, result: Result) -> str:
+    """The result in the format. Raises `UsageError` where the format is for checks and there are none."""
+    if form != "json" and not isinstance(result, Report):
+        raise UsageError(
+            f"`{result.command}` makes no checks, and {form} is a format for checks",
+            hint="--format table or --format json",
+        )
+    text: str = import_module(FORMATS[form]).write(result)
+    return text
+
+
+def write_failure(form: str, command: str, error: CircleError) -> str:
+    """The error that ended a command before there was a result: for checks, as the one that failed."""
+    if form == "json":
+        from circle_migrate.reports.json import write_failure as write_json
+
+        return write_json(command, error)
+    check = Check("run", "The command can run", (from_error(error),))
+    return write(form, Report(command, (check,)))

@@ -1,0 +1,99 @@
+"""SARIF 2.1.0, for code scanning.
+
+https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html. GitHub refuses a whole file for one result
+without a physical location (github/codeql-action#1738, #2459), so that findings without a file are placed
+at their tree's folder.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from circle_migrate import __version__
+from circle_migrate.core.findings import Check, Finding, Report, fingerprints
+from circle_migrate.core.rules import RULES, Rule
+from circle_migrate.reports.json import dump
+from circle_migrate.reports.texts import anchor, path, whole
+
+_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_FINGERPRINT = "circleMigrate/v1"
+
+
+def write(report: Report) -> str:
+    """The report as a SARIF log of one run, with the rules that its findings are about."""
+    rules = [rule for rule in RULES.values() if any(each.rule == rule.id for each in report.findings)]
+    run = {
+        "tool": {
+            "driver": {
+                "name": "circle-migrate",
+                "version": __version__,
+                "rules": [_rule(rule) for rule in rules],
+            }
+        },
+        # Keeps apart what several commands find in one commit.
+        "automationDetails": {"id": f"circle-migrate/{report.command}/"},
+        "invocations": [_invocation(report)],
+        "results": [
+            _result(report, finding, rules.index(finding.about), fingerprint)
+            for finding, fingerprint in zip(report.findings, fingerprints(report.findings), strict=True)
+        ],
+    }
+    return dump({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "shortDescription": {"text": rule.title},
+        "fullDescription": {"text": rule.effect},
+        "help": {"text": f"{rule.effect}\n\n{rule.remedy}"},
+    }
+
+
+def _invocation(report: Report) -> dict[str, Any]:
+    return {
+        "executionSuccessful": not any(finding.prevented for finding in report.findings),
+        "exitCode": int(report.exit_code),
+        "startTimeUtc": f"{report.started_at:%Y-%m-%dT%H:%M:%SZ}",
+        "toolConfigurationNotifications": [
+            _skipped(check, check.skipped) for check in report.checks if check.skipped is not None
+        ],
+    }
+
+
+def _skipped(check: Check, reason: str) -> dict[str, Any]:
+    return {"level": "note", "message": {"text": f"{check.title}: skipped, {reason}"}}
+
+
+def _result(report: Report, finding: Finding, rule_index: int, fingerprint: str) -> dict[str, Any]:
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": rule_index,
+        "level": str(finding.severity),
+        "message": {"text": whole(finding)},
+        "locations": [_location(report, finding)],
+        "partialFingerprints": {_FINGERPRINT: fingerprint},
+    }
+
+
+def _location(report: Report, finding: Finding) -> dict[str, Any]:
+    place: dict[str, Any] = {
+        "artifactLocation": {"uri": quote(anchor(report, finding)), "uriBaseId": "%SRCROOT%"}
+    }
+    if finding.line and path(report, finding):
+        place["region"] = {"startLine": finding.line}
+    location: dict[str, Any] = {"physicalLocation": place}
+    if finding.database:
+        location["logicalLocations"] = _logical(finding, finding.database)
+    return location
+
+
+def _logical(finding: Finding, database: str) -> list[dict[str, Any]]:
+    """The database, or what in it the finding is about."""
+    if finding.subject:
+        return [{"name": finding.subject, "fullyQualifiedName": f"{database}.{finding.subject}"}]
+    if finding.revision:
+        qualified = f"{database}@{finding.revision}"
+        return [{"name": finding.revision, "fullyQualifiedName": qualified, "kind": "revision"}]
+    return [{"name": database, "kind": "database"}]

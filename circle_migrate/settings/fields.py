@@ -1,0 +1,47 @@
+"""The settings by name: their defaults, and the environment variables that set them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from circle_migrate.settings.databases import DATABASES
+
+PREFIX = "CIRCLE_MIGRATE_"
+
+SHARED: dict[str, Any] = {
+    "embedded": False,
+    "embedded_data": None,
+    "lock_wait": 60.0,
+    "lock_timeout": 4.0,
+    "atomic": False,
+    "transaction": "all",
+    "secrets_dir": None,
+}
+
+DATABASE_FIELDS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
+
+TEXTS = tuple(f"{known.name}_{field}" for known in DATABASES for field in DATABASE_FIELDS)
+"""The settings of each database: texts that mean nothing else."""
+
+LONGEST_IDENTIFIER = 63
+"""Characters; PostgreSQL cuts longer names off without an error."""
+
+URLS = {known.url_field: known.url_variable for known in DATABASES}
+"""The variable of each URL, which unlike others' has no prefix."""
+
+_TEXT_DEFAULTS = (
+    default
+    for known in DATABASES
+    for default in (known.revisions, known.models, "alembic_version", None, "public")
+)
+DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(URLS),
+    **SHARED,
+    **dict(zip(TEXTS, _TEXT_DEFAULTS, strict=True)),
+}
+
+
+def variables(field: str) -> tuple[str, ...]:
+    """The environment variables of a setting, the stronger one first; their case does not matter."""
+    prefixed = f"{PREFIX}{field}".upper()
+    return (URLS[field], prefixed) if field in URLS else (prefixed,)

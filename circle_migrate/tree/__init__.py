@@ -1,0 +1,21 @@
+"""The only package that imports Alembic: it runs one step, stamps, renders SQL and compares models.
+
+There is no ini file, no env.py and no Config with a URL in it. `alembic.op` and `alembic.context` are
+process-global; two databases migrated at once through them corrupt each other. So each revision module is
+given an `Operations` of its own, and the global names, which helper modules may use, are bound only while
+one step runs, under `STEP`.
+"""
+
+from circle_migrate.tree.context import STEP, OutsideTransaction, VersionTable
+from circle_migrate.tree.modules import failing_line, load_module, module_of
+from circle_migrate.tree.runner import Runner
+
+__all__ = [
+    "STEP",
+    "OutsideTransaction",
+    "Runner",
+    "VersionTable",
+    "failing_line",
+    "load_module",
+    "module_of",
+]

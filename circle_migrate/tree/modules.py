@@ -1,0 +1,88 @@
+"""Revision files as Python modules, and the lines in them that errors come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import alembic.op
+from alembic.util.pyfiles import load_python_file
+
+from circle_migrate.core.plan import Direction, Step
+from circle_migrate.core.revisions import Revision
+from circle_migrate.errors import TreeError
+
+
+def load_module(path: Path | str) -> ModuleType:
+    """A revision file as a module of its own. Raises `TreeError` with file and line where it cannot be."""
+    path = Path(path)
+    try:
+        return load_python_file(path.parent, path.name)
+    except (Exception, SystemExit) as error:
+        raise TreeError(
+            f"{path.name} cannot be loaded",
+            location=f"{path}:{_line_in(path, error)}",
+            detail=f"{type(error).__name__}: {error}",
+            hint="correct the file; nothing was run",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A revision's module, and which of its names are Alembic's: `op` itself (None) or a function of it."""
+
+    module: ModuleType
+    operations: Mapping[str, str | None]
+
+
+@cache
+def load(path: str, checksum: str) -> Loaded:  # noqa: ARG001 - an edited file is another file
+    """The module of a file, loaded once for as long as the file stays the same."""
+    module = load_module(path)
+    names: dict[str, str | None] = {}
+    for name, value in vars(module).items():
+        if value is alembic.op:
+            names[name] = None
+        elif (function := getattr(value, "__name__", None)) and value is getattr(alembic.op, function, None):
+            names[name] = function
+    return Loaded(module, names)
+
+
+def module_of(revision: Revision) -> ModuleType:
+    """The revision's module, loaded once for as long as its file stays the same."""
+    return load(revision.path, revision.checksum).module
+
+
+def module_with(step: Step) -> ModuleType:
+    """The step's module, which must have the function the step's direction needs."""
+    module = module_of(step.revision)
+    name = "upgrade" if step.direction is Direction.UP else "downgrade"
+    if not callable(getattr(module, name, None)):
+        raise TreeError(
+            f"revision {step.revision.id} has no {name}()",
+            database=step.database,
+            location=step.revision.location,
+        )
+    return module
+
+
+def _line_in(path: Path, error: BaseException) -> int:
+    """The line of `path` an exception came from, 1 where it is not in its traceback."""
+    if isinstance(error, SyntaxError):
+        return error.lineno or 1
+    line = 1
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def failing_line(revision: Revision, error: BaseException) -> str:
+    """The file and line of a revision in which a step failed, for messages."""
+    line = _line_in(Path(revision.path), error)
+    return f"{revision.path}:{line if line > 1 else revision.line}"

@@ -1,0 +1,158 @@
+"""The steps of one database: run, rehearsed, stamped or rendered as SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
+from io import StringIO
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from alembic.runtime.migration import RevisionStep
+from alembic.script import Script
+from alembic.script.revision import Revision as AlembicRevision
+from alembic.script.revision import RevisionMap
+
+from circle_migrate.core.plan import Action, Direction, Segment, Stamp, Step
+from circle_migrate.core.revisions import Graph
+from circle_migrate.errors import CircleError, Refused
+from circle_migrate.revision_files import NOT_IN_TRANSACTION
+from circle_migrate.tree.context import (
+    Context,
+    OutsideTransaction,
+    VersionTable,
+    bound,
+    dialect,
+    keep_transaction,
+)
+from circle_migrate.tree.modules import failing_line, module_of, module_with
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+class Runner:
+    """Runs the steps of one database.
+
+    Making one loads the files of all its steps, so that a broken file stops a plan before anything ran
+    (`TreeError`).
+    """
+
+    def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
+        self.graph = graph
+        self.table = table
+        modules = {step.revision.id: module_with(step) for step in steps}
+        self._map = RevisionMap(lambda: _as_alembic(graph, modules))
+
+    def run(
+        self,
+        connection: Connection,
+        action: Action,
+        at: tuple[str, ...],
+        record: Callable[[Connection], None],
+    ) -> None:
+        """Run one action and write the version table, in the connection's transaction where it is in one.
+
+        `at` are the current revisions, so that Alembic need not ask before every step. `record` is called in
+        the transaction that writes the version table. The caller commits; only a step that cannot run in a
+        transaction begins and ends its own.
+        """
+        if isinstance(action, Stamp):
+            _stamp(connection, action, self.table)
+            record(connection)
+            return
+        recording = {"on_version_apply": (lambda **_: record(connection),)}
+        context = Context(connection.dialect, connection, self._options(action) | recording)
+        context.owned_by_us = connection.in_transaction()
+        context.known_heads = at
+        context.revision = action.revision
+        guarded = keep_transaction(connection, context) if context.owned_by_us else nullcontext()
+        with bound(context, action.revision), guarded:
+            context.run_migrations()
+
+    def render(self, segment: Segment, start: tuple[str, ...], output: StringIO) -> tuple[str, ...]:
+        """Write a segment's steps on this database as SQL and return the revisions current after it.
+
+        Raises `Refused` for a revision that reads the database while it runs: it has no SQL without one.
+        """
+        for step in segment.actions:
+            if not isinstance(step, Step) or step.database != self.graph.database:
+                continue
+            offline = {
+                "as_sql": True,
+                "output_buffer": output,
+                "starting_rev": start or None,
+                "transaction_per_migration": not segment.transactional,
+            }
+            context = Context(dialect(), None, self._options(step) | offline)
+            with bound(context, step.revision):
+                _render_step(context, step)
+            start = step.moved(self.graph, start)
+        return start
+
+    def rehearse(self, step: Step) -> None:
+        """Find out without a database whether the step leaves its transaction.
+
+        Raises `OutsideTransaction`. What else goes wrong is left to the real run: not every revision can
+        be written as SQL.
+        """
+        output = StringIO()
+        offline = {"as_sql": True, "output_buffer": output, "transaction_per_migration": False}
+        context = Context(dialect(), None, self._options(step) | offline | {"starting_rev": None})
+        context.owned_by_us = True
+        context.revision = step.revision
+        name = "upgrade" if step.direction is Direction.UP else "downgrade"
+        with bound(context, step.revision):
+            try:
+                getattr(module_of(step.revision), name)()
+            except OutsideTransaction:
+                raise
+            except Exception:  # noqa: BLE001, S110 - see above
+                pass
+        match = NOT_IN_TRANSACTION.search(output.getvalue())
+        if match is not None:
+            raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
+
+    def _options(self, step: Step) -> dict[str, Any]:
+        def one_step(_heads: object, _context: object) -> list[RevisionStep]:
+            script = cast("Script", self._map.get_revision(step.revision.id))
+            return [RevisionStep(self._map, script, step.direction is Direction.UP)]
+
+        return {"fn": one_step, "transaction_per_migration": True, **self.table.options}
+
+
+def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
+    """Alembic's nodes of the whole tree, with the modules of those that run."""
+    for revision in graph.revisions.values():
+        if revision.id in modules:
+            yield Script(modules[revision.id], revision.id, revision.path)
+        else:
+            yield AlembicRevision(
+                revision.id,
+                revision.down or None,
+                dependencies=revision.depends_on or None,
+                branch_labels=revision.labels or None,
+            )
+
+
+def _render_step(context: Context, step: Step) -> None:
+    try:
+        context.run_migrations()
+    except CircleError:
+        raise
+    except Exception as error:
+        raise Refused(
+            f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
+            database=step.database,
+            location=failing_line(step.revision, error),
+            detail=f"{type(error).__name__}: {error}",
+            hint="run it with `circle-migrate upgrade`, or guard the reading with op.get_context().as_sql",
+        ) from error
+
+
+def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:
+    context = Context(connection.dialect, connection, table.options)
+    context._ensure_version_table(purge=True)
+    if stamp.heads:
+        rows = [{"version_num": head} for head in stamp.heads]
+        connection.execute(context._version.insert(), rows)

@@ -1,0 +1,84 @@
+"""Wait: until both databases are where this package needs them, for init containers.
+
+It only reads, and locks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
+from circle_migrate.facts import Facts, survey
+from circle_migrate.status import folders
+
+_PAUSE = (0.2, 3.0)
+"""The first and the longest pause between two looks, in seconds."""
+
+
+async def wait(
+    deployment: Deployment, patience: float, *, compatible: bool = False, notify: Notify = ignore
+) -> Report:
+    """Look until every selected database is at the heads of its tree, for `patience` seconds at most.
+
+    With `compatible` a database that is ahead will do, where its journal says that our heads were applied.
+    Never raises for a state that may still change; what holds at the end is in the report.
+    """
+    deadline = time.monotonic() + patience
+    pause, told = _PAUSE[0], ""
+    while True:
+        findings = await _look(deployment, compatible=compatible)
+        if not findings or time.monotonic() + pause > deadline:
+            made = Check("heads", _title(compatible=compatible), tuple(findings))
+            return Report("wait", (made,), folders=folders(deployment))
+        text = "; ".join(finding.message for finding in findings)
+        if text != told:
+            for finding in findings:
+                notify(Event(Kind.WAITING, finding.database or "", f"until it changes: {finding.message}"))
+            told = text
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _PAUSE[1], max(deadline - time.monotonic(), 0.05))
+
+
+def _title(*, compatible: bool) -> str:
+    return "databases at or ahead of this package" if compatible else "databases at the heads of this package"
+
+
+async def _look(deployment: Deployment, *, compatible: bool) -> list[Finding]:
+    findings = []
+    for facts in (await survey(deployment, deployment.selected)).values():
+        error = (
+            facts if isinstance(facts, CircleError) else _not_there(deployment, facts, compatible=compatible)
+        )
+        if error is not None:
+            findings.append(error if isinstance(error, Finding) else from_error(error))
+    return findings
+
+
+def _not_there(deployment: Deployment, facts: Facts, *, compatible: bool) -> Finding | CircleError | None:
+    state = facts.state
+    graph = deployment.forest.graphs[state.database]
+    try:
+        deployment.recognise({state.database: state})
+    except UnknownRevision as error:
+        return None if compatible and _has_ours(facts, graph.real_heads) else error
+    except CircleError as error:
+        return error
+    missing = graph.ancestors(graph.real_heads) - graph.ancestors(state.current)
+    if not missing:
+        return None
+    return Finding(
+        rule="pending",
+        severity=Severity.ERROR,
+        message=f"{state.database} is {len(missing)} revisions behind",
+        status=ExitCode.PENDING,
+        database=state.database,
+        remedy="circle-migrate upgrade",
+    )
+
+
+def _has_ours(facts: Facts, heads: tuple[str, ...]) -> bool:
+    return bool(heads) and all(head in facts.applied_files for head in heads)
