@@ -1,0 +1,227 @@
+"""What programs and readers rely on: the JSON of every command, its help page, its place in the README.
+
+`UPDATE_SNAPSHOTS=1 pytest tests/cli/test_contract.py` writes the snapshots anew, to be read in the diff.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from circle_migrate import __version__
+from circle_migrate.cli.app import app
+from tests.deployments import environment, invoke
+from tests.projects import Project
+from tests.servers import Databases
+
+ROOT = Path(__file__).parents[2]
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+# Read once: tests do not see the developer's environment.
+UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
+
+# Snapshot and command line, in the order in which they run on one pair of databases.
+PACKAGE = [
+    ("init", "init"),
+    ("current", "current"),
+    ("downgrade-dry-run", "downgrade --dry-run -- -1"),
+    ("downgrade", "downgrade --yes -- -1"),
+    ("status", "status --exit-code"),
+    ("check", "check"),
+    ("wait", "wait --timeout 0"),
+    ("plan", "plan"),
+    ("upgrade-dry-run", "upgrade --dry-run"),
+    ("upgrade", "upgrade"),
+    ("upgrade-nothing", "upgrade"),
+    ("stamp", "stamp --yes credentials@c4b0"),
+    ("stamp-back", "stamp --yes head"),
+    ("recover", "recover"),
+    ("log", "log"),
+    ("history", "history dca7:b37f"),
+    ("history-current", "history -i c4198e875dd0:"),
+    ("heads", "heads"),
+    ("branches", "branches"),
+    ("show", "show f4e7 c4b0"),
+    ("upgrade-sql", "upgrade --sql base:dca7"),
+    ("config-show", "config show"),
+    ("schema", "schema status"),
+    ("dev-status", "dev status"),
+    ("error-usage", "upgrade nonsense"),
+    ("error-unconfirmed", "downgrade base"),
+]
+PROJECT = [
+    ("revision", "revision -m text -d main --rev-id m3"),
+    ("merge", "merge --rev-id m4"),
+    ("merge-nothing", "merge"),
+    ("error-tree", "upgrade"),
+]
+# They start, stop or replace processes; their answers are those of `dev status`.
+WITHOUT_SNAPSHOT = {"dev start", "dev stop", "dev psql", "dev reset"}
+
+
+def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command, groups left out."""
+    command = command or typer.main.get_command(app)
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path
+        return
+    for name, each in inner.items():
+        yield from commands(each, (*path, name))
+
+
+COMMANDS = sorted(" ".join(words) for words in commands())
+
+
+class Normalised:
+    """Snapshots of JSON with what differs from run to run, and from machine to machine, named."""
+
+    def __init__(self, folder: Path, databases: Databases | None = None) -> None:
+        names = databases.names if databases else {}
+        socket = re.search(r"host=([^&]*)", databases.server.admin_url) if databases else None
+        self._texts = {
+            str(ROOT): "ROOT",
+            str(folder): "WORK",
+            **{name: key for key, name in names.items()},
+            **({socket[1]: "SOCKET"} if socket else {}),
+        }
+
+    def __call__(self, value: Any, key: str = "") -> Any:
+        match value:
+            case dict():
+                return {name: self(each, name) for name, each in value.items()}
+            case list():
+                return [self(each) for each in value]
+            case float():
+                return "SECONDS"
+            case str():
+                return self._text(value, key)
+        return f"<{key}>" if key in ("pid",) and value is not None else value
+
+    def _text(self, text: str, key: str) -> str:
+        if key in (
+            "by",
+            "fingerprint",
+            "role",
+            "db_role",
+            "host",
+            "user",
+            "os_user",
+            "account",
+            "server_version",
+            "started_by",
+        ):
+            return f"<{key}>"
+        for found, name in self._texts.items():
+            text = text.replace(found, name)
+        text = re.sub(r"\b[0-9a-f]{64}\b", "CHECKSUM", text)
+        text = re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b", "RUN", text)
+        text = re.sub(r"\bpostgres(ql)?(\+asyncpg)?://[^\s…\"]+", "URL", text)
+        text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*([+-]\d\d:?\d\d|Z)?", "TIME", text)
+        return re.sub(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])", "VERSION", text)
+
+
+def compare(line: str, name: str, normalised: Normalised) -> str | None:
+    """Run a command and compare its JSON with the snapshot; what is wrong, if anything."""
+    answer = invoke(
+        [*line.replace(" -- ", " --format json -- ").split()]
+        + ([] if " -- " in line else ["--format", "json"])
+    )
+    try:
+        found = json.loads(answer.stdout)
+    except json.JSONDecodeError:
+        return f"{name}: stdout is not one JSON document:\n{answer.everything}"
+    if (found["exit_code"], found["ok"]) != (answer.status, answer.status == 0):
+        return f"{name}: exit_code and ok contradict the exit status {answer.status}"
+    if found["ok"] != (found["error"] is None) and not found.get("findings"):
+        return f"{name}: ok and error contradict each other, and no finding explains it"
+    text = json.dumps(normalised(found), indent=2, ensure_ascii=False) + "\n"
+    path = SNAPSHOTS / f"{name}.json"
+    if UPDATE:
+        path.write_text(text, encoding="utf-8")
+    expected = path.read_text(encoding="utf-8") if path.exists() else ""
+    return None if text == expected else f"{name}: not as in {path.name}:\n{text}"
+
+
+def test_json_of_the_packages_own_trees(
+    empty_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    normalised = Normalised(workdir, empty_databases)
+    wrong = [compare(line, name, normalised) for name, line in PACKAGE]
+    assert [each for each in wrong if each] == []
+
+
+def test_json_of_a_project(project_folder: Path) -> None:
+    project = Project(project_folder)
+    project.write_settings()
+    project.revision("main", "m1", None, "pass", "pass")
+    project.revision("main", "m2", "m1", "pass", "pass")
+    project.revision("credentials", "c1", None, "pass", "pass")
+    normalised = Normalised(project_folder)
+    wrong = [compare(*PROJECT[0][::-1], normalised)]
+    project.revision("main", "m3b", "m2", "pass", "pass")
+    wrong += [compare(line, name, normalised) for name, line in PROJECT[1:3]]
+    (project.versions("main") / "broken.py").write_text("def upgrade(:\n", encoding="utf-8")
+    wrong.append(compare(*PROJECT[3][::-1], normalised))
+    assert [each for each in wrong if each] == []
+
+
+def test_every_command_has_a_snapshot() -> None:
+    lines = [line for _, line in (*PACKAGE, *PROJECT)]
+    missing = [each for each in COMMANDS if not any(f"{line} ".startswith(f"{each} ") for line in lines)]
+    assert set(missing) == WITHOUT_SNAPSHOT
+
+
+def test_every_snapshot_belongs_to_a_command() -> None:
+    assert {path.stem for path in SNAPSHOTS.glob("*.json")} == {name for name, _ in (*PACKAGE, *PROJECT)}
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize("name", ["", "config", "dev", *COMMANDS])
+def test_help_page(name: str) -> None:
+    page = invoke([*name.split(), "--help"])
+    assert page.status == 0
+    assert page.stderr == ""
+    assert f"Usage: circle-migrate {name}".rstrip() in page.stdout
+    assert invoke([*name.split(), "-h"]).stdout == page.stdout
+
+
+@pytest.mark.usefixtures("workdir")
+def test_help_page_says_what_a_manual_page_says() -> None:
+    page = invoke(["--help"]).stdout
+    for text in ("Examples", "Environment", "DATABASE_URL", "CREDS_DATABASE_URL", "NO_COLOR", "Exit status"):
+        assert text in page
+    for line in re.findall(r"circle-migrate .*?(?= #|$)", page, re.MULTILINE):
+        words = line.replace('"', " ").split()[1:]
+        if words and words[0] in COMMANDS:
+            answer = invoke([*words, "--help"])
+            assert answer.status == 0, line
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize("line", ["downgrade -1", "downgrade -d main -2 --yes", "stamp -1 --dry-run"])
+def test_steps_down_are_targets_not_options(line: str) -> None:
+    """Without any URL the settings are what is wrong, not the command line."""
+    answer = invoke(line.split())
+    assert answer.status == 2
+    assert "DATABASE_URL" in answer.stderr
+    assert "No such option" not in answer.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_readme_has_every_command(name: str) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"\bcircle-migrate {name}\b|`{name}\b", text), f"{name} is not in README.md"
+
+
+@pytest.mark.usefixtures("workdir")
+def test_version() -> None:
+    assert invoke(["--version"]).stdout == f"circle-migrate {__version__}\n"

@@ -1,0 +1,635 @@
+"""What can go wrong, and what the command says then: status, words on stderr, and what it must not say."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+
+from circle_migrate.errors import CircleError
+from circle_migrate.servers import find
+from circle_migrate.servers.binaries import embedded
+from tests.deployments import environment, execute, invoke, versions
+from tests.projects import Project
+from tests.servers import NAMES, Databases, run, start_binaries
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "Sesame-7%3A!ö"
+TRACEBACK = "Traceback (most recent call last)"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line and what must come of it; texts are looked for in stderr."""
+
+    arguments: str
+    status: int
+    texts: Sequence[str]
+    never: Sequence[str] = ()
+
+
+def check(case: Case, secrets: Sequence[str] = ()) -> None:
+    """Run a case as it is, as JSON and with --debug: one answer, one status, no secret and no traceback."""
+    plain, debug, as_json = (
+        invoke([*case.arguments.split(), *more]) for more in ([], ["--debug"], ["--format", "json"])
+    )
+    assert plain.status == case.status, plain.everything
+    for text in case.texts:
+        assert text in plain.stderr, f"{text!r} is not in:\n{plain.stderr}"
+    for text in (*case.never, TRACEBACK, "object at 0x"):
+        assert text not in plain.everything
+    assert "error: " in [line[:7] for line in plain.stderr.splitlines()]
+    assert plain.stdout == ""
+    assert debug.status == as_json.status == case.status
+    error = json.loads(as_json.stdout)["error"]
+    assert error["exit_code"] == case.status
+    assert error["message"].partition("\n")[0] in plain.stderr
+    for answer in (plain, debug, as_json):
+        for secret in secrets:
+            assert secret not in answer.everything
+
+
+def point(monkeypatch: pytest.MonkeyPatch, **urls: str) -> None:
+    for name, url in urls.items():
+        monkeypatch.setenv(name, url)
+
+
+SECRET_URL = f"postgresql://app:{quote(PASSWORD)}@localhost:1/shop"
+
+NO_SERVER = [
+    pytest.param({}, Case("upgrade", 2, ["DATABASE_URL", "--embedded"]), id="no URL"),
+    pytest.param(
+        {"DATABASE_URL": SECRET_URL}, Case("upgrade", 2, ["CREDS_DATABASE_URL"]), id="one URL of two"
+    ),
+    pytest.param(
+        {"DATABASE_URL": SECRET_URL, "CREDS_DATABASE_URL": SECRET_URL.replace("shop", "creds")},
+        Case("upgrade", 9, ["no server answers at", "localhost", "hint"]),
+        id="nobody listens",
+    ),
+    pytest.param(
+        {
+            "DATABASE_URL": SECRET_URL.replace("localhost", "nowhere.invalid"),
+            "CREDS_DATABASE_URL": SECRET_URL.replace("shop", "creds"),
+        },
+        Case("upgrade -d main", 9, ["nowhere.invalid", "unknown"]),
+        id="unknown host",
+    ),
+    pytest.param(
+        {"DATABASE_URL": SECRET_URL.replace(":1/", ":port/"), "CREDS_DATABASE_URL": SECRET_URL},
+        Case("upgrade", 2, ["DATABASE_URL", "port"]),
+        id="broken URL",
+    ),
+    pytest.param({}, Case("upgrade -d orders", 2, ["orders", "main, credentials"]), id="no such database"),
+    pytest.param({}, Case("history dca7:nonsense", 2, ["nonsense"]), id="no such revision"),
+    pytest.param({}, Case("show b37f99db0c0f", 2, ["did you mean b37f99db0c0e"]), id="nearly a revision"),
+    pytest.param({}, Case("upgrade base:nonsense --sql", 2, ["nonsense"]), id="no such span"),
+    pytest.param({}, Case("revision -m text", 2, ["--database"]), id="revision for no database"),
+]
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(("urls", "case"), NO_SERVER)
+def test_without_a_server(monkeypatch: pytest.MonkeyPatch, urls: dict[str, str], case: Case) -> None:
+    point(monkeypatch, **urls)
+    check(case, [PASSWORD, quote(PASSWORD)])
+
+
+@pytest.fixture
+def urls(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> Callable[..., None]:
+    """Points the environment at a test's databases, with changes by name."""
+
+    def use(databases: Databases, **changed: str) -> None:
+        point(monkeypatch, **environment(databases) | changed)
+
+    return use
+
+
+DONE_TO_MAIN = [
+    pytest.param(
+        ["UPDATE alembic_version SET version_num = 'ffffffffffff'"],
+        Case(
+            "upgrade",
+            7,
+            [
+                "main is at ffffffffffff",
+                "newer release",
+                "another branch",
+                "file is gone",
+                "--purge",
+                "state",
+            ],
+        ),
+        id="unknown revision",
+    ),
+    pytest.param(
+        ["UPDATE alembic_version SET version_num = 'c4b0e5c7784e'"],
+        Case("upgrade", 5, ["swapped", "config show", "nothing was changed"]),
+        id="a revision of the other tree",
+    ),
+    pytest.param(
+        ["INSERT INTO alembic_version VALUES ('dca7825748db')"],
+        Case("upgrade", 5, ["version table", "stamp", "--purge"]),
+        id="a version that contains another",
+    ),
+    pytest.param(
+        ["DROP TABLE alembic_version", "CREATE TABLE alembic_version (id int)"],
+        Case("upgrade", 5, ["alembic_version", "version_num", "version-table"]),
+        id="another version table",
+    ),
+    pytest.param(
+        ["SELECT set_config('x.y', '', false)"],
+        Case("downgrade -1", 5, ["no terminal", "--yes", "nothing was changed"]),
+        id="nobody to ask for a downgrade",
+    ),
+    pytest.param(
+        ["SELECT set_config('x.y', '', false)"],
+        Case("stamp base", 5, ["no terminal", "--yes", "counts as undone", "nothing was changed"]),
+        id="nobody to ask for a stamp",
+    ),
+    pytest.param(
+        ["SELECT set_config('x.y', '', false)"],
+        Case("downgrade main@base --yes", 5, ["strand", "--cascade"]),
+        id="stranded",
+    ),
+]
+
+
+@pytest.mark.parametrize(("statements", "case"), DONE_TO_MAIN)
+def test_with_a_database_at_head(
+    migrated_databases: Databases, urls: Callable[..., None], statements: list[str], case: Case
+) -> None:
+    run(execute(migrated_databases, "main", *statements))
+    before = run(content(migrated_databases))
+    urls(migrated_databases)
+    if case.texts[0] == "no terminal":
+        answer = invoke(case.arguments.split())
+        assert answer.status == case.status
+        assert [text for text in case.texts if text not in answer.stderr] == []
+    else:
+        check(case)
+    assert run(content(migrated_databases)) == before
+
+
+async def content(databases: Databases) -> dict[str, list[str]]:
+    """The version tables row by row, whatever they look like."""
+    found = {}
+    for name in NAMES:
+        async with databases.connect(name) as connection:
+            exists = await connection.fetchval("SELECT to_regclass('alembic_version')")
+            rows = await connection.fetch("SELECT t::text FROM alembic_version t") if exists else []
+            found[name] = sorted(row[0] for row in rows)
+    return found
+
+
+@pytest.mark.parametrize("command", ["upgrade", "current", "downgrade base --yes", "stamp head --yes"])
+def test_missing_database(empty_databases: Databases, urls: Callable[..., None], command: str) -> None:
+    url = empty_databases.urls["main"].replace(empty_databases.names["main"], "not_there")
+    urls(empty_databases, DATABASE_URL=url)
+    answer = invoke(command.split())
+    assert answer.status == 9
+    for text in ("not_there", "does not exist", "circle-migrate init"):
+        assert text in answer.everything
+
+
+@pytest.mark.parametrize("command", ["upgrade", "stamp head --yes", "upgrade --dry-run"])
+def test_same_database_twice(empty_databases: Databases, urls: Callable[..., None], command: str) -> None:
+    urls(empty_databases, CREDS_DATABASE_URL=empty_databases.urls["main"])
+    check(Case(command, 5, ["same database", "config show", "nothing was changed"]))
+
+
+def test_swapped(migrated_databases: Databases, urls: Callable[..., None]) -> None:
+    main, credentials = (migrated_databases.urls[name] for name in NAMES)
+    urls(migrated_databases, DATABASE_URL=credentials, CREDS_DATABASE_URL=main)
+    check(Case("upgrade", 5, ["swapped", "config show"]))
+    check(Case("downgrade base --yes", 5, ["swapped"]))
+
+
+@pytest.mark.parametrize(
+    ("statement", "reset"),
+    [
+        ("ALTER DATABASE {} SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
+    ],
+)
+def test_read_only(empty_databases: Databases, urls: Callable[..., None], statement: str, reset: str) -> None:
+    run(execute(empty_databases, "main", statement.format(f'"{empty_databases.names["main"]}"')))
+    urls(empty_databases)
+    check(Case("upgrade", 9, ["main", "read-only", reset, "nothing was changed"]))
+    assert invoke(["current"]).status == 0
+    assert run(versions(empty_databases)) == {"main": None, "credentials": None}
+
+
+@pytest.fixture
+def role(migrated_databases: Databases) -> Iterator[str]:
+    """A role that may connect, and nothing else; gone after the test."""
+    name = f"limited_{migrated_databases.names['main']}"
+    run(execute(migrated_databases, "main", f'CREATE ROLE "{name}" LOGIN'))
+    yield name
+    for database in NAMES:
+        run(execute(migrated_databases, database, f'DROP OWNED BY "{name}"'))
+    run(execute(migrated_databases, "main", f'DROP ROLE "{name}"'))
+
+
+PRIVILEGES = [
+    pytest.param(
+        ["REVOKE USAGE ON SCHEMA public FROM PUBLIC"],
+        Case("upgrade -d main", 9, ["GRANT USAGE ON SCHEMA public TO"]),
+        id="schema",
+    ),
+    pytest.param([], Case("upgrade -d main", 9, ["GRANT SELECT ON TABLE alembic_version TO"]), id="reading"),
+    pytest.param(
+        ["GRANT SELECT ON alembic_version TO {role}"],
+        Case("upgrade -d main", 9, ["GRANT SELECT ON TABLE circle_migrate_runs"]),
+        id="reading the journal",
+    ),
+    pytest.param(
+        ["GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"],
+        Case(
+            "downgrade main@-1 --yes",
+            9,
+            ["circle_migrate_runs", "GRANT SELECT, INSERT", "nothing was changed"],
+        ),
+        id="version table",
+    ),
+    pytest.param(
+        [
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+            "UPDATE alembic_version SET version_num = 'c4198e875dd0'",
+        ],
+        Case("upgrade -d main", 9, ["GRANT CREATE", "ON SCHEMA public TO", "main is at c4198e875dd0"]),
+        id="creating",
+    ),
+    pytest.param(
+        [
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+            "GRANT CREATE ON SCHEMA public TO {role}",
+        ],
+        Case("downgrade main@-1 --yes", 9, ["owner", "b4fcf60d8659_", "main is at b4fcf60d8659"]),
+        id="owning",
+    ),
+]
+
+
+@pytest.mark.parametrize(("statements", "case"), PRIVILEGES)
+def test_missing_privilege(
+    migrated_databases: Databases,
+    urls: Callable[..., None],
+    role: str,
+    statements: list[str],
+    case: Case,
+) -> None:
+    """The GRANT that would help is there to be copied, with the role's name in it."""
+    run(execute(migrated_databases, "main", *(each.format(role=f'"{role}"') for each in statements)))
+    before = run(content(migrated_databases))
+    urls(migrated_databases, DATABASE_URL=migrated_databases.urls["main"].replace("postgres@", f"{role}@"))
+    answer = invoke(case.arguments.split())
+    assert answer.status == case.status, answer.everything
+    for text in (*case.texts, role):
+        assert text in answer.stderr, f"{text!r} is not in:\n{answer.stderr}"
+    assert run(content(migrated_databases)) == before
+
+
+def major() -> int:
+    """A PostgreSQL of this machine for servers made to order."""
+    for newest in (lambda: max(embedded()), lambda: find().major):
+        try:
+            return newest()
+        except CircleError:
+            continue
+    pytest.skip("no PostgreSQL on this machine")
+
+
+def test_wrong_password_and_a_standby(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
+    """One server asks for passwords and is a standby of nobody: recovery never ends."""
+    hba = "local all postgres trust\nlocal all all scram-sha-256\n"
+    with start_binaries(major(), hba=hba) as (cluster, url):
+
+        async def prepare() -> None:
+            connection = await asyncpg.connect(url)
+            await connection.execute(f"CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'")
+            for name in ("shop", "creds"):
+                await connection.execute(f"CREATE DATABASE {name} OWNER app")
+            await connection.close()
+
+        run(prepare())
+        right, wrong = (
+            {
+                variable: url.replace("postgres@/postgres", f"app:{quote(password, safe='')}@/{name}")
+                for variable, name in (("DATABASE_URL", "shop"), ("CREDS_DATABASE_URL", "creds"))
+            }
+            for password in (PASSWORD, PASSWORD[::-1])
+        )
+        point(monkeypatch, **right)
+        assert invoke(["upgrade"]).status == 0
+        point(monkeypatch, **wrong)
+        secrets = [PASSWORD, PASSWORD[::-1], quote(PASSWORD[::-1], safe="")]
+        check(Case("upgrade", 2, ["does not accept", "app", "28P01", "config show"]), secrets)
+        point(monkeypatch, **right)
+        cluster.stop()
+        (cluster.data / "standby.signal").touch()
+        shutil.chown(cluster.data / "standby.signal", cluster.account.uid)
+        cluster.start()
+        check(Case("downgrade -1 --yes", 9, ["standby", "primary", "nothing was changed"]), secrets)
+        assert invoke(["current"]).status == 0
+
+
+@pytest.fixture
+def project(project_folder: Path) -> Project:
+    """Two trees of two plain revisions each."""
+    project = Project(project_folder)
+    project.write_settings()
+    for name, letter in (("main", "m"), ("credentials", "c")):
+        project.revision(name, f"{letter}1", None, f'op.execute("CREATE TABLE {letter}1 ()")', "pass")
+        project.revision(name, f"{letter}2", f"{letter}1", "pass", "pass")
+    return project
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+Break = Callable[[Project], Path]
+
+
+def m2(old: str, new: str) -> Break:
+    """An edit of the second file of main."""
+
+    def edit(project: Project) -> Path:
+        path = project.versions("main") / "m2.py"
+        rewrite(path, old, new)
+        return path
+
+    return edit
+
+
+def second_file(project: Project) -> Path:
+    shutil.copy(project.versions("main") / "m2.py", project.versions("main") / "m2_again.py")
+    return project.versions("main") / "m2_again.py"
+
+
+def no_file(project: Project) -> Path:
+    (project.versions("main") / "m1.py").unlink()
+    return project.versions("main") / "m2.py"
+
+
+def circle(project: Project) -> Path:
+    rewrite(project.versions("main") / "m1.py", "down_revision = None", 'down_revision = "m2"')
+    return project.versions("main") / "m1.py"
+
+
+def second_head(project: Project) -> Path:
+    return project.revision("main", "m2b", "m1", "pass", "pass")
+
+
+# How the trees are broken, the line to be named, and words that must be said.
+BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
+    ("syntax error", m2("def upgrade():", "def upgrade(:"), 15, ["not valid Python"]),
+    ("NUL byte", m2("def upgrade():", "\0"), None, ["not valid Python"]),
+    ("no revision", m2("revision = 'm2'", "revizion = 'm2'"), None, ["no `revision`"]),
+    ("revision is None", m2("revision = 'm2'", "revision = None"), None, ["`revision`"]),
+    ("no upgrade", m2("def upgrade():", "def updrade():"), 9, ["upgrade()"]),
+    ("missing parent", no_file, 9, ["m1", "no file"]),
+    ("circle", circle, 9, ["circle", "m1", "m2"]),
+    ("own parent", m2("down_revision = 'm1'", "down_revision = 'm2'"), 9, ["circle"]),
+    ("duplicate id", second_file, 9, ["m2 exists twice", "m2.py"]),
+    ("long id", m2("revision = 'm2'", f"revision = '{'m' * 33}'"), 9, ["33 characters", "32"]),
+    ("odd parent", m2("down_revision = 'm1'", "down_revision = 5"), None, ["down_revision"]),
+    ("unknown requirement", m2("depends_on = None", "requires = 'credentials@c9'"), None, ["c9"]),
+    ("import error", m2("import sqlalchemy as sa", "import not_there"), 7, ["not_there"]),
+    ("error at import", m2("import sqlalchemy as sa", "print(1 / 0)"), 7, ["ZeroDivisionError"]),
+    ("exit at import", m2("import sqlalchemy as sa", "raise SystemExit(3)"), 7, ["SystemExit"]),
+    ("several heads", second_head, None, ["2 heads", "m2b", "merge --database main"]),
+]
+
+
+@pytest.mark.parametrize(("name", "breaks", "line", "texts"), BROKEN, ids=[case[0] for case in BROKEN])
+def test_broken_trees(
+    project: Project,
+    empty_databases: Databases,
+    urls: Callable[..., None],
+    name: str,
+    breaks: Break,
+    line: int | None,
+    texts: Sequence[str],
+) -> None:
+    """File and line are named, and nothing is run: not even what could be."""
+    path = breaks(project)
+    urls(empty_databases)
+    where = [] if name == "several heads" else [str(path.relative_to(project.folder)) + f":{line or ''}"]
+    check(Case("upgrade", 5, [*where, *texts]))
+    assert run(versions(empty_databases)) == {"main": None, "credentials": None}
+
+
+FAILING = [
+    pytest.param(
+        'op.execute("SELECT 1 / 0")',
+        ["division by zero", "22012", "SELECT 1 / 0", "main is at base", "credentials is at base"],
+        id="SQL",
+    ),
+    pytest.param('raise ValueError("no such day")', ["ValueError: no such day", "base"], id="Python"),
+    pytest.param("import sys; sys.exit(0)", ["SystemExit", "base"], id="sys.exit"),
+    pytest.param(
+        'op.execute("CREATE TABLE parents (id int PRIMARY KEY)")\n'
+        'op.execute("CREATE TABLE kids (parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)")\n'
+        'op.execute("INSERT INTO kids VALUES (1)")',
+        ["deferred", "23503", "main is at base"],
+        id="deferred constraint",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "texts"), FAILING)
+def test_step_fails(
+    project: Project,
+    empty_databases: Databases,
+    urls: Callable[..., None],
+    body: str,
+    texts: Sequence[str],
+) -> None:
+    """Nothing stays of the steps before it, in either database, and the state that is stated is true."""
+    path = project.revision("main", "m3", "m2", body, "pass")
+    urls(empty_databases)
+    answer = invoke(["upgrade"])
+    assert answer.status == 10, answer.everything
+    for text in texts:
+        assert text in answer.stderr, f"{text!r} is not in:\n{answer.stderr}"
+    if "deferred" not in texts:
+        line = 1 + path.read_text(encoding="utf-8").splitlines().index("    " + body.splitlines()[0])
+        assert f"{path.relative_to(project.folder)}:{line}" in answer.stderr
+    assert run(versions(empty_databases)) == {"main": None, "credentials": None}
+    assert run(tables(empty_databases)) == {"main": [], "credentials": []}
+
+
+@pytest.mark.parametrize("body", ["op.get_bind().commit()", 'op.execute("COMMIT")', 'op.execute("ROLLBACK")'])
+def test_step_that_ends_the_transaction_is_no_success(
+    project: Project, empty_databases: Databases, urls: Callable[..., None], body: str
+) -> None:
+    """All-or-nothing is gone from that moment: it must be noticed, and what stays must be said."""
+    project.revision("main", "m3", "m2", body, "pass")
+    urls(empty_databases)
+    answer = invoke(["upgrade"])
+    assert answer.status in (5, 10), answer.everything
+    assert "m3" in answer.stderr
+    if answer.status == 10:
+        found = run(versions(empty_databases))
+        for name in NAMES:
+            assert f"{name} is at {', '.join(found[name] or ['base'])}" in answer.stderr
+
+
+async def tables(databases: Databases) -> dict[str, list[str]]:
+    """The projects' own tables."""
+    found = {}
+    for name in NAMES:
+        async with databases.connect(name) as connection:
+            rows = await connection.fetch(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename ~ '^[mc][0-9]'"
+            )
+            found[name] = sorted(row[0] for row in rows)
+    return found
+
+
+def test_error_in_the_second_database_undoes_the_first(
+    project: Project, empty_databases: Databases, urls: Callable[..., None]
+) -> None:
+    project.revision("credentials", "c3", "c2", 'op.execute("SELECT nothing")', "pass")
+    urls(empty_databases)
+    answer = invoke(["upgrade", "--format", "json"])
+    error = json.loads(answer.stdout)["error"]
+    assert (answer.status, error["code"], error["database"]) == (10, "migration-failed", "credentials")
+    assert error["state"] == "main is at base, credentials is at base"
+    assert run(tables(empty_databases)) == {"main": [], "credentials": []}
+
+
+def test_rows_in_a_failing_statement_stay_secret(
+    project: Project, empty_databases: Databases, urls: Callable[..., None]
+) -> None:
+    """The server's DETAIL quotes rows; those of a credentials database are nobody's business."""
+    project.revision(
+        "credentials",
+        "c3",
+        "c2",
+        'op.execute("CREATE TABLE c3 (hash text UNIQUE)")\n'
+        "op.bulk_insert(sa.table('c3', sa.column('hash')), [{'hash': 'hunter2' * 2}] * 2)",
+        "pass",
+    )
+    urls(empty_databases)
+    for more in ([], ["--debug"], ["--format", "json"]):
+        answer = invoke(["upgrade", *more])
+        assert answer.status == 10
+        assert "23505" in answer.stderr
+        assert "hunter2hunter2" not in answer.everything
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_interrupted_while_the_server_works(
+    project: Project, empty_databases: Databases, number: signal.Signals, status: int
+) -> None:
+    project.revision("main", "m3", "m2", 'op.execute("SELECT pg_sleep(50)")', "pass")
+    process = start(["upgrade"], environment(empty_databases), project.folder)
+    try:
+        wait_for(lambda: run(sleepers(empty_databases)) == 1)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == status, stderr
+    assert stdout == ""
+    assert TRACEBACK not in stderr
+    assert "error: interrupted" in stderr
+    assert "main is at base, credentials is at base" in stderr
+    wait_for(lambda: run(sleepers(empty_databases)) == 0, seconds=2)
+    assert run(tables(empty_databases)) == {"main": [], "credentials": []}
+
+
+def start(arguments: list[str], variables: dict[str, str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "circle_migrate", *arguments],
+        cwd=folder,
+        env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def sleepers(databases: Databases) -> int:
+    async with databases.connect("credentials") as connection:
+        return int(
+            await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND query ~ 'pg_sleep'"
+                " AND state = 'active'",
+                databases.names["main"],
+            )
+        )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("arguments", [["history"], ["history", "--format", "json"]])
+def test_reader_that_goes_away_is_no_error(project: Project, arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "circle_migrate", *arguments],
+            cwd=project.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_traceback_only_with_debug(
+    project: Project, empty_databases: Databases, urls: Callable[..., None]
+) -> None:
+    project.revision("main", "m3", "m2", 'raise ValueError("odd")', "pass")
+    urls(empty_databases)
+    assert TRACEBACK not in invoke(["upgrade"]).everything
+    assert TRACEBACK in invoke(["upgrade", "--debug"]).stderr
+
+
+USAGE = [
+    "nonsense",
+    "upgrade --nonsense",
+    "downgrade",
+    "show",
+    "revision",
+    "upgrade --format yaml",
+    "config x",
+]
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize("line", USAGE)
+def test_wrong_command_lines(line: str) -> None:
+    answer = invoke(line.split())
+    assert answer.status == 2
+    assert answer.stdout == ""
+    assert "Usage: circle-migrate" in answer.stderr or "error: " in answer.stderr
+    assert TRACEBACK not in answer.stderr

@@ -1,0 +1,299 @@
+"""Progress: a live view on a terminal that leaves nothing behind, lines in a log, silence when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.cli.lines import Lines, printable
+from circle_migrate.cli.output import console
+from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.standing import Standings
+from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen
+from tests.conftest import Cli
+from tests.deployments import environment
+from tests.projects import Project
+from tests.servers import Databases, run
+
+_ROOT = Path(__file__).parent.parent.parent
+_STEP = re.compile(r"\[(\d+)/23\] (main|credentials)  upgrade \w+ .+  \d+\.\d\d s")
+_COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
+
+
+def _retry(number: int) -> list[Event]:
+    return [Event(Kind.RETRY, "credentials", "rolled back, try 2 in 0.2 s", number, 3)]
+
+
+@pytest.fixture
+def slow(workdir: Path) -> Project:
+    """One step that is over at once, then one on credentials that lasts longer than any test."""
+    project = Project(workdir)
+    project.write_settings()
+    project.revision("main", "a1", None, "op.execute('CREATE TABLE orders (id int)')", "pass")
+    project.revision("credentials", "b1", None, "op.execute('SELECT pg_sleep(300)')", "pass")
+    return project
+
+
+@pytest.fixture
+def contended(workdir: Path) -> Project:
+    """A step that wants a table which somebody else may have."""
+    project = Project(workdir)
+    project.write_settings()
+    project.revision("main", "a1", None, "op.execute('CREATE TABLE orders (id int)')", "pass")
+    project.revision("main", "a2", "a1", "op.execute('ALTER TABLE secrets ADD COLUMN note text')", "pass")
+    return project
+
+
+def steps(lines: list[str]) -> list[int]:
+    """The numbers of the steps that lines tell of, in their order."""
+    return [int(match[1]) for line in lines if (match := _STEP.fullmatch(line))]
+
+
+def test_terminal_shows_every_database_and_leaves_one_line_per_step(empty_databases: Databases) -> None:
+    terminal = Terminal("upgrade", env=environment(empty_databases))
+    assert terminal.end() == 0
+    view, _, result = terminal.written.rpartition(SHOW_CURSOR)
+    assert re.search(r"main .* \d+/16 ", view)
+    assert re.search(r"credentials.* 0/7 .*to come: upgrade 1e978f7e8aa5", view)
+    assert "committed" in view
+    assert "main: base -> b4fcf60d8659, 16 steps" in result
+    seen = screen(terminal.written)
+    assert steps(seen) == list(range(1, 24))
+    assert not [line for line in seen if "/16 " in line or "to come" in line or "committed" in line]
+
+
+@pytest.mark.parametrize(
+    ("signals", "statuses", "words"),
+    [
+        ([signal.SIGINT], {130}, "error: interrupted"),
+        ([signal.SIGTERM], {143}, "error: interrupted"),
+        ([signal.SIGHUP], {129}, "error: interrupted"),
+        # The kernel does not keep two pending signals in order.
+        ([signal.SIGINT, signal.SIGTERM], {130, 143}, "stopped at once"),
+    ],
+)
+def test_interrupted_run_gives_the_terminal_back_before_it_speaks(
+    slow: Project, empty_databases: Databases, signals: list[int], statuses: set[int], words: str
+) -> None:
+    terminal = Terminal("upgrade", env=environment(empty_databases))
+    terminal.until(lambda text: re.search(r"credentials.*0/1.* s upgrade b1", text) is not None)
+    for number in signals:
+        terminal.process.send_signal(number)
+    assert terminal.end() in statuses
+    assert terminal.written.rindex(SHOW_CURSOR) < terminal.written.index(words)
+    seen = screen(terminal.written)
+    assert any(line.startswith("[1/2] main  upgrade a1") for line in seen)
+    assert not [line for line in seen if "0/1" in line]
+
+
+def test_failed_step_gives_the_terminal_back_before_it_speaks(
+    slow: Project, empty_databases: Databases
+) -> None:
+    slow.revision("credentials", "b1", None, "op.execute('SELECT 1/0 FROM pg_sleep(0.5)')", "pass")
+    terminal = Terminal("upgrade", env=environment(empty_databases))
+    assert terminal.end() == 10
+    assert HIDE_CURSOR in terminal.written
+    assert terminal.written.rindex(SHOW_CURSOR) < terminal.written.index("error: credentials: upgrade b1")
+    assert not [line for line in screen(terminal.written) if "0/1" in line]
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_waiting_step_says_for_whom_and_when_it_is_tried_again(
+    contended: Project, empty_databases: Databases, on_terminal: bool
+) -> None:
+    async def scenario() -> tuple[int, str]:
+        async with empty_databases.connect("main") as other:
+            await other.execute("CREATE TABLE secrets ()")
+            await other.execute("BEGIN; LOCK TABLE secrets")
+            arguments = ("upgrade", "--lock-timeout", "1.5")
+            started = Terminal if on_terminal else Piped
+            command = started(*arguments, env=environment(empty_databases))
+            await asyncio.to_thread(command.until, lambda text: "retry rolled back" in text)
+            pid = other.get_server_pid()
+            await other.execute("ROLLBACK")
+        assert await asyncio.to_thread(command.end) == 0
+        return pid, command.written
+
+    pid, written = run(scenario())
+    lines = screen(written) if on_terminal else written.splitlines()
+    waiting = [line for line in lines if line.startswith(f"main  waiting for pid {pid} (")]
+    retries = [line for line in lines if line.startswith("main  retry rolled back, try 2 in ")]
+    assert retries
+    assert len(waiting) <= len([line for line in lines if " retry " in line])
+    assert any("LOCK TABLE secrets" in line for line in waiting)
+    assert [line[:5] for line in lines if "upgrade a1" in line] == ["[1/2]"] * (len(retries) + 1)
+
+
+def test_terminal_shows_how_far_an_index_is(contended: Project, empty_databases: Databases) -> None:
+    contended.revision("main", "a2", "a1", "op.execute('CREATE INDEX slow ON orders (slowly(id))')", "pass")
+    contended.revision("main", "a1", None, "pass", "pass")
+
+    async def fill() -> None:
+        async with empty_databases.connect("main") as connection:
+            await connection.execute(
+                "CREATE TABLE orders AS SELECT generate_series(1, 30) AS id; "
+                "CREATE FUNCTION slowly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql "
+                "AS 'BEGIN PERFORM pg_sleep(0.1); RETURN $1; END'"
+            )
+
+    run(fill())
+    terminal = Terminal("upgrade", env=environment(empty_databases))
+    assert terminal.end() == 0
+    assert "building the index: building index: scanning table" in terminal.written
+    assert not [line for line in screen(terminal.written) if "building" in line]
+
+
+def test_log_has_one_line_per_step_and_no_control_characters(cli: Cli, empty_databases: Databases) -> None:
+    done = cli("upgrade", env=environment(empty_databases))
+    assert done.returncode == 0
+    assert steps(done.stderr.splitlines()) == list(range(1, 24))
+    assert len(done.stderr.splitlines()) == 23
+    assert [each for each in done.stderr if not each.isprintable() and each != "\n"] == []
+
+
+def test_quiet_silences_it(cli: Cli, empty_databases: Databases) -> None:
+    assert cli("upgrade", "--quiet", env=environment(empty_databases)).stderr == ""
+
+
+def test_nothing_pending_shows_nothing(cli: Cli, migrated_databases: Databases) -> None:
+    assert cli("upgrade", env=environment(migrated_databases)).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "term", "live", "colour"),
+    [
+        ({}, "xterm", True, True),
+        ({"NO_COLOR": "1"}, "xterm", True, False),
+        ({"TTY_INTERACTIVE": "0"}, "xterm", False, True),
+        ({}, "dumb", False, False),
+    ],
+)
+def test_terminal_gets_what_it_can_do(
+    empty_databases: Databases, variables: dict[str, str], term: str, live: bool, colour: bool
+) -> None:
+    terminal = Terminal("upgrade", env={**environment(empty_databases), **variables}, term=term)
+    assert terminal.end() == 0
+    assert (HIDE_CURSOR in terminal.written) is live
+    assert bool(_COLOUR.search(terminal.written)) is colour
+    assert steps(screen(terminal.written)) == list(range(1, 24))
+
+
+def test_forced_colour_moves_no_cursor_in_a_pipe(contended: Project, empty_databases: Databases) -> None:
+    async def scenario() -> str:
+        async with empty_databases.connect("main") as other:
+            await other.execute("CREATE TABLE secrets ()")
+            await other.execute("BEGIN; LOCK TABLE secrets")
+            command = Piped("upgrade", env={**environment(empty_databases), "FORCE_COLOR": "1"})
+            await asyncio.to_thread(command.until, lambda text: "waiting for" in text)
+            await other.execute("ROLLBACK")
+        assert await asyncio.to_thread(command.end) == 0
+        return command.written
+
+    written = run(scenario())
+    assert _COLOUR.search(written)
+    assert not re.search(r"\x1b(?!\[[\d;]*m)|\r", written)
+
+
+def test_reader_that_goes_away_does_not_stop_the_run(workdir: Path, empty_databases: Databases) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "circle_migrate", "upgrade"],
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        env={**os.environ, "PYTHONPATH": str(_ROOT), **environment(empty_databases)},
+        check=False,
+        text=True,
+    )
+    os.close(writing)
+    assert done.returncode == 0
+    assert "main: base -> b4fcf60d8659, 16 steps" in done.stdout
+
+
+def test_heartbeat_repeats_what_runs_and_for_whom_it_waits() -> None:
+    log = StringIO()
+    lines = Lines(console(log), heartbeat=0.01)
+    lines.show(Event(Kind.STARTED, "main", "upgrade a1", 1, 1))
+    _until(lambda: "running for" in log.getvalue())
+    assert log.getvalue().splitlines()[0] == "main  upgrade a1  running for 0 s"
+    lines.show(Event(Kind.BUILDING, "main", "the index: scanning, 3 of 9 blocks"))
+    _until(lambda: "s, building the index: scanning, 3 of 9 blocks" in log.getvalue())
+    lines.show(Event(Kind.DONE, "main", "upgrade a1", 1, 1, 0.5))
+    lines.stop()
+    assert log.getvalue().splitlines()[-1] == "[1/1] main  upgrade a1  0.50 s"
+
+
+def test_heartbeat_is_silent_while_nothing_runs_and_after_its_end() -> None:
+    log = StringIO()
+    lines = Lines(console(log), heartbeat=0.001)
+    lines.show(Event(Kind.PLANNED, "main", "serial", steps=("upgrade a1",)))
+    time.sleep(0.05)
+    assert log.getvalue() == ""
+    lines.stop()
+    lines.show(Event(Kind.STARTED, "main", "upgrade a1", 1, 1))
+    time.sleep(0.05)
+    assert log.getvalue() == ""
+
+
+def test_statements_of_others_cannot_move_the_cursor() -> None:
+    assert printable("LOCK \x1b[2J\x07 t\n;") == "LOCK  [2J  t ;"
+
+
+_PLANNED = [
+    Event(Kind.PLANNED, "main", "serial", steps=("a1", "a2")),
+    Event(Kind.PLANNED, "credentials", "serial", steps=("b1",)),
+]
+_FIRST = [Event(Kind.STARTED, "main", "a1", 1, 3), Event(Kind.DONE, "main", "a1", 1, 3, 0.1)]
+_SECOND = [Event(Kind.STARTED, "credentials", "b1", 2, 3), Event(Kind.DONE, "credentials", "b1", 2, 3, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (_PLANNED, {"main": (0, 0, "", "a1"), "credentials": (0, 0, "", "b1")}),
+        ([*_PLANNED, *_FIRST[:1]], {"main": (0, 0, "a1", "a1"), "credentials": (0, 0, "", "b1")}),
+        ([*_PLANNED, *_FIRST, *_SECOND], {"main": (1, 0, "", "a2"), "credentials": (1, 0, "", "")}),
+        (
+            [*_PLANNED, *_FIRST, Event(Kind.COMMITTED, "main", "segment 1"), *_SECOND, *_retry(1)],
+            {"main": (1, 1, "", "a2"), "credentials": (0, 0, "", "b1")},
+        ),
+        (
+            [*_PLANNED, *_FIRST, *_SECOND[:1], *_retry(0)],
+            {"main": (0, 0, "", "a1"), "credentials": (0, 0, "", "b1")},
+        ),
+    ],
+)
+def test_standing_follows_the_events(
+    events: list[Event], expected: dict[str, tuple[int, int, str, str]]
+) -> None:
+    standings = Standings()
+    for event in events:
+        standings.take(event)
+    found = {
+        name: (len(each.done), each.committed, each.running, each.next)
+        for name, each in standings.databases.items()
+    }
+    assert found == expected
+
+
+def test_only_the_beginning_of_a_wait_is_news() -> None:
+    standings = Standings()
+    kinds = [Kind.STARTED, Kind.WAITING, Kind.WAITING, Kind.WORKING, Kind.WAITING]
+    assert [standings.take(Event(kind, "main", "x")) for kind in kinds] == [True, True, False, True, True]
+
+
+def _until(seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

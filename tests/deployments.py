@@ -1,0 +1,125 @@
+"""What tests of commands share: the package on a test's databases, and the command in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from circle_migrate.cli.app import app
+from circle_migrate.core.plan import Plan
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import NotConfirmed
+from circle_migrate.settings import load
+from circle_migrate.upgrade import upgrade
+from tests.integration.catalogue import Catalogue, catalogue
+from tests.servers import NAMES, Databases, Server, run
+
+VARIABLES = {"main": "DATABASE_URL", "credentials": "CREDS_DATABASE_URL"}
+
+
+def environment(databases: Databases) -> dict[str, str]:
+    """The environment variables that name a test's databases."""
+    return {VARIABLES[name]: url for name, url in databases.urls.items()}
+
+
+def deployment(databases: Databases, only: str | None = None) -> Deployment:
+    """The package's own trees, or those of the current directory's project, on a test's databases."""
+    return Deployment(load(environ=environment(databases)), only)
+
+
+def agree(_plan: Plan) -> None:
+    """A confirmation that is always given."""
+
+
+def decline(_plan: Plan) -> None:
+    """A confirmation that is never given."""
+    raise NotConfirmed("no")
+
+
+Versions = dict[str, list[str] | None]
+
+
+async def versions(databases: Databases) -> Versions:
+    """The rows of each version table, sorted; None where there is no such table."""
+    found: Versions = {}
+    for name in NAMES:
+        async with databases.connect(name) as connection:
+            if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+                found[name] = None
+            else:
+                rows = await connection.fetch("SELECT version_num FROM alembic_version ORDER BY 1")
+                found[name] = [row[0] for row in rows]
+    return found
+
+
+async def catalogues(databases: Databases) -> dict[str, Catalogue]:
+    """The catalogue of each database; version tables and the package's own journal left out."""
+    found = {}
+    for name in NAMES:
+        async with databases.connect(name) as connection:
+            kinds = await catalogue(connection)
+        found[name] = {
+            kind: [row for row in rows if not str(row[kind == "others"]).startswith("circle_migrate_")]
+            for kind, rows in kinds.items()
+        }
+    return found
+
+
+async def contents(databases: Databases) -> tuple[Any, Any]:
+    """All that a command which changes nothing leaves as it is."""
+    return await versions(databases), await catalogues(databases)
+
+
+async def execute(databases: Databases, name: str, *statements: str) -> None:
+    """Statements run on one of the databases."""
+    async with databases.connect(name) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def head_template(server: Server) -> Iterator[Databases]:
+    """Both databases at head; nobody connects to them, so that they can be copied."""
+    template = Databases(server)
+    run(template.create())
+    run(upgrade(deployment(template)))
+    yield template
+    run(template.drop())
+
+
+@pytest.fixture
+def project_folder(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current directory, to make a project in; its modules are forgotten after the test."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(sys.modules)
+    yield workdir
+    for name in set(sys.modules) - known:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is None or workdir in Path(file).parents:
+            del sys.modules[name]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left behind in its process: exit status, and both streams."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def everything(self) -> str:
+        """Whatever a reader may see."""
+        return self.stdout + self.stderr
+
+
+def invoke(arguments: Sequence[str]) -> Answer:
+    """`circle-migrate` with arguments in this process: its environment, folder and a closed stdin."""
+    result = CliRunner().invoke(app, list(arguments), prog_name="circle-migrate", catch_exceptions=False)
+    return Answer(result.exit_code, result.stdout, result.stderr)

@@ -1,0 +1,61 @@
+"""Small trees of a shop, one pair of databases emptied for each test, and processes that end themselves.
+
+Making a pair of databases takes a second, emptying one a few milliseconds; there are many tests here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deployments import project_folder
+from tests.faults.shop import Shop
+from tests.faults.states import clear
+from tests.faults.victims import Victims
+from tests.servers import Databases, Server, run
+
+__all__ = ["project_folder"]
+
+
+@pytest.fixture
+def own_shop(project_folder: Path) -> Shop:
+    """A shop of this test's own, in the current directory, without any revision."""
+    return Shop(project_folder)
+
+
+@pytest.fixture(scope="session")
+def _shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    shop.write_standard_trees()
+    return shop
+
+
+@pytest.fixture
+def shop(_shared_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """The shop with the standard trees as the current directory; nobody writes to it."""
+    monkeypatch.chdir(_shared_shop.folder)
+    return _shared_shop
+
+
+@pytest.fixture(scope="session")
+def _pair(server: Server) -> Iterator[Databases]:
+    pair = Databases(server)
+    run(pair.create())
+    yield pair
+    run(pair.drop())
+
+
+@pytest.fixture
+def databases(_pair: Databases) -> Databases:
+    """A main and a credentials database with nothing in them."""
+    run(clear(_pair))
+    return _pair
+
+
+@pytest.fixture(scope="session")
+def victims() -> Iterator[Victims]:
+    """Processes that end themselves."""
+    with Victims() as victims:
+        yield victims

@@ -1,0 +1,81 @@
+"""The command in processes that run beside the test, and sessions that stand in their way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import asyncpg
+
+from circle_migrate.locks import KEY
+from tests.deployments import Answer, environment
+from tests.faults.states import rows
+from tests.servers import Databases
+
+_ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60
+
+
+class Process:
+    """`circle-migrate` in a process of its own."""
+
+    def __init__(self, databases: Databases, folder: Path, *arguments: str) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "circle_migrate", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(_ROOT), **environment(databases)},
+        )
+
+    def end(self) -> Answer:
+        """What it left behind, once it has ended by itself."""
+        stdout, stderr = self.popen.communicate(timeout=PATIENCE_SECONDS)
+        return Answer(self.popen.returncode, stdout, stderr)
+
+
+@contextmanager
+def started(databases: Databases, folder: Path, *arguments: str) -> Iterator[Process]:
+    """The command while the block runs; killed where the test has not waited for its end."""
+    process = Process(databases, folder, *arguments)
+    try:
+        yield process
+    finally:
+        process.popen.kill()
+        process.popen.communicate()
+
+
+async def until(databases: Databases, name: str, query: str) -> None:
+    """Wait until a query on one of the databases finds a row."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await rows(databases, name, query):  # noqa: ASYNC110 - the server has no event for us
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def holding(databases: Databases, name: str, statement: str) -> AsyncIterator[asyncpg.Connection]:
+    """Another session with an open transaction in which a statement has run."""
+    async with databases.connect(name) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(statement)
+        yield connection
+        if not connection.is_closed():
+            await transaction.rollback()
+
+
+@asynccontextmanager
+async def deploying(databases: Databases, name: str) -> AsyncIterator[int]:
+    """Another session with the deployer lock of one database: its process id."""
+    async with databases.connect(name) as connection:
+        await connection.execute("SET application_name = 'circle-migrate other'")
+        assert await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEY)
+        pid: int = connection.get_server_pid()
+        yield pid

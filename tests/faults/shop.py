@@ -1,0 +1,115 @@
+"""A project with a tree for each database, small enough that every step shows, and what it left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.plan import Direction
+from circle_migrate.core.runs import Recovered
+from circle_migrate.deployment import Deployment
+from circle_migrate.executor import Options, Outcome, apply
+from circle_migrate.planning import planner
+from circle_migrate.recover import recover
+from circle_migrate.settings import load
+from tests.deployments import environment
+from tests.projects import Project
+from tests.servers import NAMES, Databases
+
+HEADS = {"main": ["m1", "m2"], "credentials": ["c1", "c2"]}
+TABLES = {"main": "people", "credentials": "secrets"}
+
+_SETTINGS = """
+[tool.circle-migrate.databases.main]
+revisions = "migrations/main"
+
+[tool.circle-migrate.databases.credentials]
+revisions = "migrations/credentials"
+"""
+
+Position = dict[str, str | None]
+"""The one current revision of each database, None for base."""
+
+BASE: Position = dict.fromkeys(NAMES)
+HEAD: Position = {name: keys[-1] for name, keys in HEADS.items()}
+
+
+def sql(*statements: str) -> str:
+    """The body of a revision's function that runs the statements."""
+    return "\n".join(f"op.execute({statement!r})" for statement in statements) or "pass"
+
+
+class Shop(Project):
+    """The project, with what tests do on its databases."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.write_settings(_SETTINGS)
+
+    def add(
+        self,
+        database: str,
+        key: str,
+        down: str | None,
+        up: Sequence[str],
+        undo: Sequence[str],
+        more: str = "",
+    ) -> Path:
+        """A revision made of plain statements."""
+        return self.revision(database, key, down, sql(*up), sql(*undo), more=more)
+
+    def write_standard_trees(self) -> None:
+        """A table and a column in each database; credentials' first revision requires main's."""
+        self.add("main", "m1", None, ["CREATE TABLE people (id integer)"], ["DROP TABLE people"])
+        self.add(
+            "main", "m2", "m1", ["ALTER TABLE people ADD name text"], ["ALTER TABLE people DROP COLUMN name"]
+        )
+        self.add(
+            "credentials",
+            "c1",
+            None,
+            ["CREATE TABLE secrets (id integer)"],
+            ["DROP TABLE secrets"],
+            more="requires = ('main@m1',)",
+        )
+        self.add(
+            "credentials",
+            "c2",
+            "c1",
+            ["ALTER TABLE secrets ADD hash text"],
+            ["ALTER TABLE secrets DROP COLUMN hash"],
+        )
+
+    def deployment(self, databases: Databases, **flags: object) -> Deployment:
+        """The trees on a test's databases; `flags` as on the command line."""
+        return Deployment(load(flags, environ=environment(databases), cwd=self.folder))
+
+    async def move(
+        self,
+        databases: Databases,
+        direction: Direction,
+        *,
+        notify: Notify = ignore,
+        checkpoint: Any = lambda _name: None,
+        **flags: object,
+    ) -> Outcome:
+        """All the way up or down."""
+        deployment = self.deployment(databases, **flags)
+        targets = ["head" if direction is Direction.UP else "base"]
+        command = "upgrade" if direction is Direction.UP else "downgrade"
+        options = Options(command, checkpoint=checkpoint)
+        return await apply(deployment, NAMES, planner(deployment, targets, direction), notify, options)
+
+    async def upgrade(self, databases: Databases, **how: Any) -> Outcome:
+        """To head."""
+        return await self.move(databases, Direction.UP, **how)
+
+    async def downgrade(self, databases: Databases, **how: Any) -> Outcome:
+        """To base."""
+        return await self.move(databases, Direction.DOWN, **how)
+
+    async def recover(self, databases: Databases, *, dry_run: bool = False) -> Recovered:
+        """What `circle-migrate recover` does."""
+        return await recover(self.deployment(databases), dry_run=dry_run)

@@ -1,0 +1,161 @@
+"""Steps that cannot run in a transaction: in segments of their own, and what a killed one leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass
+
+import pytest
+
+from circle_migrate.core.plan import Direction
+from circle_migrate.errors import Refused
+from circle_migrate.planning import planner
+from circle_migrate.run import describe
+from tests.deployments import versions
+from tests.faults.processes import holding, started, until
+from tests.faults.shop import TABLES, Shop
+from tests.faults.states import outcomes, rows, steps
+from tests.servers import Databases, run
+
+INDEX = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_people')"
+BUILDING = "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for%'"
+NOBODY_WORKS = "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')"
+
+HELPER = "ensure_index_concurrently(op, 'ix_people', 'people', ['id'])"
+HELPER_IMPORT = "from circle_migrate.indexes import ensure_index_concurrently"
+RAW = """
+with op.get_context().autocommit_block():
+    op.create_index("ix_people", "people", ["id"], postgresql_concurrently=True)
+"""
+RAW_IF_NOT_EXISTS = RAW.replace("True)", "True, if_not_exists=True)")
+DECLARED = "transactional = False"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of writing a revision that builds an index concurrently."""
+
+    upgrade: str
+    imports: str = ""
+    more: str = ""
+
+
+WAYS = {
+    "helper": Way(HELPER, HELPER_IMPORT, DECLARED),
+    "helper, undeclared": Way(HELPER, HELPER_IMPORT),
+    "raw": Way(RAW, more=DECLARED),
+    "raw, undeclared": Way(RAW),
+}
+
+
+def write(shop: Shop, way: Way) -> None:
+    """Two plain revisions, the one that builds the index between them, and a plain tree beside."""
+    shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], ["DROP TABLE people"])
+    shop.revision(
+        "main",
+        "m2",
+        "m1",
+        way.upgrade,
+        "op.drop_index('ix_people')",
+        imports=way.imports,
+        more=way.more,
+    )
+    shop.add("main", "m3", "m2", ["ALTER TABLE people ADD name text"], ["ALTER TABLE people DROP name"])
+    shop.add("credentials", "c1", None, ["CREATE TABLE secrets (id integer)"], ["DROP TABLE secrets"])
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_planned_alone_and_run(own_shop: Shop, databases: Databases, way: Way) -> None:
+    write(own_shop, way)
+    deployment = own_shop.deployment(databases)
+    plan = planner(deployment, ["head"], Direction.UP)({"main": (), "credentials": ()})
+    shown = [([describe(action).split()[1] for action in s.actions], s.transactional) for s in plan.segments]
+    assert (["m2"], False) in shown
+    assert all(transactional for actions, transactional in shown if actions != ["m2"])
+    outcome = run(own_shop.upgrade(databases))
+    assert outcome.plan == plan
+    assert run(rows(databases, "main", INDEX)) == [(True,)]
+    assert run(steps(databases))["main"] == [("up", "m1"), ("up", "m2"), ("up", "m3")]
+
+
+HIDDEN = """
+def build(op):
+    with op.get_context().autocommit_block():
+        op.create_index("ix_people", "people", ["id"], postgresql_concurrently=True)
+"""
+
+
+def test_hidden_in_a_helper_module_is_refused_with_nothing_applied(
+    own_shop: Shop, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(own_shop.folder)
+    own_shop.write("shop/hidden.py", HIDDEN)
+    write(own_shop, Way("hidden.build(op)", "from shop import hidden"))
+    with pytest.raises(Refused, match="m2 uses autocommit_block and does not say so") as caught:
+        run(own_shop.upgrade(databases))
+    assert "transactional = False" in (caught.value.hint or "")
+    assert run(versions(databases)) in ({"main": None, "credentials": None}, {"main": [], "credentials": []})
+    for name, table in TABLES.items():
+        assert run(rows(databases, name, f"SELECT to_regclass('{table}')")) == [(None,)]
+    write(own_shop, Way("hidden.build(op)", "from shop import hidden", DECLARED))
+    run(own_shop.upgrade(databases))
+    assert run(rows(databases, "main", INDEX)) == [(True,)]
+
+
+async def kill_while_building(shop: Shop, databases: Databases) -> None:
+    """kill -9 while the build waits for an older transaction, and until the server has noticed."""
+    with started(databases, shop.folder, "upgrade", "main@m1") as process:
+        assert process.end().status == 0
+    async with holding(databases, "main", "INSERT INTO people VALUES (1)"):
+        with started(databases, shop.folder, "upgrade", "main@head") as process:
+            await until(databases, "main", BUILDING)
+            process.popen.kill()
+            assert process.end().status == -signal.SIGKILL
+        await until(databases, "main", NOBODY_WORKS)
+
+
+@pytest.mark.parametrize("way", [WAYS["helper"], WAYS["helper, undeclared"]], ids=["declared", "undeclared"])
+def test_killed_build_is_found_and_built_anew(own_shop: Shop, databases: Databases, way: Way) -> None:
+    write(own_shop, way)
+    run(kill_while_building(own_shop, databases))
+    assert run(rows(databases, "main", INDEX)) == [(False,)]
+    assert run(versions(databases))["main"] == ["m1"]
+
+    run(own_shop.upgrade(databases))
+
+    assert run(rows(databases, "main", INDEX)) == [(True,)]
+    assert run(steps(databases))["main"] == [("up", "m1"), ("up", "m2"), ("up", "m3")]
+    assert run(outcomes(databases))["main"] == ["done", "lost", "done"]
+    assert run(steps(databases))["credentials"] == [("up", "c1")]
+
+
+@pytest.mark.parametrize("body", [RAW, RAW_IF_NOT_EXISTS], ids=["plain", "if_not_exists"])
+def test_killed_raw_build_never_counts_as_done(own_shop: Shop, databases: Databases, body: str) -> None:
+    write(own_shop, Way(body, more=DECLARED))
+    run(kill_while_building(own_shop, databases))
+    assert run(rows(databases, "main", INDEX)) == [(False,)]
+
+    with started(databases, own_shop.folder, "upgrade") as process:
+        answer = process.end()
+
+    valid = run(rows(databases, "main", INDEX)) == [(True,)]
+    assert valid or (answer.status != 0 and "ix_people" in answer.stderr), answer
+    assert ("up", "m2") not in run(steps(databases))["main"] or valid
+
+
+def test_a_step_waiting_alone_is_not_ended_by_lock_timeout(own_shop: Shop, databases: Databases) -> None:
+    write(own_shop, WAYS["raw"])
+    with started(databases, own_shop.folder, "upgrade", "main@m1") as process:
+        assert process.end().status == 0
+
+    async def scenario() -> None:
+        async with holding(databases, "main", "INSERT INTO people VALUES (1)"):
+            upgrade = asyncio.create_task(own_shop.upgrade(databases, lock_timeout="0.1"))
+            await until(databases, "main", BUILDING)
+            await asyncio.sleep(0.5)
+            assert not upgrade.done()
+        await upgrade
+
+    run(scenario())
+    assert run(rows(databases, "main", INDEX)) == [(True,)]

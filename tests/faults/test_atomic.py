@@ -1,0 +1,93 @@
+"""One decision over both databases: refused beforehand where it cannot be, undone where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from circle_migrate.core.plan import Direction
+from circle_migrate.database import RUNS
+from circle_migrate.errors import MigrationFailed, Refused
+from circle_migrate.servers.binaries import find
+from tests.faults.shop import BASE, HEAD, Shop
+from tests.faults.states import everything, position, prepared, rows
+from tests.servers import NAMES, Databases, Server, run, start_binaries
+
+
+@pytest.fixture
+def without_slots() -> Iterator[Databases]:
+    """Databases on a server that takes no prepared transactions, as PostgreSQL does by default."""
+    with start_binaries(find().major, {"max_prepared_transactions": "0"}) as (cluster, url):
+        databases = Databases(Server("without slots", url, cluster.stop))
+        run(databases.create())
+        yield databases
+
+
+def test_refused_without_slots(shop: Shop, without_slots: Databases) -> None:
+    before = run(everything(without_slots))
+    with pytest.raises(Refused, match="max_prepared_transactions = 0") as caught:
+        run(shop.upgrade(without_slots, atomic=True))
+    assert caught.value.database == "credentials"
+    assert run(position(without_slots)) == BASE
+    assert run(everything(without_slots)) == before
+    run(shop.upgrade(without_slots))
+    assert run(position(without_slots)) == HEAD
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "flags", "reason"),
+    [
+        ("pass", "transactional = False", {}, "cannot run in a transaction"),
+        ("op.execute('VACUUM')", "", {}, "VACUUM"),
+        ("op.execute(\"ALTER TYPE mood ADD VALUE 'x'\")", "", {}, "must be committed first"),
+        ("pass", "", {"transaction": "per-revision"}, "one revision per transaction"),
+    ],
+)
+def test_refused_where_the_plan_has_several_segments(
+    own_shop: Shop, databases: Databases, body: str, more: str, flags: dict[str, object], reason: str
+) -> None:
+    own_shop.add("main", "m1", None, ["CREATE TYPE mood AS ENUM ('y')"], [])
+    own_shop.revision("main", "m2", "m1", body, "pass", more=more)
+    own_shop.add("credentials", "c1", None, ["CREATE TABLE secrets (id integer)"], [])
+    before = run(everything(databases))
+    with pytest.raises(Refused, match=reason) as caught:
+        run(own_shop.upgrade(databases, atomic=True, **flags))
+    assert caught.value.state == "nothing was changed"
+    assert run(everything(databases)) == before
+
+
+def test_what_cannot_be_prepared_leaves_nothing(own_shop: Shop, databases: Databases) -> None:
+    own_shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], [])
+    own_shop.add("credentials", "c1", None, ["CREATE TEMPORARY TABLE secrets (id integer)"], [])
+    with pytest.raises(MigrationFailed, match="credentials: the transaction cannot be prepared"):
+        run(own_shop.upgrade(databases, atomic=True))
+    assert run(rows(databases, "main", "SELECT to_regclass('people')")) == [(None,)]
+    assert run(prepared(databases)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("atomic", [False, True], ids=["serial", "atomic"])
+def test_deferred_constraint_fails_before_anything_is_committed(
+    own_shop: Shop, databases: Databases, name: str, atomic: bool
+) -> None:
+    broken = [
+        "CREATE TABLE t (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+        "INSERT INTO t VALUES (1), (1)",
+    ]
+    for each, key in (("main", "m1"), ("credentials", "c1")):
+        own_shop.add(each, key, None, broken if each == name else ["CREATE TABLE t (id int)"], [])
+    with pytest.raises(MigrationFailed, match=f"{name}: a deferred constraint"):
+        run(own_shop.upgrade(databases, atomic=atomic))
+    for each in NAMES:
+        assert run(rows(databases, each, "SELECT to_regclass('t')")) == [(None,)]
+
+
+@pytest.mark.parametrize("direction", [Direction.UP, Direction.DOWN])
+def test_mode_is_in_the_journal(shop: Shop, databases: Databases, direction: Direction) -> None:
+    if direction is Direction.DOWN:
+        run(shop.upgrade(databases))
+    run(shop.move(databases, direction, atomic=True))
+    query = f"SELECT mode FROM {RUNS} ORDER BY started_at DESC LIMIT 1"
+    assert [run(rows(databases, name, query)) for name in NAMES] == [[("atomic",)]] * 2
+    assert run(prepared(databases)) == []

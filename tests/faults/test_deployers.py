@@ -1,0 +1,115 @@
+"""Several deployers at once: one works, the others wait beside it and find nothing left to do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from circle_migrate.core.events import Event, Kind
+from circle_migrate.errors import LockNotObtained
+from tests.faults.processes import PATIENCE_SECONDS, Process, deploying, holding, started, until
+from tests.faults.shop import HEAD, HEADS, Shop
+from tests.faults.states import outcomes, position, rows, steps
+from tests.servers import NAMES, Databases, run
+
+TEN = 10
+EACH_ONCE = {name: [("up", key) for key in keys] for name, keys in HEADS.items()}
+BUILDING = "SELECT 1 FROM pg_stat_progress_create_index"
+BLOCKED_BY_A_DEPLOYER = """
+    SELECT blocker.pid FROM pg_stat_progress_create_index AS build, unnest(pg_blocking_pids(build.pid)) AS pid
+    JOIN pg_stat_activity AS blocker USING (pid) WHERE blocker.application_name LIKE 'circle-migrate%'
+"""
+
+
+@pytest.mark.parametrize("first", [(), ("main@m1",)], ids=["empty", "half-way"])
+def test_ten_at_once(shop: Shop, databases: Databases, first: tuple[str, ...]) -> None:
+    if first:
+        assert Process(databases, shop.folder, "upgrade", *first).end().status == 0
+    with ExitStack() as stack:
+        processes = [stack.enter_context(started(databases, shop.folder, "upgrade")) for _ in range(TEN)]
+        answers = [process.end() for process in processes]
+    assert [answer.status for answer in answers] == [0] * TEN, [answer.stderr for answer in answers]
+    idle = [answer for answer in answers if "already up to date" in answer.stdout]
+    assert len(idle) == TEN - 1
+    assert run(position(databases)) == HEAD
+    assert run(steps(databases)) == EACH_ONCE
+    assert all(set(ended) == {"done"} for ended in run(outcomes(databases)).values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_patience_ends_with_the_holder_named(shop: Shop, databases: Databases, name: str) -> None:
+    async def scenario() -> None:
+        async with deploying(databases, name) as pid:
+            with pytest.raises(
+                LockNotObtained, match=rf"{name}: .*pid {pid} \(circle-migrate other"
+            ) as caught:
+                await shop.upgrade(databases, lock_wait="1")
+            assert f"pg_terminate_backend({pid})" in (caught.value.hint or "")
+            assert int(caught.value.status) == 6
+
+    run(scenario())
+    assert run(rows(databases, "main", "SELECT to_regclass('circle_migrate_runs')")) == [(None,)]
+
+
+def test_command_ends_with_6(shop: Shop, databases: Databases) -> None:
+    async def scenario() -> None:
+        async with deploying(databases, "credentials") as pid:
+            arguments = ("upgrade", "--lock-wait", "1")
+            answer = await asyncio.to_thread(Process(databases, shop.folder, *arguments).end)
+            assert answer.status == 6
+            assert f"pid {pid}" in answer.stderr
+
+    run(scenario())
+
+
+def test_lock_that_comes_free_is_taken(shop: Shop, databases: Databases) -> None:
+    waiting = asyncio.Event()
+
+    def notify(event: Event) -> None:
+        if event.kind is Kind.WAITING:
+            waiting.set()
+
+    async def scenario() -> None:
+        async with deploying(databases, "main"):
+            upgrade = asyncio.create_task(shop.upgrade(databases, notify=notify))
+            await asyncio.wait_for(waiting.wait(), PATIENCE_SECONDS)
+        await upgrade
+
+    run(scenario())
+    assert run(position(databases)) == HEAD
+
+
+def test_waiting_deployer_does_not_hold_up_a_concurrent_build(own_shop: Shop, databases: Databases) -> None:
+    own_shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], [])
+    own_shop.revision(
+        "main",
+        "m2",
+        "m1",
+        "ensure_index_concurrently(op, 'ix_people', 'people', ['id'])",
+        "pass",
+        imports="from circle_migrate.indexes import ensure_index_concurrently",
+        more="transactional = False",
+    )
+    own_shop.add("credentials", "c1", None, ["CREATE TABLE secrets (id integer)"], [])
+
+    async def scenario() -> None:
+        with started(databases, own_shop.folder, "upgrade", "main@m1") as process:
+            assert process.end().status == 0
+        async with holding(databases, "main", "INSERT INTO people VALUES (1)") as holder:
+            with started(databases, own_shop.folder, "upgrade") as builder:
+                await until(databases, "main", BUILDING)
+                told = asyncio.Event()
+                waiter = asyncio.create_task(own_shop.upgrade(databases, notify=lambda _event: told.set()))
+                await asyncio.wait_for(told.wait(), PATIENCE_SECONDS)
+                assert await rows(databases, "main", BLOCKED_BY_A_DEPLOYER) == []
+                await holder.close()
+                answer = await asyncio.to_thread(builder.end)
+                assert answer.status == 0, answer.stderr
+                await asyncio.wait_for(waiter, PATIENCE_SECONDS)
+
+    run(scenario())
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_people'::regclass"
+    assert run(rows(databases, "main", valid)) == [(True,)]
+    assert run(steps(databases))["main"] == [("up", "m1"), ("up", "m2")]

@@ -1,0 +1,174 @@
+"""kill -9 at every point of the commit protocol and after every step, in both modes and directions."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from circle_migrate.core.plan import Direction
+from circle_migrate.database import GID_PREFIX
+from circle_migrate.errors import InDoubt
+from tests.deployments import environment, execute, invoke
+from tests.faults.shop import BASE, HEAD, HEADS, Position, Shop
+from tests.faults.states import outcomes, position, prepared, steps
+from tests.faults.victims import Victims
+from tests.servers import Databases, run
+
+UNDECIDED, TORN, DECIDED = "undecided", "torn", "decided"
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the process dies, and what must have become of the run once that was recovered."""
+
+    atomic: bool
+    name: str
+    outcome: str
+    in_doubt: bool = False
+
+    def __str__(self) -> str:
+        return f"{'atomic' if self.atomic else 'serial'}: {self.name}"
+
+
+POINTS = [
+    *(Point(False, f"done {number}", UNDECIDED) for number in (1, 2, 3, 4)),
+    *(Point(True, f"done {number}", UNDECIDED) for number in (2, 4)),
+    Point(False, "before commit main", UNDECIDED),
+    Point(False, "after commit main", TORN),
+    Point(False, "before commit credentials", TORN),
+    Point(False, "after commit credentials", DECIDED),
+    Point(True, "before prepare credentials", UNDECIDED),
+    Point(True, "after prepare credentials", UNDECIDED, in_doubt=True),
+    Point(True, "before commit main", UNDECIDED, in_doubt=True),
+    Point(True, "after commit main", DECIDED, in_doubt=True),
+    Point(True, "before commit prepared credentials", DECIDED, in_doubt=True),
+    Point(True, "after commit prepared credentials", DECIDED),
+]
+IN_DOUBT = [point for point in POINTS if point.in_doubt]
+MENDED_BY_RUNNING_AGAIN = [point for point in POINTS if point.outcome is TORN or point.name == "done 4"]
+
+
+@dataclass
+class Killed:
+    """A run that was killed on its way from `start` to `goal`."""
+
+    shop: Shop
+    databases: Databases
+    direction: Direction
+    point: Point
+
+    @property
+    def start(self) -> Position:
+        return BASE if self.direction is Direction.UP else HEAD
+
+    @property
+    def goal(self) -> Position:
+        return HEAD if self.direction is Direction.UP else BASE
+
+    @property
+    def expected(self) -> Position:
+        return {
+            UNDECIDED: self.start,
+            TORN: {"main": self.goal["main"], "credentials": self.start["credentials"]},
+            DECIDED: self.goal,
+        }[self.point.outcome]
+
+
+@pytest.fixture(params=[Direction.UP, Direction.DOWN], ids=["up", "down"])
+def direction(request: pytest.FixtureRequest) -> Direction:
+    return Direction(request.param)
+
+
+@pytest.fixture
+def killed(shop: Shop, victims: Victims, databases: Databases, direction: Direction, point: Point) -> Killed:
+    if direction is Direction.DOWN:
+        run(shop.upgrade(databases))
+    ended = victims.run(shop.folder, environment(databases), direction, point.name, atomic=point.atomic)
+    assert ended == -signal.SIGKILL, "the point was not reached"
+    return Killed(shop, databases, direction, point)
+
+
+@pytest.mark.parametrize("point", POINTS, ids=str)
+def test_recovered_and_run_again(killed: Killed) -> None:
+    databases, shop = killed.databases, killed.shop
+    recovered = run(shop.recover(databases))
+    assert run(position(databases)) == killed.expected
+    assert len(recovered.settled) == killed.point.in_doubt
+    assert run(prepared(databases)) == []
+    assert {name: ended[-1] for name, ended in run(outcomes(databases)).items()} == dict.fromkeys(
+        HEAD, "lost"
+    )
+
+    run(shop.move(databases, killed.direction))
+
+    assert run(position(databases)) == killed.goal
+    expected = {name: [("up", key) for key in keys] for name, keys in HEADS.items()}
+    if killed.direction is Direction.DOWN:
+        expected = {name: [*up, *(("down", key) for _, key in reversed(up))] for name, up in expected.items()}
+    assert run(steps(databases)) == expected
+    assert run(shop.recover(databases)).settled == ()
+
+
+@pytest.mark.parametrize("point", MENDED_BY_RUNNING_AGAIN, ids=str)
+def test_where_nothing_is_in_doubt_running_again_is_enough(killed: Killed) -> None:
+    run(killed.shop.move(killed.databases, killed.direction))
+    assert run(position(killed.databases)) == killed.goal
+    assert all("started" not in ended for ended in run(outcomes(killed.databases)).values())
+
+
+@pytest.mark.parametrize("point", IN_DOUBT, ids=str)
+def test_in_doubt_is_said_and_nothing_touched(killed: Killed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(killed.databases).items():
+        monkeypatch.setenv(name, value)
+    left = run(prepared(killed.databases))
+    for arguments in (["upgrade"], ["downgrade", "base", "--yes"]):
+        answer = invoke(arguments)
+        assert (arguments, answer.status) == (arguments, 8)
+        assert "circle-migrate recover" in answer.stderr
+    looked = invoke(["recover", "--dry-run"])
+    assert looked.status == 8
+    assert run(prepared(killed.databases)) == left
+    settled = invoke(["recover"])
+    assert settled.status == 0
+    assert run(prepared(killed.databases)) == []
+    assert run(position(killed.databases)) == killed.expected
+
+
+PREPARE = ("BEGIN", "CREATE TABLE left_alone ()", "PREPARE TRANSACTION '{gid}'")
+
+
+@pytest.mark.parametrize("point", [Point(True, "after commit main", DECIDED, in_doubt=True)], ids=str)
+@pytest.mark.parametrize(
+    "gid", ["other:1:main:credentials", f"not_{GID_PREFIX}1", "CIRCLE_MIGRATE:1:2:main:x"]
+)
+def test_prepared_transactions_of_others_are_not_touched(killed: Killed, gid: str) -> None:
+    run(execute(killed.databases, "credentials", *(line.format(gid=gid) for line in PREPARE)))
+    assert len(run(killed.shop.recover(killed.databases)).settled) == 1
+    assert run(prepared(killed.databases)) == [gid]
+    run(killed.shop.downgrade(killed.databases))
+    assert run(prepared(killed.databases)) == [gid]
+
+
+@pytest.mark.parametrize(
+    "gid", [GID_PREFIX, f"{GID_PREFIX}x:1:main", f"{GID_PREFIX}x:y:main:credentials", f"{GID_PREFIX}x:1:a:b"]
+)
+def test_name_of_our_prefix_and_not_our_form_is_left_alone(
+    shop: Shop, databases: Databases, gid: str
+) -> None:
+    run(execute(databases, "credentials", *(line.format(gid=gid) for line in PREPARE)))
+    with pytest.raises(InDoubt, match="not our form"):
+        run(shop.recover(databases))
+    assert run(prepared(databases)) == [gid]
+
+
+def test_other_deployments_on_the_same_server_are_not_touched(
+    shop: Shop, databases: Databases, create_databases: Callable[..., Databases]
+) -> None:
+    others = create_databases()
+    gid = f"{GID_PREFIX}00000000-0000-0000-0000-000000000000:1:main:credentials"
+    run(execute(others, "credentials", *(line.format(gid=gid) for line in PREPARE)))
+    assert run(shop.recover(databases)).settled == ()
+    assert run(prepared(others)) == [gid]

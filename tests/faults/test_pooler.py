@@ -1,0 +1,110 @@
+"""PgBouncer in front of the server: refused where it lends our session to others, else used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.errors import SettingsError
+from circle_migrate.servers.account import Account
+from circle_migrate.servers.binaries import find
+from tests.faults.shop import BASE, HEAD, Shop
+from tests.faults.states import outcomes, position
+from tests.servers import Databases, Server, run, start_binaries
+
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
+
+_ADDRESS = "127.0.0.1"
+_CONFIGURATION = """
+[databases]
+* = host={socket} port={server_port} user=postgres
+[pgbouncer]
+listen_addr = {address}
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = {mode}
+{more}
+"""
+
+
+@pytest.fixture(scope="module")
+def direct() -> Iterator[Databases]:
+    """Databases on a server that PgBouncer can reach."""
+    with start_binaries(find().major) as (cluster, url):
+        databases = Databases(Server("behind a pooler", url, cluster.stop))
+        run(databases.create())
+        yield databases
+
+
+@contextmanager
+def pooled(direct: Databases, folder: Path, mode: str, more: str = "") -> Iterator[Databases]:
+    """The same databases through a PgBouncer in front."""
+    with socket.socket() as free:
+        free.bind((_ADDRESS, 0))
+        port = free.getsockname()[1]
+    socket_folder = direct.server.admin_url.partition("host=")[2].partition("&")[0].replace("%2F", "/")
+    text = _CONFIGURATION.format(
+        socket=socket_folder, server_port=5432, address=_ADDRESS, port=port, mode=mode, more=more
+    )
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text(text, encoding="utf-8")
+    assert PGBOUNCER is not None
+    account = Account.unprivileged() if os.geteuid() == 0 else Account.current()
+    who = ["--user", account.name] if os.geteuid() == 0 else []
+    with subprocess.Popen(
+        [PGBOUNCER, *who, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as pooler:
+        try:
+            _wait_for(port, pooler)
+            url = f"postgresql://postgres@{_ADDRESS}:{port}/postgres"
+            yield Databases(Server("pooler", url, lambda: None), dict(direct.names))
+        finally:
+            pooler.kill()
+
+
+def _wait_for(port: int, pooler: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection((_ADDRESS, port)).close()
+        except ConnectionRefusedError:
+            if pooler.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(pooler.stderr.read() if pooler.stderr else "pgbouncer did not start")
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.mark.parametrize(
+    "more", ["", "ignore_startup_parameters = extra_float_digits, lock_timeout, search_path"], ids=["", "lax"]
+)
+def test_refused_where_the_session_is_shared(
+    shop: Shop, direct: Databases, tmp_path: Path, more: str
+) -> None:
+    with pooled(direct, tmp_path, "transaction", more) as databases, pytest.raises(SettingsError) as caught:
+        run(shop.upgrade(databases))
+    assert int(caught.value.status) == 2
+    assert "pooler" in caught.value.message
+    assert "direct URL" in (caught.value.hint or "")
+    assert run(position(direct)) == BASE
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["serial", "atomic"])
+def test_session_mode_works(shop: Shop, direct: Databases, tmp_path: Path, atomic: bool) -> None:
+    with pooled(direct, tmp_path, "session") as databases:
+        run(shop.upgrade(databases, atomic=atomic))
+        assert run(position(direct)) == HEAD
+        run(shop.downgrade(databases, atomic=atomic))
+    assert run(position(direct)) == BASE
+    assert all(set(ended) == {"done"} for ended in run(outcomes(direct)).values())

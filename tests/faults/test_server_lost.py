@@ -1,0 +1,218 @@
+"""Server killed or connection cut while a run commits: the tool finds out what has become of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from circle_migrate import commit
+from circle_migrate.errors import CircleError, InDoubt, MigrationFailed, Unreachable
+from circle_migrate.servers.binaries import find
+from circle_migrate.servers.cluster import Cluster
+from tests.faults.processes import PATIENCE_SECONDS
+from tests.faults.proxy import Cut, Proxy, proxied
+from tests.faults.shop import BASE, HEAD, Position, Shop
+from tests.faults.states import clear, position, prepared, steps
+from tests.servers import NAMES, Databases, Server, run, start_binaries
+
+_ADDRESS = "127.0.0.1"
+_TRUST = f"local all all trust\nhost all all {_ADDRESS}/32 trust\n"
+
+TORN: Position = {"main": HEAD["main"], "credentials": None}
+
+
+@dataclass(frozen=True)
+class Crashable:
+    """A server that can be killed, and databases on it that are reached over TCP."""
+
+    cluster: Cluster
+    port: int
+    databases: Databases
+
+    def kill(self) -> None:
+        """End it as a crash does: no checkpoint, no word to its clients."""
+        program = self.cluster.binaries.program("pg_ctl")
+        self.cluster.account.run([program, "stop", "-D", self.cluster.data, "-m", "immediate", "-w", "-s"])
+
+
+@pytest.fixture(scope="module")
+def _crashable() -> Iterator[Crashable]:
+    with socket.socket() as free:
+        free.bind((_ADDRESS, 0))
+        port: int = free.getsockname()[1]
+    # What was committed has to survive the crash.
+    settings = {"listen_addresses": _ADDRESS, "port": str(port), "synchronous_commit": "on"}
+    with start_binaries(find().major, settings, hba=_TRUST) as (cluster, _):
+        server = Server("tcp", f"postgresql://postgres@{_ADDRESS}:{port}/postgres", cluster.stop)
+        databases = Databases(server)
+        run(databases.create())
+        yield Crashable(cluster, port, databases)
+
+
+@pytest.fixture
+def crashable(_crashable: Crashable) -> Crashable:
+    _crashable.cluster.start()
+    run(clear(_crashable.databases))
+    return _crashable
+
+
+def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A checkpoint that acts at one point."""
+
+    def checkpoint(name: str) -> None:
+        if name == point:
+            act()
+
+    return checkpoint
+
+
+async def upgraded(shop: Shop, databases: Databases, **how: object) -> CircleError | None:
+    """The error of an upgrade, None where it said that all went well."""
+    try:
+        await shop.upgrade(databases, **how)
+    except CircleError as error:
+        return error
+    return None
+
+
+SERIAL = [
+    ("before commit main", MigrationFailed, BASE),
+    ("after commit main", InDoubt, TORN),
+    ("before commit credentials", InDoubt, TORN),
+    ("after commit credentials", None, HEAD),
+]
+ATOMIC = [
+    ("before prepare credentials", MigrationFailed, BASE),
+    ("after prepare credentials", MigrationFailed, BASE),
+    ("before commit main", MigrationFailed, BASE),
+    ("after commit main", None, HEAD),
+    ("before commit prepared credentials", None, HEAD),
+    ("after commit prepared credentials", None, HEAD),
+]
+CASES = [
+    *(pytest.param(False, *case, id=f"serial: {case[0]}") for case in SERIAL),
+    *(pytest.param(True, *case, id=f"atomic: {case[0]}") for case in ATOMIC),
+]
+
+
+def check_mended(shop: Shop, databases: Databases) -> None:
+    """Running again leads to head, with every step once in the journal and nothing in doubt."""
+    run(shop.upgrade(databases))
+    assert run(position(databases)) == HEAD
+    assert run(steps(databases)) == {
+        "main": [("up", "m1"), ("up", "m2")],
+        "credentials": [("up", "c1"), ("up", "c2")],
+    }
+    assert run(prepared(databases)) == []
+
+
+@pytest.mark.parametrize(("atomic", "point", "error", "expected"), CASES)
+def test_server_killed_and_back_at_once(
+    shop: Shop,
+    crashable: Crashable,
+    atomic: bool,
+    point: str,
+    error: type[CircleError] | None,
+    expected: Position,
+) -> None:
+    def crash() -> None:
+        crashable.kill()
+        crashable.cluster.start()
+
+    databases = crashable.databases
+    raised = run(upgraded(shop, databases, atomic=atomic, checkpoint=at(point, crash)))
+    assert type(raised) is (error or type(None)), raised
+    assert run(position(databases)) == expected
+    assert run(prepared(databases)) == []
+    check_mended(shop, databases)
+
+
+@pytest.mark.parametrize(("atomic", "point", "_error", "expected"), CASES)
+def test_server_killed_and_away(
+    shop: Shop,
+    crashable: Crashable,
+    monkeypatch: pytest.MonkeyPatch,
+    atomic: bool,
+    point: str,
+    _error: object,
+    expected: Position,
+) -> None:
+    monkeypatch.setattr(commit, "_SETTLE", 0.0)
+    databases = crashable.databases
+    raised = run(upgraded(shop, databases, atomic=atomic, checkpoint=at(point, crashable.kill)))
+    if not point.startswith("after commit") or point.endswith(" main"):
+        assert isinstance(raised, InDoubt | Unreachable), raised
+    crashable.cluster.start()
+    run(shop.recover(databases))
+    assert run(position(databases)) == expected
+    check_mended(shop, databases)
+
+
+LOST = {
+    (False, "main"): ("before commit main", "COMMIT", BASE, MigrationFailed),
+    (False, "credentials"): ("before commit credentials", "COMMIT", TORN, InDoubt),
+    (True, "main"): ("before commit main", "COMMIT", BASE, MigrationFailed),
+    (True, "prepare"): ("before prepare credentials", "PREPARE TRANSACTION", BASE, MigrationFailed),
+    (True, "finish"): ("before commit prepared credentials", "COMMIT PREPARED", HEAD, None),
+}
+
+
+@pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.value)
+@pytest.mark.parametrize(
+    ("case", "database"),
+    [
+        pytest.param((False, "main"), "main", id="serial: main"),
+        pytest.param((False, "credentials"), "credentials", id="serial: credentials"),
+        pytest.param((True, "main"), "main", id="atomic: main"),
+        pytest.param((True, "prepare"), "credentials", id="atomic: prepare"),
+        pytest.param((True, "finish"), "credentials", id="atomic: commit prepared"),
+    ],
+)
+def test_connection_cut(
+    shop: Shop, crashable: Crashable, case: tuple[bool, str], database: str, cut: Cut
+) -> None:
+    point, statement, otherwise, error = LOST[case]
+    carried_out = cut is not Cut.BEFORE_IT_ARRIVES and case[1] != "prepare"
+
+    async def scenario() -> tuple[CircleError | None, Proxy]:
+        async with proxied(crashable.port) as proxy:
+            through = _through(crashable.databases, {database: proxy.port})
+            arm = at(point, lambda: proxy.arm(statement, cut))
+            raised = await upgraded(shop, through, atomic=case[0], checkpoint=arm)
+            await asyncio.wait_for(proxy.over.wait(), PATIENCE_SECONDS)
+            return raised, proxy
+
+    raised, proxy = run(scenario())
+    assert [text.startswith(statement) for text in proxy.cuts] == [True]
+    assert type(raised) is (type(None) if carried_out or error is None else error), raised
+    assert run(position(crashable.databases)) == (HEAD if carried_out else otherwise)
+    assert run(prepared(crashable.databases)) == []
+    check_mended(shop, crashable.databases)
+
+
+def _through(databases: Databases, ports: dict[str, int]) -> Databases:
+    """The same databases, some of them reached through other ports."""
+    urls = {
+        name: urlunsplit(urlsplit(url)._replace(netloc=f"postgres@{_ADDRESS}:{ports[name]}"))
+        if name in ports
+        else url
+        for name, url in databases.urls.items()
+    }
+    return _Rerouted(databases.server, dict(databases.names), urls)
+
+
+@dataclass
+class _Rerouted(Databases):
+    """Databases with URLs of their own."""
+
+    routes: dict[str, str] | None = None
+
+    @property
+    def urls(self) -> dict[str, str]:
+        assert self.routes is not None
+        return {name: self.routes[name] for name in NAMES}

@@ -1,0 +1,98 @@
+"""Processes that run the executor and kill themselves at a named point, with no chance to clean up.
+
+Starting an interpreter and importing takes far longer than a run on a small tree. So this file, run as a
+script, imports everything once and then forks a process for each job it reads from stdin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+_FAILED = 70
+
+
+class Victims:
+    """The forking process, as tests use it."""
+
+    def __enter__(self) -> Victims:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def run(self, folder: Path, environ: dict[str, str], direction: str, point: str, **flags: object) -> int:
+        """Go all the way up or down and die at a point: how the process ended, as `subprocess` tells it."""
+        job = {"folder": str(folder), "environ": environ, "direction": direction, "point": point}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({**job, "flags": flags}) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+def _serve() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _be_victim(json.loads(line))
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        sys.stdout.flush()
+
+
+def _be_victim(job: dict[str, Any]) -> None:
+    status = 0
+    try:
+        asyncio.run(_move(job))
+    except BaseException:  # noqa: BLE001 - whatever it is, this process must not go on to the next job
+        traceback.print_exc()
+        status = _FAILED
+    os._exit(status)
+
+
+async def _move(job: dict[str, Any]) -> None:
+    from circle_migrate.core.events import Event, Kind
+    from circle_migrate.core.plan import Direction
+    from circle_migrate.deployment import Deployment
+    from circle_migrate.executor import Options, apply
+    from circle_migrate.planning import planner
+    from circle_migrate.settings import load
+
+    def reach(point: str) -> None:
+        if point == job["point"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def notify(event: Event) -> None:
+        if event.kind is Kind.DONE:
+            reach(f"done {event.number}")
+
+    deployment = Deployment(load(job["flags"], environ=job["environ"], cwd=Path(job["folder"])))
+    direction = Direction(job["direction"])
+    targets = ["head" if direction is Direction.UP else "base"]
+    planned = planner(deployment, targets, direction)
+    await apply(deployment, deployment.selected, planned, notify, Options("test", checkpoint=reach))
+
+
+if __name__ == "__main__":
+    import alembic.context  # noqa: F401 - imported before the fork
+    import asyncpg  # noqa: F401
+
+    import circle_migrate.executor
+    import circle_migrate.settings.gathering  # noqa: F401
+
+    _serve()

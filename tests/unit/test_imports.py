@@ -1,0 +1,76 @@
+"""What a command loads: start-up is what people wait for most often."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.upgrade import upgrade
+from tests.deployments import deployment, environment
+from tests.servers import Databases, run
+
+_ROOT = Path(__file__).parent.parent.parent
+_SLOW = {"alembic", "sqlalchemy", "mako"}
+_SETTINGS = {"pydantic", "pydantic_core", "pydantic_settings", "dotenv"}
+
+# Runs the command as its console script does, then writes what has been loaded where nothing else writes.
+_PROGRAM = """
+import json, os, sys
+from circle_migrate.__main__ import main
+
+try:
+    main()
+except SystemExit as end:
+    loaded = sorted({name.partition(".")[0] for name in sys.modules})
+    with open(os.environ["LOADED"], "w") as file:
+        json.dump([end.code, loaded], file)
+"""
+
+
+def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = None) -> set[str]:
+    """The top-level packages a successful command has imported when it ends."""
+    report = workdir / "loaded.json"
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        cwd=workdir,
+        env={**os.environ, "PYTHONPATH": str(_ROOT), "LOADED": str(report), **(env or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    status, names = json.loads(report.read_text())
+    assert status == 0, done.stderr
+    return set(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--version"], _SLOW | _SETTINGS | {"asyncpg", "asyncio", "rich"}),
+        (["--help"], _SLOW | _SETTINGS | {"asyncpg", "asyncio"}),
+        (["upgrade", "--help"], _SLOW | {"asyncpg", "asyncio"}),
+        (["config", "show"], _SLOW | {"asyncpg"}),
+        (["heads"], _SLOW | {"asyncpg"}),
+        (["history"], _SLOW | {"asyncpg"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_command_without_databases_loads_only_what_it_needs(
+    workdir: Path, arguments: list[str], unwanted: set[str]
+) -> None:
+    assert loaded(workdir, arguments) & unwanted == set()
+
+
+@pytest.mark.parametrize("command", ["current", "upgrade"])
+def test_command_with_nothing_to_do_loads_no_alembic(
+    workdir: Path, empty_databases: Databases, command: str
+) -> None:
+    run(upgrade(deployment(empty_databases)))
+    names = loaded(workdir, [command], environment(empty_databases))
+    assert "asyncpg" in names
+    assert names & _SLOW == set()

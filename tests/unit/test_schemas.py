@@ -1,0 +1,198 @@
+"""Every key of the JSON output is described by the schema of its command, and there as it says."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import jsonschema
+import pytest
+from typer.main import get_command
+
+from circle_migrate.cli.app import app
+from circle_migrate.core.findings import Check, Finding, Report, Severity
+from circle_migrate.core.listings import Configuration, Currents, Listed, Listing, Server, Standing, Written
+from circle_migrate.core.plan import Direction, Plan, Segment, Stamp, Step
+from circle_migrate.core.result import Moved, Planned, Result, Script
+from circle_migrate.core.revisions import Revision
+from circle_migrate.core.runs import Entry, Log, Recovered, RunEntry, Settled, Source
+from circle_migrate.core.statuses import DatabaseStatus, Status
+from circle_migrate.errors import ExitCode, Unreachable, UsageError
+from circle_migrate.reports import write, write_failure
+from circle_migrate.schemas import RESULTS, schema
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+REVISION = Revision("main", "m1", "First", path="/a/m1.py", requires=("credentials@c1",), irreversible="why")
+PLAN = Plan(
+    {"main": (), "credentials": ()},
+    {"main": ("m1",), "credentials": ("c1",)},
+    (
+        Segment((Step(REVISION, Direction.UP),), transactional=False, ends_because="why"),
+        Segment((Stamp("credentials", ("c1",)),), transactional=True),
+    ),
+    pulled_in=(REVISION,),
+)
+NOTHING = Plan({"main": ()}, {"main": ()})
+ENTRY = Entry("r", 1, "up", "m1", "First", NOW, 1.5, None, {"credentials": ["c1"]})
+SETTLED = Settled("credentials", "r", 1, "main", committed=True)
+ERROR = Unreachable("the server does not answer", database="main", location="/a/m1.py:3")
+FINDING = Finding("pending", Severity.ERROR, "m1 is pending", ExitCode.PENDING, file="/a/m1.py", line=1)
+
+
+def run(*steps: Entry, ended: datetime | None) -> RunEntry:
+    return RunEntry(
+        database="main",
+        run="r",
+        command="upgrade",
+        mode="serial",
+        planned={"main": ["m1"]},
+        outcome="done",
+        error=None,
+        started_at=NOW,
+        ended_at=ended,
+        db_role="role",
+        os_user="user",
+        host="host",
+        tool_version="1",
+        steps=steps,
+    )
+
+
+STANDING = DatabaseStatus(
+    "main",
+    "localhost:5432/main",
+    "18.1",
+    "main",
+    "role",
+    "writable",
+    pending=(REVISION,),
+    holder="pid 7",
+    last_run=run(ENTRY, ended=None),
+)
+
+
+def moved(command: str) -> list[Result]:
+    return [
+        Moved(command, PLAN, run="r", seconds=(0.1, 0.2), tables={"main": ("users",)}, created=("main",)),
+        Moved(command, NOTHING, dry_run=True),
+    ]
+
+
+def listing(command: str) -> list[Result]:
+    return [Listing(command, {"main": (Listed(REVISION, ("head",)),), "credentials": ()}, (ERROR,))]
+
+
+def server(command: str) -> list[Result]:
+    names = ("data", "version", "pid", "account", "log", "note")
+    running = dict(zip(names, ("/d", 18, 7, "pg", "/l", "note"), strict=True))
+    stopped = dict(zip(names, ("/d", None, None, None, "/l", None), strict=True))
+    return [
+        Server(command, {"running": True, **running}, {"DATABASE_URL": "postgresql:///main"}),
+        Server(command, {"running": False, **stopped}),
+    ]
+
+
+def report(command: str) -> list[Result]:
+    return [Report(command, (Check("pending", "P", (FINDING,), seconds=1.0), Check("m", "M", skipped="why")))]
+
+
+EXAMPLES: dict[str, list[Result]] = {
+    **{command: moved(command) for command in ("init", "stamp")},
+    **{command: [*moved(command), Script(command, "SELECT 1")] for command in ("upgrade", "downgrade")},
+    **{command: listing(command) for command in ("history", "heads", "branches", "show")},
+    **{command: server(command) for command in ("dev start", "dev stop", "dev status", "dev reset")},
+    **{command: report(command) for command in ("check", "wait")},
+    "status": [Status("status", (), databases=(STANDING, DatabaseStatus("credentials", error=ERROR)))],
+    **{
+        command: [Written(command, (REVISION,), ("credentials",), ("note",)), Written(command, ())]
+        for command in ("revision", "merge")
+    },
+    "plan": [Planned("plan", PLAN, "serial", "/p.json"), Planned("plan", NOTHING, "atomic")],
+    "recover": [
+        Recovered("recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}),
+        Recovered("recover", (), {}, {}, dry_run=True),
+    ],
+    "current": [
+        Currents("current", (Standing("main", (REVISION,), ("m1",)), Standing("credentials", error=ERROR)))
+    ],
+    "log": [
+        Log("log", (run(ENTRY, ended=NOW), run(ended=None))),
+        Source("log", "main", "m1", "text"),
+    ],
+    "config show": [Configuration("config show", (("database-url", "***", "environment"),))],
+}
+
+
+def closed(value: Any) -> Any:
+    """The schema with every object closed: what it does not describe is refused."""
+    return {**_within(value), "unevaluatedProperties": False}
+
+
+def _within(value: dict[str, Any]) -> dict[str, Any]:
+    changed = dict(value)
+    for key in ("properties", "$defs"):
+        if key in value:
+            close = closed if key == "properties" else _within
+            changed[key] = {name: close(each) for name, each in value[key].items()}
+    for key in ("items", "additionalProperties"):
+        if key in value:
+            changed[key] = closed(value[key])
+    return changed
+
+
+def commands(within: Any, prefix: str = "") -> set[str]:
+    """The full names of all commands of a group, those of its groups too."""
+    found = {name: within.get_command(None, name) for name in within.list_commands(None)}
+    groups = {name: each for name, each in found.items() if hasattr(each, "list_commands")}
+    return {prefix + name for name in found.keys() - groups.keys()}.union(
+        *(commands(each, f"{prefix}{name} ") for name, each in groups.items())
+    )
+
+
+def test_every_command_with_json_has_a_schema() -> None:
+    assert commands(get_command(app)) - {"dev psql", "schema"} == {*RESULTS} == {*EXAMPLES}
+
+
+@pytest.mark.parametrize("command", RESULTS)
+def test_a_result_is_as_described_and_has_nothing_else(command: str) -> None:
+    described = schema(command)
+    jsonschema.Draft202012Validator.check_schema(described)
+    validator = jsonschema.Draft202012Validator(closed(described))
+    for example in EXAMPLES[command]:
+        validator.validate(json.loads(write("json", example)))
+
+
+@pytest.mark.parametrize("command", RESULTS)
+def test_every_described_key_of_a_result_is_needed(command: str) -> None:
+    validator = jsonschema.Draft202012Validator(schema(command))
+    for example in EXAMPLES[command]:
+        shown = json.loads(write("json", example))
+        for key in shown:
+            without = {name: value for name, value in shown.items() if name != key}
+            assert not validator.is_valid(without), key
+
+
+@pytest.mark.parametrize("command", RESULTS)
+def test_an_error_is_as_described(command: str) -> None:
+    validator = jsonschema.Draft202012Validator(closed(schema(command)))
+    shown = json.loads(write_failure("json", command, ERROR))
+    validator.validate(shown)
+    del shown["error"]["hint"]
+    assert not validator.is_valid(shown)
+
+
+@pytest.mark.parametrize("command", RESULTS)
+def test_the_output_of_another_command_is_none(command: str) -> None:
+    validator = jsonschema.Draft202012Validator(schema(command))
+    others = [example for name, examples in EXAMPLES.items() if name != command for example in examples]
+    assert not any(validator.is_valid(json.loads(write("json", other))) for other in others)
+
+
+def test_exit_codes_are_those_of_the_program() -> None:
+    assert schema("upgrade")["$defs"]["exit_code"]["enum"] == [int(code) for code in ExitCode]
+
+
+def test_a_command_that_has_none_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no schema for 'psql'"):
+        schema("psql")

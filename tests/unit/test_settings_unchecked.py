@@ -1,0 +1,66 @@
+"""What `load` takes without asking pydantic is what pydantic would have made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.settings.declaration import Declared, validated
+from circle_migrate.settings.fields import DEFAULTS
+from circle_migrate.settings.gathering import _checked, _is_plain
+from circle_migrate.settings.record import Origin, Record
+
+
+def record(name: str, value: object) -> Record:
+    record = Record()
+    record.add(name, value, Origin("here", "here", Path()))
+    return record
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", "postgresql://ada@db/app"),
+        ("creds_database_url", " \n"),
+        ("embedded", True),
+        ("embedded", False),
+        ("atomic", True),
+        ("main_revisions", "/srv/" + "long/" * 40),
+        ("main_models", "app.models:Base"),
+        ("credentials_search_path", '"$user", public'),
+        ("main_version_table", "v" * 63),
+        ("credentials_version_table_schema", "ledger"),
+    ],
+)
+def test_what_is_not_checked_is_right(name: str, value: object) -> None:
+    assert _is_plain(name, value)
+    assert _checked(record(name, value)) == validated(record(name, value)) == DEFAULTS | {name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("embedded", "1"),
+        ("embedded", 1),
+        ("atomic", "yes"),
+        ("transaction", "all"),
+        ("lock_wait", 3),
+        ("lock_timeout", True),
+        ("secrets_dir", "/run/secrets"),
+        ("embedded_data", Path("pg")),
+        ("main_version_table", "v" * 64),
+        ("main_version_table_schema", ""),
+        ("main_search_path", " public"),
+        ("main_search_path", "public\n"),
+        ("main_models", 3),
+        ("database_url", 3),
+        ("unheard_of", "x"),
+    ],
+)
+def test_what_could_be_wrong_is_checked(name: str, value: object) -> None:
+    assert not _is_plain(name, value)
+
+
+def test_pydantic_has_the_same_settings_and_defaults() -> None:
+    assert {name: field.default for name, field in Declared.model_fields.items()} == DEFAULTS
