@@ -1,0 +1,88 @@
+"""Timing of whole processes, interleaved, and tables of medians and ratios."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+Command = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Commands that together do one job, one process after the other, and their environment."""
+
+    name: str
+    commands: Sequence[Command]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement in seconds: on the clock, and of the client's processor."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """All measurements of one contender at one job."""
+
+    job: str
+    name: str
+    samples: Sequence[Sample]
+
+    @property
+    def wall(self) -> float:
+        """The median on the clock."""
+        return median(sample.wall for sample in self.samples)
+
+    @property
+    def cpu(self) -> float:
+        """The median of the client's processor time."""
+        return median(sample.cpu for sample in self.samples)
+
+
+def measure(contender: Contender, folder: Path) -> Sample:
+    """Run a contender once. Raises `SystemExit` with what it said where a command fails."""
+    env = {**os.environ, **contender.env}
+    cpu, begun = _cpu_of_children(), time.perf_counter()
+    for command in contender.commands:
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{contender.name}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return Sample(time.perf_counter() - begun, _cpu_of_children() - cpu)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def interleaved(job: str, contenders: Sequence[Contender], folder: Path, runs: int) -> list[Row]:
+    """Every contender once, `runs` times over, after a round that does not count."""
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+    for number in range(runs + 1):
+        for contender in contenders:
+            sample = measure(contender, folder)
+            if number:
+                samples[contender.name].append(sample)
+    return [Row(job, name, found) for name, found in samples.items()]
+
+
+def table(rows: Sequence[Row], references: Sequence[str]) -> str:
+    """A Markdown table: medians, and the ratio of each to the references of the same job."""
+    head = ["job", "what", "wall s", "CPU s", *(f"to {name}" for name in references)]
+    lines = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+    for row in rows:
+        bases = [other for name in references for other in rows if (other.job, other.name) == (row.job, name)]
+        ratios = [f"{row.wall / base.wall:.2f} ({row.cpu / base.cpu:.2f})" for base in bases]
+        lines.append([row.job, row.name, f"{row.wall:.3f}", f"{row.cpu:.3f}", *ratios])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,116 @@
+"""Generated projects: the same linear trees for circle-migrate and for Alembic, and scripts beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DATABASES = {"main": "DATABASE_URL", "credentials": "CREDS_DATABASE_URL"}
+
+_SETTINGS = """
+[tool.circle-migrate.databases.main]
+revisions = "main"
+
+[tool.circle-migrate.databases.credentials]
+revisions = "credentials"
+"""
+
+_ALEMBIC_INI = """
+[alembic]
+script_location = %(here)s
+"""
+
+# The asynchronous template of Alembic, without what it has for offline mode, logging and autogenerate.
+_ENV_PY = """
+import asyncio
+import os
+
+from alembic import context
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+
+def run_migrations(connection):
+    each = bool(os.environ.get("TRANSACTION_PER_MIGRATION"))
+    context.configure(connection=connection, transaction_per_migration=each)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run():
+    url = os.environ["{variable}"].replace("postgresql:", "postgresql+asyncpg:", 1)
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(run_migrations)
+    await engine.dispose()
+
+
+asyncio.run(run())
+"""
+
+_REVISION = '''"""Step {number}
+
+Revision ID: {key}
+Revises: {down}
+Create Date: 2024-01-01 00:00:00.000000
+"""
+
+from alembic import op
+
+revision = {key!r}
+down_revision = {down!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE t{number} (id bigint PRIMARY KEY, name text NOT NULL)")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE t{number}")
+'''
+
+# The least a Python process must do to know where both databases are.
+_FLOOR = """
+import asyncio
+import os
+
+import asyncpg
+
+
+async def version(url):
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetch("SELECT version_num FROM alembic_version")
+    finally:
+        await connection.close()
+
+
+async def both():
+    urls = os.environ["DATABASE_URL"], os.environ["CREDS_DATABASE_URL"]
+    for rows in await asyncio.gather(*map(version, urls)):
+        print(rows[0][0])
+
+
+asyncio.run(both())
+"""
+
+
+def key(number: int) -> str:
+    """The id of the revision with a number, which counts from 1."""
+    return f"{number:012x}"
+
+
+def generate(folder: Path, size: int) -> None:
+    """Write a project with `size` revisions in each of its two trees."""
+    (folder / "pyproject.toml").write_text(_SETTINGS)
+    (folder / "floor.py").write_text(_FLOOR)
+    for database, variable in DATABASES.items():
+        versions = folder / database / "versions"
+        versions.mkdir(parents=True)
+        (versions.parent / "alembic.ini").write_text(_ALEMBIC_INI)
+        (versions.parent / "env.py").write_text(_ENV_PY.replace("{variable}", variable))
+        for number in range(1, size + 1):
+            down = key(number - 1) if number > 1 else None
+            text = _REVISION.format(number=number, key=key(number), down=down)
+            (versions / f"{key(number)}_step_{number}.py").write_text(text)

@@ -1,0 +1,234 @@
+"""What circle-migrate costs, as whole processes, against plain Alembic and against the floor.
+
+    ./run python benchmarks/run.py                      # everything; about half an hour
+    ./run python benchmarks/run.py --quick              # small trees, three runs
+    ./run python benchmarks/run.py --sizes 2,50 --runs 7 --write
+
+Starts a private PostgreSQL in a temporary folder. Contenders run in turns (A B C A B C), one round before
+does not count, the figures are medians, and ratios are what counts: absolute seconds are this machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+from measuring import Contender, Row, Sample, interleaved, measure, table
+from projects import DATABASES, generate, key
+
+from circle_migrate.servers import EmbeddedServer, ServerStatus
+
+_ROOT = Path(__file__).resolve().parent.parent
+_RESULTS = Path(__file__).with_name("RESULTS.md")
+_OURS = [sys.executable, "-m", "circle_migrate"]
+_PER_REVISION = {"TRANSACTION_PER_MIGRATION": "1"}
+
+_FLOOR = "floor"
+_PLAIN = "alembic, twice"
+
+
+def ours(name: str, *arguments: str) -> Contender:
+    """circle-migrate on both databases in one process."""
+    return Contender(name, [[*_OURS, *arguments]], {})
+
+
+def alembic(name: str, *arguments: str) -> Contender:
+    """Alembic on one database after the other."""
+    return Contender(
+        name,
+        [[sys.executable, "-m", "alembic", "-c", f"{each}/alembic.ini", *arguments] for each in DATABASES],
+        {},
+    )
+
+
+def start_up(folder: Path, runs: int) -> list[Row]:
+    """What it takes to say nothing at all."""
+    nothing = Contender("python -c pass", [[sys.executable, "-c", "pass"]], {})
+    return interleaved(
+        "start", [nothing, ours("--version", "--version"), ours("--help", "--help")], folder, runs
+    )
+
+
+def looking(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
+    """Reading where both databases are, and finding that nothing is to be done."""
+    env = databases.create()
+    databases.put_at(env, key(size))
+    contenders = [
+        Contender(_FLOOR, [[sys.executable, "floor.py"]], {}),
+        alembic("alembic current, twice", "current"),
+        alembic("alembic upgrade head, twice", "upgrade", "head"),
+        ours("current", "current"),
+        ours("upgrade", "upgrade"),
+    ]
+    return interleaved(str(size), [replace(each, env=env) for each in contenders], folder, runs)
+
+
+def moving(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
+    """From empty to head, and back to base; every contender on a new pair of databases in every round."""
+    pairs = {
+        _PLAIN: (alembic(_PLAIN, "upgrade", "head"), alembic(_PLAIN, "downgrade", "base")),
+        "circle-migrate": (
+            ours("circle-migrate", "upgrade"),
+            ours("circle-migrate", "downgrade", "base", "--yes"),
+        ),
+        "alembic, twice, per revision": (
+            replace(alembic("alembic, twice, per revision", "upgrade", "head"), env=_PER_REVISION),
+            replace(alembic("alembic, twice, per revision", "downgrade", "base"), env=_PER_REVISION),
+        ),
+        "circle-migrate, per revision": (
+            ours("circle-migrate", "upgrade", "--transaction", "per-revision"),
+            ours("circle-migrate", "downgrade", "base", "--yes", "--transaction", "per-revision"),
+        ),
+        "circle-migrate, atomic": (
+            ours("circle-migrate", "upgrade", "--atomic"),
+            ours("circle-migrate", "downgrade", "base", "--yes", "--atomic"),
+        ),
+    }
+    samples: dict[tuple[str, str], list[Sample]] = {}
+    for _ in range(runs):
+        for name, (up, down) in pairs.items():
+            env = databases.create()
+            for job, contender in ((f"up {size}", up), (f"down {size}", down)):
+                sample = measure(replace(contender, env={**contender.env, **env}), folder)
+                samples.setdefault((job, name), []).append(sample)
+            databases.drop(env)
+    return [Row(job, name, found) for (job, name), found in sorted(samples.items(), key=_downgrades_last)]
+
+
+def _downgrades_last(item: tuple[tuple[str, str], list[Sample]]) -> bool:
+    return item[0][0].startswith("down")
+
+
+class Bench:
+    """Pairs of databases on the embedded server."""
+
+    def __init__(self, status: ServerStatus) -> None:
+        self._status = status
+        self._made = 0
+
+    def create(self) -> dict[str, str]:
+        """A new empty pair, as the environment that names it."""
+        self._made += 1
+        names = {variable: f"{database}_{self._made}" for database, variable in DATABASES.items()}
+        self._execute("postgres", *(f"CREATE DATABASE {name}" for name in names.values()))
+        return {variable: self._status.url(name) for variable, name in names.items()}
+
+    def drop(self, env: dict[str, str]) -> None:
+        """Drop a pair."""
+        for url in env.values():
+            name = url.rpartition("?")[0].rpartition("/")[2]
+            self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+    def put_at(self, env: dict[str, str], revision: str) -> None:
+        """Let a pair be at a revision without running anything."""
+        for url in env.values():
+            self._execute(
+                url.rpartition("?")[0].rpartition("/")[2],
+                "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+                f"INSERT INTO alembic_version VALUES ('{revision}')",
+            )
+
+    def _execute(self, database: str, *statements: str) -> None:
+        async def execute() -> None:
+            connection = await asyncpg.connect(self._status.url(database))
+            for statement in statements:
+                await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(execute())
+
+
+@contextmanager
+def bench() -> Iterator[tuple[Path, Bench, int]]:
+    """A temporary folder, databases on a server in it, and PostgreSQL's major version."""
+    folder = Path(tempfile.mkdtemp(prefix="circle-migrate-benchmarks-"))
+    folder.chmod(0o755)  # started by root, the server runs as another user and has to get in
+    server = EmbeddedServer(folder / "server")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the server would outlive this script
+    try:
+        status = server.start()
+        # As an installed package: compiled, and without a trace in the checkout.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ.update(PYTHONPATH=str(_ROOT), PYTHONPYCACHEPREFIX=str(folder / "bytecode"))
+        yield folder, Bench(status), status.major or 0
+    finally:
+        server.reset()
+        shutil.rmtree(folder)
+
+
+def report(options: argparse.Namespace) -> Iterator[str]:
+    """The parts of the report, as they are measured."""
+    with bench() as (folder, databases, major):
+        yield (
+            f"PostgreSQL {major} (the embedded one), Python {platform.python_version()}, "
+            f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f} at the beginning, "
+            f"{options.runs} runs ({_moves(options.runs)} of full upgrades, with no round before). "
+            "Medians in seconds: on the clock, and processor time of the client; ratios likewise, the one of "
+            "processor time in brackets. Where the load average exceeds the processors, others were at work: "
+            "the clock then says little, processor time more."
+        )
+        yield "## Start-up\n\n" + table(start_up(folder, options.runs), ["python -c pass"])
+        looked: list[Row] = []
+        moved: list[Row] = []
+        for size in options.sizes:
+            project = folder / str(size)
+            generate(project_folder(project), size)
+            print(f"{size} revisions in each tree ...", file=sys.stderr)
+            looked += looking(databases, project, size, options.runs)
+            if size <= options.most_moved:
+                moved += moving(databases, project, size, _moves(options.runs))
+        yield "## Both databases at head, by size of the trees\n\n" + table(
+            looked, [_FLOOR, "alembic current, twice"]
+        )
+        yield "## From empty to head and back to base\n\n" + table(moved, [_PLAIN])
+        yield f"Load average at the end: {os.getloadavg()[0]:.1f}."
+
+
+def _moves(runs: int) -> int:
+    return max(runs // 2, 1)
+
+
+def project_folder(folder: Path) -> Path:
+    """The folder, made."""
+    folder.mkdir()
+    return folder
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sizes", default="2,50,500,2000", help="revisions per tree (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=7, help="rounds; half as many for full upgrades")
+    parser.add_argument("--most-moved", type=int, default=500, help="largest tree for full upgrades")
+    parser.add_argument("--quick", action="store_true", help="the same as --sizes 2,50 --runs 3")
+    parser.add_argument("--write", action="store_true", help=f"also write {_RESULTS.name} beside this script")
+    parsed = parser.parse_args(arguments)
+    if parsed.quick:
+        parsed.sizes, parsed.runs = "2,50", 3
+    parsed.sizes = [int(size) for size in parsed.sizes.split(",")]
+    return parsed
+
+
+def main(arguments: Sequence[str]) -> None:
+    asked = options(arguments)
+    parts = ["# What circle-migrate costs", "    ./run python benchmarks/run.py " + " ".join(arguments)]
+    for part in report(asked):
+        print(part, end="\n\n", flush=True)
+        parts.append(part)
+    if asked.write:
+        _RESULTS.write_text("\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
