@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 
 from circle_migrate.servers import EmbeddedServer
-from tests.servers import run
+from tests.servers import in_memory, run
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """A folder every user can enter, unlike pytest's own; servers in it are gone afterwards."""
-    path = Path(tempfile.mkdtemp(prefix="cm-embedded-"))
+    path = Path(tempfile.mkdtemp(prefix="cm-embedded-", dir=in_memory()))
     path.chmod(0o755)
     try:
         yield path
