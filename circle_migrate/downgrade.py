@@ -39,7 +39,7 @@ async def downgrade(
     plan = planner(deployment.recognise(states))
     if dry_run or not plan:
         refuse_in_doubt(states)
-        return Moved("downgrade", plan, dry_run=dry_run)
+        return Moved("downgrade", plan, planning.mode(deployment), dry_run=dry_run)
     confirm(plan)
 
     from circle_migrate.executor import Options, apply
@@ -47,7 +47,8 @@ async def downgrade(
     options = Options("downgrade", allow_edited=True)
     outcome = await apply(deployment, names, same_as(plan, planner), notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
-    return Moved("downgrade", outcome.plan, run=outcome.run, seconds=seconds)
+    mode = planning.mode(deployment)
+    return Moved("downgrade", outcome.plan, mode, run=outcome.run, seconds=seconds)
 
 
 def same_as(confirmed: Plan, planner: Callable[[Current], Plan]) -> Callable[[Current], Plan]:

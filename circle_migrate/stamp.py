@@ -10,6 +10,7 @@ from circle_migrate.core.result import Moved
 from circle_migrate.deployment import Current, Deployment, refuse_same
 from circle_migrate.downgrade import Confirm, same_as
 from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.planning import mode
 
 
 async def stamp(
@@ -36,7 +37,7 @@ async def stamp(
     plan = planner(current if purge else deployment.recognise(states))
     if dry_run or not plan:
         refuse_in_doubt(states)
-        return Moved("stamp", plan, dry_run=dry_run)
+        return Moved("stamp", plan, mode(deployment), dry_run=dry_run)
     confirm(plan)
 
     from circle_migrate.executor import Options, apply
@@ -44,4 +45,4 @@ async def stamp(
     options = Options("stamp", recognised=not purge)
     outcome = await apply(deployment, deployment.selected, same_as(plan, planner), notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
-    return Moved("stamp", outcome.plan, run=outcome.run, seconds=seconds)
+    return Moved("stamp", outcome.plan, mode(deployment), run=outcome.run, seconds=seconds)

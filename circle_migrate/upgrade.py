@@ -38,7 +38,7 @@ async def upgrade(
         refuse_in_doubt(states)
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):
         shown = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
-        return Moved("upgrade", plan, dry_run=dry_run, tables=shown)
+        return Moved("upgrade", plan, planning.mode(deployment), dry_run=dry_run, tables=shown)
 
     from circle_migrate.executor import Options, apply
 
@@ -47,6 +47,7 @@ async def upgrade(
     return Moved(
         "upgrade",
         outcome.plan,
+        planning.mode(deployment),
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         tables=await tables(deployment),

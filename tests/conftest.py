@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests import servers
 from tests.servers import Databases, Server
@@ -21,6 +22,10 @@ _SCRUBBED = re.compile(
     r"(DATABASE_URL|CREDS_.*|CIRCLE_MIGRATE_.*|PG.*|NO_COLOR|FORCE_COLOR|CLICOLOR.*|COLUMNS|LINES)"
 )
 _COMMAND_SECONDS = 60
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 
 class Cli(Protocol):

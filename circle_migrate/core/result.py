@@ -100,11 +100,13 @@ def plan_dict(plan: Plan) -> dict[str, Any]:
 class Moved(Result):
     """Both databases' way from one revision to another: `upgrade`, `downgrade`, `stamp` and `init`.
 
+    `mode` is how segments over several databases are committed, `serial` or `atomic`.
     `seconds` has the duration of each action of the plan that ran, `tables` the tables there are now,
     `created` the databases that were made first.
     """
 
     plan: Plan
+    mode: str
     dry_run: bool = False
     run: str | None = None
     seconds: tuple[float, ...] = ()
@@ -117,6 +119,7 @@ class Moved(Result):
         return {
             "dry_run": self.dry_run,
             "run": self.run,
+            "mode": self.mode,
             "plan": plan_dict(self.plan),
             "applied": [
                 action_dict(action) | {"seconds": round(seconds, 4)}

@@ -20,12 +20,15 @@ def moved(result: Moved, console: Console) -> None:
     if not result.plan:
         _nothing_to_do(result, console)
     elif result.dry_run:
+        say(console, f"commit: {result.mode}")
         _plan(result.plan, console)
     else:
         for name in result.plan.databases:
             low, high = (revisions(heads) for heads in (result.plan.current[name], result.plan.after[name]))
             count = sum(action.database == name for action in result.plan.actions)
             say(console, f"{name}: {low} -> {high}, {_steps(count)}", style="green")
+        if result.run:
+            say(console, f"commit: {result.mode}, run {result.run[:8]}")
     if result.tables and not result.dry_run:
         table(
             console,

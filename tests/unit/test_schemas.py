@@ -74,8 +74,16 @@ STANDING = DatabaseStatus(
 
 def moved(command: str) -> list[Result]:
     return [
-        Moved(command, PLAN, run="r", seconds=(0.1, 0.2), tables={"main": ("users",)}, created=("main",)),
-        Moved(command, NOTHING, dry_run=True),
+        Moved(
+            command,
+            PLAN,
+            "serial",
+            run="r",
+            seconds=(0.1, 0.2),
+            tables={"main": ("users",)},
+            created=("main",),
+        ),
+        Moved(command, NOTHING, "atomic", dry_run=True),
     ]
 
 

@@ -424,7 +424,12 @@ def test_processes_that_read_and_write_at_once_do_not_disturb_each_other(tree: T
         for _ in range(2)
     ]
     for number in range(30):
-        tree.write("b", "a", message=f"Number {number}")
+        # As editors do it: a reader must never see half a file, which would be a broken one.
+        draft = tree.folder / ".draft"
+        draft.write_text(
+            TEXT.format(key="b", down="a", message=f"Number {number}", more=""), encoding="utf-8"
+        )
+        draft.replace(tree.folder / "b.py")
         assert tree.ask()["b"].message == f"Number {number}"
     for reader in readers:
         _, said = reader.communicate(timeout=60)
