@@ -50,19 +50,26 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
     source = source.replace(b"\r\n", b"\n")
     try:
         tree = ast.parse(source, filename=str(path))
-    except SyntaxError as error:
-        raise TreeError(
-            f"{path.name} is not valid Python",
-            database=database,
-            location=f"{path}:{error.lineno or 1}",
-            detail=f"{error.msg}: {(error.text or '').strip()}",
-            hint="correct the file; nothing was run",
-        ) from error
+    except (SyntaxError, ValueError) as error:  # Python before 3.11.4 raises ValueError for a NUL byte
+        raise _not_python(database, path, error) from error
     values, lines = _assignments(tree)
     if any(value is _COMPUTED for value in values.values()):
         module = load_module(path)
         values = {name: getattr(module, name, None) for name in _NAMES if hasattr(module, name)}
     return _revision(database, path, source, tree, values, lines)
+
+
+def _not_python(database: str, path: Path, error: SyntaxError | ValueError) -> TreeError:
+    line, text = 1, str(error)
+    if isinstance(error, SyntaxError):
+        line, text = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()}"
+    return TreeError(
+        f"{path.name} is not valid Python",
+        database=database,
+        location=f"{path}:{line}",
+        detail=text,
+        hint="correct the file; nothing was run",
+    )
 
 
 _COMPUTED = object()
