@@ -117,6 +117,7 @@ class Database:
             arguments["server_settings"] = {"application_name": application_name}
             connection = await asyncpg.connect(**arguments)
             try:
+                _still_wanted()
                 await connection.execute(f"{begin};{self._session({})}")
             except BaseException:
                 connection.terminate()
@@ -251,6 +252,13 @@ class Database:
             f"SET {name} = {value if name == 'search_path' else literal(value)}"
             for name, value in own.items()
         )
+
+
+def _still_wanted() -> None:
+    """Raise the cancellation that arrived while connecting: on Python 3.11 the way there can lose it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _close(connection: asyncpg.Connection) -> None:

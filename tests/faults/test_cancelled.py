@@ -1,0 +1,53 @@
+"""A cancellation that arrives just as a connection is made, where Python 3.11's wait_for can lose it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncpg
+import pytest
+
+from circle_migrate.sessions import watched, working_session
+from tests.deployments import deployment
+from tests.servers import Databases, run
+
+connect = asyncpg.connect
+
+
+async def losing_a_cancellation(**arguments: Any) -> asyncpg.Connection:
+    """Connect for real, in the way in which the driver swallows a cancellation that comes with the answer."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0.2)
+    return await connect(**arguments)
+
+
+def test_a_watch_cancelled_while_it_connects_ends(
+    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = deployment(empty_databases).databases["main"]
+
+    async def scenario() -> None:
+        async with working_session(database, "a run", 4) as session:
+            with monkeypatch.context() as patched:
+                patched.setattr(asyncpg, "connect", losing_a_cancellation)
+                async with asyncio.timeout(10), watched(database, session, lambda *_: None, lambda _: None):
+                    await asyncio.sleep(0.05)
+
+    run(scenario())
+
+
+def test_a_command_cancelled_while_it_connects_does_not_go_on(
+    empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        asking = asyncio.create_task(deployment(empty_databases).databases["main"].state())
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asking
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncpg, "connect", losing_a_cancellation)
+        with pytest.raises(asyncio.CancelledError):
+            run(scenario())
