@@ -502,7 +502,6 @@ def test_alembic_and_the_package_take_turns(migrated_databases: Databases, tmp_p
         async def alembic(*arguments: str) -> list[str]:
             return list(await asyncio.gather(*(command(*arguments) for command in commands)))
 
-        assert await alembic("current") == [f"{MAIN[-1]} (head)", f"{CREDENTIALS[-1]} (head)"]
         await down(migrated_databases, "-2")
         assert await alembic("current") == [MAIN[-3], CREDENTIALS[-3]]
         await alembic("upgrade", "+1")

@@ -67,7 +67,7 @@ def test_heads_are_the_same(spec: Spec) -> None:
     assert set(ours.real_heads) == set(theirs._real_heads)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.data(), trees(), st.booleans())
 def test_targets_mean_the_same(data: st.DataObject, spec: Spec, up: bool) -> None:
     ours, theirs = both(spec)
