@@ -182,7 +182,7 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     variables = {
-        "CIRCLE_MIGRATE_MAIN_REVISIONS": "../work/migrations/main",
+        "CIRCLE_MIGRATE_MAIN_REVISIONS": f"../{project.folder.name}/migrations/main",
         "CIRCLE_MIGRATE_CREDENTIALS_REVISIONS": str(project.folder / "migrations/credentials"),
         "CIRCLE_MIGRATE_MAIN_MODELS": "shop.models:Base",
         "CIRCLE_MIGRATE_CREDENTIALS_MODELS": "shop.secrets:metadata",
