@@ -1,7 +1,8 @@
 """Committing one segment on several databases.
 
 Serial: the transactions are committed one after the other, in the order of the deployment. A crash between
-two commits (0.45 ms in a prototype's median) leaves the later database a segment behind, and running again mends it.
+two commits (0.45 ms in the median of a prototype) leaves the later database a segment behind, and running
+again mends it.
 
 Atomic: every database but the first prepares its transaction, the plain COMMIT of the first is the decision
 (its journal rows are the record of it), then the others commit what they prepared. Preparing the first one
