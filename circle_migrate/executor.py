@@ -29,7 +29,7 @@ from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, deployer_lock
 from circle_migrate.run import Applied, Checkpoint, Run, describe
 from circle_migrate.sessions import watched, working_session
-from circle_migrate.tree import STEP, Runner, VersionTable
+from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -136,7 +136,8 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
         for step in plan.steps(name):
             if step.revision.uses_helpers and step.revision.why_alone is None:
-                run.runners[name].rehearse(step)
+                async with one_at_a_time():
+                    run.runners[name].rehearse(step)
         run.journals[name] = Journal(database, run.states[name].schema)
     await refuse_not_atomic(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
@@ -281,20 +282,17 @@ async def _act(run: Run, segment: int, action: Action) -> Applied:
         connection.exec_driver_sql(*journal.recording(run.id, segment, action, seconds, elsewhere))
 
     runner = run.runners[action.database]
-    while not STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread's lock has no event to await
-        await asyncio.sleep(0.01)
     try:
-        await run.sessions[action.database].connection.run_sync(
-            partial(runner.run, action=action, at=at, record=record)
-        )
+        async with one_at_a_time():
+            await run.sessions[action.database].connection.run_sync(
+                partial(runner.run, action=action, at=at, record=record)
+            )
     except CircleError:
         raise
     except KeyboardInterrupt:  # a signal that found the step busy in Python, and not waiting for the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
         raise _StepFailed(action, error) from error
-    finally:
-        STEP.release()
     run.at[action.database] = action.moved(run.deployment.forest.graphs[action.database], at)
     seconds = time.monotonic() - begun
     run.tell(Kind.DONE, action.database, describe(action), seconds)

@@ -11,7 +11,7 @@ from circle_migrate.core.plan import Direction, Plan, Segment
 from circle_migrate.core.result import Script
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import UsageError
-from circle_migrate.tree import Runner, VersionTable
+from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 
 
 async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Script:
@@ -29,7 +29,9 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
             plan = deployment.plan_upgrade(current, texts, deployment.grouping)
         else:
             plan = deployment.plan_downgrade(current, texts, deployment.grouping, cascade=True)
-    return Script("upgrade" if direction is Direction.UP else "downgrade", render(deployment, plan))
+    async with one_at_a_time():
+        text = render(deployment, plan)
+    return Script("upgrade" if direction is Direction.UP else "downgrade", text)
 
 
 def _plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Plan:

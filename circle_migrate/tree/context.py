@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,21 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-STEP = threading.Lock()
-"""Held by whoever runs a step in this process: Alembic's global names belong to one database at a time."""
+_STEP = threading.Lock()
+
+
+@asynccontextmanager
+async def one_at_a_time() -> AsyncIterator[None]:
+    """The right to run, rehearse or render steps: Alembic's global names belong to one caller of a process.
+
+    A thread's lock, as event loops in other threads compete for the same names.
+    """
+    while not _STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread's lock has no event to await
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        _STEP.release()
 
 
 # The driver's dialect: plain "postgresql" doubles every % in offline SQL (sqlalchemy/alembic#562).

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from circle_migrate.author import Position, autogenerate, merge, revision
 from circle_migrate.core.listings import Written
+from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
 from circle_migrate.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.history import branches, heads, history, show
+from circle_migrate.script import script
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, catalogues, contents, deployment, versions
@@ -460,5 +464,28 @@ def test_both_databases_of_two_projects_in_one_process(
         found = await catalogues(empty_databases)
         tables = {name: [row[0] for row in kinds["tables"]] for name, kinds in found.items()}
         assert tables == {"main": ["invoices", "people"], "credentials": ["tokens"]}
+
+    run(scenario())
+
+
+def test_a_plan_is_checked_while_another_one_runs(project: Project, empty_databases: Databases) -> None:
+    """What is rehearsed or rendered waits for a running step: Alembic's global names are the step's."""
+    imported = "from shop.helpers import add_note"
+    slow = 'op.execute("SELECT pg_sleep(0.5)")\nadd_note("invoices")'
+    project.revision("main", "m8", "m7", slow, "pass", imports=imported)
+    project.revision("credentials", "c2", "c1", 'add_note("tokens")', "pass", imports=imported)
+
+    async def later(work: Coroutine[Any, Any, object]) -> None:
+        await asyncio.sleep(0.2)
+        await work
+
+    async def scenario() -> None:
+        await upgrade(deployment(empty_databases, "main"), ["m7"])
+        await asyncio.gather(
+            upgrade(deployment(empty_databases, "main")),
+            later(upgrade(deployment(empty_databases, "credentials"))),
+            later(script(deployment(empty_databases), ["credentials@c1:c2"], Direction.UP)),
+        )
+        assert await versions(empty_databases) == {"main": ["m8"], "credentials": ["c2"]}
 
     run(scenario())
