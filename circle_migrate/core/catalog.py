@@ -1,0 +1,138 @@
+"""Snapshots: a catalogue as a value, and the one comparison of two of them.
+
+A snapshot knows nothing of kinds. Whatever the introspection says about an object is text in named fields;
+what is compared, grouped, written and read is the same for a table, a policy or a kind added tomorrow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+Fields = Mapping[str, str | None]
+"""What is known of one object. `of` names the object it belongs to, as `kind identity`."""
+
+
+class Key(NamedTuple):
+    """An object: its kind, and what tells it from others of its kind, as PostgreSQL prints it."""
+
+    kind: str
+    identity: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.identity}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The catalogue of one database.
+
+    `origin` says where it comes from in words people type: `live`, `models`, `revisions@REV`, a file's name.
+    `revisions` are the current revisions it belongs to, None where it belongs to none (models).
+    `unmodelled` counts objects of kinds that are not described, by kind.
+    """
+
+    database: str
+    origin: str
+    server_version_num: int
+    objects: Mapping[Key, Fields]
+    revisions: tuple[str, ...] | None = None
+    unmodelled: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def major(self) -> int:
+        """The server's major version: texts are printed the same way within one."""
+        return self.server_version_num // 10000
+
+    @property
+    def digest(self) -> str:
+        """The same for the same catalogue, wherever it was taken; SHA-256 in hexadecimal."""
+        return hashlib.sha256(json.dumps(self._sorted(), separators=(",", ":")).encode()).hexdigest()
+
+    def of(self, kind: str) -> Iterator[tuple[Key, Fields]]:
+        """The objects of one kind, by identity."""
+        return ((key, fields) for key, fields in sorted(self.objects.items()) if key.kind == kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The snapshot as JSON has it: sorted, so that the same catalogue is the same text."""
+        return {
+            "database": self.database,
+            "origin": self.origin,
+            "server_version_num": self.server_version_num,
+            "revisions": None if self.revisions is None else list(self.revisions),
+            "objects": self._sorted(),
+            "unmodelled": dict(sorted(self.unmodelled.items())),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Snapshot:
+        """A snapshot from its JSON. Raises `KeyError`, `TypeError` or `AttributeError` where it is none."""
+        objects = {
+            Key(kind, identity): fields
+            for kind, identities in stored["objects"].items()
+            for identity, fields in identities.items()
+        }
+        revisions = stored["revisions"]
+        return cls(
+            database=stored["database"],
+            origin=stored["origin"],
+            server_version_num=stored["server_version_num"],
+            objects=objects,
+            revisions=None if revisions is None else tuple(revisions),
+            unmodelled=stored["unmodelled"],
+        )
+
+    def _sorted(self) -> dict[str, dict[str, dict[str, str | None]]]:
+        kinds: dict[str, dict[str, dict[str, str | None]]] = {}
+        for key in sorted(self.objects):
+            kinds.setdefault(key.kind, {})[key.identity] = dict(sorted(self.objects[key].items()))
+        return kinds
+
+
+class Op(StrEnum):
+    """What a change is, seen from the first snapshot: the second has it besides, lacks it, or has another."""
+
+    EXTRA = "extra"
+    MISSING = "missing"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object that differs between two snapshots.
+
+    `fields` has each field that differs with its two sides; of an extra or missing object all fields, with
+    None on the side that lacks it.
+    """
+
+    op: Op
+    key: Key
+    fields: Mapping[str, tuple[str | None, str | None]]
+
+    @property
+    def owner(self) -> Key | None:
+        """The object it belongs to: the table of a column; None for what stands alone."""
+        before, after = self.fields.get("of", (None, None))
+        kind, space, identity = (after or before or "").partition(" ")
+        return Key(kind, identity) if space else None
+
+
+def compare(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
+    """Every object that differs, by kind and identity. Knows no kind."""
+    changes = []
+    for key in sorted(before.objects.keys() | after.objects.keys()):
+        one, other = before.objects.get(key), after.objects.get(key)
+        if one == other:
+            continue
+        op = Op.EXTRA if one is None else Op.MISSING if other is None else Op.CHANGED
+        one, other = one or {}, other or {}
+        names = sorted(one.keys() | other.keys())
+        fields = {name: (one.get(name), other.get(name)) for name in names}
+        if op is Op.CHANGED:
+            fields = {name: sides for name, sides in fields.items() if sides[0] != sides[1]}
+        changes.append(Change(op, key, fields))
+    return tuple(changes)
