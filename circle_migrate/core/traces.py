@@ -1,0 +1,104 @@
+"""What PostgreSQL did when a plan ran on a scratch database, statement by statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from circle_migrate.core.catalog import Change
+
+
+class Lock(IntEnum):
+    """Table lock modes, the weakest first, as pg_locks spells them without `Lock`.
+
+    The order is PostgreSQL's own (https://www.postgresql.org/docs/current/explicit-locking.html).
+    """
+
+    AccessShare = 1
+    RowShare = 2
+    RowExclusive = 3
+    ShareUpdateExclusive = 4
+    Share = 5
+    ShareRowExclusive = 6
+    Exclusive = 7
+    AccessExclusive = 8
+
+    @property
+    def sql(self) -> str:
+        """The mode as SQL writes it: ACCESS EXCLUSIVE."""
+        return "".join(f" {letter}" if letter.isupper() else letter for letter in self.name).strip().upper()
+
+    @property
+    def blocks_writes(self) -> bool:
+        """Whether rows cannot be inserted, updated or deleted by others while it is held."""
+        return self >= Lock.Share
+
+    @property
+    def blocks_reads(self) -> bool:
+        """Whether rows cannot even be read by others while it is held."""
+        return self is Lock.AccessExclusive
+
+
+class Task(StrEnum):
+    """Work whose duration grows with a table."""
+
+    REWRITE = "rewrite"
+    SCAN = "scan"
+    INDEX_BUILD = "index build"
+    FK_VALIDATION = "foreign key validation"
+    UPDATE = "update"
+    DELETE = "delete"
+    INSERT = "insert"
+    TRUNCATE = "truncate"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One piece of such work; `relation` as PostgreSQL prints it with its schema, `words` are the server's."""
+
+    task: Task
+    relation: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerError:
+    """Why a statement failed."""
+
+    sqlstate: str
+    message: str
+    detail: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One statement as it ran.
+
+    `segment` counts the plan's transactions from 1; `revision` is the step it belongs to; `file` and `line`
+    are the Python line of the revision that led to it. `locks` are those its transaction holds when it has
+    run, `before` those it held already; both only on relations that existed before the plan began, by name.
+    `changes` is what it did to the catalogue; `born` are relations that the plan itself has made by then.
+    `transactional` is off for a statement outside of any transaction.
+    """
+
+    database: str
+    segment: int
+    revision: str
+    sql: str
+    file: str | None = None
+    line: int | None = None
+    transactional: bool = True
+    locks: Mapping[str, Lock] = field(default_factory=dict)
+    before: Mapping[str, Lock] = field(default_factory=dict)
+    work: tuple[Work, ...] = ()
+    proofs: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    born: frozenset[str] = frozenset()
+    error: ServerError | None = None
+
+    @property
+    def acquired(self) -> Mapping[str, Lock]:
+        """The locks it took, or took more strongly than its transaction had them."""
+        return {name: mode for name, mode in self.locks.items() if mode > self.before.get(name, 0)}
