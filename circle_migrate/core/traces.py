@@ -55,7 +55,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One piece of such work; `relation` as PostgreSQL prints it with its schema, `words` are the server's."""
+    """One piece of such work; `relation` is named with its schema, `words` are the server's."""
 
     task: Task
     relation: str
