@@ -48,7 +48,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `count` is None where it is unknown, and `why` says why; `more` where it was cut off."""
+    """What came back: `count` is None where unknown (`why` says why), a minimum where there is `more`."""
 
     probe: Probe
     count: int | None
