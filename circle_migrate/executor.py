@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from circle_migrate.commit import commit, refuse_not_atomic, roll_back
@@ -25,6 +24,7 @@ from circle_migrate.errors import CircleError, MigrationFailed
 from circle_migrate.failures import gave_up_waiting, interrupted, step_failed, where_things_are
 from circle_migrate.faults import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, server_words, sqlstate
 from circle_migrate.guards import no_journal, refuse_in_doubt, refuse_unwritable
+from circle_migrate.hooks import Hooks
 from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, deployer_lock
 from circle_migrate.run import Applied, Checkpoint, Run, describe
@@ -58,12 +58,15 @@ class Options:
     """What a caller can ask of `apply` besides its settings.
 
     `recognised` is off for a stamp that mends a version table nobody can read; `allow_edited` lets files
-    differ from those that were applied; `checkpoint` is for tests that end the process.
+    differ from those that were applied; `notes` are kept with the run in the journal, as JSON; `checkpoint`
+    is for tests that end the process.
     """
 
     command: str
     recognised: bool = True
     allow_edited: bool = False
+    hooks: Hooks = field(default_factory=Hooks)
+    notes: Mapping[str, object] = field(default_factory=dict)
     checkpoint: Checkpoint = lambda _name: None
 
 
@@ -93,7 +96,8 @@ async def apply(
     Raises `LockNotObtained`, `InDoubt`, `NotWritable`, whatever the planner raises, `MigrationFailed` with
     the state the databases are in, or `Interrupted`.
     """
-    run = Run(deployment, options.command, notify, options.checkpoint, task=asyncio.current_task())
+    task = asyncio.current_task()
+    run = Run(deployment, options.command, notify, options.checkpoint, options.hooks, task=task)
     async with AsyncExitStack() as stack:
         stack.push(run.explain)
         await _open(run, databases, stack)
@@ -142,6 +146,7 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
     await refuse_not_atomic(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await refuse_edited(run)
+    await run.hooks.prepared(run, plan)
     planned = {
         name: [describe(each) for each in plan.actions if each.database == name] for name in plan.databases
     }
@@ -150,7 +155,7 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
         driver = run.sessions[name].driver
         try:
             await journal.ensure(driver)
-            await journal.announce(driver, run.id, run.command, run.mode, planned)
+            await journal.announce(driver, run.id, run.command, run.mode, planned, options.notes)
         except Exception as error:
             raise no_journal(run.states[name], error) from error
     run.announce(planned)
@@ -209,6 +214,7 @@ async def _in_transactions(run: Run, number: int, segment: Segment) -> None:
     """Run a segment as a whole, again from its beginning where it did not get its locks."""
     deadline = time.monotonic() + run.deployment.settings.lock_wait
     for tries in range(1, MOST_TRIES + 1):
+        run.hooks.trying(number, segment)
         try:
             await _attempt(run, number, segment)
         except _StepFailed as failed:
@@ -257,6 +263,7 @@ async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
 async def _alone(run: Run, number: int, segment: Segment) -> None:
     """A step that begins and ends its own transactions; what it leaves half-way, it must find again."""
     (action,) = segment.actions
+    run.hooks.trying(number, segment)
     try:
         run.applied.append(await _act(run, number, action))
         run.tell(Kind.COMMITTED, action.database, f"segment {number}")
@@ -281,12 +288,14 @@ async def _act(run: Run, segment: int, action: Action) -> Applied:
         seconds = time.monotonic() - begun
         connection.exec_driver_sql(*journal.recording(run.id, segment, action, seconds, elsewhere))
 
-    runner = run.runners[action.database]
+    def act(connection: Connection) -> None:
+        run.hooks.before(connection, action)
+        run.runners[action.database].run(connection, action, at, record)
+        run.hooks.after(connection, action)
+
     try:
         async with one_at_a_time():
-            await run.sessions[action.database].connection.run_sync(
-                partial(runner.run, action=action, at=at, record=record)
-            )
+            await run.sessions[action.database].connection.run_sync(act)
     except CircleError:
         raise
     except KeyboardInterrupt:  # a signal that found the step busy in Python, and not waiting for the server

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.core.plan import Action, Stamp
-from circle_migrate.core.runs import Entry, RunEntry
+from circle_migrate.core.runs import Applied, Entry, RunEntry
 from circle_migrate.database import RUNS, STEPS, Database, quote
 from circle_migrate.redaction import redact
 
@@ -38,7 +38,9 @@ CREATE TABLE {runs} (
     db_role text NOT NULL DEFAULT current_user,
     os_user text NOT NULL,
     host text NOT NULL,
-    tool_version text NOT NULL
+    tool_version text NOT NULL,
+    notes jsonb NOT NULL DEFAULT '{{}}',
+    fingerprint text
 );
 COMMENT ON TABLE {runs} IS 'circle-migrate: one row per run on this database';
 CREATE TABLE {steps} (
@@ -86,13 +88,14 @@ class Journal:
         command: str,
         mode: str,
         planned: Mapping[str, Sequence[str]],
+        notes: Mapping[str, object],
     ) -> None:
         """Record that a run begins."""
         async with connection.transaction():
             await connection.execute(
                 f"INSERT INTO {self.runs} "
-                "(run, database, command, mode, planned, os_user, host, tool_version) "
-                "VALUES ($1::text::uuid, $2, $3, $4, $5::text::jsonb, $6, $7, $8)",
+                "(run, database, command, mode, planned, os_user, host, tool_version, notes) "
+                "VALUES ($1::text::uuid, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9::text::jsonb)",
                 run,
                 self.database.name,
                 command,
@@ -101,6 +104,7 @@ class Journal:
                 _os_user(),
                 socket.gethostname(),
                 __version__,
+                json.dumps(notes),
             )
 
     async def conclude(
@@ -172,6 +176,17 @@ class Journal:
             f"FROM {self.steps} WHERE checksum IS NOT NULL ORDER BY revision, id DESC"
         )
         return {row["revision"]: (row["checksum"], row["source"]) for row in rows if row["direction"] == "up"}
+
+    async def applied(self, connection: asyncpg.Connection, revisions: Sequence[str]) -> dict[str, Applied]:
+        """How each of these revisions was last applied, by id; without those that no run of ours applied."""
+        rows = await connection.fetch(
+            "SELECT DISTINCT ON (step.revision) step.revision, run.tool_version, step.started_at AS at, "
+            f"run.os_user || '@' || run.host AS by FROM {self.steps} step JOIN {self.runs} run USING (run) "
+            "WHERE step.revision = ANY($1::text[]) AND step.direction = 'up' "
+            "ORDER BY step.revision, step.id DESC",
+            revisions,
+        )
+        return {row["revision"]: Applied(row["tool_version"], row["at"], row["by"]) for row in rows}
 
     async def source(self, connection: asyncpg.Connection, revision: str) -> str | None:
         """The text of a revision as it was last applied or undone; None where it never was."""

@@ -16,6 +16,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError
 
 if TYPE_CHECKING:
+    from circle_migrate.hooks import Hooks
     from circle_migrate.journal import Journal
     from circle_migrate.sessions import Session
     from circle_migrate.tree import Runner
@@ -47,6 +48,7 @@ class Run:
     command: str
     notify: Notify
     checkpoint: Checkpoint
+    hooks: Hooks
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     sessions: dict[str, Session] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
