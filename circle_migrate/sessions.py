@@ -43,6 +43,12 @@ SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done
 FROM pg_catalog.pg_stat_progress_create_index WHERE pid = $1
 """
 
+_SETTINGS_SINCE = {
+    "client_connection_check_interval": (14, CONNECTION_CHECK),
+    "transaction_timeout": (17, "0"),
+}
+"""Settings of a working session that older servers do not know: since which major version, and the value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -64,12 +70,13 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         "lock_timeout": f"{round(lock_timeout * 1000)}ms",
         "statement_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
-        "transaction_timeout": "0",
-        "client_connection_check_interval": CONNECTION_CHECK,
     }
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings) as connection:
         raw = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
+        for name, (since, value) in _SETTINGS_SINCE.items():
+            if driver.get_server_version().major >= since:
+                await driver.execute(f"SET {name} = '{value}'")
         pid = await _verified(database, driver, lock_timeout)
         yield Session(connection, driver, pid)
 
