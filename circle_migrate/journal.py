@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
-from circle_migrate.core.plan import Action, Stamp
-from circle_migrate.core.runs import Applied, Entry, RunEntry
+from circle_migrate.core.entries import Applied, Entry, RunEntry
 from circle_migrate.database import RUNS, STEPS, Database, quote
 from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from circle_migrate.core.plan import Action
 
 _CREATE = """
 CREATE TABLE {runs} (
@@ -59,6 +60,12 @@ CREATE TABLE {steps} (
 COMMENT ON TABLE {steps} IS 'circle-migrate: one row per step that was committed on this database';
 CREATE INDEX ON {steps} (run, segment);
 CREATE INDEX ON {steps} (revision, id DESC);
+"""
+
+_RUNS = """
+SELECT run::text, database, command, mode, {planned} AS planned, outcome, error, started_at, ended_at,
+       db_role, os_user, host, tool_version
+FROM {runs} ORDER BY started_at DESC LIMIT $1
 """
 
 
@@ -108,16 +115,29 @@ class Journal:
             )
 
     async def conclude(
-        self, connection: asyncpg.Connection, run: str, outcome: str, error: str | None = None
+        self,
+        connection: asyncpg.Connection,
+        run: str,
+        outcome: str,
+        error: str | None = None,
+        mark: str | None = None,
     ) -> None:
-        """Record how a run ended."""
+        """Record how a run ended, and the mark of the schema it has left (`introspect.mark`)."""
         await connection.execute(
-            f"UPDATE {self.runs} SET outcome = $2, error = $3, ended_at = clock_timestamp() "
-            "WHERE run = $1::text::uuid",
+            f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
+            "ended_at = clock_timestamp() WHERE run = $1::text::uuid",
             run,
             outcome,
             redact(error) if error else None,
+            mark,
         )
+
+    async def last_mark(self, connection: asyncpg.Connection) -> str | None:
+        """The mark that the last run to end well has left; None where it could not take one."""
+        found: str | None = await connection.fetchval(
+            f"SELECT fingerprint FROM {self.runs} WHERE outcome = 'done' ORDER BY ended_at DESC LIMIT 1"
+        )
+        return found
 
     def recording(
         self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]
@@ -169,13 +189,25 @@ class Journal:
         )
         return [row["run"] for row in rows]
 
-    async def checksums(self, connection: asyncpg.Connection) -> dict[str, tuple[str, str]]:
-        """The checksum and source with which each revision was last applied, by id."""
-        rows = await connection.fetch(
-            "SELECT DISTINCT ON (revision) revision, direction, checksum, source "
-            f"FROM {self.steps} WHERE checksum IS NOT NULL ORDER BY revision, id DESC"
+    async def checksums(self, connection: asyncpg.Connection) -> dict[str, str]:
+        """The checksum of the file with which each revision was last applied, by id."""
+        rows = await connection.fetch(f"SELECT revision, checksum FROM {self._applied_files}")
+        return {row["revision"]: row["checksum"] for row in rows}
+
+    async def digest(self, connection: asyncpg.Connection) -> str:
+        """What `files_digest` makes of `checksums`: two trees with the same one have the same files."""
+        digest: str = await connection.fetchval(
+            "SELECT encode(sha256(convert_to(coalesce(string_agg("
+            "revision || ' ' || checksum || E'\\n', ''), ''), 'UTF8')), 'hex') "
+            f"FROM {self._applied_files}"
         )
-        return {row["revision"]: (row["checksum"], row["source"]) for row in rows if row["direction"] == "up"}
+        return digest
+
+    @property
+    def _applied_files(self) -> str:
+        key = 'revision COLLATE "C"'  # the order of Python's `sorted`
+        last = f"SELECT DISTINCT ON ({key}) revision, direction, checksum FROM {self.steps}"
+        return f"({last} WHERE checksum IS NOT NULL ORDER BY {key}, id DESC) last WHERE direction = 'up'"
 
     async def applied(self, connection: asyncpg.Connection, revisions: Sequence[str]) -> dict[str, Applied]:
         """How each of these revisions was last applied, by id; without those that no run of ours applied."""
@@ -197,16 +229,17 @@ class Journal:
         )
         return found
 
+    async def last_run(self, connection: asyncpg.Connection) -> RunEntry | None:
+        """The latest run, without its steps and what was planned."""
+        rows = await connection.fetch(_RUNS.format(planned="'{}'", runs=self.runs), 1)
+        return RunEntry(**dict(rows[0]) | {"planned": {}}) if rows else None
+
     async def read(self, connection: asyncpg.Connection, limit: int) -> list[RunEntry]:
         """The latest runs, newest first, with their steps."""
-        rows = await connection.fetch(
-            "SELECT run::text, database, command, mode, planned::text, outcome, error, started_at, ended_at, "
-            f"db_role, os_user, host, tool_version FROM {self.runs} ORDER BY started_at DESC LIMIT $1",
-            limit,
-        )
+        rows = await connection.fetch(_RUNS.format(planned="planned::text", runs=self.runs), limit)
         steps = await connection.fetch(
             "SELECT run::text, segment, direction, revision, message, started_at, duration_ms, checksum, "
-            f"elsewhere::text FROM {self.steps} WHERE run::text = ANY($1::text[]) ORDER BY id",
+            f"elsewhere::text FROM {self.steps} WHERE run = ANY($1::text[]::uuid[]) ORDER BY id",
             [row["run"] for row in rows],
         )
         entries: dict[str, list[Entry]] = {row["run"]: [] for row in rows}
@@ -219,6 +252,8 @@ class Journal:
 
 
 def _what(action: Action) -> tuple[str, str, str | None, str | None]:
+    from circle_migrate.core.plan import Stamp
+
     if isinstance(action, Stamp):
         return ", ".join(action.heads) or "base", "stamped", None, None
     revision = action.revision

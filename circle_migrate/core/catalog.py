@@ -26,6 +26,18 @@ class Key(NamedTuple):
     def __str__(self) -> str:
         return f"{self.kind} {self.identity}"
 
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """The key that a field `of` holds. The owners whose kind is of two words are known by name."""
+        kind, _, identity = text.partition(" ")
+        for known in _KINDS_OF_TWO_WORDS:
+            if text.startswith(f"{known} "):
+                kind, identity = known, text[len(known) + 1 :]
+        return cls(kind, identity)
+
+
+_KINDS_OF_TWO_WORDS = ("materialized view", "foreign table", "foreign server", "operator family")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -106,19 +118,20 @@ class Change:
     """One object that differs between two snapshots.
 
     `fields` has each field that differs with its two sides; of an extra or missing object all fields, with
-    None on the side that lacks it.
+    None on the side that lacks it. `of` is what the object belongs to, as its field of that name has it.
     """
 
     op: Op
     key: Key
     fields: Mapping[str, tuple[str | None, str | None]]
+    of: str | None = None
 
     @property
     def owner(self) -> Key | None:
         """The object it belongs to: the table of a column; None for what stands alone."""
         before, after = self.fields.get("of", (None, None))
-        kind, space, identity = (after or before or "").partition(" ")
-        return Key(kind, identity) if space else None
+        text = after or before or self.of
+        return Key.parse(text) if text else None
 
 
 def compare(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
@@ -134,5 +147,7 @@ def compare(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
         fields = {name: (one.get(name), other.get(name)) for name in names}
         if op is Op.CHANGED:
             fields = {name: sides for name, sides in fields.items() if sides[0] != sides[1]}
-        changes.append(Change(op, key, fields))
+            if not fields:
+                continue  # one has null where the other leaves the field out
+        changes.append(Change(op, key, fields, of=other.get("of") or one.get("of")))
     return tuple(changes)

@@ -2,48 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.result import Result
 from circle_migrate.errors import ExitCode
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One step of the journal; times are the server's, `duration_ms` in milliseconds."""
-
-    run: str
-    segment: int
-    direction: str
-    revision: str
-    message: str
-    started_at: datetime
-    duration_ms: float
-    checksum: str | None
-    elsewhere: Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class RunEntry:
-    """One run of the journal with the steps that were committed."""
-
-    database: str
-    run: str
-    command: str
-    mode: str
-    planned: Mapping[str, Sequence[str]]
-    outcome: str
-    error: str | None
-    started_at: datetime
-    ended_at: datetime | None
-    db_role: str
-    os_user: str
-    host: str
-    tool_version: str
-    steps: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

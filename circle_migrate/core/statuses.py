@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.findings import Report
 from circle_migrate.core.result import revision_dict
 from circle_migrate.core.revisions import Revision
-from circle_migrate.core.runs import RunEntry
 from circle_migrate.errors import CircleError
 
 
@@ -16,8 +16,9 @@ from circle_migrate.errors import CircleError
 class DatabaseStatus:
     """One database at a glance; `error` says why it could not be read, and then only `heads` is known.
 
-    `access` is writable, read-only or standby; `needs` are revisions of other databases that pending ones
-    require; `holder` is who has the deployer lock.
+    `access` is writable, read-only or standby; `unknown` are current revisions that the tree lacks, and
+    then nothing is known to be pending; `ahead` says that its heads were applied all the same. `needs` are
+    revisions of other databases that pending ones require; `holder` is who has the deployer lock.
     """
 
     database: str
@@ -28,6 +29,8 @@ class DatabaseStatus:
     access: str = ""
     current: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    ahead: bool = False
     pending: tuple[Revision, ...] = ()
     needs: tuple[str, ...] = ()
     holder: str | None = None
@@ -45,6 +48,8 @@ class DatabaseStatus:
             "access": self.access or None,
             "current": list(self.current),
             "heads": list(self.heads),
+            "unknown": list(self.unknown),
+            "ahead": self.ahead,
             "pending": [revision_dict(revision) for revision in self.pending],
             "requires": list(self.needs),
             "lock_holder": self.holder,

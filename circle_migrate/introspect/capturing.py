@@ -1,0 +1,69 @@
+"""One reading of a catalogue over an open connection."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from circle_migrate.core.catalog import Key, Snapshot
+from circle_migrate.database import RUNS, STEPS
+from circle_migrate.introspect import queries
+from circle_migrate.introspect.privileges import in_words, role
+from circle_migrate.introspect.views import PINS, one_view
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_UNMODELLED = "unmodelled"
+
+_ROLES = {"owner", "role"}
+_PRIVILEGES = {"acl", "sequence_acl"}
+_NAME_ROLES = _ROLES | _PRIVILEGES
+
+
+async def capture(
+    connection: asyncpg.Connection,
+    database: str,
+    origin: str,
+    *,
+    version_table: str,
+    version_table_schema: str | None,
+    revisions: tuple[str, ...] | None = None,
+) -> Snapshot:
+    """Everything the connection's database consists of; its transaction and settings are left as they were.
+
+    Left out are extensions' objects, temporary ones, the version table and the journal. Raises what the
+    driver raises: `snapshot` is what answers for a database that others work on.
+    """
+    async with one_view(connection):
+        place = await connection.fetchrow(queries.place(), version_table, version_table_schema)
+        await connection.execute(PINS)
+        statements = queries.catalogue(place["version"] // 10000, frozenset(place["used"]))
+        arguments = (place["schema"], [version_table, RUNS, STEPS], place["role"])
+        tables = [await connection.fetch(text, *arguments) for text in statements.tables]
+        documents = await connection.fetch(statements.document, *arguments)
+    objects: dict[Key, dict[str, str | None]] = {}
+    unmodelled: dict[str, int] = {}
+    for row in chain(*tables, *(json.loads(text) for (text,) in documents)):
+        fields = {name: value for name, value in row.items() if value is not None}
+        key = Key(fields.pop("kind"), fields.pop("object"))
+        if key.kind == _UNMODELLED:
+            unmodelled[key.identity] = int(fields["count"])
+            continue
+        if not _NAME_ROLES.isdisjoint(fields):
+            _write_roles(fields, place["owner"])
+        if key in objects:  # several queries may each say something of an object
+            objects[key].update(fields)
+        else:
+            objects[key] = fields
+    return Snapshot(database, origin, place["version"], objects, revisions, unmodelled)
+
+
+def _write_roles(fields: dict[str, Any], owner: str) -> None:
+    """Replace what PostgreSQL says of owners and privileges by words that are the same on every server."""
+    belongs_to = fields.pop("acl_of", None) or fields.get("owner") or fields.get("role")
+    for name in _PRIVILEGES & fields.keys():
+        fields[name] = in_words(fields[name], owner, belongs_to)
+    for name in _ROLES & fields.keys():
+        fields[name] = role(fields[name], owner)

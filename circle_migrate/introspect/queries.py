@@ -1,0 +1,101 @@
+"""The queries of this package, one per file, put together for the version of a server."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+_NUMEROUS = ("column", "constraint", "index")
+"""Kinds of which there are many objects: on their own their rows need not become JSON in between."""
+
+# A file's first lines can say for which servers it is, and which catalogue has to hold rows that came after
+# initdb for it to find anything: most databases have no operators of their own, and planning costs.
+_VERSIONS = re.compile(r"^-- (since|before) (\d+)$", re.MULTILINE)
+_CATALOGUE = re.compile(r"^-- where (\w+)\.(\w+)$", re.MULTILINE)
+_FIRST_OID = 16384
+"""Of objects that did not come with the server (FirstNormalObjectId in its source)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """The statements that read a catalogue.
+
+    Their parameters are the schema of the version table, the names of our tables in it, and the oid of the
+    role that is written as `<owner>`. `tables` yield an object per row, `document` JSON arrays of objects.
+    """
+
+    tables: tuple[str, ...]
+    document: str
+
+
+@cache
+def place() -> str:
+    """What to ask first: schema, role and version to read with, and `used`: the catalogues with own rows.
+
+    Its parameters are the version table and its schema or null.
+    """
+    rare = {limit.groups() for text in _texts("sql").values() if (limit := _CATALOGUE.search(text))}
+    found = (
+        f"SELECT '{name}' WHERE EXISTS (SELECT FROM pg_catalog.{name} WHERE {oid} >= {_FIRST_OID})"  # noqa: S608
+        for name, oid in sorted(rare)
+    )
+    text = _texts("sql/session")["place"]
+    return f"SELECT place.*, ARRAY({' UNION ALL '.join(found)}) AS used FROM ({text}) place"  # noqa: S608
+
+
+@cache
+def catalogue(major: int, used: frozenset[str]) -> Statements:
+    """What to ask a server of this major version; `used` is what it said to `place`."""
+    queries = {name: text for name, text in _read("sql", major).items() if _is_worth_asking(text, used)}
+    scope = queries.pop("scope")
+    tables = tuple(f"{scope}{queries.pop(name)}" for name in _NUMEROUS)
+    return Statements(tables, scope + "\nUNION ALL\n".join(map(_as_json, queries.values())))
+
+
+@cache
+def row_versions() -> str:
+    """One statement whose answer differs as soon as anything was committed that definitions come from."""
+    return _texts("sql/session")["row_versions"]
+
+
+def _as_json(query: str) -> str:
+    return f"SELECT coalesce(json_agg(found)::text, '[]') FROM (\n{query}) found"  # noqa: S608
+
+
+@cache
+def fingerprint(major: int) -> str:
+    """One statement that yields the sum of the hashes of all that makes up a schema.
+
+    Its parameter is the names of our tables.
+    """
+    queries = _read("sql/fingerprint", major)
+    scope = queries.pop("scope")
+    each = "\nUNION ALL\n".join(queries.values())
+    return f"{scope}SELECT sum(hash)::text FROM (\n{each}) hashed (hash)"  # noqa: S608
+
+
+def _read(folder: str, major: int) -> dict[str, str]:
+    """The files that are for this version, by name without suffix."""
+    return {name: text for name, text in _texts(folder).items() if _is_for(major, text)}
+
+
+@cache
+def _texts(folder: str) -> dict[str, str]:
+    found = {}
+    for file in files(__package__).joinpath(folder).iterdir():
+        name, _, suffix = file.name.rpartition(".")
+        if suffix == "sql":
+            found[name] = file.read_text(encoding="utf-8")
+    return dict(sorted(found.items()))
+
+
+def _is_for(major: int, text: str) -> bool:
+    limit = _VERSIONS.search(text)
+    return limit is None or (major >= int(limit[2])) == (limit[1] == "since")
+
+
+def _is_worth_asking(text: str, used: frozenset[str]) -> bool:
+    catalogue = _CATALOGUE.search(text)
+    return catalogue is None or catalogue[1] in used

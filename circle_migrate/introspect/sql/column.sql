@@ -1,0 +1,34 @@
+SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS object, relation.key AS of,
+       remark.description AS comment, a.attacl::text[] AS acl,
+       CASE WHEN a.attacl IS NOT NULL THEN pg_get_userbyid(relation.relowner) END AS acl_of,
+       CASE WHEN described THEN format_type(a.atttypid, a.atttypmod) END AS type,
+       CASE WHEN described AND a.attnotnull THEN 'yes' END AS not_null,
+       CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default,
+       CASE a.attgenerated
+           WHEN 's' THEN 'GENERATED ALWAYS AS (' || pg_get_expr(d.adbin, d.adrelid) || ') STORED'
+           WHEN 'v' THEN 'GENERATED ALWAYS AS (' || pg_get_expr(d.adbin, d.adrelid) || ') VIRTUAL'
+       END AS generated,
+       CASE WHEN described AND a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text
+       END AS collation,
+       CASE WHEN a.attstorage <> t.typstorage AND relation.relkind <> 'v' THEN
+           CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external'
+                             WHEN 'm' THEN 'main' WHEN 'x' THEN 'extended' END
+       END AS storage,
+       NULLIF(a.attstattarget, -1)::text AS statistics,
+       array_to_string(a.attoptions || a.attfdwoptions, E'\n') AS options,
+       CASE WHEN described THEN a.position::text END AS position,
+       CASE WHEN a.attinhcount > 0 THEN 'yes' END AS inherited,
+       CASE WHEN a.attinhcount > 0 AND a.attislocal THEN 'yes' END AS local
+FROM relation
+CROSS JOIN LATERAL (SELECT relation.relkind IN ('r', 'p', 'f') AS described) of_table
+JOIN (
+    SELECT *, row_number() OVER (PARTITION BY attrelid ORDER BY attnum) AS position
+    FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid >= 16384
+) a ON a.attrelid = relation.oid
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+LEFT JOIN remark
+    ON remark.classoid = 'pg_class'::regclass AND remark.objoid = a.attrelid AND remark.objsubid = a.attnum
+WHERE described OR a.attacl IS NOT NULL OR remark.description IS NOT NULL OR d.adbin IS NOT NULL
+   OR a.attstattarget >= 0 OR a.attoptions IS NOT NULL
+   OR (relation.relkind = 'm' AND a.attstorage <> t.typstorage)

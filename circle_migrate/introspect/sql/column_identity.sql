@@ -1,0 +1,33 @@
+-- A sequence's bounds depend on its type and direction; only what differs from them is said.
+SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS object, relation.key AS of,
+       concat_ws(E'\n',
+           CASE a.attidentity WHEN 'a' THEN 'always' ELSE 'by default' END,
+           CASE WHEN s.seqincrement <> 1 THEN 'INCREMENT BY ' || s.seqincrement END,
+           CASE WHEN s.seqmin <> lowest THEN 'MINVALUE ' || s.seqmin END,
+           CASE WHEN s.seqmax <> highest THEN 'MAXVALUE ' || s.seqmax END,
+           CASE WHEN s.seqstart <> CASE WHEN s.seqincrement > 0 THEN s.seqmin ELSE s.seqmax END
+                THEN 'START WITH ' || s.seqstart END,
+           CASE WHEN s.seqcache <> 1 THEN 'CACHE ' || s.seqcache END,
+           CASE WHEN s.seqcycle THEN 'CYCLE' END,
+           CASE WHEN s.seqtypid <> a.atttypid THEN 'AS ' || format_type(s.seqtypid, NULL) END
+       ) AS identity,
+       CASE WHEN c.relname <> relation.relname || '_' || a.attname || '_seq' THEN quote_ident(c.relname)
+       END AS identity_sequence,
+       c.relacl::text[] AS sequence_acl,
+       CASE WHEN c.relacl IS NOT NULL THEN pg_get_userbyid(c.relowner) END AS acl_of,
+       remark.description AS sequence_comment
+FROM relation
+JOIN pg_attribute a ON a.attrelid = relation.oid AND a.attidentity <> '' AND NOT a.attisdropped
+JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
+    AND d.refobjsubid = a.attnum AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+JOIN pg_sequence s ON s.seqrelid = c.oid
+LEFT JOIN remark ON remark.classoid = 'pg_class'::regclass AND remark.objoid = c.oid AND remark.objsubid = 0
+CROSS JOIN LATERAL (
+    SELECT CASE s.seqtypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+                           ELSE 9223372036854775807 END AS greatest
+) bound
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN s.seqincrement > 0 THEN 1 ELSE - greatest - 1 END AS lowest,
+           CASE WHEN s.seqincrement > 0 THEN greatest ELSE -1 END AS highest
+) bounds

@@ -1,0 +1,12 @@
+-- where pg_foreign_server.oid
+-- Options are shown to everybody by PostgreSQL; those that are secrets belong to user mappings.
+SELECT 'foreign server' AS kind, quote_ident(s.srvname) AS object,
+       pg_get_userbyid(s.srvowner) AS owner, coalesce(s.srvacl, acldefault('S', s.srvowner))::text[] AS acl,
+       remark.description AS comment, quote_ident(w.fdwname) AS wrapper, s.srvtype AS type,
+       s.srvversion AS version,
+       regexp_replace(array_to_string(s.srvoptions, E'\n'), '(?in)^([^=]*(password|secret)[^=]*)=.*', '\1=<hidden>')
+       AS options
+FROM pg_foreign_server s
+JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+LEFT JOIN remark ON remark.classoid = 'pg_foreign_server'::regclass AND remark.objoid = s.oid
+WHERE NOT EXISTS (SELECT FROM member WHERE classid = 'pg_foreign_server'::regclass AND objid = s.oid)

@@ -1,0 +1,20 @@
+-- Where the table $1 of Alembic is, whose it is, and the version of the server. It is where the session's
+-- search_path leads if no schema $2 is named; a role that may not use any of it gets the first one there is.
+SELECT place.schema, place.role, owner.rolname AS owner,
+       current_setting('server_version_num')::int AS version
+FROM (
+    SELECT place.schema, coalesce(c.relowner, self.oid) AS role
+    FROM (
+        SELECT coalesce($2::name, current_schema(), (
+            SELECT n.nspname
+            FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY path (name, nth)
+            JOIN pg_catalog.pg_namespace n
+                ON n.nspname = replace(btrim(path.name, ' "'), '$user', current_user)
+            ORDER BY nth LIMIT 1
+        ), 'public')::name AS schema
+    ) place
+    JOIN pg_catalog.pg_roles self ON self.rolname = current_user
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = place.schema
+    LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $1::name
+) place
+JOIN pg_catalog.pg_roles owner ON owner.oid = place.role

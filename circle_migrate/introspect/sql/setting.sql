@@ -1,0 +1,7 @@
+SELECT 'setting' AS kind,
+       CASE s.setrole WHEN 0 THEN 'database' ELSE role.name END || '.' || split_part(item, '=', 1) AS object,
+       substr(item, strpos(item, '=') + 1) AS value
+FROM pg_db_role_setting s
+JOIN pg_database d ON d.oid = s.setdatabase AND d.datname = current_database()
+LEFT JOIN role ON role.oid = s.setrole
+CROSS JOIN LATERAL unnest(s.setconfig) item

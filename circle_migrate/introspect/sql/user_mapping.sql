@@ -1,0 +1,5 @@
+-- where pg_foreign_server.oid
+-- Their options are secrets.
+SELECT 'user mapping' AS kind, quote_ident(m.srvname) || '.' || role.name AS object,
+       'foreign server ' || quote_ident(m.srvname) AS of
+FROM pg_user_mappings m JOIN role ON role.oid = m.umuser

@@ -1,0 +1,49 @@
+"""Databases at revisions that no tree has: whether they are ahead, and which release knows the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from circle_migrate.core.entries import Applied
+from circle_migrate.core.findings import Finding, Severity
+from circle_migrate.core.revisions import Graph
+from circle_migrate.errors import ExitCode, UnknownRevision
+from circle_migrate.facts import Facts
+
+
+def ahead(graph: Graph, facts: Facts) -> bool:
+    """Whether the database is at a revision we lack and its journal says that our heads were applied."""
+    heads = graph.real_heads
+    return bool(facts.strangers and heads) and all(head in facts.applied for head in heads)
+
+
+def unknown(graph: Graph, facts: Facts, error: UnknownRevision) -> Iterator[Finding]:
+    """A finding for each current revision that the tree lacks; `error` is what planning would say of it."""
+    name = facts.state.database
+    for key, applied in facts.strangers.items():
+        yield Finding(
+            rule=UnknownRevision.code,
+            severity=Severity.ERROR,
+            message=_message(name, key, applied, ahead=ahead(graph, facts)) if applied else error.message,
+            status=ExitCode.AHEAD,
+            database=name,
+            revision=key,
+            remedy=_remedy(name, key, applied),
+        )
+
+
+def _message(name: str, key: str, applied: Applied, *, ahead: bool) -> str:
+    where = f"{name} is ahead of this package, at {key}" if ahead else f"{name} is at {key}"
+    return (
+        f"{where}, which is in none of the trees: circle-migrate {applied.tool_version} applied it "
+        f"at {applied.at:%F %T} UTC, by {applied.by}"
+    )
+
+
+def _remedy(name: str, key: str, applied: Applied | None) -> str:
+    lost = f"where it is lost for good: circle-migrate stamp {name}@REVISION --purge"
+    if applied is None:
+        return f"install the release that has it; no journal says which; {lost}"
+    return (
+        f"install the release that did, or a newer one; its text: circle-migrate log --source {key}; {lost}"
+    )

@@ -1,0 +1,378 @@
+"""Snapshots and fingerprints: what they leave out, who may take them, and what happens beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import Any
+
+import asyncpg
+import pytest
+
+from circle_migrate.core.catalog import Key, Snapshot, compare
+from circle_migrate.database import Database
+from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
+from circle_migrate.introspect import fingerprint, live, snapshot
+from circle_migrate.introspect.privileges import in_words
+from circle_migrate.journal import Journal
+from circle_migrate.servers.binaries import find
+from tests.deployments import deployment, execute
+from tests.integration.drift import LOCAL, load, take
+from tests.servers import Databases, run, start_binaries
+
+SHOP = """
+CREATE TABLE grp (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, code varchar(8) NOT NULL UNIQUE);
+CREATE TABLE usr (
+    id serial PRIMARY KEY, grp_id int REFERENCES grp, a int CHECK (a > 0), b int, note text DEFAULT 'none',
+    CHECK (a < b), UNIQUE (a, b), CONSTRAINT named CHECK (b < 9)
+);
+CREATE INDEX ON usr (lower(note), b);
+CREATE INDEX usr_a ON usr (a) WHERE b > 0;
+CREATE VIEW named_users AS SELECT id, note FROM usr;
+CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n FROM usr;
+"""
+
+
+def main_of(databases: Databases) -> Database:
+    return deployment(databases).databases["main"]
+
+
+@pytest.fixture
+def shop(empty_databases: Databases) -> Databases:
+    run(execute(empty_databases, "main", SHOP))
+    return empty_databases
+
+
+def names(found: Snapshot, kind: str) -> set[str]:
+    return {key.identity for key, _ in found.of(kind)}
+
+
+def test_everything_of_a_small_schema(shop: Databases) -> None:
+    found = run(snapshot(main_of(shop)))
+    assert found.origin == "live"
+    assert found.revisions == ()
+    assert not found.unmodelled
+    assert names(found, "table") == {"public.grp", "public.usr"}
+    kinds = [fields["type"] for _, fields in found.of("constraint")]
+    assert sorted(kinds) == ["check"] * 3 + ["foreign key"] + ["primary key"] * 2 + ["unique"] * 2
+    assert names(found, "sequence") == {"public.usr_id_seq"}
+    assert found.objects[Key("sequence", "public.usr_id_seq")]["owned_by"] == "public.usr.id"
+    assert found.objects[Key("column", "public.grp.id")] == {
+        "of": "table public.grp",
+        "type": "integer",
+        "not_null": "yes",
+        "identity": "always",
+        "position": "1",
+    }
+    assert found.objects[Key("index", "public.usr_a")]["definition"] == (
+        "CREATE INDEX usr_a ON public.usr USING btree (a) WHERE (b > 0)"
+    )
+    owners = {fields.get("owner") for key, fields in found.objects.items() if key.kind in {"table", "view"}}
+    assert owners == {"<owner>"}
+    assert all(value is not None for fields in found.objects.values() for value in fields.values())
+
+
+def test_names_postgresql_made_up_are_marked(shop: Databases) -> None:
+    long = "a_table_with_a_name_of_nearly_as_many_bytes_as_there_can_be"
+    run(execute(shop, "main", f"CREATE TABLE {long} (a_column_with_a_long_name int UNIQUE REFERENCES grp)"))
+    found = run(snapshot(main_of(shop)))
+    given = {
+        key.identity.removeprefix("public.")
+        for kind in ("constraint", "index")
+        for key, fields in found.of(kind)
+        if "generated_name" not in fields and "constraint" not in fields
+    }
+    assert given == {"usr.named", "usr_a"}
+
+
+def test_ours_and_extensions_are_left_out(shop: Databases) -> None:
+    database = main_of(shop)
+
+    async def scenario() -> tuple[Snapshot, Snapshot, Snapshot]:
+        before = await snapshot(database)
+        async with shop.connect("main") as connection:
+            marked = await fingerprint(connection)
+            await Journal(database, "public").ensure(connection)
+            assert await fingerprint(connection) == marked
+            await connection.execute(
+                "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY, n serial);"
+                "INSERT INTO alembic_version VALUES ('abc');"
+                "COMMENT ON TABLE alembic_version IS 'ours'; GRANT SELECT ON alembic_version TO PUBLIC;"
+                "CREATE TEMPORARY TABLE passing (a serial PRIMARY KEY);"
+                "CREATE TABLE parts (id int PRIMARY KEY); CREATE SEQUENCE loose; CREATE TYPE mood AS ENUM ();"
+                "ALTER EXTENSION plpgsql ADD TABLE parts; ALTER EXTENSION plpgsql ADD SEQUENCE loose;"
+                "ALTER EXTENSION plpgsql ADD TYPE mood"
+            )
+            during = await snapshot(database)
+            await connection.execute("CREATE SCHEMA other; ALTER TABLE alembic_version SET SCHEMA other")
+        return before, during, await snapshot(database)
+
+    before, during, elsewhere = run(scenario())
+    assert compare(before, during) == ()
+    assert during.revisions == ("abc",)
+    assert "other.alembic_version" in names(elsewhere, "table")
+
+
+def test_parts_of_partitions_are_marked(empty_databases: Databases) -> None:
+    statements = """
+    CREATE TABLE other (id int PRIMARY KEY);
+    CREATE TABLE e (id int REFERENCES other, d date CHECK (d > '2000-01-01'), PRIMARY KEY (id, d))
+        PARTITION BY RANGE (d);
+    CREATE INDEX ON e (d);
+    CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER t AFTER INSERT ON e FOR EACH ROW EXECUTE FUNCTION f();
+    CREATE TABLE e1 PARTITION OF e FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+    CREATE TABLE refers (id int, d date, FOREIGN KEY (id, d) REFERENCES e);
+    """
+    run(execute(empty_databases, "main", statements))
+    found = run(snapshot(main_of(empty_databases)))
+    parts = {key: fields for key, fields in found.objects.items() if fields.get("of") == "table public.e1"}
+    assert {key.kind for key in parts} == {"column", "constraint", "index", "trigger"}
+    assert all(fields.get("inherited") == "yes" for fields in parts.values())
+    assert names(found, "constraint") >= {"public.refers.refers_id_d_fkey"}
+    assert [name for name in names(found, "constraint") if name.startswith("public.refers")] == [
+        "public.refers.refers_id_d_fkey"
+    ]
+
+
+def test_what_cannot_be_described_is_counted(empty_databases: Databases) -> None:
+    statements = """
+    CREATE TYPE blob2;
+    CREATE FUNCTION blob2_in(cstring) RETURNS blob2 LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+    CREATE FUNCTION blob2_out(blob2) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+    CREATE TYPE blob2 (INPUT = blob2_in, OUTPUT = blob2_out);
+    """
+    run(execute(empty_databases, "main", statements))
+    assert run(snapshot(main_of(empty_databases))).unmodelled == {"base type": 1}
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (
+            "app=arwdDxtm/app",
+            "<owner>: INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN",
+        ),
+        ("=r/app", "public: SELECT"),
+        ("reader=r*w/app", "reader: SELECT*, UPDATE"),
+        ("reader=r/other", "reader: SELECT by other"),
+        ('"o""dd=/ name"=X/app', '"o""dd=/ name": EXECUTE'),
+    ],
+)
+def test_privileges_in_words(item: str, words: str) -> None:
+    assert in_words([item], "app", "app") == words
+
+
+async def _rich(url: str) -> None:
+    """Every kind of object the cases have, and roles that may do little."""
+    connection = await asyncpg.connect(url)
+    try:
+        await load(connection, [case for case in LOCAL if case.min_pg <= 15])
+        await connection.execute(
+            "CREATE ROLE visitor LOGIN; GRANT SELECT (age) ON grant_column.acct TO visitor;"
+            "CREATE TABLE printed (i interval DEFAULT '1 day 2 hours',"
+            "t timestamptz DEFAULT '2024-01-01 00:00+00',"
+            "f float8 DEFAULT '0.30000000000000004', b bytea DEFAULT '\\xff');"
+            "CREATE TABLE public.alembic_version (version_num text); REVOKE ALL ON SCHEMA public FROM PUBLIC;"
+            "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+            "CREATE USER MAPPING FOR visitor SERVER s OPTIONS (password 'secret')"
+        )
+    finally:
+        await connection.close()
+
+
+async def _taken(url: str, **settings: str) -> Snapshot:
+    connection = await asyncpg.connect(url, server_settings=settings)
+    try:
+        return await take(connection)
+    finally:
+        await connection.close()
+
+
+HOSTILE = {
+    "search_path": "col_add, pg_catalog",
+    "datestyle": "SQL, DMY",
+    "intervalstyle": "iso_8601",
+    "timezone": "Asia/Tokyo",
+    "extra_float_digits": "0",
+    "bytea_output": "escape",
+    "quote_all_identifiers": "on",
+    "default_transaction_read_only": "on",
+    "standard_conforming_strings": "on",
+}
+
+
+def test_everybody_everywhere_sees_the_same() -> None:
+    """A superuser, a role that may only connect, other session settings, and a standby."""
+    with start_binaries(find().major) as (cluster, url):
+        run(_rich(url))
+        mine = run(_taken(url))
+        assert len(mine.objects) > 1000
+        assert "secret" not in repr(mine)
+        assert compare(mine, run(_taken(url, **HOSTILE))) == ()
+        assert compare(mine, run(_taken(url.replace("postgres@", "visitor@")))) == ()
+        cluster.stop()
+        (cluster.data / "standby.signal").touch()
+        shutil.chown(cluster.data / "standby.signal", cluster.account.uid)
+        cluster.start()
+        assert compare(mine, run(_taken(url))) == ()
+
+
+def test_capturing_leaves_the_session_as_it_was(shop: Databases) -> None:
+    async def scenario() -> None:
+        async with shop.connect("main") as connection:
+            asked = "SELECT current_setting('search_path'), current_setting('jit')"
+            before = await connection.fetchrow(asked)
+            alone = await take(connection)
+            async with connection.transaction():
+                await connection.execute("CREATE TABLE fresh (a int)")
+                within = await take(connection)
+                assert await connection.fetchrow(asked) == before
+                await connection.execute("DROP TABLE fresh")
+            assert await connection.fetchrow(asked) == before
+            held = "SELECT count(*) FROM pg_locks WHERE relation = 'usr'::regclass AND pid = pg_backend_pid()"
+            assert await connection.fetchval(held) == 0
+        assert [str(each.key) for each in compare(alone, within)] == [
+            "column public.fresh.a",
+            "table public.fresh",
+        ]
+
+    run(scenario())
+
+
+def test_ddl_in_the_middle_never_mixes_two_states(shop: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody commits after the snapshot's rows are fixed and before definitions are printed."""
+    database = main_of(shop)
+    captured = live.capture
+    remaining = [1]
+
+    async def interrupted(*arguments: Any, **options: Any) -> Snapshot:
+        if remaining[0]:
+            remaining[0] -= 1
+            column = ("b", "bb") if remaining[0] % 2 == 0 else ("bb", "b")
+            await execute(shop, "main", f"ALTER TABLE usr RENAME COLUMN {column[0]} TO {column[1]}")
+        return await captured(*arguments, **options)
+
+    monkeypatch.setattr(live, "capture", interrupted)
+    monkeypatch.setattr(live, "PAUSE", 0)
+    once = run(snapshot(database))
+    monkeypatch.setattr(live, "capture", captured)
+    assert compare(once, run(snapshot(database))) == ()
+    assert "public.usr.bb" in names(once, "column")
+    monkeypatch.setattr(live, "capture", interrupted)
+    remaining[0] = 100
+    with pytest.raises(LockNotObtained, match="could not compare"):
+        run(snapshot(database))
+
+
+def test_ddl_alongside_never_yields_a_wrong_snapshot(
+    shop: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = main_of(shop)
+    monkeypatch.setattr(live, "PAUSE", 0.01)
+
+    async def scenario() -> None:
+        right = [await snapshot(database)]
+        await execute(shop, "main", "ALTER TABLE usr RENAME COLUMN b TO bb")
+        right.append(await snapshot(database))
+        stop = asyncio.Event()
+
+        async def loop() -> None:
+            async with shop.connect("main") as connection:
+                while not stop.is_set():
+                    for old, new in (("bb", "b"), ("b", "bb")):
+                        await connection.execute(f"ALTER TABLE usr RENAME COLUMN {old} TO {new}")
+                        await asyncio.sleep(0.1)
+
+        ddl = asyncio.create_task(loop())
+        try:
+            for _ in range(6):
+                try:
+                    found = await snapshot(database)
+                except LockNotObtained:
+                    continue
+                assert found.objects in [each.objects for each in right]
+        finally:
+            stop.set()
+            await ddl
+
+    run(scenario())
+
+
+def test_rows_written_alongside_are_no_reason_to_give_up(
+    shop: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = live.capture
+
+    async def interrupted(*arguments: Any, **options: Any) -> Snapshot:
+        await execute(shop, "main", "INSERT INTO grp (code) VALUES ('x')", "DELETE FROM grp")
+        await others[0].execute("CREATE TEMPORARY TABLE t (a serial PRIMARY KEY)")
+        return await captured(*arguments, **options)
+
+    async def scenario() -> Snapshot:
+        async with shop.connect("main") as connection:
+            others.append(connection)
+            return await snapshot(main_of(shop))
+
+    others: list[asyncpg.Connection] = []
+    monkeypatch.setattr(live, "capture", interrupted)
+    monkeypatch.setattr(live, "ATTEMPTS", 1)
+    assert run(scenario()).objects
+
+
+def test_an_open_migration_is_named_and_not_waited_for(
+    shop: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "ATTEMPTS", 2)
+
+    async def scenario() -> tuple[CircleError, int]:
+        async with shop.connect("main") as connection:
+            async with connection.transaction():
+                await connection.execute("ALTER TABLE usr ADD COLUMN later int")
+                with pytest.raises(LockNotObtained) as caught:
+                    async with asyncio.timeout(30):
+                        await snapshot(main_of(shop))
+            return caught.value, connection.get_server_pid()
+
+    error, pid = run(scenario())
+    assert error.status is ExitCode.LOCKED
+    assert error.database == "main"
+    assert f"pid {pid} " in error.message
+    assert "public.usr" in error.message
+    assert "55P03" in (error.detail or "")
+    assert "2 times" in (error.state or "")
+
+
+NO_CHANGE = [
+    "VACUUM (FULL) usr",
+    "VACUUM (FREEZE, ANALYZE)",
+    "ANALYZE",
+    "INSERT INTO usr (a, b) VALUES (1, 2); DELETE FROM usr",
+    "SELECT nextval('usr_id_seq')",
+    "TRUNCATE usr",
+    "REINDEX TABLE usr",
+    "REINDEX TABLE CONCURRENTLY usr",
+    "REFRESH MATERIALIZED VIEW totals",
+    "CREATE TEMPORARY TABLE t (id serial PRIMARY KEY, a int DEFAULT 3 CHECK (a > 0))",
+    "COMMENT ON TABLE t IS 'temporary'",
+    "CREATE INDEX passing ON usr (b); DROP INDEX passing",
+]
+
+
+def test_a_fingerprint_is_of_the_schema_alone(shop: Databases) -> None:
+    async def scenario() -> list[str]:
+        changed = []
+        async with shop.connect("main") as connection:
+            await connection.execute(
+                "COMMENT ON INDEX usr_a IS 'partial'; ALTER TABLE usr ADD t text DEFAULT 'quick'"
+            )
+            first = await fingerprint(connection)
+            for statement in NO_CHANGE:
+                await connection.execute(statement)
+                if await fingerprint(connection) != first:
+                    changed.append(statement)
+            async with connection.transaction(readonly=True):
+                assert await fingerprint(connection) == first
+        return changed
+
+    assert run(scenario()) == []
