@@ -1,13 +1,14 @@
-"""Commands for the embedded server: dev start, stop, status, psql, reset."""
+"""Commands for developers: the embedded server (dev start, stop, status, psql, reset), dev snapshots."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import Call, command
+from circle_migrate.cli.call import CHECKS, Call, command
 from circle_migrate.cli.options import Yes
 from circle_migrate.cli.parameters import Group
 
@@ -21,7 +22,7 @@ _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
 
 def register(app: typer.Typer) -> None:
     """Add the group to the application."""
-    about = "The private PostgreSQL of --embedded."
+    about = "For developers: the private PostgreSQL of --embedded, snapshots to ship."
     dev = typer.Typer(name="dev", cls=Group, help=about, no_args_is_help=True)
     app.add_typer(dev, rich_help_panel=_PANEL)
 
@@ -81,6 +82,33 @@ def register(app: typer.Typer) -> None:
         confirm_reset(str(embedded.status().data), yes=yes)
         embedded.reset()
         return _answer("dev reset", embedded.status())
+
+    @command(
+        dev,
+        panel=_PANEL,
+        running=("scratch_url",),
+        without=("database_url", "creds_database_url", "embedded"),
+        formats=CHECKS,
+    )
+    async def snapshots(
+        call: Call,
+        major: Annotated[
+            list[int] | None,
+            typer.Option(
+                metavar="N", help="For this version of PostgreSQL; default: all there are servers for."
+            ),
+        ] = None,
+        folder: Annotated[
+            Path | None, typer.Option(metavar="FOLDER", help="Where to; default: beside the revision files.")
+        ] = None,
+        check: Annotated[
+            bool, typer.Option("--check", help="Write nothing; end with 4 where one is out of date.")
+        ] = False,
+    ) -> Result:
+        """Write what each revision leads to, so that diff needs no server of its own in production."""
+        from circle_migrate.shipping import build_snapshots
+
+        return await build_snapshots(call.files(), folder, major or (), check=check)
 
 
 def _answer(command_name: str, status: ServerStatus) -> Result:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class KnownDatabase:
-    """What is fixed about a database, and what its settings are called."""
+class KnownDatabase(NamedTuple):
+    """What is fixed about a database, and what its settings are called.
+
+    `profile` is how its differences are judged where the settings do not say.
+    """
 
     name: str
     url_variable: str
     url_flag: str
     revisions: str
     models: str
+    profile: str
 
     @property
     def url_field(self) -> str:
@@ -28,6 +31,7 @@ DATABASES = (
         url_flag="--database-url",
         revisions="circle_migrate:revisions/main",
         models="circle_migrate.models.main:metadata",
+        profile="default",
     ),
     KnownDatabase(
         name="credentials",
@@ -35,5 +39,6 @@ DATABASES = (
         url_flag="--creds-database-url",
         revisions="circle_migrate:revisions/credentials",
         models="circle_migrate.models.credentials:metadata",
+        profile="strict",
     ),
 )

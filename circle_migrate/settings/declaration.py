@@ -41,6 +41,14 @@ _Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=LONGEST_IDENTIFIER, strip_whitespace=True)
 ]
 
+
+def _lines(value: object) -> object:
+    """The lines of a text, which is how a list is written where there are only texts."""
+    return value.splitlines() if isinstance(value, str) else value
+
+
+_Lines = Annotated[tuple[_Text, ...], BeforeValidator(_lines)]
+
 _SHARED_TYPES: dict[str, Any] = {
     "embedded": bool,
     "embedded_data": Path | None,
@@ -48,6 +56,9 @@ _SHARED_TYPES: dict[str, Any] = {
     "lock_timeout": Annotated[_Seconds, Field(ge=_SHORTEST_LOCK_TIMEOUT, le=_LONGEST)],
     "atomic": bool,
     "transaction": Literal["all", "per-revision"],
+    "scratch_url": _Text | None,
+    "scratch_on_target": bool,
+    "diff_ignore": _Lines,
     "secrets_dir": Path | None,
 }
 _DATABASE_TYPES: dict[str, Any] = {
@@ -56,6 +67,7 @@ _DATABASE_TYPES: dict[str, Any] = {
     "version_table": _Identifier,
     "version_table_schema": _Identifier | None,
     "search_path": _Text,
+    "profile": Literal["default", "strict"],
 }
 _TYPES = _SHARED_TYPES | {
     f"{known.name}_{field}": kind for known in DATABASES for field, kind in _DATABASE_TYPES.items()

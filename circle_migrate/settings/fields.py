@@ -15,13 +15,18 @@ SHARED: dict[str, Any] = {
     "lock_timeout": 4.0,
     "atomic": False,
     "transaction": "all",
+    "scratch_url": None,
+    "scratch_on_target": False,
+    "diff_ignore": (),
     "secrets_dir": None,
 }
 
-DATABASE_FIELDS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
+_TEXT_FIELDS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
+DATABASE_FIELDS = (*_TEXT_FIELDS, "profile")
+"""The settings of each database."""
 
-TEXTS = tuple(f"{known.name}_{field}" for known in DATABASES for field in DATABASE_FIELDS)
-"""The settings of each database: texts that mean nothing else."""
+TEXTS = tuple(f"{known.name}_{field}" for known in DATABASES for field in _TEXT_FIELDS)
+"""Those of them that are texts which mean nothing else."""
 
 LONGEST_IDENTIFIER = 63
 """Characters; PostgreSQL cuts longer names off without an error."""
@@ -38,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(URLS),
     **SHARED,
     **dict(zip(TEXTS, _TEXT_DEFAULTS, strict=True)),
+    **{f"{known.name}_profile": known.profile for known in DATABASES},
 }
 
 

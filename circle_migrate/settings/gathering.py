@@ -53,7 +53,7 @@ def _is_plain(name: str, value: object) -> bool:
         return False
     clean = value.isprintable() and value == value.strip() != ""
     longest = LONGEST_IDENTIFIER if name.endswith(_IDENTIFIERS) else len(value)
-    return name in URLS or (name in TEXTS and clean and len(value) <= longest)
+    return name in (*URLS, "scratch_url") or (name in TEXTS and clean and len(value) <= longest)
 
 
 def _pyproject(cwd: Path, record: Record) -> tuple[Mapping[str, Any] | None, Path]:

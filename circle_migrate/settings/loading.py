@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.errors import SettingsError, UsageError
 from circle_migrate.redaction import redact
 from circle_migrate.settings.databases import DATABASES, KnownDatabase
+from circle_migrate.settings.fields import DATABASE_FIELDS
 from circle_migrate.settings.packages import Packages
 from circle_migrate.settings.record import DEFAULT_SECRETS, text_of
 from circle_migrate.settings.result import DatabaseSettings, Settings, Value
 from circle_migrate.urls import Address, parse
+from circle_migrate.urls.text import read
 
 if TYPE_CHECKING:
+    from circle_migrate.core.ignoring import Ignore
     from circle_migrate.settings.gathering import Gathered
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
@@ -49,6 +52,8 @@ class _Loading:
         packages = Packages(self.gathered.project_root)
         embedded, embedded_source = self._embedded()
         databases = tuple(self._database(known, packages, embedded=embedded) for known in DATABASES)
+        scratch_url = self._scratch_url()
+        ignore = self._ignore()
         self.gathered.record.raise_problems()
         data = self._path("embedded_data") or self.gathered.project_root / _EMBEDDED_DATA
         shown = (
@@ -58,6 +63,9 @@ class _Loading:
             self._value("lock_wait", f"{values['lock_wait']:g} s"),
             self._value("lock_timeout", f"{values['lock_timeout']:g} s"),
             *(self._value(name, values[name]) for name in ("atomic", "transaction")),
+            self._value("scratch_url", scratch_url.display() if scratch_url else None),
+            self._value("scratch_on_target", values["scratch_on_target"]),
+            self._value("diff_ignore", "; ".join(rule.text for rule in ignore) or None),
             self._value("secrets_dir", self._path("secrets_dir") or DEFAULT_SECRETS),
             *self._shown_tables(databases),
         )
@@ -69,6 +77,9 @@ class _Loading:
             lock_timeout=values["lock_timeout"],
             atomic=values["atomic"],
             transaction=values["transaction"],
+            scratch_url=scratch_url,
+            scratch_on_target=values["scratch_on_target"],
+            diff_ignore=ignore,
             project_root=self.gathered.project_root,
             values=shown,
             notes=tuple(f"{folder} was added to sys.path" for folder in packages.added),
@@ -106,6 +117,7 @@ class _Loading:
             version_table=values[f"{known.name}_version_table"],
             version_table_schema=values[f"{known.name}_version_table_schema"],
             search_path=values[f"{known.name}_search_path"],
+            profile=values[f"{known.name}_profile"],
             url_variable=known.url_variable,
         )
 
@@ -122,6 +134,37 @@ class _Loading:
             error.database = known.name
             self.gathered.record.problems.append(error)
             return None
+
+    def _scratch_url(self) -> Address | None:
+        origin = self.gathered.record.origins.get("scratch_url")
+        text = self.gathered.values["scratch_url"]
+        if origin is None or not text:
+            return None
+        try:
+            if origin.is_shared and read(text, origin.said).password_as_written:
+                raise SettingsError(
+                    f"{origin.said} has a password, which does not belong into a file under version control",
+                    hint="set CIRCLE_MIGRATE_SCRATCH_URL in the environment or in .env",
+                )
+            return parse(text, source=origin.said, environ=self.environ)
+        except SettingsError as error:
+            self.gathered.record.problems.append(error)
+            return None
+
+    def _ignore(self) -> tuple[Ignore, ...]:
+        texts = self.gathered.values["diff_ignore"]
+        if not texts:
+            return ()
+        from circle_migrate.core.ignoring import parse_ignore
+
+        origin = self.gathered.record.origins["diff_ignore"]
+        rules = []
+        for text in texts:
+            try:
+                rules.append(parse_ignore(text, tuple(known.name for known in DATABASES)))
+            except UsageError as error:
+                self.gathered.record.problem(f"{origin.said}: {error.message}", hint=error.hint or "")
+        return tuple(rules)
 
     def _revisions(self, known: KnownDatabase, packages: Packages) -> Path:
         name = f"{known.name}_revisions"
@@ -166,7 +209,7 @@ class _Loading:
 
     def _shown_tables(self, databases: tuple[DatabaseSettings, ...]) -> Iterator[Value]:
         for database in databases:
-            for name in ("revisions", "models", "version_table", "version_table_schema", "search_path"):
+            for name in DATABASE_FIELDS:
                 yield Value(
                     f"databases.{database.name}.{name.replace('_', '-')}",
                     _shown(getattr(database, name)),

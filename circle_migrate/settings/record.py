@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from circle_migrate.errors import SettingsError
 
 DEFAULT_SECRETS = Path("/run/secrets")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A place where a value stands.
 
     `shown` names it in a list, `said` is the subject of a sentence, `folder` is what relative paths
-    there are relative to, `file` holds the value where the place only names it.
+    there are relative to, `file` holds the value where the place only names it. `is_shared` ones are under
+    version control.
     """
 
     shown: str
     said: str
     folder: Path
     is_flag: bool = False
+    is_shared: bool = False
     file: Path | None = None
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from circle_migrate.errors import SettingsError
 from circle_migrate.urls import Address
 
+if TYPE_CHECKING:
+    from circle_migrate.core.ignoring import Ignore
+
+Profile = Literal["default", "strict"]
 Transaction = Literal["all", "per-revision"]
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """One setting as `config show` lists it: its name, its redacted value, and where it came from."""
 
     key: str
@@ -25,7 +28,8 @@ class Value:
 class DatabaseSettings:
     """Where a database is, which revisions belong to it and where it keeps their version.
 
-    `url` is None when none was given, or when the embedded server will provide it.
+    `url` is None when none was given, or when the embedded server will provide it. `profile` is how its
+    differences are judged.
     """
 
     name: str
@@ -35,6 +39,7 @@ class DatabaseSettings:
     version_table: str
     version_table_schema: str | None
     search_path: str
+    profile: Profile
     url_variable: str
 
     @property
@@ -55,7 +60,8 @@ class DatabaseSettings:
 class Settings:
     """Everything a command can be told; times in seconds, paths absolute.
 
-    `notes` say what loading did besides reading: folders added to sys.path.
+    `scratch_url` is the maintenance database of a server for scratch databases; `scratch_on_target` allows
+    them beside the live ones. `notes` say what loading did besides reading: folders added to sys.path.
     """
 
     databases: tuple[DatabaseSettings, ...]
@@ -65,6 +71,9 @@ class Settings:
     lock_timeout: float
     atomic: bool
     transaction: Transaction
+    scratch_url: Address | None
+    scratch_on_target: bool
+    diff_ignore: tuple[Ignore, ...]
     project_root: Path
     values: tuple[Value, ...]
     notes: tuple[str, ...] = ()

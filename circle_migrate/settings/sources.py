@@ -102,7 +102,8 @@ def pyproject(table: Mapping[str, Any], path: Path, record: Record) -> None:
     values, places = flattened(table, str(path), record)
     for name, value in values.items():
         key, header = places[name]
-        record.add(name, value, Origin(f"{path.name} [{header}]", f"{key} in {path} [{header}]", path.parent))
+        shown, said = f"{path.name} [{header}]", f"{key} in {path} [{header}]"
+        record.add(name, value, Origin(shown, said, path.parent, is_shared=True))
 
 
 def secrets(record: Record) -> None:

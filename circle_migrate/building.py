@@ -1,0 +1,145 @@
+"""Expected states, made in scratch databases: revisions run or models created, and a snapshot taken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.catalog import Snapshot
+from circle_migrate.core.plan import Direction
+from circle_migrate.database import Database
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import CircleError, SettingsError
+from circle_migrate.faults import server_words, sqlstate
+from circle_migrate.introspect import snapshot
+from circle_migrate.scratch import ScratchServers
+from circle_migrate.upgrade import upgrade
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+    from sqlalchemy.engine import Connection
+
+_NOT_THERE = ("42704", "42883", "3F000")
+"""What an unknown type or operator class, function and schema have as SQLSTATE."""
+
+
+async def upgraded(
+    alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+) -> Snapshot:
+    """The one selected database after an upgrade from empty to these revisions.
+
+    Raises what `upgrade` raises.
+    """
+    async with at_revisions(alone, servers, revisions, major) as database:
+        return await snapshot(database)
+
+
+@asynccontextmanager
+async def at_revisions(
+    alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+) -> AsyncIterator[Database]:
+    """A scratch database at these revisions of the one that is selected.
+
+    Those of other databases which they require are run too. Raises what `upgrade` raises.
+    """
+    (name,) = alone.selected
+    needed = dict.fromkeys([name, *alone.within_reach(Direction.UP)])
+    async with servers.databases(needed, major=major) as made:
+        copies = Deployment(made.deployment.settings, name)
+        for revision in revisions:
+            await made.attempt(partial(upgrade, copies, [f"{name}@{revision}"]))
+        yield copies.databases[name]
+
+
+async def created(
+    alone: Deployment,
+    servers: ScratchServers,
+    metadata: MetaData,
+    revised: Callable[[int], Awaitable[Snapshot]],
+    major: int,
+) -> Snapshot:
+    """The one selected database with its models created.
+
+    Models cannot say which extensions and schemas their types and functions come from: where one is missing,
+    those of the revisions (`revised`) are created first. Raises `SettingsError` for models that cannot be
+    created then either.
+    """
+    (name,) = alone.selected
+    async with servers.databases([name], major=major) as made:
+        database = made.deployment.databases[name]
+        create = partial(_create, database, metadata)
+        try:
+            await made.attempt(create)
+        except Exception as error:
+            if sqlstate(error) not in _NOT_THERE:
+                raise _not_created(name, error) from error
+            await _prepare(database, await revised(major))
+            try:
+                await made.attempt(create)
+            except Exception as again:
+                raise _not_created(name, again) from again
+        return await snapshot(database)
+
+
+def models_source(database: Database, metadata: MetaData) -> str | None:
+    """A digest of the DDL of the models; None where only running it can tell what it is."""
+    from sqlalchemy import create_mock_engine
+
+    statements: list[str] = []
+
+    def note(statement: object, *_: object, **__: object) -> None:
+        statements.append(str(statement.compile(dialect=engine.dialect)))  # type: ignore[attr-defined]
+
+    engine = create_mock_engine("postgresql+asyncpg://", note)
+    try:
+        metadata.create_all(engine, checkfirst=False)
+    except Exception:  # noqa: BLE001 - listeners of the models can do anything with a connection that is none
+        return None
+    # Extensions and schemas may come from the revisions.
+    files = sorted((each.id, each.checksum) for each in database.graph.revisions.values())
+    # Indexes of one table come in no order.
+    text = json.dumps([database.name, database.settings.search_path, sorted(statements), files])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _create(database: Database, metadata: MetaData) -> None:
+    async with database.working("circle-migrate models", {}) as connection:
+        await connection.run_sync(partial(_create_all, metadata))
+        await connection.commit()
+
+
+def _create_all(metadata: MetaData, connection: Connection) -> None:
+    from sqlalchemy.schema import CreateSchema
+
+    named = {table.schema for table in metadata.tables.values()} | {metadata.schema}
+    for schema in sorted(filter(None, named)):
+        connection.execute(CreateSchema(schema, if_not_exists=True))
+    metadata.create_all(connection)
+
+
+async def _prepare(database: Database, revised: Snapshot) -> None:
+    """Create the schemas and extensions that the revisions have."""
+    connection = await database.connect()
+    try:
+        for key, _ in revised.of("schema"):
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {key.identity}")
+        for key, fields in revised.of("extension"):
+            place = f" SCHEMA {fields['schema']}" if fields.get("schema") else ""
+            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {key.identity}{place} CASCADE")
+    finally:
+        connection.terminate()
+
+
+def _not_created(name: str, error: Exception) -> CircleError:
+    if isinstance(error, CircleError):
+        return error
+    return SettingsError(
+        f"the models of {name} cannot be created in an empty database",
+        database=name,
+        detail=server_words(error),
+        hint="let the revisions create what the models take for granted",
+    )

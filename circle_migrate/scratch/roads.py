@@ -1,0 +1,135 @@
+"""The roads to a server for scratch databases, in the order in which they are preferred."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.plan import Direction
+from circle_migrate.database import Database
+from circle_migrate.errors import SettingsError
+from circle_migrate.scratch.endings import in_thread
+from circle_migrate.scratch.made import Place
+from circle_migrate.urls import Address, parse
+
+if TYPE_CHECKING:
+    from circle_migrate.deployment import Deployment
+    from circle_migrate.servers import Binaries
+
+Places = Mapping[str, Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A way to scratch databases: the major version of each one's server, and how to get there.
+
+    `start` brings up what has to be started; its places hold until it is left.
+    """
+
+    majors: Mapping[str, int]
+    start: Callable[[], AbstractAsyncContextManager[Places]]
+
+
+async def find_roads(deployment: Deployment) -> tuple[Road, ...]:
+    """All roads that the settings and the machine offer; raises the errors of connecting to named servers."""
+    return (*await _given(deployment), *_embedded(deployment), *await _target(deployment))
+
+
+def no_server(consequence: str = "", detail: str | None = None) -> SettingsError:
+    """The error for having no road at all, with the ways to get one."""
+    return SettingsError(
+        f"{consequence}there is no server for scratch databases",
+        detail=detail,
+        state="nothing was touched",
+        hint="pip install 'circle-migrate[embedded]', for a private one;\n"
+        "or name one on which the role may create databases: --scratch-url URL, or in the environment "
+        "CIRCLE_MIGRATE_SCRATCH_URL;\n"
+        "or allow them beside the live databases, for a role with CREATEDB: --scratch-on-target",
+    )
+
+
+async def _given(deployment: Deployment) -> list[Road]:
+    address = deployment.settings.scratch_url
+    if address is None:
+        return []
+    keeper = _keeper(deployment, address)
+    major = await _major(keeper)
+    place = Place(keeper)
+    return [Road(dict.fromkeys(deployment.databases, major), _there(deployment, place))]
+
+
+async def _target(deployment: Deployment) -> list[Road]:
+    if not deployment.settings.scratch_on_target:
+        return []
+    databases = {name: deployment.databases[name] for name in deployment.within_reach(Direction.UP)}
+    places = {name: Place(database, alike=True) for name, database in databases.items()}
+    majors = {name: await _major(database) for name, database in databases.items()}
+    return [Road(majors, partial(_nothing_to_start, places))]
+
+
+def _embedded(deployment: Deployment) -> list[Road]:
+    from circle_migrate.embedded import server
+    from circle_migrate.servers import binaries
+
+    try:
+        known = binaries.embedded()
+    except SettingsError:
+        return []
+    roads = []
+    status = server(deployment.settings).status()
+    if status.running and status.major is not None:
+        url = parse(status.url("postgres"), source="the embedded server")
+        place = Place(_keeper(deployment, url), ours=True)
+        majors = dict.fromkeys(deployment.databases, status.major)
+        roads.append(Road(majors, _there(deployment, place)))
+    for major in sorted(known, reverse=True):
+        majors = dict.fromkeys(deployment.databases, major)
+        roads.append(Road(majors, partial(_thrown_away, deployment, known[major])))
+    return roads
+
+
+def _there(deployment: Deployment, place: Place) -> Callable[[], AbstractAsyncContextManager[Places]]:
+    return partial(_nothing_to_start, dict.fromkeys(deployment.databases, place))
+
+
+@asynccontextmanager
+async def _nothing_to_start(places: Places) -> AsyncIterator[Places]:
+    yield places
+
+
+@asynccontextmanager
+async def _thrown_away(deployment: Deployment, binaries: Binaries) -> AsyncIterator[Places]:
+    from circle_migrate.scratch.throwaway import ThrowAway
+
+    started: list[ThrowAway] = []
+    try:
+        # In the list before a cancellation that arrives meanwhile is raised here.
+        await in_thread(lambda: started.append(ThrowAway.start(binaries)))
+        url = parse(started[0].url, source="a throw-away server")
+        yield dict.fromkeys(deployment.databases, Place(_keeper(deployment, url), ours=True))
+    finally:
+        for each in started:
+            await in_thread(each.remove)
+
+
+def _keeper(deployment: Deployment, address: Address) -> Database:
+    """The maintenance database of a server, to be connected to as one of the deployment's databases is."""
+    return Database(
+        replace(deployment.settings.databases[0], name="scratch", url=address, search_path="public")
+    )
+
+
+async def _major(database: Database) -> int:
+    connection = await database.connect()
+    try:
+        return int(connection.get_server_version().major)
+    finally:
+        connection.terminate()
+
+
+def nearest(majors: Iterable[int], wanted: int) -> int | None:
+    """The closest to the wanted major version, of two the newer, which understands what the older does."""
+    return min(majors, key=lambda major: (abs(major - wanted), -major), default=None)

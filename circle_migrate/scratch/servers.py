@@ -1,0 +1,95 @@
+"""The servers on which one command makes its scratch databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.plan import Direction
+from circle_migrate.scratch.made import Scratch, make
+from circle_migrate.scratch.roads import Places, Road, find_roads, nearest, no_server
+
+if TYPE_CHECKING:
+    from circle_migrate.deployment import Deployment
+
+
+class ScratchServers:
+    """Servers for scratch databases, each found or started when it is first needed and kept until the end.
+
+    An asynchronous context manager, which costs nothing as long as nobody asks for a database.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._stack = AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._roads: tuple[Road, ...] = ()
+        self._started: dict[int, Places] = {}
+
+    async def __aenter__(self) -> ScratchServers:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, trace)
+
+    async def majors(self, name: str) -> tuple[int, ...]:
+        """The PostgreSQL major versions that a database can be made in, the preferred one first.
+
+        None where there is no server at all. Raises what `find_roads` raises.
+        """
+        return tuple(dict.fromkeys(road.majors[name] for road in await self._find()))
+
+    @asynccontextmanager
+    async def databases(
+        self, names: Iterable[str] | None = None, *, major: int | None = None
+    ) -> AsyncIterator[Scratch]:
+        """New, empty databases for these names, dropped at the end; by default for all that an upgrade needs.
+
+        On the first road whose server for the first name has this major version, else on the nearest one:
+        `Scratch.majors` says which. Raises `SettingsError` where there is no server at all, and what
+        `find_roads` and `make` raise.
+        """
+        wanted = tuple(names or self._deployment.within_reach(Direction.UP))
+        road = _choose(await self._find(), wanted[0], major)
+        places = await self._start(road)
+        async with make(
+            self._deployment,
+            {name: places[name] for name in wanted},
+            {name: road.majors[name] for name in wanted},
+        ) as made:
+            yield made
+
+    async def _find(self) -> tuple[Road, ...]:
+        async with self._lock:
+            self._roads = self._roads or await find_roads(self._deployment)
+            return self._roads
+
+    async def _start(self, road: Road) -> Places:
+        async with self._lock:
+            key = self._roads.index(road)
+            if key not in self._started:
+                self._started[key] = await self._stack.enter_async_context(road.start())
+            return self._started[key]
+
+
+def _choose(roads: tuple[Road, ...], name: str, major: int | None) -> Road:
+    if not roads:
+        raise no_server()
+    if major is None:
+        return roads[0]
+    found = nearest((road.majors[name] for road in roads), major)
+    return next(road for road in roads if road.majors[name] == found)
+
+
+@asynccontextmanager
+async def scratch(
+    deployment: Deployment, names: Iterable[str] | None = None, *, major: int | None = None
+) -> AsyncIterator[Scratch]:
+    """`ScratchServers.databases` for whoever needs them once."""
+    async with ScratchServers(deployment) as servers, servers.databases(names, major=major) as made:
+        yield made

