@@ -1,0 +1,122 @@
+"""Revision trees and tables as diagrams: `graph`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.drawing import Drawing, Drawn, Form
+from circle_migrate.core.sides import Source
+from circle_migrate.deployment import Current, Deployment
+from circle_migrate.errors import UsageError
+from circle_migrate.graphs import write
+
+if TYPE_CHECKING:
+    from circle_migrate.core.catalog import Snapshot
+
+_SUFFIXES = {
+    ".mmd": Form.MERMAID,
+    ".mermaid": Form.MERMAID,
+    ".dot": Form.DOT,
+    ".gv": Form.DOT,
+    ".svg": Form.SVG,
+}
+
+
+def form_of(asked: Form | None, file: Path | None) -> Form:
+    """The form asked for, else the one the file's suffix stands for, else Mermaid.
+
+    Raises `UsageError` for a suffix that stands for none, so that nothing is asked or written in vain.
+    """
+    if asked is not None or file is None:
+        return asked or Form.MERMAID
+    if file.suffix not in _SUFFIXES:
+        raise UsageError(
+            f"{file} does not say how to draw",
+            hint="name it .mmd, .dot or .svg, or say --as mermaid, dot or svg",
+        )
+    return _SUFFIXES[file.suffix]
+
+
+def revisions(deployment: Deployment, span: str | None = None, at: Current | None = None) -> Drawing:
+    """The trees, all or those of a span `FROM:TO`; `at` marks the current revisions.
+
+    Raises `UsageError` for a bad span.
+    """
+    from circle_migrate.graphs.revisions import revision_trees
+    from circle_migrate.history import history
+
+    return revision_trees(deployment.forest, history(deployment, span, at))
+
+
+async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Drawing:
+    """The tables of each database: by its models, at the heads of its tree, or as they are.
+
+    Raises what reading a live database or making a scratch one raises.
+    """
+    from circle_migrate.graphs.entities import entity_diagram
+
+    if source is Source.LIVE:
+        return entity_diagram([await _live(deployment, name) for name in deployment.selected])
+    return entity_diagram(await _expected(deployment, source))
+
+
+async def _live(deployment: Deployment, name: str) -> Snapshot:
+    from circle_migrate.introspect import snapshot
+
+    return await snapshot(deployment.databases[name])
+
+
+async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
+    from circle_migrate.expected import expected
+    from circle_migrate.scratch import ScratchServers
+    from circle_migrate.shipped import shipped_majors
+
+    found = []
+    async with ScratchServers(deployment) as servers:
+        for name in deployment.selected:
+            database = deployment.databases[name]
+            heads = database.graph.real_heads if source is Source.REVISIONS else None
+            # Tables look the same in every version: whichever is at hand will do.
+            shipped = shipped_majors(database, heads) if heads is not None else ()
+            major = max(shipped, default=None) or (await servers.majors(name) or (0,))[0]
+            found.append((await expected(deployment, name, heads, major, servers=servers)).snapshot)
+    return found
+
+
+def drawn(drawing: Drawing, form: Form, file: Path | None = None) -> Drawn:
+    """The drawing as text, saved where a file is named. Raises `UsageError` where it cannot be written."""
+    text = write(drawing, form)
+    if file is not None:
+        _save(text, file)
+    return Drawn("graph", drawing, form, text, str(file) if file else None, _notes(drawing, form, text))
+
+
+def _notes(drawing: Drawing, form: Form, text: str) -> tuple[str, ...]:
+    if form is not Form.MERMAID:
+        return ()
+    from circle_migrate.graphs.mermaid import MOST_CHARACTERS, MOST_EDGES, too_large
+
+    if not too_large(text, drawing):
+        return ()
+    limits = f"{MOST_EDGES} lines and {MOST_CHARACTERS:,} characters"
+    return (f"Mermaid draws up to {limits} by default, and this is more: take FROM:TO, --database or SVG",)
+
+
+def _save(text: str, file: Path) -> None:
+    """Replace the file at once: whoever reads it meanwhile sees the old drawing or the new one."""
+    import os
+    import secrets
+
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            with temporary.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written", detail=error.strerror) from error

@@ -1,0 +1,13 @@
+"""Diagrams of revision trees and tables, written as Mermaid, DOT or SVG."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from circle_migrate.core.drawing import Drawing, Form
+
+
+def write(drawing: Drawing, form: Form) -> str:
+    """The drawing as text in this form; only the module that writes it is loaded."""
+    writer = getattr(import_module(f"circle_migrate.graphs.{form}"), str(form))
+    return str(writer(drawing))

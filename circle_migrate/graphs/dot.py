@@ -1,0 +1,110 @@
+"""Drawings in Graphviz's DOT language: https://graphviz.org/doc/info/lang.html."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape as escape_html
+
+from circle_migrate.core.drawing import CURRENT, HEAD, Drawing, Edge, Link, Node, Number, Row, Shape, visible
+
+_STYLES = {
+    Link.FOLLOWS: "solid",
+    Link.DEPENDS: "dotted",
+    Link.REQUIRES: "dashed",
+    Link.REFERENCES: "solid",
+    Link.USES: "dotted",
+}
+_ARROWS = {Number.ONE: "teetee", Number.OPTIONAL: "teeodot", Number.MANY: "crowodot"}
+_HEAD = "#0969da"
+_CURRENT = "#2da44e"
+
+
+def dot(drawing: Drawing) -> str:
+    """The drawing as a DOT graph."""
+    names = {node.id: f"n{number}" for number, node in enumerate(drawing.nodes)}
+    lines = [
+        "digraph {",
+        f"    graph [{_attributes(label=drawing.title, labelloc='t', fontname='Helvetica', rankdir='TB')}]",
+        '    node [fontname="Helvetica", fontsize=11, shape=box]',
+        '    edge [fontname="Helvetica", fontsize=9]',
+    ]
+    for number, group in enumerate(drawing.groups):
+        lines.append(f"    subgraph cluster_{number} {{")
+        lines.append(f"        graph [{_attributes(label=group, style='rounded', color='gray')}]")
+        lines += [f"        {names[node.id]} [{_node(node)}]" for node in drawing.within(group)]
+        lines.append("    }")
+    lines += [f"    {names[edge.source]} -> {names[edge.target]} [{_edge(edge)}]" for edge in drawing.edges]
+    lines += _legend(drawing)
+    return "\n".join([*lines, "}", ""])
+
+
+def quoted(text: str) -> str:
+    """The text as a DOT string that is taken as it is, without escape sequences or entities."""
+    text = escape_html(visible(text), quote=False).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _attributes(**values: str) -> str:
+    return ", ".join(f"{name}={quoted(value)}" for name, value in values.items())
+
+
+def _node(node: Node) -> str:
+    if node.shape in (Shape.TABLE, Shape.ENUM):
+        return f"shape=plain, label=<{_table(node)}>"
+    head, current = HEAD in node.marks, CURRENT in node.marks
+    values = {
+        "style": "rounded,filled" if current else "dashed" if node.shape is Shape.ELSEWHERE else "rounded"
+    }
+    if current:
+        values |= {"fillcolor": _CURRENT, "fontcolor": "white"}
+    if head:
+        values |= {"color": _HEAD, "penwidth": "3"}
+    marks = " · ".join(node.marks)
+    lines = [f"<B>{_html(node.title)}</B>", *map(_html, node.lines)] + ([f"<I>{marks}</I>"] if marks else [])
+    return f"{_attributes(**values)}, label=<{'<BR/>'.join(lines)}>"
+
+
+def _table(node: Node) -> str:
+    wide = 'COLSPAN="4"'
+    colour = "gray90" if node.shape is Shape.TABLE else "lightyellow"
+    head = f'<TR><TD {wide} BGCOLOR="{colour}"><B>{_html(node.title)}</B></TD></TR>'
+    below = "".join(f"<TR><TD {wide}><I>{_html(line)}</I></TD></TR>" for line in node.lines)
+    rows = "".join(map(_row, node.rows))
+    return f'<TABLE BORDER="0" CELLBORDER="1" CELLSPACING="0" CELLPADDING="3">{head}{below}{rows}</TABLE>'
+
+
+def _row(row: Row) -> str:
+    if not row.type:
+        return f'<TR><TD COLSPAN="4" ALIGN="LEFT">{_html(row.name)}</TD></TR>'
+    not_null = "NOT NULL" if row.not_null and "PK" not in row.keys else ""
+    cells = (row.name, row.type, " ".join(row.keys), not_null)
+    return "<TR>" + "".join(f'<TD ALIGN="LEFT">{_html(cell)}</TD>' for cell in cells) + "</TR>"
+
+
+def _edge(edge: Edge) -> str:
+    values = {"style": _STYLES[edge.link]}
+    if edge.label:
+        values["label"] = edge.label
+    if edge.ends:
+        tail, head = edge.ends
+        values |= {"dir": "both", "arrowtail": _ARROWS[tail], "arrowhead": _ARROWS[head]}
+    elif edge.link is Link.USES:
+        values["arrowhead"] = "none"
+    return _attributes(**values)
+
+
+def _legend(drawing: Drawing) -> Iterator[str]:
+    """What marks and line styles mean, as a table that nothing is connected with."""
+    words = {HEAD: "blue border: head", CURRENT: "green: current"}
+    texts = [words[mark] for mark in drawing.marks()]
+    texts += [f"{_STYLES[link]} line: {link}" for link in drawing.links() if not drawing.is_relational]
+    if texts:
+        rows = "".join(f'<TR><TD ALIGN="LEFT">{text}</TD></TR>' for text in texts)
+        table = f'<TABLE BORDER="1" CELLBORDER="0" COLOR="gray">{rows}</TABLE>'
+        yield f"    legend [shape=plain, label=<{table}>]"
+
+
+def _html(text: str) -> str:
+    # Graphviz takes a closing bracket for the end of CDATA, and an empty <B></B> for a syntax error.
+    shown = escape_html(visible(text)).replace("]", "&#93;")
+    return shown if shown.strip() else "&#160;"

@@ -1,0 +1,56 @@
+"""The revision trees of all databases as one drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from circle_migrate.core.drawing import CURRENT, HEAD, Drawing, Edge, Link, Node, Shape
+from circle_migrate.core.forest import Forest
+from circle_migrate.core.listings import Listed, Listing
+from circle_migrate.core.revisions import Revision
+
+
+def revision_trees(forest: Forest, listing: Listing) -> Drawing:
+    """The listed revisions, oldest first, with what they follow, depend on and require.
+
+    A revision outside the listing that one of them names is drawn faintly, so that a span shows where it was
+    cut and a single database what it waits for in another.
+    """
+    listed = {
+        each.revision.qualified: each
+        for of_database in listing.listed.values()
+        for each in reversed(of_database)
+    }
+    edges = tuple(edge for name in listed for edge in _edges(forest, name))
+    named = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
+    nodes = [_elsewhere(forest.revision(name)) for name in named] + [_node(each) for each in listed.values()]
+    used = {node.group for node in nodes}
+    groups = tuple(name for name in forest.graphs if name in used)
+    return Drawing(_title(listing.listed), groups, tuple(nodes), edges)
+
+
+def _title(listed: Mapping[str, tuple[Listed, ...]]) -> str:
+    return "Revisions of " + " and ".join(listed)
+
+
+def _node(listed: Listed) -> Node:
+    revision = listed.revision
+    labels = (f"branch {', '.join(revision.labels)}",) if revision.labels else ()
+    message = (revision.message,) if revision.message else ()
+    marks = tuple(mark for mark in (HEAD, CURRENT) if mark in listed.marks)
+    return Node(
+        revision.qualified, revision.database, Shape.REVISION, revision.id, (*message, *labels), marks
+    )
+
+
+def _elsewhere(revision: Revision) -> Node:
+    return Node(revision.qualified, revision.database, Shape.ELSEWHERE, revision.id)
+
+
+def _edges(forest: Forest, name: str) -> Iterator[Edge]:
+    revision = forest.revision(name)
+    for parent in forest.graphs[revision.database].parents[revision.id]:
+        link = Link.FOLLOWS if parent in revision.down else Link.DEPENDS
+        yield Edge(f"{revision.database}@{parent}", name, link)
+    for need in forest.requires.get(name, ()):
+        yield Edge(need, name, Link.REQUIRES)

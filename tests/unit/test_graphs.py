@@ -1,0 +1,544 @@
+"""Diagrams: what they show, and that no name breaks them in any form."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from circle_migrate.core.catalog import Key, Snapshot
+from circle_migrate.core.drawing import Drawing, Edge, Form, Link, Node, Number, Row, Shape, visible
+from circle_migrate.core.forest import Forest
+from circle_migrate.core.listings import Listed, Listing
+from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.database import quote
+from circle_migrate.errors import UsageError
+from circle_migrate.graph import drawn, form_of
+from circle_migrate.graphs import write
+from circle_migrate.graphs.boxes import CHARACTER, boxes, cells
+from circle_migrate.graphs.entities import entity_diagram, short, shown
+from circle_migrate.graphs.labels import labels
+from circle_migrate.graphs.layout import apart, layered
+from circle_migrate.graphs.mermaid import escape, word
+from circle_migrate.graphs.revisions import revision_trees
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+# Each of these broke a reader of one of the forms, or looks as if it might.
+HOSTILE = [
+    *('"', "'", "<", ">", "&", "|", "\\", "%", "#", ";", "~", "`", "[", "]", "{", "}", "(", ")", "$", ":"),
+    *(
+        "\n",
+        "\t",
+        "\x01",
+        "\x7f",
+        "\u2028",
+        "\u202e",
+        "\ufeff",
+        "\uffff",
+        "\u0301",
+        " ",
+        "",
+        "\u00d7",
+        "ü",
+        "日本",
+        "😀",
+    ),
+    *(
+        "<br/>",
+        "</script>",
+        "]]>",
+        "&lt;",
+        "#35;",
+        "%%{init: {}}%%",
+        "~x~",
+        "---",
+        "-->",
+        "1. a",
+        "- a",
+        "# a",
+    ),
+    *(
+        "direction TB",
+        "end",
+        "PK",
+        "fk",
+        "uk-a",
+        "style x: #a;",
+        ":::x",
+        "_a_",
+        "**a**",
+        "click n0",
+        "o{",
+        "}|",
+    ),
+]
+
+names = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.lists(st.sampled_from(HOSTILE), max_size=4).map("".join),
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60),
+)
+
+
+@st.composite
+def drawings(draw: st.DrawFn) -> Drawing:
+    """Diagrams of either kind with any names, circles and lines of a box to itself among them."""
+    relational = draw(st.booleans())
+    count = draw(st.integers(0, 9))
+    nodes = []
+    for number in range(count):
+        shape = draw(
+            st.sampled_from([Shape.TABLE, Shape.ENUM] if relational else [Shape.REVISION, Shape.ELSEWHERE])
+        )
+        rows = draw(st.lists(st.builds(Row, names, names, st.just(("PK", "UK1")), st.booleans()), max_size=3))
+        marks = (
+            () if relational else draw(st.sampled_from([(), ("head",), ("current",), ("head", "current")]))
+        )
+        lines = tuple(draw(st.lists(names, max_size=2)))
+        group = draw(st.sampled_from(["one", "<two>"]))
+        nodes.append(
+            Node(str(number), group, shape, draw(names), lines, marks, tuple(rows) if relational else ())
+        )
+    edges = []
+    if count:
+        ids = st.integers(0, count - 1).map(str)
+        links = [Link.REFERENCES, Link.USES] if relational else [Link.FOLLOWS, Link.DEPENDS, Link.REQUIRES]
+        for source, target in draw(st.lists(st.tuples(ids, ids), max_size=12)):
+            link = draw(st.sampled_from(links))
+            ends = (Number.OPTIONAL, Number.MANY) if link is Link.REFERENCES else None
+            edges.append(Edge(source, target, link, draw(names) if relational else "", ends))
+    return Drawing(draw(names), ("one", "<two>"), tuple(nodes), tuple(edges))
+
+
+@given(drawings())
+@settings(max_examples=40)
+def test_svg_is_xml_that_says_every_name(drawing: Drawing) -> None:
+    root = ElementTree.fromstring(write(drawing, Form.SVG))
+    titles = [element.text or "" for element in root.iter(f"{SVG}title")]
+    assert titles[0] == visible(drawing.title)
+    assert titles[1:] == ["\n".join(map(visible, (node.title, *node.lines))) for node in drawing.nodes]
+
+
+@given(drawings())
+@settings(max_examples=40)
+def test_boxes_do_not_overlap_and_hold_their_texts(drawing: Drawing) -> None:
+    sizes = boxes(drawing)
+    layout = layered(drawing, sizes)
+    for one, other in combinations(layout.boxes.values(), 2):
+        assert not one.overlaps(other)
+    for one, other in combinations([layout.groups[name] for name in {n.group for n in drawing.nodes}], 2):
+        assert not one.overlaps(other)
+    for name, box in sizes.items():
+        assert (layout.boxes[name].width, layout.boxes[name].height) == (box.width, box.height)
+        for text in box.texts:
+            assert text.x + CHARACTER * cells(text.text) <= box.width
+            assert text.y < box.height
+
+
+@given(drawings())
+@settings(max_examples=40)
+def test_lines_begin_and_end_at_their_boxes(drawing: Drawing) -> None:
+    layout = layered(drawing, boxes(drawing))
+    for edge, curve in zip(drawing.edges, layout.curves, strict=True):
+        assert len(curve) % 3 == 1
+        for name, point in ((edge.source, curve[0]), (edge.target, curve[-1])):
+            box = layout.boxes[name]
+            assert box.x - 0.1 <= point.x <= box.x + box.width + 0.1
+            assert box.y - 0.1 <= point.y <= box.y + box.height + 0.1
+    assert [place is not None for place in labels(drawing, layout)] == [bool(e.label) for e in drawing.edges]
+
+
+@given(drawings())
+@settings(max_examples=40)
+def test_what_is_needed_stands_above(drawing: Drawing) -> None:
+    later = [edge for edge in drawing.edges if int(edge.source) < int(edge.target)]
+    acyclic = Drawing(drawing.title, drawing.groups, drawing.nodes, tuple(later))
+    placed = layered(acyclic, boxes(acyclic)).boxes
+    assert all(placed[e.source].y + placed[e.source].height < placed[e.target].y for e in later)
+
+
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(0, 100)), min_size=1, max_size=20))
+def test_places_keep_order_and_distance(wanted: list[tuple[float, float]]) -> None:
+    places, widths = [place for place, _ in wanted], [width for _, width in wanted]
+    found = apart(places, widths)
+    for number, width in enumerate(widths[:-1]):
+        assert found[number + 1] - found[number] >= width - 1e-6
+    if all(b - a >= width for a, b, width in zip(places, places[1:], widths, strict=False)):
+        assert found == pytest.approx(places)
+
+
+# A line of each kind as Mermaid's grammars have it; `#59;` and its like stand for characters.
+LABEL = r'"(?:[^"%\r\n\v\b\\~:`<>\[\]{}|&;#]|#\d+;|<br/>)+"'
+WORD = r"(?!(?i:[PFU]K)(?![A-Za-z0-9_]))[A-Za-z_\u00C0-\U0010FFFF][A-Za-z0-9\-_\[\]()\u00C0-\U0010FFFF]*"
+FLOWCHART = [
+    r"flowchart TB",
+    rf"    subgraph g\d+\[{LABEL}\]",
+    rf"        n\d+(?:\[{LABEL}\]|\({LABEL}\)|\(\[{LABEL}\]\))",
+    r"    end",
+    rf"    n\d+ (?:-->|-\.->\|{LABEL}\|) n\d+",
+    r"    classDef (?:head|current|elsewhere) [\w:,#. -]+",
+    r"    class n\d+(?:,n\d+)* (?:head|current|elsewhere)",
+]
+ENTITIES = [
+    r"erDiagram",
+    rf"    n\d+\[{LABEL}\] \{{",
+    rf"        {WORD} {WORD}(?: [PFU]K(?:, [PFU]K)*)?(?: {LABEL})?",
+    r"    \}",
+    rf"    n\d+ (?:\|\||\|o|\}}o)(?:--|\.\.)(?:\|\||o\||o\{{) n\d+ : {LABEL}",
+]
+
+
+@given(drawings())
+@settings(max_examples=40)
+def test_every_line_of_mermaid_is_in_its_grammar(drawing: Drawing) -> None:
+    begin, title, end, *lines, last = write(drawing, Form.MERMAID).split("\n")
+    assert (begin, end, last) == ("---", "---", "")
+    assert re.fullmatch(r'title: "(?:[^"\\%]|\\["\\u]\w*)*"', title)
+    kinds = "|".join(ENTITIES if drawing.is_relational else FLOWCHART)
+    for line in lines:
+        assert re.fullmatch(kinds, line), line
+        # The lexer of erDiagram takes a whole line with these words for a statement.
+        assert not re.search(r"direction\s+(?:TB|BT|LR|RL)", line, re.IGNORECASE)
+
+
+@given(names)
+def test_mermaid_shows_what_was_escaped(name: str) -> None:
+    escaped = escape(name)
+    unescaped = re.sub(r"#(\d+);", lambda match: chr(int(match[1])), escaped)
+    assert unescaped == (" ".join(visible(name).split()) or " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("numeric(10,2)", "numeric(10_2)"),
+        ("text[]", "text[]"),
+        ("größe", "größe"),
+        ("2fa", "_2fa"),
+        ("pk", "_pk"),
+        ("Fk-x", "_Fk-x"),
+        ("pkg", "pkg"),
+        ("a b", "a_b"),
+        ("", "_"),
+    ],
+)
+def test_words_of_mermaid(text: str, written: str) -> None:
+    assert word(text) == written
+
+
+def test_dot_is_read_by_graphviz() -> None:
+    program = shutil.which("dot")
+    if program is None:
+        pytest.skip("Graphviz is not installed: there is no dot on PATH")
+    rows = tuple(Row(name, name, ("FK",)) for name in HOSTILE)
+    tables = tuple(
+        Node(f"t{n}", '"g"', Shape.TABLE, name, (name,), rows=rows[n : n + 2])
+        for n, name in enumerate(HOSTILE)
+    )
+    relations = tuple(
+        Edge(f"t{n}", f"t{n - 1}", Link.REFERENCES, name, (Number.ONE, Number.MANY))
+        for n, name in enumerate(HOSTILE)
+        if n
+    )
+    revisions = tuple(
+        Node(f"r{n}", '"g"', Shape.REVISION, name, (name,), ("head", "current")[: n % 3])
+        for n, name in enumerate(HOSTILE)
+    )
+    for drawing in (Drawing("\\N", ('"g"',), tables, relations), Drawing("\\N", ('"g"',), revisions, ())):
+        done = subprocess.run(
+            [program, "-Tsvg", "-Gsplines=line"],
+            input=write(drawing, Form.DOT),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=True,
+        )
+        assert "syntax" not in done.stderr
+        texts = {element.text for element in ElementTree.fromstring(done.stdout).iter(f"{SVG}text")}
+        assert {visible(name) for name in HOSTILE if name.strip()} - {t and t.strip() for t in texts} <= {
+            # Spaces at the ends are Graphviz's to drop.
+            visible(name)
+            for name in HOSTILE
+            if visible(name) != visible(name).strip()
+        }
+        assert {"\\N", '"g"'} <= texts
+
+
+@given(names)
+def test_strings_of_dot_end_where_they_should(name: str) -> None:
+    text = write(Drawing(name, (), (), ()), Form.DOT)
+    assert re.search(r'graph \[label="(?:[^"\\\n]|\\\\|\\")*", labelloc="t"', text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown_as"),
+    [("a\nb", "a␊b"), ("\x00\x7f", "␀␡"), ("\u202eabc\ufeff", "�abc�"), ("ü日\u200d", "ü日\u200d")],
+)
+def test_what_cannot_be_drawn_is_made_visible(text: str, shown_as: str) -> None:
+    assert visible(text) == shown_as
+
+
+def forest() -> Forest:
+    """Two heads, a merge, a branch label, a dependency and requirements between two databases."""
+    main = [
+        Revision("main", "m1", "First"),
+        Revision("main", "m2", "Left", down=("m1",), labels=("left",)),
+        Revision("main", "m3", "Right", down=("m1",)),
+        Revision("main", "m4", "Both", down=("m2", "m3")),
+        Revision("main", "m5", "Apart", down=("m3",), depends_on=("left",), requires=("credentials@c1",)),
+    ]
+    credentials = [
+        Revision("credentials", "c1", "First", requires=("main@m1",)),
+        Revision("credentials", "c2", down=("c1",)),
+    ]
+    return Forest({"main": Graph("main", main), "credentials": Graph("credentials", credentials)})
+
+
+def trees(*left_out: str) -> Drawing:
+    """All of them but some, as `history` lists them."""
+    trees_ = forest()
+    listed = {
+        name: tuple(
+            Listed(graph[key], ("head",) * (key in graph.heads) + ("current",) * (key in ("m3", "c2")))
+            for key in reversed(graph.sorted(graph.revisions))
+            if key not in left_out
+        )
+        for name, graph in trees_.graphs.items()
+    }
+    return revision_trees(trees_, Listing("history", {name: each for name, each in listed.items() if each}))
+
+
+def lines(drawing: Drawing) -> set[tuple[str, str, str]]:
+    return {(e.source.partition("@")[2], e.target.partition("@")[2], str(e.link)) for e in drawing.edges}
+
+
+def test_trees_show_every_kind_of_link() -> None:
+    assert lines(trees()) == {
+        ("m1", "m2", "follows"),
+        ("m1", "m3", "follows"),
+        ("m2", "m4", "follows"),
+        ("m3", "m4", "follows"),
+        ("m3", "m5", "follows"),
+        ("m2", "m5", "depends on"),
+        ("c1", "m5", "requires"),
+        ("m1", "c1", "requires"),
+        ("c1", "c2", "follows"),
+    }
+
+
+def test_trees_show_marks_messages_and_labels() -> None:
+    nodes = {node.title: node for node in trees().nodes}
+    assert {title: node.marks for title, node in nodes.items() if node.marks} == {
+        "m3": ("current",),
+        "m4": ("head",),
+        "m5": ("head",),
+        "c2": ("head", "current"),
+    }
+    assert nodes["m2"].lines == ("Left", "branch left")
+    assert nodes["c2"].lines == ()
+
+
+def test_what_a_span_cuts_off_is_shown_faintly_where_it_is_named() -> None:
+    drawing = trees("m1", "m2", "c1", "c2")
+    shapes = {node.title: node.shape for node in drawing.nodes}
+    faint = {title for title, shape in shapes.items() if shape is Shape.ELSEWHERE}
+    assert faint == {"m1", "m2", "c1"}
+    assert drawing.groups == ("main", "credentials")
+    assert drawing.title == "Revisions of main"
+
+
+@pytest.mark.parametrize("form", Form)
+def test_heads_current_and_links_are_explained(form: Form) -> None:
+    text = write(trees(), form)
+    for words in ("head", "current", "requires", "depends on"):
+        assert words in text
+
+
+def test_large_trees_can_be_drawn() -> None:
+    chain = [Revision("main", "m0")]
+    for number in range(1, 2000):
+        aside = (f"m{number // 2}",) if number % 10 == 0 else ()
+        chain.append(Revision("main", f"m{number}", "Text", down=(f"m{number - 1}",), depends_on=aside))
+    graph = Graph("main", chain)
+    listing = Listing("history", {"main": tuple(Listed(each) for each in reversed(chain))})
+    drawing = revision_trees(Forest({"main": graph}), listing)
+    found = ElementTree.fromstring(write(drawing, Form.SVG))
+    assert len(list(found.iter(f"{SVG}rect"))) == 2000 + 2
+    assert drawn(drawing, Form.MERMAID).notes
+    assert not drawn(drawing, Form.DOT).notes
+
+
+def snapshot(*constraints: str, columns: Iterable[str] = (), **others: str) -> Snapshot:
+    """A table `child` with these columns (`!` for NOT NULL) and constraints, which may name `parent`."""
+    of = "table public.child"
+    objects: dict[Key, dict[str, str | None]] = {
+        Key("table", "public.parent"): {},
+        Key("table", "public.child"): {},
+        Key("column", "public.parent.id"): {
+            "of": "table public.parent",
+            "type": "integer",
+            "not_null": "yes",
+        },
+        Key("constraint", "public.parent.p"): {
+            "of": "table public.parent",
+            "type": "primary key",
+            "definition": "PRIMARY KEY (id)",
+        },
+    }
+    for position, column in enumerate(columns):
+        name = column.removesuffix("!")
+        objects[Key("column", f"public.child.{name}")] = {
+            "of": of,
+            "type": "integer",
+            "not_null": "yes" if column.endswith("!") else None,
+            "position": str(position),
+        }
+    for number, definition in enumerate(constraints):
+        type_ = definition.partition(" (")[0].lower()
+        objects[Key("constraint", f"public.child.c{number}")] = {
+            "of": of,
+            "type": type_,
+            "definition": definition,
+        }
+    for number, definition in enumerate(others.values()):
+        objects[Key("index", f"public.i{number}")] = {"of": of, "definition": definition}
+    return Snapshot("main", "live", 180000, objects)
+
+
+FOREIGN = "FOREIGN KEY (a) REFERENCES public.parent(id) ON DELETE CASCADE"
+UNIQUE_INDEX = "CREATE UNIQUE INDEX i ON public.child USING btree (a)"
+
+
+@pytest.mark.parametrize(
+    ("given_", "ends"),
+    [
+        (snapshot(FOREIGN, columns=["a"]), ("zero or one", "zero or more")),
+        (snapshot(FOREIGN, columns=["a!"]), ("exactly one", "zero or more")),
+        (snapshot(FOREIGN, "UNIQUE (a)", columns=["a"]), ("zero or one", "zero or one")),
+        (snapshot(FOREIGN, "UNIQUE NULLS NOT DISTINCT (a)", columns=["a!"]), ("exactly one", "zero or one")),
+        (snapshot(FOREIGN, "PRIMARY KEY (a)", columns=["a"]), ("exactly one", "zero or one")),
+        (snapshot(FOREIGN, "PRIMARY KEY (a, b)", columns=["a", "b"]), ("exactly one", "zero or more")),
+        (snapshot(FOREIGN, "UNIQUE (a, b)", columns=["a", "b"]), ("zero or one", "zero or more")),
+        (snapshot(FOREIGN, "UNIQUE (b, a WITHOUT OVERLAPS)", columns=["a"]), ("zero or one", "zero or more")),
+        (snapshot(FOREIGN, columns=["a"], index=UNIQUE_INDEX), ("zero or one", "zero or one")),
+        (
+            snapshot(FOREIGN, columns=["a"], index=f"{UNIQUE_INDEX} WHERE (a > 0)"),
+            ("zero or one", "zero or more"),
+        ),
+        (
+            snapshot(
+                'FOREIGN KEY ("a, b)", a) REFERENCES public.parent(id, "x)")', columns=['"a, b)"!', "a!"]
+            ),
+            ("exactly one", "zero or more"),
+        ),
+        (
+            snapshot("FOREIGN KEY (a, b) REFERENCES public.parent(id, x)", columns=["a!", "b"]),
+            ("zero or one", "zero or more"),
+        ),
+    ],
+)
+def test_cardinality(given_: Snapshot, ends: tuple[str, str]) -> None:
+    (edge,) = entity_diagram([given_]).edges
+    assert (edge.source, edge.target) == ("main table public.parent", "main table public.child")
+    assert edge.ends == ends
+
+
+def test_keys_of_columns() -> None:
+    taken = snapshot(
+        "PRIMARY KEY (a)",
+        "UNIQUE (b)",
+        "UNIQUE (b, c)",
+        FOREIGN.replace("(a)", "(c)"),
+        columns=["c!", "b", "a"],
+    )
+    rows = {node.title: node for node in entity_diagram([taken]).nodes}["child"].rows
+    assert [(row.name, row.keys, row.not_null) for row in rows] == [
+        ("c", ("FK", "UK1"), True),
+        ("b", ("UK", "UK1"), False),
+        ("a", ("PK",), True),
+    ]
+
+
+def test_enums_partitions_and_foreign_names() -> None:
+    odd = quote('od"d.x')
+    objects: dict[Key, dict[str, str | None]] = {
+        Key("table", f"app.{odd}"): {"partition_key": "RANGE (a)"},
+        Key("table", "app.part"): {"partition_of": f"app.{odd}"},
+        Key("column", f"app.{odd}.moods"): {"of": f"table app.{odd}", "type": "app.mood[]"},
+        Key("column", "app.part.moods"): {"of": "table app.part", "type": "app.mood[]"},
+        Key("enum", "app.mood"): {"labels": "sad\nhappy"},
+        Key("view", "app.v"): {"definition": "SELECT 1"},
+    }
+    drawing = entity_diagram([Snapshot("main", "models", 180000, objects)])
+    assert [(node.title, node.lines, [row.name for row in node.rows]) for node in drawing.nodes] == [
+        ('app.od"d.x', ("1 partition",), ["moods"]),
+        ("app.mood", (), ["sad", "happy"]),
+    ]
+    assert [(edge.link, edge.label) for edge in drawing.edges] == [(Link.USES, "moods")]
+
+
+@pytest.mark.parametrize(
+    ("type_", "shorter"),
+    [
+        ("character varying(255)", "varchar(255)"),
+        ("timestamp(3) with time zone[]", "timestamptz(3)[]"),
+        ("timestamp without time zone", "timestamp"),
+        ("public.mood", "mood"),
+        ("numeric(10,2)", "numeric(10,2)"),
+    ],
+)
+def test_types_by_their_shorter_names(type_: str, shorter: str) -> None:
+    assert short(type_) == shorter
+
+
+@given(st.lists(names.filter(bool), min_size=1, max_size=2))
+@settings(max_examples=50)
+def test_identities_are_read_back(parts: list[str]) -> None:
+    assert shown("x." + ".".join(map(quote, parts))) == ".".join(["x", *parts])
+
+
+@pytest.mark.parametrize(
+    ("asked", "file", "form"),
+    [
+        (None, None, Form.MERMAID),
+        (Form.DOT, None, Form.DOT),
+        (None, "a.mmd", Form.MERMAID),
+        (None, "a.gv", Form.DOT),
+        (None, "a.b.svg", Form.SVG),
+        (Form.SVG, "a.txt", Form.SVG),
+    ],
+)
+def test_form(asked: Form | None, file: str | None, form: Form) -> None:
+    assert form_of(asked, Path(file) if file else None) is form
+
+
+def test_a_suffix_that_means_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"a\.png"):
+        form_of(None, Path("a.png"))
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.svg"
+    file.write_text("before")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", fail)
+        with pytest.raises(UsageError, match="cannot be written") as caught:
+            drawn(trees(), Form.SVG, file)
+    assert caught.value.detail == "No space left on device"
+    assert file.read_text() == "before"
+    assert drawn(trees(), Form.SVG, file).file == str(file)
+    assert file.read_text(encoding="utf-8") == write(trees(), Form.SVG)
+    assert list(tmp_path.iterdir()) == [file]
