@@ -1,0 +1,62 @@
+"""A sketch as the two functions of a revision: Alembic's operations where it has them, else the SQL.
+
+Nothing of Alembic is imported: this writes code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from circle_migrate.ddl import operations
+from circle_migrate.ddl.python import execute, indented
+from circle_migrate.ddl.sketching import reverse
+from circle_migrate.ddl.statements import Sketch, Statement
+
+_INDENT = "    "
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """What stands in upgrade() and downgrade(), indented; `incomplete` is lacking one way or the other."""
+
+    upgrade: str
+    downgrade: str
+    incomplete: tuple[str, ...]
+
+
+def bodies(sketch: Sketch) -> Bodies:
+    """The bodies of a revision that does what the sketch does, and of its way back."""
+    back = reverse(sketch.comparison)
+    incomplete = tuple(dict.fromkeys([*sketch.incomplete, *back.incomplete]))
+    return Bodies(_body(sketch), _body(back), incomplete)
+
+
+def render(sketch: Sketch) -> str:
+    """Both functions of a revision as text."""
+    made = bodies(sketch)
+    return f"def upgrade() -> None:\n{made.upgrade}\n\n\ndef downgrade() -> None:\n{made.downgrade}\n"
+
+
+def _body(sketch: Sketch) -> str:
+    lines = [f"{_INDENT}# NOT EXPRESSED: {_line(what)}" for what in sketch.incomplete]
+    for statement in sketch.statements:
+        lines += _lines(sketch, statement)
+    if not sketch.statements:
+        lines.append(f"{_INDENT}pass")
+    return "\n".join(lines)
+
+
+def _lines(sketch: Sketch, statement: Statement) -> Iterator[str]:
+    if statement.hazard:
+        yield f"{_INDENT}# HAZARD: {_line(statement.hazard)}"
+    call = operations.call(sketch.plan, statement) or execute(statement.sql)
+    if statement.transactional:
+        yield indented(call, _INDENT)
+    else:
+        yield f"{_INDENT}with op.get_context().autocommit_block():"
+        yield indented(call, _INDENT * 2)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,94 @@
+"""What objects of every kind have: comment, owner, privileges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from circle_migrate.core.catalog import Key
+from circle_migrate.ddl import privileges
+from circle_migrate.ddl.kind import Kind, Step
+from circle_migrate.ddl.names import last, literal, parts
+from circle_migrate.ddl.privileges import OWNER, Grantable, Privileges
+from circle_migrate.ddl.references import Catalog
+
+NAMES = frozenset({"comment", "owner", "acl"})
+
+# What default privileges call the objects that GRANT has these nouns for.
+_DEFAULTS_FOR = {
+    "TABLE": "tables",
+    "SEQUENCE": "sequences",
+    "FUNCTION": "functions",
+    "PROCEDURE": "functions",
+    "TYPE": "types",
+    "SCHEMA": "schemas",
+}
+
+
+def initial(kind: Kind, key: Key, after: Catalog) -> dict[str, str | None]:
+    """An object as its CREATE leaves it, where the owner of the version table runs that."""
+    fields = after.objects[key]
+    made = {name: fields.get(name) for name in kind.covers | kind.follows | {"of"}}
+    made.update(kind.born)
+    if kind.owned and "owner" in fields:
+        made["owner"] = OWNER
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def commands(kind: Kind, step: Step, *, new: bool) -> Iterator[str]:
+    """Owner, then privileges, which follow the owner, then the comment."""
+    owner = step.after.get("owner")
+    if kind.owned and owner and step.before.get("owner") != owner and not _belongs_to_column(step):
+        noun = "TABLE" if step.key.kind == "table" else kind.noun
+        yield f"ALTER {noun} {kind.name(step.key, step.after)} OWNER TO {privileges.sql_role(owner)}"
+    if kind.grant is not None and ("acl" in step.after or "acl" in step.before):
+        target = grantable(kind, step.key)
+        had = _held(kind, step, new=new)
+        yield from privileges.change(target, had, privileges.parse(step.after.get("acl")))
+    if step.before.get("comment") != step.after.get("comment"):
+        comment = step.after.get("comment")
+        text = literal(comment) if comment is not None else "NULL"
+        yield f"COMMENT ON {kind.noun} {kind.name(step.key, step.after)} IS {text}"
+
+
+def grantable(kind: Kind, key: Key) -> Grantable:
+    """What GRANT calls an object."""
+    if key.kind == "column":
+        name = last(key.identity)
+        return Grantable("TABLE", key.identity.removesuffix(f".{name}"), name)
+    return Grantable(kind.grant or kind.noun, key.identity)
+
+
+def lacking(step: Step) -> str | None:
+    """What of them no statement of the owner's can reach."""
+    if step.differs("acl") and privileges.granted_by_others(step.after.get("acl")):
+        return "who granted its privileges"
+    return None
+
+
+def _belongs_to_column(step: Step) -> bool:
+    return step.key.kind == "sequence" and bool(step.after.get("owned_by"))
+
+
+def _held(kind: Kind, step: Step, *, new: bool) -> Privileges:
+    """The privileges before GRANT and REVOKE, once the owner is the one wanted."""
+    before, after = step.before.get("owner") or OWNER, step.after.get("owner") or OWNER
+    if not new:
+        return privileges.handed_over(privileges.parse(step.before.get("acl")), before, after)
+    if step.key.kind == "column":
+        return {}
+    made = privileges.default(kind.grant or "", OWNER, step.major)
+    return privileges.handed_over(_with_defaults(kind, step, made), OWNER, after)
+
+
+def _with_defaults(kind: Kind, step: Step, made: Privileges) -> Privileges:
+    """What ALTER DEFAULT PRIVILEGES has given the new object besides."""
+    word = _DEFAULTS_FOR.get(kind.grant or "")
+    schema = parts(step.key.identity)[0]
+    everywhere = Key("default privileges", f"{OWNER}.{word}")
+    if everywhere in step.existing:
+        made = privileges.parse(step.existing.value(everywhere, "acl"))
+    there = Key("default privileges", f"{OWNER}.{schema}.{word}")
+    merged = {role: dict(held) for role, held in made.items()}
+    for role, held in privileges.parse(step.existing.value(there, "acl")).items():
+        merged.setdefault(role, {}).update(held)
+    return merged

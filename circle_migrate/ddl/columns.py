@@ -1,0 +1,284 @@
+"""Columns: how they are written, added, altered and dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.ddl.casts import base, using
+from circle_migrate.ddl.kind import Commands, Kind, Step
+from circle_migrate.ddl.names import bare, last, listed, literal, parts, quoted, schema_of
+from circle_migrate.ddl.privileges import OWNER, Grantable, change, default, parse
+from circle_migrate.ddl.references import Catalog
+
+VIEWS = frozenset({"view", "materialized view"})
+
+_COVERED = frozenset(
+    {"type", "collation", "default", "identity", "identity_sequence", "generated", "not_null"}
+)
+_FOLLOWING = frozenset({"position", "inherited", "local"})
+_EXPRESSION_SINCE = 17
+_DEFAULT_STORAGE_SINCE = 16
+_GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
+
+
+def definition(catalog: Catalog, key: Key) -> str:
+    """A column as CREATE TABLE and ADD COLUMN have it."""
+    fields = catalog.objects[key]
+    clauses = [last(key.identity), fields.get("type") or ""]
+    if fields.get("collation"):
+        clauses.append(f"COLLATE {fields['collation']}")
+    if fields.get("generated"):
+        clauses.append(fields["generated"] or "")
+    elif fields.get("identity"):
+        clauses.append(_generated_as_identity(key, fields))
+    elif fields.get("default"):
+        clauses.append(f"DEFAULT {fields['default']}")
+    if fields.get("not_null") and named_not_null(catalog, key) is None:
+        clauses.append("NOT NULL")
+    return " ".join(clauses)
+
+
+def table_of(key: Key) -> str:
+    """The relation a column is of."""
+    return key.identity.removesuffix(f".{last(key.identity)}")
+
+
+def own(fields: Fields) -> bool:
+    """Whether a column or constraint is declared by its table itself, not only inherited."""
+    return not fields.get("inherited") or bool(fields.get("local"))
+
+
+def named_not_null(catalog: Catalog, column: Key) -> Key | None:
+    """The constraint that makes a column NOT NULL, where it is an object of its own (PostgreSQL 18)."""
+    name = last(column.identity)
+    for key in catalog.parts_of(Key("table", table_of(column)), "constraint"):
+        words = (catalog.value(key, "definition") or "").removeprefix("NOT NULL ")
+        if catalog.value(key, "type") == "not null" and re.match(rf"{re.escape(name)}(?: |$)", words):
+            return key
+    return None
+
+
+def recreated(step: Step) -> bool:
+    """Whether a column has to be dropped and added to become what it should be."""
+    one, other = step.change("generated")
+    if one == other:
+        return False
+    before, after = (_GENERATED.fullmatch(text or "") for text in (one, other))
+    if before is None:
+        return True
+    if after is None:
+        return before[2] == "VIRTUAL"
+    return before[2] != after[2] or step.major < _EXPRESSION_SINCE
+
+
+def release(step: Step) -> Iterator[str]:
+    """What has to go before the type, or what the default uses, can change."""
+    if step.before.get("default"):
+        yield f"{_head(step)} DROP DEFAULT"
+    if step.before.get("identity") and not step.after.get("identity"):
+        yield f"{_head(step)} DROP IDENTITY"
+
+
+def _table(step: Step) -> str:
+    return f"ALTER {step.owner.kind.upper()} {table_of(step.key)}"
+
+
+def _head(step: Step) -> str:
+    return f"{_table(step)} ALTER COLUMN {last(step.key.identity)}"
+
+
+def _add(step: Step) -> Commands:
+    """Nothing but the default for a column of a view, which is one of its query's."""
+    if step.owner.kind in VIEWS:
+        if step.after.get("default"):
+            yield f"{_head(step)} SET DEFAULT {step.after['default']}"
+    elif own(step.after):
+        yield f"{_table(step)} ADD COLUMN {definition(step.catalog, step.key)}"
+
+
+def _drop(step: Step) -> Commands:
+    if own(step.before):
+        yield f"{_table(step)} DROP COLUMN {last(step.key.identity)}"
+
+
+def _alter(step: Step) -> Iterator[str]:
+    """Everything a column's definition says, in an order in which one part permits the next."""
+    head, before, after = _head(step), step.before, step.after
+    if before.get("generated") and not after.get("generated"):
+        yield f"{head} DROP EXPRESSION"
+    if before.get("not_null") and not after.get("not_null"):
+        yield f"{head} DROP NOT NULL"
+    if step.differs("type", "collation"):
+        yield _retype(step)
+    if before.get("default") != after.get("default"):
+        default = after.get("default")
+        yield f"{head} SET DEFAULT {default}" if default else f"{head} DROP DEFAULT"
+    if (
+        after.get("not_null")
+        and not before.get("not_null")
+        and named_not_null(step.catalog, step.key) is None
+    ):
+        yield f"{head} SET NOT NULL"
+    if after.get("generated") and step.differs("generated"):
+        found = _GENERATED.fullmatch(after["generated"] or "")
+        yield f"{head} SET EXPRESSION AS ({found[1] if found else ''})"
+    if after.get("identity") and step.differs("identity"):
+        yield from _change_identity(step)
+
+
+def _retype(step: Step) -> str:
+    name, before, after = last(step.key.identity), step.before.get("type") or "", step.after.get("type") or ""
+    collation = f" COLLATE {step.after['collation']}" if step.after.get("collation") else ""
+    cast = using(name, "" if step.converted else before, after)
+    return f"{_head(step)} TYPE {after}{collation}{cast}"
+
+
+def _generated_as_identity(key: Key, fields: Fields) -> str:
+    always, *options = listed(fields.get("identity"))
+    if fields.get("identity_sequence"):
+        options.insert(0, f"SEQUENCE NAME {schema_of(key.identity)}.{fields['identity_sequence']}")
+    words = f"GENERATED {always.upper()} AS IDENTITY"
+    return f"{words} ({' '.join(options)})" if options else words
+
+
+_DEFAULTS = {
+    "INCREMENT": "SET INCREMENT BY 1",
+    "MINVALUE": "SET NO MINVALUE",
+    "MAXVALUE": "SET NO MAXVALUE",
+    "START": "SET START WITH 1",
+    "CACHE": "SET CACHE 1",
+    "CYCLE": "SET NO CYCLE",
+}
+
+
+def _change_identity(step: Step) -> Iterator[str]:
+    if not step.before.get("identity"):
+        yield f"{_head(step)} ADD {_generated_as_identity(step.key, step.after)}"
+        return
+    (before, *had), (after, *has) = (listed(text) for text in step.change("identity"))
+    changes = [f"SET GENERATED {after.upper()}"] if before != after else []
+    kept = {option.split()[0] for option in has}
+    changes += [_DEFAULTS[word] for word in (option.split()[0] for option in had) if word not in kept]
+    changes += [f"SET {option}" for option in has if option not in had]
+    yield f"{_head(step)} {' '.join(changes)}"
+
+
+def _storage(step: Step) -> Commands:
+    yield f"{_head(step)} SET STORAGE {(step.after.get('storage') or _usual_storage(step)).upper()}"
+
+
+def _usual_storage(step: Step) -> str:
+    """That of the type: `default` where the server knows the word, else what pg_type has for it."""
+    if step.major >= _DEFAULT_STORAGE_SINCE:
+        return "default"
+    return "main" if base(step.after.get("type") or "") in {"numeric", "inet", "cidr"} else "extended"
+
+
+def _compression(step: Step) -> Commands:
+    yield f"{_head(step)} SET COMPRESSION {step.after.get('compression') or 'default'}"
+
+
+def _statistics(step: Step) -> Commands:
+    yield f"{_head(step)} SET STATISTICS {step.after.get('statistics') or '-1'}"
+
+
+def _options(step: Step) -> Commands:
+    yield from option_changes(
+        _head(step), *step.change("options"), foreign=step.owner.kind == "foreign table"
+    )
+
+
+def option_changes(
+    head: str, before: str | None, after: str | None, *, foreign: bool = False
+) -> Iterator[str]:
+    """SET and RESET, or OPTIONS, from one list of `name=value` lines to another."""
+    had, has = (dict(line.split("=", 1) for line in listed(text)) for text in (before, after))
+    gone = [name for name in had if name not in has]
+    new = {name: value for name, value in has.items() if had.get(name) != value}
+    if foreign:
+        verbs = [f"DROP {name}" for name in gone]
+        verbs += [f"{'SET' if name in had else 'ADD'} {name} {literal(value)}" for name, value in new.items()]
+        if verbs:
+            yield f"{head} OPTIONS ({', '.join(verbs)})"
+        return
+    if gone:
+        yield f"{head} RESET ({', '.join(gone)})"
+    if new:
+        yield f"{head} SET ({options(new)})"
+
+
+def options(values: dict[str, str]) -> str:
+    """Storage parameters as they stand in WITH and SET."""
+    return ", ".join(f"{name}={_value(value)}" for name, value in values.items())
+
+
+def _value(value: str) -> str:
+    return value if re.fullmatch(r"[\w.]+", value) else literal(value)
+
+
+def _named(step: Step, fields: Fields) -> str:
+    """The name of an identity column's sequence."""
+    _, table, column = parts(step.key.identity)
+    return fields.get("identity_sequence") or quoted(f"{bare(table)}_{bare(column)}_seq")
+
+
+def _sequence(step: Step) -> str:
+    return f"{schema_of(step.key.identity)}.{_named(step, step.after)}"
+
+
+def _rename_sequence(step: Step) -> Commands:
+    if step.before.get("identity") and step.after.get("identity"):
+        old = f"{schema_of(step.key.identity)}.{_named(step, step.before)}"
+        yield f"ALTER SEQUENCE {old} RENAME TO {_named(step, step.after)}"
+
+
+def _sequence_privileges(step: Step) -> Commands:
+    before, after = (
+        parse(acl) if acl else default("SEQUENCE", OWNER, step.major) for acl in step.change("sequence_acl")
+    )
+    return change(Grantable("SEQUENCE", _sequence(step)), before, after)
+
+
+def _sequence_comment(step: Step) -> Commands:
+    comment = step.after.get("sequence_comment")
+    yield f"COMMENT ON SEQUENCE {_sequence(step)} IS {'NULL' if comment is None else literal(comment)}"
+
+
+def redeclared(step: Step) -> str | None:
+    """What of an inherited column or constraint nothing changes: that its table declares it too."""
+    placed = ("partition_of", "inherits")
+    if step.differs("local") and not any(
+        step.existing.value(step.owner, name) != step.catalog.value(step.owner, name) for name in placed
+    ):
+        return "whether the table declares it itself"
+    return None
+
+
+def _lacking(step: Step) -> str | None:
+    if step.differs("sequence_acl") and not step.after.get("sequence_acl"):
+        return "that nobody has granted anything on the sequence"
+    return redeclared(step)
+
+
+COLUMN = Kind(
+    "COLUMN",
+    create=_add,
+    drop=_drop,
+    covers=_COVERED,
+    alters={
+        **dict.fromkeys(_COVERED - {"identity_sequence"}, _alter),
+        "identity_sequence": _rename_sequence,
+        "storage": _storage,
+        "compression": _compression,
+        "statistics": _statistics,
+        "options": _options,
+        "sequence_acl": _sequence_privileges,
+        "sequence_comment": _sequence_comment,
+    },
+    follows=_FOLLOWING,
+    lacks=_lacking,
+    grant="TABLE",
+    owned=False,
+)

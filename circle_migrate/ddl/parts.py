@@ -1,0 +1,219 @@
+"""What belongs to a table: constraints, indexes, triggers, rules, policies, statistics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.ddl.columns import option_changes, own, redeclared
+from circle_migrate.ddl.kind import Commands, Kind, Step, name_on_owner
+from circle_migrate.ddl.names import IDENTIFIER, last, listed, parts
+from circle_migrate.ddl.privileges import sql_role
+
+_STATES = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
+
+
+def _alter_owner(fields: Fields) -> str:
+    owner = Key.parse(fields.get("of") or "")
+    return f"ALTER {owner.kind.upper()} {owner.identity}"
+
+
+def _add_constraint(step: Step) -> Commands:
+    """What a partition has from its parent comes with it; not-null constraints are not known by name."""
+    if own(step.after):
+        column = _not_null_column(step.after)
+        if column and step.existing.value(Key("column", f"{step.owner.identity}.{column}"), "not_null"):
+            yield f"{_alter_owner(step.after)} ALTER COLUMN {column} DROP NOT NULL"
+        name = "" if step.after.get("type") == "not null" else f"CONSTRAINT {last(step.key.identity)} "
+        yield f"{_alter_owner(step.after)} ADD {name}{step.after.get('definition')}"
+
+
+def _drop_constraint(step: Step) -> Commands:
+    """Where a column is to stay NOT NULL, SET NOT NULL puts an ordinary constraint in the place."""
+    head, column = _alter_owner(step.before), _not_null_column(step.before)
+    if not column:
+        return [f"{head} DROP CONSTRAINT {last(step.key.identity)}"] if own(step.before) else []
+    stays = step.catalog.value(Key("column", f"{step.owner.identity}.{column}"), "not_null")
+    return [
+        f"{head} ALTER COLUMN {column} {verb} NOT NULL" for verb in ("DROP", "SET") if verb == "DROP" or stays
+    ]
+
+
+def _not_null_column(fields: Fields) -> str | None:
+    """The column of a not-null constraint, None for other constraints."""
+    definition = fields.get("definition") or ""
+    found = re.match(rf"NOT NULL ({IDENTIFIER})", definition) if fields.get("type") == "not null" else None
+    return found[1] if found else None
+
+
+def _only_validates(step: Step) -> bool:
+    """Whether all that a constraint lacks is its validation; that of a not-null constraint goes by column."""
+    before, after = (text or "" for text in step.change("definition"))
+    return before.removesuffix(" NOT VALID") == after and step.after.get("type") != "not null"
+
+
+def _validate(step: Step) -> Commands:
+    if not step.after.get("validated"):
+        yield f"{_alter_owner(step.after)} VALIDATE CONSTRAINT {last(step.key.identity)}"
+
+
+def _index_of_constraint(step: Step) -> str:
+    return f"ALTER INDEX {parts(step.key.identity)[0]}.{last(step.key.identity)}"
+
+
+def _index_options(step: Step) -> Commands:
+    return option_changes(_index_of_constraint(step), *step.change("index_options"))
+
+
+def _index_tablespace(step: Step) -> Commands:
+    yield f"{_index_of_constraint(step)} SET TABLESPACE {step.after.get('index_tablespace') or 'pg_default'}"
+
+
+def _lacking_constraint(step: Step) -> str | None:
+    return "the state of its triggers" if step.differs("triggers") else redeclared(step)
+
+
+def _create_index(step: Step) -> Commands:
+    """Nothing for the index of a constraint or of a partitioned index: it comes with that."""
+    if not step.after.get("constraint") and not step.after.get("inherited"):
+        # Of a partitioned table PostgreSQL prints ONLY; without it, its partitions get theirs.
+        yield (step.after.get("definition") or "").replace(" ON ONLY ", " ON ", 1)
+
+
+def _drop_index(step: Step) -> Commands:
+    if not step.before.get("constraint") and not step.before.get("inherited"):
+        yield f"DROP INDEX {step.key.identity}"
+
+
+def _move_index(step: Step) -> Commands:
+    yield f"ALTER INDEX {step.key.identity} SET TABLESPACE {step.after.get('tablespace') or 'pg_default'}"
+
+
+def _validate_index(step: Step) -> Commands:
+    if not step.after.get("valid"):
+        yield f"REINDEX INDEX {step.key.identity}"
+
+
+def _cluster(step: Step) -> Commands:
+    verb = f"CLUSTER ON {last(step.key.identity)}" if step.after.get("clustered") else "SET WITHOUT CLUSTER"
+    yield f"{_alter_owner(step.after)} {verb}"
+
+
+def _identify(step: Step) -> Commands:
+    """Only to it; from it is said at the table."""
+    if step.after.get("replica_identity"):
+        yield f"{_alter_owner(step.after)} REPLICA IDENTITY USING INDEX {last(step.key.identity)}"
+
+
+def _index_statistics(step: Step) -> Commands:
+    before, after = (dict(_numbered(text)) for text in step.change("statistics"))
+    for number in sorted(before.keys() | after.keys()):
+        if before.get(number) != after.get(number):
+            target = after.get(number, "-1")
+            yield f"ALTER INDEX {step.key.identity} ALTER COLUMN {number} SET STATISTICS {target}"
+
+
+def _numbered(text: str | None) -> Iterator[tuple[str, str]]:
+    for line in listed(text):
+        number, _, value = line.partition(": ")
+        yield number, value
+
+
+def _lacking_index(step: Step) -> str | None:
+    if step.differs("valid") and step.after.get("valid"):
+        return "that it is INVALID"
+    new = step.after.get("definition") and step.after.get("inherited")
+    return (
+        "the name" if new and not step.after.get("generated_name") and step.key not in step.existing else None
+    )
+
+
+def _enable_trigger(step: Step) -> Commands:
+    state = _STATES[step.after.get("enabled") or "origin"]
+    yield f"ALTER TABLE {step.owner.identity} {state} TRIGGER {last(step.key.identity)}"
+
+
+def _enable_rule(step: Step) -> Commands:
+    state = _STATES[step.after.get("enabled") or "origin"]
+    yield f"ALTER TABLE {step.owner.identity} {state} RULE {last(step.key.identity)}"
+
+
+def _drop_trigger(step: Step) -> Commands:
+    if not step.before.get("inherited"):
+        yield f"DROP TRIGGER {name_on_owner(step.key, step.before)}"
+
+
+def _create_policy(step: Step) -> Commands:
+    """From its fields: the definition has roles as a snapshot names them."""
+    fields = step.after
+    kind = "PERMISSIVE" if fields.get("permissive") != "no" else "RESTRICTIVE"
+    roles = ", ".join(sql_role(role) for role in listed(fields.get("roles")) or ["public"])
+    yield "".join(
+        [
+            f"CREATE POLICY {name_on_owner(step.key, fields)} AS {kind}",
+            f" FOR {fields.get('command') or 'ALL'} TO {roles}",
+            f" USING ({fields['using']})" if fields.get("using") else "",
+            f" WITH CHECK ({fields['check']})" if fields.get("check") else "",
+        ]
+    )
+
+
+def _statistics_target(step: Step) -> Commands:
+    yield f"ALTER STATISTICS {step.key.identity} SET STATISTICS {step.after.get('target') or '-1'}"
+
+
+_INHERITED = frozenset({"inherited", "local", "generated_name"})
+
+CONSTRAINT = Kind(
+    "CONSTRAINT",
+    create=_add_constraint,
+    drop=_drop_constraint,
+    covers=frozenset({"type", "definition", "validated"}),
+    alters={
+        "validated": _validate,
+        "index_options": _index_options,
+        "index_tablespace": _index_tablespace,
+    },
+    follows=_INHERITED | {"triggers"},
+    name=name_on_owner,
+    owned=False,
+    in_place=_only_validates,
+    lacks=_lacking_constraint,
+)
+INDEX = Kind(
+    "INDEX",
+    create=_create_index,
+    drop=_drop_index,
+    covers=frozenset({"definition"}),
+    alters={
+        "valid": _validate_index,
+        "tablespace": _move_index,
+        "clustered": _cluster,
+        "replica_identity": _identify,
+        "statistics": _index_statistics,
+    },
+    follows=_INHERITED | {"constraint"},
+    owned=False,
+    lacks=_lacking_index,
+)
+TRIGGER = Kind(
+    "TRIGGER",
+    drop=_drop_trigger,
+    alters={"enabled": _enable_trigger},
+    born={"enabled": "origin"},
+    follows=_INHERITED,
+    name=name_on_owner,
+    owned=False,
+)
+RULE = Kind(
+    "RULE", alters={"enabled": _enable_rule}, born={"enabled": "origin"}, name=name_on_owner, owned=False
+)
+POLICY = Kind(
+    "POLICY",
+    create=_create_policy,
+    covers=frozenset({"definition", "command", "permissive", "roles", "using", "check"}),
+    name=name_on_owner,
+    owned=False,
+)
+STATISTICS = Kind("STATISTICS", alters={"target": _statistics_target})

@@ -1,0 +1,198 @@
+"""The kinds that few databases have: foreign data, collations, operators, text search, languages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.ddl.columns import option_changes
+from circle_migrate.ddl.kind import Commands, Kind, Step, plain_name
+from circle_migrate.ddl.names import listed, literal, parts
+from circle_migrate.ddl.privileges import sql_role
+
+
+def _create_server(step: Step) -> Commands:
+    fields = step.after
+    type_ = f" TYPE {literal(fields['type'] or '')}" if fields.get("type") else ""
+    version = f" VERSION {literal(fields['version'] or '')}" if fields.get("version") else ""
+    yield (
+        f"CREATE SERVER {step.key.identity}{type_}{version} FOREIGN DATA WRAPPER {fields.get('wrapper')}"
+        f"{_options(fields)}"
+    )
+
+
+def _options(fields: Fields) -> str:
+    named = (line.split("=", 1) for line in listed(fields.get("options")))
+    text = ", ".join(f"{name} {literal(value)}" for name, value in named)
+    return f" OPTIONS ({text})" if text else ""
+
+
+def _create_wrapper(step: Step) -> Commands:
+    definition = " ".join(listed(step.after.get("definition")))
+    yield f"CREATE FOREIGN DATA WRAPPER {step.key.identity} {definition}{_options(step.after)}"
+
+
+def _change_wrapper(step: Step) -> Commands:
+    before, after = (dict(line.split(" ", 1) for line in listed(text)) for text in step.change("definition"))
+    changes = [f"{word} {function}" for word, function in after.items() if before.get(word) != function]
+    changes += [f"NO {word}" for word in before if word not in after]
+    yield f"ALTER FOREIGN DATA WRAPPER {step.key.identity} {' '.join(changes)}"
+
+
+def _create_collation(step: Step) -> Commands:
+    fields = step.after
+    locale, slash, ctype = (fields.get("locale") or "").partition(" / ")
+    clauses = [f"PROVIDER = {fields.get('provider')}"]
+    clauses += (
+        [f"LC_COLLATE = {literal(locale)}, LC_CTYPE = {literal(ctype)}"]
+        if slash
+        else [f"LOCALE = {literal(locale)}"]
+    )
+    if fields.get("deterministic") == "no":
+        clauses.append("DETERMINISTIC = false")
+    if fields.get("rules"):
+        clauses.append(f"RULES = {literal(fields['rules'] or '')}")
+    yield f"CREATE COLLATION {step.key.identity} ({', '.join(clauses)})"
+
+
+def _lacking_version(step: Step) -> str | None:
+    return "its version" if step.differs("version") and step.before.get("version") else None
+
+
+def _create_operator(step: Step) -> Commands:
+    name, _, arguments = step.key.identity.rpartition("(")
+    left, right = arguments.rstrip(")").split(", ")
+    clauses = [
+        f"{side} = {type_}" for side, type_ in (("LEFTARG", left), ("RIGHTARG", right)) if type_ != "NONE"
+    ]
+    for line in listed(step.after.get("definition")):
+        word, equals, value = line.partition(" = ")
+        called = value.partition("(")[0]
+        clauses.append(
+            f"{word} = {_operator(called) if word.endswith('ATOR') else called}" if equals else word
+        )
+    yield f"CREATE OPERATOR {name} ({', '.join(clauses)})"
+
+
+def _operator(name: str) -> str:
+    return f"OPERATOR({name})"
+
+
+def _after_name(noun: str) -> Callable[[Step], Commands]:
+    """A CREATE that has the definition's lines behind the name."""
+
+    def create(step: Step) -> Commands:
+        yield f"CREATE {noun} {step.key.identity} {' '.join(listed(step.after.get('definition')))}"
+
+    return create
+
+
+def _in_brackets(noun: str) -> Callable[[Step], Commands]:
+    """A CREATE that has the definition in brackets."""
+
+    def create(step: Step) -> Commands:
+        yield f"CREATE {noun} {step.key.identity} ({step.after.get('definition')})"
+
+    return create
+
+
+def _create_conversion(step: Step) -> Commands:
+    definition = step.after.get("definition") or ""
+    default = "DEFAULT " if definition.startswith("DEFAULT ") else ""
+    yield f"CREATE {default}CONVERSION {step.key.identity} {definition.removeprefix(default)}"
+
+
+def _create_language(step: Step) -> Commands:
+    definition = listed(step.after.get("definition"))
+    trusted = "TRUSTED " if "TRUSTED" in definition else ""
+    rest = " ".join(line for line in definition if line != "TRUSTED")
+    yield f"CREATE {trusted}LANGUAGE {step.key.identity} {rest}"
+
+
+def _create_transform(step: Step) -> Commands:
+    definition = (step.after.get("definition") or "").replace(" SQL ", " SQL WITH FUNCTION ")
+    yield f"CREATE TRANSFORM {step.key.identity} ({definition})"
+
+
+def _create_configuration(step: Step) -> Commands:
+    parser, *mappings = listed(step.after.get("definition"))
+    name = f"TEXT SEARCH CONFIGURATION {step.key.identity}"
+    yield f"CREATE {name} (PARSER = {parser.removeprefix('PARSER ')})"
+    for mapping in mappings:
+        token, _, dictionaries = mapping.partition(": ")
+        yield f"ALTER {name} ADD MAPPING FOR {token} WITH {dictionaries}"
+
+
+def _create_cast(step: Step) -> Commands:
+    yield f"CREATE CAST ({step.key.identity}) {step.after.get('definition')}"
+
+
+def _cast_name(key: Key, _fields: Fields) -> str:
+    return f"({key.identity})"
+
+
+def _nothing(_step: Step) -> Commands:
+    return []
+
+
+def unknown(noun: str, name: Callable[[Key, Fields], str] = plain_name, *, owned: bool = True) -> Kind:
+    """A kind that can be dropped and not be made."""
+    return Kind(noun, create=_nothing, covers=frozenset(), name=name, owned=owned, makeable=False)
+
+
+def mapping_name(key: Key, _fields: Fields) -> str:
+    """FOR a role, SERVER its server."""
+    server, role = parts(key.identity)
+    return f"FOR {sql_role(role)} SERVER {server}"
+
+
+def _change_options(step: Step) -> Commands:
+    noun = {"foreign server": "SERVER"}.get(step.key.kind, step.key.kind.upper())
+    return option_changes(f"ALTER {noun} {step.key.identity}", *step.change("options"), foreign=True)
+
+
+def _change_version(step: Step) -> Commands:
+    version = step.after.get("version")
+    yield f"ALTER SERVER {step.key.identity} VERSION {'NULL' if version is None else literal(version)}"
+
+
+def _hidden_options(step: Step) -> str | None:
+    return (
+        "its secrets"
+        if step.differs("options") and "=<hidden>" in (step.after.get("options") or "")
+        else None
+    )
+
+
+FOREIGN_DATA_WRAPPER = Kind(
+    "FOREIGN DATA WRAPPER",
+    create=_create_wrapper,
+    covers=frozenset({"definition", "options"}),
+    alters={"definition": _change_wrapper, "options": _change_options},
+    grant="FOREIGN DATA WRAPPER",
+)
+FOREIGN_SERVER = Kind(
+    "SERVER",
+    create=_create_server,
+    covers=frozenset({"wrapper", "type", "version", "options"}),
+    alters={"options": _change_options, "version": _change_version},
+    grant="FOREIGN SERVER",
+    lacks=_hidden_options,
+)
+COLLATION = Kind(
+    "COLLATION",
+    create=_create_collation,
+    covers=frozenset({"provider", "locale", "deterministic", "rules"}),
+    follows=frozenset({"version"}),
+    lacks=_lacking_version,
+)
+CAST = Kind("CAST", create=_create_cast, name=_cast_name, owned=False)
+OPERATOR = Kind("OPERATOR", create=_create_operator)
+CONVERSION = Kind("CONVERSION", create=_create_conversion)
+LANGUAGE = Kind("LANGUAGE", create=_create_language, grant="LANGUAGE")
+TRANSFORM = Kind("TRANSFORM", create=_create_transform, owned=False)
+CONFIGURATION = Kind("TEXT SEARCH CONFIGURATION", create=_create_configuration)
+DICTIONARY = Kind("TEXT SEARCH DICTIONARY", create=_in_brackets("TEXT SEARCH DICTIONARY"))
+PARSER = Kind("TEXT SEARCH PARSER", create=_in_brackets("TEXT SEARCH PARSER"), owned=False)
+TEMPLATE = Kind("TEXT SEARCH TEMPLATE", create=_in_brackets("TEXT SEARCH TEMPLATE"), owned=False)
+ACCESS_METHOD = Kind("ACCESS METHOD", create=_after_name("ACCESS METHOD"), owned=False)

@@ -1,0 +1,153 @@
+"""What an object of a snapshot needs, read from its texts.
+
+Snapshots are printed with `search_path = pg_catalog`: whatever lies elsewhere is named with its schema, so
+that a qualified name in a text is a reference. Columns are named without their table; a column is taken to
+be used wherever its table and its name occur. That finds too much rather than too little.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.ddl.names import IDENTIFIER, bare, last, parts, without_arguments
+
+RELATIONS = ("table", "foreign table", "view", "materialized view")
+ROUTINES = ("function", "procedure", "aggregate", "window function")
+
+_NAMED_BY_FIELD = {"server": "foreign server", "wrapper": "foreign data wrapper", "language": "language"}
+# They name an owner without being a part that goes with it.
+_APART = {"sequence", "default privileges", "user mapping"}
+_NO_TEXT = {"of", "comment", "owner", "acl", "position", "owned_by", "sequence_acl", "sequence_comment"}
+_QUALIFIED = re.compile(rf"{IDENTIFIER}(?:\.{IDENTIFIER})+")
+_WORD = re.compile(IDENTIFIER)
+_BODY = re.compile(r"\nAS (\$\w*\$).*\1", re.DOTALL)
+_FOREIGN = re.compile(rf"REFERENCES ({IDENTIFIER}(?:\.{IDENTIFIER})*)\(([^)]*)\)")
+_COLUMNS = re.compile(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(([^)]*)\)")
+
+
+class Catalog:
+    """The objects of one side, and which of them each one needs."""
+
+    def __init__(self, objects: Mapping[Key, Fields]) -> None:
+        self.objects = objects
+        self._needs: dict[Key, frozenset[Key]] = {}
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self.objects
+
+    def owner_of(self, key: Key) -> Key | None:
+        """What an object is part of: the table of a column."""
+        of = self.objects.get(key, {}).get("of")
+        return Key.parse(of) if of else None
+
+    def value(self, key: Key, field: str) -> str | None:
+        """A field of an object; None also where there is no such object."""
+        return self.objects.get(key, {}).get(field)
+
+    def parts_of(self, owner: Key, kind: str) -> list[Key]:
+        """The parts of an object that are of one kind; columns in their order."""
+        keys = [key for key in self._parts.get(owner, ()) if key.kind == kind]
+        return sorted(keys, key=lambda key: (int(self.value(key, "position") or 0), key))
+
+    def all_parts(self, owner: Key) -> Iterator[Key]:
+        """The parts of an object and theirs."""
+        for key in self._parts.get(owner, ()):
+            yield key
+            yield from self.all_parts(key)
+
+    def needs(self, key: Key) -> frozenset[Key]:
+        """What has to be there for the object to be."""
+        if key not in self._needs:
+            self._needs[key] = frozenset(self._find(key)) - {key}
+        return self._needs[key]
+
+    @cached_property
+    def needed_by(self) -> Mapping[Key, frozenset[Key]]:
+        """The other way around: which objects need each one."""
+        users: dict[Key, set[Key]] = {}
+        for key in self.objects:
+            for needed in self.needs(key):
+                users.setdefault(needed, set()).add(key)
+        return {key: frozenset(found) for key, found in users.items()}
+
+    @cached_property
+    def _parts(self) -> Mapping[Key, list[Key]]:
+        found: dict[Key, list[Key]] = {}
+        for key in self.objects:
+            owner = self.owner_of(key)
+            if owner is not None and key.kind not in _APART:
+                found.setdefault(owner, []).append(key)
+        return found
+
+    @cached_property
+    def _named(self) -> Mapping[str, list[Key]]:
+        found: dict[str, list[Key]] = {}
+        for key in self.objects:
+            if self.owner_of(key) is None or key.kind in {"sequence", "index", "statistics"}:
+                name = without_arguments(key.identity).partition(" USING ")[0]
+                found.setdefault(name, []).append(key)
+        return found
+
+    def _find(self, key: Key) -> Iterator[Key]:
+        fields = self.objects[key]
+        owner = self.owner_of(key)
+        text = self._text(key)
+        named = {found for name in _names(text) for found in self._named.get(name, ())}
+        yield from named
+        if owner is not None and owner in self.objects and key.kind not in {"sequence"}:
+            yield owner
+        if key.kind not in {"schema", "extension", "setting", "event trigger", "publication", "column"}:
+            yield from self._named_schema(parts(key.identity)[0])
+        yield from self._named_schema(fields.get("schema") or "")
+        for field, kind in _NAMED_BY_FIELD.items():
+            named_key = Key(kind, fields.get(field) or "")
+            if named_key in self.objects:
+                yield named_key
+        words = {bare(word) for word in _WORD.findall(text)}
+        for relation in {owner, *named}:
+            if relation is not None and relation.kind in RELATIONS:
+                columns = self.parts_of(relation, "column")
+                yield from (column for column in columns if bare(last(column.identity)) in words)
+        if key.kind in {"table", "foreign table"}:
+            for column in self.parts_of(key, "column"):
+                yield from (found for found in self.needs(column) if found not in {key, *self.all_parts(key)})
+        if fields.get("type") == "foreign key":
+            yield from self._referenced_keys(fields.get("definition") or "")
+        if fields.get("constraint") and owner is not None:
+            yield Key("constraint", f"{owner.identity}.{fields['constraint']}")
+
+    def _text(self, key: Key) -> str:
+        fields = self.objects[key]
+        texts = [value for name, value in fields.items() if value and name not in _NO_TEXT]
+        if key.kind in ROUTINES:
+            texts = [_BODY.sub("", text) for text in texts] + [key.identity.partition("(")[2]]
+        return "\n".join(texts)
+
+    def _named_schema(self, name: str) -> Iterator[Key]:
+        if Key("schema", name) in self.objects:
+            yield Key("schema", name)
+
+    def _referenced_keys(self, definition: str) -> Iterator[Key]:
+        """The constraints and unique indexes a foreign key may rest on."""
+        found = _FOREIGN.search(definition)
+        if found is None:
+            return
+        table = Key("table", found[1])
+        wanted = set(found[2].split(", "))
+        for key in (*self.parts_of(table, "constraint"), *self.parts_of(table, "index")):
+            text = self.value(key, "definition") or ""
+            columns = _COLUMNS.search(text) or re.search(r"^CREATE UNIQUE INDEX .* \(([^)]*)\)", text)
+            if columns and set(columns[1].split(", ")) == wanted:
+                yield key
+
+
+def _names(text: str) -> set[str]:
+    """Every qualified name in a text, and what each begins with: `a.b.c` may be column c of a.b."""
+    names: set[str] = set()
+    for found in _QUALIFIED.findall(text):
+        pieces = _WORD.findall(found)
+        names.update(".".join(pieces[:count]) for count in range(2, len(pieces) + 1))
+    return names

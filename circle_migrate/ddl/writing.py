@@ -1,0 +1,151 @@
+"""A plan's nodes as statements, each with what takes it back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from circle_migrate.core.catalog import Key
+from circle_migrate.ddl import attributes
+from circle_migrate.ddl.columns import VIEWS, release, table_of
+from circle_migrate.ddl.hazards import hazard
+from circle_migrate.ddl.kinds import KINDS
+from circle_migrate.ddl.names import bare, last, quoted, schema_of
+from circle_migrate.ddl.plan import Plan
+from circle_migrate.ddl.references import ROUTINES, Catalog
+from circle_migrate.ddl.statements import Statement, Verb
+
+_LABEL = re.compile(r"ALTER TYPE (.*?) ADD VALUE (E?'(?:[^']|'')*')")
+_BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)
+_USED_LABEL = "has to be committed before the label is used"
+
+
+def statements(plan: Plan) -> tuple[Statement, ...]:
+    """Everything the plan does, in order."""
+    written = []
+    for verb, key in plan.nodes():
+        commands = list(_COMMANDS[verb](plan, key))
+        undone = _undone(plan, verb, key, len(commands))
+        written += [
+            Statement(sql, key, verb, undo, hazard(sql)) for sql, undo in zip(commands, undone, strict=True)
+        ]
+    return tuple(_apart(_without_looking_at_bodies(written)))
+
+
+def _without_looking_at_bodies(written: list[Statement]) -> list[Statement]:
+    """As pg_dump does: what routines name may be made later, or lie where another search_path leads."""
+    routines = [each.key for each in written if each.key.kind in ROUTINES and _BODY.search(each.sql)]
+    if not routines:
+        return written
+    off = Statement("SET check_function_bodies = off", routines[0], Verb.CREATE)
+    on = Statement("RESET check_function_bodies", routines[-1], Verb.CREATE)
+    return [off, *written, on]
+
+
+def _apart(statements: list[Statement]) -> Iterator[Statement]:
+    """New labels of enums cannot be used in the transaction that adds them."""
+    for statement in statements:
+        label = _LABEL.match(statement.sql)
+        used = label is not None and any(
+            f"{label[2]}::{label[1]}" in other.sql for other in statements if other is not statement
+        )
+        yield replace(statement, transactional=False, hazard=_USED_LABEL) if used else statement
+
+
+def _release(plan: Plan, key: Key) -> Iterable[str]:
+    if key.kind == "sequence":
+        return [f"ALTER SEQUENCE {key.identity} OWNED BY NONE"]
+    return release(plan.whole(key))
+
+
+def _drop(plan: Plan, key: Key) -> Iterable[str]:
+    """A view's column stays; it loses what was said of it."""
+    kind, step = KINDS[key.kind], plan.leaving(key)
+    if not _of_view(key, plan.before):
+        return kind.dropping(step)
+    step = replace(step, after={"of": plan.before.value(key, "of")})
+    return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
+
+
+def _rename(_plan: Plan, key: Key) -> Iterable[str]:
+    return [f"ALTER {KINDS[key.kind].noun} {key.identity} RENAME TO {_old(key)}"]
+
+
+def _create(plan: Plan, key: Key) -> Iterable[str]:
+    kind, step = KINDS[key.kind], plan.step(key)
+    made = kind.create(step) if _has_create(plan, key) else []
+    return [*made, *kind.altering(step), *attributes.commands(kind, step, new=True)]
+
+
+def _alter(plan: Plan, key: Key) -> Iterable[str]:
+    kind, step = KINDS[key.kind], plan.step(key)
+    return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
+
+
+def _attach(plan: Plan, key: Key) -> Iterable[str]:
+    return [f"ALTER SEQUENCE {key.identity} OWNED BY {plan.after.value(key, 'owned_by')}"]
+
+
+def _discard(_plan: Plan, key: Key) -> Iterable[str]:
+    return [f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old(key)}"]
+
+
+_COMMANDS: Mapping[Verb, Callable[[Plan, Key], Iterable[str]]] = {
+    Verb.RELEASE: _release,
+    Verb.DROP: _drop,
+    Verb.RENAME: _rename,
+    Verb.CREATE: _create,
+    Verb.ALTER: _alter,
+    Verb.ATTACH: _attach,
+    Verb.DISCARD: _discard,
+}
+
+
+def _old(key: Key) -> str:
+    """The name a type has until no column has it any more."""
+    return quoted(f"{bare(last(key.identity))[:58]}__old")
+
+
+def _has_create(plan: Plan, key: Key) -> bool:
+    """Whether it is not simply part of the CREATE of what it belongs to."""
+    owner = plan.after.owner_of(key)
+    return key.kind != "column" or _of_view(key, plan.after) or owner is None or not plan.made(owner)
+
+
+def _of_view(key: Key, catalog: Catalog) -> bool:
+    owner = catalog.owner_of(key) if key.kind == "column" else None
+    return owner is not None and owner.kind in VIEWS
+
+
+def _undone(plan: Plan, verb: Verb, key: Key, count: int) -> list[str | None]:
+    """For each command of one object the commands that take it back."""
+    nothing: list[str | None] = [None] * count
+    kind = KINDS[key.kind]
+    if count and verb is Verb.DROP and not _of_view(key, plan.before):
+        return [_joined(_made_again(plan, key)), *nothing[1:]]
+    if count and verb is Verb.CREATE and key not in plan.renamed and _has_create(plan, key):
+        step = plan.step(key)
+        return [_joined(kind.dropping(replace(step, before=step.after))), *nothing[1:]]
+    if verb is Verb.ALTER:
+        step = plan.step(key)
+        back = replace(step, before=step.after, after=step.before, catalog=plan.before)
+        commands = [*kind.altering(back), *attributes.commands(kind, back, new=False)]
+        return [*commands[::-1]] if len(commands) == count else nothing
+    return nothing
+
+
+def _joined(commands: Iterable[str]) -> str | None:
+    return ";\n".join(commands) or None
+
+
+def _made_again(plan: Plan, key: Key) -> Iterator[str]:
+    """What makes an object as it was, with all that goes with it."""
+    gone = {key, *plan.before.all_parts(key)}
+    for sequence in (each for each in plan.dropped if each.kind == "sequence"):
+        column = Key("column", plan.before.value(sequence, "owned_by") or "")
+        if column in gone and table_of(column):
+            gone.add(sequence)
+    lost = Plan(Catalog({}), Catalog({each: plan.before.objects[each] for each in gone}), plan.major)
+    for verb, each in lost.nodes():
+        yield from _COMMANDS[verb](lost, each)

@@ -1,0 +1,279 @@
+"""Sketches are right when applying them leaves no difference: for every drift we know, there and back.
+
+Cases that stay within a schema share one database, each in a schema of its own, so that one sketch has to
+put the statements of all of them in an order that works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import sqlalchemy
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.dialects import postgresql
+
+from circle_migrate.core.catalog import Change, Key, Snapshot, compare
+from circle_migrate.core.differences import Aspect, Comparison, Difference
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.scope import settled
+from circle_migrate.ddl import Sketch, reverse, sketch
+from circle_migrate.ddl.alembic import bodies
+from circle_migrate.equivalence import ask, questions
+from tests.integration.alembic_driver import on_connection
+from tests.integration.drift import CASES, Case, apply, load, take
+from tests.servers import NAMES, Databases, Server, run
+
+_MORE = Path(__file__).with_name("ddl_cases.jsonl").read_text(encoding="utf-8").splitlines()
+_ALL = [*CASES, *(Case(**json.loads(line)) for line in _MORE)]
+
+_AVAILABLE = "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE strpos($1, name) > 0)"
+
+# What no statement reaches, or a snapshot does not hold enough of; there and back.
+INCOMPLETE = {
+    "col_drop": "a column comes back as the last one",
+    "col_order": "a column comes back as the last one",
+    "col_rename": "a column comes back as the last one, as renames are not guessed",
+    "ddl_generated_mid": "a column comes back as the last one",
+    "ddl_seq_keep": "a column comes back as the last one",
+    "constraint_local": "whether an inherited constraint is declared too",
+    "fk_triggers_disabled": "the triggers behind a foreign key have no names to write",
+    "identity_sequence_grant": "a list of privileges that says what there is without one",
+    "index_invalid": "nobody makes an index INVALID on purpose",
+    "inherit_column_local": "whether an inherited column is declared too",
+    "operator_class": "its members are those of its family",
+    "operator_class_changed": "its members are those of its family",
+    "operator_family_member": "its members",
+    "subscription_added": "the connection string is a secret",
+    "user_mapping": "its options are secrets",
+}
+
+
+def compared(
+    before: Snapshot, after: Snapshot, *, only: Callable[[Key], bool] = lambda _: True
+) -> Comparison:
+    """Every difference as somebody would be told it."""
+    changes = (change for change in compare(before, after) if only(change.key))
+    told = (Difference(change, Aspect.DEFINITION, Severity.ERROR) for change in changes)
+    return Comparison(before, after, tuple(told))
+
+
+@dataclass
+class Sides:
+    """Snapshots of many cases side by side, and the URL of a database at the first side."""
+
+    cases: list[Case]
+    before: Snapshot
+    after: Snapshot
+    url: str
+
+
+@asynccontextmanager
+async def capturing(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that plans the statements of a snapshot once: that takes longer than running them."""
+    connection = await asyncpg.connect(url, server_settings={"plan_cache_mode": "force_generic_plan"})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Whatever is done within is rolled back."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
+async def led_to(connection: asyncpg.Connection, made: Sketch) -> Snapshot:
+    """What there is after a sketch's statements."""
+    for statement in made.statements:
+        try:
+            await connection.execute(statement.sql)
+        except asyncpg.PostgresError as error:
+            pytest.fail(f"{error}\n{statement.sql}")
+    return await take(connection)
+
+
+def left(got: Snapshot, wanted: Snapshot) -> set[str]:
+    """The cases whose schemas still differ."""
+    return {change.key.identity.partition(".")[0] for change in compare(got, wanted)}
+
+
+async def unlike(connection: asyncpg.Connection, got: Snapshot, wanted: Snapshot) -> list[Change]:
+    """What still differs and does not mean the same: IN over varchar is not printed as it is read."""
+    changes = compare(got, wanted)
+    return settled(changes, await ask(connection, questions(changes, got)))[0]
+
+
+def admitted(made: Iterable[str], cases: Iterable[Case]) -> set[str]:
+    """The cases of which something is said to be lacking."""
+    return {case.id for case in cases if any(f" {case.id}." in text for text in made)}
+
+
+def local(major: int) -> list[Case]:
+    return [case for case in _ALL if not case.database and case.min_pg <= major]
+
+
+@pytest.fixture(scope="module")
+def sides(server: Server) -> Any:
+    databases = Databases(server)
+    run(databases.create())
+
+    async def prepare() -> Sides:
+        async with databases.connect("main") as connection:
+            cases = local(connection.get_server_version().major)
+            await load(connection, cases)
+            before = await take(connection)
+            async with undone(connection):
+                for case in cases:
+                    await apply(connection, case)
+                return Sides(cases, before, await take(connection), databases.urls["main"])
+
+    try:
+        yield run(prepare())
+    finally:
+        run(databases.drop())
+
+
+def test_local_cases_there_and_back(sides: Sides) -> None:
+    async def there_and_back() -> None:
+        there = sketch(compared(sides.before, sides.after))
+        back = sketch(compared(sides.after, sides.before))
+        async with capturing(sides.url) as connection:
+            async with undone(connection):
+                reached = left(await led_to(connection, there), sides.after)
+            async with undone(connection):
+                for case in sides.cases:
+                    await apply(connection, case)
+                returned = left(await led_to(connection, back), sides.before)
+        assert reached <= admitted(there.incomplete, sides.cases)
+        assert returned <= admitted(back.incomplete, sides.cases)
+        lacking = admitted([*there.incomplete, *back.incomplete], sides.cases)
+        assert lacking == INCOMPLETE.keys() & {case.id for case in sides.cases}
+
+    run(there_and_back())
+
+
+def test_cases_beyond_schemas_there_and_back(empty_databases: Databases) -> None:
+    async def check() -> dict[str, Any]:
+        wrong = {}
+        async with capturing(empty_databases.urls["main"]) as connection:
+            major = connection.get_server_version().major
+            for case in _ALL:
+                if case.database and case.min_pg <= major:
+                    async with undone(connection):
+                        problem = await one(connection, case)
+                    if problem:
+                        wrong[case.id] = problem
+        return wrong
+
+    async def one(connection: asyncpg.Connection, case: Case) -> Any:
+        if "CREATE EXTENSION" in case.after and not await connection.fetchval(_AVAILABLE, case.after):
+            return None
+        await connection.execute(case.before or "SELECT 1")
+        before = await take(connection)
+        async with undone(connection):
+            await connection.execute(case.after)
+            after = await take(connection)
+            back = sketch(compared(after, before))
+            returned = compare(await led_to(connection, back), before)
+        async with undone(connection):
+            there = sketch(compared(before, after))
+            reached = compare(await led_to(connection, there), after)
+        unsaid = (reached and not there.incomplete) or (returned and not back.incomplete)
+        lacking = bool(there.incomplete or back.incomplete)
+        return unsaid or (lacking != (case.id in INCOMPLETE) and (there.incomplete, back.incomplete))
+
+    assert run(check()) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_schema_from_nothing_and_back(
+    name: str, empty_databases: Databases, migrated_databases: Databases
+) -> None:
+    async def there_and_back() -> None:
+        async with migrated_databases.connect(name) as connection:
+            full = await take(connection)
+        async with empty_databases.connect(name) as connection:
+            empty = await take(connection)
+            there = sketch(compared(empty, full))
+            reached = await led_to(connection, there)
+            assert (there.incomplete, await unlike(connection, reached, full)) == ((), [])
+            back = reverse(there.comparison)
+            assert (back.incomplete, compare(await led_to(connection, back), empty)) == ((), ())
+
+    run(there_and_back())
+
+
+def test_undo_of_each_statement_takes_it_back(sides: Sides) -> None:
+    """Statement by statement, and where there is an undo the catalogue is as before it."""
+    chosen = {
+        "check_expr_changed",
+        "grant_table",
+        "policy_changed",
+        "table_dropped",
+        "function_body",
+        "col_add",
+    }
+
+    async def check() -> int:
+        told = compared(sides.before, sides.after, only=lambda key: key.identity.partition(".")[0] in chosen)
+        made = sketch(told)
+        assert {statement.key.identity.partition(".")[0] for statement in made.statements} == chosen
+        undone_statements = 0
+        async with capturing(sides.url) as connection, undone(connection):
+            state = await take(connection)
+            for statement in made.statements:
+                await connection.execute(statement.sql)
+                if statement.undo is not None:
+                    async with undone(connection):
+                        await connection.execute(statement.undo)
+                        assert compare(await take(connection), state) == (), statement
+                    undone_statements += 1
+                state = await take(connection)
+        return undone_statements
+
+    assert run(check()) >= len(chosen)
+
+
+def test_local_cases_as_a_revision_of_alembic(sides: Sides) -> None:
+    told = compared(
+        sides.before, sides.after, only=lambda key: key.identity.partition(".")[0] not in INCOMPLETE
+    )
+    made = bodies(sketch(told))
+    assert made.incomplete == ()
+    code = f"def upgrade():\n{made.upgrade}\n\n\ndef downgrade():\n{made.downgrade}\n"
+
+    def migrate(connection: sqlalchemy.Connection, name: str) -> None:
+        operations = Operations(MigrationContext.configure(connection))
+        module: dict[str, Any] = {"op": operations, "sa": sqlalchemy, "postgresql": postgresql}
+        exec(compile(code, "revision", "exec"), module)
+        module[name]()
+        connection.commit()
+
+    async def there_and_back() -> tuple[Snapshot, Snapshot]:
+        found = []
+        for name in ("upgrade", "downgrade"):
+            await on_connection(sides.url, lambda connection, name=name: migrate(connection, name))
+            connection = await asyncpg.connect(sides.url)
+            found.append(await take(connection))
+            await connection.close()
+        return found[0], found[1]
+
+    reached, returned = run(there_and_back())
+    assert left(reached, sides.after) <= INCOMPLETE.keys()
+    assert left(returned, sides.before) == set()
+    assert "op.create_foreign_key(" in made.upgrade
+    assert "op.add_column(" in made.upgrade
