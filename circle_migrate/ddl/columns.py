@@ -170,10 +170,10 @@ def _storage(step: Step) -> Commands:
 
 
 def _usual_storage(step: Step) -> str:
-    """That of the type: `default` where the server knows the word, else what pg_type has for it."""
+    """That of the type: DEFAULT where the server knows the word, else what pg_type has for it."""
     if step.major >= _DEFAULT_STORAGE_SINCE:
-        return "default"
-    return "main" if base(step.after.get("type") or "") in {"numeric", "inet", "cidr"} else "extended"
+        return "DEFAULT"
+    return "MAIN" if base(step.after.get("type") or "") in {"numeric", "inet", "cidr"} else "EXTENDED"
 
 
 def _compression(step: Step) -> Commands:

@@ -86,11 +86,10 @@ class Plan:
         if key.kind == "sequence":
             column = Key("column", fields.get("owned_by") or "")
             return bool(column.identity) and (self.gone(column) or self.gone(Key("table", table_of(column))))
-        if fields.get("type") == "foreign key" and any(
-            self.gone(needed) for needed in self.before.needs(key) if needed.kind == "constraint"
-        ):
-            return False
         owner = self.before.owner_of(key)
+        tables = {needed for needed in self.before.needs(key) if needed.kind == "table"}
+        if fields.get("type") == "foreign key" and any(self.gone(table) for table in tables - {owner}):
+            return False
         return owner is not None and self.gone(owner)
 
     def nodes(self) -> list[Node]:

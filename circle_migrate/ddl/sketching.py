@@ -62,7 +62,8 @@ def _with_followers(comparison: Comparison) -> list[Change]:
     every = compare(before, after)
     leading = {change.key for change in without_followers(every, before, after)}
     keys = {change.key for change in told}
-    followers = [change for change in every if change.key not in leading | keys]
+    leading |= keys
+    followers = [change for change in every if change.key not in leading]
     while followers:
         alone = {change.key for change in without_followers([*told, *followers], before, after)} - keys
         if not alone:

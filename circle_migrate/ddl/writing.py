@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from circle_migrate.core.catalog import Key
 from circle_migrate.ddl import attributes
-from circle_migrate.ddl.columns import VIEWS, release, table_of
+from circle_migrate.ddl.columns import VIEWS, release
 from circle_migrate.ddl.hazards import hazard
 from circle_migrate.ddl.kinds import KINDS
 from circle_migrate.ddl.names import bare, last, quoted, schema_of
@@ -142,10 +142,7 @@ def _joined(commands: Iterable[str]) -> str | None:
 def _made_again(plan: Plan, key: Key) -> Iterator[str]:
     """What makes an object as it was, with all that goes with it."""
     gone = {key, *plan.before.all_parts(key)}
-    for sequence in (each for each in plan.dropped if each.kind == "sequence"):
-        column = Key("column", plan.before.value(sequence, "owned_by") or "")
-        if column in gone and table_of(column):
-            gone.add(sequence)
+    gone.update(*(plan.before.owned_sequences.get(each, ()) for each in tuple(gone)))
     lost = Plan(Catalog({}), Catalog({each: plan.before.objects[each] for each in gone}), plan.major)
     for verb, each in lost.nodes():
         yield from _COMMANDS[verb](lost, each)

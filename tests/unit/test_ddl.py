@@ -1,0 +1,311 @@
+"""Sketches without a server: the order of statements, quoting, what is marked, a part of the differences."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+import pytest
+import sqlalchemy
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.dialects import postgresql
+
+from circle_migrate.core.catalog import Fields, Key, Snapshot, compare
+from circle_migrate.core.differences import Aspect, Comparison, Difference
+from circle_migrate.core.findings import Severity
+from circle_migrate.ddl import render_sql, reverse, sketch
+from circle_migrate.ddl.alembic import bodies, render
+from circle_migrate.ddl.hazards import hazard
+from circle_migrate.ddl.names import bare, last, literal, parts, quoted
+from circle_migrate.ddl.order import ordered
+from circle_migrate.ddl.python import string, text
+from circle_migrate.ddl.references import Catalog
+from circle_migrate.ddl.sqlalchemy_types import type_code
+
+OWNED = {"owner": "<owner>"}
+
+
+def table(name: str, *columns: str, **fields: str) -> dict[Key, Fields]:
+    """A table with columns given as `name type`."""
+    found: dict[Key, Fields] = {Key("table", name): {**OWNED, **fields}}
+    for position, column in enumerate(columns, 1):
+        own, _, type_ = column.partition(" ")
+        key = Key("column", f"{name}.{own}")
+        found[key] = {"of": f"table {name}", "type": type_, "position": str(position)}
+    return found
+
+
+def foreign_key(of: str, name: str, definition: str) -> dict[Key, Fields]:
+    fields = {"of": f"table {of}", "type": "foreign key", "definition": definition}
+    return {Key("constraint", f"{of}.{name}"): fields}
+
+
+def snapshot(objects: Mapping[Key, Fields], database: str = "db") -> Snapshot:
+    return Snapshot(database, "live", 180004, objects)
+
+
+def compared(
+    before: Mapping[Key, Fields], after: Mapping[Key, Fields], *only: Key, database: str = "db"
+) -> Comparison:
+    """The differences of two catalogues, or those of some objects alone."""
+    one, other = snapshot(before, database), snapshot(after, database)
+    told = tuple(
+        Difference(change, Aspect.DEFINITION, Severity.ERROR)
+        for change in compare(one, other)
+        if not only or change.key in only
+    )
+    return Comparison(one, other, told)
+
+
+def statements(before: Mapping[Key, Fields], after: Mapping[Key, Fields], *only: Key) -> list[str]:
+    return [statement.sql for statement in sketch(compared(before, after, *only)).statements]
+
+
+VIEW = {Key("view", "app.v"): {**OWNED, "definition": " SELECT a FROM app.t;"}}
+VIEW_OF_VIEW = {Key("view", "app.a"): {**OWNED, "definition": " SELECT a FROM app.v;"}}
+
+
+def test_views_on_a_column_go_before_it_changes_and_come_back_after() -> None:
+    before = table("app.t", "a integer") | VIEW | VIEW_OF_VIEW
+    after = table("app.t", "a bigint") | VIEW | VIEW_OF_VIEW
+    assert statements(before, after) == [
+        "DROP VIEW app.a",
+        "DROP VIEW app.v",
+        "ALTER TABLE app.t ALTER COLUMN a TYPE bigint",
+        "CREATE VIEW app.v AS\nSELECT a FROM app.t",
+        "CREATE VIEW app.a AS\nSELECT a FROM app.v",
+    ]
+
+
+def test_a_view_that_does_not_read_the_column_stays() -> None:
+    before = table("app.t", "a integer", "b integer") | VIEW
+    after = table("app.t", "a integer", "b bigint") | VIEW
+    assert statements(before, after) == ["ALTER TABLE app.t ALTER COLUMN b TYPE bigint"]
+
+
+def test_tables_that_reference_each_other_get_their_keys_last_and_lose_them_first() -> None:
+    tables = table("app.a", "id integer", "b integer") | table("app.b", "id integer", "a integer")
+    keys = foreign_key("app.a", "to_b", "FOREIGN KEY (b) REFERENCES app.b(id)")
+    keys |= foreign_key("app.b", "to_a", "FOREIGN KEY (a) REFERENCES app.a(id)")
+    for name in ("app.a", "app.b"):
+        fields = {"of": f"table {name}", "type": "primary key", "definition": "PRIMARY KEY (id)"}
+        keys[Key("constraint", f"{name}.pk")] = fields
+    made = [sql.split("(")[0].split("\n")[0] for sql in statements({}, tables | keys)]
+    assert made[:2] == ["CREATE TABLE app.a ", "CREATE TABLE app.b "]
+    assert {" ".join(sql.split()[-3:]) for sql in made[2:4]} == {"pk PRIMARY KEY"}
+    assert all("FOREIGN KEY" in sql for sql in made[4:])
+    gone = statements(tables | keys, {})
+    assert ["DROP CONSTRAINT" in sql for sql in gone] == [True, True, False, False]
+
+
+def test_a_default_goes_before_the_sequence_it_uses() -> None:
+    before = table("app.t", "id integer") | {Key("sequence", "app.s"): {**OWNED, "start": "1"}}
+    column = Key("column", "app.t.id")
+    before[column] = {**before[column], "default": "nextval('app.s'::regclass)"}
+    assert statements(before, table("app.t", "id integer")) == [
+        "ALTER TABLE app.t ALTER COLUMN id DROP DEFAULT",
+        "DROP SEQUENCE app.s",
+    ]
+
+
+def test_a_rename_is_a_drop_and_a_create_with_a_hazard() -> None:
+    made = sketch(compared(table("app.t", "a integer"), table("app.t", "b integer"))).statements
+    assert [statement.sql for statement in made] == [
+        "ALTER TABLE app.t DROP COLUMN a",
+        "ALTER TABLE app.t ADD COLUMN b integer",
+    ]
+    assert made[0].hazard == "destroys the column's values"
+
+
+def test_only_what_is_asked_for_is_done() -> None:
+    before = table("app.t", "a integer")
+    after = table("app.t", "a bigint", "b text") | VIEW
+    assert statements(before, after, Key("column", "app.t.b")) == ["ALTER TABLE app.t ADD COLUMN b text"]
+
+
+def test_what_follows_from_a_difference_is_done_with_it() -> None:
+    after = table("app.t", "a integer") | {
+        Key("constraint", "app.t.u"): {"of": "table app.t", "type": "unique", "definition": "UNIQUE (a)"}
+    }
+    assert statements({}, after, Key("table", "app.t")) == [
+        "CREATE TABLE app.t (\n    a integer\n)",
+        "ALTER TABLE app.t ADD CONSTRAINT u UNIQUE (a)",
+    ]
+
+
+def test_an_order_of_columns_nobody_can_make_is_admitted() -> None:
+    made = sketch(
+        compared(table("app.t", "a integer", "b text"), table("app.t", "c date", "a integer", "b text"))
+    )
+    assert made.incomplete == ("column order of table app.t",)
+
+
+def test_an_unknown_field_is_admitted() -> None:
+    made = sketch(compared(table("app.t"), table("app.t", colour="red")))
+    assert made.statements == ()
+    assert made.incomplete == ("colour of table app.t",)
+
+
+def test_there_and_back_again_is_nothing_new() -> None:
+    comparison = compared(table("app.t", "a integer"), table("app.t", "a integer", "b text") | VIEW)
+    back = reverse(comparison)
+    assert [statement.sql for statement in back.statements] == [
+        "DROP VIEW app.v",
+        "ALTER TABLE app.t DROP COLUMN b",
+    ]
+
+
+def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
+    enum = Key("enum", "app.e")
+    before = table("app.t", "a app.e") | {enum: {**OWNED, "labels": "x"}}
+    after = before | {enum: {**OWNED, "labels": "x\ny"}}
+    made = sketch(compared(before, after)).statements
+    assert [(each.sql, each.transactional) for each in made] == [("ALTER TYPE app.e ADD VALUE 'y'", True)]
+    column = Key("column", "app.t.a")
+    after |= {column: {**after[column], "default": "'y'::app.e"}}
+    made = sketch(compared(before, after)).statements
+    assert [each.transactional for each in made] == [False, True]
+    assert "with op.get_context().autocommit_block():" in render(sketch(compared(before, after)))
+
+
+@pytest.mark.parametrize(
+    ("identity", "expected"),
+    [
+        ("public.t", ["public", "t"]),
+        ('"a.b"."x(y)"."Z z"', ['"a.b"', '"x(y)"', '"Z z"']),
+        ('app."q""uote"', ["app", '"q""uote"']),
+        ('app."f g"(integer, app."T")', ["app", '"f g"']),
+        ("<owner>.app.tables", ["<owner>", "app", "tables"]),
+    ],
+)
+def test_identities_are_taken_apart(identity: str, expected: list[str]) -> None:
+    assert parts(identity) == expected
+    assert last(identity) == expected[-1]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
+def test_names_survive_quoting(name: str) -> None:
+    assert bare(quoted(name)) == name
+    assert parts(f"app.{quoted(name)}") == ["app", quoted(name)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("it's", "'it''s'"), ("a\\b", "E'a\\\\b'"), ("", "''"), ("'\\", "E'''\\\\'")]
+)
+def test_literals(value: str, expected: str) -> None:
+    assert literal(value) == expected
+
+
+def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> None:
+    tables = table('app."T 1"', "a integer") | table("app.t", "a integer")
+    catalog = Catalog(tables | {Key("view", "app.v"): {"definition": ' SELECT a FROM app."T 1"'}})
+    found = catalog.needs(Key("view", "app.v"))
+    assert Key("table", 'app."T 1"') in found
+    assert Key("table", "app.t") not in found
+
+
+@given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9))))
+def test_order_keeps_every_wish_that_is_no_circle(earlier: dict[int, set[int]]) -> None:
+    wishes = {node: {other for other in others if other < node} for node, others in earlier.items()}
+    done = ordered(range(10), wishes, lambda node: -node)
+    assert sorted(done) == list(range(10))
+    assert all(done.index(other) < done.index(node) for node, others in wishes.items() for other in others)
+
+
+def test_a_circle_is_cut_and_nothing_is_lost() -> None:
+    assert ordered(["a", "b", "c"], {"a": ["b"], "b": ["a"], "c": ["b"]}, str) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("DROP TABLE app.t", "destroys"),
+        ("ALTER TABLE app.t DROP COLUMN a", "destroys"),
+        ("ALTER TABLE app.t ALTER COLUMN a TYPE integer", "rewrites"),
+        ("ALTER TABLE app.t ALTER COLUMN a SET NOT NULL", "scans"),
+        ("ALTER TABLE app.t ADD CONSTRAINT c CHECK ((a > 0))", "scans"),
+        ("ALTER TABLE app.t ADD CONSTRAINT c CHECK ((a > 0)) NOT VALID", None),
+        ("ALTER TABLE app.t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES app.u(a)", "scans"),
+        ("ALTER TABLE app.t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES app.u(a) NOT VALID", None),
+        ("ALTER TABLE app.t ADD CONSTRAINT c PRIMARY KEY (a)", "builds an index"),
+        ("ALTER TABLE app.t ADD COLUMN a integer", None),
+        ("ALTER TABLE app.t ADD COLUMN a integer DEFAULT 0 NOT NULL", None),
+        ("ALTER TABLE app.t ADD COLUMN a integer NOT NULL", "fails where the table has rows"),
+        ("ALTER TABLE app.t ADD COLUMN a uuid DEFAULT gen_random_uuid() NOT NULL", "volatile"),
+        ("CREATE INDEX i ON app.t USING btree (a)", "blocks writes"),
+        ("CREATE TABLE app.t (\n    a integer\n)", None),
+        ("COMMENT ON TABLE app.t IS 'DROP TABLE x'", None),
+    ],
+)
+def test_hazards(sql: str, word: str | None) -> None:
+    found = hazard(sql)
+    assert (found is None) if word is None else (found is not None and word in found)
+
+
+def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
+    script = render_sql([sketch(compared(table("app.t", "a integer"), {}))])
+    lines = [line for line in script.splitlines() if line and not line.startswith("--")]
+    assert lines == ["DROP TABLE app.t;"]
+    assert "-- HAZARD: destroys the table with its rows\nDROP TABLE app.t;" in script
+
+
+def test_script_of_two_databases_connects_to_each() -> None:
+    one, other = (sketch(compared({}, table("app.t"), database=name)) for name in ("one", "two"))
+    script = render_sql([one, other])
+    assert script.index("\\connect :one") < script.index("CREATE TABLE") < script.index("\\connect :two")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_strings_of_python_say_what_they_are_given(value: str) -> None:
+    assert ast.literal_eval(string(value)) == value
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 'a:b', ':c', x::int, '12:30', a[1:2], '\\:d', E'\\\\:e', ':f:'",
+        "DO $$BEGIN x := 1; END$$",
+        "SELECT '::' || ':a' || '\\::b'",
+        "SELECT 100 % 3, '%s'",
+    ],
+)
+def test_sql_reaches_the_server_as_it_is(sql: str) -> None:
+    dialect = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
+    assert str(sqlalchemy.text(text(sql)).compile(dialect=dialect)) == sql
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        "integer",
+        "bigint",
+        "text",
+        "character varying",
+        "character varying(50)",
+        "numeric(10,2)",
+        "timestamp with time zone",
+        "timestamp(3) without time zone",
+        "jsonb",
+        "uuid",
+        "boolean",
+        "double precision",
+        "integer[]",
+    ],
+)
+def test_types_of_sqlalchemy_are_those_of_postgresql(type_: str) -> None:
+    code = type_code(type_)
+    assert code is not None
+    made = eval(code, {"sa": sqlalchemy, "postgresql": postgresql})
+    written = made.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]
+    spelled = {"varchar": "character varying", "float": "double precision"}
+    for short, long in spelled.items():
+        written = written.replace(short, long)
+    assert written.replace(", ", ",") == type_
+
+
+def test_a_type_of_the_database_is_left_to_sql() -> None:
+    assert type_code("app.mood") is None
+    made = bodies(sketch(compared({}, table("app.t", "a app.mood"))))
+    assert "op.execute(" in made.upgrade
+    assert 'op.drop_table("t", schema="app")' in made.downgrade
