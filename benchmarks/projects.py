@@ -1,4 +1,4 @@
-"""Generated projects: the same linear trees for circle-migrate and for Alembic, and scripts beside them."""
+"""Generated projects: the same linear trees for every contender, and scripts beside them."""
 
 from __future__ import annotations
 
@@ -70,6 +70,17 @@ def downgrade() -> None:
     op.execute("DROP TABLE t{number}")
 '''
 
+PEER = "dbmate"
+"""Its program's name, and of the folder of its files in each tree."""
+
+# What the tables are called is different, so that both can be at head on the same databases.
+_PEER_REVISION = """-- migrate:up
+CREATE TABLE {peer}_t{number} (id bigint PRIMARY KEY, name text NOT NULL)
+
+-- migrate:down
+DROP TABLE {peer}_t{number}
+"""
+
 # The least a Python process must do to know where both databases are.
 _FLOOR = """
 import asyncio
@@ -114,3 +125,8 @@ def generate(folder: Path, size: int) -> None:
             down = key(number - 1) if number > 1 else None
             text = _REVISION.format(number=number, key=key(number), down=down)
             (versions / f"{key(number)}_step_{number}.py").write_text(text)
+        peer = folder / database / PEER
+        peer.mkdir()
+        for number in range(1, size + 1):
+            text = _PEER_REVISION.format(peer=PEER, number=number)
+            (peer / f"{number:012}_step_{number}.sql").write_text(text)

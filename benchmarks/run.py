@@ -1,11 +1,14 @@
 """What circle-migrate costs, as whole processes, against plain Alembic and against the floor.
 
     ./run python benchmarks/run.py                      # everything; about half an hour
-    ./run python benchmarks/run.py --quick              # small trees, three runs
-    ./run python benchmarks/run.py --sizes 2,50 --runs 7 --write
+    ./run python benchmarks/run.py --quick              # small trees, three rounds
+    ./run python benchmarks/run.py --sizes 2,2000 --rounds 21 --most-moved 0 --write
 
 Starts a private PostgreSQL in a temporary folder. Contenders run in turns (A B C A B C), one round before
 does not count, the figures are medians, and ratios are what counts: absolute seconds are this machine's.
+dbmate, of all peers the fastest on large trees, takes part where it is installed, once per database:
+
+    npm install --prefix /tmp/peer dbmate && export PATH=$PATH:$(echo /tmp/peer/node_modules/@dbmate/*/bin)
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from pathlib import Path
 
 import asyncpg
 from measuring import Contender, Row, Sample, interleaved, measure, table
-from projects import DATABASES, generate, key
+from projects import DATABASES, PEER, generate
 
 from circle_migrate.servers import EmbeddedServer, ServerStatus
 
@@ -60,16 +63,32 @@ def start_up(folder: Path, runs: int) -> list[Row]:
     )
 
 
+def peer(name: str, *arguments: str) -> list[Contender]:
+    """dbmate on one database after the other; nothing where it is not installed."""
+    if shutil.which(PEER) is None:
+        return []
+    commands = [
+        [PEER, f"--env={variable}", f"--migrations-dir={each}/{PEER}", "--no-dump-schema", *arguments]
+        for each, variable in DATABASES.items()
+    ]
+    return [Contender(name, commands, {})]
+
+
 def looking(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
-    """Reading where both databases are, and finding that nothing is to be done."""
+    """Reading where both databases are, and finding that nothing is to be done.
+
+    The databases were brought to head by circle-migrate, so that there is a journal to be read.
+    """
     env = databases.create()
-    databases.put_at(env, key(size))
+    for each in (ours("upgrade", "upgrade"), *peer(PEER, "up")):
+        measure(replace(each, env=env), folder)
     contenders = [
         Contender(_FLOOR, [[sys.executable, "floor.py"]], {}),
         alembic("alembic current, twice", "current"),
         alembic("alembic upgrade head, twice", "upgrade", "head"),
-        ours("current", "current"),
-        ours("upgrade", "upgrade"),
+        *peer(f"{PEER} status, twice", "status"),
+        *peer(f"{PEER} up, twice", "up"),
+        *(ours(command, command) for command in ("status", "current", "heads", "check", "wait", "upgrade")),
     ]
     return interleaved(str(size), [replace(each, env=env) for each in contenders], folder, runs)
 
@@ -130,15 +149,6 @@ class Bench:
             name = url.rpartition("?")[0].rpartition("/")[2]
             self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
-    def put_at(self, env: dict[str, str], revision: str) -> None:
-        """Let a pair be at a revision without running anything."""
-        for url in env.values():
-            self._execute(
-                url.rpartition("?")[0].rpartition("/")[2],
-                "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
-                f"INSERT INTO alembic_version VALUES ('{revision}')",
-            )
-
     def _execute(self, database: str, *statements: str) -> None:
         async def execute() -> None:
             connection = await asyncpg.connect(self._status.url(database))
@@ -173,11 +183,13 @@ def report(options: argparse.Namespace) -> Iterator[str]:
         yield (
             f"PostgreSQL {major} (the embedded one), Python {platform.python_version()}, "
             f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f} at the beginning, "
-            f"{options.runs} runs ({_moves(options.runs)} of full upgrades, with no round before). "
+            f"{options.runs} rounds ({_moves(options.runs)} of full upgrades, with no round before). "
             "Medians in seconds: on the clock, and processor time of the client; ratios likewise, the one of "
             "processor time in brackets. Where the load average exceeds the processors, others were at work: "
             "the clock then says little, processor time more."
         )
+        if shutil.which(PEER) is None:
+            yield f"{PEER} is not on the PATH and is left out."
         yield "## Start-up\n\n" + table(start_up(folder, options.runs), ["python -c pass"])
         looked: list[Row] = []
         moved: list[Row] = []
@@ -209,9 +221,11 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", default="2,50,500,2000", help="revisions per tree (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=7, help="rounds; half as many for full upgrades")
+    parser.add_argument(
+        "--rounds", dest="runs", metavar="N", type=int, default=7, help="half as many for full upgrades"
+    )
     parser.add_argument("--most-moved", type=int, default=500, help="largest tree for full upgrades")
-    parser.add_argument("--quick", action="store_true", help="the same as --sizes 2,50 --runs 3")
+    parser.add_argument("--quick", action="store_true", help="the same as --sizes 2,50 --rounds 3")
     parser.add_argument("--write", action="store_true", help=f"also write {_RESULTS.name} beside this script")
     parsed = parser.parse_args(arguments)
     if parsed.quick:

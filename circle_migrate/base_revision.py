@@ -7,6 +7,7 @@ together. Comparing with the branch one merges into finds that before the merge.
 from __future__ import annotations
 
 import asyncio
+from os.path import relpath
 from pathlib import Path, PurePosixPath
 
 from circle_migrate.core.findings import Check, Finding, Severity
@@ -39,6 +40,20 @@ async def against_base(deployment: Deployment, base: str) -> list[Check]:
         Check("unedited-since-base", f"nothing that {base} has was edited or removed", tuple(edited)),
         Check("on-top-of-base", f"merging with {base} leaves one head", tuple(moved)),
     ]
+
+
+async def heads_at(deployment: Deployment, base: str) -> dict[str, tuple[str, ...]]:
+    """The revisions each tree ended in where this branch left the git revision `base`.
+
+    Raises `UsageError` where git, the repository or the revision is missing.
+    """
+    heads = {}
+    for name, graph in deployment.forest.graphs.items():
+        folder = versions_folder(deployment.databases[name].settings.revisions)
+        fork = (await _git(folder, "merge-base", base, "HEAD")).strip()
+        known = await _revisions_at(fork, graph, folder)
+        heads[name] = graph.tips({key for key in known if key in graph})
+    return heads
 
 
 async def _revisions_at(base: str, here: Graph, folder: Path) -> dict[str, Revision]:
@@ -102,7 +117,7 @@ def _edited(base: str, here: Graph, there: dict[str, Revision]) -> list[Finding]
                 status=ExitCode.REFUSED,
                 database=here.database,
                 revision=key,
-                remedy=f"git checkout {base} -- the file, and write a new revision",
+                remedy=f"git checkout {base} -- {relpath(now.path)}, and write a new revision",
                 file=now.path,
                 line=now.line,
             )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from circle_migrate.database import Database, quote
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.faults import connecting, server_words, sqlstate
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _MAINTENANCE = ("postgres", "template1")
 _DUPLICATE_DATABASE = ("42P04", "23505")
@@ -24,8 +29,11 @@ async def create_missing(deployment: Deployment) -> tuple[str, ...]:
     return tuple([name for name in missing if await _create(deployment.databases[name])])
 
 
-async def _create(database: Database) -> bool:
-    """Create one database; False where somebody else has made it meanwhile."""
+async def maintenance(database: Database) -> asyncpg.Connection:
+    """A connection to the database's server, by way of a database that every server has.
+
+    Raises the errors of connecting.
+    """
     import asyncpg
 
     connection = None
@@ -39,6 +47,14 @@ async def _create(database: Database) -> bool:
             if maintenance == _MAINTENANCE[-1]:
                 raise
     assert connection is not None  # noqa: S101 - the loop ends with a connection or an error
+    return connection
+
+
+async def _create(database: Database) -> bool:
+    """Create one database; False where somebody else has made it meanwhile."""
+    import asyncpg
+
+    connection = await maintenance(database)
     name = database.address.database
     try:
         await connection.execute(f"CREATE DATABASE {quote(name)}")

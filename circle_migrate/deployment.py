@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from circle_migrate.core import targets
 from circle_migrate.core.forest import Forest
-from circle_migrate.core.plan import Direction, Grouping, Plan, plan_downgrade, plan_stamp, plan_upgrade
 from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
 from circle_migrate.errors import CircleError, Refused, UnknownRevision, UsageError, WrongDatabase
 
 if TYPE_CHECKING:
+    from circle_migrate.core.plan import Direction, Grouping, Plan
     from circle_migrate.settings import Settings
 
 Current = Mapping[str, tuple[str, ...]]
 """The current revisions of each database."""
+
+T = TypeVar("T")
+
+_TURNS_TO_CONNECT = 5
+"""How often the event loop turns until a connection's first message is on its way, and there is time."""
 
 
 class Deployment:
@@ -38,6 +42,8 @@ class Deployment:
     @property
     def grouping(self) -> Grouping:
         """How many steps share a transaction."""
+        from circle_migrate.core.plan import Grouping
+
         return Grouping(self.settings.transaction)
 
     @cached_property
@@ -55,15 +61,27 @@ class Deployment:
         asked = tuple(names or self.selected)
         for name in asked:
             _ = self.databases[name].address  # a missing URL is said before any server is asked
-        answers = await asyncio.gather(
-            *(self.databases[name].state() for name in asked), return_exceptions=True
-        )
-        survey: dict[str, State | CircleError] = {}
-        for name, answer in zip(asked, answers, strict=True):
+        answers = await self.answers(self.databases[name].state() for name in asked)
+        return dict(zip(asked, answers, strict=True))
+
+    async def answers(self, questions: Iterable[Coroutine[Any, Any, T]]) -> list[T | CircleError]:
+        """What all databases answer, asked at once, or why one does not; meanwhile the trees are read.
+
+        Raises `TreeError` for a broken tree, whatever a database says.
+        """
+        asked = asyncio.gather(*questions, return_exceptions=True)
+        try:
+            for _ in range(_TURNS_TO_CONNECT):
+                await asyncio.sleep(0)
+            _ = self.forest
+        except BaseException:
+            asked.cancel()
+            raise
+        answers = await asked
+        for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, CircleError):
                 raise answer
-            survey[name] = answer
-        return survey
+        return cast("list[T | CircleError]", answers)
 
     async def states(self, names: Iterable[str] | None = None) -> dict[str, State]:
         """The state of each database. Raises the first one's error; then nothing further is done."""
@@ -91,6 +109,8 @@ class Deployment:
         for key in state.current:
             if key not in graph:
                 raise self._stranger(key, state)
+        if set(state.current) == set(graph.real_heads):
+            return
         tips = graph.tips(graph.ancestors(state.current))
         if sorted(tips) != sorted(state.current):
             raise Refused(
@@ -120,33 +140,51 @@ class Deployment:
             + f"; where it is lost for good: circle-migrate stamp {state.database}@REVISION --purge",
         )
 
-    def plan_upgrade(self, current: Current, texts: Sequence[str], grouping: Grouping = Grouping.ALL) -> Plan:
+    def plan_upgrade(self, current: Current, texts: Sequence[str], grouping: Grouping | None = None) -> Plan:
         """The plan to the targets, over the databases in `current`."""
+        from circle_migrate.core import targets
+        from circle_migrate.core.plan import Grouping, Plan, plan_upgrade
+
         graphs = self.graphs
+        assigned = targets.assign(texts, graphs)
+        tops = all(targets.is_top(graphs[name], target) for name, target in assigned.items())
+        if tops and self._everything_is_applied(current):
+            return Plan(dict(current), {name: self.forest.graphs[name].real_heads for name in current})
         wanted = {
-            name: targets.wanted(graphs[name], current[name], target)
-            for name, target in targets.assign(texts, graphs).items()
+            name: targets.wanted(graphs[name], current[name], target) for name, target in assigned.items()
         }
-        return plan_upgrade(self.forest, current, wanted, grouping)
+        return plan_upgrade(self.forest, current, wanted, grouping or Grouping.ALL)
+
+    def _everything_is_applied(self, current: Current) -> bool:
+        graphs = self.forest.graphs
+        return graphs.keys() == current.keys() and not any(
+            graphs[name].pending(heads) for name, heads in current.items()
+        )
 
     def plan_downgrade(
         self,
         current: Current,
         texts: Sequence[str],
-        grouping: Grouping = Grouping.ALL,
+        grouping: Grouping | None = None,
         *,
         cascade: bool = False,
     ) -> Plan:
         """The plan down to the targets, over the databases in `current`."""
+        from circle_migrate.core import targets
+        from circle_migrate.core.plan import Grouping, plan_downgrade
+
         graphs = self.graphs
         unwanted = {
             name: targets.unwanted(graphs[name], current[name], target)
             for name, target in targets.assign(texts, graphs).items()
         }
-        return plan_downgrade(self.forest, current, unwanted, grouping, cascade=cascade)
+        return plan_downgrade(self.forest, current, unwanted, grouping or Grouping.ALL, cascade=cascade)
 
     def plan_stamp(self, current: Current, texts: Sequence[str], *, purge: bool = False) -> Plan:
         """The version rows that claim the targets."""
+        from circle_migrate.core import targets
+        from circle_migrate.core.plan import plan_stamp
+
         graphs = self.graphs
         claims = {}
         for name, target in targets.assign(texts, graphs).items():
@@ -157,8 +195,10 @@ class Deployment:
     def within_reach(self, direction: Direction) -> tuple[str, ...]:
         """The selected databases with those that requirements can lead to in this direction."""
         forest = self.forest
-        if not forest.required_by:
+        if not forest.required_by or len(self.selected) == len(self.databases):
             return self.selected
+        from circle_migrate.core.plan import Direction
+
         names = {f"{name}@{key}" for name in self.selected for key in forest.graphs[name].revisions}
         names = forest.closure_up(names) if direction is Direction.UP else forest.closure_down(names)
         found = {name.partition("@")[0] for name in names} | set(self.selected)

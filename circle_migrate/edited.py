@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,9 @@ from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import Refused
 
 if TYPE_CHECKING:
+    import asyncpg
+
+    from circle_migrate.journal import Journal
     from circle_migrate.run import Run
 
 
@@ -20,19 +21,24 @@ class EditedRevision(Refused):
     code = "edited-revision"
 
 
-def edited(
-    graph: Graph, current: tuple[str, ...], checksums: Mapping[str, tuple[str, str]]
+async def edited(
+    graph: Graph, current: tuple[str, ...], journal: Journal, connection: asyncpg.Connection
 ) -> list[tuple[Revision, str]]:
-    """The applied revisions whose file has changed since, each with a diff from then to now."""
+    """The applied revisions whose file has changed since, each with a diff from then to now.
+
+    Where the journal holds exactly the files that are here, one digest says so.
+    """
+    if await journal.digest(connection) == graph.digest:
+        return []
+    then = await journal.checksums(connection)
     applied = graph.ancestors(key for key in current if key in graph)
-    return [
-        (graph[key], _diff(graph[key], checksums[key][1]))
-        for key in graph.sorted(applied & checksums.keys())
-        if checksums[key][0] != graph[key].checksum
-    ]
+    changed = [graph[key] for key in graph.sorted(applied & then.keys()) if then[key] != graph[key].checksum]
+    return [(each, _diff(each, await journal.source(connection, each.id) or "")) for each in changed]
 
 
 def _diff(revision: Revision, source: str) -> str:
+    import difflib
+
     now = Path(revision.path).read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "replace")
     lines = difflib.unified_diff(
         source.splitlines(), now.splitlines(), "as applied", Path(revision.path).name, lineterm="", n=1
@@ -47,7 +53,7 @@ async def refuse_edited(run: Run) -> None:
         if not await journal.exists(driver):
             continue
         graph = run.deployment.forest.graphs[name]
-        for revision, diff in edited(graph, run.states[name].current, await journal.checksums(driver)):
+        for revision, diff in await edited(graph, run.states[name].current, journal, driver):
             raise refusal(revision, diff)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from circle_migrate.core.runs import RunEntry
+from circle_migrate.core.entries import Applied, RunEntry
+from circle_migrate.core.revisions import Revision
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
+from circle_migrate.edited import edited
 from circle_migrate.errors import CircleError
 from circle_migrate.faults import statement_fault
 from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, holder
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _INVALID = """
 SELECT format('%I.%I on %s', n.nspname, c.relname, i.indrelid::regclass) AS index
@@ -28,8 +33,11 @@ ORDER BY 1
 class Facts:
     """One database, read in one READ ONLY transaction.
 
-    `applied_files` has the checksum and source with which each revision was last applied; empty, like
-    `last_run`, where there is no journal or it may not be read.
+    `edited` are applied revisions whose file has changed since, with a diff; empty, like `last_run` (which
+    comes without its steps), where there is no journal. `strangers` are the current revisions that the tree
+    lacks, each with what the journal says of it, None where that is nothing; where there are any, `applied`
+    are all that the journal says are applied. `changed` says whether the schema is another one than the last
+    run left, None where that cannot be known.
     """
 
     state: State
@@ -37,41 +45,63 @@ class Facts:
     holder: Holder | None = None
     invalid_indexes: tuple[str, ...] = ()
     last_run: RunEntry | None = None
-    applied_files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    edited: tuple[tuple[Revision, str], ...] = ()
+    strangers: Mapping[str, Applied | None] = field(default_factory=dict)
+    applied: Collection[str] = ()
+    changed: bool | None = None
 
 
 async def read_facts(database: Database) -> Facts:
     """The facts of one database. Raises the errors of connecting and reading."""
     async with database.reading() as connection:
         state = await database.read_state(connection)
+        graph = database.graph
         try:
             held_by = await holder(connection)
             invalid = tuple(row["index"] for row in await connection.fetch(_INVALID))
-            last, files = None, {}
+            last, edits, applied, changed = None, [], frozenset[str](), None
+            strangers: dict[str, Applied | None] = {key: None for key in state.current if key not in graph}
             journal = Journal(database, state.schema)
             if state.journal_of is not None:
-                runs = await journal.read(connection, 1)
-                last, files = (runs[0] if runs else None), await journal.checksums(connection)
+                last = await journal.last_run(connection)
+                edits = await edited(graph, state.current, journal, connection)
+                changed = await _changed(journal, connection, state)
+                if strangers:
+                    applied = frozenset(await journal.checksums(connection))
+                    strangers |= await journal.applied(connection, list(strangers))
         except Exception as error:
             fault: CircleError | None = statement_fault(error, database.name, "read the journal")
             if fault is None:
                 raise
             fault.hint = f'GRANT SELECT ON {journal.runs}, {journal.steps} TO "{state.role}";'
             raise fault from error
-    return Facts(state, database.address.display(), held_by, invalid, last, files)
+    return Facts(
+        state,
+        address=database.address.display(),
+        holder=held_by,
+        invalid_indexes=invalid,
+        last_run=last,
+        edited=tuple(edits),
+        strangers=strangers,
+        applied=applied,
+        changed=changed,
+    )
+
+
+async def _changed(journal: Journal, connection: asyncpg.Connection, state: State) -> bool | None:
+    recorded = await journal.last_mark(connection)
+    if recorded is None:
+        return None
+    from circle_migrate.introspect.fingerprints import changed, mark
+
+    return changed(recorded, await mark(connection, state, state.current))
 
 
 async def survey(deployment: Deployment, names: Iterable[str]) -> dict[str, Facts | CircleError]:
     """The facts of each database or why it could not be read; all are asked at once."""
 
-    async def one(name: str) -> Facts | CircleError:
-        try:
-            return await read_facts(deployment.databases[name])
-        except CircleError as error:
-            return error
-
     asked = tuple(names)
     for name in asked:
         _ = deployment.databases[name].address  # a missing URL is said before any server is asked
-    answers = await asyncio.gather(*(one(name) for name in asked))
+    answers = await deployment.answers(read_facts(deployment.databases[name]) for name in asked)
     return dict(zip(asked, answers, strict=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.drawing import Drawing, Drawn, Form
+from circle_migrate.core.drawing import Drawing, Drawn
+from circle_migrate.core.forms import Form
 from circle_migrate.core.sides import Source
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import UsageError

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
-from circle_migrate.core import targets
 from circle_migrate.core.listings import Currents, Listed, Listing, Standing
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.database import State
@@ -35,7 +34,7 @@ def _standing(deployment: Deployment, graph: Graph, state: State) -> Standing:
         strangers = tuple(graph.revisions.get(key, Revision(graph.database, key)) for key in state.current)
         return Standing(graph.database, strangers, graph.heads, address=address, error=error)
     at = tuple(graph[key] for key in state.current)
-    pending = len(graph.ancestors(graph.real_heads) - graph.ancestors(state.current))
+    pending = len(graph.pending(state.current))
     return Standing(graph.database, at, graph.heads, pending, address)
 
 
@@ -73,6 +72,8 @@ def _span(graph: Graph, span: str, deployment: Deployment) -> set[str]:
 
 
 def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bool = True) -> set[str]:
+    from circle_migrate.core import targets
+
     target = targets.parse(text, deployment.databases)
     found = targets.claimed(graph, (), target)
     return found if inclusive else found - set(graph.tips(found))
@@ -94,6 +95,8 @@ def branches(deployment: Deployment) -> Listing:
 
 def show(deployment: Deployment, names: Iterable[str]) -> Listing:
     """Revisions by any name a target can have. Raises `UsageError` for an unknown one."""
+    from circle_migrate.core import targets
+
     found: dict[str, tuple[Listed, ...]] = {}
     for text in names:
         for name, target in targets.assign([text], deployment.graphs).items():
@@ -105,12 +108,15 @@ def show(deployment: Deployment, names: Iterable[str]) -> Listing:
 
 def _marked(graph: Graph, keys: Iterable[str], at: Current | None) -> tuple[Listed, ...]:
     current = (at or {}).get(graph.database, ())
-    tests: Mapping[str, Iterable[str]] = {
-        "current": current,
-        "head": graph.heads,
-        "branch point": graph.branch_points,
-        "merge": [key for key, revision in graph.revisions.items() if len(revision.down) > 1],
-    }
-    return tuple(
-        Listed(graph[key], tuple(word for word, those in tests.items() if key in those)) for key in keys
-    )
+    return tuple(Listed(graph[key], tuple(_marks(graph, key, current))) for key in keys)
+
+
+def _marks(graph: Graph, key: str, current: Collection[str]) -> Iterator[str]:
+    if key in current:
+        yield "current"
+    if key in graph.heads:
+        yield "head"
+    elif key in graph.branch_points:
+        yield "branch point"
+    if len(graph[key].down) > 1:
+        yield "merge"

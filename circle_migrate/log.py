@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from circle_migrate.core.runs import Log, RunEntry, Source
+from circle_migrate.core.entries import RunEntry
+from circle_migrate.core.runs import Log, Source
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, UsageError
 from circle_migrate.faults import statement_fault

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.core.moves import Planned, plan_dict
 from circle_migrate.core.plan import Direction, Plan, Step
-from circle_migrate.core.result import Planned, plan_dict
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import Refused, UsageError
 from circle_migrate.guards import refuse_in_doubt
@@ -40,6 +40,36 @@ def planner(
         return deployment.plan_downgrade(current, targets, deployment.grouping, cascade=cascade)
 
     return planned
+
+
+def offline(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Plan:
+    """The plan for spans `FROM:TO`, which needs no server. Raises `UsageError` for what is none."""
+    from circle_migrate.core import targets
+
+    lows, highs = [], []
+    for text in texts:
+        low, colon, high = text.rpartition(":")
+        if not colon or not low or not high:
+            raise UsageError(f"{text!r} is not a span", hint="write FROM:TO, for example base:head")
+        database = targets.parse(low, deployment.databases).database
+        if database and targets.parse(high, deployment.databases).database is None:
+            high = f"{database}@{high}"
+        lows.append(low)
+        highs.append(high)
+    graphs = deployment.graphs
+    current = _of_the_others(deployment, direction)
+    for name, target in targets.assign(lows, graphs).items():
+        current[name] = graphs[name].tips(targets.claimed(graphs[name], (), target))
+    if direction is Direction.UP:
+        return deployment.plan_upgrade(current, highs, deployment.grouping)
+    return deployment.plan_downgrade(current, highs, deployment.grouping)
+
+
+def _of_the_others(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
+    """What databases without a span are taken to be at: where nothing in them stands in the way."""
+    if direction is Direction.UP:
+        return {name: graph.real_heads for name, graph in deployment.forest.graphs.items()}
+    return dict.fromkeys(deployment.databases, ())
 
 
 def agreeing(

@@ -27,14 +27,19 @@ def is_revision_file(name: str) -> bool:
     return name.endswith(".py") and not name.startswith((".", "__init__"))
 
 
-def list_files(database: str, folder: Path) -> dict[str, os.stat_result | None]:
+def list_files(database: str, folder: Path) -> list[tuple[str, os.stat_result | None]]:
     """The revision files by name, each with its state on disk, None where that cannot be told.
 
     Raises `TreeError` where the folder cannot be read.
     """
     try:
-        with os.scandir(folder) as entries:
-            found = {entry.name: _state(entry) for entry in entries if is_revision_file(entry.name)}
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            names = sorted(filter(is_revision_file, os.listdir(descriptor)))  # noqa: PTH208 - Path takes no descriptor
+            # Below a descriptor, as the way to the folder is not gone anew for each of thousands of files.
+            return [(name, _state(name, descriptor)) for name in names]
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise TreeError(
             f"the revisions of {database} cannot be read from {folder}",
@@ -42,11 +47,10 @@ def list_files(database: str, folder: Path) -> dict[str, os.stat_result | None]:
             detail=error.strerror,
             hint=f"correct `revisions` in [tool.circle-migrate.databases.{database}]",
         ) from error
-    return dict(sorted(found.items()))
 
 
-def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
+def _state(name: str, folder: int) -> os.stat_result | None:
     try:
-        return entry.stat()
+        return os.stat(name, dir_fd=folder)
     except OSError:
         return None  # a link to nowhere: whoever reads the file says so

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from io import StringIO
 
 from circle_migrate import __version__
-from circle_migrate.core import targets
+from circle_migrate.core.moves import Script
 from circle_migrate.core.plan import Direction, Plan, Segment
-from circle_migrate.core.result import Script
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import UsageError
+from circle_migrate.planning import offline
 from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 
 
@@ -21,7 +20,7 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
     """
     spans = [text for text in texts if ":" in text]
     if spans:
-        plan = _plan_offline(deployment, texts, direction)
+        plan = offline(deployment, texts, direction)
     else:
         names = deployment.within_reach(direction)
         current = deployment.recognise(await deployment.states(names))
@@ -32,33 +31,6 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
     async with one_at_a_time():
         text = render(deployment, plan)
     return Script("upgrade" if direction is Direction.UP else "downgrade", text)
-
-
-def _plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Plan:
-    lows, highs = [], []
-    for text in texts:
-        low, colon, high = text.rpartition(":")
-        if not colon or not low or not high:
-            raise UsageError(f"{text!r} is not a span", hint="write FROM:TO, for example base:head")
-        database = targets.parse(low, deployment.databases).database
-        if database and targets.parse(high, deployment.databases).database is None:
-            high = f"{database}@{high}"
-        lows.append(low)
-        highs.append(high)
-    graphs = deployment.graphs
-    current = _of_the_others(deployment, direction)
-    for name, target in targets.assign(lows, graphs).items():
-        current[name] = graphs[name].tips(targets.claimed(graphs[name], (), target))
-    if direction is Direction.UP:
-        return deployment.plan_upgrade(current, highs, deployment.grouping)
-    return deployment.plan_downgrade(current, highs, deployment.grouping)
-
-
-def _of_the_others(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
-    """What databases without a span are taken to be at: where nothing in them stands in the way."""
-    if direction is Direction.UP:
-        return {name: graph.real_heads for name, graph in deployment.forest.graphs.items()}
-    return dict.fromkeys(deployment.databases, ())
 
 
 def render(deployment: Deployment, plan: Plan) -> str:

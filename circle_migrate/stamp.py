@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Plan
-from circle_migrate.core.result import Moved
 from circle_migrate.deployment import Current, Deployment, refuse_same
 from circle_migrate.downgrade import Confirm, same_as
 from circle_migrate.guards import refuse_in_doubt

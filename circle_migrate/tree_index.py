@@ -4,9 +4,11 @@ Kept in one file per tree under the user's cache folder (the XDG Base Directory 
 so that a command which only looks need not parse thousands of files. Its lines are text and JSON:
 
     header      format, the code that read the files, folder, checksum of all that follows
-    graph       ids, parents, labels and requirements, checked already
-    states      one line per file: name and state on disk
-    revisions   one line per file: a `Revision`, decoded only when somebody asks for it
+    summary     heads and the like of a graph that was found sound
+    digest      of the states of its files
+    details     compressed, and read only when somebody asks for them:
+                ids and parents; a line per file with name and state on disk, and an empty one; a `Revision`
+                per file
 
 A file is read again unless name, size, both times and inode are as they were. That is not enough for a file
 that was changed in the moment in which it was read: it could change once more within the same tick of the
@@ -22,8 +24,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,13 @@ from circle_migrate import __version__
 from circle_migrate.cache import cache_file
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.revision_folder import list_files, versions_folder
+from circle_migrate.stored_graph import StoredGraph, decode, links, row, summary
 
 if TYPE_CHECKING:
     from circle_migrate.revision_files import ModuleLoader
 
-_FORMAT = 1
+_FORMAT = 3
+_END = b"\n\n"
 _RACY_NS = 2_000_000_000
 """Nanoseconds within which a file system may give two changes of a file the same time (FAT counts in 2 s)."""
 
@@ -46,12 +49,12 @@ def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
     now = time.time_ns()
     files = list_files(database, folder)
     index = _Index(database, folder)
-    lines = [_line(name, state) for name, state in files.items()]
+    lines = [_line(name, state) for name, state in files]
     stored = index.load()
-    if stored is not None and stored.lines == lines:
+    if stored is not None and stored.is_of(lines):
         return stored.graph()
     known = stored.by_line() if stored is not None else {}
-    unsure = {name for name, state in files.items() if state is None or _racy(state, now)}
+    unsure = {name for name, state in files if state is None or _racy(state, now)}
 
     from circle_migrate.revision_files import read_revision
 
@@ -61,12 +64,11 @@ def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
 
     revisions = {
         name: known.get(line) or read_revision(database, folder / name, load)
-        for name, line in zip(files, lines, strict=True)
+        for (name, _), line in zip(files, lines, strict=True)
     }
     graph = Graph(database, revisions.values())
-    index.store(
-        graph, [name if name in unsure else line for name, line in zip(files, lines, strict=True)], stored
-    )
+    sure = [name if name in unsure else line for (name, _), line in zip(files, lines, strict=True)]
+    index.store(graph, sure, stored)
     return graph
 
 
@@ -84,55 +86,46 @@ def _racy(state: os.stat_result, now: int) -> bool:
 class _Stored:
     """An index as it was read from disk: of the graph and its revisions only as much as is asked for."""
 
-    def __init__(self, database: str, folder: Path, text: str) -> None:
+    def __init__(self, database: str, folder: Path, body: bytes) -> None:
         self._database, self._folder = database, folder
-        self.text = text
-        self._graph, *rest = text.split("\n")
-        count = len(rest) // 2
-        self.lines, self._rows = rest[:count], rest[count:]
+        self.body = body
+        self._summary, self._digest, self._packed = body.split(b"\n", 2)
+
+    def is_of(self, lines: list[str]) -> bool:
+        """Whether it was made from files with these lines."""
+        return self._digest == _digest(_states(lines))
 
     def graph(self) -> Graph:
         """The graph, which was found to be sound before it was stored."""
-        shape = json.loads(self._graph)
-        rows = dict(zip(shape.pop("ids"), self._rows, strict=True))
-        return Graph.restored(self._database, _Revisions(rows, self._revision), **shape)
+        return StoredGraph(self._database, self._folder, self._summary, lambda: self._details[0], self._rows)
 
     def by_line(self) -> dict[str, Revision]:
         """The revisions by the line of their file, those without a state left out."""
-        pairs = zip(self.lines, self._rows, strict=True)
-        return {line: self._revision(row) for line, row in pairs if "/" in line}
-
-    def _revision(self, row: str) -> Revision:
-        values = json.loads(row)
-        path = str(self._folder / values.pop("file"))
-        exact: dict[str, Any] = {
-            key: tuple(each) if isinstance(each, list) else each for key, each in values.items()
+        states = self._details[1].partition(_END)[0].split(b"\n")
+        return {
+            line.decode(errors="surrogateescape"): decode(self._database, self._folder, row)
+            for line, row in zip(states, self._rows(), strict=False)  # without files there is an empty line
+            if b"/" in line
         }
-        return Revision(self._database, path=path, **exact)
+
+    @cached_property
+    def _details(self) -> tuple[bytes, bytes]:
+        """The links; the states and the rows."""
+        found, _, rest = zlib.decompress(self._packed).partition(b"\n")
+        return found, rest
+
+    def _rows(self) -> list[bytes]:
+        return self._details[1].partition(_END)[2].splitlines()
 
 
-class _Revisions(Mapping[str, Revision]):
-    """Revisions by id, each decoded when it is first asked for."""
+def _states(lines: list[str]) -> bytes:
+    return "\n".join(lines).encode(errors="surrogateescape") + _END
 
-    def __init__(self, rows: dict[str, str], decode: Callable[[str], Revision]) -> None:
-        self._rows = rows
-        self._decode = decode
-        self._decoded: dict[str, Revision] = {}
 
-    def __getitem__(self, key: str) -> Revision:
-        found = self._decoded.get(key)
-        if found is None:
-            found = self._decoded[key] = self._decode(self._rows[key])
-        return found
+def _digest(states: bytes) -> bytes:
+    from hashlib import sha256
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._rows
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+    return sha256(states).hexdigest().encode()
 
 
 class _Index:
@@ -151,21 +144,20 @@ class _Index:
         head, _, body = content.partition(b"\n")
         if head != self._header(body):
             return None
-        return _Stored(self._database, self._folder, body.decode(errors="surrogateescape"))
+        return _Stored(self._database, self._folder, body)
 
     def store(self, graph: Graph, lines: list[str], stored: _Stored | None) -> None:
         """Put down the graph with its files' lines, in the order of its revisions."""
         if self._file is None or any("\n" in line for line in lines):
             return
         try:
-            rows = [_row(revision) for revision in graph.revisions.values()]
+            rows = [row(revision) for revision in graph.revisions.values()]
         except TypeError:  # a file gave a name a value that is no text
             return
-        shape = {"ids": list(graph.revisions), "order": list(graph.order)}
-        shape |= {key: getattr(graph, key) for key in ("parents", "down", "labels", "requires")}
-        text = "\n".join([json.dumps(shape), *lines, *rows])
-        if stored is None or stored.text != text:
-            body = text.encode(errors="surrogateescape")
+        states = _states(lines)
+        details = f"{links(graph)}\n".encode() + states + "\n".join(rows).encode()
+        body = b"\n".join([summary(graph).encode(), _digest(states), zlib.compress(details, 1)])
+        if stored is None or stored.body != body:
             self._file.write(self._header(body) + b"\n" + body)
 
     def _header(self, body: bytes) -> bytes:
@@ -174,12 +166,3 @@ class _Index:
         code = [__version__, reader.st_size, reader.st_mtime_ns, sys.implementation.cache_tag]
         kind = "circle-migrate tree index"
         return json.dumps([kind, _FORMAT, *code, *self._tree, zlib.crc32(body)]).encode()
-
-
-_FIELDS = [field for field in fields(Revision) if field.name not in {"database", "path"}]
-
-
-def _row(revision: Revision) -> str:
-    values = {field.name: getattr(revision, field.name) for field in _FIELDS}
-    told = {field.name: values[field.name] for field in _FIELDS if values[field.name] != field.default}
-    return json.dumps({"file": Path(revision.path).name, **told})

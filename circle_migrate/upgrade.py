@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from circle_migrate import planning
 from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Direction
-from circle_migrate.core.result import Moved
 from circle_migrate.deployment import Deployment
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.planning import Saved, agreeing

@@ -14,6 +14,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.facts import Facts, survey
 from circle_migrate.status import folders
+from circle_migrate.strangers import ahead, unknown
 
 _PAUSE = (0.2, 3.0)
 """The first and the longest pause between two looks, in seconds."""
@@ -64,21 +65,17 @@ def _not_there(deployment: Deployment, facts: Facts, *, compatible: bool) -> Fin
     try:
         deployment.recognise({state.database: state})
     except UnknownRevision as error:
-        return None if compatible and _has_ours(facts, graph.real_heads) else error
+        return None if compatible and ahead(graph, facts) else next(unknown(graph, facts, error))
     except CircleError as error:
         return error
-    missing = graph.ancestors(graph.real_heads) - graph.ancestors(state.current)
+    missing = graph.pending(state.current)
     if not missing:
         return None
     return Finding(
         rule="pending",
         severity=Severity.ERROR,
-        message=f"{state.database} is {len(missing)} revisions behind",
+        message=f"{state.database} is {len(missing)} revision{'s' * (len(missing) > 1)} behind",
         status=ExitCode.PENDING,
         database=state.database,
         remedy="circle-migrate upgrade",
     )
-
-
-def _has_ours(facts: Facts, heads: tuple[str, ...]) -> bool:
-    return bool(heads) and all(head in facts.applied_files for head in heads)

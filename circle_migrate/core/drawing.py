@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from circle_migrate.core.forms import Form
 from circle_migrate.core.result import Result
 
 
@@ -36,14 +37,6 @@ class Number(StrEnum):
     ONE = "exactly one"
     OPTIONAL = "zero or one"
     MANY = "zero or more"
-
-
-class Form(StrEnum):
-    """How a drawing can be written."""
-
-    MERMAID = "mermaid"
-    DOT = "dot"
-    SVG = "svg"
 
 
 _DISTURBING = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}

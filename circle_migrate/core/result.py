@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from circle_migrate.core.plan import Action, Plan, Stamp
 from circle_migrate.core.revisions import Revision
 from circle_migrate.errors import ExitCode
 
@@ -67,91 +65,3 @@ def revision_dict(revision: Revision) -> dict[str, Any]:
         "file": revision.path,
         "line": revision.line,
     }
-
-
-def action_dict(action: Action) -> dict[str, Any]:
-    """A step or a stamp as the JSON output shows it."""
-    shown: dict[str, Any] = {"database": action.database, "direction": str(action.direction)}
-    if isinstance(action, Stamp):
-        return shown | {"heads": list(action.heads)}
-    revision = action.revision
-    return shown | {"revision": revision.id, "message": revision.message, "file": revision.path}
-
-
-def plan_dict(plan: Plan) -> dict[str, Any]:
-    """A plan as the JSON output shows it."""
-    return {
-        "current": {name: list(heads) for name, heads in plan.current.items()},
-        "target": {name: list(heads) for name, heads in plan.after.items()},
-        "segments": [
-            {
-                "transactional": segment.transactional,
-                "databases": list(segment.databases),
-                "ends_because": segment.ends_because or None,
-                "steps": [action_dict(action) for action in segment.actions],
-            }
-            for segment in plan.segments
-        ],
-        "pulled_in": [revision.qualified for revision in plan.pulled_in],
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Moved(Result):
-    """Both databases' way from one revision to another: `upgrade`, `downgrade`, `stamp` and `init`.
-
-    `mode` is how segments over several databases are committed, `serial` or `atomic`.
-    `seconds` has the duration of each action of the plan that ran, `tables` the tables there are now,
-    `created` the databases that were made first.
-    """
-
-    plan: Plan
-    mode: str
-    dry_run: bool = False
-    run: str | None = None
-    seconds: tuple[float, ...] = ()
-    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    created: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan, what of it ran, and where the databases are."""
-        reached = self.plan.current if self.dry_run else self.plan.after
-        return {
-            "dry_run": self.dry_run,
-            "run": self.run,
-            "mode": self.mode,
-            "plan": plan_dict(self.plan),
-            "applied": [
-                action_dict(action) | {"seconds": round(seconds, 4)}
-                for action, seconds in zip(self.plan.actions, self.seconds, strict=False)
-            ],
-            "databases": {
-                name: {"current": list(heads), "tables": list(self.tables.get(name, ()))}
-                for name, heads in reached.items()
-            },
-            "created": list(self.created),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Script(Result):
-    """SQL for psql: `upgrade --sql` and `downgrade --sql`."""
-
-    text: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The script."""
-        return {"sql": self.text}
-
-
-@dataclass(frozen=True, slots=True)
-class Planned(Result):
-    """What an upgrade or a downgrade would do: `plan`; `file` is where it was saved."""
-
-    plan: Plan
-    mode: str
-    file: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan and the transaction mode."""
-        return {"mode": self.mode, "plan": plan_dict(self.plan), "file": self.file}

@@ -56,8 +56,19 @@ class Revision:
         return f"{self.path}:{self.line}"
 
 
+def files_digest(files: Iterable[tuple[str, str]]) -> str:
+    """One text for the ids and checksums of revision files, in any order; `Journal.digest` makes the same."""
+    import hashlib
+
+    lines = "".join(f"{key} {checksum}\n" for key, checksum in sorted(files))
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
+
+
 class Graph:
-    """All revisions of one database. Raises `TreeError` at construction where they do not form a tree."""
+    """All revisions of one database. Raises `TreeError` at construction where they do not form a tree.
+
+    What is derived from the revisions is derived once; a subclass may know it already.
+    """
 
     def __init__(self, database: str, revisions: Iterable[Revision]) -> None:
         self.database = database
@@ -65,31 +76,47 @@ class Graph:
         for revision in revisions:
             self._add(revision, found)
         self.revisions: Mapping[str, Revision] = found
-        self.labels: Mapping[str, str] = self._collect_labels()
-        self.parents: Links = {each.id: self._find_parents(each) for each in found.values()}
-        self.down: Links = {each.id: each.down for each in found.values()}
-        self.requires: Links = {each.id: each.requires for each in found.values() if each.requires}
-        self.order = self._sort()
+        _ = self.order  # finds everything that keeps them from being a tree
 
-    @classmethod
-    def restored(
-        cls,
-        database: str,
-        revisions: Mapping[str, Revision],
-        *,
-        order: Iterable[str],
-        parents: Links,
-        down: Links,
-        labels: Mapping[str, str],
-        requires: Links,
-    ) -> Graph:
-        """A graph from the attributes of one that was built, and so found sound, before."""
-        graph = cls.__new__(cls)
-        graph.database = database
-        graph.revisions = revisions
-        graph.labels, graph.parents, graph.down, graph.requires = labels, parents, down, requires
-        graph.order = {key: index for index, key in enumerate(order)}
-        return graph
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """The revision of each branch label."""
+        return self._collect_labels()
+
+    @cached_property
+    def parents(self) -> Links:
+        """What each revision follows or depends on."""
+        labels = self.labels
+        return {each.id: self._find_parents(each, labels) for each in self.revisions.values()}
+
+    @cached_property
+    def down(self) -> Links:
+        """What each revision follows by `down_revision`."""
+        return {each.id: each.down for each in self.revisions.values()}
+
+    @cached_property
+    def requires(self) -> Links:
+        """What revisions require of other databases; those that require nothing are left out."""
+        return {each.id: each.requires for each in self.revisions.values() if each.requires}
+
+    @cached_property
+    def order(self) -> Mapping[str, int]:
+        """The place of each revision: after its parents, otherwise in the order given (file names)."""
+        return self._sort()
+
+    @cached_property
+    def no_way_back(self) -> tuple[str, ...]:
+        """Revisions that have no `downgrade()` and do not say why."""
+        return tuple(
+            each.id
+            for each in self.revisions.values()
+            if not each.has_downgrade and each.irreversible is None
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """What `files_digest` makes of all revisions."""
+        return files_digest((each.id, each.checksum) for each in self.revisions.values())
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
@@ -157,10 +184,10 @@ class Graph:
                 labels[label] = revision.id
         return labels
 
-    def _find_parents(self, revision: Revision) -> tuple[str, ...]:
+    def _find_parents(self, revision: Revision, labels: Mapping[str, str]) -> tuple[str, ...]:
         parents = list(revision.down)
         for name in revision.depends_on:
-            found = self.labels.get(name) or self._by_prefix(name)
+            found = labels.get(name) or self._by_prefix(name)
             parents.append(found if isinstance(found, str) else name)
         for parent in parents:
             if parent not in self.revisions:
@@ -174,7 +201,6 @@ class Graph:
         return tuple(dict.fromkeys(parents))
 
     def _sort(self) -> dict[str, int]:
-        """Every revision after its parents, otherwise in the order given (file names)."""
         position = {key: index for index, key in enumerate(self.revisions)}
         order = topological(self.revisions, self.parents, lambda key: position[key])
         if len(order) < len(self.revisions):
@@ -188,12 +214,12 @@ class Graph:
             )
         return {key: index for index, key in enumerate(order)}
 
-    @property
+    @cached_property
     def heads(self) -> tuple[str, ...]:
         """Revisions no other one follows by `down_revision`, in tree order; what `head` means."""
         return self.sorted(unnamed(self.revisions, self.down))
 
-    @property
+    @cached_property
     def real_heads(self) -> tuple[str, ...]:
         """Heads that no other revision depends on either; what the version table holds at the end."""
         return self.tips(self.revisions)
@@ -203,7 +229,7 @@ class Graph:
         """Revisions that follow none."""
         return self.sorted(key for key in self.revisions if not self.down[key])
 
-    @property
+    @cached_property
     def branch_points(self) -> tuple[str, ...]:
         """Revisions that more than one follows."""
         return self.sorted(key for key in self.revisions if len(self.successors[key]) > 1)
@@ -215,6 +241,12 @@ class Graph:
     def ancestors(self, keys: Iterable[str]) -> set[str]:
         """The revisions and everything they follow or depend on; what is applied where `keys` are current."""
         return closure(keys, self.parents)
+
+    def pending(self, current: Collection[str]) -> set[str]:
+        """The revisions that are not applied where `current` are current."""
+        if set(current) == set(self.real_heads):
+            return set()
+        return set(self.revisions) - self.ancestors(current)
 
     def ancestors_by_file(self, key: str) -> set[str]:
         """The revision and what it follows by `down_revision` alone, dependencies left out."""

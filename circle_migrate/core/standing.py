@@ -14,7 +14,7 @@ class Standing:
     """One database: its steps, the numbers of those that are done, the one that runs, what that one does.
 
     `since` is when the running step began, by the clock of `Standings`; `doing` is for whom it waits, how
-    far its index is, or when it is tried again.
+    far its index is, or when it is tried again; `share` is how much of how much it has read.
     """
 
     steps: tuple[str, ...] = ()
@@ -24,6 +24,7 @@ class Standing:
     since: float = 0.0
     kind: Kind = Kind.PLANNED
     doing: str = ""
+    share: tuple[int, int] = (0, 0)
 
     @property
     def next(self) -> str:
@@ -72,8 +73,9 @@ class Standings:
             case Kind.COMMITTED:
                 standing.committed = len(standing.done)
                 standing.see(event.kind)
-            case Kind.WAITING | Kind.BUILDING | Kind.WORKING:
+            case Kind.WAITING | Kind.BUILDING | Kind.WORKING | Kind.COPYING | Kind.READING:
                 standing.see(event.kind, event.text)
+                standing.share = (event.number, event.total)
         return news
 
     def _roll_back(self, number: int) -> None:

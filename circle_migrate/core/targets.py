@@ -103,6 +103,13 @@ def _unknown(target: Target, failures: Sequence[UsageError]) -> UsageError:
     )
 
 
+def is_top(graph: Graph, target: Target) -> bool:
+    """Whether the target is everything there is in the tree."""
+    if target.label is not None or target.steps:
+        return False
+    return target.symbol == "heads" or (target.symbol == "head" and len(graph.heads) == 1)
+
+
 def wanted(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     """The revisions that must be applied for an upgrade to `target`; includes those already applied.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from circle_migrate.core.drawing import Drawing, Form
+from circle_migrate.core.drawing import Drawing
+from circle_migrate.core.forms import Form
 
 
 def write(drawing: Drawing, form: Form) -> str:

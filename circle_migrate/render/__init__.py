@@ -12,9 +12,15 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "runs": ("Moved", "Planned", "Script", "Recovered", "Log", "Source"),
-    "listings": ("Currents", "Listing", "Written", "Configuration", "Server", "Schema"),
+    "listings": ("Currents", "Listing", "Written", "Configuration", "Server", "Schema", "Drawn"),
+    "differences": ("Diff",),
+    "snapshots": ("Taken",),
     "reports": ("Report",),
     "statuses": ("Status",),
+    "measurements": ("Measured",),
+    "relations": ("Consistency",),
+    "losses": ("LossReport",),
+    "backups": ("BackedUp", "Restored"),
 }
 """The modules that draw results and which; each has a function with the result's name in lower case.
 

@@ -7,17 +7,39 @@ from os import getcwd, sep
 from typing import TYPE_CHECKING
 
 from circle_migrate.redaction import redact
+from circle_migrate.reports.texts import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+Part = tuple[str, str]
+"""A piece of a line, and its style."""
+
 _GAP = "  "
+_NARROWEST = 20
+"""Columns that are left to a text, however deep it stands."""
+
 _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "merge": "magenta"}
 
 
 def say(console: Console, text: str, style: str = "") -> None:
     """Write a line, without secrets; the text is no markup."""
     console.print(redact(text), style=style, markup=False)
+
+
+def line(console: Console, indent: int, *parts: Part) -> None:
+    """Write a line in parts, without secrets and controls; on a terminal, wrapped below its indentation."""
+    shown = [(visible(text), style) for text, style in parts]
+    margin = " " * indent
+    if not console.is_terminal:
+        console.print(margin + "".join(text for text, _ in shown), markup=False)
+        return
+    from rich.text import Text
+
+    room = max(console.width - indent, _NARROWEST)
+    for each in Text.assemble(*shown).wrap(console, room, overflow="fold"):
+        each.rstrip()
+        console.print(Text(margin) + each, soft_wrap=True)
 
 
 def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

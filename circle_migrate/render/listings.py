@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.drawing import Drawn
 from circle_migrate.core.listings import (
     Configuration,
     Currents,
@@ -100,6 +101,8 @@ def written(result: Written, console: Console) -> None:
     for name in result.unchanged:
         words = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
         say(console, f"{name}: {words}")
+    for note in result.notes:
+        say(console, f"note: {note}")
 
 
 def configuration(result: Configuration, console: Console) -> None:
@@ -121,3 +124,11 @@ def server(result: Server, console: Console) -> None:
 def schema(result: Schema, console: Console) -> None:
     """Write the schema as it is, for a validator to read."""
     console.file.write(json.dumps(result.schema, indent=2) + "\n")
+
+
+def drawn(result: Drawn, console: Console) -> None:
+    """Write the drawing as it is, or where it was saved."""
+    if result.file is None:
+        console.file.write(result.text)
+    else:
+        say(console, result.file, style="green")

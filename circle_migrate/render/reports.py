@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
@@ -35,15 +36,16 @@ def checks(made: Sequence[Check], console: Console) -> None:
         mark = f"{symbol} " if console.is_terminal and not console.options.ascii_only else ""
         reason = f": {check.skipped}" if check.skipped else ""
         say(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
-        for found in check.findings:
-            finding(found, console)
+        for found, following in zip_longest(check.findings, check.findings[1:]):
+            finding(found, console, advised=following is not None and following.advice == found.advice)
 
 
-def finding(found: Finding, console: Console) -> None:
-    """Write what was found, where, and what to do about it."""
+def finding(found: Finding, console: Console, *, advised: bool = False) -> None:
+    """Write what was found, where, and what to do about it; with `advised` the next one says that."""
     say(console, f"  {found.severity}: {_indented(found.message)}", style=_STYLES[found.severity])
     place = f"{relative(found.file)}:{found.line or 1}" if found.file else None
-    for label, text in (("at", place), ("detail", found.detail), ("hint", found.advice)):
+    hint = None if advised else found.advice
+    for label, text in (("at", place), ("detail", found.detail), ("hint", hint)):
         if text:
             say(console, f"    {label:<6} {_indented(text)}")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.plan import Action, Plan, Stamp
-from circle_migrate.core.result import Moved, Planned, Script
 from circle_migrate.core.runs import Log, Recovered, Source
 from circle_migrate.render.drawing import revisions, say, table
 
@@ -21,7 +21,7 @@ def moved(result: Moved, console: Console) -> None:
         _nothing_to_do(result, console)
     elif result.dry_run:
         say(console, f"commit: {result.mode}")
-        _plan(result.plan, console)
+        show_plan(result.plan, console)
     else:
         for name in result.plan.databases:
             low, high = (revisions(heads) for heads in (result.plan.current[name], result.plan.after[name]))
@@ -50,12 +50,13 @@ def planned(result: Planned, console: Console) -> None:
             say(console, f"{name}: nothing to do at {revisions(heads)}")
         return
     say(console, f"commit: {result.mode}")
-    _plan(result.plan, console)
+    show_plan(result.plan, console)
     if result.file:
         say(console, f"saved in {result.file}")
 
 
-def _plan(plan: Plan, console: Console) -> None:
+def show_plan(plan: Plan, console: Console) -> None:
+    """The steps, by the transactions they share."""
     number = 0
     for segment in plan.segments:
         rows = []

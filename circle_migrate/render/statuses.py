@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.findings import Severity
@@ -20,10 +21,12 @@ def status(result: Status, console: Console) -> None:
         ("database", "server", "name", "role", "current", "head", "pending", "state"),
         [_row(each) for each in result.databases],
     )
+    standing = {each.database: each for each in result.databases}
     for each in result.databases:
         for revision in each.pending:
-            needs = f" (requires {', '.join(revision.requires)})" if revision.requires else ""
-            say(console, f"{each.database}: pending {revision.id} {revision.message}{needs}")
+            needs = ", ".join(f"{need}: {_met(need, standing)}" for need in revision.requires)
+            text = f"{each.database}: pending {revision.id} {revision.message}"
+            say(console, f"{text} (requires {needs})" if needs else text)
         if each.holder:
             say(console, f"{each.database}: a deployer is at work: {each.holder}", style="yellow")
         if each.last_run:
@@ -35,11 +38,21 @@ def status(result: Status, console: Console) -> None:
             finding(found, console)
 
 
+def _met(need: str, standing: Mapping[str, DatabaseStatus]) -> str:
+    """Whether a requirement of a pending revision is applied, where that can be said."""
+    name, _, key = need.partition("@")
+    other = standing.get(name)
+    if other is None or other.error is not None or other.unknown:
+        return "not known"
+    return "pending" if key in {revision.id for revision in other.pending} else "applied"
+
+
 def _row(each: DatabaseStatus) -> tuple[str, ...]:
     heads = ", ".join(each.heads) or "base"
     if each.error is not None:
         return (each.database, "?", "?", "?", "?", heads, "?", each.error.code)
-    pending = str(len(each.pending)) if each.pending else "none"
+    pending = "?" if each.unknown else str(len(each.pending)) if each.pending else "none"
+    state = f"{each.access}, {'ahead' if each.ahead else 'unknown revision'}" if each.unknown else each.access
     current = ", ".join(each.current) or "base"
     server = f"PostgreSQL {each.server}"
-    return (each.database, server, each.dbname, each.role, current, heads, pending, each.access)
+    return (each.database, server, each.dbname, each.role, current, heads, pending, state)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.check import Questions, check
-from circle_migrate.core.findings import Report, Severity
+from circle_migrate.cli.call import Format
+from circle_migrate.cli.output import success
+from circle_migrate.core.findings import Outcome, Report, Severity
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode
 from circle_migrate.settings import load
@@ -19,6 +21,7 @@ from circle_migrate.status import status
 from circle_migrate.upgrade import upgrade
 from circle_migrate.wait import wait
 from tests.deployments import agree, contents, deployment, environment, execute
+from tests.projects import Project
 from tests.servers import Databases, run
 
 
@@ -135,6 +138,90 @@ def test_each_state_has_its_finding_and_its_exit_code(
         return
     assert expected <= rules(seen)
     assert seen.exit_code is code
+
+
+APPLIED_BY_A_NEWER_RELEASE = """
+    UPDATE alembic_version SET version_num = 'feedfacecafe';
+    UPDATE circle_migrate_runs SET tool_version = '7.8.9', os_user = 'deploy', host = 'ci';
+    UPDATE circle_migrate_steps SET revision = 'feedfacecafe' WHERE revision = '{replaced}'
+"""
+
+
+@pytest.mark.parametrize(("replaced", "ahead"), [("dca7825748db", True), ("b4fcf60d8659", False)])
+def test_the_release_that_knows_a_revision_is_named(
+    migrated_databases: Databases, replaced: str, ahead: bool
+) -> None:
+    on = deployment(migrated_databases)
+    run(execute(migrated_databases, "main", APPLIED_BY_A_NEWER_RELEASE.format(replaced=replaced)))
+    for report in (run(status(on)), run(check(on, Questions())), run(wait(on, 0))):
+        (found,) = (each for each in report.findings if each.severity is Severity.ERROR)
+        assert (found.database, found.revision, found.rule) == ("main", "feedfacecafe", "unknown-revision")
+        assert ("main is ahead of this package" in found.message) is ahead
+        assert "circle-migrate 7.8.9 applied it at" in found.message
+        assert found.message.endswith("by deploy@ci")
+        assert "log --source feedfacecafe" in found.advice
+
+
+def test_where_no_journal_knows_a_revision_none_is_promised_to(migrated_databases: Databases) -> None:
+    run(execute(migrated_databases, "main", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
+    (found,) = run(status(deployment(migrated_databases))).findings
+    assert "log --source" not in found.advice
+    assert "main@REVISION --purge" in found.advice
+
+
+def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databases: Databases) -> None:
+    run(execute(migrated_databases, "main", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
+    on = deployment(migrated_databases)
+    seen = run(status(on))
+    assert seen.databases[0].unknown == ("feedfacecafe",)
+    assert seen.databases[0].pending == ()
+    skipped = {each.name for each in run(check(on, Questions())).checks if each.outcome is Outcome.SKIPPED}
+    assert skipped == {"requirements", "pending"}
+
+
+@pytest.mark.parametrize("only", [None, "credentials"])
+def test_an_unmet_requirement_is_named(migrated_databases: Databases, only: str | None) -> None:
+    run(execute(migrated_databases, "main", "DELETE FROM alembic_version"))
+    seen = run(status(deployment(migrated_databases, only)))
+    found = [(each.revision, each.subject) for each in seen.findings if each.rule == "unmet-requirement"]
+    assert found == ([("1e978f7e8aa5", "main@dca7825748db")] if only is None else [])
+    assert seen.exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("statement", "standing"),
+    [
+        ("DELETE FROM alembic_version", "pending"),
+        ("SELECT", "applied"),
+        ("UPDATE alembic_version SET version_num = 'feedfacecafe'", "not known"),
+    ],
+)
+def test_what_pending_revisions_require_is_shown_with_whether_it_is_there(
+    migrated_databases: Databases, capsys: pytest.CaptureFixture[str], statement: str, standing: str
+) -> None:
+    run(execute(migrated_databases, "credentials", "DELETE FROM alembic_version"))
+    run(execute(migrated_databases, "main", statement))
+    success(run(status(deployment(migrated_databases))), Format.TABLE)
+    assert f"credentials model (requires main@dca7825748db: {standing})" in capsys.readouterr().out
+
+
+def test_several_heads_are_a_warning(empty_databases: Databases, project_folder: Path) -> None:
+    project = Project(project_folder)
+    project.write_settings()
+    for key in ("a1", "a2"):
+        project.revision("main", key, None, "pass", "pass")
+    seen = run(status(deployment(empty_databases)))
+    assert rules(seen, Severity.WARNING) == {("main", "several-heads")}
+    assert seen.exit_code is ExitCode.DONE
+
+
+def test_an_edited_revision_is_named_with_what_can_be_done(migrated_databases: Databases) -> None:
+    edited = "UPDATE circle_migrate_steps SET checksum = 'other' WHERE revision = 'dca7825748db'"
+    run(execute(migrated_databases, "main", edited))
+    (found,) = run(status(deployment(migrated_databases))).findings
+    assert found.revision == "dca7825748db"
+    assert "circle-migrate upgrade --allow-edited" in found.advice
+    assert "nothing was changed" not in (found.detail or "")
 
 
 def test_an_invalid_index_is_a_warning(migrated_databases: Databases) -> None:
@@ -267,3 +354,46 @@ def test_models_and_revisions_agree(empty_databases: Databases, workdir: Path) -
     seen = run(check(deployment(empty_databases), Questions(databases=False, models=True)))
     assert seen.exit_code is ExitCode.DONE
     assert "models" in {each.name for each in seen.checks}
+
+
+def _noticed(on: Deployment) -> list[str]:
+    report = run(status(on))
+    return [each.database or "" for each in report.findings if each.rule == "schema-changed"]
+
+
+def test_a_schema_changed_by_hand_is_noticed_and_a_run_settles_it(migrated_databases: Databases) -> None:
+    """Neither data nor maintenance count; of databases that are copies nothing is known."""
+    on = deployment(migrated_databases)
+    run(execute(migrated_databases, "main", "CREATE TABLE by_hand (id integer)"))
+    assert _noticed(on) == []
+    run(stamp(on, ["main@-1"], confirm=agree))
+    assert _noticed(on) == []
+    for harmless in (
+        "INSERT INTO by_hand VALUES (1)",
+        "TRUNCATE by_hand",
+        "VACUUM FULL by_hand",
+        "ANALYZE",
+        "REINDEX TABLE users",
+        "CREATE TEMPORARY TABLE passing (id integer)",
+    ):
+        run(execute(migrated_databases, "main", harmless))
+    assert _noticed(on) == []
+    run(execute(migrated_databases, "main", "ALTER TABLE by_hand ALTER id SET STATISTICS 7"))
+    assert _noticed(on) == ["main"]
+    run(execute(migrated_databases, "main", "ALTER TABLE by_hand ALTER id SET STATISTICS -1"))
+    assert _noticed(on) == []
+
+
+def test_a_mark_says_nothing_of_other_revisions_or_another_database(migrated_databases: Databases) -> None:
+    on = deployment(migrated_databases)
+    run(stamp(on, ["main@-1"], confirm=agree))
+    (stamped,) = run(on.states(["main"]))["main"].current
+    run(execute(migrated_databases, "main", "CREATE TABLE by_hand (id integer)"))
+    assert _noticed(on) == ["main"]
+    run(execute(migrated_databases, "main", "UPDATE alembic_version SET version_num = 'dca7825748db'"))
+    assert _noticed(on) == []
+    run(execute(migrated_databases, "main", f"UPDATE alembic_version SET version_num = '{stamped}'"))
+    assert _noticed(on) == ["main"]
+    mark = "regexp_replace(fingerprint, '/[0-9]+', '/1')"
+    run(execute(migrated_databases, "main", f"UPDATE circle_migrate_runs SET fingerprint = {mark}"))
+    assert _noticed(on) == []

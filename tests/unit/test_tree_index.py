@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from circle_migrate import cache, revision_files, tree_index
+from circle_migrate import cache, revision_files, stored_graph, tree_index
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import TreeError
 from circle_migrate.revision_folder import is_revision_file
@@ -102,8 +102,9 @@ def test_nothing_is_read_twice(tree: Tree) -> None:
 def test_the_stored_graph_answers_as_one_that_was_built(tree: Tree) -> None:
     built, stored = tree.graph(), tree.graph()
     assert type(stored.revisions) is not type(built.revisions)
-    for name in ("heads", "real_heads", "bases", "branch_points", "labels", "order", "successors"):
+    for name in ("heads", "real_heads", "bases", "branch_points", "labels", "order", "successors", "digest"):
         assert getattr(stored, name) == getattr(built, name), name
+    assert stored.no_way_back == built.no_way_back == ("a", "c")
     for name in ("parents", "down", "requires"):
         links = getattr(built, name)
         assert {key: tuple(each) for key, each in getattr(stored, name).items()} == links, name
@@ -249,6 +250,18 @@ def test_a_broken_file_is_an_error_until_it_is_mended(tree: Tree) -> None:
     assert tree.read == ["b"]
 
 
+def test_an_empty_tree_has_an_index_too(tree: Tree, tmp_path: Path) -> None:
+    empty = Tree(tmp_path / "empty")
+    empty.folder.mkdir()
+    for _ in range(2):
+        assert empty.ask() == {}
+        assert empty.graph().heads == empty.graph().real_heads == ()
+    empty.write("first", None)
+    assert list(empty.ask()) == ["first"]
+    (empty.folder / "first.py").unlink()
+    assert empty.ask() == {}
+
+
 @pytest.mark.parametrize(
     ("key", "down", "words"),
     [("d", "gone", "no file with that revision"), ("a", "c", "circle"), ("d" * 33, "c", "33 characters")],
@@ -260,6 +273,27 @@ def test_files_that_form_no_tree_are_an_error_each_time(tree: Tree, key: str, do
         with pytest.raises(TreeError, match=words) as caught:
             tree.ask()
         assert (caught.value.location or "").startswith(str(path))
+
+
+def test_what_most_questions_are_about_is_told_without_decoding_the_rest(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = tree.graph()
+    monkeypatch.setattr(stored_graph.StoredGraph, "_links", property(lambda _: pytest.fail("decoded")))
+    stored = tree.graph()
+    assert stored.heads == stored.real_heads == ("c",)
+    assert "c" in stored
+    assert stored["c"] == built["c"]
+    assert stored["b"] == built["b"], "it requires something"
+    assert stored.pending(["c"]) == set()
+    assert stored.requires == {"b": ["other@z"]}
+    assert (len(stored), stored.digest, stored.no_way_back) == (3, built.digest, built.no_way_back)
+
+
+@pytest.mark.parametrize("current", [(), ("a",), ("c",)])
+def test_pending_is_what_is_not_below(tree: Tree, current: tuple[str, ...]) -> None:
+    for graph in (tree.graph(), tree.graph()):
+        assert graph.pending(current) == set(graph.revisions) - graph.ancestors(current)
 
 
 def test_a_missing_folder_is_an_error(tree: Tree) -> None:
@@ -298,7 +332,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
         lambda path: damage(path, b'"message": "Text"', b'"message": "Lies"'),
-        lambda path: damage(path, b'tree index", 1', b'tree index", 2'),
+        lambda path: damage(path, b'tree index", 3', b'tree index", 4'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),

@@ -1,0 +1,189 @@
+"""What reading and comparing catalogues costs, against `pg_dump --schema-only` and Alembic's comparison.
+
+    ./run python benchmarks/catalogue.py                           # 10, 1,000 and 5,000 tables; half an hour
+    ./run python benchmarks/catalogue.py --sizes 10,1000 --runs 5  # some minutes
+
+Starts a private PostgreSQL in a temporary folder and makes databases of as many tables (`schemas.py`). Each
+contender works in a fresh process on a fresh connection, in turns; counted is the processor time of the work,
+client and server together, without starting Python and importing: that is what `run.py` measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import asyncpg
+from schemas import make_tables
+
+from circle_migrate.core.catalog import Snapshot, compare
+from circle_migrate.introspect import capture, fingerprint
+from circle_migrate.servers import EmbeddedServer
+from circle_migrate.servers.binaries import find
+
+_RESULTS = Path(__file__).with_name("CATALOGUE.md")
+_DUMP, _ALEMBIC = "pg_dump --schema-only", "Alembic compare_metadata"
+
+
+async def _captured(url: str) -> Snapshot:
+    connection = await asyncpg.connect(url)
+    try:
+        return await capture(
+            connection, "main", "live", version_table="alembic_version", version_table_schema=None
+        )
+    finally:
+        await connection.close()
+
+
+def read_snapshot(url: str) -> Callable[[], object]:
+    return lambda: asyncio.run(_captured(url))
+
+
+def compared(url: str) -> Callable[[], object]:
+    expected = asyncio.run(_captured(url))
+    return lambda: compare(expected, asyncio.run(_captured(url)))
+
+
+def fingerprinted(url: str) -> Callable[[], object]:
+    async def work() -> str:
+        connection = await asyncpg.connect(url)
+        try:
+            return await fingerprint(connection)
+        finally:
+            await connection.close()
+
+    return lambda: asyncio.run(work())
+
+
+def by_alembic(url: str) -> Callable[[], object]:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import MetaData
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    async def work(on: Callable[..., object]) -> None:
+        engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:", 1), poolclass=NullPool)
+        async with engine.connect() as connection:
+            await connection.run_sync(on)
+        await engine.dispose()
+
+    models = MetaData()
+    asyncio.run(work(models.reflect))
+
+    def difference(connection: object) -> object:
+        options = {"compare_type": True, "compare_server_default": True}
+        return compare_metadata(MigrationContext.configure(connection, opts=options), models)  # type: ignore[arg-type]
+
+    return lambda: asyncio.run(work(difference))
+
+
+WORK = {"snapshot": read_snapshot, "diff": compared, "fingerprint": fingerprinted, _ALEMBIC: by_alembic}
+
+
+def measured(name: str, url: str, server: int) -> dict[str, float]:
+    """Seconds of one contender: on the clock, of the client's processor and of the server's."""
+    if name == _DUMP:
+        command: Sequence[str] = [str(find(18).program("pg_dump")), "--schema-only", "--dbname", url]
+        before, served, begun = _children(), _served(server), time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        client = _children() - before
+    else:
+        work = WORK[name](url)
+        time.sleep(0.2)  # what preparing it has left to the server is not its own
+        served, begun, before = _served(server), time.perf_counter(), time.process_time()
+        work()
+        client = time.process_time() - before
+    wall = time.perf_counter() - begun
+    time.sleep(0.2)  # a backend's time is counted when the postmaster has noticed its end
+    return {"wall": wall, "client": client, "server": _served(server) - served}
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _served(server: int) -> float:
+    """Processor seconds of the backends that have ended: they are the postmaster's children."""
+    fields = Path(f"/proc/{server}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+def contest(size: int, url: str, server: int, runs: int) -> list[str]:
+    """The rows of one size: medians, and ratios of processor time."""
+    names = [_DUMP, *WORK]
+    samples: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(runs):
+        for name in names:
+            command = [sys.executable, __file__, "--work", name, url, str(server)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            samples[name].append(json.loads(done.stdout))
+    cpu = {name: median(each["client"] + each["server"] for each in found) for name, found in samples.items()}
+    return [
+        f"| {size} | {name} | {median(each['wall'] for each in samples[name]):.3f} | {cpu[name]:.3f} "
+        f"| {cpu[name] / cpu[_DUMP]:.2f} | {cpu[name] / cpu[_ALEMBIC]:.3f} |"
+        for name in names
+    ]
+
+
+async def fill(url: str, size: int) -> str:
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE DATABASE tables_{size} TEMPLATE template0")
+    await connection.close()
+    own = url.replace("/postgres?", f"/tables_{size}?", 1)
+    connection = await asyncpg.connect(own)
+    await make_tables(connection, size)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+    return own
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sizes", default="10,1000,5000")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="into CATALOGUE.md")
+    parser.add_argument("--work", nargs=3, metavar=("WHAT", "URL", "PID"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.work:
+        name, url, server = asked.work
+        print(json.dumps(measured(name, url, int(server))))
+        return
+    rows = [
+        "| tables | what | wall s | CPU s, client and server | to pg_dump | to Alembic |",
+        "| ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    with tempfile.TemporaryDirectory(prefix="circle-bench-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        embedded = EmbeddedServer(Path(folder, "postgres"))
+        status = embedded.start()
+        try:
+            for size in map(int, asked.sizes.split(",")):
+                url = asyncio.run(fill(status.url("postgres"), size))
+                rows += contest(size, url, status.pid or 0, asked.runs)
+                print("\n".join(rows), flush=True)
+        finally:
+            embedded.stop()
+    command = f"    ./run python benchmarks/catalogue.py --sizes {asked.sizes} --runs {asked.runs} --write"
+    text = (
+        f"# What reading catalogues costs\n\n{command}\n\n"
+        f"PostgreSQL 18, Python {sys.version.split()[0]}, {os.cpu_count()} processors, load average "
+        f"{os.getloadavg()[0]:.1f} at the end. Medians of {asked.runs} runs.\n\n" + "\n".join(rows) + "\n"
+    )
+    if asked.write:
+        _RESULTS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""The forms of a drawing; apart from the drawings, so that the command line need not import those."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Form(StrEnum):
+    """How a drawing can be written."""
+
+    MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
