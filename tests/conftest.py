@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from tests import servers
+from tests.forking import forking
 from tests.servers import Databases, Server
 
 # What must not leak into a test from the developer's shell or the CI job.
@@ -67,6 +68,12 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forking() -> Iterator[None]:
+    with forking():
+        yield
 
 
 @pytest.fixture(scope="session")

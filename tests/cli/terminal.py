@@ -10,14 +10,12 @@ import pty
 import re
 import select
 import struct
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-_ROOT = Path(__file__).parent.parent.parent
+from tests.forking import Forked
+
 _SECONDS = 60
 _CONTROL = re.compile(r"\x1b\[(\?25[lh]|\d*A|\dK|[\d;]*m)|(\r)|(\n)|([^\x1b\r\n]+)")
 
@@ -33,14 +31,7 @@ class _Started:
     ) -> None:
         self._reading = reading
         self.written = ""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "circle_migrate", *arguments],
-            stdin=writing if os.isatty(writing) else subprocess.DEVNULL,
-            stdout=writing,
-            stderr=writing,
-            env={**os.environ, "PYTHONPATH": str(_ROOT), **env},
-            start_new_session=True,
-        )
+        self.process = Forked(*arguments, env=env, output=writing, new_session=True)
         os.close(writing)
 
     def until(self, seen: Callable[[str], bool]) -> None:

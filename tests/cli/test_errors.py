@@ -17,12 +17,10 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from circle_migrate.errors import CircleError
-from circle_migrate.servers import find
-from circle_migrate.servers.binaries import embedded
 from tests.deployments import environment, execute, invoke, versions
+from tests.forking import Forked
 from tests.projects import Project
-from tests.servers import NAMES, Databases, run, start_binaries
+from tests.servers import NAMES, Databases, any_major, run, start_binaries
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "Sesame-7%3A!ö"
@@ -299,20 +297,10 @@ def test_missing_privilege(
     assert run(content(migrated_databases)) == before
 
 
-def major() -> int:
-    """A PostgreSQL of this machine for servers made to order."""
-    for newest in (lambda: max(embedded()), lambda: find().major):
-        try:
-            return newest()
-        except CircleError:
-            continue
-    pytest.skip("no PostgreSQL on this machine")
-
-
 def test_wrong_password_and_a_standby(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     """One server asks for passwords and is a standby of nobody: recovery never ends."""
     hba = "local all postgres trust\nlocal all all scram-sha-256\n"
-    with start_binaries(major(), hba=hba) as (cluster, url):
+    with start_binaries(any_major(), hba=hba) as (cluster, url):
 
         async def prepare() -> None:
             connection = await asyncpg.connect(url)
@@ -540,7 +528,7 @@ def test_interrupted_while_the_server_works(
     project: Project, empty_databases: Databases, number: signal.Signals, status: int
 ) -> None:
     project.revision("main", "m3", "m2", 'op.execute("SELECT pg_sleep(50)")', "pass")
-    process = start(["upgrade"], environment(empty_databases), project.folder)
+    process = Forked("upgrade", env=environment(empty_databases), cwd=project.folder)
     try:
         wait_for(lambda: run(sleepers(empty_databases)) == 1)
         process.send_signal(number)
@@ -554,18 +542,6 @@ def test_interrupted_while_the_server_works(
     assert "main is at base, credentials is at base" in stderr
     wait_for(lambda: run(sleepers(empty_databases)) == 0, seconds=2)
     assert run(tables(empty_databases)) == {"main": [], "credentials": []}
-
-
-def start(arguments: list[str], variables: dict[str, str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "circle_migrate", *arguments],
-        cwd=folder,
-        env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 async def sleepers(databases: Databases) -> int:

@@ -22,6 +22,7 @@ from circle_migrate.core.standing import Standings
 from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen
 from tests.conftest import Cli
 from tests.deployments import environment
+from tests.forking import Forked
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -141,7 +142,7 @@ def test_terminal_shows_how_far_an_index_is(contended: Project, empty_databases:
     async def fill() -> None:
         async with empty_databases.connect("main") as connection:
             await connection.execute(
-                "CREATE TABLE orders AS SELECT generate_series(1, 30) AS id; "
+                "CREATE TABLE orders AS SELECT generate_series(1, 15) AS id; "
                 "CREATE FUNCTION slowly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql "
                 "AS 'BEGIN PERFORM pg_sleep(0.1); RETURN $1; END'"
             )
@@ -161,12 +162,18 @@ def test_log_has_one_line_per_step_and_no_control_characters(cli: Cli, empty_dat
     assert [each for each in done.stderr if not each.isprintable() and each != "\n"] == []
 
 
-def test_quiet_silences_it(cli: Cli, empty_databases: Databases) -> None:
-    assert cli("upgrade", "--quiet", env=environment(empty_databases)).stderr == ""
+@pytest.mark.usefixtures("workdir")
+def test_quiet_silences_it(empty_databases: Databases) -> None:
+    quiet = Forked("upgrade", "--quiet", env=environment(empty_databases))
+    assert quiet.communicate()[1] == ""
+    assert quiet.returncode == 0
 
 
-def test_nothing_pending_shows_nothing(cli: Cli, migrated_databases: Databases) -> None:
-    assert cli("upgrade", env=environment(migrated_databases)).stderr == ""
+@pytest.mark.usefixtures("workdir")
+def test_nothing_pending_shows_nothing(migrated_databases: Databases) -> None:
+    idle = Forked("upgrade", env=environment(migrated_databases))
+    assert idle.communicate()[1] == ""
+    assert idle.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,9 +12,9 @@ import asyncpg
 from circle_migrate.locks import KEY
 from tests.deployments import Answer, environment
 from tests.faults.states import rows
+from tests.forking import Forked
 from tests.servers import Databases
 
-_ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60
 
 
@@ -25,20 +22,12 @@ class Process:
     """`circle-migrate` in a process of its own."""
 
     def __init__(self, databases: Databases, folder: Path, *arguments: str) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "circle_migrate", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(_ROOT), **environment(databases)},
-        )
+        self.popen = Forked(*arguments, env=environment(databases), cwd=folder)
 
     def end(self) -> Answer:
         """What it left behind, once it has ended by itself."""
         stdout, stderr = self.popen.communicate(timeout=PATIENCE_SECONDS)
-        return Answer(self.popen.returncode, stdout, stderr)
+        return Answer(self.popen.wait(), stdout, stderr)
 
 
 @contextmanager

@@ -223,8 +223,12 @@ Table("secrets", credentials, Column("id", Integer), Column("hash", Text))
 
 
 def test_journal_is_not_taken_for_a_table_to_drop(
-    own_shop: Shop, databases: Databases, command: Callable[..., Answer]
+    own_shop: Shop,
+    databases: Databases,
+    command: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", databases.server.admin_url)
     own_shop.write_standard_trees()
     own_shop.write("shop/models.py", MODELS)
     settings = own_shop.folder / "pyproject.toml"

@@ -16,8 +16,8 @@ import asyncpg
 import pytest
 
 import circle_migrate
+from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Plan, Stamp
-from circle_migrate.core.result import Moved
 from circle_migrate.create import create_missing
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade

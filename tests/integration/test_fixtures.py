@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from circle_migrate.errors import CircleError
 from circle_migrate.servers import find
+from tests.conftest import Cli
+from tests.deployments import environment
 from tests.embedded import ask
+from tests.forking import Forked
 from tests.servers import Databases, Server, run, start, start_binaries
 
 
@@ -51,6 +56,22 @@ def test_databases_are_dropped_whatever_the_test_left(server: Server) -> None:
 def test_the_environment_is_scrubbed() -> None:
     prefixes = ("DATABASE_URL", "CREDS_", "CIRCLE_MIGRATE_", "PG", "NO_COLOR")
     assert [name for name in os.environ if name.startswith(prefixes)] == []
+
+
+@pytest.mark.parametrize("arguments", [["heads"], ["nonsense"]])
+def test_a_forked_command_answers_as_a_started_one(cli: Cli, arguments: list[str]) -> None:
+    started, forked = cli(*arguments), Forked(*arguments, env={})
+    assert forked.communicate() == (started.stdout, started.stderr)
+    assert forked.returncode == started.returncode
+
+
+def test_a_forked_command_that_is_killed_says_so(workdir: Path, empty_databases: Databases) -> None:
+    forked = Forked("wait", env=environment(empty_databases))
+    assert forked.stderr is not None
+    assert "waiting" in forked.stderr.readline()
+    forked.kill()
+    assert forked.wait() == -signal.SIGKILL
+    forked.communicate()
 
 
 @pytest.mark.parametrize("major", [15, 16, 18])

@@ -1,0 +1,182 @@
+"""Commands that look never write: on the server no transaction begins that could, in the folder no file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from circle_migrate.models.relations import RELATIONS
+from circle_migrate.servers.cluster import Cluster
+from circle_migrate.upgrade import upgrade
+from tests.cli.test_contract import COMMANDS
+from tests.deployments import VARIABLES, deployment, invoke
+from tests.servers import Databases, Server, any_major, run, start_binaries
+
+# By command, the lines that read. A command of the application is here, in WRITING, or in both.
+READING = {
+    "branches": ["branches"],
+    "check": ["check", "check --no-pending --format sarif", "check --files-only", "check --drift"],
+    "consistency": ["consistency", "check --consistency"],
+    "config show": ["config show"],
+    "current": ["current"],
+    "downgrade": ["downgrade --dry-run base", "downgrade --sql head:base"],
+    "diff": ["diff"],
+    "graph": ["graph --current", "graph entities --from live"],
+    "heads": ["heads"],
+    "history": ["history", "history -i"],
+    "log": ["log", "log --slowest", "log --source dca7825748db"],
+    "plan": ["plan", "plan --down base"],
+    "recover": ["recover --dry-run"],
+    "schema": ["schema status"],
+    "snapshot": ["snapshot"],
+    "show": ["show dca7825748db"],
+    "stamp": ["stamp --dry-run head"],
+    "status": ["status", "status --exit-code --format json"],
+    "upgrade": ["upgrade --dry-run", "upgrade --sql", "upgrade --atomic --dry-run"],
+    "wait": ["wait --timeout 0", "wait --timeout 0 --compatible"],
+}
+# They change databases, files of the project, or servers.
+WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revision"}
+WRITING |= {"backup", "restore"}
+WRITING |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
+
+# All rows of all tables, system catalogues included, with where each lies and which transaction wrote it.
+_TABLES = """
+    SELECT c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm') AND n.nspname <> 'information_schema' ORDER BY 1
+"""
+_ROWS = "(SELECT md5(string_agg(concat(ctid, xmin, xmax, t), '' ORDER BY ctid)) FROM {0} t) AS \"{0}\""
+_SEQUENCES = "SELECT sequencename, last_value FROM pg_sequences"
+# Where this has not moved, no transaction has written, committed or not: writing needs a number from it.
+_NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+
+READ = {0, 3, 4}
+"""Clean, pending, drift: the statuses of commands that have seen what they were to look at."""
+
+
+@dataclass
+class Place:
+    """Where the commands look, as which role, and which of them end otherwise there."""
+
+    name: str
+    urls: dict[str, str]
+    otherwise: dict[str, int] = field(default_factory=dict)
+
+
+class Watched:
+    """A server of our own, so that nobody else writes, and the databases on it."""
+
+    def __init__(self, cluster: Cluster, url: str) -> None:
+        self._cluster = cluster
+        self._server = Server("watched", url, cluster.stop)
+        self.empty, self.migrated = Databases(self._server), Databases(self._server)
+
+    async def prepare(self) -> None:
+        """An empty pair, and one at some revision, with more to come."""
+        await self.empty.create()
+        await self.migrated.create()
+        await upgrade(deployment(self.migrated), ["main@c4198e875dd0", "credentials@b6785147bdeb"])
+        for name in self.migrated.names:
+            async with self.migrated.connect(name) as connection:
+                await connection.execute(
+                    f"REVOKE ALL ON DATABASE {self.migrated.names[name]} FROM PUBLIC; "
+                    "REVOKE ALL ON SCHEMA public FROM PUBLIC"
+                )
+
+    async def grant_looking(self, role: str) -> None:
+        """A role that may connect and read what reading commands read, and nothing else."""
+        async with self.migrated.connect("main") as connection:
+            await connection.execute(f"CREATE ROLE {role} LOGIN")
+        for name in self.migrated.names:
+            async with self.migrated.connect(name) as connection:
+                await connection.execute(
+                    f"GRANT CONNECT ON DATABASE {self.migrated.names[name]} TO {role}; "
+                    f"GRANT USAGE ON SCHEMA public TO {role}; "
+                    f"GRANT SELECT ON alembic_version, circle_migrate_runs, circle_migrate_steps TO {role}"
+                )
+        for relation in RELATIONS:
+            for column in relation.columns.values():
+                async with self.migrated.connect(column.database) as connection:
+                    await connection.execute(f"GRANT SELECT ({column.name}) ON {column.table} TO {role}")
+
+    async def default_to_read_only(self, *, on: bool) -> None:
+        """Whether transactions on the migrated pair are READ ONLY unless they say otherwise."""
+        change = "SET default_transaction_read_only = on" if on else "RESET ALL"
+        connection = await asyncpg.connect(self._server.admin_url)
+        for name in self.migrated.names.values():
+            await connection.execute(f"ALTER DATABASE {name} {change}")
+        await connection.close()
+
+    def become_standby(self) -> None:
+        """Go on as a hot standby, whose primary is never heard of."""
+        self._cluster.stop()
+        signal = self._cluster.data / "standby.signal"
+        signal.touch()
+        shutil.chown(signal, self._cluster.account.uid)
+        self._cluster.start()
+
+    def places(self) -> Iterator[Place]:
+        """All places, each prepared when it is asked for; the last one cannot be left again."""
+        urls = self.migrated.urls
+        unknown_there = {"log --source dca7825748db": 2}
+        yield Place("empty databases", self.empty.urls, unknown_there)
+        yield Place("migrated databases", urls)
+        run(self.grant_looking("looker"))
+        looker = {name: url.replace("postgres@", "looker@", 1) for name, url in urls.items()}
+        yield Place("a role that may only look", looker)
+        run(self.default_to_read_only(on=True))
+        yield Place("default_transaction_read_only", urls)
+        run(self.default_to_read_only(on=False))
+        self.become_standby()
+        yield Place("a hot standby", urls)
+
+    async def next_transaction(self) -> str:
+        """The number that the next writing transaction of the server will get."""
+        connection = await asyncpg.connect(self._server.admin_url)
+        try:
+            return str(await connection.fetchval(_NEXT_TRANSACTION))
+        finally:
+            await connection.close()
+
+    async def rows(self) -> dict[str, dict[str, object]]:
+        """Digests of everything in every database, by database and table."""
+        found = {}
+        for pair in (self.empty, self.migrated):
+            for name in pair.names:
+                async with pair.connect(name) as connection:
+                    tables = [row["name"] for row in await connection.fetch(_TABLES)]
+                    query = "SELECT " + ", ".join(_ROWS.format(table) for table in tables)
+                    digests = dict(await connection.fetchrow(query))
+                    digests["sequences"] = await connection.fetch(_SEQUENCES)
+                found[pair.names[name]] = digests
+        return found
+
+
+def test_every_command_is_known_to_read_or_to_write() -> None:
+    assert READING.keys() | WRITING == set(COMMANDS)
+
+
+def test_reading_commands_never_write(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    with start_binaries(any_major()) as (cluster, url):
+        watched = Watched(cluster, url)
+        run(watched.prepare())
+        for place in watched.places():
+            for name, variable in VARIABLES.items():
+                monkeypatch.setenv(variable, place.urls[name])
+            rows = run(watched.rows())
+            for line in (line for lines in READING.values() for line in lines):
+                with subtests.test(place=place.name, line=line):
+                    before = run(watched.next_transaction())
+                    answer = invoke(line.split())
+                    assert answer.status in {place.otherwise.get(line)} | READ, answer.everything
+                    assert run(watched.next_transaction()) == before
+            assert run(watched.rows()) == rows, place.name
+        assert invoke(["status"]).stdout.count("  standby\n") == 2
+        assert list(workdir.iterdir()) == []
