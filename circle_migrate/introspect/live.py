@@ -74,7 +74,7 @@ async def snapshot(database: Database) -> Snapshot:
     way or the schema kept changing, `Unreachable` where reading failed, and the errors of connecting.
     """
     async with database.reading() as connection:
-        await connection.execute("ROLLBACK")  # every attempt has a transaction of its own
+        await connection.execute("COMMIT")  # each attempt has its own; a ROLLBACK would undo the settings
         for attempt in range(1, ATTEMPTS):
             try:
                 return await _read(connection, database)

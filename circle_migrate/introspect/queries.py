@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 _NUMEROUS = ("column", "constraint", "index")
 """Kinds of which there are many objects: on their own their rows need not become JSON in between."""
@@ -55,6 +55,15 @@ def catalogue(major: int, used: frozenset[str]) -> Statements:
 
 
 @cache
+def addresses() -> str:
+    """One statement that yields a row per object: its kind, its name, and its address in three columns.
+
+    Its parameters are those of `catalogue`.
+    """
+    return _texts("sql")["scope"] + _texts("sql/session")["addresses"]
+
+
+@cache
 def row_versions() -> str:
     """One statement whose answer differs as soon as anything was committed that definitions come from."""
     return _texts("sql/session")["row_versions"]
@@ -84,7 +93,7 @@ def _read(folder: str, major: int) -> dict[str, str]:
 @cache
 def _texts(folder: str) -> dict[str, str]:
     found = {}
-    for file in files(__package__).joinpath(folder).iterdir():
+    for file in (Path(__file__).parent / folder).iterdir():
         name, _, suffix = file.name.rpartition(".")
         if suffix == "sql":
             found[name] = file.read_text(encoding="utf-8")

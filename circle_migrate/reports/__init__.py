@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from circle_migrate.core.findings import Check, Report, from_error
 from circle_migrate.core.result import Result
 from circle_migrate.errors import CircleError, UsageError
 
@@ -14,12 +13,29 @@ FORMATS = {
     "sarif": "circle_migrate.reports.sarif",
     "github": "circle_migrate.reports.github",
     "gitlab": "circle_migrate.reports.gitlab",
+    "sql": "circle_migrate.reports.sql",
+    "alembic": "circle_migrate.reports.alembic",
+    "patch": "circle_migrate.reports.patch",
+    "markdown": "circle_migrate.reports.markdown",
 }
 """The module that writes each format; loaded when it is asked for."""
 
+COMPARISONS = frozenset({"sql", "alembic", "patch"})
+"""The formats that show differences and nothing else."""
+
 
 def write(form: str, result: Result) -> str:
-    """The result in the format. Raises `UsageError` where the format is for checks and there are none."""
+    """The result in the format. Raises `UsageError` where the format is for what the result has not."""
+    from circle_migrate.core.differences import Diff
+    from circle_migrate.core.findings import Report
+
+    if form == "markdown":
+        return _markdown(result)
+    if form in COMPARISONS and not isinstance(result, Diff):
+        raise UsageError(
+            f"`{result.command}` compares nothing, and {form} is a format for differences",
+            hint="--format table or --format json",
+        )
     if form != "json" and not isinstance(result, Report):
         raise UsageError(
             f"`{result.command}` makes no checks, and {form} is a format for checks",
@@ -35,5 +51,25 @@ def write_failure(form: str, command: str, error: CircleError) -> str:
         from circle_migrate.reports.json import write_failure as write_json
 
         return write_json(command, error)
+    if form == "markdown":
+        from circle_migrate.reports.markdown import write_failure as write_markdown
+
+        return write_markdown(error)
+    from circle_migrate.core.differences import Diff
+    from circle_migrate.core.findings import Check, Report, from_error
+
     check = Check("run", "The command can run", (from_error(error),))
-    return write(form, Report(command, (check,)))
+    kind = Diff if form in COMPARISONS else Report
+    return write(form, kind(command, (check,)))
+
+
+def _markdown(result: Result) -> str:
+    from circle_migrate.core.losses import LossReport
+    from circle_migrate.reports.markdown import write as write_markdown
+
+    if not isinstance(result, LossReport):
+        raise UsageError(
+            f"`{result.command}` found no losses, and markdown is a format for them",
+            hint="downgrade --dry-run --format markdown",
+        )
+    return write_markdown(result)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.findings import Finding, Report
 from circle_migrate.redaction import redact
+
+if TYPE_CHECKING:
+    from circle_migrate.core.findings import Finding, Report
 
 # Not allowed in XML 1.0, or commands to a terminal; from a server or a file name.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -17,6 +19,20 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 def safe(text: str) -> str:
     """The text without secrets, its lines ended by newlines, and with U+FFFD for what is no character."""
     return _CONTROL.sub("\ufffd", redact(text).replace("\r\n", "\n"))
+
+
+def visible(text: str) -> str:
+    """The text in one line, without secrets, with escapes for what cannot be seen or moves a cursor.
+
+    What looks the same and is not, a no-break space or a mark that turns the direction of writing, differs
+    in its escape.
+    """
+    shown = redact(text)
+    return "".join(each if each.isprintable() or each == "\t" else _escape(each) for each in shown)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def redacted(value: Any) -> Any:

@@ -11,12 +11,14 @@ import pytest
 
 from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.database import Database
+from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
 from circle_migrate.introspect import fingerprint, live, snapshot
 from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
 from circle_migrate.servers.binaries import find
-from tests.deployments import deployment, execute
+from circle_migrate.settings import load as load_settings
+from tests.deployments import deployment, environment, execute
 from tests.integration.drift import LOCAL, load, take
 from tests.servers import Databases, run, start_binaries
 
@@ -45,6 +47,16 @@ def shop(empty_databases: Databases) -> Databases:
 
 def names(found: Snapshot, kind: str) -> set[str]:
     return {key.identity for key, _ in found.of(kind)}
+
+
+def test_the_version_table_is_found_on_the_settings_search_path(empty_databases: Databases) -> None:
+    made = "CREATE SCHEMA app; CREATE TABLE app.alembic_version (version_num text)"
+    run(execute(empty_databases, "main", made, "CREATE TABLE app.usr (id int)"))
+    run(execute(empty_databases, "main", "INSERT INTO app.alembic_version VALUES ('abc')"))
+    urls = environment(empty_databases) | {"CIRCLE_MIGRATE_MAIN_SEARCH_PATH": "app"}
+    found = run(snapshot(Deployment(load_settings(environ=urls)).databases["main"]))
+    assert found.revisions == ("abc",)
+    assert names(found, "table") == {"app.usr"}
 
 
 def test_everything_of_a_small_schema(shop: Databases) -> None:

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circle_migrate.core.catalog import Key, Snapshot
-from circle_migrate.core.drawing import Drawing, Edge, Form, Link, Node, Number, Row, Shape, visible
+from circle_migrate.core.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, visible
 from circle_migrate.core.forest import Forest
+from circle_migrate.core.forms import Form
 from circle_migrate.core.listings import Listed, Listing
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.database import quote

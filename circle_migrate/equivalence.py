@@ -1,0 +1,242 @@
+"""Whether two texts of a definition mean the same: both are created anew, and PostgreSQL prints each.
+
+A text is not always printed as it was read: `IN` over varchar comes back from a dump with its casts
+elsewhere, PostgreSQL 16 leaves out qualifiers that 15 prints. Created in one database, what means the same
+is printed the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
+from circle_migrate.core.pairing import own_name
+from circle_migrate.core.scope import Answers
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_NAME = "circle_asked"
+"""What everything is called that is created in order to ask."""
+
+# Each in a subtransaction that is rolled back: none leaves anything behind, none that fails stops the others.
+_PRINTER = f"""
+CREATE FUNCTION pg_temp.{_NAME}(statements text[], query text) RETURNS text LANGUAGE plpgsql AS $body$
+DECLARE
+    statement text;
+    printed text;
+BEGIN
+    FOREACH statement IN ARRAY statements LOOP
+        EXECUTE statement;
+    END LOOP;
+    EXECUTE query INTO printed;
+    RAISE SQLSTATE 'CM001';
+EXCEPTION
+    WHEN SQLSTATE 'CM001' THEN RETURN printed;
+    WHEN OTHERS THEN RETURN NULL;
+END
+$body$
+"""
+_ASK = f"""
+SELECT pg_temp.{_NAME}(ARRAY(SELECT jsonb_array_elements_text(asked -> 'statements')), asked ->> 'query')
+FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS each (asked, number) ORDER BY number
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Two texts of one field; `forms` are the statements that create each, `query` what reads it back."""
+
+    key: Key
+    field: str
+    forms: tuple[tuple[str, ...], tuple[str, ...]]
+    query: str
+
+
+def questions(changes: Iterable[Change], before: Snapshot) -> tuple[Question, ...]:
+    """What is to be asked of these changes: nothing where no text could mean the same."""
+    asked = []
+    for change in changes:
+        if change.op is not Op.CHANGED:
+            continue
+        for field, (one, other) in change.fields.items():
+            form = _FORMS.get((change.key.kind, field))
+            if form is None or one is None or other is None:
+                continue
+            subject = _Subject(change.key, change.owner, before.objects[change.key])
+            created = [form(subject, text) for text in (one, other)]
+            if created[0] and created[1]:
+                forms = (created[0].statements, created[1].statements)
+                asked.append(Question(change.key, field, forms, created[0].query))
+    return tuple(asked)
+
+
+async def ask(connection: asyncpg.Connection, asked: Iterable[Question]) -> Answers:
+    """What PostgreSQL says, in one round trip; nothing of a text it cannot create there.
+
+    The database must have the tables, types and functions that the texts name. Nothing is left behind.
+    """
+    asked = tuple(asked)
+    forms = [
+        {"statements": statements, "query": question.query}
+        for question in asked
+        for statements in question.forms
+    ]
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        # As snapshots are taken: with every name qualified.
+        await connection.execute("SET LOCAL search_path = pg_catalog;" + _PRINTER)
+        printed = [row[0] for row in await connection.fetch(_ASK, json.dumps(forms))]
+    finally:
+        await transaction.rollback()
+    return dict(_compared(asked, printed))
+
+
+def _compared(asked: Iterable[Question], printed: list[str | None]) -> Iterator[tuple[tuple[Key, str], bool]]:
+    for question, one, other in zip(asked, printed[::2], printed[1::2], strict=True):
+        if one is not None and other is not None:
+            yield (question.key, question.field), one == other
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    key: Key
+    owner: Key | None
+    fields: Fields
+
+    @property
+    def table(self) -> str:
+        return self.owner.identity if self.owner else ""
+
+    @property
+    def regclass(self) -> str:
+        return "'" + self.table.replace("'", "''") + "'::regclass"
+
+    @property
+    def beside(self) -> str:
+        """The name of what is created, in the schema of the subject."""
+        return self.key.identity.removesuffix(own_name(self.key)) + _NAME
+
+
+@dataclass(frozen=True, slots=True)
+class _Created:
+    statements: tuple[str, ...]
+    query: str
+
+
+_Form = Callable[[_Subject, str], _Created | None]
+
+_PRINTED_DEFAULT = (
+    "SELECT a.attgenerated::text || pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d "
+    "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
+    f"WHERE d.adrelid = 'pg_temp.{_NAME}'::regclass"
+)
+
+
+def _constraint(subject: _Subject, text: str) -> _Created | None:
+    if subject.fields.get("type") not in ("check", "exclusion"):
+        return None  # of names alone, which have one form
+    return _Created(
+        (f"ALTER TABLE {subject.table} ADD CONSTRAINT {_NAME} {text}",),
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
+        f"WHERE conname = '{_NAME}' AND conrelid = {subject.regclass}",
+    )
+
+
+def _domain_constraint(subject: _Subject, text: str) -> _Created:
+    return _Created(
+        (f"ALTER DOMAIN {subject.table} ADD CONSTRAINT {_NAME} {text}",),
+        f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{_NAME}' AND contypid <> 0",
+    )
+
+
+def _domain_default(subject: _Subject, text: str) -> _Created:
+    return _Created(
+        (f"CREATE DOMAIN pg_temp.{_NAME} AS {subject.fields.get('type')} DEFAULT {text}",),
+        f"SELECT pg_get_expr(typdefaultbin, 0) FROM pg_type WHERE oid = 'pg_temp.{_NAME}'::regtype",
+    )
+
+
+def _default(subject: _Subject, text: str) -> _Created:
+    column = own_name(subject.key)
+    return _Created(
+        (
+            f"CREATE TEMPORARY TABLE {_NAME} (LIKE {subject.table})",
+            f"ALTER TABLE pg_temp.{_NAME} ALTER COLUMN {column} SET DEFAULT {text}",
+        ),
+        _PRINTED_DEFAULT,
+    )
+
+
+def _generated(subject: _Subject, text: str) -> _Created:
+    return _Created(
+        (
+            f"CREATE TEMPORARY TABLE {_NAME} (LIKE {subject.table})",
+            f"ALTER TABLE pg_temp.{_NAME} ADD COLUMN {_NAME} {subject.fields.get('type')} {text}",
+        ),
+        _PRINTED_DEFAULT,
+    )
+
+
+def _view(subject: _Subject, text: str) -> _Created:
+    name = subject.beside.replace("'", "''")
+    return _Created(
+        (f"CREATE VIEW {subject.beside} AS {text}",), f"SELECT pg_get_viewdef('{name}'::regclass)"
+    )
+
+
+def _policy(subject: _Subject, text: str) -> _Created:
+    return _Created(
+        (f"CREATE POLICY {_NAME} ON {subject.table} USING ({text})",),
+        "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy "
+        f"WHERE polname = '{_NAME}' AND polrelid = {subject.regclass}",
+    )
+
+
+def _renamed(word: str, query: str, *, qualified: bool = False) -> _Form:
+    """The form of a definition that is a whole statement: the same one, under our name."""
+
+    def form(subject: _Subject, text: str) -> _Created | None:
+        own, ours = own_name(subject.key), _NAME
+        if qualified:
+            own, ours = subject.key.identity, subject.beside
+        statement, count = re.subn(rf"\b{word} {re.escape(own)} ", lambda _: f"{word} {ours} ", text, count=1)
+        name = subject.beside.replace("'", "''")
+        asked = query.format(name=_NAME, table=subject.regclass, beside=f"'{name}'::regclass")
+        return _Created((statement,), asked) if count else None
+
+    return form
+
+
+_FORMS: Mapping[tuple[str, str], _Form] = {
+    ("constraint", "definition"): _constraint,
+    ("domain constraint", "definition"): _domain_constraint,
+    ("domain", "default"): _domain_default,
+    ("column", "default"): _default,
+    ("column", "generated"): _generated,
+    ("view", "definition"): _view,
+    ("materialized view", "definition"): _view,
+    ("policy", "using"): _policy,
+    ("policy", "check"): _policy,
+    ("index", "definition"): _renamed("INDEX", "SELECT pg_get_indexdef({beside})"),
+    ("trigger", "definition"): _renamed(
+        "TRIGGER",
+        "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = '{name}' AND tgrelid = {table}",
+    ),
+    ("rule", "definition"): _renamed(
+        "RULE",
+        "SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename = '{name}' AND ev_class = {table}",
+    ),
+    ("statistics", "definition"): _renamed(
+        "STATISTICS",
+        "SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext "
+        "WHERE stxname = '{name}' AND stxrelid = {table}",
+        qualified=True,
+    ),
+}
+"""How each text is created again; other fields are names and words, which have one form."""

@@ -1,0 +1,26 @@
+"""Where a catalogue keeps its objects: what tells one that was renamed from one that was made anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.catalog import Key
+from circle_migrate.core.vanished import Address
+from circle_migrate.database import RUNS, STEPS
+from circle_migrate.introspect import queries
+from circle_migrate.introspect.views import PINS, one_view
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+async def addresses(
+    connection: asyncpg.Connection, *, version_table: str, version_table_schema: str | None
+) -> dict[Key, Address]:
+    """The address of each object that `capture` describes, and of some besides; rare kinds have none."""
+    async with one_view(connection):
+        place = await connection.fetchrow(queries.place(), version_table, version_table_schema)
+        await connection.execute(PINS)
+        arguments = (place["schema"], [version_table, RUNS, STEPS], place["role"])
+        rows = await connection.fetch(queries.addresses(), *arguments)
+    return {Key(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows}

@@ -1,0 +1,20 @@
+"""SQL: a sketch of the DDL that leads from the first side to the second, for a person to read and to change.
+
+Texts are exact, secrets too where a database has any in its catalogue: what is masked is another statement.
+"""
+
+from __future__ import annotations
+
+from circle_migrate.core.differences import Diff
+from circle_migrate.ddl import render_sql, sketch
+from circle_migrate.reports.comments import controls_replaced, not_compared
+
+_MARK = "-- "
+
+
+def write(diff: Diff) -> str:
+    """The statements for each database, after comments that say what they leave out."""
+    head = "".join(f"{line}\n" for line in not_compared(diff, _MARK))
+    if not diff.comparisons:
+        return head
+    return head + controls_replaced(render_sql([sketch(each) for each in diff.comparisons]), _MARK)

@@ -1,0 +1,48 @@
+"""Snapshots for later: the catalogue of each database, as it is or as its revisions or models make it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from circle_migrate.core.catalog import Snapshot
+from circle_migrate.core.sides import Side, Source, parse_state
+from circle_migrate.core.taken import Taken
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import UsageError
+from circle_migrate.scratch import ScratchServers
+from circle_migrate.snapshot_files import SUFFIXES, write
+from circle_migrate.sources import Sources
+
+
+async def take(deployment: Deployment, text: str = Source.LIVE, output: str | None = None) -> Taken:
+    """Take a snapshot of every selected database, and write each to its file where `output` names one.
+
+    Nothing is written where one cannot be taken. Raises `UsageError` for an output that does not tell the
+    databases apart, and why a snapshot cannot be taken.
+    """
+    async with ScratchServers(deployment) as servers:
+        sources = Sources.of(deployment, servers, (parse_state(text),))
+        files = {} if output is None else _files(output, sources.names)
+        found = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
+    taken: dict[str, Snapshot] = {
+        name: each.snapshots[0] for name, each in zip(sources.names, found, strict=True)
+    }
+    for name, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, taken[name])
+    return Taken("snapshot", taken, {name: str(path) for name, path in files.items()})
+
+
+def _files(output: str, names: tuple[str, ...]) -> dict[str, Path]:
+    """The file of each database."""
+    if output.endswith(SUFFIXES):
+        side = Side(Source.FILE, output)
+        if side.holds_one and len(names) > 1:
+            raise UsageError(
+                f"{output} is one file, and there are {len(names)} databases",
+                hint="name a folder, write {database} into the name, or choose one with --database",
+            )
+        return {name: side.file(name) for name in names}
+    folder = Path(output).expanduser()
+    return {name: folder / f"{name}.json.gz" for name in names}

@@ -1,0 +1,447 @@
+"""diff, snapshot and check --drift: each side, each exit status, and no alarm where nothing differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circle_migrate.check import Questions, check
+from circle_migrate.core.aspects import Profile
+from circle_migrate.core.catalog import Key, Snapshot
+from circle_migrate.core.differences import Comparison, Diff
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.judging import Rules, judge, relevant
+from circle_migrate.deployment import Deployment
+from circle_migrate.diff import DRIFT, MISSING, Options, diff
+from circle_migrate.equivalence import ask, questions
+from circle_migrate.errors import CircleError, ExitCode, UsageError
+from circle_migrate.introspect import capture
+from circle_migrate.servers.binaries import find
+from circle_migrate.settings import load
+from circle_migrate.taking import take
+from circle_migrate.upgrade import upgrade
+from circle_migrate.urls import parse
+from tests.deployments import VARIABLES, environment, execute, invoke
+from tests.integration import spellings
+from tests.projects import Project
+from tests.servers import NAMES, Databases, Server, run
+
+
+@pytest.fixture(autouse=True)
+def scratch_databases(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On the tests' own server, and what was made in one kept for the tests that follow."""
+    kept = tmp_path_factory.getbasetemp() / "expected-states"
+    kept.mkdir(exist_ok=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
+
+
+def on(databases: Databases, only: str | None = None) -> Deployment:
+    """The package's trees on these databases, with scratch databases on the same server."""
+    settings = load(environ=environment(databases))
+    place = parse(databases.server.admin_url, source="the test")
+    return Deployment(replace(settings, scratch_url=place), only)
+
+
+def found(result: Diff) -> set[tuple[str | None, str, str | None, str]]:
+    return {(each.database, each.rule, each.subject, str(each.severity)) for each in result.findings}
+
+
+def test_nothing_differs_at_any_revision(empty_databases: Databases) -> None:
+    """Upgraded one by one is what upgraded at once is; the models are at the end of it."""
+    deployed = on(empty_databases)
+    steps = max(len(graph.revisions) for graph in deployed.graphs.values())
+    for done in range(steps + 1):
+        if done:
+            run(upgrade(deployed, [f"{name}@+1" for name in unfinished(deployed)]))
+        result = run(diff(deployed))
+        assert (done, found(result), len(result.comparisons)) == (done, set(), len(NAMES))
+    assert [each.pending for each in result.comparisons] == [0, 0]
+    for sides in (MISSING, ("models", "live"), ("live", "models")):
+        assert found(run(diff(deployed, sides))) == set()
+
+
+def unfinished(deployed: Deployment) -> list[str]:
+    """The databases that are not at the head of their tree."""
+    states = run(deployed.states())
+    return [name for name, graph in deployed.graphs.items() if states[name].current != graph.real_heads]
+
+
+def test_pending_revisions_are_counted_and_no_drift(empty_databases: Databases) -> None:
+    deployed = on(empty_databases)
+    run(upgrade(deployed, ["main@f4e7d8b9c123"]))
+    result = run(diff(deployed))
+    assert result.exit_code is ExitCode.DONE
+    graphs = deployed.graphs
+    done = len(graphs["main"].ancestors(["f4e7d8b9c123"]))
+    assert [each.pending for each in result.comparisons] == [
+        len(graphs["main"].revisions) - done,
+        len(graphs["credentials"].revisions),
+    ]
+    ahead = run(diff(deployed, ("live", "revisions")))
+    assert ahead.exit_code is ExitCode.DRIFT
+    assert {each.rule for each in ahead.findings} == {"drift"}
+
+
+DRIFTS: list[tuple[str, str, str, str, str]] = [
+    ("index", "main", "DROP INDEX ix_users_email", "index public.ix_users_email", "error"),
+    ("extra table", "main", "CREATE TABLE spare (id int PRIMARY KEY)", "table public.spare", "error"),
+    ("grant on main", "main", "GRANT SELECT ON users TO public", "table public.users", "note"),
+    (
+        "grant on credentials",
+        "credentials",
+        "GRANT SELECT ON user_credentials TO public",
+        "table public.user_credentials",
+        "error",
+    ),
+    (
+        "row level security",
+        "credentials",
+        "ALTER TABLE user_credentials ENABLE ROW LEVEL SECURITY",
+        "table public.user_credentials",
+        "error",
+    ),
+    ("comment", "main", "COMMENT ON TABLE users IS 'people'", "table public.users", "note"),
+]
+
+
+def test_each_drift_is_found_once_and_weighed_by_the_profile(migrated_databases: Databases) -> None:
+    for _, name, statement, _, _ in DRIFTS:
+        run(execute(migrated_databases, name, statement))
+    result = run(diff(on(migrated_databases)))
+    assert result.exit_code is ExitCode.DRIFT
+    weights = {"note": 0, "error": 1}
+    expected: dict[tuple[str, str], str] = {}
+    for _, name, _, subject, severity in DRIFTS:
+        expected[name, subject] = max(
+            expected.get((name, subject), "note"), severity, key=weights.__getitem__
+        )
+    assert {(each.database, each.subject): str(each.severity) for each in result.findings} == expected
+    only = run(diff(on(migrated_databases, "credentials")))
+    assert {each.database for each in only.findings} == {"credentials"}
+
+
+def test_settings_and_options_decide_what_fails(migrated_databases: Databases) -> None:
+    run(execute(migrated_databases, "main", "GRANT SELECT ON users TO public"))
+    deployed = on(migrated_databases, "main")
+    assert run(diff(deployed)).exit_code is ExitCode.DONE
+    assert run(diff(deployed, options=Options(grants=True))).exit_code is ExitCode.DRIFT
+    strict = tuple(replace(each, profile="strict") for each in deployed.settings.databases)
+    asked = Deployment(replace(deployed.settings, databases=strict), "main")
+    assert run(diff(asked)).exit_code is ExitCode.DRIFT
+
+
+def test_what_prevents_one_comparison_does_not_hide_the_other(migrated_databases: Databases) -> None:
+    run(execute(migrated_databases, "main", "DROP INDEX ix_users_email"))
+    deployed = on(migrated_databases)
+    gone = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
+    databases = tuple(
+        replace(each, url=gone) if each.name == "credentials" else each
+        for each in deployed.settings.databases
+    )
+    result = run(diff(Deployment(replace(deployed.settings, databases=databases))))
+    assert result.exit_code is ExitCode.UNREACHABLE
+    assert found(result) == {
+        ("main", "drift", "index public.ix_users_email", "error"),
+        ("credentials", "unreachable", None, "error"),
+    }
+    assert [each.database for each in result.comparisons] == ["main"]
+
+
+@pytest.mark.parametrize(
+    ("version", "rule", "code"),
+    [
+        ("feedfacecafe", "unknown-revision", ExitCode.AHEAD),
+        ("1e978f7e8aa5", "wrong-database", ExitCode.REFUSED),
+    ],
+)
+def test_a_database_at_no_known_revision_is_never_without_drift(
+    migrated_databases: Databases, version: str, rule: str, code: ExitCode
+) -> None:
+    run(execute(migrated_databases, "main", f"UPDATE alembic_version SET version_num = '{version}'"))
+    result = run(diff(on(migrated_databases)))
+    assert {(each.database, each.rule) for each in result.findings} == {("main", rule)}
+    assert result.exit_code is code
+
+
+def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Databases) -> None:
+    token = migrated_databases.names["main"][-12:]
+    role = f"looker_{token}"
+    run(execute(migrated_databases, "main", f"CREATE ROLE {role} LOGIN"))
+    try:
+        deployed = on(migrated_databases)
+        urls = {
+            VARIABLES[name]: url.replace("postgres@", f"{role}@", 1)
+            for name, url in migrated_databases.urls.items()
+        }
+        settings = replace(load(environ=urls), scratch_url=deployed.settings.scratch_url)
+        result = run(diff(Deployment(settings), ("revisions", "live")))
+        assert found(result) == set()
+        assert len(result.comparisons) == len(NAMES)
+        unread = run(diff(Deployment(settings)))
+        assert {each.rule for each in unread.findings} == {"missing-privilege"}
+        assert unread.exit_code is ExitCode.UNREACHABLE
+        assert "GRANT SELECT" in unread.findings[0].advice
+    finally:
+        run(execute(migrated_databases, "main", f"DROP ROLE {role}"))
+
+
+def test_rules_hide_what_they_cover_and_are_counted(migrated_databases: Databases) -> None:
+    run(execute(migrated_databases, "main", "CREATE TABLE tmp_a ()", "CREATE TABLE tmp_b ()"))
+    deployed = on(migrated_databases)
+    hidden = Options(ignore=("table public.tmp_*", "view *", "table public.tmp_a until 2020-01-01"))
+    result = run(diff(deployed, options=hidden))
+    assert result.exit_code is ExitCode.DONE
+    assert [dict(each.ignored) for each in result.comparisons] == [{"table public.tmp_*": 2}, {}]
+    assert found(result) == {
+        (None, "unused-ignore-rule", "view *", "note"),
+        (None, "expired-ignore-rule", "table public.tmp_a until 2020-01-01", "warning"),
+    }
+    expired = Options(ignore=("table public.tmp_* until 2020-01-01",))
+    assert run(diff(deployed, options=expired)).exit_code is ExitCode.DRIFT
+
+
+def test_a_snapshot_is_a_side(migrated_databases: Databases, workdir: Path) -> None:
+    deployed = on(migrated_databases)
+    taken = run(take(deployed, output="before"))
+    assert taken.files == {name: f"before/{name}.json.gz" for name in NAMES}
+    assert (Path("before/main.json.gz").stat().st_mode & 0o777) == 0o600
+    run(execute(migrated_databases, "main", "ALTER TABLE users ADD COLUMN spare int"))
+    result = run(diff(deployed, ("before", "live")))
+    assert found(result) == {("main", "differs", "column public.users.spare", "error")}
+    one = run(diff(deployed, ("before/main.json.gz", "live")))
+    assert [each.database for each in one.comparisons] == ["main"]
+    again = run(diff(deployed, ("before/{database}.json.gz", "revisions")))
+    assert found(again) == set()
+    Path("before/credentials.json.gz").write_bytes(Path("before/main.json.gz").read_bytes())
+    mixed = run(diff(deployed, ("before", "live")))
+    assert ("credentials", "usage", None, "error") in found(mixed)
+    assert mixed.exit_code is ExitCode.USAGE
+    with pytest.raises(UsageError, match="no selected database"):
+        run(diff(on(migrated_databases, "credentials"), ("before/main.json.gz", "live")))
+
+
+@pytest.mark.parametrize(
+    ("state", "origin"),
+    [("live", "live"), ("models", "models"), ("head", "revisions@"), ("base", "revisions@base")],
+)
+def test_a_snapshot_is_of_what_was_asked_for(
+    migrated_databases: Databases, state: str, origin: str, workdir: Path
+) -> None:
+    taken = run(take(on(migrated_databases, "main"), state, "{database}.json"))
+    assert taken.files == {"main": "main.json"}
+    assert json.loads(Path("main.json").read_text())["snapshot"]["origin"].startswith(origin)
+
+
+def test_one_file_for_two_databases_is_refused(migrated_databases: Databases, workdir: Path) -> None:
+    with pytest.raises(UsageError, match="one file"):
+        run(take(on(migrated_databases), output="both.json"))
+    assert list(workdir.iterdir()) == []
+
+
+def test_check_asks_for_drift_and_says_what_prevents_it_once(migrated_databases: Databases) -> None:
+    deployed = on(migrated_databases)
+    clean = run(check(deployed, Questions(drift=True, models=True)))
+    assert clean.findings == ()
+    assert {"drift", "models"} <= {each.name for each in clean.checks}
+    run(execute(migrated_databases, "main", "DROP INDEX ix_users_email"))
+    run(execute(migrated_databases, "credentials", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
+    report = run(check(deployed, Questions(drift=True)))
+    rules = [(each.database, each.rule) for each in report.findings if each.severity is Severity.ERROR]
+    assert sorted(rules, key=str) == [("credentials", "unknown-revision"), ("main", "drift")]
+
+
+def test_the_command_ends_with_what_it_found(
+    migrated_databases: Databases, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, url in environment(migrated_databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", migrated_databases.server.admin_url)
+    assert invoke(["diff"]).status == 0
+    run(execute(migrated_databases, "main", "DROP INDEX ix_users_email"))
+    answer = invoke(["diff", "--drift", "--format", "json"])
+    shown = json.loads(answer.stdout)
+    assert (answer.status, shown["exit_code"]) == (4, 4)
+    [difference] = shown["comparisons"][0]["differences"]
+    assert (difference["op"], difference["identity"]) == ("missing", "public.ix_users_email")
+    assert invoke(["diff", "--ignore", "index public.ix_users_email"]).status == 0
+    assert invoke(["diff", "--missing"]).status == 0
+    assert invoke(["diff", "--missing", "--drift"]).status == 2
+    assert invoke(["diff", "modles"]).status == 2
+    assert json.loads(invoke(["snapshot", "-d", "main"]).stdout)["kind"] == "circle-migrate snapshot"
+    assert set(json.loads(invoke(["snapshot"]).stdout)) == set(NAMES)
+
+
+async def captured(databases: Databases, name: str) -> Snapshot:
+    async with databases.connect(name) as connection:
+        return await capture(
+            connection, name, name, version_table="alembic_version", version_table_schema=None
+        )
+
+
+async def asked(databases: Databases, name: str, before: Snapshot, after: Snapshot) -> Comparison:
+    """The comparison, with the questions put to one of the databases themselves."""
+    rules = Rules(Profile.STRICT)
+    scope = relevant(before, after, rules)
+    async with databases.connect(name) as connection:
+        answers = await ask(connection, questions(scope.changes, before))
+    return judge(before, after, scope, rules, answers)
+
+
+TRICKY = """
+CREATE DOMAIN shade AS varchar(9) CHECK (VALUE IN ('light', 'dark'));
+CREATE TABLE paint (id int, name varchar(9), old varchar(9) DEFAULT lower('X'), CHECK (name IN ('a', 'b')));
+CREATE INDEX paint_i ON paint (id) WHERE name IN ('a', 'b');
+ALTER TABLE paint ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON paint USING (name IN ('a', 'b')) WITH CHECK (name IN ('a', 'c'));
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER watch BEFORE UPDATE ON paint FOR EACH ROW
+    WHEN (NEW.name IN ('a', 'b')) EXECUTE FUNCTION nothing();
+CREATE VIEW painted AS SELECT id FROM paint WHERE name IN ('a', 'b');
+CREATE MATERIALIZED VIEW faded AS SELECT id FROM paint WHERE name IN ('a', 'b');
+CREATE RULE quiet AS ON DELETE TO paint WHERE old.name IN ('a', 'b') DO INSTEAD NOTHING;
+ALTER TABLE paint ADD COLUMN known boolean GENERATED ALWAYS AS (name IN ('a', 'b')) STORED;
+ALTER TABLE paint ADD COLUMN usual boolean DEFAULT ('a'::varchar IN ('a', 'b'));
+"""
+REPRINTED = {
+    "column public.paint.known",
+    "column public.paint.usual",
+    "constraint public.paint.paint_name_check",
+    "domain constraint public.shade.shade_check",
+    "index public.paint_i",
+    "materialized view public.faded",
+    "policy public.paint.mine",
+    "rule public.paint.quiet",
+    "trigger public.paint.watch",
+    "view public.painted",
+}
+
+
+def test_a_restored_dump_is_equivalent_and_what_changed_is_not(
+    create_databases: Callable[..., Databases],
+) -> None:
+    """`IN` over varchar is printed otherwise after a restore; models in difficult spellings have it too."""
+    origin, restored = create_databases(), create_databases()
+    run(execute(origin, "main", TRICKY))
+    run(create_spellings(origin))
+    run(execute(restored, "main", dumped(origin), "REFRESH MATERIALIZED VIEW public.faded"))
+
+    async def compare() -> tuple[Comparison, Comparison]:
+        before, after = await captured(origin, "main"), await captured(restored, "main")
+        first = await asked(origin, "main", before, after)
+        await execute(restored, "main", *CHANGES)
+        return first, await asked(restored, "main", before, await captured(restored, "main"))
+
+    same, changed = run(compare())
+    assert [str(each.change.key) for each in same.differences] == []
+    assert {str(each.key) for each in same.equivalent} >= REPRINTED
+    assert {str(each.change.key) for each in changed.differences} == {
+        "constraint public.paint.paint_name_check",
+        "index public.paint_i",
+        "policy public.paint.mine",
+        "view public.painted",
+    }
+
+
+CHANGES = (
+    "ALTER TABLE paint DROP CONSTRAINT paint_name_check",
+    "ALTER TABLE paint ADD CONSTRAINT paint_name_check CHECK (name IN ('a', 'c'))",
+    "DROP INDEX paint_i",
+    "CREATE INDEX paint_i ON paint (id) WHERE name IN ('a', 'c')",
+    "ALTER POLICY mine ON paint USING (name IN ('a', 'c'))",
+    "CREATE OR REPLACE VIEW painted AS SELECT id FROM paint WHERE name IN ('a', 'c')",
+)
+
+
+async def create_spellings(databases: Databases) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    async def connect() -> Any:
+        import asyncpg
+
+        return await asyncpg.connect(databases.urls["main"])
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(spellings.metadata.create_all)
+    finally:
+        await engine.dispose()
+
+
+def dumped(databases: Databases) -> str:
+    """The schema as pg_dump writes it, for a driver instead of psql."""
+
+    async def major() -> int:
+        async with databases.connect("main") as connection:
+            return int(connection.get_server_version().major)
+
+    try:
+        program = find(run(major()), program="pg_dump").folder / "pg_dump"
+    except CircleError as error:
+        pytest.skip(error.message)
+    text = subprocess.run(
+        [program, "--schema-only", "--dbname", databases.urls["main"]],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    ).stdout
+    return "\n".join(line for line in text.splitlines() if not line.startswith("\\"))
+
+
+def test_a_question_leaves_nothing_behind(empty_databases: Databases) -> None:
+    run(execute(empty_databases, "main", TRICKY))
+
+    async def scenario() -> tuple[str, str]:
+        before = await captured(empty_databases, "main")
+        key = Key("view", "public.painted")
+        other = {**before.objects, key: {**before.objects[key], "definition": " SELECT nonsense;"}}
+        await asked(empty_databases, "main", before, replace(before, objects=other))
+        return before.digest, (await captured(empty_databases, "main")).digest
+
+    before, after = run(scenario())
+    assert before == after
+
+
+@pytest.fixture
+def shop(project_folder: Path) -> Project:
+    """A project whose only table has a check that a restored dump prints otherwise."""
+    project = Project(project_folder)
+    project.write_settings()
+    create = "CREATE TABLE paint (name varchar(9) CHECK (name IN ('a', 'b')))"
+    project.revision("main", "m1", None, f'op.execute("{create}")', "pass")
+    project.revision("credentials", "c1", None, "pass", "pass")
+    return project
+
+
+@pytest.mark.usefixtures("shop")
+def test_equivalent_texts_are_asked_about_where_there_is_a_server_for_it(empty_databases: Databases) -> None:
+    deployed = on(empty_databases, "main")
+    run(upgrade(deployed))
+    run(
+        execute(
+            empty_databases,
+            "main",
+            "ALTER TABLE paint DROP CONSTRAINT paint_name_check",
+            "ALTER TABLE paint ADD CONSTRAINT paint_name_check "
+            "CHECK (name::text = ANY (ARRAY['a'::varchar::text, 'b'::varchar::text]))",
+        )
+    )
+    [comparison] = run(diff(deployed, DRIFT)).comparisons
+    assert comparison.differences == ()
+    assert [str(each.key) for each in comparison.equivalent] == ["constraint public.paint.paint_name_check"]
+    run(take(deployed, "head", "main.json"))
+    nowhere = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
+    alone = Deployment(replace(deployed.settings, scratch_url=nowhere), "main")
+    [untried] = run(diff(alone, ("main.json", "live"))).comparisons
+    assert len(untried.differences) == 1
+    assert "whether 1 text that differ mean the same" in untried.not_compared[0]

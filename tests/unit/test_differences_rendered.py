@@ -1,0 +1,575 @@
+"""How a diff is shown: on a terminal of any width, in a pipe, as a patch, as findings, as JSON.
+
+The values are made here; no server is asked.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from circle_migrate import redaction
+from circle_migrate.cli.output import console
+from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot, compare
+from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
+from circle_migrate.core.findings import Check, Finding, Report, Severity
+from circle_migrate.core.grouping import Ownership
+from circle_migrate.core.wording import altered, detail, message, plural, short
+from circle_migrate.errors import ExitCode, Unreachable, UsageError
+from circle_migrate.render import render
+from circle_migrate.reports import COMPARISONS, write, write_failure
+from circle_migrate.reports.comments import controls_replaced
+from circle_migrate.reports.texts import visible
+from circle_migrate.schemas import _definitions
+
+USERS = "table public.users"
+EMAIL = Key("column", "public.users.email")
+BODY = "CREATE FUNCTION public.f(integer)\n AS $$\nBEGIN\n  PERFORM 1;\n  RETURN 1;\nEND $$\n"
+
+Objects = dict[Key, Fields]
+
+
+def snapshot(origin: str, objects: Objects, **known: Any) -> Snapshot:
+    return Snapshot("main", origin, known.pop("version", 180004), objects, **known)
+
+
+def comparison(before: Objects, after: Objects, **known: Any) -> Comparison:
+    """Both sides compared, every difference an error of its definition unless said otherwise."""
+    one = snapshot("revisions@a1", before, revisions=("a1",))
+    other = snapshot("live", after, revisions=("a1",), unmodelled=known.pop("unmodelled", {}))
+    renamed = known.pop("renamed", {})
+    aspects = known.pop("aspects", {})
+    changes = [
+        Difference(
+            each,
+            *aspects.get(each.key, (Aspect.DEFINITION, Severity.ERROR)),
+            renamed=renamed.get(each.key),
+        )
+        for each in compare(one, other)
+    ]
+    return Comparison(one, other, tuple(changes), **known)
+
+
+def of_one(
+    key: Key, before: Mapping[str, str | None] | None, after: Mapping[str, str | None] | None
+) -> Comparison:
+    """A comparison in which the one object differs."""
+    return comparison(
+        {} if before is None else {key: before},
+        {} if after is None else {key: after},
+    )
+
+
+def diff(*comparisons: Comparison, checks: tuple[Check, ...] = ()) -> Diff:
+    return Diff("diff", checks, root="/project", comparisons=comparisons)
+
+
+def table(shown: Diff) -> str:
+    text = io.StringIO()
+    render(shown, console(text))
+    return text.getvalue()
+
+
+def drawn(shown: Diff, width: int = 80, **options: Any) -> str:
+    text = io.StringIO()
+    screen = Console(
+        file=text, force_terminal=True, width=width, highlight=False, emoji=False, _environ={}, **options
+    )
+    render(shown, screen)
+    return text.getvalue()
+
+
+def unstyled(text: str) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+def body(shown: Comparison) -> list[str]:
+    """The lines between the head and what sums it up."""
+    lines = table(diff(shown)).splitlines()
+    return [line for line in lines[3:-1] if line]
+
+
+BEFORE: Objects = {
+    Key("table", "public.users"): {"rls": "enabled", "acl": "app: INSERT"},
+    EMAIL: {"of": USERS, "type": "character varying(50)", "not_null": "yes"},
+    Key("index", "public.ix_users_email"): {
+        "of": USERS,
+        "definition": "CREATE INDEX ix_users_email ON public.users USING btree (email)",
+    },
+    Key("table", "public.people"): {"owner": "<owner>"},
+    Key("column", "public.people.id"): {"of": "table public.people", "type": "bigint"},
+    Key("function", "public.f(integer)"): {"definition": BODY},
+    Key("enum", "public.mood"): {"labels": "sad\nok"},
+    Key("materialized view", "public.totals"): {"definition": " SELECT 1;"},
+    Key("index", "public.ix_totals"): {"of": "materialized view public.totals", "valid": "yes"},
+}
+AFTER: Objects = {
+    Key("table", "public.users"): {"rls": "off", "acl": "app: INSERT\npublic: SELECT"},
+    EMAIL: {"of": USERS, "type": "character varying(80)", "not_null": None},
+    Key("column", "public.users.nick"): {
+        "of": USERS,
+        "type": "text",
+        "default": "'x'::text",
+        "position": "9",
+    },
+    Key("function", "public.f(integer)"): {
+        "definition": BODY.replace("RETURN 1", "RETURN 2"),
+        "security_definer": "yes",
+    },
+    Key("enum", "public.mood"): {"labels": "sad\nangry\nok"},
+    Key("materialized view", "public.totals"): {"definition": " SELECT 1;"},
+    Key("index", "public.ix_totals"): {"of": "materialized view public.totals", "valid": "no"},
+}
+
+
+def everything() -> Comparison:
+    """One of each: what belongs to a table, what stands alone, what is no difference."""
+    made = comparison(
+        BEFORE,
+        AFTER,
+        aspects={
+            Key("table", "public.users"): (Aspect.SECURITY, Severity.ERROR),
+            Key("index", "public.ix_totals"): (Aspect.STATE, Severity.NOTE),
+            Key("function", "public.f(integer)"): (Aspect.SECURITY, Severity.WARNING),
+        },
+        renamed={Key("table", "public.people"): Key("table", "public.persons")},
+        equivalent=(Change(Op.CHANGED, Key("view", "public.v"), {"definition": ("a", "b")}),),
+        ignored={"index public.tmp_*": 2, "column order": 1},
+        compared={"table": 9, "column": 61, "index": 1, "policy": 2},
+        not_compared=("views: PostgreSQL 15 and 18 print them differently",),
+        unmodelled={"operator": 2},
+        pending=1,
+    )
+    # As judged: what follows from another difference is not repeated.
+    kept = tuple(each for each in made.differences if each.change.key.identity != "public.people.id")
+    return Comparison(**{name: getattr(made, name) for name in made.__slots__} | {"differences": kept})
+
+
+PLAIN = """\
+main: revisions@a1 -> live
+  revisions@a1: PostgreSQL 18.4
+  live: at a1, PostgreSQL 18.4
+
+materialized view public.totals
+  ~ note     index ix_totals: valid -> invalid (state)
+
+table public.people
+  - error    table is missing in live, perhaps renamed to public.persons (definition)
+      with 1 column
+
+table public.users
+  ~ error    table (security)
+      privileges:
+         app: INSERT
+        +public: SELECT
+      row level security switched off
+  ~ error    column email (definition)
+      not null -> nullable
+      type character varying(50) -> character varying(80)
+  + error    column nick is extra in live (definition)
+      type text, default 'x'::text
+  - error    index ix_users_email is missing in live (definition)
+      CREATE INDEX ix_users_email ON public.users USING btree (email)
+
+enums
+  ~ error    public.mood (definition)
+      labels:
+         sad
+        +angry
+         ok
+
+functions
+  ~ warning  public.f(integer) (security)
+      definition:
+         BEGIN
+           PERFORM 1;
+        -  RETURN 1;
+        +  RETURN 2;
+         END $$
+         
+      security invoker -> security definer
+
+  equivalent: printed differently, meaning the same: 1 view
+  ignored: 2 by index public.tmp_*
+  ignored: 1 by column order
+  pending: 1 revision not applied yet, which is no difference
+main: 8 differences (6 errors, 1 warning, 1 note); compared: 9 tables, 61 columns, 1 index, 2 policies; \
+not compared: views: PostgreSQL 15 and 18 print them differently, 2 operators (of unknown kind)
+"""  # noqa: W293 - the line of a context that is empty
+
+
+def test_a_pipe_gets_lines() -> None:
+    assert table(diff(everything())) == PLAIN
+
+
+@pytest.mark.parametrize("width", [1, 10, 20, 40, 80, 200, 1000])
+def test_a_terminal_of_any_width_gets_the_same_words(width: int) -> None:
+    text = unstyled(drawn(diff(everything()), width))
+    assert "".join(text.split()) == "".join(PLAIN.split())
+    if width >= 40:
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_terminal_gets_both_sides_in_colour() -> None:
+    text = drawn(diff(everything()))
+    assert "\x1b[31mcharacter varying(50)\x1b[0m -> \x1b[32mcharacter varying(80)\x1b[0m" in text
+    assert "\x1b[31m-  RETURN 1;\x1b[0m" in text
+    assert "\x1b[32m+  RETURN 2;\x1b[0m" in text
+    assert "\x1b[31mrevisions@a1\x1b[0m -> \x1b[32mlive\x1b[0m" in text
+    for severity, colour in {"error": 31, "warning": 33, "note": 36}.items():
+        assert re.search(rf"\x1b\[{colour}m[-+~] {severity} +\x1b", text), severity
+
+
+def test_without_colour_the_words_say_it_all() -> None:
+    text = drawn(diff(everything()), 1000, color_system=None)
+    assert [line.rstrip() for line in text.splitlines()] == [line.rstrip() for line in PLAIN.splitlines()]
+
+
+def test_no_difference_is_said() -> None:
+    same = comparison(BEFORE, BEFORE, compared={"table": 2})
+    assert (
+        table(diff(same)).splitlines()[-1]
+        == "main: no differences; compared: 2 tables; not compared: nothing"
+    )
+
+
+def test_a_database_that_could_not_be_compared_is_said_last() -> None:
+    unreachable = Finding(
+        "unreachable", Severity.ERROR, "no answer", ExitCode.UNREACHABLE, database="credentials"
+    )
+    remark = Finding("usage", Severity.NOTE, "the ignore rule hides nothing", ExitCode.DONE, database="third")
+    checks = (Check("a", "A", (unreachable, remark)), Check("b", "B", skipped="why"))
+    shown = diff(comparison({}, {}), checks=checks)
+    lines = table(shown).splitlines()
+    assert "  error: no answer" in lines
+    assert any(line.endswith("the ignore rule hides nothing") for line in lines)
+    assert "B: skipped, why" in lines
+    assert lines[-2:] == [
+        "main: no differences; compared: nothing; not compared: nothing",
+        "credentials: not compared",
+    ]
+
+
+def test_findings_that_are_the_differences_are_not_repeated() -> None:
+    made = of_one(EMAIL, {"type": "text"}, {"type": "bytea"})
+    [difference] = made.differences
+    found = Finding(
+        "models-differ",
+        Severity.ERROR,
+        message(difference, made),
+        ExitCode.DRIFT,
+        database="main",
+        subject=str(EMAIL),
+    )
+    shown = diff(made, checks=(Check("main", "Main", (found, replace(found, detail="other"))),))
+    *lines, last = table(diff(made)).splitlines()
+    assert table(shown).splitlines() == [*lines, f"  hint   {found.advice}", last]
+    assert "main: column public.users.email: type text -> bytea" in write("github", shown)
+
+
+@pytest.mark.parametrize("form", ["junit", "sarif", "github", "gitlab"])
+def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None:
+    difference, made = _judged(Key("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)})
+    found = Finding(
+        "models-differ",
+        Severity.ERROR,
+        message(difference, made),
+        ExitCode.DRIFT,
+        database="main",
+        subject=str(difference.change.key),
+        detail=detail(difference, made),
+    )
+    shown = Diff(
+        "diff",
+        (Check("main", "main is as its revisions say", (found,)),),
+        folders={"main": "/project/migrations/main"},
+        root="/project",
+        comparisons=(made,),
+    )
+    text = write(form, shown)
+    assert "main: function public.f(integer): different definition" in text
+    assert "+++ live: definition" in text
+    assert form in {"junit", "github"} or '"migrations/main"' in text
+    assert shown.exit_code is ExitCode.DRIFT
+
+
+def test_sides_of_one_name_are_told_apart() -> None:
+    one, other = snapshot("a.json", {EMAIL: {"type": "text"}}), snapshot("a.json", {}, version=160014)
+    [change] = compare(one, other)
+    shown = Comparison(one, other, (Difference(change, Aspect.DEFINITION, Severity.ERROR),))
+    assert table(diff(shown)).startswith(
+        "main: a.json (from) -> a.json (to)\n"
+        "  a.json (from): PostgreSQL 18.4\n  a.json (to): PostgreSQL 16.14\n"
+    )
+    assert "is missing in a.json (to)" in table(diff(shown))
+
+
+NASTY = {
+    "markup": (
+        "[bold red]x[/] [link=http://h]y[/link] :smile:",
+        "[bold red]x[/] [link=http://h]y[/link] :smile:",
+    ),
+    "escape": ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
+    "lines": ("a\rb\nc\x85d\u2028e", r"a\rb\nc\x85d\u2028e"),
+    "direction": ("a\u202eb\u2066c\u200bd", r"a\u202eb\u2066c\u200bd"),
+    "no-break space": ("a\xa0b", r"a\xa0b"),
+    "surrogate": ("a\udcffb", r"a\udcffb"),
+    "letters": ("größe 名前", "größe 名前"),
+}
+
+
+@pytest.mark.parametrize(("name", "shown"), NASTY.values(), ids=NASTY)
+def test_names_are_shown_as_they_are_and_move_no_cursor(name: str, shown: str) -> None:
+    key = Key("index", f'public."{name}"')
+    made = of_one(key, {"definition": f"one {name}"}, {"definition": f"two {name}"})
+    for text in (table(diff(made)), unstyled(drawn(diff(made), 500)), write("patch", diff(made))):
+        assert shown in text
+        assert text.replace("\n", "").replace("\t", "").isprintable()
+        text.encode()
+
+
+@pytest.mark.parametrize(("name", "shown"), NASTY.values(), ids=NASTY)
+def test_every_place_of_a_text_is_harmless(name: str, shown: str) -> None:
+    """Identity, owner, fields, bodies, side, rename, rule, what was left out: all come from elsewhere."""
+    key, owner = Key("column", f"{name}.c"), Key("table", name)
+    before = snapshot(f"{name}.json", {owner: {}, key: {"of": str(owner), name: name, "b": f"{name}\n1"}})
+    after = snapshot("live", {owner: {"x": name}, key: {"of": str(owner), "b": f"{name}\n2"}})
+    made = Comparison(
+        before,
+        after,
+        tuple(
+            Difference(each, Aspect.DEFINITION, Severity.NOTE, Key("table", name))
+            for each in compare(before, after)
+        ),
+        ignored={name: 1},
+        not_compared=(name,),
+    )
+    for text in (table(diff(made)), unstyled(drawn(diff(made))), write("patch", diff(made))):
+        assert text.replace("\n", "").replace("\t", "").isprintable()
+    json.loads(write("json", diff(made)))
+
+
+def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", set())
+    redaction.register("hunter2")
+    made = of_one(Key("view", "public.v"), {"definition": "hunter2\n1"}, {"definition": "hunter2\n2"})
+    for text in (table(diff(made)), drawn(diff(made)), write("patch", diff(made)), write("json", diff(made))):
+        assert redaction.MASK in text
+        assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("field", "sides", "words"),
+    [
+        ("type", ("character varying(50)", "text"), "type character varying(50) -> text"),
+        ("default", (None, "now()"), "default none -> now()"),
+        ("default", ("''::text", None), "default ''::text -> none"),
+        ("not_null", (None, "yes"), "nullable -> not null"),
+        ("not_null", ("yes", "no"), "not null -> nullable"),
+        ("rls", ("enabled", "off"), "row level security switched off"),
+        ("rls", (None, "enabled"), "row level security switched on"),
+        ("rls_forced", ("yes", None), "row level security for the owner switched off"),
+        ("security_definer", (None, "yes"), "security invoker -> security definer"),
+        ("enabled", ("origin", "disabled"), "enabled origin -> disabled"),
+        ("replica_identity", ("default", "full"), "replica identity default -> full"),
+        ("acl", ("app: SELECT", None), "privileges app: SELECT -> none"),
+        ("definition", ("a\nb", "a\nc"), "different definition"),
+        ("definition", ("a" * 60, "b" * 60), "different definition"),
+    ],
+)
+def test_fields_are_said_in_words(field: str, sides: tuple[str | None, str | None], words: str) -> None:
+    assert str(altered(field, sides)) == words
+    assert message(*_judged(EMAIL, {field: sides})) == f"main: column public.users.email: {words}"
+
+
+def _judged(key: Key, fields: Mapping[str, tuple[str | None, str | None]]) -> tuple[Difference, Comparison]:
+    made = of_one(
+        key,
+        {name: before for name, (before, _) in fields.items()},
+        {name: after for name, (_, after) in fields.items()},
+    )
+    return made.differences[0], made
+
+
+def test_a_finding_has_the_long_texts_in_its_detail() -> None:
+    found = detail(*_judged(EMAIL, {"definition": ("a\nb", "a\nc"), "type": ("x", "y")}))
+    assert found == "--- revisions@a1: definition\n+++ live: definition\n a\n-b\n+c"
+    assert detail(*_judged(EMAIL, {"type": ("x", "y")})) is None
+
+
+@pytest.mark.parametrize(
+    ("identity", "root", "name"),
+    [
+        ("public.users.email", "public.users", "column email"),
+        ('"a.b"."c.d".e', '"a.b"."c.d"', "column e"),
+        ('"a.b".i', '"a.b"."c.d"', "column i"),
+        ("public.users_x.email", "public.users", "column users_x.email"),
+        ("other.i", "public.users", "column other.i"),
+        ("anything", "alone", "column anything"),
+    ],
+)
+def test_names_leave_out_what_the_heading_says(identity: str, root: str, name: str) -> None:
+    assert short(Key("column", identity), Key("table", root)) == name
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("table", "tables"),
+        ("index", "indexes"),
+        ("policy", "policies"),
+        ("text search dictionary", "text search dictionaries"),
+        ("operator class", "operator classes"),
+        ("statistics", "statistics"),
+        ("default privileges", "default privileges"),
+        ("key", "keys"),
+    ],
+)
+def test_plurals(word: str, words: str) -> None:
+    assert plural(word) == words
+
+
+def test_owners_that_own_each_other_end_somewhere() -> None:
+    a, b = Key("table", "a"), Key("table", "b")
+    shown = comparison({a: {"of": "table b"}, b: {"of": "table a"}}, {})
+    ownership = Ownership(shown.before, shown.after)
+    assert list(ownership.of(a)) == [b]
+    assert "2 differences" in table(diff(shown))
+    assert write("patch", diff(shown)).count("--- ") == 2
+
+
+def test_long_definitions_of_what_is_missing_are_cut() -> None:
+    made = of_one(Key("function", "public.f()"), {"definition": "\n".join(map(str, range(40)))}, None)
+    assert body(made)[-2:] == ["      11", "      and 28 lines more"]
+    assert "-  39" in write("patch", diff(made))
+
+
+def test_a_patch_names_both_texts_of_every_difference() -> None:
+    shown = everything()
+    text = write("patch", diff(shown))
+    heads = re.findall(r"^--- (.*)\t\n\+\+\+ (.*)\t$", text, re.MULTILINE)
+    expected = {
+        (
+            "/dev/null" if each.change.op is Op.EXTRA else f"revisions@a1/main/{each.change.key}",
+            "/dev/null" if each.change.op is Op.MISSING else f"live/main/{each.change.key}",
+        )
+        for each in shown.differences
+    }
+    assert len(heads) == len(expected) == len(shown.differences)
+    assert set(heads) == expected
+    for each in shown.differences:
+        for sides in each.change.fields.values():
+            for sign, side in zip("-+", sides, strict=True):
+                other = sides[sign == "-"] or ""
+                for line in (side or "").split("\n"):
+                    if line not in other:
+                        assert re.search(rf"^[{sign}].*{re.escape(line)}$", text, re.MULTILINE), line
+
+
+def test_a_patch_has_what_belongs_to_a_missing_table() -> None:
+    assert "-column public.people.id\n-  of: table public.people\n-  type: bigint\n" in write(
+        "patch", diff(everything())
+    )
+
+
+def test_a_patch_leaves_out_what_is_ignored() -> None:
+    made = of_one(EMAIL, {"type": "a", "comment": "x"}, {"type": "b", "comment": "y"})
+    change = Change(Op.CHANGED, EMAIL, {"type": ("a", "b")})
+    shown = Comparison(made.before, made.after, (Difference(change, Aspect.DEFINITION, Severity.NOTE),))
+    assert write("patch", diff(shown)).splitlines()[2:] == [
+        "@@ -1,2 +1,2 @@",
+        " comment: x",
+        "-type: a",
+        "+type: b",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch(1)")
+def test_a_patch_can_be_applied(tmp_path: Path) -> None:
+    before = {EMAIL: {"of": USERS, "definition": BODY, "type": "text"}}
+    after = {EMAIL: {"of": USERS, "definition": BODY.replace("PERFORM 1", "NULL"), "type": "bytea"}}
+    text = tmp_path / "main" / str(EMAIL)
+    text.parent.mkdir()
+    whole = [line[1:] for line in write("patch", diff(comparison(before, {}))).splitlines()[3:]]
+    text.write_text("\n".join(whole) + "\n", encoding="utf-8")
+    patch = write("patch", diff(comparison(before, after)))
+    subprocess.run(["patch", "-p1"], cwd=tmp_path, input=patch, text=True, check=True, capture_output=True)
+    changed = [line[1:] for line in write("patch", diff(comparison({}, after))).splitlines()[3:]]
+    assert text.read_text(encoding="utf-8").splitlines() == changed
+
+
+@pytest.mark.parametrize("form", sorted(COMPARISONS))
+def test_formats_for_differences_say_what_was_not_compared(form: str) -> None:
+    found = Finding("unreachable", Severity.ERROR, "no\n;DROP", ExitCode.UNREACHABLE, database="credentials")
+    made = Comparison(snapshot("a", {}), snapshot("b", {}), (), not_compared=("views\r;DROP",))
+    remark = replace(found, severity=Severity.NOTE, message="hides nothing", database=None)
+    lines = write(form, diff(made, checks=(Check("c", "C", (found, remark)),))).splitlines()
+    assert not any("hides nothing" in line for line in lines)
+    mark = "-- " if form == "sql" else "# "
+    assert lines[:2] == [
+        rf"{mark}not compared: no\n;DROP",
+        rf"{mark}main: not compared: views\r;DROP",
+    ]
+
+
+@pytest.mark.parametrize("form", sorted(COMPARISONS))
+def test_formats_for_differences_refuse_other_results(form: str) -> None:
+    with pytest.raises(UsageError, match=f"`check` compares nothing, and {form}"):
+        write(form, Report("check", ()))
+
+
+@pytest.mark.parametrize("form", sorted(COMPARISONS))
+def test_a_diff_that_could_not_begin_is_a_comment(form: str) -> None:
+    [line] = write_failure(form, "diff", Unreachable("no answer")).splitlines()
+    assert re.fullmatch(r"(--|#) not compared: no answer", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\r\n\tb", "a\r\n\tb"), ("a\rb", "a\ufffdb"), ("\x1b[31m\u202e", "\ufffd[31m\ufffd")],
+)
+def test_statements_keep_their_ends_of_lines_and_no_controls(text: str, shown: str) -> None:
+    remark = "" if text == shown else "-- not exact: U+FFFD stands for control characters\n"
+    assert controls_replaced(text, "-- ") == remark + shown
+
+
+def test_sql_is_exact_and_has_no_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", set())
+    redaction.register("users")
+    text = "CREATE INDEX i ON public.users USING btree (a) WHERE b = '\x1b password=x'"
+    made = of_one(Key("index", "public.i"), None, {"definition": text})
+    assert text.replace("\x1b", "\ufffd") in write("sql", diff(made))
+
+
+def test_visible_is_the_same_for_what_can_be_seen() -> None:
+    assert visible("größe\t[x]") == "größe\t[x]"
+
+
+def test_json_is_as_described() -> None:
+    shown = json.loads(write("json", diff(everything())))
+    described = {"$ref": "#/$defs/diff", "$defs": _definitions("diff")}
+    jsonschema.Draft202012Validator(described).validate(shown)
+    [made] = shown["comparisons"]
+    assert [made["from"]["origin"], made["to"]["origin"]] == ["revisions@a1", "live"]
+    assert made["differences"][0]["owner"] == USERS
+
+
+def test_a_snapshot_is_as_described() -> None:
+    described = {"$ref": "#/$defs/snapshot", "$defs": _definitions("snapshot")}
+    validator = jsonschema.Draft202012Validator(described)
+    for side in (everything().before, snapshot("models", {EMAIL: {"type": None}})):
+        stored = json.loads(json.dumps(side.to_dict()))
+        validator.validate(stored)
+        for key in stored:
+            assert not validator.is_valid({name: each for name, each in stored.items() if name != key}), key
