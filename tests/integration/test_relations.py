@@ -1,0 +1,81 @@
+"""What a project may declare, and what is refused before any server is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.core.merging import Side
+from circle_migrate.core.relations import Column, Relation
+from circle_migrate.errors import SettingsError, UsageError
+from circle_migrate.models.credentials import metadata as credentials
+from circle_migrate.models.main import metadata as main
+from circle_migrate.models.relations import RELATIONS
+from circle_migrate.relations import declared
+from circle_migrate.settings import Settings, load
+from tests.projects import Project
+
+_HEAD = "from circle_migrate.core.relations import Relation\n"
+_ONE = 'Relation("{}", "main.users.id", "credentials.u.id")'
+
+
+def settings(environ: dict[str, str] | None = None) -> Settings:
+    return load(environ={"HOME": "/nonexistent", **(environ or {})})
+
+
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)
+@pytest.mark.parametrize("side", Side)
+def test_the_packages_own_are_over_its_models(relation: Relation, side: Side) -> None:
+    column = relation.columns[side]
+    metadata = {"main": main, "credentials": credentials}[column.database]
+    assert column.name in metadata.tables[column.table].columns
+
+
+def test_the_packages_own_hold_for_its_own_revisions_only(project_folder: Path) -> None:
+    assert declared(settings()) == RELATIONS
+    Project(project_folder).write_settings()
+    assert declared(settings()) == ()
+
+
+def test_a_project_declares_its_own(project_folder: Path) -> None:
+    Project(project_folder).write(
+        "shop/links.py", _HEAD + f"LINKS = ({_ONE.format('a')}, {_ONE.format('b')})\n"
+    )
+    (project_folder / "pyproject.toml").write_text("[tool.circle-migrate]\nrelations = 'shop.links:LINKS'\n")
+    assert [relation.name for relation in declared(settings())] == ["a", "b"]
+    assert [relation.name for relation in declared(settings(), ["b"])] == ["b"]
+    with pytest.raises(UsageError, match="no relation 'c'") as caught:
+        declared(settings(), ["c"])
+    assert caught.value.hint == "relations: a, b"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("LINKS = (1,)", "no tuple of"),
+        ("OTHER = ()", "AttributeError"),
+        ("1 / 0", "ZeroDivisionError"),
+        (f"LINKS = ({_ONE.format('a')}, {_ONE.format('a')})", "2 relations are called a"),
+        ('LINKS = (Relation("a", "main.t.id", "shop.t.id"),)', "names shop, which is no database"),
+        (f"LINKS = ({_ONE.format('A b')},)", "'A b' is not a kebab-case name"),
+        ('LINKS = (Relation("a", "main.t", "credentials.t.id"),)', "not of the form database.table.column"),
+        ('LINKS = (Relation("a", "main.t.id", "main.u.id"),)', "within one database"),
+    ],
+)
+def test_what_says_nothing_is_refused(project_folder: Path, text: str, why: str) -> None:
+    Project(project_folder).write("shop/links.py", f"{_HEAD}{text}\n")
+    given = settings({"CIRCLE_MIGRATE_RELATIONS": "shop.links:LINKS"})
+    with pytest.raises(SettingsError, match="cannot be used") as caught:
+        declared(given)
+    assert why in (caught.value.detail or "")
+
+
+def test_a_module_that_is_not_there_is_refused_with_the_settings() -> None:
+    with pytest.raises(SettingsError, match="no package nowhere"):
+        settings({"CIRCLE_MIGRATE_RELATIONS": "nowhere.links:LINKS"})
+
+
+@pytest.mark.parametrize("text", ["main.users.id", "main.public.users.id"])
+def test_a_column_is_written_as_it_is_read(text: str) -> None:
+    assert str(Column.parse(text)) == text
