@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -64,9 +64,9 @@ async def created(
 ) -> Snapshot:
     """The one selected database with its models created.
 
-    Models cannot say which extensions and schemas their types and functions come from: where one is missing,
-    those of the revisions (`revised`) are created first. Raises `SettingsError` for models that cannot be
-    created then either.
+    Models cannot say where the types and functions come from that they use: where one is missing, the
+    extensions, schemas and functions of the revisions (`revised`) are created first. Raises `SettingsError`
+    for models that cannot be created then either.
     """
     (name,) = alone.selected
     async with servers.databases([name], major=major) as made:
@@ -122,7 +122,9 @@ def _create_all(metadata: MetaData, connection: Connection) -> None:
 
 
 async def _prepare(database: Database, revised: Snapshot) -> None:
-    """Create the schemas and extensions that the revisions have."""
+    """Create the schemas, extensions and functions that the revisions have."""
+    import asyncpg
+
     connection = await database.connect()
     try:
         for key, _ in revised.of("schema"):
@@ -130,6 +132,11 @@ async def _prepare(database: Database, revised: Snapshot) -> None:
         for key, fields in revised.of("extension"):
             place = f" SCHEMA {fields['schema']}" if fields.get("schema") else ""
             await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {key.identity}{place} CASCADE")
+        await connection.execute("SET check_function_bodies = off")
+        for _, fields in revised.of("function"):
+            # Those that need a table or a type for themselves are no part of a table either.
+            with suppress(asyncpg.PostgresError):
+                await connection.execute(fields["definition"] or "")
     finally:
         connection.terminate()
 

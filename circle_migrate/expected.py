@@ -95,8 +95,8 @@ def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _
 
 
 def _by_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.author import load_models
     from circle_migrate.building import created, models_source
+    from circle_migrate.metadata import load_models
 
     database = alone.databases[alone.selected[0]]
     metadata = load_models(database)

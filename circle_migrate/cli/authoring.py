@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import Call, command
+from circle_migrate.cli.call import SCRATCH, Call, command
 from circle_migrate.cli.completion import revisions
 from circle_migrate.cli.options import DryRun, Targets, Yes
 
@@ -23,13 +23,13 @@ Id = Annotated[str | None, typer.Option("--rev-id", metavar="ID", help="Its id, 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
-    @command(app, panel=_PANEL)
+    @command(app, panel=_PANEL, running=SCRATCH)
     async def revision(
         call: Call,
         message: Message,
         autogenerate: Annotated[
             bool,
-            typer.Option("--autogenerate", help="From what the models have that the databases have not."),
+            typer.Option("--autogenerate", help="From what the models have that the revisions have not."),
         ] = False,
         head: Annotated[
             str | None,
@@ -46,11 +46,12 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Write a new revision file; with --autogenerate one for each database whose models have changed."""
         from circle_migrate.author import Position
-        from circle_migrate.author import autogenerate as generate
         from circle_migrate.author import revision as action
 
         position = Position(head, splice, branch_label, tuple(depends_on or ()), rev_id)
         if autogenerate:
+            from circle_migrate.autogenerating import autogenerate as generate
+
             return await generate(await call.ready(call.deployment()), message, position)
         return action(call.files(), message, position)
 

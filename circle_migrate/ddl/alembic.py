@@ -29,7 +29,7 @@ def bodies(sketch: Sketch) -> Bodies:
     """The bodies of a revision that does what the sketch does, and of its way back."""
     back = reverse(sketch.comparison)
     incomplete = tuple(dict.fromkeys([*sketch.incomplete, *back.incomplete]))
-    return Bodies(_body(sketch), _body(back), incomplete)
+    return Bodies(body(sketch), body(back), incomplete)
 
 
 def render(sketch: Sketch) -> str:
@@ -38,19 +38,23 @@ def render(sketch: Sketch) -> str:
     return f"def upgrade() -> None:\n{made.upgrade}\n\n\ndef downgrade() -> None:\n{made.downgrade}\n"
 
 
-def _body(sketch: Sketch) -> str:
+def body(sketch: Sketch, default_schema: str | None = None) -> str:
+    """What the sketch does, as the body of a function; calls do not name the default schema.
+
+    Statements of SQL name every schema, so that no search_path leads them elsewhere.
+    """
     lines = [f"{_INDENT}# NOT EXPRESSED: {_line(what)}" for what in sketch.incomplete]
     for statement in sketch.statements:
-        lines += _lines(sketch, statement)
+        lines += _lines(sketch, statement, default_schema)
     if not sketch.statements:
         lines.append(f"{_INDENT}pass")
     return "\n".join(lines)
 
 
-def _lines(sketch: Sketch, statement: Statement) -> Iterator[str]:
+def _lines(sketch: Sketch, statement: Statement, default: str | None) -> Iterator[str]:
     if statement.hazard:
         yield f"{_INDENT}# HAZARD: {_line(statement.hazard)}"
-    call = operations.call(sketch.plan, statement) or execute(statement.sql)
+    call = operations.call(sketch.plan, statement, default) or execute(statement.sql)
     if statement.transactional:
         yield indented(call, _INDENT)
     else:

@@ -50,19 +50,19 @@ _BEYOND_COLUMNS = (
 """What a table has that op.create_table takes no argument for, or another spelling of."""
 
 
-def _create_table(plan: Plan, statement: Statement) -> str | None:
+def _create_table(plan: Plan, statement: Statement, default: str | None) -> str | None:
     fields = plan.after.objects[statement.key]
     if any(fields.get(name) for name in _BEYOND_COLUMNS):
         return None
     columns = [_column(plan.after, key) for key in plan.after.parts_of(statement.key, "column")]
     if None in columns:
         return None
-    name, *schema = _named(statement.key.identity)
+    name, *schema = _named(statement.key.identity, default)
     return call_code("op.create_table", [name, *filter(None, columns), *schema])
 
 
-def _drop_table(_plan: Plan, statement: Statement) -> str:
-    return call_code("op.drop_table", _named(statement.key.identity))
+def _drop_table(_plan: Plan, statement: Statement, default: str | None) -> str:
+    return call_code("op.drop_table", _named(statement.key.identity, default))
 
 
 def _column(catalog: Catalog, key: Key) -> str | None:
@@ -89,20 +89,20 @@ def _value(fields: Fields) -> list[str] | None:
     return [f"server_default={sql_text(default)}"] if default else []
 
 
-def _alter_table(plan: Plan, statement: Statement) -> str | None:
+def _alter_table(plan: Plan, statement: Statement, default: str | None) -> str | None:
     """What is done to a column: with the words behind its name."""
     key = statement.key
     table, column = table_of(key), string(bare(last(key.identity)))
     if statement.sql.startswith(f"ALTER TABLE {table} ADD COLUMN "):
         code = _column(plan.after, key)
-        name, *schema = _named(table)
+        name, *schema = _named(table, default)
         return call_code("op.add_column", [name, code, *schema]) if code else None
     if statement.sql == f"ALTER TABLE {table} DROP COLUMN {last(key.identity)}":
-        name, *schema = _named(table)
+        name, *schema = _named(table, default)
         return call_code("op.drop_column", [name, column, *schema])
     found = _ALTERED.fullmatch(statement.sql)
     change = _change(found[1]) if found else None
-    name, *schema = _named(table)
+    name, *schema = _named(table, default)
     return call_code("op.alter_column", [name, column, *change, *schema]) if change else None
 
 
@@ -124,12 +124,12 @@ def _change(words: str) -> list[str] | None:
     return [f"type_={type_}", *([f"postgresql_using={string(retyped[2])}"] if retyped[2] else [])]
 
 
-def _create_index(_plan: Plan, statement: Statement) -> str | None:
+def _create_index(_plan: Plan, statement: Statement, default: str | None) -> str | None:
     found = _INDEX.fullmatch(statement.sql)
     if found is None:
         return None
     unique, table, method, columns, condition = found.groups()
-    name, *schema = _named(table)
+    name, *schema = _named(table, default)
     arguments = [string(bare(last(statement.key.identity))), name, strings(_names(columns))]
     arguments += ["unique=True"] if unique else []
     arguments += [f"postgresql_using={string(method)}"] if method != "btree" else []
@@ -137,43 +137,43 @@ def _create_index(_plan: Plan, statement: Statement) -> str | None:
     return call_code("op.create_index", [*arguments, *schema])
 
 
-def _drop_index(plan: Plan, statement: Statement) -> str:
+def _drop_index(plan: Plan, statement: Statement, default: str | None) -> str:
     owner = plan.before.owner_of(statement.key)
     table = string(bare(last(owner.identity))) if owner else "None"
-    name, *schema = _named(statement.key.identity)
+    name, *schema = _named(statement.key.identity, default)
     return call_code("op.drop_index", [name, f"table_name={table}", *schema])
 
 
-def _change_constraint(plan: Plan, statement: Statement) -> str | None:
+def _change_constraint(plan: Plan, statement: Statement, default: str | None) -> str | None:
     key = statement.key
     owner = plan.after.owner_of(key) or plan.before.owner_of(key)
     if owner is None or owner.kind != "table":
         return None
-    (table, *schema), name = _named(owner.identity), string(bare(last(key.identity)))
+    (table, *schema), name = _named(owner.identity, default), string(bare(last(key.identity)))
     if statement.sql == f"ALTER TABLE {owner.identity} DROP CONSTRAINT {last(key.identity)}":
         kind = _KINDS.get(plan.before.value(key, "type") or "")
         arguments = [name, table, f"type_={string(kind)}"] if kind else [name, table]
         return call_code("op.drop_constraint", [*arguments, *schema])
     found = _ADDED.fullmatch(statement.sql)
-    return _add_constraint(name, owner.identity, found[1]) if found else None
+    return _add_constraint(name, owner.identity, found[1], default) if found else None
 
 
-def _add_constraint(name: str, table: str, definition: str) -> str | None:
-    name_of_table, *schema = _named(table)
+def _add_constraint(name: str, table: str, definition: str, default: str | None) -> str | None:
+    name_of_table, *schema = _named(table, default)
     listed = _LISTED.fullmatch(definition)
     if listed:
         function = "op.create_primary_key" if listed[1] == "PRIMARY KEY" else "op.create_unique_constraint"
         return call_code(function, [name, name_of_table, strings(_names(listed[2])), *schema])
     foreign = _FOREIGN.fullmatch(definition)
     if foreign:
-        return _foreign_key(name, table, foreign)
+        return _foreign_key(name, table, foreign, default)
     check = _CHECK.fullmatch(definition)
     if check:
         return call_code("op.create_check_constraint", [name, name_of_table, sql_text(check[1]), *schema])
     return None
 
 
-def _foreign_key(name: str, table: str, found: re.Match[str]) -> str:
+def _foreign_key(name: str, table: str, found: re.Match[str], default: str | None) -> str:
     columns, referent, referred, on_update, on_delete, deferrable, deferred = found.groups()
     arguments = [name, string(bare(last(table))), string(bare(last(referent)))]
     arguments += [strings(_names(columns)), strings(_names(referred))]
@@ -181,24 +181,22 @@ def _foreign_key(name: str, table: str, found: re.Match[str]) -> str:
     arguments += [f"ondelete={string(on_delete)}"] if on_delete else []
     arguments += ["deferrable=True"] if deferrable else []
     arguments += ['initially="DEFERRED"'] if deferred else []
-    schemas = [string(bare(parts(each)[0])) for each in (table, referent)]
-    return call_code(
-        "op.create_foreign_key",
-        [*arguments, f"source_schema={schemas[0]}", f"referent_schema={schemas[1]}"],
-    )
+    arguments += [f"source_{each}" for each in _named(table, default)[1:]]
+    arguments += [f"referent_{each}" for each in _named(referent, default)[1:]]
+    return call_code("op.create_foreign_key", arguments)
 
 
-def _named(identity: str) -> list[str]:
-    """A table as the arguments name and schema."""
-    schema, name = (string(bare(part)) for part in parts(identity))
-    return [name, f"schema={schema}"]
+def _named(identity: str, default: str | None) -> list[str]:
+    """A table as the arguments name and schema; the default schema is left out."""
+    schema, name = (bare(part) for part in parts(identity))
+    return [string(name), *([] if schema == default else [f"schema={string(schema)}"])]
 
 
 def _names(columns: str) -> list[str]:
     return [bare(name) for name in re.findall(IDENTIFIER, columns)]
 
 
-_WRITERS: dict[tuple[str, str], Callable[[Plan, Statement], str | None]] = {
+_WRITERS: dict[tuple[str, str], Callable[[Plan, Statement, str | None], str | None]] = {
     ("CREATE TABLE", "table"): _create_table,
     ("DROP TABLE", "table"): _drop_table,
     ("ALTER TABLE", "column"): _alter_table,
@@ -209,7 +207,7 @@ _WRITERS: dict[tuple[str, str], Callable[[Plan, Statement], str | None]] = {
 }
 
 
-def call(plan: Plan, statement: Statement) -> str | None:
-    """The operation, None where only the SQL itself says it."""
+def call(plan: Plan, statement: Statement, default: str | None) -> str | None:
+    """The operation, None where only the SQL itself says it; `default` is the schema that is not named."""
     write = _WRITERS.get((" ".join(statement.sql.split(" ", 2)[:2]), statement.key.kind))
-    return write(plan, statement) if write else None
+    return write(plan, statement, default) if write else None

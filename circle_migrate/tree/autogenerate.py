@@ -1,61 +1,177 @@
-"""What the models have that a database has not, as Alembic finds and writes it."""
+"""What Alembic's autogenerate would write for differences that are known already.
+
+Alembic is not asked what differs: what it cannot see would be missing, and to compare two defaults it runs
+both. It compares only the objects that two snapshots tell apart, takes their word for types and defaults, and
+says which operations lead from one to the other.
+"""
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.operations.ops import (
+    CreateForeignKeyOp,
+    CreateUniqueConstraintOp,
+    MigrateOperation,
+    OpContainer,
+    UpgradeOps,
+)
 
+from circle_migrate.core.catalog import Change, Op
 from circle_migrate.database import RUNS, STEPS
+from circle_migrate.ddl.names import IDENTIFIER, bare, parts
 from circle_migrate.tree.context import Context, VersionTable, dialect
 
 if TYPE_CHECKING:
-    from alembic.operations.ops import MigrationScript
-    from sqlalchemy import MetaData
+    from sqlalchemy import Column, MetaData
     from sqlalchemy.engine import Connection
 
+_OVER_COLUMNS = re.compile(r"(?:UNIQUE|FOREIGN KEY) (?:NULLS NOT DISTINCT )?\((.*?)\)")
 
-def compare(connection: Connection, metadata: MetaData, table: VersionTable) -> MigrationScript:
-    """What Alembic's autogenerate finds to do on the database to reach the models."""
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One operation and its reverse, as indented lines."""
+
+    upgrade: str
+    downgrade: str
+
+
+def suggest(
+    connection: Connection, metadata: MetaData, table: VersionTable, changes: Iterable[Change]
+) -> tuple[Suggestion, ...]:
+    """What Alembic would do about these changes; nothing about those at which it fails."""
+    known = _Known(changes, connection.dialect.default_schema_name or "")
     options = {
-        "compare_type": True,
+        "compare_type": known.type_differs,
         "compare_server_default": True,
-        "include_name": lambda name, kind, _parents: kind != "table" or name not in (RUNS, STEPS),
+        "include_schemas": any(each.schema for each in metadata.tables.values()),
+        "include_name": _Named(metadata),
+        "include_object": known.differs,
         "target_metadata": metadata,
         **table.options,
     }
     context = Context(connection.dialect, connection, options)
-    _compare_sequences_as_text(context)
+    # Not as Alembic's own option, which knows no computed columns.
+    context.impl.compare_server_default = known.default_differs  # type: ignore[method-assign]
     with warnings.catch_warnings():
-        # SQLAlchemy 2.1 reflects NOT VALID as an option it does not know for CHECK constraints.
-        warnings.filterwarnings("ignore", "Can.t validate argument 'dialect_options'")
-        # A type SQLAlchemy has no class for is left alone, which is right, and nothing to alarm anybody with.
-        warnings.filterwarnings("ignore", "Did not recognize type")
-        return produce_migrations(context, metadata)
+        # About what it cannot compare, which is compared already.
+        warnings.simplefilter("ignore")
+        try:
+            script = produce_migrations(context, metadata)
+        except Exception:  # noqa: BLE001 - assertions, missing attributes, whatever a type's own code raises
+            return ()
+        found = (_suggestion(each, known) for each in _leaves(script.upgrade_ops))
+        return tuple(each for each in found if each is not None)
 
 
-def _compare_sequences_as_text(context: Context) -> None:
-    """Alembic compares defaults by running them, which would advance a sequence of the database."""
-    by_running: Any = context.impl.compare_server_default
-
-    def compare_default(
-        inspected: Any, column: Any, rendered: str | None, inspected_default: str | None
-    ) -> bool:
-        if any(text and "nextval(" in text for text in (rendered, inspected_default)):
-            return rendered != inspected_default
-        return bool(by_running(inspected, column, rendered, inspected_default))
-
-    context.impl.compare_server_default = compare_default  # type: ignore[method-assign]
+def _leaves(operation: Any) -> Iterator[MigrateOperation]:
+    for each in operation.ops if isinstance(operation, OpContainer) else ():
+        yield from _leaves(each) if isinstance(each, OpContainer) else (each,)
 
 
-def as_code(script: MigrationScript) -> Mapping[str, str]:
-    """The bodies of upgrade() and downgrade() for a comparison's result, indented for a function."""
-    context = Context(dialect(), None, {})
-    sides = {"upgrade": script.upgrade_ops, "downgrade": script.downgrade_ops}
-    return {
-        name: render_python_code(operations, migration_context=context)
-        for name, operations in sides.items()
-        if operations is not None
-    }
+def _suggestion(operation: Any, known: _Known) -> Suggestion | None:
+    if isinstance(operation, CreateUniqueConstraintOp | CreateForeignKeyOp):
+        # Without a name it could not be dropped again.
+        operation.constraint_name = operation.constraint_name or known.name_of(operation)
+    try:
+        return Suggestion(_code(operation), _code(operation.reverse()))
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
+def _code(operation: MigrateOperation) -> str:
+    """The lines in a function, without Alembic's markers."""
+    code = render_python_code(UpgradeOps([operation]), migration_context=Context(dialect(), None, {}))
+    return "\n".join(line for line in code.splitlines() if not line.strip().startswith("# ###"))
+
+
+class _Named:
+    """Which names of the database Alembic looks at: not our tables, and no schema that models do not name."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self._schemas = {None, *(table.schema for table in metadata.tables.values())}
+
+    def __call__(self, name: str | None, kind: str, _parents: object) -> bool:
+        if kind == "schema":
+            return name in self._schemas
+        return kind != "table" or name not in (RUNS, STEPS)
+
+
+class _Known:
+    """What differs, for Alembic to be asked about nothing else."""
+
+    def __init__(self, changes: Iterable[Change], default_schema: str) -> None:
+        self._default_schema = default_schema
+        self._fields: dict[tuple[str, ...], frozenset[str]] = {}
+        self._whole: set[tuple[str, ...]] = set()
+        self._touched: set[tuple[str, ...]] = set()
+        self._constraints: dict[tuple[str, ...], dict[str, str]] = {}
+        for change in changes:
+            own = _names(change.key.identity)
+            table = _names(change.owner.identity) if change.owner else own
+            self._fields[change.key.kind, *own] = frozenset(change.fields)
+            self._touched.add(table)
+            if change.key.kind == "table" and change.op is not Op.CHANGED:
+                self._whole.add(own)
+            if change.key.kind == "constraint":
+                definition = change.fields.get("definition", (None, None))[1]
+                self._constraints.setdefault(table, {})[own[-1]] = definition or ""
+
+    def differs(self, thing: Any, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001 - Alembic's
+        """Alembic's `include_object`."""
+        table = self._table(thing if kind == "table" else thing.table)
+        if kind == "table" or table in self._whole:
+            return table in self._touched
+        if kind == "column":
+            # An assertion of Alembic's fails where a default becomes an identity.
+            fields = self._fields.get((kind, *table, name or ""), frozenset({"default", "identity"}))
+            return not fields >= {"default", "identity"}
+        if kind == "index":
+            return ("index", table[0], name or "") in self._fields or self._is_constraint(table, name)
+        return self._is_constraint(table, name)
+
+    def _is_constraint(self, table: tuple[str, ...], name: str | None) -> bool:
+        """Whether a constraint differs; one without a name in the models may be any of its table."""
+        if not isinstance(name, str):
+            return table in self._constraints
+        return ("constraint", *table, name) in self._fields
+
+    def name_of(self, operation: CreateUniqueConstraintOp | CreateForeignKeyOp) -> str | None:
+        """The name PostgreSQL gives a new constraint that has none in the models."""
+        if isinstance(operation, CreateUniqueConstraintOp):
+            table, schema, columns = operation.table_name, operation.schema, operation.columns
+        else:
+            table, schema, columns = (
+                operation.source_table,
+                operation.kw.get("source_schema"),
+                operation.local_cols,
+            )
+        for name, definition in self._constraints.get((schema or self._default_schema, table), {}).items():
+            found = _OVER_COLUMNS.match(definition)
+            if found and [bare(each) for each in re.findall(IDENTIFIER, found[1])] == list(columns):
+                return name
+        return None
+
+    def type_differs(self, _context: object, column: Column[Any], *_types: object) -> bool:
+        """Alembic's `compare_type`."""
+        return not self._of(column).isdisjoint({"type", "collation"})
+
+    def default_differs(self, column: Column[Any], *_defaults: object) -> bool:
+        """In the place of the dialect's, which has PostgreSQL compute both."""
+        return "default" in self._of(column)
+
+    def _of(self, column: Column[Any]) -> frozenset[str]:
+        return self._fields.get(("column", *self._table(column.table), column.name), frozenset())
+
+    def _table(self, table: Any) -> tuple[str, ...]:
+        return (table.schema or self._default_schema, table.name)
+
+
+def _names(identity: str) -> tuple[str, ...]:
+    return tuple(bare(part) for part in parts(identity))

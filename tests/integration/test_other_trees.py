@@ -6,12 +6,14 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from circle_migrate.author import Position, autogenerate, merge, revision
+from circle_migrate.author import Position, merge, revision
+from circle_migrate.autogenerating import autogenerate
 from circle_migrate.core.listings import Written
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
@@ -21,7 +23,8 @@ from circle_migrate.history import branches, heads, history, show
 from circle_migrate.script import script
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
-from tests.deployments import agree, catalogues, contents, deployment, versions
+from circle_migrate.urls import parse
+from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -205,7 +208,10 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
 
 
 def write(databases: Databases, message: str, only: str | None = None) -> Written:
-    return run(autogenerate(deployment(databases, only), message, Position()))
+    settings = load(environ=environment(databases))
+    place = parse(databases.server.admin_url, source="the test")
+    target = Deployment(replace(settings, scratch_url=place), only)
+    return run(autogenerate(target, message, Position()))
 
 
 def forget_models() -> None:

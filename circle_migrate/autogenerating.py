@@ -1,0 +1,153 @@
+"""Revisions from the models: one for each database whose models have changed.
+
+The models are compared with what the revisions make, in scratch databases: a revision has to do what is
+between the two, whatever somebody has done to a live database, which is only asked where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+from circle_migrate.author import Position, drafted
+from circle_migrate.building import at_revisions
+from circle_migrate.core.aspects import Profile
+from circle_migrate.core.catalog import Snapshot
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.judging import Rules
+from circle_migrate.core.listings import Written
+from circle_migrate.core.revisions import Graph
+from circle_migrate.core.scope import Models
+from circle_migrate.core.wording import counted
+from circle_migrate.database import Database, State
+from circle_migrate.deployment import Deployment
+from circle_migrate.drafts import Draft, write
+from circle_migrate.errors import CircleError, Refused
+from circle_migrate.expected import expected
+from circle_migrate.introspect import snapshot
+from circle_migrate.metadata import load_models
+from circle_migrate.proposals import Goal, Proposal, compared, propose
+from circle_migrate.scratch import ScratchServers
+from circle_migrate.scratch.roads import nearest, no_server
+
+
+async def autogenerate(deployment: Deployment, message: str, position: Position) -> Written:
+    """Write a revision for each selected database whose models have changed; nothing where none has.
+
+    A database with an address must be at head; one without is compared by its files alone. Nothing is
+    written before all have been compared. Raises `Refused` where a database is not at head, `SettingsError`
+    where models cannot be loaded or there is no server for scratch databases.
+    """
+    states = await _states(deployment)
+    drafts: list[Draft] = []
+    unchanged: list[str] = []
+    notes: list[str] = []
+    async with ScratchServers(deployment) as servers:
+        for name in deployment.selected:
+            task = await _Task.of(deployment, name, servers, states.get(name))
+            proposal = await task.proposal()
+            notes += [f"{name}: {note}" async for note in task.notes()]
+            notes += [f"{name}: {note}" for note in _left(proposal)]
+            if proposal is None:
+                unchanged.append(name)
+            else:
+                drafts.append(proposal.of(drafted(deployment, name, message, position)))
+    return Written("revision", tuple(map(write, drafts)), tuple(unchanged), tuple(notes))
+
+
+async def _states(deployment: Deployment) -> dict[str, State]:
+    """Where the databases with an address are. Raises what `recognise` raises, `Refused` for one behind."""
+    graphs = deployment.graphs
+    for graph in graphs.values():
+        graph.head()
+    located = [name for name in deployment.selected if deployment.databases[name].settings.url is not None]
+    states = await deployment.states(located) if located else {}
+    for name, current in deployment.recognise(states).items():
+        _refuse_behind(graphs[name], current)
+    return states
+
+
+def _refuse_behind(graph: Graph, current: tuple[str, ...]) -> None:
+    pending = graph.ancestors(graph.real_heads) - graph.ancestors(current)
+    if pending:
+        raise Refused(
+            f"{graph.database} is {len(pending)} revision{'s' if len(pending) > 1 else ''} behind; "
+            "what is pending should be applied before more is written",
+            database=graph.database,
+            state="nothing was written",
+            hint="`circle-migrate upgrade` first; or leave its URL out, to compare the files alone",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One database. `alone` selects no other; `head` is what its revisions make, on PostgreSQL `major`."""
+
+    alone: Deployment
+    database: Database
+    servers: ScratchServers
+    live: State | None
+    major: int
+    head: Snapshot
+
+    @classmethod
+    async def of(
+        cls, deployment: Deployment, name: str, servers: ScratchServers, live: State | None
+    ) -> _Task:
+        """The task, in the PostgreSQL version of the live database or in what comes nearest."""
+        alone = Deployment(deployment.settings, name)
+        majors = await servers.majors(name)
+        if not majors and live is None:
+            raise no_server(f"{name}: what its revisions make cannot be known: ")
+        wanted = majors[0] if live is None else live.server_version_num // 10000
+        major = nearest(majors, wanted) or wanted
+        database = alone.databases[name]
+        head = await expected(alone, name, database.graph.real_heads, major, servers=servers)
+        return cls(alone, database, servers, live, major, head.snapshot)
+
+    async def proposal(self) -> Proposal | None:
+        """What a revision has to do; None where there is nothing to do."""
+        metadata = load_models(self.database)
+        models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
+        rules = replace(self._rules, models=Models.AFTER)
+        return await propose(Goal(self.head, models.snapshot, metadata, rules), self._place)
+
+    async def notes(self) -> AsyncIterator[str]:
+        """What to know of the live database before the revision runs there."""
+        if self.live is None:
+            unset = self.database.settings.url_variable
+            yield f"its live database was not asked where it is, as {unset} is not set"
+            return
+        if self.live.server_version_num // 10000 != self.head.major:
+            yield (
+                f"worked out with PostgreSQL {self.head.major}, as there is no server for scratch databases "
+                f"of version {self.live.server_version_num // 10000}"
+            )
+        try:
+            live = await snapshot(self.database)
+            drift = await compared(self.head, live, self._rules, self._place)
+        except CircleError as error:
+            yield f"whether its live database is what its revisions made is not known: {error.message}"
+            return
+        count = sum(each.severity is Severity.ERROR for each in drift.differences)
+        if count:
+            yield (
+                f"its live database is not what its revisions made, in {counted({'object': count})}; that is "
+                f"in no revision: circle-migrate diff --database {self.database.name}"
+            )
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules(profile=Profile(self.database.settings.profile), ignore=self.alone.settings.diff_ignore)
+
+    def _place(self) -> AbstractAsyncContextManager[Database]:
+        return at_revisions(self.alone, self.servers, self.database.graph.real_heads, self.major)
+
+
+def _left(proposal: Proposal | None) -> Iterator[str]:
+    if proposal is None:
+        return
+    for function, left in (("upgrade", proposal.left), ("downgrade", proposal.left_behind)):
+        for words in left:
+            yield f"{function}() of the new revision leaves {words}"

@@ -1,0 +1,227 @@
+"""Backup: a dump of every database, all from one moment, each verified, and a manifest that names them.
+
+Nothing but a complete and verified backup ever has the folder's final name or a manifest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circle_migrate import __version__, manifest
+from circle_migrate.contents import Catalogue, catalogue, encrypted, size
+from circle_migrate.core.backups import BackedUp, Dump, Manifest
+from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.deployment import refuse_same
+from circle_migrate.dumping import Dumping, list_contents
+from circle_migrate.errors import BackupFailed, UsageError
+from circle_migrate.faults import server_words
+from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.moments import NAME, Moment, Moments, moments, require_held
+from circle_migrate.pg_programs import find
+from circle_migrate.recognising import refuse_swapped
+from circle_migrate.sizes import followed, shown
+from circle_migrate.urls.environment import environment
+
+if TYPE_CHECKING:
+    from circle_migrate.deployment import Deployment
+    from circle_migrate.locks import Holder
+
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where backups go and how: each becomes a new folder in `folder`.
+
+    `programs` is where pg_dump and pg_restore are, None to look for them. `encrypt_to` is a recipient of
+    `age` or a file with some: for the databases whose profile is strict.
+    """
+
+    folder: Path
+    programs: Path | None = None
+    encrypt_to: str | None = None
+
+
+async def backup(
+    deployment: Deployment, keeping: Keeping, *, locked: bool = False, notify: Notify = ignore
+) -> BackedUp:
+    """Dump the selected databases from one moment into a new folder.
+
+    The deployer locks are held until the dumps are complete; a caller that has them says `locked`. Raises
+    `SettingsError` without programs that will do, `InDoubt` where a prepared transaction of ours waits,
+    `BackupFailed` for a dump that could not be completed, and what connecting and locking raise. Then
+    nothing is left behind.
+    """
+    databases = {name: deployment.databases[name] for name in deployment.selected}
+    states = await deployment.states()
+    refuse_same(states)
+    refuse_swapped(deployment, states)
+    refuse_in_doubt(states)
+    plans = {
+        name: Dumping.planned(
+            find("pg_dump", states[name].server_version_num // 10000, keeping.programs),
+            keeping.programs,
+            keeping.encrypt_to if database.settings.profile == "strict" else None,
+        )
+        for name, database in databases.items()
+    }
+
+    def waiting(name: str, holder: Holder | None) -> None:
+        notify(Event(Kind.WAITING, name, f"for another deployer: {holder or 'unknown'}"))
+
+    folder = _new_folder(keeping.folder)
+    try:
+        async with moments(databases, deployment.settings.lock_wait, waiting, locked=locked) as taken:
+            refuse_in_doubt({name: each.state for name, each in taken.of.items()})
+            dumps = await _dumped(taken, plans, folder, deployment.settings.lock_wait, notify)
+            await require_held(taken)
+        made = Manifest(
+            id=secrets.token_hex(16),
+            tool_version=__version__,
+            created_at=_now(),
+            apart=taken.apart,
+            locked=taken.locked,
+            dumps=dumps,
+        )
+        return _finished(folder, made)
+    except OSError as error:
+        raise BackupFailed(
+            f"the backup cannot be written to {keeping.folder}",
+            detail=error.strerror,
+            state="there is no backup; the databases were only read",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _dumped(
+    taken: Moments, plans: Mapping[str, Dumping], folder: Path, lock_wait: float, notify: Notify
+) -> tuple[Dump, ...]:
+    for name in plans:
+        notify(Event(Kind.PLANNED, name, "", total=len(plans), steps=("dump",)))
+    dumps = []
+    for number, (name, moment) in enumerate(taken.of.items(), start=1):
+        began = time.monotonic()
+        notify(Event(Kind.STARTED, name, "dump", number, len(plans)))
+        dump = await _dump(moment, plans[name], folder, lock_wait, notify)
+        dumps.append(dump)
+        text = f"dump, {shown(dump.bytes)}"
+        notify(Event(Kind.DONE, name, text, number, len(plans), time.monotonic() - began))
+        notify(Event(Kind.COMMITTED, name, text, number, len(plans)))
+    return tuple(dumps)
+
+
+async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, notify: Notify) -> Dump:
+    database, connection = moment.database, moment.connection
+    held = await _held(moment)
+    whole = await size(connection)
+    path = folder / f"{database.name}{plan.suffix}"
+    os.close(manifest.new_file(path))
+
+    async def written() -> int:
+        return path.stat().st_size
+
+    def tell(found: int) -> None:
+        text = f"{shown(found)} from a database of {shown(whole)}"
+        notify(Event(Kind.COPYING, database.name, text))
+
+    with environment(database.address, NAME, encrypted=await encrypted(connection)) as env:
+        async with followed(written, tell):
+            await plan.dump(database.name, moment.snapshot, path, env, lock_wait)
+    if not plan.encrypts:
+        await list_contents(plan.lister, path, database.name)
+    return Dump(
+        database=database.name,
+        file=path.name,
+        bytes=path.stat().st_size,
+        sha256=await asyncio.to_thread(manifest.sha256, path),
+        encrypted=plan.encrypts,
+        dbname=moment.state.name,
+        database_bytes=whole,
+        server_version=moment.state.server_version,
+        server_version_num=moment.state.server_version_num,
+        dump_version=plan.dumper.version,
+        revisions=moment.state.current,
+        snapshot_at=moment.at,
+        objects=held.objects,
+        catalogue=held.digest,
+    )
+
+
+async def _held(moment: Moment) -> Catalogue:
+    """What the database consists of at its moment."""
+    from circle_migrate.introspect import capture
+
+    name, settings = moment.database.name, moment.database.settings
+    try:
+        snapshot = await capture(
+            moment.connection,
+            name,
+            "live",
+            version_table=settings.version_table,
+            version_table_schema=settings.version_table_schema,
+        )
+    except Exception as error:
+        raise BackupFailed(
+            f"{name}: its catalogue cannot be read",
+            database=name,
+            detail=server_words(error),
+            state="there is no backup; the databases were only read",
+            hint="somebody changes the schema, if it was a lock: try again at a quieter time",
+        ) from error
+    return catalogue(snapshot)
+
+
+def _new_folder(parent: Path) -> Path:
+    """A private folder in `parent` for a backup that is not complete yet."""
+    made = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    folder = parent / f"{made}{_UNFINISHED}"
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise UsageError(
+            f"no backup can be written to {parent}", detail=error.strerror, hint="name another folder"
+        ) from error
+    return folder
+
+
+def _finished(folder: Path, made: Manifest) -> BackedUp:
+    """Write the manifest and give the folder its final name."""
+    left = sorted(each.name for each in folder.parent.glob(f"*{_UNFINISHED}") if each != folder)
+    manifest.write(folder, made)
+    final = folder.with_name(folder.name.removesuffix(_UNFINISHED))
+    folder.rename(final)
+    for each in (final, final.parent):
+        _sync(each)
+    notes = [
+        f"{dump.file} is not encrypted, and whoever reads it has what the database holds: keep it safe"
+        for dump in made.dumps
+        if not dump.encrypted
+    ]
+    if not made.locked:
+        notes.append("on a standby there is no deployer lock: a migration may have been replayed meanwhile")
+    notes += [f"{final.parent / name} is left from a backup that was killed: remove it" for name in left]
+    return BackedUp("backup", made, str(final), tuple(notes))
+
+
+def _sync(folder: Path) -> None:
+    """See to it that the folder's entries are on disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,116 @@
+"""Commands that keep what the databases hold: backup, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circle_migrate.cli.call import Call, command
+from circle_migrate.errors import UsageError
+
+if TYPE_CHECKING:
+    from circle_migrate.core.result import Result
+
+_PANEL = "Keep"
+_RUNNING = ("lock_wait", "pg_bin")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+
+    @command(
+        app,
+        panel=_PANEL,
+        running=_RUNNING,
+        examples=(
+            "circle-migrate backup [dim]# a new folder in backups/[/dim]",
+            "circle-migrate backup /srv/backups --encrypt-to age1… [dim]# credentials encrypted[/dim]",
+        ),
+    )
+    async def backup(
+        call: Call,
+        folder: Annotated[
+            Path, typer.Argument(metavar="FOLDER", help="Where the backup gets a folder of its own.")
+        ] = Path("backups"),
+        encrypt_to: Annotated[
+            str | None,
+            typer.Option(
+                metavar="RECIPIENT",
+                help="Encrypt the dump of a database whose profile is strict (credentials) by `age`: "
+                "age1…, ssh-…, or a file with recipients.",
+            ),
+        ] = None,
+    ) -> Result:
+        """Dump both databases from one moment: files, checksums, revisions, and a manifest of them."""
+        from circle_migrate.backup import Keeping
+        from circle_migrate.backup import backup as action
+
+        deployment = await call.ready(call.deployment())
+        keeping = Keeping(folder.absolute(), deployment.settings.pg_bin, encrypt_to)
+        return await action(deployment, keeping, notify=call.notify())
+
+    @command(
+        app,
+        panel=_PANEL,
+        running=_RUNNING,
+        examples=(
+            "circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]",
+            "circle-migrate restore BACKUP --replace [dim]# asks; keeps the old databases[/dim]",
+            "circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials",
+        ),
+    )
+    async def restore(
+        call: Call,
+        manifest: Annotated[
+            Path, typer.Argument(metavar="MANIFEST", help="The manifest of a backup, or its folder.")
+        ],
+        replace: Annotated[
+            bool, typer.Option("--replace", help="Put it in the place of databases that are not empty.")
+        ] = False,
+        accept_loss: Annotated[
+            list[str] | None,
+            typer.Option(metavar="NAME", help="A database that may be replaced; instead of typing it."),
+        ] = None,
+        disconnect: Annotated[
+            bool, typer.Option("--disconnect", help="End the sessions on what is replaced.")
+        ] = False,
+        jobs: Annotated[
+            int,
+            typer.Option("--jobs", "-j", min=1, help="Tables and indexes at a time; 1: in one transaction."),
+        ] = 1,
+        identity: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="The key of `age` for an encrypted dump.")
+        ] = None,
+        no_owner: Annotated[
+            bool, typer.Option("--no-owner", help="Everything will belong to the role that restores.")
+        ] = False,
+        no_privileges: Annotated[
+            bool, typer.Option("--no-privileges", help="Grant nothing that was granted.")
+        ] = False,
+    ) -> Result:
+        """Restore a backup into empty databases, or put it in the place of those that are there."""
+        from circle_migrate.cli.confirm import confirm_replace
+        from circle_migrate.restorable import Wanted
+        from circle_migrate.restore import restore as action
+
+        if (accept_loss or disconnect) and not replace:
+            raise UsageError("nothing is replaced without --replace", hint="add --replace, or leave it out")
+        deployment = await call.ready(call.deployment())
+        accepted = accept_loss or []
+        for name in accepted:
+            if name not in deployment.databases:
+                raise UsageError(
+                    f"there is no database {name!r}", hint="databases: " + ", ".join(deployment.databases)
+                )
+        wanted = Wanted(
+            replace=replace,
+            disconnect=disconnect,
+            jobs=jobs,
+            identity=identity,
+            programs=deployment.settings.pg_bin,
+            owners=not no_owner,
+            privileges=not no_privileges,
+        )
+        return await action(deployment, manifest, wanted, confirm_replace(accepted), call.notify())

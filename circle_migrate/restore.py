@@ -1,0 +1,131 @@
+"""Restore: the dumps of a backup into empty databases, or in the place of those that are there.
+
+Everything that can be known beforehand is looked at before anything is touched: the manifest, the files,
+the programs, the databases. Empty databases are filled in place, each in one transaction where the work is
+not shared by several jobs. With `replace` the dumps go into new databases beside the live ones, which take
+their names when all are complete and verified; the old ones are kept under other names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circle_migrate import beside, manifest
+from circle_migrate.contents import anything
+from circle_migrate.core.backups import Manifest, Restored
+from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.errors import Refused
+from circle_migrate.filling import NAME, announce, fill_beside, fill_in_place, take_places
+from circle_migrate.locks import deployer_lock
+from circle_migrate.restorable import Target, Wanted, checked
+
+if TYPE_CHECKING:
+    from circle_migrate.deployment import Deployment
+    from circle_migrate.locks import Holder
+
+Confirm = Callable[[Manifest, Mapping[str, str]], None]
+"""Is told which databases hold something and are to be replaced: by name, what each is on its server.
+
+Returns where that is wanted, and raises `NotConfirmed` where it is not.
+"""
+
+_SHOWN = 5
+
+
+async def restore(
+    deployment: Deployment, path: Path, wanted: Wanted, confirm: Confirm, notify: Notify = ignore
+) -> Restored:
+    """Restore the selected databases from the backup whose manifest, or folder, is at `path`.
+
+    Raises `BrokenBackup`, `WrongDatabase`, `UnknownRevision`, `Refused`, `NotConfirmed` and `SettingsError`
+    before anything was touched; `RestoreFailed` and `Interrupted` with what the databases hold then.
+    """
+    made, folder = manifest.read(path)
+    targets = await checked(deployment, made, folder, wanted)
+    wait = deployment.settings.lock_wait
+    replaced: dict[str, str] = {}
+    if wanted.replace:
+        await _agree(targets, made, confirm, disconnect=wanted.disconnect)
+        async with _locked(targets, wait, notify):
+            announce(targets, notify)
+            copies = await fill_beside(targets, notify)
+        # Without our own sessions, which would be in the way.
+        await take_places(copies, disconnect=wanted.disconnect)
+        replaced = {copy.database.name: copy.kept for copy in copies}
+    else:
+        await _refuse_full(targets, path)
+        async with _locked(targets, wait, notify):
+            await _refuse_full(targets, path)
+            announce(targets, notify)
+            await fill_in_place(targets, notify)
+    current = {target.name: target.dump.revisions for target in targets}
+    notes = (*_notes(targets, wanted), *(_kept(name, old) for name, old in replaced.items()))
+    return Restored("restore", made, tuple(current), current, replaced, notes)
+
+
+async def _agree(targets: Sequence[Target], made: Manifest, confirm: Confirm, *, disconnect: bool) -> None:
+    holding = {target.name: target.state.name for target in targets if await _contents(target)}
+    for target in targets:
+        if not disconnect and (who := await beside.sessions(target.database)):
+            raise beside.still_connected(target.name, who)
+    if holding:
+        confirm(made, holding)
+
+
+async def _refuse_full(targets: Sequence[Target], path: Path) -> None:
+    for target in targets:
+        found = await _contents(target)
+        if found:
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            raise Refused(
+                f"{target.name}: the database is not empty",
+                database=target.name,
+                detail=", ".join(found[:_SHOWN]) + more,
+                state="nothing was changed",
+                hint=f"to replace what is there: circle-migrate restore {path} --replace; "
+                "where it was restored already, restore the other one alone: -d NAME",
+            )
+
+
+async def _contents(target: Target) -> tuple[str, ...]:
+    connection = await target.database.connect(NAME)
+    try:
+        return await anything(connection)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def _locked(targets: Sequence[Target], wait: float, notify: Notify) -> AsyncIterator[None]:
+    """Hold the deployer locks of all targets; `wait` in seconds. Raises `LockNotObtained`."""
+
+    def waiting(name: str, holder: Holder | None) -> None:
+        notify(Event(Kind.WAITING, name, f"for another deployer: {holder or 'unknown'}"))
+
+    async with AsyncExitStack() as stack:
+        for target in targets:
+            connection = await target.database.connect(NAME)
+            stack.callback(connection.terminate)
+            if connection.get_server_version().major >= 14:
+                await connection.execute("SET idle_session_timeout = 0")
+            await stack.enter_async_context(deployer_lock(connection, target.name, wait, waiting))
+        yield
+
+
+def _notes(targets: Sequence[Target], wanted: Wanted) -> list[str]:
+    return [
+        f"{target.name}: restored by one job: "
+        + ("an encrypted dump is read only once" if target.plan.decryption else "its server is older")
+        for target in targets
+        if target.plan.jobs < wanted.jobs
+    ]
+
+
+def _kept(name: str, old: str) -> str:
+    return (
+        f"{name}: what was there before is kept in the database {old!r}, with all its data; "
+        f'when nobody needs it any more: DROP DATABASE "{old}";'
+    )

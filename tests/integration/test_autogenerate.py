@@ -1,0 +1,405 @@
+"""revision --autogenerate: what models change becomes a revision, also what Alembic cannot see."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.author import Position
+from circle_migrate.autogenerating import autogenerate
+from circle_migrate.core.catalog import Snapshot
+from circle_migrate.core.judging import Rules, judge, relevant
+from circle_migrate.core.listings import Written
+from circle_migrate.core.revisions import Revision
+from circle_migrate.deployment import Deployment
+from circle_migrate.diff import diff
+from circle_migrate.downgrade import downgrade
+from circle_migrate.introspect import snapshot
+from circle_migrate.settings import load
+from circle_migrate.upgrade import upgrade
+from circle_migrate.urls import parse
+from tests.deployments import agree, environment, execute
+from tests.projects import Project
+from tests.servers import Databases, run
+
+HEAD = """
+from sqlalchemy import (
+    DDL, CheckConstraint, Column, Computed, Date, DateTime, ForeignKey, Identity, Index, Integer,
+    MetaData, Numeric, Sequence, event, String, Table, Text, UniqueConstraint, text,
+)
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, ExcludeConstraint, INT4RANGE, JSON, TIMESTAMP
+
+metadata = MetaData()
+key = lambda: Column("id", Integer, primary_key=True)
+"""
+
+# Arguments of a table, before and after; {t} is its name. What Alembic does not compare, unless said.
+UNSEEN = {
+    "check expression": (
+        'Column("n", Integer), CheckConstraint("n > 0", name="{t}_check")',
+        'Column("n", Integer), CheckConstraint("n > 1 AND n < 9", name="{t}_check")',
+    ),
+    "check dropped": (
+        'Column("n", Integer), CheckConstraint("n > 0", name="{t}_check")',
+        'Column("n", Integer)',
+    ),
+    "check not valid": (
+        'Column("n", Integer), CheckConstraint("n > 0", name="{t}_check")',
+        'Column("n", Integer), CheckConstraint("n > 0", name="{t}_check", postgresql_not_valid=True)',
+    ),
+    "index predicate": (
+        'Column("n", Integer), Index("{t}_i", "n", postgresql_where=text("n > 0"))',
+        'Column("n", Integer), Index("{t}_i", "n", postgresql_where=text("n > 5"))',
+    ),
+    "index operator class": (
+        'Column("s", Text), Index("{t}_i", "s")',
+        'Column("s", Text), Index("{t}_i", "s", postgresql_ops={{"s": "text_pattern_ops"}})',
+    ),
+    "index include": (
+        'Column("n", Integer), Column("m", Integer), Index("{t}_i", "n")',
+        'Column("n", Integer), Column("m", Integer), Index("{t}_i", "n", postgresql_include=["m"])',
+    ),
+    "index method": (
+        'Column("n", Integer), Index("{t}_i", "n")',
+        'Column("n", Integer), Index("{t}_i", "n", postgresql_using="hash")',
+    ),
+    "collation": ('Column("s", Text)', 'Column("s", Text(collation="C"))'),
+    "identity increment": (
+        'Column("n", Integer, Identity(always=True))',
+        'Column("n", Integer, Identity(always=True, increment=10))',
+    ),
+    "numeric unbounded": ('Column("n", Numeric(10, 2))', 'Column("n", Numeric)'),
+    "length removed": ('Column("s", String(50))', 'Column("s", String)'),
+    "timestamp precision": (
+        'Column("at", DateTime(timezone=True))',
+        'Column("at", TIMESTAMP(timezone=True, precision=3))',
+    ),
+    "enum label added": (
+        'Column("s", ENUM("a", "b", name="{t}_e", metadata=metadata))',
+        'Column("s", ENUM("a", "b", "c", name="{t}_e", metadata=metadata))',
+    ),
+    "enum label renamed": (
+        'Column("s", ENUM("a", "b", name="{t}_e", metadata=metadata), server_default="a")',
+        'Column("s", ENUM("a", "z", name="{t}_e", metadata=metadata), server_default="a")',
+    ),
+    "domain check": (
+        'Column("n", DOMAIN("{t}_d", Integer, check="VALUE > 0", constraint_name="c", metadata=metadata))',
+        'Column("n", DOMAIN("{t}_d", Integer, check="VALUE > 9", constraint_name="c", metadata=metadata))',
+    ),
+    "sequence options": (
+        'Column("n", Integer, Sequence("{t}_s", metadata=metadata))',
+        'Column("n", Integer, Sequence("{t}_s", metadata=metadata, increment=5, cycle=True, maxvalue=999))',
+    ),
+    "primary key": (
+        'Column("n", Integer, nullable=False)',
+        'Column("n", Integer, primary_key=True)',
+    ),
+    "comment": ('Column("n", Integer)', 'Column("n", Integer, comment="It\'s: 100%"), comment="a table"'),
+    "comment of a constraint": (
+        'Column("n", Integer), UniqueConstraint("n", name="{t}_u")',
+        'Column("n", Integer), UniqueConstraint("n", name="{t}_u", comment="why")',
+    ),
+    "foreign key match": (
+        'Column("n", Integer, ForeignKey("{t}.id"))',
+        'Column("n", Integer, ForeignKey("{t}.id", match="FULL"))',
+    ),
+    "foreign key deferrable": (
+        'Column("n", Integer, ForeignKey("{t}.id", name="{t}_f"))',
+        'Column("n", Integer, ForeignKey("{t}.id", name="{t}_f", deferrable=True, initially="DEFERRED"))',
+    ),
+    "foreign key renamed": (
+        'Column("n", Integer, ForeignKey("{t}.id", name="{t}_f"))',
+        'Column("n", Integer, ForeignKey("{t}.id", name="{t}_g"))',
+    ),
+    "exclusion": (
+        'Column("r", INT4RANGE), ExcludeConstraint(("r", "&&"), name="{t}_x")',
+        'Column("r", INT4RANGE), ExcludeConstraint(("r", "&&"), name="{t}_x", where=text("id > 5"))',
+    ),
+    "nulls not distinct": (
+        'Column("n", Integer), UniqueConstraint("n", name="{t}_u")',
+        'Column("n", Integer), UniqueConstraint("n", name="{t}_u", postgresql_nulls_not_distinct=True)',
+    ),
+    "order of a unique constraint": (
+        'Column("n", Integer), Column("m", Integer), UniqueConstraint("n", "m", name="{t}_u")',
+        'Column("n", Integer), Column("m", Integer), UniqueConstraint("m", "n", name="{t}_u")',
+    ),
+    "computed": (
+        'Column("n", Integer), Column("d", Integer, Computed("n * 2", persisted=True))',
+        'Column("n", Integer), Column("d", Integer, Computed("n * 3", persisted=True))',
+    ),
+    "reserved words": (
+        'Column("user", Integer), Column("No 1", Integer), CheckConstraint(\'"user" > 0\', name="A Check")',
+        'Column("user", Integer), Column("No 1", Integer), CheckConstraint(\'"user" > 1\', name="A Check")',
+    ),
+    "storage parameters": (
+        'Column("n", Integer)',
+        'Column("n", Integer), postgresql_with={{"fillfactor": 70}}',
+    ),
+}
+"""What Alembic does not see."""
+
+SEEN = {
+    "column added": ('Column("a", Integer)', 'Column("a", Integer), Column("b", Text, server_default="x:y")'),
+    "column dropped": ('Column("a", Integer), Column("b", Text)', 'Column("a", Integer)'),
+    "type": ('Column("a", Integer)', 'Column("a", Numeric(9, 2))'),
+    "length": ('Column("a", String(40))', 'Column("a", String(60), nullable=False)'),
+    "index added": ('Column("a", Integer)', 'Column("a", Integer, index=True)'),
+    "unique": ('Column("a", Integer)', 'Column("a", Integer, unique=True)'),
+    "default": ('Column("a", Integer, server_default="1")', 'Column("a", Integer, server_default="2")'),
+    "on delete": (
+        'Column("a", Integer, ForeignKey("{t}.id"))',
+        'Column("a", Integer, ForeignKey("{t}.id", ondelete="CASCADE"))',
+    ),
+}
+"""What Alembic has operations for."""
+
+FATAL = {
+    "identity instead of a default": (
+        'Column("n", Integer, server_default="1", nullable=False)',
+        'Column("n", Integer, Identity())',
+    ),
+    "default instead of an identity": (
+        'Column("n", Integer, Identity())',
+        'Column("n", Integer, server_default="1", nullable=False)',
+    ),
+    "default of json": (
+        'Column("j", JSON, server_default=text("\'{{}}\'"))',
+        'Column("j", JSON, server_default=text("\'[]\'"))',
+    ),
+    "default and type": (
+        'Column("s", Text, server_default="abc")',
+        'Column("s", Integer, server_default="0")',
+    ),
+    "enum added": (
+        'Column("n", Integer)',
+        'Column("n", Integer), Column("s", ENUM("a", "b", name="{t}_e", metadata=metadata))',
+    ),
+}
+"""What its comparison or its operations fail with."""
+
+OF_ALEMBIC = (
+    r'op\.add_column\(\s*"t_column_added", ',
+    r"# HAZARD: destroys the column's values\n    op\.drop_column\(\s*\"t_column_dropped\"",
+    r'op\.alter_column\(\s*"t_length",\s*"a",\s*existing_type=',
+    r'op\.create_index\(\s*op\.f\("ix_t_index_added_a"\)',
+    r'op\.create_unique_constraint\("t_unique_a_key", "t_unique", \["a"\]\)',
+    r'op\.create_foreign_key\(\s*"t_on_delete_a_fkey",[^)]*ondelete="CASCADE"',
+)
+"""What its operations look like."""
+
+
+def models(side: int) -> str:
+    """A module with a table for each case, as it is before (0) or after (1)."""
+    lines = []
+    for case, sides in {**UNSEEN, **SEEN, **FATAL}.items():
+        name = "t_" + case.replace(" ", "_")
+        lines.append(f'Table("{name}", metadata, key(), {sides[side].format(t=name)})\n')
+    return HEAD + "".join(lines)
+
+
+EMPTY = "from sqlalchemy import MetaData\n\nmetadata = MetaData()\n"
+
+
+class Shop(Project):
+    """A project whose models are edited."""
+
+    def model(self, text: str, name: str = "models") -> None:
+        """Write the models and forget those that were imported."""
+        self.write(f"shop/{name}.py", text)
+        for module in [module for module in sys.modules if module.partition(".")[0] == "shop"]:
+            del sys.modules[module]
+
+
+@pytest.fixture
+def shop(project_folder: Path) -> Shop:
+    """Two trees without a revision, and models without a table."""
+    project = Shop(project_folder)
+    project.write_settings()
+    settings = project_folder / "pyproject.toml"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("models:Base", "models:metadata"))
+    project.model(EMPTY)
+    project.model(EMPTY, "secrets")
+    return project
+
+
+Deploy = Callable[..., Deployment]
+
+
+@pytest.fixture
+def deploy(empty_databases: Databases) -> Deploy:
+    """The trees on the databases or on none, with scratch databases on the same server."""
+    place = parse(empty_databases.server.admin_url, source="the test")
+
+    def made(only: str | None = None, *, live: bool = True) -> Deployment:
+        settings = load(environ=environment(empty_databases) if live else {})
+        return Deployment(replace(settings, scratch_url=place), only)
+
+    return made
+
+
+def write(deployment: Deployment, message: str = "changes") -> Written:
+    return run(autogenerate(deployment, message, Position()))
+
+
+def only_one(written: Written) -> tuple[Revision, str]:
+    """The one revision that was written, with nothing to say about it, and its text."""
+    (revision,) = written.revisions
+    assert written.notes == ()
+    return revision, Path(revision.path).read_text(encoding="utf-8")
+
+
+def look(deployment: Deployment) -> Snapshot:
+    return run(snapshot(deployment.databases["main"]))
+
+
+def same(one: Snapshot, other: Snapshot) -> list[str]:
+    """What differs, in any order of columns."""
+    rules = Rules()
+    told = judge(one, other, relevant(one, other, rules), rules).differences
+    return [f"{each.change.op} {each.change.key} {dict(each.change.fields)}" for each in told]
+
+
+def left(deployment: Deployment) -> list[str]:
+    """What `diff models live` finds."""
+    report = run(diff(deployment, ("models", "live")))
+    assert len(report.comparisons) == 1
+    return [f"{each.message} {each.detail}" for each in report.findings]
+
+
+def test_one_revision_leads_to_the_models_and_back(shop: Shop, deploy: Deploy) -> None:
+    """All cases at once, so that what Alembic fails at stands beside what it can do."""
+    empty = look(deploy("main"))
+    shop.model(models(0))
+    only_one(write(deploy("main"), "tables"))
+    run(upgrade(deploy("main")))
+    assert left(deploy("main")) == []
+    before = look(deploy("main"))
+
+    shop.model(models(1))
+    _, text = only_one(write(deploy("main")))
+    for words in OF_ALEMBIC:
+        assert re.search(words, text), words
+    assert "NOT EXPRESSED" not in text
+    assert 'schema="public"' not in text
+    run(upgrade(deploy("main")))
+    assert left(deploy("main")) == []
+    assert write(deploy("main"), "again").revisions == ()
+    for target, wanted in (("main@-1", before), ("main@base", empty)):
+        run(downgrade(deploy("main"), [target], confirm=agree))
+        assert same(wanted, look(deploy("main"))) == []
+
+
+WORKING = (
+    "CREATE SEQUENCE counter",
+    "CREATE TABLE calls (n integer)",
+    """CREATE FUNCTION side() RETURNS text LANGUAGE plpgsql
+        AS $$BEGIN INSERT INTO calls VALUES (1); RETURN 'side'; END$$""",
+    """CREATE TABLE orders (id serial PRIMARY KEY,
+        code text DEFAULT 'N' || nextval('counter'), note text DEFAULT side())""",
+)
+WORKING_MODELS = """
+Table("calls", metadata, Column("n", Integer))
+Sequence("counter", metadata=metadata)
+Table("orders", metadata, key(),
+    Column("code", Text, server_default=text("'M' || nextval('counter')")),
+    Column("note", Text, server_default=text("upper(side())")))
+"""
+WORK_DONE = "SELECT (SELECT count(*) FROM calls), last_value, is_called FROM counter"
+
+
+def statements(shop: Shop, *texts: str) -> None:
+    """The first revision of main, which runs these statements."""
+    shop.revision("main", "m1", None, "\n".join(f"op.execute({text!r})" for text in texts), "pass")
+
+
+def test_no_default_is_computed_on_the_live_database(
+    shop: Shop, deploy: Deploy, empty_databases: Databases
+) -> None:
+    statements(shop, *WORKING)
+    run(upgrade(deploy("main")))
+
+    async def done() -> list[object]:
+        async with empty_databases.connect("main") as connection:
+            return list(await connection.fetchrow(WORK_DONE))
+
+    before = run(done())
+    shop.model(HEAD + WORKING_MODELS)
+    _, text = only_one(write(deploy("main")))
+    assert text.count("upper(side())") == 1
+    assert run(done()) == before
+    run(upgrade(deploy("main")))
+    assert left(deploy("main")) == []
+    assert run(done()) == before
+
+
+BESIDE = (
+    "CREATE TABLE people (id serial PRIMARY KEY, name text) WITH (autovacuum_enabled = off)",
+    "CREATE TABLE logs (id integer, at date) PARTITION BY RANGE (at)",
+    "CREATE TABLE logs_2026 PARTITION OF logs FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
+    "CREATE INDEX people_case ON people ((CASE WHEN name IS NULL THEN 0 ELSE 1 END))",
+    "CREATE VIEW named AS SELECT name FROM people WHERE name IN ('a', 'b')",
+    "GRANT SELECT ON people TO PUBLIC",
+)
+BESIDE_MODELS = """
+Table("people", metadata, key(), Column("name", Text), Column("age", Integer),
+    Index("people_case", text("(CASE WHEN name IS NULL THEN 0 ELSE 1 END)")))
+Table("logs", metadata, Column("id", Integer), Column("at", Date), Column("line", Text),
+    postgresql_partition_by="RANGE (at)")
+"""
+
+
+def test_what_models_say_nothing_about_is_left_alone(
+    shop: Shop, deploy: Deploy, empty_databases: Databases
+) -> None:
+    """Partitions, views, grants and storage of the revisions stay; drift of the live database is said."""
+    statements(shop, *BESIDE)
+    run(upgrade(deploy("main")))
+    run(execute(empty_databases, "main", "DROP INDEX people_case"))
+    shop.model(HEAD + BESIDE_MODELS)
+    written = write(deploy("main"))
+    text = Path(written.revisions[0].path).read_text(encoding="utf-8")
+    up = text.partition("def upgrade")[2].partition("def downgrade")[0]
+    assert re.findall(r"op\.(\w+)\(\s*\"(\w+)\"", up) == [("add_column", "logs"), ("add_column", "people")]
+    assert up.count("op.") == 2
+    (note,) = written.notes
+    assert "in 1 object;" in note
+    assert "circle-migrate diff --database main" in note
+
+
+def test_files_are_enough_and_both_databases_are_written(shop: Shop, deploy: Deploy) -> None:
+    shop.model(HEAD + 'Table("people", metadata, key())\n')
+    shop.model(HEAD + 'Table("keys", metadata, key(), schema="vault")\n', "secrets")
+    written = write(deploy(live=False))
+    assert [each.database for each in written.revisions] == ["main", "credentials"]
+    assert [note.partition(":")[0] for note in written.notes] == ["main", "credentials"]
+    assert "DATABASE_URL is not set" in written.notes[0]
+    assert write(deploy(live=False), "again").revisions == ()
+    run(upgrade(deploy()))
+    assert write(deploy(), "at head") == Written("revision", (), ("main", "credentials"))
+    shop.model(HEAD + 'Table("keys", metadata, key(), Column("n", Integer), schema="vault")\n', "secrets")
+    revision, text = only_one(write(deploy()))
+    assert (revision.database, text.count('schema="vault"')) == ("credentials", 2)
+
+
+def test_what_cannot_be_expressed_is_said(shop: Shop, deploy: Deploy) -> None:
+    """In the file and in the answer; the rest is written."""
+    made = "CREATE OPERATOR CLASS {0} FOR TYPE integer USING btree AS OPERATOR 1 <, FUNCTION 1 btint4cmp"
+    shop.model(
+        HEAD + 'Table("people", metadata, key())\n'
+        f'event.listen(metadata, "after_create", DDL("{made.format("ints")}(integer, integer)"))\n'
+    )
+    written = write(deploy("main", live=False))
+    text = Path(written.revisions[0].path).read_text(encoding="utf-8")
+    lacking = "operator class public.ints USING btree is extra in models"
+    assert f"def upgrade() -> None:\n    # NOT EXPRESSED: {lacking}\n" in text
+    assert f"main: upgrade() of the new revision leaves {lacking}" in written.notes
+    assert re.search(
+        r'op\.create_table\(\s*"people",\s*sa.Column\("id", sa.Integer\(\), nullable=False\)', text
+    )
+    run(upgrade(deploy("main")))
+    assert len(left(deploy("main"))) == len(written.notes) - 1
