@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.core.forest import Forest
 from circle_migrate.core.revisions import Graph
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, ExitCode, TreeError
+from circle_migrate.errors import CircleError, ExitCode, Interrupted, TreeError
 from circle_migrate.facts import survey
-from circle_migrate.status import folders, state_checks
+from circle_migrate.status import STATE_CHECKS, folders, several_heads, state_checks
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What to ask: of the databases, about pending revisions, against a git revision, of the models."""
+    """What to ask: of the databases, about pending revisions, against a git revision, of models, of drift.
+
+    `consistency` asks whether the databases hold the same keys, `safety` what is pending would do to them.
+    """
 
     databases: bool = True
     pending: bool = True
     base: str | None = None
     models: bool = False
+    drift: bool = False
+    consistency: bool = False
+    safety: bool = False
 
 
 async def check(deployment: Deployment, questions: Questions) -> Report:
@@ -30,9 +36,10 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
     checks = [_loadable(broken)]
     if broken:
         why = "the revision files are broken"
-        checks += [Check(name, title, (), why) for name, title in _NEED_THE_TREES]
+        unasked = _NEED_THE_TREES | (STATE_CHECKS if questions.databases else {})
+        checks += [Check(name, title, (), why) for name, title in unasked.items()]
         return Report("check", tuple(checks), folders=folders(deployment))
-    checks.append(Check("single-head", "each tree has one head", tuple(_several_heads(graphs))))
+    checks.append(several_heads(graphs.values()))
     checks.append(
         Check("downgrade", "each revision can be undone or says why not", tuple(_no_downgrade(graphs)))
     )
@@ -44,19 +51,61 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
         answers = await survey(deployment, deployment.selected)
         pending = Severity.ERROR if questions.pending else None
         checks += state_checks(deployment, answers, pending=pending)
-    if questions.models:
-        from circle_migrate.models_check import models_check
+    if questions.models or questions.drift:
+        checks += await _compared(deployment, questions, checks)
+    if questions.consistency:
+        from circle_migrate.consistency import consistency
 
-        checks.append(await models_check(deployment))
+        said = _said(checks)
+        checks += [_news(check, said) for check in (await consistency(deployment)).checks]
+    if questions.safety:
+        checks += await _judged(deployment, questions)
     return Report("check", tuple(checks), folders=folders(deployment))
 
 
-_NEED_THE_TREES = (
-    ("single-head", "each tree has one head"),
-    ("downgrade", "each revision can be undone or says why not"),
-    ("recognised", "they are the right ones, at known revisions"),
-    ("pending", "no revision is pending"),
-)
+async def _judged(deployment: Deployment, questions: Questions) -> tuple[Check, ...]:
+    """What is pending, or without databases what the base in git lacks."""
+    from circle_migrate.core.verdicts import Mode
+    from circle_migrate.safety import Options, safety_check
+
+    mode = Mode.LIVE if questions.databases else Mode.CI
+    base = None if questions.databases else questions.base
+    try:
+        return (await safety_check(deployment, options=Options(mode, base=base))).checks
+    except Interrupted:
+        raise
+    except CircleError as error:
+        return (Check("trace", "what is pending can be traced", (from_error(error),)),)
+
+
+async def _compared(deployment: Deployment, questions: Questions, made: list[Check]) -> list[Check]:
+    """What comparing catalogues finds; why one cannot be read is not said again."""
+    from circle_migrate.diff import DRIFT, MISSING, diff
+
+    said = _said(made)
+    checks: dict[str, Check] = {}
+    for sides in [*([MISSING] if questions.models else []), *([DRIFT] if questions.drift else [])]:
+        for check in (await diff(deployment, sides)).checks:
+            checks.setdefault(check.name, _news(check, said))
+    return list(checks.values())
+
+
+def _said(made: list[Check]) -> set[tuple[str | None, str]]:
+    return {(finding.database, finding.rule) for check in made for finding in check.findings}
+
+
+def _news(check: Check, said: set[tuple[str | None, str]]) -> Check:
+    """The check without what was said before: why a database cannot be read."""
+    news = tuple(each for each in check.findings if (each.database, each.rule) not in said)
+    unread = " and ".join(each.database for each in check.findings if each.database and each not in news)
+    why = f"{unread} cannot be compared" if unread else check.skipped
+    return replace(check, findings=news, skipped=why)
+
+
+_NEED_THE_TREES = {
+    "single-head": "each tree has one head",
+    "downgrade": "each revision can be undone or says why not",
+}
 
 
 def _load(deployment: Deployment) -> tuple[dict[str, Graph], list[TreeError]]:
@@ -80,21 +129,10 @@ def _loadable(broken: list[TreeError]) -> Check:
     return Check("files", title, tuple(from_error(error) for error in broken))
 
 
-def _several_heads(graphs: dict[str, Graph]) -> Iterator[Finding]:
-    for graph in graphs.values():
-        try:
-            graph.head()
-        except CircleError as error:
-            newest = graph[graph.heads[-1]]
-            error.location = error.location or newest.location
-            yield from_error(error)
-
-
 def _no_downgrade(graphs: dict[str, Graph]) -> Iterator[Finding]:
     for name, graph in graphs.items():
-        for revision in graph.revisions.values():
-            if revision.has_downgrade or revision.irreversible is not None:
-                continue
+        for key in graph.no_way_back:
+            revision = graph[key]
             yield Finding(
                 rule="no-downgrade",
                 severity=Severity.ERROR,

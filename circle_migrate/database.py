@@ -31,6 +31,8 @@ APPLICATION_NAME = "circle-migrate"
 
 RUNS = "circle_migrate_runs"
 STEPS = "circle_migrate_steps"
+KEPT_SCHEMA = "circle_kept"
+"""Where `downgrade --keep` puts what would go."""
 
 GID_PREFIX = "circle_migrate:"
 """What the names of our prepared transactions begin with."""
@@ -236,7 +238,8 @@ class Database:
             hide_parameters=True,
             connect_args={"prepared_statement_cache_size": 0},
         )
-        connection = await engine.connect()
+        with connecting(self.name, self.address):
+            connection = await engine.connect()
         try:
             yield connection
         finally:

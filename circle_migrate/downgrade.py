@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from circle_migrate import planning
 from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.losses import LossReport
+from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Direction, Plan
-from circle_migrate.core.result import Moved
+from circle_migrate.database import State
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import Refused
-from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.planning import Saved, agreeing
 
 Confirm = Callable[[Plan], None]
 """Shows a plan and returns; raises `NotConfirmed` where it is not wanted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """A confirmation that is asked for what a plan takes away.
+
+    `find` finds that out; `accept` shows it and returns, or raises `NotConfirmed` where it is not wanted.
+    """
+
+    find: Callable[[Plan], Awaitable[LossReport]]
+    accept: Callable[[LossReport], None]
+
+
 async def downgrade(
     deployment: Deployment,
     targets: Sequence[str],
     *,
-    confirm: Confirm,
+    confirm: Confirm | Weighing,
     cascade: bool = False,
+    keep: bool = False,
     dry_run: bool = False,
     saved: Saved | None = None,
     notify: Notify = ignore,
-) -> Moved:
+) -> Moved | LossReport:
     """Undo every revision above the targets after `confirm` has agreed to exactly that.
 
-    Raises `Refused` where a revision of another database would be stranded, where one is irreversible, or
-    where the databases have moved since the plan was confirmed.
+    Where the losses are weighed, a dry run ends with their report. With `keep` what goes is put into side
+    tables. Raises `Refused` where a revision of another database would be stranded, where one is
+    irreversible, or where the databases have moved since the plan was confirmed.
     """
     planned = planning.planner(deployment, targets, Direction.DOWN, cascade=cascade)
     planner = agreeing(saved, deployment, planned)
@@ -39,16 +55,37 @@ async def downgrade(
     plan = planner(deployment.recognise(states))
     if dry_run or not plan:
         refuse_in_doubt(states)
+        if dry_run and isinstance(confirm, Weighing):
+            return await confirm.find(plan)
         return Moved("downgrade", plan, planning.mode(deployment), dry_run=dry_run)
-    confirm(plan)
+    report = await _confirmed(plan, states, confirm)
 
     from circle_migrate.executor import Options, apply
+    from circle_migrate.hooks import Hooks
+    from circle_migrate.keeping.hooks import KeepingHooks
 
-    options = Options("downgrade", allow_edited=True)
+    keeping = KeepingHooks()
+    notes = {"losses": report.to_dict()} if report is not None and report.destroyed else {}
+    options = Options("downgrade", allow_edited=True, hooks=keeping if keep else Hooks(), notes=notes)
     outcome = await apply(deployment, names, same_as(plan, planner), notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
     mode = planning.mode(deployment)
-    return Moved("downgrade", outcome.plan, mode, run=outcome.run, seconds=seconds)
+    return Moved("downgrade", outcome.plan, mode, run=outcome.run, seconds=seconds, kept=keeping.kept)
+
+
+async def _confirmed(
+    plan: Plan, states: Mapping[str, State], confirm: Confirm | Weighing
+) -> LossReport | None:
+    """Ask; for the losses, unless what refuses the run anyway is known. What was accepted comes back."""
+    if not isinstance(confirm, Weighing):
+        confirm(plan)
+        return None
+    refuse_in_doubt(states)
+    for name in plan.databases:
+        refuse_unwritable(states[name])
+    report = await confirm.find(plan)
+    confirm.accept(report)
+    return report
 
 
 def same_as(confirmed: Plan, planner: Callable[[Current], Plan]) -> Callable[[Current], Plan]:

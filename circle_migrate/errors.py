@@ -8,7 +8,8 @@
     │   ├── TreeError                    5 broken-tree
     │   ├── SeveralHeads                 5 several-heads
     │   ├── WrongDatabase                5 wrong-database
-    │   └── NotConfirmed                 5 not-confirmed
+    │   ├── NotConfirmed                 5 not-confirmed
+    │   └── BrokenBackup                 5 broken-backup
     ├── LockNotObtained                  6 lock-not-obtained
     ├── UnknownRevision                  7 unknown-revision
     ├── InDoubt                          8 in-doubt
@@ -17,6 +18,8 @@
     │   ├── MissingPrivilege             9 missing-privilege
     │   └── NotWritable                  9 not-writable
     ├── MigrationFailed                 10 migration-failed
+    ├── BackupFailed                    10 backup-failed
+    ├── RestoreFailed                   10 restore-failed
     └── Interrupted                    130 interrupted
 
 A message has up to five parts, each an attribute: what failed (`message`, with `database` and `location`),
@@ -137,6 +140,12 @@ class NotConfirmed(Refused):
     code = "not-confirmed"
 
 
+class BrokenBackup(Refused):
+    """A backup is cut off, edited, or not one of ours."""
+
+    code = "broken-backup"
+
+
 class LockNotObtained(CircleError):
     """Another deployer or session held a lock for longer than we were told to wait."""
 
@@ -187,6 +196,20 @@ class MigrationFailed(CircleError):
     """A step failed and its transaction was rolled back; `state` says where both databases are."""
 
     code = "migration-failed"
+    status = ExitCode.FAILED
+
+
+class BackupFailed(CircleError):
+    """A dump could not be completed; there is no backup."""
+
+    code = "backup-failed"
+    status = ExitCode.FAILED
+
+
+class RestoreFailed(CircleError):
+    """A backup could not be restored; `state` says what the databases hold."""
+
+    code = "restore-failed"
     status = ExitCode.FAILED
 
 

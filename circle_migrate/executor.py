@@ -23,10 +23,11 @@ from circle_migrate.edited import refuse_edited
 from circle_migrate.errors import CircleError, MigrationFailed
 from circle_migrate.failures import gave_up_waiting, interrupted, step_failed, where_things_are
 from circle_migrate.faults import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, server_words, sqlstate
-from circle_migrate.guards import no_journal, refuse_in_doubt, refuse_unwritable
+from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.hooks import Hooks
 from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, deployer_lock
+from circle_migrate.recording import announce, conclude
 from circle_migrate.run import Applied, Checkpoint, Run, describe
 from circle_migrate.sessions import watched, working_session
 from circle_migrate.tree import Runner, VersionTable, one_at_a_time
@@ -39,9 +40,6 @@ T = TypeVar("T")
 
 MOST_TRIES = 30
 """How often a segment is tried that does not get its locks."""
-
-_MARKING = 2.0
-"""Seconds to take the mark of a schema in: 0.6 for 5,000 tables."""
 
 _BACK_OFF = (0.2, 5.0)
 """The first and the longest pause between two tries, in seconds, before jitter."""
@@ -62,12 +60,14 @@ class Options:
 
     `recognised` is off for a stamp that mends a version table nobody can read; `allow_edited` lets files
     differ from those that were applied; `notes` are kept with the run in the journal, as JSON; `checkpoint`
-    is for tests that end the process.
+    is for tests that end the process. A `rehearsal` goes the same way but for its last call: it rolls back
+    where a run commits, and writes no journal. Its plan has to be of one segment, in a transaction.
     """
 
     command: str
     recognised: bool = True
     allow_edited: bool = False
+    rehearsal: bool = False
     hooks: Hooks = field(default_factory=Hooks)
     notes: Mapping[str, object] = field(default_factory=dict)
     checkpoint: Checkpoint = lambda _name: None
@@ -100,7 +100,15 @@ async def apply(
     the state the databases are in, or `Interrupted`.
     """
     task = asyncio.current_task()
-    run = Run(deployment, options.command, notify, options.checkpoint, options.hooks, task=task)
+    run = Run(
+        deployment,
+        options.command,
+        notify,
+        options.checkpoint,
+        options.hooks,
+        rehearsal=options.rehearsal,
+        task=task,
+    )
     async with AsyncExitStack() as stack:
         stack.push(run.explain)
         await _open(run, databases, stack)
@@ -136,6 +144,8 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
     """Everything that can refuse the plan, then the journal; nothing of the plan has run yet."""
     run.total = len(plan.actions)
     run.at = dict(plan.current)
+    if run.rehearsal and [segment.transactional for segment in plan.segments] != [True]:
+        raise ValueError("a rehearsal is of one segment, in a transaction")
     for name in plan.databases:
         refuse_unwritable(run.states[name])
         database = run.deployment.databases[name]
@@ -145,35 +155,14 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
             if step.revision.uses_helpers and step.revision.why_alone is None:
                 async with one_at_a_time():
                     run.runners[name].rehearse(step)
-        run.journals[name] = Journal(database, run.states[name].schema)
+        if not run.rehearsal:
+            run.journals[name] = Journal(database, run.states[name].schema)
     await refuse_not_atomic(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await refuse_edited(run)
     await run.hooks.prepared(run, plan)
-    planned = {
-        name: [describe(each) for each in plan.actions if each.database == name] for name in plan.databases
-    }
-    await _close_lost(run)
-    for name, journal in run.journals.items():
-        driver = run.sessions[name].driver
-        try:
-            await journal.ensure(driver)
-            await journal.announce(driver, run.id, run.command, run.mode, planned, options.notes)
-        except Exception as error:
-            raise no_journal(run.states[name], error) from error
-    run.announce(planned)
-
-
-async def _close_lost(run: Run) -> None:
-    """Runs that never ended are lost: we hold the deployer lock of every database, so none is alive."""
-    for name, state in run.states.items():
-        if state.journal_of is None or state.standby or state.read_only:
-            continue
-        journal = Journal(run.deployment.databases[name], state.schema)
-        try:
-            await journal.close_lost(run.sessions[name].driver)
-        except Exception as error:
-            raise no_journal(state, error) from error
+    if not run.rehearsal:
+        await announce(run, plan, options.notes)
 
 
 async def _carry_out(run: Run, plan: Plan) -> None:
@@ -186,43 +175,12 @@ async def _carry_out(run: Run, plan: Plan) -> None:
                 await _alone(run, number, segment)
     except asyncio.CancelledError:
         error = await interrupted(run, segment)
-        await _conclude(run, "interrupted", error)
+        await conclude(run, "interrupted", error)
         raise error from None
     except CircleError as error:
-        await _conclude(run, "failed", error)
+        await conclude(run, "failed", error)
         raise
-    await _to_its_end(_conclude(run, "done"))
-
-
-async def _conclude(run: Run, outcome: str, error: CircleError | None = None) -> None:
-    """Write how the run ended; a server that cannot be told learns it from the next run."""
-    text = " ".join(filter(None, [error.message, error.detail])) if error else None
-    for name, journal in run.journals.items():
-        driver = run.sessions[name].driver
-        mark = await _mark(run, name) if error is None else None
-        try:
-            async with asyncio.timeout(2):
-                if not driver.is_closed():
-                    await journal.conclude(driver, run.id, outcome, text, mark)
-                    continue
-                another = await run.deployment.databases[name].connect()
-                try:
-                    await journal.conclude(another, run.id, outcome, text)
-                finally:
-                    another.terminate()
-        except Exception:  # noqa: BLE001, S112 - see above
-            continue
-
-
-async def _mark(run: Run, name: str) -> str | None:
-    """What `status` will know the schema by; None where it cannot be had soon."""
-    from circle_migrate.introspect import mark
-
-    try:
-        async with asyncio.timeout(_MARKING):
-            return await mark(run.sessions[name].driver, run.states[name], run.at[name])
-    except Exception:  # noqa: BLE001 - the run has ended well, with or without it
-        return None
+    await _to_its_end(conclude(run, "done"))
 
 
 async def _in_transactions(run: Run, number: int, segment: Segment) -> None:
@@ -256,11 +214,18 @@ async def _attempt(run: Run, number: int, segment: Segment) -> None:
             await _check_deferred(run, name)
     except BaseException:
         run.number, run.at = begun, at
-        for name in segment.databases:
-            await roll_back(run.sessions[name])
+        await _roll_back(run, segment)
         raise
+    if run.rehearsal:
+        await _roll_back(run, segment)
+        return
     await _to_its_end(commit(run, number, segment))
     run.applied += done
+
+
+async def _roll_back(run: Run, segment: Segment) -> None:
+    for name in segment.databases:
+        await roll_back(run.sessions[name])
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
@@ -299,7 +264,9 @@ async def _act(run: Run, segment: int, action: Action) -> Applied:
     at = run.at[action.database]
 
     def record(connection: Connection) -> None:
-        journal = run.journals[action.database]
+        journal = run.journals.get(action.database)
+        if journal is None:
+            return
         seconds = time.monotonic() - begun
         connection.exec_driver_sql(*journal.recording(run.id, segment, action, seconds, elsewhere))
 

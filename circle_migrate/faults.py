@@ -134,6 +134,14 @@ def _refused_by_server(error: Exception, state: str, database: str, address: Add
             detail=words,
             hint=f'GRANT CONNECT ON DATABASE "{address.database}" TO "{address.user}";',
         )
+    if "statement pooling mode" in words:
+        return SettingsError(
+            f"{database}: {where} is a pooler in statement mode; transactions are not possible there",
+            database=database,
+            detail=words,
+            state="nothing was changed",
+            hint="give the server's direct URL for migrations, or a pool in session mode",
+        )
     if state == "08P01" and "startup parameter" in words:
         return SettingsError(
             f"{database}: {where} is a connection pooler that refuses our settings",

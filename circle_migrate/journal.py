@@ -64,7 +64,7 @@ CREATE INDEX ON {steps} (revision, id DESC);
 
 _RUNS = """
 SELECT run::text, database, command, mode, {planned} AS planned, outcome, error, started_at, ended_at,
-       db_role, os_user, host, tool_version
+       db_role, os_user, host, tool_version, {notes} AS notes
 FROM {runs} ORDER BY started_at DESC LIMIT $1
 """
 
@@ -230,13 +230,14 @@ class Journal:
         return found
 
     async def last_run(self, connection: asyncpg.Connection) -> RunEntry | None:
-        """The latest run, without its steps and what was planned."""
-        rows = await connection.fetch(_RUNS.format(planned="'{}'", runs=self.runs), 1)
-        return RunEntry(**dict(rows[0]) | {"planned": {}}) if rows else None
+        """The latest run, without its steps, what was planned, and notes."""
+        rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs), 1)
+        return RunEntry(**dict(rows[0]) | {"planned": {}, "notes": {}}) if rows else None
 
     async def read(self, connection: asyncpg.Connection, limit: int) -> list[RunEntry]:
         """The latest runs, newest first, with their steps."""
-        rows = await connection.fetch(_RUNS.format(planned="planned::text", runs=self.runs), limit)
+        query = _RUNS.format(planned="planned::text", notes="notes::text", runs=self.runs)
+        rows = await connection.fetch(query, limit)
         steps = await connection.fetch(
             "SELECT run::text, segment, direction, revision, message, started_at, duration_ms, checksum, "
             f"elsewhere::text FROM {self.steps} WHERE run = ANY($1::text[]::uuid[]) ORDER BY id",
@@ -246,7 +247,10 @@ class Journal:
         for step in steps:
             entries[step["run"]].append(Entry(**dict(step) | {"elsewhere": json.loads(step["elsewhere"])}))
         return [
-            RunEntry(**dict(row) | {"planned": json.loads(row["planned"])}, steps=tuple(entries[row["run"]]))
+            RunEntry(
+                **dict(row) | {name: json.loads(row[name]) for name in ("planned", "notes")},
+                steps=tuple(entries[row["run"]]),
+            )
             for row in rows
         ]
 

@@ -42,13 +42,17 @@ class Applied:
 
 @dataclass(slots=True)
 class Run:
-    """The state of one run; `blockers` has what each database was last seen waiting for."""
+    """The state of one run; `blockers` has what each database was last seen waiting for.
+
+    A `rehearsal` keeps no journal and commits nothing.
+    """
 
     deployment: Deployment
     command: str
     notify: Notify
     checkpoint: Checkpoint
     hooks: Hooks
+    rehearsal: bool = False
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     sessions: dict[str, Session] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)

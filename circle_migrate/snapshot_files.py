@@ -138,4 +138,4 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
 
 
 def _hint(path: Path | str) -> str:
-    return f"take it anew: circle-migrate snapshot -o {path}"
+    return f"take it anew: circle-migrate snapshot --database NAME -o {path}"

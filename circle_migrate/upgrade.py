@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from circle_migrate import planning
 from circle_migrate.core.events import Notify, ignore
@@ -14,6 +15,9 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.planning import Saved, agreeing
 
+if TYPE_CHECKING:
+    from circle_migrate.gate import Gate
+
 
 async def upgrade(
     deployment: Deployment,
@@ -22,12 +26,16 @@ async def upgrade(
     dry_run: bool = False,
     allow_edited: bool = False,
     saved: Saved | None = None,
+    gate: Gate | None = None,
+    restore_kept: bool = True,
     notify: Notify = ignore,
 ) -> Moved:
     """Bring the databases to the targets, or with `dry_run` say what that would take.
 
-    A `saved` plan must be what would run now. Where nothing is pending no lock is taken and Alembic is not
-    imported. Raises the errors of `deployment` and `executor`.
+    A `saved` plan must be what would run now. A `gate` judges what is pending first, without a lock. Where
+    nothing is pending no lock is taken and Alembic is not imported. What downgrades have kept of the
+    revisions is put back unless `restore_kept` is off. Raises the errors of `deployment`, `executor` and the
+    gate.
     """
     targets = targets or ("head",)
     planner = agreeing(saved, deployment, planning.planner(deployment, targets, Direction.UP))
@@ -41,8 +49,14 @@ async def upgrade(
         return Moved("upgrade", plan, planning.mode(deployment), dry_run=dry_run, tables=shown)
 
     from circle_migrate.executor import Options, apply
+    from circle_migrate.keeping.hooks import RestoringHooks
 
-    options = Options("upgrade", allow_edited=allow_edited)
+    hooks = RestoringHooks(wanted=restore_kept)
+    notes: dict[str, object] = {}
+    if gate is not None and plan and not any(state.in_doubt for state in states.values()):
+        notes = await gate.judge(plan, states)
+        planner = gate.planner(plan, planner)
+    options = Options("upgrade", allow_edited=allow_edited, hooks=hooks, notes=notes)
     outcome = await apply(deployment, names, planner, notify, options)
     return Moved(
         "upgrade",
@@ -51,6 +65,7 @@ async def upgrade(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         tables=await tables(deployment),
+        kept=hooks.restored,
     )
 
 

@@ -28,6 +28,8 @@ VARIABLE = "CIRCLE_MIGRATE_TEST_SERVER"
 # Read once: every test runs with the variables of the package scrubbed.
 FORCED = os.environ.get(VARIABLE)
 
+_SOURCES = ("container", "embedded", "binaries")
+
 NAMES = ("main", "credentials")
 # For child processes: this checkout first, then what the tests themselves were given.
 IMPORT_PATH = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
@@ -45,7 +47,7 @@ _SETTINGS = {
     "max_prepared_transactions": "32",
     "timezone": "UTC",
 }
-_IMAGE = "postgres:18-alpine"
+_CONTAINER_MAJOR = 18
 _ENGINE_SECONDS = 3
 _ROOM = 4 << 30
 
@@ -132,7 +134,10 @@ class Databases:
 
 
 def choose() -> str:
-    """Where the server comes from: container, embedded, binaries or a URL; the one place that decides."""
+    """Where the server comes from: container, embedded, binaries or a URL; the one place that decides.
+
+    All but a URL may name a major version, as in `embedded:16`; else the newest there is.
+    """
     if FORCED:
         return FORCED
     if _container_possible():
@@ -144,8 +149,24 @@ def choose() -> str:
     return "embedded"
 
 
+def _major(kind: str) -> int | None:
+    """The major version that a kind names, if any."""
+    source, _, major = kind.partition(":")
+    if source not in _SOURCES or not major:
+        return None
+    if not major.isdecimal():
+        raise pytest.UsageError(f"{VARIABLE}={kind}: {major} is not a major version")
+    return int(major)
+
+
 def any_major() -> int:
-    """A PostgreSQL of this machine for servers made to order; skips where there is none."""
+    """A PostgreSQL of this machine for servers made to order, the one asked for if there is such a wish.
+
+    Skips where there is none.
+    """
+    wanted = _major(FORCED or "")
+    if wanted is not None:
+        return wanted
     for newest in (lambda: max(embedded()), lambda: find().major):
         try:
             return newest()
@@ -156,17 +177,20 @@ def any_major() -> int:
 
 def start(kind: str) -> Server:
     """Start the server of a kind that `choose` returned."""
-    match kind:
+    match kind.partition(":")[0]:
         case "container":
-            return _start_container()
+            return _start_container(_image(_major(kind)))
         case "embedded":
-            return _start_binaries(kind, max(embedded().items())[1])
+            return _start_binaries("embedded", _chosen(kind, embedded()))
         case "binaries":
-            return _start_binaries(kind, max(installed().items())[1])
+            return _start_binaries("binaries", _chosen(kind, installed()))
         case _ if kind.startswith(("postgres://", "postgresql://")):
             return Server("url", kind, lambda: None)
         case _:
-            raise pytest.UsageError(f"{VARIABLE}={kind}: not container, embedded, binaries or a URL")
+            sources = ", ".join(_SOURCES)
+            raise pytest.UsageError(
+                f"{VARIABLE}={kind}: not {sources}, one of them as in embedded:16, or a URL"
+            )
 
 
 @contextmanager
@@ -211,21 +235,32 @@ def _engine_has_image() -> bool:
             engine.ping()
         with closing(docker.from_env()) as engine:
             try:
-                engine.images.get(_IMAGE)
+                engine.images.get(_image())
             except docker.errors.ImageNotFound:
-                engine.images.pull(_IMAGE)
+                engine.images.pull(_image())
     except docker.errors.DockerException:
         return False
     return True
 
 
-def _start_container() -> Server:
+def _image(major: int | None = None) -> str:
+    return f"postgres:{major or _CONTAINER_MAJOR}-alpine"
+
+
+def _start_container(image: str) -> Server:
     from testcontainers.community.postgres import PostgresContainer
 
     options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-    container = PostgresContainer(_IMAGE, driver=None).with_command(["postgres", *options])
+    container = PostgresContainer(image, driver=None).with_command(["postgres", *options])
     container.start()
-    return Server(f"container {_IMAGE}", container.get_connection_url(), container.stop)
+    return Server(f"container {image}", container.get_connection_url(), container.stop)
+
+
+def _chosen(kind: str, found: dict[int, Binaries]) -> Binaries:
+    major = _major(kind) or max(found)
+    if major not in found:
+        raise pytest.UsageError(f"{VARIABLE}={kind}: there are {', '.join(map(str, sorted(found)))}")
+    return found[major]
 
 
 def _start_binaries(kind: str, binaries: Binaries) -> Server:

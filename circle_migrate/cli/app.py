@@ -13,12 +13,16 @@ from circle_migrate import __version__
 from circle_migrate.cli.parameters import Group
 
 if TYPE_CHECKING:
-    from typer._click import Command, Context
+    from typer._click import Command, Context, HelpFormatter
 
 _COMMANDS = {
     "migrating": ("init", "upgrade", "downgrade", "plan", "recover"),
     "looking": ("status", "check", "wait", "current", "log", "history", "heads", "branches", "show"),
+    "comparing": ("diff", "snapshot", "consistency"),
+    "drawing": ("graph",),
+    "judging": ("safety-check", "stats"),
     "authoring": ("revision", "merge", "stamp"),
+    "keeping": ("backup", "restore", "kept"),
     "configuration": ("config", "schema"),
     "development": ("dev",),
 }
@@ -47,28 +51,47 @@ _EPILOG = "\n\n".join(
 class _Commands(Group):
     """All commands, made when they are asked for: making every one takes longer than running one."""
 
+    _complete = False
+
     @property
     def commands(self) -> MutableMapping[str, Command]:
         """Every command by its name."""
-        return self._make(*_COMMANDS)
+        if not self._complete:
+            self._complete = True
+            for module in _COMMANDS:
+                self._take(module, typer.Typer(rich_markup_mode="rich"))
+        return self._made
 
     @commands.setter
     def commands(self, made: MutableMapping[str, Command]) -> None:
-        self._made, self._modules = made, set[str]()
+        self._made, self._complete = made, False
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - Typer's signature
         """The command of that name, None where there is none."""
-        homes = [module for module, names in _COMMANDS.items() if cmd_name in names]
-        return self._make(*(homes or _COMMANDS)).get(cmd_name)
+        if cmd_name not in self._made:
+            from circle_migrate.cli.call import Chosen
 
-    def _make(self, *modules: str) -> MutableMapping[str, Command]:
-        for module in modules:
-            if module not in self._modules:
-                self._modules.add(module)
-                part = typer.Typer(rich_markup_mode="rich")
-                import_module(f"circle_migrate.cli.{module}").register(part)
-                self._made.update(get_group(part).commands)
-        return self._made
+            for module in (module for module, names in _COMMANDS.items() if cmd_name in names):
+                self._take(module, Chosen(cmd_name))
+        return self._made.get(cmd_name)
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the page that lists them all."""
+        from circle_migrate.cli.call import Listed
+
+        part = Listed()
+        for module in _COMMANDS:
+            _declare(module, part)
+        self._made, self._complete = dict(part.listed), True
+        super().format_help(ctx, formatter)
+
+    def _take(self, module: str, part: typer.Typer) -> None:
+        _declare(module, part)
+        self._made.update(get_group(part).commands)
+
+
+def _declare(module: str, part: typer.Typer) -> None:
+    import_module(f"circle_migrate.cli.{module}").register(part)
 
 
 app = typer.Typer(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from circle_migrate.cli.parameters import Command
+from circle_migrate.cli.judged import JUDGING
+from circle_migrate.cli.parameters import Command, Group
 
 if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress
@@ -29,7 +30,7 @@ class Transaction(StrEnum):
 
 
 class Format(StrEnum):
-    """How a result is written to stdout; all but the first two are for commands that make checks."""
+    """How a result is written to stdout: any result, what makes checks, what compares, what is lost."""
 
     TABLE = "table"
     JSON = "json"
@@ -37,11 +38,17 @@ class Format(StrEnum):
     SARIF = "sarif"
     GITHUB = "github"
     GITLAB = "gitlab"
+    SQL = "sql"
+    ALEMBIC = "alembic"
+    PATCH = "patch"
+    MARKDOWN = "markdown"
 
 
 ANY_RESULT = (Format.TABLE, Format.JSON)
-CHECKS = tuple(Format)
-
+CHECKS = (*ANY_RESULT, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
+COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
+LOSSES = (*ANY_RESULT, Format.MARKDOWN)
+JUDGEMENTS = (*CHECKS, Format.MARKDOWN)
 
 _CONNECTION = "Connection"
 _OUTPUT = "Output"
@@ -132,10 +139,42 @@ RUNNING: dict[str, Any] = {
             show_default="4",
         ),
     ],
+    "scratch_url": Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A server for scratch databases. Environment: CIRCLE_MIGRATE_SCRATCH_URL.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ],
+    "scratch_on_target": Annotated[
+        bool | None,
+        typer.Option(
+            "--scratch-on-target",
+            help="Allow scratch databases beside the live ones; the role needs CREATEDB.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ],
 }
 
+DUMPING: dict[str, Any] = {
+    "pg_bin": Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where pg_dump and pg_restore are. Environment: CIRCLE_MIGRATE_PG_BIN.",
+            rich_help_panel=_RUN,
+        ),
+    ],
+}
+"""The options of commands that dump or restore."""
+
+SCRATCH = ("scratch_url", "scratch_on_target")
+"""The options in RUNNING of commands that may need a scratch database."""
+
 _DEFAULTS = {"format": Format.TABLE, "quiet": False, "debug": False}
-_FLAGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *RUNNING)
+_FLAGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *RUNNING, *DUMPING, *JUDGING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +188,14 @@ class Call:
     progress: Progress
     debug: bool
 
-    def settings(self) -> Settings:
-        """The settings that hold. Raises `SettingsError` with every problem."""
+    def settings(self, *, notes: bool = False) -> Settings:
+        """The settings that hold; `notes` are said, too. Raises `SettingsError` with every problem."""
         from circle_migrate.settings import load
 
         settings = load(self.flags)
-        if self.debug:
+        for warning in settings.warnings:
+            self.progress.warn(f"warning: {warning}")
+        if notes or self.debug:
             for note in settings.notes:
                 self.say(note)
         return settings
@@ -193,6 +234,36 @@ class Call:
         return self.progress
 
 
+class Chosen(typer.Typer):
+    """Takes only the command of a name from those that are declared on it: making each takes its time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(rich_markup_mode="rich")
+        self.chosen = name
+
+
+class Listed(typer.Typer):
+    """Takes of each command what the page that lists them all shows: making its options takes longer."""
+
+    def __init__(self) -> None:
+        super().__init__(rich_markup_mode="rich")
+        self.listed: dict[str, Command] = {}
+
+    def add(self, name: str, about: str | None, panel: str) -> None:
+        """Put a command or a group on the list."""
+        self.listed[name] = Command(name, help=about, rich_help_panel=panel)
+
+
+def group(app: typer.Typer, name: str, about: str, panel: str) -> typer.Typer:
+    """Declare a group of commands."""
+    if isinstance(app, Listed):
+        app.add(name, about, panel)
+        return Listed()
+    made = typer.Typer(name=name, cls=Group, help=about, no_args_is_help=True)
+    app.add_typer(made, rich_help_panel=panel)
+    return made
+
+
 def command(
     app: typer.Typer,
     name: str | None = None,
@@ -202,16 +273,23 @@ def command(
     without: tuple[str, ...] = (),
     formats: tuple[Format, ...] = ANY_RESULT,
     signed: bool = False,
+    examples: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Declare a function `f(call, ...)` that returns a result, or a coroutine for one, as a command.
 
-    The common options, except those named in `without`, and those of RUNNING named in `running` are added
-    to its own. `formats` are those its result can be written in: CHECKS where that is always a `Report`.
-    `signed` ones take arguments such as -1, which otherwise would be unknown options.
+    The common options, except those named in `without`, and those of RUNNING, DUMPING and JUDGING named in
+    `running` are added to its own. `formats` are those its result can be written in, such as CHECKS where
+    that is always a `Report`. `signed` ones take arguments such as -1, which otherwise would be unknown
+    options. `examples` are lines for the end of the help page.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., None]:
-        common = {key: RUNNING[key] for key in running}
+        if isinstance(app, Chosen) and app.chosen != (name or function.__name__):
+            return function
+        if isinstance(app, Listed):
+            app.add(name or function.__name__, inspect.getdoc(function), panel)
+            return function
+        common = {key: (RUNNING | DUMPING | JUDGING)[key] for key in running}
         common |= {key: value for key, value in COMMON.items() if key not in without}
         if "format" not in without:
             common["format"] = Annotated[_choice(formats), _FORMAT]
@@ -230,15 +308,15 @@ def command(
             for key, value in common.items()
         ]
 
-        group = f"{app.info.name} " if isinstance(app.info.name, str) else ""
-        title = group + (name or function.__name__)
+        inside = f"{app.info.name} " if isinstance(app.info.name, str) else ""
+        title = inside + (name or function.__name__)
 
         @functools.wraps(function)
         def invoke(**given: Any) -> None:
             from circle_migrate.cli.boundary import finish
             from circle_migrate.cli.progress import Progress
 
-            taken = {key: given.pop(key, None) for key in (*COMMON, *RUNNING)}
+            taken = {key: given.pop(key, None) for key in (*COMMON, *RUNNING, *DUMPING, *JUDGING)}
             flags = {key: taken[key] for key in _FLAGS if taken[key] is not None}
             call = Call(
                 title,
@@ -255,7 +333,8 @@ def command(
         invoke.__annotations__ = {**hints, **common}
         del invoke.__wrapped__
         context = {"ignore_unknown_options": True} if signed else None
-        app.command(name, cls=Command, rich_help_panel=panel, context_settings=context)(invoke)
+        epilog = "\n\n".join(["[bold]Examples[/bold]", *examples]) if examples else None
+        app.command(name, cls=Command, rich_help_panel=panel, context_settings=context, epilog=epilog)(invoke)
         return invoke
 
     return declare

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import Call, command
-from circle_migrate.cli.parameters import Group
+from circle_migrate.cli.call import Call, command, group
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
@@ -17,15 +16,14 @@ _NO_DATABASE = ("database", "database_url", "creds_database_url", "embedded", "e
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    config = typer.Typer(name="config", cls=Group, help="What the settings are.", no_args_is_help=True)
-    app.add_typer(config, rich_help_panel="Set up")
+    config = group(app, "config", "What the settings are.", "Set up")
 
     @command(config, "show", panel="Set up", without=("database",))
     def show(call: Call) -> Result:
         """Show every setting that holds and where it came from; passwords hidden."""
         from circle_migrate.core.listings import Configuration
 
-        values = call.settings().values
+        values = call.settings(notes=True).values
         return Configuration("config show", tuple((each.key, each.shown, each.source) for each in values))
 
     @command(app, panel="Set up", without=_NO_DATABASE)

@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
+from circle_migrate.core.backups import Manifest
+from circle_migrate.core.kept import Kept
+from circle_migrate.core.losses import LossReport
 from circle_migrate.core.plan import Plan, Stamp
 from circle_migrate.errors import NotConfirmed
+from circle_migrate.redaction import redact
 
 
-def confirm_downgrade(*, yes: bool) -> Callable[[Plan], None]:
-    """Show what a downgrade undoes and ask once."""
+def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable[[LossReport], None]:
+    """Show what a downgrade takes away; every loss has to be named, in `accepted` or by typing.
 
-    def confirm(plan: Plan) -> None:
-        lines = [
-            f"{action.database}: undo {action.revision.id} {action.revision.message}"
-            for action in plan.actions
-            if not isinstance(action, Stamp)
-        ]
-        _ask("This runs the downgrade of:", lines, "Undo these revisions, with the data they hold?", yes=yes)
+    Where nothing is lost, or with `keep` nothing for good, it asks once, or not at all with `yes`. A name
+    that is no loss is refused: it may be a slip for one that is.
+    """
 
-    return confirm
+    def accept(report: LossReport) -> None:
+        from circle_migrate.cli.console import console
+        from circle_migrate.render import render
+
+        render(report, console(sys.stderr))
+        lost = list(dict.fromkeys(each.name for each in report.destroyed))
+        strange = [name for name in accepted if name not in lost]
+        if strange:
+            raise NotConfirmed(
+                f"nothing called {', '.join(strange)} would be lost",
+                state="nothing was changed",
+                hint="give --accept-loss the names of the report, one each; patterns are not taken",
+            )
+        missing = [name for name in lost if name not in accepted]
+        if not missing or keep:
+            _agree("Undo these revisions?", yes=yes or bool(accepted))
+        elif yes or not sys.stdin.isatty():
+            raise NotConfirmed(
+                f"this would destroy data: {', '.join(missing)}",
+                state="nothing was changed",
+                hint="name what may be lost: " + " ".join(f"--accept-loss {name}" for name in missing),
+            )
+        else:
+            _type(" ".join(missing), "to lose that for good")
+
+    return accept
 
 
 def confirm_stamp(*, yes: bool) -> Callable[[Plan], None]:
@@ -40,6 +65,38 @@ def confirm_stamp(*, yes: bool) -> Callable[[Plan], None]:
     return confirm
 
 
+def confirm_replace(accepted: Sequence[str]) -> Callable[[Manifest, Mapping[str, str]], None]:
+    """Show which databases a restore replaces; each has to be named, in `accepted` or by typing."""
+
+    def confirm(made: Manifest, holding: Mapping[str, str]) -> None:
+        lines = [f"{name}: the database {dbname!r} and all it holds" for name, dbname in holding.items()]
+        moment = min(dump.snapshot_at for dump in made.dumps)
+        head = f"This puts the state of {moment} in the place of:"
+        sys.stderr.write(redact("\n".join([head, *("  " + line for line in lines)]) + "\n"))
+        missing = [name for name in holding if name not in accepted]
+        if not missing:
+            return
+        if not sys.stdin.isatty():
+            raise NotConfirmed(
+                "what would be replaced has to be named, and there is no terminal to ask on",
+                state="nothing was changed",
+                hint=" ".join(f"--accept-loss {name}" for name in missing),
+            )
+        _type(" ".join(missing), "to replace")
+
+    return confirm
+
+
+def confirm_drop(*, yes: bool) -> Callable[[Sequence[Kept]], None]:
+    """Show what was kept and is to be dropped, and ask once."""
+
+    def confirm(entries: Sequence[Kept]) -> None:
+        lines = [f"{each.id}: {each.rows:,} rows of {each.database}.{each.name}" for each in entries]
+        _ask("This drops for good what was kept:", lines, "Drop it?", yes=yes)
+
+    return confirm
+
+
 def confirm_reset(folder: str, *, yes: bool) -> None:
     """Ask before a server's data is deleted."""
     _ask("This deletes the embedded server's data:", [folder], "Delete it?", yes=yes)
@@ -47,6 +104,10 @@ def confirm_reset(folder: str, *, yes: bool) -> None:
 
 def _ask(head: str, lines: list[str], question: str, *, yes: bool) -> None:
     sys.stderr.write("\n".join([head, *("  " + line for line in lines)]) + "\n")
+    _agree(question, yes=yes)
+
+
+def _agree(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
@@ -57,3 +118,8 @@ def _ask(head: str, lines: list[str], question: str, *, yes: bool) -> None:
         )
     if not typer.confirm(question, err=True):
         raise NotConfirmed("not confirmed", state="nothing was changed")
+
+
+def _type(words: str, purpose: str) -> None:
+    if typer.prompt(f"Type {words!r} {purpose}", err=True).strip() != words:
+        raise NotConfirmed("something else was typed", state="nothing was changed")

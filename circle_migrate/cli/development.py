@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import CHECKS, Call, command
+from circle_migrate.cli.call import CHECKS, Call, command, group
 from circle_migrate.cli.options import Yes
-from circle_migrate.cli.parameters import Group
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
@@ -23,8 +22,7 @@ _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
 def register(app: typer.Typer) -> None:
     """Add the group to the application."""
     about = "For developers: the private PostgreSQL of --embedded, snapshots to ship."
-    dev = typer.Typer(name="dev", cls=Group, help=about, no_args_is_help=True)
-    app.add_typer(dev, rich_help_panel=_PANEL)
+    dev = group(app, "dev", about, _PANEL)
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(call: Call) -> Result:

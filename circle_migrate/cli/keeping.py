@@ -1,4 +1,4 @@
-"""Commands that keep what the databases hold: backup, restore."""
+"""Commands that keep what the databases hold: backup, restore, kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import Call, command
+from circle_migrate.cli.call import Call, command, group
+from circle_migrate.cli.options import Yes
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 _PANEL = "Keep"
 _RUNNING = ("lock_wait", "pg_bin")
+_KEPT_RUNNING = ("atomic", "lock_wait", "lock_timeout")
+
+
+_Names = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN|ID", help="A run, by the beginning of its id, or one entry: main/3."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -114,3 +122,32 @@ def register(app: typer.Typer) -> None:
             privileges=not no_privileges,
         )
         return await action(deployment, manifest, wanted, confirm_replace(accepted), call.notify())
+
+    about = "What `downgrade --keep` has kept in side tables: list, restore, drop."
+    kept = group(app, "kept", about, _PANEL)
+
+    @command(kept, "list", panel=_PANEL)
+    async def kept_list(
+        call: Call,
+        everything: Annotated[bool, typer.Option("--all", help="Also what was restored or dropped.")] = False,
+    ) -> Result:
+        """List what is kept: of which table, how many rows, by which run."""
+        from circle_migrate.kept import listing
+
+        return await listing(await call.ready(call.deployment()), everything=everything)
+
+    @command(kept, "restore", panel=_PANEL, running=_KEPT_RUNNING)
+    async def kept_restore(call: Call, names: _Names) -> Result:
+        """Put back now what an upgrade has left, or rows whose row was missing."""
+        from circle_migrate.kept import restore
+
+        return await restore(await call.ready(call.deployment()), names, notify=call.notify())
+
+    @command(kept, "drop", panel=_PANEL, running=_KEPT_RUNNING)
+    async def kept_drop(call: Call, names: _Names, yes: Yes = False) -> Result:
+        """Drop what is kept, for good. Shows it and asks first."""
+        from circle_migrate.cli.confirm import confirm_drop
+        from circle_migrate.kept import drop
+
+        deployment = await call.ready(call.deployment())
+        return await drop(deployment, names, agree=confirm_drop(yes=yes), notify=call.notify())

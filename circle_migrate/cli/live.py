@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from circle_migrate.cli.lines import STYLES, activity, line, printable
-from circle_migrate.core.events import Event
+from circle_migrate.core.events import Event, Kind
 from circle_migrate.core.standing import Standing, Standings
 
 if TYPE_CHECKING:
@@ -72,13 +72,15 @@ class Live:
 
     def _add(self, table: Table, name: str, standing: Standing) -> None:
         done, total = len(standing.done), len(standing.steps)
+        words, doing = _words(standing), activity(standing)
+        if standing.kind is Kind.READING:
+            (done, total), words, doing = standing.share, Text(printable(doing)), ""
         seconds = f"{self._standings.elapsed(standing):.0f} s" if standing.running else ""
         if total:
             bar = ProgressBar(total, done, _BAR, complete_style="cyan", finished_style="green")
-            table.add_row(name, bar, f"{done}/{total}", seconds, _words(standing))
+            table.add_row(name, bar, f"{done:,}/{total:,}", seconds, words)
         else:
-            table.add_row(name, "", "", seconds, _words(standing))
-        doing = activity(standing)
+            table.add_row(name, "", "", seconds, words)
         if doing:
             table.add_row("", "", "", "", Text(printable(doing), STYLES.get(standing.kind, "")))
 

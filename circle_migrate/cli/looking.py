@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import CHECKS, Call, command
+from circle_migrate.cli.call import CHECKS, SCRATCH, Call, command
 from circle_migrate.cli.completion import revisions
 from circle_migrate.cli.options import TARGET
+from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
         return await action(await call.ready(call.deployment()), strict=exit_code)
 
-    @command(app, panel=_PANEL, formats=CHECKS)
+    @command(app, panel=_PANEL, running=SCRATCH, formats=CHECKS)
     async def check(
         call: Call,
         no_pending: Annotated[
@@ -44,15 +45,37 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option(metavar="REF", help="Compare with the trees of this git revision: origin/main."),
         ] = None,
-        models: Annotated[
-            bool, typer.Option("--models", help="Whether models and revisions agree, on a scratch database.")
+        models: Annotated[bool, typer.Option("--models", help="Whether models and revisions agree.")] = False,
+        drift: Annotated[
+            bool, typer.Option("--drift", help="Whether the databases are what their revisions made.")
+        ] = False,
+        consistency: Annotated[
+            bool, typer.Option("--consistency", help="Whether the databases hold the same keys.")
+        ] = False,
+        judged: Annotated[
+            bool, typer.Option("--safety", help="What pending revisions would do; as safety-check.")
         ] = False,
     ) -> Result:
         """The gate for pipelines: ask everything, report everything; the worst decides the exit status."""
         from circle_migrate.check import Questions
         from circle_migrate.check import check as action
 
-        questions = Questions(databases=not files_only, pending=not no_pending, base=base, models=models)
+        if files_only and (drift or consistency):
+            raise UsageError(
+                "files do not say what a database is like",
+                hint=f"leave out --files-only or --{'drift' if drift else 'consistency'}",
+            )
+        if files_only and judged and base is None:
+            raise UsageError("files do not say what is pending", hint="say it: --base origin/main")
+        questions = Questions(
+            databases=not files_only,
+            pending=not no_pending,
+            base=base,
+            models=models,
+            drift=drift,
+            consistency=consistency,
+            safety=judged,
+        )
         deployment = call.files() if files_only else await call.ready(call.deployment())
         return await action(deployment, questions)
 
@@ -60,8 +83,9 @@ def register(app: typer.Typer) -> None:
     async def wait(
         call: Call,
         patience: Annotated[
-            float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most.")
-        ] = 300,
+            float,
+            typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most.", show_default="300"),
+        ] = 300.0,
         compatible: Annotated[
             bool, typer.Option("--compatible", help="A database that is ahead will do.")
         ] = False,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.call import RUNNING, Call, command
+from circle_migrate.cli.call import LOSSES, RUNNING, Call, Format, command
+from circle_migrate.cli.judged import JUDGING
 from circle_migrate.cli.options import Cascade, DownTargets, DryRun, OptionalTargets, SavedPlan, Sql, Yes
-from circle_migrate.core.plan import Direction
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
         deployment = call.deployment()
         return await initialise(deployment, await create_missing(deployment), call.notify())
 
-    @command(app, panel=_PANEL, running=tuple(RUNNING), signed=True)
+    @command(app, panel=_PANEL, running=(*RUNNING, *JUDGING), signed=True)
     async def upgrade(
         call: Call,
         target: OptionalTargets = None,
@@ -42,15 +43,26 @@ def register(app: typer.Typer) -> None:
         allow_edited: Annotated[
             bool, typer.Option("--allow-edited", help="Although files of applied revisions have changed.")
         ] = False,
+        allow: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="CLASS", help="A class of dangers that is known: data-loss. May be repeated."
+            ),
+        ] = None,
+        no_restore_kept: Annotated[
+            bool,
+            typer.Option("--no-restore-kept", help="Leave what `downgrade --keep` has kept where it is."),
+        ] = False,
     ) -> Result:
         """Apply pending revisions, to head or to TARGET.
 
         Both databases go together: their transactions stay open until every step on both has succeeded.
         """
-        saved = saved_plan(plan, target, Direction.UP)
+        saved = saved_plan(plan, target, up=True)
         targets = saved.targets if saved else target or ["head"]
         if sql:
             return await _script(call, targets, up=True)
+        from circle_migrate.cli.gating import gate
         from circle_migrate.upgrade import upgrade as action
 
         deployment = await call.ready(call.deployment())
@@ -60,36 +72,64 @@ def register(app: typer.Typer) -> None:
             dry_run=dry_run,
             allow_edited=allow_edited,
             saved=saved,
+            gate=gate(call, deployment, allow or ()),
+            restore_kept=not no_restore_kept,
             notify=call.notify(),
         )
 
-    @command(app, panel=_PANEL, running=tuple(RUNNING), signed=True)
+    @command(app, panel=_PANEL, running=tuple(RUNNING), formats=LOSSES, signed=True)
     async def downgrade(
         call: Call,
         target: DownTargets = None,
         dry_run: DryRun = False,
         sql: Sql = False,
         yes: Yes = False,
+        accept_loss: Annotated[
+            list[str] | None,
+            typer.Option(metavar="NAME", help="May be lost, as the report calls it; once for each."),
+        ] = None,
         plan: SavedPlan = None,
         cascade: Cascade = False,
+        keep: Annotated[
+            bool,
+            typer.Option("--keep", help="Keep what would go in side tables; the next upgrade puts it back."),
+        ] = False,
+        rehearse: Annotated[
+            bool,
+            typer.Option(
+                "--rehearse", help="Find losses by running it on the live databases too, rolled back."
+            ),
+        ] = False,
+        rehearse_timeout: Annotated[
+            float,
+            typer.Option(metavar="SECONDS", min=0.1, help="How long a rehearsal may hold others up."),
+        ] = 5.0,
     ) -> Result:
-        """Undo every revision above TARGET. Shows what goes and asks first."""
-        saved = saved_plan(plan, target, Direction.DOWN)
+        """Undo every revision above TARGET. Shows what would be lost and asks first.
+
+        With --dry-run it ends there: exit status 5 where something would be lost.
+        """
+        saved = saved_plan(plan, target, up=False)
         targets = saved.targets if saved else target
         if not targets:
             raise UsageError("a downgrade needs a target", hint="-1, base, a revision id, or --plan FILE")
         if sql:
             return await _script(call, targets, up=False)
-        from circle_migrate.cli.confirm import confirm_downgrade
+        if call.format is Format.MARKDOWN and not dry_run:
+            raise UsageError("markdown is a format for losses", hint="add --dry-run, or leave out --format")
+        from circle_migrate.cli.confirm import accept_losses
+        from circle_migrate.downgrade import Weighing
         from circle_migrate.downgrade import downgrade as action
+        from circle_migrate.losses import losses
 
         deployment = await call.ready(call.deployment())
-        confirm = confirm_downgrade(yes=yes)
+        find = partial(losses, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=call.notify())
         return await action(
             deployment,
             targets,
-            confirm=confirm,
+            confirm=Weighing(find, accept_losses(accept_loss or (), yes=yes, keep=keep)),
             cascade=saved.cascade if saved else cascade,
+            keep=keep,
             dry_run=dry_run,
             saved=saved,
             notify=call.notify(),
@@ -106,6 +146,7 @@ def register(app: typer.Typer) -> None:
         cascade: Cascade = False,
     ) -> Result:
         """Show the steps, the transactions they share, and why each ends where it does."""
+        from circle_migrate.core.plan import Direction
         from circle_migrate.planning import plan as action
         from circle_migrate.planning import save
 
@@ -129,22 +170,24 @@ def register(app: typer.Typer) -> None:
         return await action(deployment, dry_run=dry_run, notify=call.notify())
 
 
-def saved_plan(path: Path | None, target: list[str] | None, direction: Direction) -> Saved | None:
+def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Saved | None:
     """The plan in the file, which stands for the target. Raises `UsageError` for both, or the other way."""
     if path is None:
         return None
+    from circle_migrate.core.plan import Direction
     from circle_migrate.planning import Saved
 
     saved = Saved(path)
     if target:
         raise UsageError("a saved plan has its own targets", hint="leave out TARGET or --plan")
-    if saved.direction is not direction:
+    if saved.direction is not (Direction.UP if up else Direction.DOWN):
         word = "downgrade" if saved.direction is Direction.DOWN else "upgrade"
         raise UsageError(f"{path} is the plan of a {word}", hint=f"circle-migrate {word} --plan {path}")
     return saved
 
 
 async def _script(call: Call, targets: list[str], *, up: bool) -> Result:
+    from circle_migrate.core.plan import Direction
     from circle_migrate.script import script
 
     offline = all(":" in text for text in targets)

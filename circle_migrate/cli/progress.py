@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
-from circle_migrate.core.events import Event
-
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from circle_migrate.core.events import Event
 
 
 class View(Protocol):
@@ -50,6 +50,15 @@ class Progress:
         """Show a line about what is going on."""
         if self._silent:
             return
+        if self._view is not None:
+            self._view.say(text)
+        else:
+            from circle_migrate.cli.output import progress_line
+
+            progress_line(text)
+
+    def warn(self, text: str) -> None:
+        """Show a line that is no progress, and so also where none is wanted."""
         if self._view is not None:
             self._view.say(text)
         else:

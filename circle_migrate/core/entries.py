@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Entry(NamedTuple):
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 class RunEntry(NamedTuple):
-    """One run of the journal with the steps that were committed."""
+    """One run of the journal with the steps that were committed; `notes` is kept by its command."""
 
     database: str
     run: str
@@ -37,6 +37,7 @@ class RunEntry(NamedTuple):
     os_user: str
     host: str
     tool_version: str
+    notes: Mapping[str, Any] = {}
     steps: tuple[Entry, ...] = ()
 
 

@@ -11,13 +11,16 @@ class Kind(StrEnum):
     """What has just happened.
 
     WAITING (for whom), BUILDING (how far an index is) and WORKING (neither, any more) are what the server
-    was seen doing. RETRY means that every step after `number` has been rolled back, on all databases.
+    was seen doing, COPYING how many bytes a dump or a restored database has by now, READING how many keys
+    were read. RETRY means that every step after `number` has been rolled back, on all databases.
     """
 
     PLANNED = "planned"
     WAITING = "waiting"
     BUILDING = "building"
     WORKING = "working"
+    COPYING = "copying"
+    READING = "reading"
     STARTED = "started"
     DONE = "done"
     RETRY = "retry"
@@ -28,8 +31,8 @@ class Kind(StrEnum):
 class Event:
     """One thing that happened to one database.
 
-    `number` of `total` steps of the whole run, `seconds` for a finished one, `steps` for PLANNED: all that
-    is to come on the database.
+    `number` of `total` steps of the whole run (of READING: keys, about), `seconds` for a finished one,
+    `steps` for PLANNED: all that is to come on the database.
     """
 
     kind: Kind

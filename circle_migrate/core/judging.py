@@ -24,6 +24,7 @@ from circle_migrate.core.scope import (
     printed_alike,
     settled,
     within_models,
+    without_new_privileges,
     without_not_null,
 )
 
@@ -68,6 +69,7 @@ def relevant(before: Snapshot, after: Snapshot, rules: Rules) -> Scope:
     )
     if rules.models is not None or before.major != after.major:
         scope.keep(without_not_null(scope.changes, before, after))
+    scope.keep(without_new_privileges(scope.changes, before, after))
     if rules.models is not None:
         within_models(scope, rules.models, before, after)
     scope.keep(without_generated_names(scope.changes))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from circle_migrate.core.kept import KeptRows
 from circle_migrate.core.plan import Action, Plan, Stamp
 from circle_migrate.core.result import Result
 
@@ -43,7 +44,8 @@ class Moved(Result):
 
     `mode` is how segments over several databases are committed, `serial` or `atomic`.
     `seconds` has the duration of each action of the plan that ran, `tables` the tables there are now,
-    `created` the databases that were made first.
+    `created` the databases that were made first, `kept` the rows that a downgrade has kept, an upgrade put
+    back.
     """
 
     plan: Plan
@@ -53,6 +55,7 @@ class Moved(Result):
     seconds: tuple[float, ...] = ()
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     created: tuple[str, ...] = ()
+    kept: tuple[KeptRows, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan, what of it ran, and where the databases are."""
@@ -71,6 +74,7 @@ class Moved(Result):
                 for name, heads in reached.items()
             },
             "created": list(self.created),
+            "kept": [each.to_dict() for each in self.kept],
         }
 
 

@@ -1,12 +1,15 @@
 """What a finding can be about: a closed vocabulary, one record each.
 
 The records feed the reports (SARIF shows them beside each finding) and stand in for a remedy where the
-finding has none of its own. A finding made from an error is about the error's code.
+finding has none of its own. A finding made from an error is about the error's code. The hazards of
+core/hazards are rules too, loaded when the first of them is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,19 @@ _ALL = (
         "The file no longer says what was run: new databases get something else than existing ones.",
         "Restore the file and put the change into a new revision; "
         "`circle-migrate log --source REVISION` prints the text that was applied.",
+    ),
+    Rule(
+        "unmet-requirement",
+        "Requirement not met",
+        "A revision is applied in one database, and what it requires of the other is not: a run was cut off "
+        "between two commits, or a version was set by hand.",
+        "Run `circle-migrate upgrade`.",
+    ),
+    Rule(
+        "schema-changed",
+        "Schema changed since the last run",
+        "Something else than circle-migrate has changed the schema, if only by rebuilding an index.",
+        "`circle-migrate diff --drift` says what differs from the applied revisions.",
     ),
     Rule(
         "invalid-index",
@@ -99,6 +115,67 @@ _ALL = (
         "A database made by the revisions is not the one that the code is written for.",
         "Write the missing revision with `circle-migrate revision --autogenerate`, or correct the models.",
     ),
+    # What a plan would do.
+    Rule(
+        "not-traced",
+        "Plan was not traced",
+        "Nobody knows which locks it takes, what it rewrites and whether it fails; text alone does not tell.",
+        "Give the command a scratch database (the `embedded` extra, or `--scratch-url`), and let the revision "
+        "run on empty tables.",
+    ),
+    # How two catalogues of a database differ.
+    Rule(
+        "drift",
+        "Database differs from its revisions",
+        "Somebody has changed it by other means: revisions may fail on it, and a new one is not like it.",
+        "Undo it, as `circle-migrate diff live revisions@current --format sql` sketches, or write it into a "
+        "revision, as `circle-migrate diff --format alembic` does.",
+    ),
+    Rule(
+        "differs",
+        "Two catalogues differ",
+        "What was compared is not the same.",
+        "`circle-migrate diff FROM TO --format sql` sketches the way from one to the other.",
+    ),
+    Rule(
+        "unused-ignore-rule",
+        "Ignore rule hides nothing",
+        "It may be misspelt, or what it was written for has gone; some day it hides something else.",
+        "Correct it, or take it out.",
+    ),
+    Rule(
+        "expired-ignore-rule",
+        "Ignore rule has expired",
+        "It hides nothing any more.",
+        "Settle what it was written for and take it out, or give it another day.",
+    ),
+    Rule(
+        "stale-snapshot",
+        "Shipped snapshot is out of date",
+        "It is not used, so that a comparison needs a server for scratch databases, or cannot be made.",
+        "Write it anew with `circle-migrate dev snapshots`.",
+    ),
+    # How the databases fit together.
+    Rule(
+        "orphan",
+        "Key without its partner in the other database",
+        "No foreign key reaches across: what reads both databases finds half of what it needs, or the row "
+        "comes to belong to whoever gets the key next.",
+        "Find out which side is right, and delete the row or write its partner; after a restore, "
+        "restore both databases of one backup.",
+    ),
+    Rule(
+        "missing-column",
+        "Related column does not exist",
+        "Nothing says whether the databases fit together.",
+        "`circle-migrate diff` shows whether somebody dropped it; else correct the declared relation.",
+    ),
+    Rule(
+        "key-types-differ",
+        "Related columns have different types",
+        "A key of one side may not fit into the other.",
+        "Give both columns one type, by a revision of the database that is wrong.",
+    ),
     # Why something could not be looked at, or was not done.
     Rule(
         "unreachable",
@@ -143,6 +220,24 @@ _ALL = (
         "Correct what the server objects to, and run the command again.",
     ),
     Rule(
+        "backup-failed",
+        "Backup failed",
+        "A dump could not be completed, so there is no backup.",
+        "Correct the cause that is named, and run the command again.",
+    ),
+    Rule(
+        "restore-failed",
+        "Restore failed",
+        "A backup could not be restored; the message says what each database holds.",
+        "Correct the cause that is named, and go on as the message says.",
+    ),
+    Rule(
+        "broken-backup",
+        "Backup not sound",
+        "A backup is cut off, edited, or none of this tool's; it was not restored.",
+        "Take another copy of the backup.",
+    ),
+    Rule(
         "refused",
         "Refused by a guard",
         "A guard stopped the command before anything was touched.",
@@ -180,5 +275,34 @@ _ALL = (
     ),
 )
 
-RULES: dict[str, Rule] = {rule.id: rule for rule in _ALL}
+_HAZARD_PREFIX = "CM"
+
+
+class _Rules(Mapping[str, Rule]):
+    """The rules above by id, followed by one for each hazard.
+
+    Only safety checks find hazards; no other command should take the time to load their texts.
+    """
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self._own = {rule.id: rule for rule in rules}
+
+    @cached_property
+    def _hazards(self) -> dict[str, Rule]:
+        from circle_migrate.core.hazards import HAZARDS
+
+        return {each.id: Rule(each.id, each.title, each.effect, each.remedy) for each in HAZARDS.values()}
+
+    def __getitem__(self, key: str) -> Rule:
+        return (self._hazards if key.startswith(_HAZARD_PREFIX) else self._own)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._own
+        yield from self._hazards
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._hazards)
+
+
+RULES: Mapping[str, Rule] = _Rules(_ALL)
 """Every rule by its id."""

@@ -82,6 +82,7 @@ def _run_dict(run: RunEntry) -> dict[str, Any]:
         "host": run.host,
         "tool_version": run.tool_version,
         "planned": {name: list(steps) for name, steps in run.planned.items()},
+        "notes": dict(run.notes),
     }
     steps = [
         {

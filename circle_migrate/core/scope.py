@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,10 @@ _COMMENTED = frozenset({"table", "column", "constraint"})
 _PRINTED_DIFFERENTLY = frozenset({"view", "materialized view", "rule"})
 """Kinds whose definitions two major versions print differently: PostgreSQL 16 leaves out qualifiers."""
 
+# https://www.postgresql.org/docs/17/release-17.html: owners have it there; older servers do not know it.
+_MAINTAIN_SINCE = 17
+_MAINTAIN = re.compile(r", MAINTAIN\b\*?")
+
 
 @dataclass(slots=True)
 class Scope:
@@ -116,6 +121,19 @@ def without_not_null(changes: Iterable[Change], *snapshots: Snapshot) -> list[Ch
 
 def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
     return any(each.objects.get(change.key, {}).get("type") == "not null" for each in snapshots)
+
+
+def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: Snapshot) -> list[Change]:
+    """The changes without privileges that differ only in what one of the two servers does not have."""
+    if min(before.major, after.major) >= _MAINTAIN_SINCE or max(before.major, after.major) < _MAINTAIN_SINCE:
+        return list(changes)
+    less = (without_fields(each, {"acl"}) if _only_maintain(each) else each for each in changes)
+    return [each for each in less if each is not None]
+
+
+def _only_maintain(change: Change) -> bool:
+    one, other = (_MAINTAIN.sub("", text or "") for text in change.fields.get("acl", (None, None)))
+    return change.op is Op.CHANGED and one == other
 
 
 def printed_alike(scope: Scope, answers: Answers) -> None:

@@ -102,3 +102,18 @@ class Traced:
     def acquired(self) -> Mapping[str, Lock]:
         """The locks it took, or took more strongly than its transaction had them."""
         return {name: mode for name, mode in self.locks.items() if mode > self.before.get(name, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a plan did on a scratch database, in the order in which it ran.
+
+    `untraced` are the revisions of which nothing, or not the whole, is known, as `database@id`; `notes` say
+    why, and in what the scratch database is not like the live one. A revision that ends in a statement with
+    an `error` is not among them: what follows it is.
+    """
+
+    statements: tuple[Traced, ...]
+    untraced: tuple[str, ...]
+    scratch_major: int
+    notes: tuple[str, ...] = ()

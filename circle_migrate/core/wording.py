@@ -42,6 +42,7 @@ _STATES = {
 
 _WHERE_IT_STANDS = frozenset({"of", "position", "inherited", "generated_name"})
 _WHOSE = frozenset({"owner", "acl", "comment"})
+"""What may be said of any object; what nobody owns, as default privileges, has an `acl` for a reason."""
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^".])+'
 
@@ -94,8 +95,9 @@ def described(fields: Fields) -> str:
     if definition:
         return definition
     told = []
+    aside = _WHERE_IT_STANDS | (_WHOSE - {"acl"} if "owner" not in fields else _WHOSE)
     for name, text in sorted(fields.items(), key=lambda field: (field[0] != "type", field[0])):
-        if text is None or name in _WHERE_IT_STANDS | _WHOSE:
+        if text is None or name in aside:
             continue
         words = value(name, text)
         told.append(words if name in _STATES else f"{label(name)} {words}")

@@ -7,6 +7,8 @@ import re
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _PART = re.compile(r'"(?:[^"]|"")*"|[^."(]+')
 _SIMPLE = re.compile(r"[a-z_][a-z0-9_$]*")
+_NAMED_LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 def parts(identity: str) -> list[str]:
@@ -50,4 +52,14 @@ def literal(text: str) -> str:
 
 def listed(text: str | None) -> list[str]:
     """The lines of a field that holds a list."""
-    return text.splitlines() if text else []
+    return text.split("\n") if text else []
+
+
+def listed_names(text: str | None) -> list[str]:
+    """Likewise, where each line has identifiers: within quotes they may have line breaks."""
+    return _NAMED_LINE.findall(text or "")
+
+
+def listed_labels(text: str | None) -> list[str]:
+    """The labels of an enumeration, each as it is."""
+    return [_ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], line) for line in listed(text)]

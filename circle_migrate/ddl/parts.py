@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl.columns import option_changes, own, redeclared
 from circle_migrate.ddl.kind import Commands, Kind, Step, name_on_owner
-from circle_migrate.ddl.names import IDENTIFIER, last, listed, parts
+from circle_migrate.ddl.names import IDENTIFIER, last, listed, listed_names, parts
 from circle_migrate.ddl.privileges import sql_role
 
 _STATES = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
@@ -148,7 +148,7 @@ def _create_policy(step: Step) -> Commands:
     """From its fields: the definition has roles as a snapshot names them."""
     fields = step.after
     kind = "PERMISSIVE" if fields.get("permissive") != "no" else "RESTRICTIVE"
-    roles = ", ".join(sql_role(role) for role in listed(fields.get("roles")) or ["public"])
+    roles = ", ".join(sql_role(role) for role in listed_names(fields.get("roles")) or ["public"])
     yield "".join(
         [
             f"CREATE POLICY {name_on_owner(step.key, fields)} AS {kind}",

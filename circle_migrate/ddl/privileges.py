@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from circle_migrate.ddl.names import listed
+from circle_migrate.ddl.names import listed_names
 
 OWNER = "<owner>"
 """How snapshots write the role that owns the version table."""
@@ -62,7 +62,7 @@ def sql_role(role: str) -> str:
 def parse(acl: str | None) -> Privileges:
     """An access control list, one `role: PRIVILEGE, PRIVILEGE*` per line."""
     found: dict[str, dict[str, bool]] = {}
-    for line in listed(acl):
+    for line in listed_names(acl):
         match = _LINE.fullmatch(line)
         if match is not None:
             held = found.setdefault(match[1], {})
@@ -72,7 +72,7 @@ def parse(acl: str | None) -> Privileges:
 
 def granted_by_others(acl: str | None) -> bool:
     """Whether somebody else than the owner granted part of it, which no statement of the owner's repeats."""
-    return any(match is not None and match[3] for match in map(_LINE.fullmatch, listed(acl)))
+    return any(match is not None and match[3] for match in map(_LINE.fullmatch, listed_names(acl)))
 
 
 def default(noun: str, owner: str, major: int) -> Privileges:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from circle_migrate.ddl.columns import definition, option_changes, options, own
 from circle_migrate.ddl.kind import Commands, Kind, Step
-from circle_migrate.ddl.names import listed, literal
+from circle_migrate.ddl.names import listed, listed_names, literal
 
 _COVERED = frozenset(
     {
@@ -37,7 +37,7 @@ def _create(step: Step) -> Commands:
     words = "FOREIGN TABLE" if foreign else "UNLOGGED TABLE" if fields.get("persistence") else "TABLE"
     clauses = [f"CREATE {words} {step.key.identity} {_body(step)}"]
     if fields.get("inherits"):
-        clauses.append(f"INHERITS ({', '.join(listed(fields['inherits']))})")
+        clauses.append(f"INHERITS ({', '.join(listed_names(fields['inherits']))})")
     if fields.get("partition_key"):
         clauses.append(f"PARTITION BY {fields['partition_key']}")
     clauses += [
@@ -85,7 +85,7 @@ def _change_partition(step: Step) -> Iterator[str]:
 
 
 def _change_parents(step: Step) -> Iterator[str]:
-    before, after = (listed(text) for text in step.change("inherits"))
+    before, after = (listed_names(text) for text in step.change("inherits"))
     yield from (f"{_alter(step)} NO INHERIT {parent}" for parent in before if parent not in after)
     yield from (f"{_alter(step)} INHERIT {parent}" for parent in after if parent not in before)
 

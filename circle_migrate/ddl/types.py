@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields
 from circle_migrate.ddl.kind import Commands, Kind, Step
-from circle_migrate.ddl.names import listed, literal, parts
+from circle_migrate.ddl.names import listed, listed_labels, listed_names, literal, parts
 
 
 def _create_enum(step: Step) -> Commands:
-    labels = ", ".join(literal(label) for label in listed(step.after.get("labels")))
+    labels = ", ".join(literal(label) for label in listed_labels(step.after.get("labels")))
     yield f"CREATE TYPE {step.key.identity} AS ENUM ({labels})"
 
 
 def _only_adds(step: Step) -> bool:
     """Whether an enum keeps all its labels in their order."""
-    before, after = (listed(text) for text in step.change("labels"))
+    before, after = (listed_labels(text) for text in step.change("labels"))
     rest = iter(after)
     return bool(before) and all(label in rest for label in before)
 
 
 def _add_labels(step: Step) -> Iterator[str]:
-    before, after = (listed(text) for text in step.change("labels"))
+    before, after = (listed_labels(text) for text in step.change("labels"))
     for index, label in enumerate(after):
         if label not in before:
             later = next((each for each in after[index:] if each in before), None)
@@ -53,13 +53,13 @@ def _domain_not_null(step: Step) -> Commands:
 
 
 def _create_composite(step: Step) -> Commands:
-    yield f"CREATE TYPE {step.key.identity} AS ({', '.join(listed(step.after.get('attributes')))})"
+    yield f"CREATE TYPE {step.key.identity} AS ({', '.join(listed_names(step.after.get('attributes')))})"
 
 
 def _attributes(text: str | None) -> dict[str, str]:
     """Each attribute's name with its type and collation."""
     found = {}
-    for line in listed(text):
+    for line in listed_names(text):
         name = parts(line)[0] if line.startswith('"') else line.partition(" ")[0]
         found[name] = line[len(name) + 1 :]
     return found

@@ -19,8 +19,10 @@ _MODULES = {
     "statuses": ("Status",),
     "measurements": ("Measured",),
     "relations": ("Consistency",),
+    "safety": ("Safety", "Catalogued"),
     "losses": ("LossReport",),
     "backups": ("BackedUp", "Restored"),
+    "kept": ("KeptEntries",),
 }
 """The modules that draw results and which; each has a function with the result's name in lower case.
 

@@ -32,12 +32,17 @@ def report(result: Report, console: Console) -> None:
 def checks(made: Sequence[Check], console: Console) -> None:
     """Write each check as one line, with what was found below it."""
     for check in made:
-        symbol, word, style = _LOOKS[check.outcome]
-        mark = f"{symbol} " if console.is_terminal and not console.options.ascii_only else ""
-        reason = f": {check.skipped}" if check.skipped else ""
-        say(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
+        heading(check, console)
         for found, following in zip_longest(check.findings, check.findings[1:]):
             finding(found, console, advised=following is not None and following.advice == found.advice)
+
+
+def heading(check: Check, console: Console) -> None:
+    """Write how a check ended."""
+    symbol, word, style = _LOOKS[check.outcome]
+    mark = f"{symbol} " if console.is_terminal and not console.options.ascii_only else ""
+    reason = f": {check.skipped}" if check.skipped else ""
+    say(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
 
 
 def finding(found: Finding, console: Console, *, advised: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.kept import KeptRows
 from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.plan import Action, Plan, Stamp
 from circle_migrate.core.runs import Log, Recovered, Source
@@ -29,12 +30,25 @@ def moved(result: Moved, console: Console) -> None:
             say(console, f"{name}: {low} -> {high}, {_steps(count)}", style="green")
         if result.run:
             say(console, f"commit: {result.mode}, run {result.run[:8]}")
+        for rows in result.kept:
+            say(console, kept_rows(rows, result.command))
     if result.tables and not result.dry_run:
         table(
             console,
             ("database", "tables"),
             [(name, ", ".join(tables) or "none") for name, tables in result.tables.items()],
         )
+
+
+def kept_rows(rows: KeptRows, command: str) -> str:
+    """What was kept of a table, or put back into it, as a sentence."""
+    name = f"{rows.database}: {rows.table}"
+    if command == "downgrade":
+        return f"{name}: {rows.rows:,} rows kept, to be put back by the next upgrade over {rows.revision}"
+    if rows.missing:
+        missing = f"{rows.missing:,} stay kept (circle-migrate kept list)"
+        return f"{name}: {rows.rows:,} kept rows put back, {missing}"
+    return f"{name}: {rows.rows:,} kept rows put back"
 
 
 def _nothing_to_do(result: Moved, console: Console) -> None:
@@ -130,6 +144,11 @@ def log(result: Log, console: Console) -> None:
     for run in result.runs:
         if run.error:
             say(console, f"{run.database} {run.run[:8]}: {run.error.splitlines()[0]}", style="red")
+        judged = run.notes.get("safety", {})
+        found = sorted({each["hazard"] for each in judged.get("found", ()) if each["verdict"] == "danger"})
+        if found:
+            allowed = ", ".join(judged["allowed"]) or "nothing"
+            say(console, f"{run.database} {run.run[:8]}: in spite of {', '.join(found)}; allowed: {allowed}")
 
 
 def _slowest(result: Log, console: Console) -> None:

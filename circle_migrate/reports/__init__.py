@@ -28,9 +28,12 @@ def write(form: str, result: Result) -> str:
     """The result in the format. Raises `UsageError` where the format is for what the result has not."""
     from circle_migrate.core.differences import Diff
     from circle_migrate.core.findings import Report
+    from circle_migrate.core.losses import LossReport
 
-    if form == "markdown":
-        return _markdown(result)
+    if form == "markdown" and isinstance(result, LossReport):
+        from circle_migrate.reports.losses import write as write_losses
+
+        return write_losses(result)
     if form in COMPARISONS and not isinstance(result, Diff):
         raise UsageError(
             f"`{result.command}` compares nothing, and {form} is a format for differences",
@@ -51,25 +54,9 @@ def write_failure(form: str, command: str, error: CircleError) -> str:
         from circle_migrate.reports.json import write_failure as write_json
 
         return write_json(command, error)
-    if form == "markdown":
-        from circle_migrate.reports.markdown import write_failure as write_markdown
-
-        return write_markdown(error)
     from circle_migrate.core.differences import Diff
     from circle_migrate.core.findings import Check, Report, from_error
 
     check = Check("run", "The command can run", (from_error(error),))
     kind = Diff if form in COMPARISONS else Report
     return write(form, kind(command, (check,)))
-
-
-def _markdown(result: Result) -> str:
-    from circle_migrate.core.losses import LossReport
-    from circle_migrate.reports.markdown import write as write_markdown
-
-    if not isinstance(result, LossReport):
-        raise UsageError(
-            f"`{result.command}` found no losses, and markdown is a format for them",
-            hint="downgrade --dry-run --format markdown",
-        )
-    return write_markdown(result)

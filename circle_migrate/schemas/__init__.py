@@ -18,7 +18,7 @@ _REFERENCE = "#/$defs/"
 RESULTS: dict[str, tuple[str, ...]] = {
     "init": ("moved",),
     "upgrade": ("moved", "script"),
-    "downgrade": ("moved", "script"),
+    "downgrade": ("moved", "script", "losses"),
     "plan": ("planned",),
     "recover": ("recovered",),
     "status": ("status",),
@@ -30,16 +30,28 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "heads": ("listing",),
     "branches": ("listing",),
     "show": ("listing",),
+    "diff": ("diff",),
+    "snapshot": ("taken",),
+    "consistency": ("consistency",),
+    "graph": ("graph",),
+    "safety-check": ("safety", "hazards"),
+    "stats": ("stats",),
     "revision": ("written",),
     "merge": ("written",),
     "stamp": ("moved",),
+    "backup": ("backed_up",),
+    "restore": ("restored",),
+    "kept list": ("kept",),
+    "kept restore": ("kept",),
+    "kept drop": ("kept",),
     "config show": ("configuration",),
     "dev start": ("server",),
     "dev stop": ("server",),
     "dev status": ("server",),
     "dev reset": ("server",),
+    "dev snapshots": ("report",),
 }
-"""The definitions a command's result keeps to: one, or either of two where an option asks for another."""
+"""The definitions a command's result keeps to: one, or one of several where options ask for others."""
 
 
 def schema(command: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from circle_migrate.database import Database, literal, quote
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, MissingPrivilege, Unreachable
 from circle_migrate.faults import server_words, sqlstate, statement_fault
+from circle_migrate.likeness import alike
 from circle_migrate.scratch.endings import to_its_end
 
 if TYPE_CHECKING:
@@ -40,13 +41,6 @@ SELECT d.datname AS name,
 FROM pg_catalog.pg_database d
 WHERE left(d.datname, length($1)) = $1 AND pg_has_role(d.datdba, 'USAGE')
   AND coalesce(shobj_description(d.oid, 'pg_database'), $2) = $2
-"""
-_ALIKE = """
-SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,
-       to_jsonb(d) ->> 'datlocprovider' AS provider,
-       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
-       to_jsonb(d) ->> 'daticurules' AS rules
-FROM pg_catalog.pg_database d WHERE datname = current_database()
 """
 _OUR_ROLES = "SELECT rolname FROM pg_catalog.pg_roles WHERE shobj_description(oid, 'pg_authid') = $1"
 
@@ -154,7 +148,7 @@ async def _kept(place: Place, token: int, names: list[str]) -> AsyncIterator[Non
 async def _create(connection: asyncpg.Connection, place: Place, name: str) -> None:
     options = ["TEMPLATE template0", f"CONNECTION LIMIT {_CONNECTIONS}"]
     if place.alike:
-        options += _like(await connection.fetchrow(_ALIKE))
+        options += await alike(connection)
     try:
         await connection.execute(f"CREATE DATABASE {quote(name)} {' '.join(options)}")
     except Exception as error:
@@ -174,24 +168,6 @@ def _not_created(place: Place, error: Exception) -> CircleError:
     if isinstance(fault, MissingPrivilege):
         fault.hint = f"ALTER ROLE {quote(place.keeper.address.user)} CREATEDB; or {fault.hint}"
     return fault
-
-
-def _like(live: Mapping[str, str | None]) -> list[str]:
-    """Encoding and locale of the live database as options of CREATE DATABASE."""
-
-    def text(key: str) -> str:
-        return literal(live[key] or "")
-
-    options = [f"ENCODING {text('encoding')}", f"LC_COLLATE {text('datcollate')}"]
-    options.append(f"LC_CTYPE {text('datctype')}")
-    if live["provider"] == "i":
-        options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {text('locale')}")
-        options += [f"ICU_RULES {text('rules')}"] if live["rules"] else []
-    elif live["provider"] == "b":
-        options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {text('locale')}")
-    elif live["provider"] == "c":
-        options.append("LOCALE_PROVIDER libc")
-    return options
 
 
 async def _drop_left_over(connection: asyncpg.Connection) -> None:

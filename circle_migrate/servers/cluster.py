@@ -93,7 +93,6 @@ class Cluster:
                 "--auth-host=reject",
                 "--encoding=UTF8",
                 *locale,
-                "--no-instructions",
                 *options,
             ]
         )

@@ -59,6 +59,13 @@ _SHARED_TYPES: dict[str, Any] = {
     "scratch_url": _Text | None,
     "scratch_on_target": bool,
     "diff_ignore": _Lines,
+    "safety": Literal["off", "warn", "require"],
+    "safety_ignore": _Lines,
+    "safety_tables": _Lines,
+    "safety_rows": Annotated[int, Field(ge=0)],
+    "safety_bytes": Annotated[int, Field(ge=0)],
+    "pg_bin": Path | None,
+    "relations": _Text,
     "secrets_dir": Path | None,
 }
 _DATABASE_TYPES: dict[str, Any] = {

@@ -18,6 +18,13 @@ SHARED: dict[str, Any] = {
     "scratch_url": None,
     "scratch_on_target": False,
     "diff_ignore": (),
+    "safety": "warn",
+    "safety_ignore": (),
+    "safety_tables": (),
+    "safety_rows": 10_000,
+    "safety_bytes": 50 << 20,
+    "pg_bin": None,
+    "relations": "circle_migrate.models.relations:RELATIONS",
     "secrets_dir": None,
 }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.errors import SettingsError, UsageError
 from circle_migrate.redaction import redact
@@ -20,10 +20,15 @@ from circle_migrate.urls.text import read
 
 if TYPE_CHECKING:
     from circle_migrate.core.ignoring import Ignore
+    from circle_migrate.core.suppressing import Suppression
+    from circle_migrate.core.weights import Assumption
     from circle_migrate.settings.gathering import Gathered
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 _NOT_SET = "not set"
+_NAMES = tuple(known.name for known in DATABASES)
+
+T = TypeVar("T")
 
 
 def load(
@@ -54,8 +59,12 @@ class _Loading:
         databases = tuple(self._database(known, packages, embedded=embedded) for known in DATABASES)
         scratch_url = self._scratch_url()
         ignore = self._ignore()
+        suppressions = self._suppressions()
+        assumptions = self._assumptions()
+        relations = self._relations(packages)
         self.gathered.record.raise_problems()
         data = self._path("embedded_data") or self.gathered.project_root / _EMBEDDED_DATA
+        programs = self._path("pg_bin")
         shown = (
             *self._shown_urls(databases, embedded=embedded),
             Value("embedded", _shown(embedded), embedded_source),
@@ -66,6 +75,14 @@ class _Loading:
             self._value("scratch_url", scratch_url.display() if scratch_url else None),
             self._value("scratch_on_target", values["scratch_on_target"]),
             self._value("diff_ignore", "; ".join(rule.text for rule in ignore) or None),
+            self._value("safety", values["safety"]),
+            *(
+                self._value(name, "; ".join(values[name]) or None)
+                for name in ("safety_ignore", "safety_tables")
+            ),
+            *(self._value(name, values[name]) for name in ("safety_rows", "safety_bytes")),
+            self._value("relations", relations),
+            self._value("pg_bin", programs),
             self._value("secrets_dir", self._path("secrets_dir") or DEFAULT_SECRETS),
             *self._shown_tables(databases),
         )
@@ -80,9 +97,20 @@ class _Loading:
             scratch_url=scratch_url,
             scratch_on_target=values["scratch_on_target"],
             diff_ignore=ignore,
+            safety=values["safety"],
+            safety_ignore=suppressions,
+            safety_tables=assumptions,
+            safety_rows=values["safety_rows"],
+            safety_bytes=values["safety_bytes"],
+            pg_bin=programs,
+            relations=relations,
             project_root=self.gathered.project_root,
             values=shown,
-            notes=tuple(f"{folder} was added to sys.path" for folder in packages.added),
+            notes=(
+                *(f"{folder} was added to sys.path" for folder in packages.added),
+                *self.gathered.record.unknown,
+            ),
+            warnings=tuple(self.gathered.record.misspelt),
         )
 
     def _embedded(self) -> tuple[bool, str]:
@@ -113,7 +141,7 @@ class _Loading:
             name=known.name,
             url=None if embedded else self._address(known),
             revisions=self._revisions(known, packages),
-            models=self._models(known, packages),
+            models=self._attribute(f"{known.name}_models", packages),
             version_table=values[f"{known.name}_version_table"],
             version_table_schema=values[f"{known.name}_version_table_schema"],
             search_path=values[f"{known.name}_search_path"],
@@ -152,19 +180,37 @@ class _Loading:
             return None
 
     def _ignore(self) -> tuple[Ignore, ...]:
-        texts = self.gathered.values["diff_ignore"]
-        if not texts:
+        if not self.gathered.values["diff_ignore"]:
             return ()
         from circle_migrate.core.ignoring import parse_ignore
 
-        origin = self.gathered.record.origins["diff_ignore"]
-        rules = []
-        for text in texts:
+        return self._parsed("diff_ignore", lambda text: parse_ignore(text, _NAMES))
+
+    def _suppressions(self) -> tuple[Suppression, ...]:
+        if not self.gathered.values["safety_ignore"]:
+            return ()
+        from circle_migrate.core.hazards import HAZARDS
+        from circle_migrate.core.suppressing import parse_line
+
+        return self._parsed("safety_ignore", lambda text: parse_line(text, _NAMES, HAZARDS))
+
+    def _assumptions(self) -> tuple[Assumption, ...]:
+        if not self.gathered.values["safety_tables"]:
+            return ()
+        from circle_migrate.core.weights import parse_assumption
+
+        return self._parsed("safety_tables", lambda text: parse_assumption(text, _NAMES))
+
+    def _parsed(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        """The lines of a setting that `parse` understands; the others are put on record."""
+        record = self.gathered.record
+        found = []
+        for text in self.gathered.values[name]:
             try:
-                rules.append(parse_ignore(text, tuple(known.name for known in DATABASES)))
+                found.append(parse(text))
             except UsageError as error:
-                self.gathered.record.problem(f"{origin.said}: {error.message}", hint=error.hint or "")
-        return tuple(rules)
+                record.problem(f"{record.origins[name].said}: {error.message}", hint=error.hint or "")
+        return tuple(found)
 
     def _revisions(self, known: KnownDatabase, packages: Packages) -> Path:
         name = f"{known.name}_revisions"
@@ -178,16 +224,23 @@ class _Loading:
             self.gathered.record.problems.append(error)
             return origin.folder
 
-    def _models(self, known: KnownDatabase, packages: Packages) -> str:
-        name = f"{known.name}_models"
+    def _relations(self, packages: Packages) -> str | None:
+        """The relations; the package's own hold for its own revisions only."""
+        origins = self.gathered.record.origins
+        if "relations" not in origins and any(f"{known.name}_revisions" in origins for known in DATABASES):
+            return None
+        return self._attribute("relations", packages)
+
+    def _attribute(self, name: str, packages: Packages) -> str:
+        """A setting that names something in a module."""
         origin = self.gathered.record.origins.get(name)
-        models: str = self.gathered.values[name]
+        text: str = self.gathered.values[name]
         if origin:
             try:
-                packages.check_attribute(models, origin.said)
+                packages.check_attribute(text, origin.said)
             except SettingsError as error:
                 self.gathered.record.problems.append(error)
-        return models
+        return text
 
     def _path(self, name: str) -> Path | None:
         path: Path | None = self.gathered.values[name]

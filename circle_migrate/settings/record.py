@@ -29,11 +29,16 @@ class Origin(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class Record:
-    """The winning value and origin of every setting that was given, by field name, and all problems."""
+    """The winning value and origin of every setting that was given, by field name, and all problems.
+
+    `misspelt` and `unknown` are sentences about variables that look like ours and set nothing.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     problems: list[SettingsError] = field(default_factory=list)
+    misspelt: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
     def add(self, name: str, value: object, origin: Origin) -> None:
         """Note a value; sources are read from the strongest to the weakest, so the first one stays."""

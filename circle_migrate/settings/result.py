@@ -11,9 +11,12 @@ from circle_migrate.urls import Address
 
 if TYPE_CHECKING:
     from circle_migrate.core.ignoring import Ignore
+    from circle_migrate.core.suppressing import Suppression
+    from circle_migrate.core.weights import Assumption
 
 Profile = Literal["default", "strict"]
 Transaction = Literal["all", "per-revision"]
+Gate = Literal["off", "warn", "require"]
 
 
 class Value(NamedTuple):
@@ -61,7 +64,10 @@ class Settings:
     """Everything a command can be told; times in seconds, paths absolute.
 
     `scratch_url` is the maintenance database of a server for scratch databases; `scratch_on_target` allows
-    them beside the live ones. `notes` say what loading did besides reading: folders added to sys.path.
+    them beside the live ones. `pg_bin` is the folder of pg_dump and pg_restore, None to look for them.
+    `safety` is what an upgrade does about hazards, `safety_rows` and `safety_bytes` make a table large.
+    `warnings` name variables that are misspelt, and so set nothing; `notes` say what loading did besides
+    reading, such as folders added to sys.path, and name variables that resemble no setting's.
     """
 
     databases: tuple[DatabaseSettings, ...]
@@ -74,9 +80,17 @@ class Settings:
     scratch_url: Address | None
     scratch_on_target: bool
     diff_ignore: tuple[Ignore, ...]
+    safety: Gate
+    safety_ignore: tuple[Suppression, ...]
+    safety_tables: tuple[Assumption, ...]
+    safety_rows: int
+    safety_bytes: int
+    pg_bin: Path | None
+    relations: str | None
     project_root: Path
     values: tuple[Value, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def database(self, name: str) -> DatabaseSettings:
         """The settings of one database. Raises KeyError for a name that is none."""

@@ -66,7 +66,10 @@ def env_file(path: Path, record: Record) -> None:
 
 
 def _variables(pairs: Mapping[str, str | None], record: Record, origin: Callable[[str], Origin]) -> None:
-    """NAME=VALUE pairs, and the files which `*_URL_FILE` names; an empty value counts as none."""
+    """NAME=VALUE pairs, and the files which `*_URL_FILE` names; an empty value counts as none.
+
+    What looks like ours and is not goes on record, too.
+    """
     names = {name.lower(): name for name, value in pairs.items() if value and value.strip()}
     given = set()
     for field in DEFAULTS:
@@ -86,6 +89,11 @@ def _variables(pairs: Mapping[str, str | None], record: Record, origin: Callable
             )
         else:
             _url_file(known.url_field, (pairs[name] or "").strip(), place, record)
+    ours = [name for lowered, name in names.items() if lowered.startswith(PREFIX.lower())]
+    if ours:
+        from circle_migrate.settings import unknown
+
+        unknown.note(ours, record, origin)
 
 
 def _url_file(field: str, written: str, place: Origin, record: Record) -> None:

@@ -9,16 +9,15 @@ import pytest
 from circle_migrate.core.plan import Direction
 from circle_migrate.database import RUNS
 from circle_migrate.errors import MigrationFailed, Refused
-from circle_migrate.servers.binaries import find
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import everything, position, prepared, rows
-from tests.servers import NAMES, Databases, Server, run, start_binaries
+from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries
 
 
 @pytest.fixture
 def without_slots() -> Iterator[Databases]:
     """Databases on a server that takes no prepared transactions, as PostgreSQL does by default."""
-    with start_binaries(find().major, {"max_prepared_transactions": "0"}) as (cluster, url):
+    with start_binaries(any_major(), {"max_prepared_transactions": "0"}) as (cluster, url):
         databases = Databases(Server("without slots", url, cluster.stop))
         run(databases.create())
         yield databases

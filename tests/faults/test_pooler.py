@@ -15,10 +15,9 @@ import pytest
 
 from circle_migrate.errors import SettingsError
 from circle_migrate.servers.account import Account
-from circle_migrate.servers.binaries import find
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import outcomes, position
-from tests.servers import Databases, Server, run, start_binaries
+from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
@@ -41,7 +40,7 @@ pool_mode = {mode}
 @pytest.fixture(scope="module")
 def direct() -> Iterator[Databases]:
     """Databases on a server that PgBouncer can reach."""
-    with start_binaries(find().major) as (cluster, url):
+    with start_binaries(any_major()) as (cluster, url):
         databases = Databases(Server("behind a pooler", url, cluster.stop))
         run(databases.create())
         yield databases
@@ -86,18 +85,27 @@ def _wait_for(port: int, pooler: subprocess.Popen[str]) -> None:
             return
 
 
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
 @pytest.mark.parametrize(
     "more", ["", "ignore_startup_parameters = extra_float_digits, lock_timeout, search_path"], ids=["", "lax"]
 )
 def test_refused_where_the_session_is_shared(
-    shop: Shop, direct: Databases, tmp_path: Path, more: str
+    shop: Shop, direct: Databases, tmp_path: Path, mode: str, more: str
 ) -> None:
-    with pooled(direct, tmp_path, "transaction", more) as databases, pytest.raises(SettingsError) as caught:
+    with pooled(direct, tmp_path, mode, more) as databases, pytest.raises(SettingsError) as caught:
         run(shop.upgrade(databases))
     assert int(caught.value.status) == 2
-    assert "pooler" in caught.value.message
+    assert f"pooler in {mode} mode" in caught.value.message
     assert "direct URL" in (caught.value.hint or "")
     assert run(position(direct)) == BASE
+
+
+def test_statement_mode_is_named_when_reading_too(shop: Shop, direct: Databases, tmp_path: Path) -> None:
+    with (
+        pooled(direct, tmp_path, "statement") as databases,
+        pytest.raises(SettingsError, match="pooler in statement mode"),
+    ):
+        run(shop.deployment(databases).states(NAMES))
 
 
 @pytest.mark.parametrize("atomic", [False, True], ids=["serial", "atomic"])

@@ -12,13 +12,12 @@ import pytest
 
 from circle_migrate import commit
 from circle_migrate.errors import CircleError, InDoubt, MigrationFailed, Unreachable
-from circle_migrate.servers.binaries import find
 from circle_migrate.servers.cluster import Cluster
 from tests.faults.processes import PATIENCE_SECONDS
 from tests.faults.proxy import Cut, Proxy, proxied
 from tests.faults.shop import BASE, HEAD, Position, Shop
 from tests.faults.states import clear, position, prepared, steps
-from tests.servers import NAMES, Databases, Server, run, start_binaries
+from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries
 
 _ADDRESS = "127.0.0.1"
 _TRUST = f"local all all trust\nhost all all {_ADDRESS}/32 trust\n"
@@ -47,7 +46,7 @@ def _crashable() -> Iterator[Crashable]:
         port: int = free.getsockname()[1]
     # What was committed has to survive the crash.
     settings = {"listen_addresses": _ADDRESS, "port": str(port), "synchronous_commit": "on"}
-    with start_binaries(find().major, settings, hba=_TRUST) as (cluster, _):
+    with start_binaries(any_major(), settings, hba=_TRUST) as (cluster, _):
         server = Server("tcp", f"postgresql://postgres@{_ADDRESS}:{port}/postgres", cluster.stop)
         databases = Databases(server)
         run(databases.create())

@@ -36,9 +36,27 @@ class Victims:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def run(self, folder: Path, environ: dict[str, str], direction: str, point: str, **flags: object) -> int:
-        """Go all the way up or down and die at a point: how the process ended, as `subprocess` tells it."""
-        job = {"folder": str(folder), "environ": environ, "direction": direction, "point": point}
+    def run(
+        self,
+        folder: Path,
+        environ: dict[str, str],
+        direction: str,
+        point: str,
+        *,
+        keep: bool = False,
+        **flags: object,
+    ) -> int:
+        """Go all the way up or down and die at a point: how the process ended, as `subprocess` tells it.
+
+        With `keep` the way down keeps what would go.
+        """
+        job = {
+            "folder": str(folder),
+            "environ": environ,
+            "direction": direction,
+            "point": point,
+            "keep": keep,
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({**job, "flags": flags}) + "\n")
@@ -70,6 +88,8 @@ async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.core.plan import Direction
     from circle_migrate.deployment import Deployment
     from circle_migrate.executor import Options, apply
+    from circle_migrate.hooks import Hooks
+    from circle_migrate.keeping.hooks import KeepingHooks
     from circle_migrate.planning import planner
     from circle_migrate.settings import load
 
@@ -85,7 +105,9 @@ async def _move(job: dict[str, Any]) -> None:
     direction = Direction(job["direction"])
     targets = ["head" if direction is Direction.UP else "base"]
     planned = planner(deployment, targets, direction)
-    await apply(deployment, deployment.selected, planned, notify, Options("test", checkpoint=reach))
+    hooks = KeepingHooks() if job["keep"] else Hooks()
+    options = Options("test", hooks=hooks, checkpoint=reach)
+    await apply(deployment, deployment.selected, planned, notify, options)
 
 
 if __name__ == "__main__":

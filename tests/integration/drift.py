@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -40,6 +41,7 @@ CASES = [
     Case(**json.loads(line))
     for line in Path(__file__).with_name("drift_cases.jsonl").read_text(encoding="utf-8").splitlines()
 ]
+_EXTENSION = re.compile(r"CREATE EXTENSION (\w+)")
 LOCAL = [case for case in CASES if not case.database]
 
 
@@ -68,11 +70,8 @@ class Place:
 
     @asynccontextmanager
     async def connect(self, name: str) -> AsyncIterator[asyncpg.Connection]:
-        connection = await asyncpg.connect(self.url(name), statement_cache_size=0)
-        try:
+        async with capturing(self.url(name)) as connection:
             yield connection
-        finally:
-            await connection.close()
 
     def program(self, name: str, *arguments: str, stdin: str | None = None) -> str:
         command = [find(self.major, program=name).program(name), *arguments]
@@ -106,6 +105,27 @@ async def take(connection: asyncpg.Connection) -> Snapshot:
     )
 
 
+@asynccontextmanager
+async def capturing(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that plans the statements of a snapshot once: that takes longer than running them."""
+    connection = await asyncpg.connect(url, server_settings={"plan_cache_mode": "force_generic_plan"})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Whatever is done within is rolled back."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
 @contextmanager
 def place(admin_url: str) -> Iterator[Place]:
     """Databases that are gone afterwards; skips where there is no pg_dump of the server's version."""
@@ -127,6 +147,18 @@ async def _major(url: str) -> int:
         return int(connection.get_server_version().major)
     finally:
         await connection.close()
+
+
+async def beyond_schemas(connection: asyncpg.Connection, cases: Iterable[Case]) -> list[Case]:
+    """The cases of whole databases that are possible on the connection's server."""
+    rows = await connection.fetch("SELECT name FROM pg_available_extensions")
+    available = {row["name"] for row in rows}
+    major = connection.get_server_version().major
+    return [
+        case
+        for case in cases
+        if case.database and case.min_pg <= major and available.issuperset(_EXTENSION.findall(case.after))
+    ]
 
 
 async def load(connection: asyncpg.Connection, cases: Iterable[Case]) -> None:

@@ -145,14 +145,20 @@ def test_types_that_are_no_keys_are_refused(project_folder: Path, empty_database
     assert "numeric" in report.findings[0].message
 
 
+async def major(databases: Databases) -> int:
+    async with databases.connect("main") as connection:
+        return int(connection.get_server_version().major)
+
+
 def test_encodings_may_differ(project_folder: Path, empty_databases: Databases) -> None:
     declare(project_folder, '"r", "main.t.id", "credentials.t.id"')
     latin = f"{empty_databases.names['credentials']}_latin"
+    provider = " LOCALE_PROVIDER libc" if run(major(empty_databases)) >= 15 else ""
     run(
         execute(
             empty_databases,
             "main",
-            f"CREATE DATABASE {latin} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc",
+            f"CREATE DATABASE {latin} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'{provider}",
         )
     )
     both = replace(empty_databases, names={"main": empty_databases.names["main"], "credentials": latin})

@@ -7,8 +7,7 @@ put the statements of all of them in an order that works.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,11 @@ from circle_migrate.ddl import Sketch, reverse, sketch
 from circle_migrate.ddl.alembic import bodies
 from circle_migrate.equivalence import ask, questions
 from tests.integration.alembic_driver import on_connection
-from tests.integration.drift import CASES, Case, apply, load, take
+from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run
 
 _MORE = Path(__file__).with_name("ddl_cases.jsonl").read_text(encoding="utf-8").splitlines()
 _ALL = [*CASES, *(Case(**json.loads(line)) for line in _MORE)]
-
-_AVAILABLE = "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE strpos($1, name) > 0)"
 
 # What no statement reaches, or a snapshot does not hold enough of; there and back.
 INCOMPLETE = {
@@ -73,27 +70,6 @@ class Sides:
     before: Snapshot
     after: Snapshot
     url: str
-
-
-@asynccontextmanager
-async def capturing(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that plans the statements of a snapshot once: that takes longer than running them."""
-    connection = await asyncpg.connect(url, server_settings={"plan_cache_mode": "force_generic_plan"})
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-@asynccontextmanager
-async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Whatever is done within is rolled back."""
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
-        yield
-    finally:
-        await transaction.rollback()
 
 
 async def led_to(connection: asyncpg.Connection, made: Sketch) -> Snapshot:
@@ -170,18 +146,14 @@ def test_cases_beyond_schemas_there_and_back(empty_databases: Databases) -> None
     async def check() -> dict[str, Any]:
         wrong = {}
         async with capturing(empty_databases.urls["main"]) as connection:
-            major = connection.get_server_version().major
-            for case in _ALL:
-                if case.database and case.min_pg <= major:
-                    async with undone(connection):
-                        problem = await one(connection, case)
-                    if problem:
-                        wrong[case.id] = problem
+            for case in await beyond_schemas(connection, _ALL):
+                async with undone(connection):
+                    problem = await one(connection, case)
+                if problem:
+                    wrong[case.id] = problem
         return wrong
 
     async def one(connection: asyncpg.Connection, case: Case) -> Any:
-        if "CREATE EXTENSION" in case.after and not await connection.fetchval(_AVAILABLE, case.after):
-            return None
         await connection.execute(case.before or "SELECT 1")
         before = await take(connection)
         async with undone(connection):

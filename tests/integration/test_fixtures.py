@@ -89,7 +89,7 @@ def test_a_server_to_order_skips_where_there_is_none() -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", ["embedded", "binaries"])
+@pytest.mark.parametrize("kind", ["embedded:16", "binaries"])
 def test_every_kind_of_server_starts_and_goes(kind: str) -> None:
     if kind == "binaries":
         try:
@@ -99,12 +99,21 @@ def test_every_kind_of_server_starts_and_goes(kind: str) -> None:
     server = start(kind)
     try:
         assert ask(server.url("postgres"), "SHOW max_prepared_transactions") == "32"
+        assert ask(server.url("postgres"), "SHOW server_version").startswith(kind.partition(":")[2])
     finally:
         server.stop()
     with pytest.raises(OSError, match=r".*"):
         ask(server.admin_url, "SELECT 1")
 
 
-def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(pytest.UsageError, match="not container, embedded, binaries or a URL"):
-        start("sqlite")
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("sqlite", "not container, embedded, binaries, one of them as in embedded:16, or a URL"),
+        ("embedded:7", "there are "),
+        ("embedded:new", "new is not a major version"),
+    ],
+)
+def test_an_unknown_kind_is_refused(kind: str, why: str) -> None:
+    with pytest.raises(pytest.UsageError, match=why):
+        start(kind)

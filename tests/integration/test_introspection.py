@@ -16,11 +16,10 @@ from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
 from circle_migrate.introspect import fingerprint, live, snapshot
 from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
-from circle_migrate.servers.binaries import find
 from circle_migrate.settings import load as load_settings
 from tests.deployments import deployment, environment, execute
 from tests.integration.drift import LOCAL, load, take
-from tests.servers import Databases, run, start_binaries
+from tests.servers import Databases, any_major, run, start_binaries
 
 SHOP = """
 CREATE TABLE grp (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, code varchar(8) NOT NULL UNIQUE);
@@ -216,7 +215,7 @@ HOSTILE = {
 
 def test_everybody_everywhere_sees_the_same() -> None:
     """A superuser, a role that may only connect, other session settings, and a standby."""
-    with start_binaries(find().major) as (cluster, url):
+    with start_binaries(any_major()) as (cluster, url):
         run(_rich(url))
         mine = run(_taken(url))
         assert len(mine.objects) > 1000

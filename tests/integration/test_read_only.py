@@ -29,6 +29,7 @@ READING = {
     "graph": ["graph --current", "graph entities --from live"],
     "heads": ["heads"],
     "history": ["history", "history -i"],
+    "kept list": ["kept list", "kept list --all"],
     "log": ["log", "log --slowest", "log --source dca7825748db"],
     "plan": ["plan", "plan --down base"],
     "recover": ["recover --dry-run"],
@@ -42,7 +43,7 @@ READING = {
 }
 # They change databases, files of the project, or servers.
 WRITING = {"downgrade", "init", "recover", "stamp", "upgrade", "merge", "revision"}
-WRITING |= {"backup", "restore"}
+WRITING |= {"backup", "restore", "kept restore", "kept drop"}
 WRITING |= {"dev psql", "dev reset", "dev snapshots", "dev start", "dev status", "dev stop"}
 
 # All rows of all tables, system catalogues included, with where each lies and which transaction wrote it.
@@ -128,7 +129,8 @@ class Watched:
         yield Place("migrated databases", urls)
         run(self.grant_looking("looker"))
         looker = {name: url.replace("postgres@", "looker@", 1) for name, url in urls.items()}
-        yield Place("a role that may only look", looker)
+        uncounted = {"downgrade --dry-run base": 5}
+        yield Place("a role that may only look", looker, uncounted)
         run(self.default_to_read_only(on=True))
         yield Place("default_transaction_read_only", urls)
         run(self.default_to_read_only(on=False))

@@ -204,16 +204,16 @@ def test_on_target_needs_createdb_alone(
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "since"),
     [
-        "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc",
-        "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'",
-        "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C'",
+        ("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc", 15),
+        ("ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'", 15),
+        ("ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C'", 17),
     ],
     ids=["libc", "icu", "builtin"],
 )
 def test_on_target_has_the_encoding_and_locale_of_the_live_database(
-    options: str, server: Server, without_wheel: None
+    options: str, since: int, server: Server, without_wheel: None
 ) -> None:
     name = f"special_{os.getpid()}"
     told = "SELECT to_jsonb(d) - '{oid,datname,datconnlimit,datacl,datfrozenxid,datminmxid}'::text[] AS told"
@@ -222,6 +222,8 @@ def test_on_target_has_the_encoding_and_locale_of_the_live_database(
     async def scenario() -> None:
         connection = await asyncpg.connect(server.admin_url)
         try:
+            if connection.get_server_version().major < since:
+                pytest.skip(f"since PostgreSQL {since}")
             try:
                 await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
             except asyncpg.FeatureNotSupportedError as error:

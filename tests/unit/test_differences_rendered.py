@@ -449,6 +449,12 @@ def test_owners_that_own_each_other_end_somewhere() -> None:
     assert write("patch", diff(shown)).count("--- ") == 2
 
 
+def test_default_privileges_are_shown_with_those_who_get_them() -> None:
+    fields = {"role": "<owner>", "acl": "eve: SELECT"}
+    made = of_one(Key("default privileges", "<owner>.tables"), None, fields)
+    assert body(made)[-1] == "      privileges eve: SELECT, role <owner>"
+
+
 def test_long_definitions_of_what_is_missing_are_cut() -> None:
     made = of_one(Key("function", "public.f()"), {"definition": "\n".join(map(str, range(40)))}, None)
     assert body(made)[-2:] == ["      11", "      and 28 lines more"]

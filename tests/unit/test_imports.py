@@ -57,6 +57,7 @@ def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = Non
         (["config", "show"], _SLOW | {"asyncpg"}),
         (["heads"], _SLOW | {"asyncpg"}),
         (["history"], _SLOW | {"asyncpg"}),
+        (["graph", "--as", "svg"], _SLOW | {"asyncpg"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -66,11 +67,17 @@ def test_command_without_databases_loads_only_what_it_needs(
     assert loaded(workdir, arguments) & unwanted == set()
 
 
-@pytest.mark.parametrize("command", ["current", "upgrade"])
+def test_comparing_with_a_snapshot_loads_no_alembic(workdir: Path, empty_databases: Databases) -> None:
+    loaded(workdir, ["snapshot", "-o", "before"], environment(empty_databases))
+    names = loaded(workdir, ["diff", "before", "live"], environment(empty_databases))
+    assert names & (_SLOW | _SETTINGS) == set()
+
+
+@pytest.mark.parametrize("command", ["current", "upgrade", "status", "check", "wait"])
 def test_command_with_nothing_to_do_loads_no_alembic(
     workdir: Path, empty_databases: Databases, command: str
 ) -> None:
     run(upgrade(deployment(empty_databases)))
     names = loaded(workdir, [command], environment(empty_databases))
     assert "asyncpg" in names
-    assert names & _SLOW == set()
+    assert names & (_SLOW | {"pydantic", "pydantic_core", "rich"}) == set()

@@ -451,6 +451,32 @@ def test_not_null_constraints_count_where_both_sides_can_have_them(
     assert bool(judged(after, changed, rules, version=version).differences) is differs
 
 
+OWNERS = "<owner>: SELECT, TRIGGER"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "version", "differs"),
+    [
+        (f"{OWNERS}, MAINTAIN", OWNERS, 160000, False),
+        (
+            f"a: SELECT\n{OWNERS}, MAINTAIN*\nb: SELECT by c",
+            f"a: SELECT\n{OWNERS}\nb: SELECT by c",
+            150000,
+            False,
+        ),
+        (f"{OWNERS}, MAINTAIN", f"{OWNERS}\na: SELECT", 160000, True),
+        (f"{OWNERS}, MAINTAIN", OWNERS, 170000, True),
+    ],
+    ids=["before 17", "of several", "another grant too", "both have it"],
+)
+def test_a_privilege_that_older_servers_do_not_have_is_no_difference(
+    before: str, after: str, version: int, differs: bool
+) -> None:
+    sides = [with_fields(TABLE, "table public.t", acl=acl) for acl in (before, after)]
+    found = judged(sides[0], sides[1], Rules(Profile.STRICT), version=version)
+    assert bool(found.differences) is differs
+
+
 IGNORES: list[tuple[str, str, list[str], int]] = [
     ("exact", "index public.t_name", ["changed column public.t.name", "extra table public.tmp_1"], 1),
     ("pattern", "table public.tmp_*", ["changed column public.t.name", "missing index public.t_name"], 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +12,38 @@ import pytest
 from typer.main import get_command
 
 from circle_migrate.cli.app import app
+from circle_migrate.core.backups import BackedUp, Dump, Manifest, Restored
+from circle_migrate.core.catalog import Key, Snapshot, compare
+from circle_migrate.core.catalogued import explained
+from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
+from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
+from circle_migrate.core.entries import Entry, RunEntry
 from circle_migrate.core.findings import Check, Finding, Report, Severity
+from circle_migrate.core.forms import Form
+from circle_migrate.core.kept import Kept, KeptEntries, KeptRows, State, What
 from circle_migrate.core.listings import Configuration, Currents, Listed, Listing, Server, Standing, Written
+from circle_migrate.core.live import Size
+from circle_migrate.core.losses import (
+    Count,
+    Effect,
+    Failure,
+    Loss,
+    LossReport,
+    Method,
+    Partners,
+    Precision,
+)
+from circle_migrate.core.measured import Measured, Measurement, Statistics
+from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.plan import Direction, Plan, Segment, Stamp, Step
-from circle_migrate.core.result import Moved, Planned, Result, Script
+from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
+from circle_migrate.core.result import Result
 from circle_migrate.core.revisions import Revision
-from circle_migrate.core.runs import Entry, Log, Recovered, RunEntry, Settled, Source
+from circle_migrate.core.runs import Log, Recovered, Settled, Source
+from circle_migrate.core.safety import Coverage, Judged, Safety, Suppressed
 from circle_migrate.core.statuses import DatabaseStatus, Status
+from circle_migrate.core.suppressing import Source as Decided
+from circle_migrate.core.taken import Taken
 from circle_migrate.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.reports import write, write_failure
 from circle_migrate.schemas import RESULTS, schema
@@ -71,6 +97,61 @@ STANDING = DatabaseStatus(
     last_run=run(ENTRY, ended=None),
 )
 
+LOST = Loss(
+    "main",
+    "column",
+    "main.t.c",
+    "public.t.c",
+    Effect.DROPPED,
+    "m1",
+    rows=Count(2),
+    non_null=Count(1, Precision.ESTIMATED),
+    distinct=Count(1, Precision.AT_LEAST),
+    newest=NOW,
+    partners=(Partners("credentials.s.id", Count(1)), Partners("credentials.s.id", why="why")),
+    detail="detail",
+    unknown="why",
+)
+LOSSES = LossReport(
+    "downgrade",
+    PLAN,
+    "serial",
+    (LOST, Loss("main", "view", "main.v", "public.v", Effect.CHANGED)),
+    (Method.SCRATCH, Method.REHEARSAL),
+    NOW,
+    (Failure("main", "m1", Method.SCRATCH, "message", "/a/m1.py:3"),),
+    {"main@m1": "why"},
+    ("note",),
+)
+
+DRAWING = Drawing(
+    "Tables of main",
+    ("main",),
+    (
+        Node(
+            "t",
+            "main",
+            Shape.TABLE,
+            "t",
+            ("line",),
+            ("head",),
+            (Row("id", "integer", ("PK",), not_null=True),),
+        ),
+    ),
+    (
+        Edge("t", "t", Link.REFERENCES, "id", (Number.ONE, Number.MANY)),
+        Edge("t", "t", Link.USES),
+    ),
+)
+
+STATISTICS = Statistics(
+    NOW,
+    {
+        "main": Measurement(180001, {"public.t": Size("public.t", 1, 8192, 8192)}),
+        "credentials": Measurement(160001, {"public.u": Size("public.u", None, 0)}),
+    },
+)
+
 
 def moved(command: str) -> list[Result]:
     return [
@@ -82,9 +163,16 @@ def moved(command: str) -> list[Result]:
             seconds=(0.1, 0.2),
             tables={"main": ("users",)},
             created=("main",),
+            kept=(KeptRows("main", "m1", "public.t", 7, 1),),
         ),
         Moved(command, NOTHING, "atomic", dry_run=True),
     ]
+
+
+def kept(command: str) -> list[Result]:
+    entry = Kept("main", 1, "r", "m1", What.COLUMNS, ("public", "t"), "side", ("id",), ("c",), 7, NOW)
+    gone = replace(entry, side="", state=State.RESTORED, restored=6, missing=1)
+    return [KeptEntries(command, (entry, gone), "r"), KeptEntries(command, ())]
 
 
 def listing(command: str) -> list[Result]:
@@ -105,12 +193,90 @@ def report(command: str) -> list[Result]:
     return [Report(command, (Check("pending", "P", (FINDING,), seconds=1.0), Check("m", "M", skipped="why")))]
 
 
+COLUMN = Key("column", "public.t.c")
+BEFORE = Snapshot("main", "models", 180001, {COLUMN: {"of": "table public.t", "type": "text"}})
+AFTER = Snapshot(
+    "main",
+    "live",
+    160002,
+    {COLUMN: {"type": "bytea", "default": None}, Key("index", "public.i"): {"definition": "CREATE INDEX i"}},
+    ("m1",),
+    {"operator": 1},
+)
+
+
+def diff(command: str) -> list[Result]:
+    changes = compare(BEFORE, AFTER)
+    comparison = Comparison(
+        BEFORE,
+        AFTER,
+        tuple(Difference(each, Aspect.ORDER, Severity.NOTE, COLUMN) for each in changes),
+        equivalent=changes,
+        ignored={"index *": 1},
+        compared={"column": 1},
+        not_compared=("views",),
+        pending=1,
+    )
+    empty = Comparison(AFTER, AFTER, ())
+    check = Check("drift", "D", (FINDING,))
+    return [Diff(command, (check,), comparisons=(comparison, empty)), Diff(command, (check,))]
+
+
+DUMP = Dump(
+    database="main",
+    file="main.dump",
+    bytes=1,
+    sha256="0" * 64,
+    encrypted=True,
+    dbname="circle",
+    database_bytes=1,
+    server_version="18.1",
+    server_version_num=180001,
+    dump_version="18.1",
+    revisions=("m1",),
+    snapshot_at="2026-03-01T00:00:00.000001Z",
+    objects={"table": 1},
+    catalogue="0" * 64,
+)
+MANIFEST = Manifest("r", "1", "2026-03-01T00:00:00Z", 0.5, locked=True, dumps=(DUMP,))
+
+
+def consistency(command: str) -> list[Result]:
+    relation = Relation("r", "main.t.id", "credentials.u.id")
+    keys = {side: Keys(column, "integer", 9, 2, 1, ("7",)) for side, column in relation.columns.items()}
+    compared = Compared(relation, keys, as_text=False, settled=1, seconds=1.0)
+    check = Check("relation-r", "R", (FINDING,))
+    return [Consistency(command, (check,), relations=(compared,)), Consistency(command, (check,))]
+
+
+def safety(command: str) -> list[Result]:
+    judged = Judged("CM001", Severity.ERROR, "m", ExitCode.REFUSED, "main", "m1", confidence="traced")
+    known = replace(judged, statement="S", relation="r", lock="l", work="w", size="s", estimate="e")
+    let_pass = Suppressed(judged, Decided.COMMENT, "why", NOW.date())
+    check = Check("main-m1", "M", (known, FINDING))
+    return [
+        Safety(command, (check,), coverage=Coverage(1, 1, 3, 18), notes=("n",), suppressed=(let_pass,)),
+        Safety(command, (Check("trace", "T", (judged,)),), profile="ci"),
+        explained(command, "CM001"),
+    ]
+
+
 EXAMPLES: dict[str, list[Result]] = {
+    "backup": [BackedUp("backup", MANIFEST, "/b", ("note",))],
+    "kept list": kept("kept list"),
+    "kept restore": kept("kept restore"),
+    "kept drop": kept("kept drop"),
+    "restore": [Restored("restore", MANIFEST, ("main",), {"main": ("m1",)}, {"main": "old"}, ("note",))],
+    "diff": diff("diff"),
+    "consistency": consistency("consistency"),
+    "safety-check": safety("safety-check"),
+    "snapshot": [Taken("snapshot", {"main": AFTER, "credentials": BEFORE}, {"main": "/m.json"})],
     **{command: moved(command) for command in ("init", "stamp")},
     **{command: [*moved(command), Script(command, "SELECT 1")] for command in ("upgrade", "downgrade")},
+    "downgrade": [*moved("downgrade"), Script("downgrade", "SELECT 1"), LOSSES],
     **{command: listing(command) for command in ("history", "heads", "branches", "show")},
     **{command: server(command) for command in ("dev start", "dev stop", "dev status", "dev reset")},
-    **{command: report(command) for command in ("check", "wait")},
+    **{command: report(command) for command in ("check", "wait", "dev snapshots")},
     "status": [Status("status", (), databases=(STANDING, DatabaseStatus("credentials", error=ERROR)))],
     **{
         command: [Written(command, (REVISION,), ("credentials",), ("note",)), Written(command, ())]
@@ -120,6 +286,14 @@ EXAMPLES: dict[str, list[Result]] = {
     "recover": [
         Recovered("recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}),
         Recovered("recover", (), {}, {}, dry_run=True),
+    ],
+    "graph": [
+        Drawn("graph", DRAWING, Form.SVG, "<svg/>", notes=("note",)),
+        Drawn("graph", DRAWING, Form.MERMAID, "erDiagram", file="/d.mmd"),
+    ],
+    "stats": [
+        Measured("stats", STATISTICS),
+        Measured("stats", Statistics(NOW, {}), "/stats.json"),
     ],
     "current": [
         Currents("current", (Standing("main", (REVISION,), ("m1",)), Standing("credentials", error=ERROR)))

@@ -280,6 +280,39 @@ def test_embedded_data_is_relative_to_where_it_stands(project: Project) -> None:
     assert project.load({"embedded_data": "pg"}, cwd="sub").embedded_data == project.folder / "sub" / "pg"
 
 
+@pytest.mark.parametrize("url", [MAIN, f"host=db user=ada password={SECRET} dbname=app"])
+def test_scratch_url_with_a_password_does_not_belong_into_pyproject(project: Project, url: str) -> None:
+    project.table(f'scratch-url = "{url}"')
+    assert "CIRCLE_MIGRATE_SCRATCH_URL" in (project.refusal().hint or "")
+
+
+def test_rules_and_profiles_of_a_comparison(project: Project) -> None:
+    assert [each.profile for each in project.load().databases] == ["default", "strict"]
+    project.table(
+        'diff-ignore = ["index public.tmp_*", "acl of table * until 2030-12-31 # why"]\n'
+        '[tool.circle-migrate.databases.main]\nprofile = "strict"'
+    )
+    settings = project.load()
+    assert [rule.pattern for rule in settings.diff_ignore] == ["index public.tmp_*", "table *"]
+    assert settings.database("main").profile == "strict"
+    assert value(settings, "databases.main.profile").shown == "strict"
+    given = project.load(CIRCLE_MIGRATE_DIFF_IGNORE="view *\nindex *", CIRCLE_MIGRATE_MAIN_PROFILE="default")
+    assert [rule.text for rule in given.diff_ignore] == ["view *", "index *"]
+    assert given.database("main").profile == "default"
+
+
+def test_scratch_url_stands_wherever_other_settings_do(project: Project) -> None:
+    project.table('scratch-url = "postgresql://ada@scratch/postgres"\nscratch-on-target = true')
+    settings = project.load()
+    assert settings.scratch_url is not None
+    assert settings.scratch_url.display() == "postgresql://ada@scratch/postgres"
+    assert settings.scratch_on_target
+    given = project.load(CIRCLE_MIGRATE_SCRATCH_URL=MAIN, CIRCLE_MIGRATE_SCRATCH_ON_TARGET="0")
+    assert not given.scratch_on_target
+    assert value(given, "scratch-url").shown == "postgresql://ada:***@db/app"
+    assert "no database" in project.refusal({"scratch_url": "postgresql://ada@scratch"}).message
+
+
 # Values
 
 
@@ -365,6 +398,10 @@ def test_env_with_a_byte_order_mark(project: Project) -> None:
         ("[tool.circle-migrate.databases.main]\nrevision = 'x'", "did you mean revisions?"),
         ("[tool.circle-migrate.databases]\nmain = 3", "not a table"),
         ("lock-wait = [3]", "lock-wait"),
+        ("diff-ignore = 3", "diff-ignore"),
+        ('diff-ignore = ["index"]', "'index' is not an ignore rule"),
+        ('diff-ignore = ["index * until soon"]', "'soon', which is no date"),
+        ("[tool.circle-migrate.databases.main]\nprofile = 'lax'", "profile"),
         ("lock-wait = ", "not valid TOML"),
     ],
 )

@@ -56,6 +56,10 @@ def test_what_is_not_checked_is_right(name: str, value: object) -> None:
         ("main_models", 3),
         ("database_url", 3),
         ("unheard_of", "x"),
+        ("main_profile", "strict"),
+        ("credentials_profile", "lax"),
+        ("diff_ignore", ["index *"]),
+        ("diff_ignore", "index *"),
     ],
 )
 def test_what_could_be_wrong_is_checked(name: str, value: object) -> None:

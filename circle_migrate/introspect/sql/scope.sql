@@ -7,7 +7,7 @@ WITH member AS MATERIALIZED (
 ),
 space AS MATERIALIZED (
     SELECT oid, nspname, quote_ident(nspname) AS name FROM pg_namespace
-    WHERE nspname NOT LIKE 'pg\_%' AND nspname <> 'information_schema'
+    WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
 ),
 relation AS MATERIALIZED (
     SELECT oid, relkind, relname, relowner, named.kind, named.identity, named.kind || ' ' || named.identity AS key

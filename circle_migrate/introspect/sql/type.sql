@@ -1,10 +1,12 @@
 -- Enumerations, domains, composite and range types; arrays, multiranges and the rows of tables follow theirs.
+-- A label may hold anything: a line break in it is written as \n, a backslash as two.
 SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' WHEN 'c' THEN 'composite type'
                       ELSE 'range type' END AS kind,
        space.name || '.' || quote_ident(t.typname) AS object, pg_get_userbyid(t.typowner) AS owner,
        coalesce(t.typacl, acldefault('T', t.typowner))::text[] AS acl, remark.description AS comment,
-       (SELECT string_agg(e.enumlabel, E'\n' ORDER BY e.enumsortorder) FROM pg_enum e
-        WHERE e.enumtypid = t.oid) AS labels,
+       (SELECT string_agg(replace(replace(e.enumlabel, E'\\', E'\\\\'), E'\n', E'\\n'), E'\n'
+                          ORDER BY e.enumsortorder)
+        FROM pg_enum e WHERE e.enumtypid = t.oid) AS labels,
        CASE t.typtype WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod) END AS type,
        CASE WHEN t.typtype = 'd' AND t.typnotnull THEN 'yes' END AS not_null,
        CASE t.typtype WHEN 'd' THEN pg_get_expr(t.typdefaultbin, 0) END AS default,

@@ -1,7 +1,7 @@
 -- Relations of users' schemas by name, without our tables ($1) and what is theirs: rows of catalogues name
 -- relations by oids, of which REINDEX CONCURRENTLY and VACUUM FULL hand out new ones.
 WITH space AS MATERIALIZED (
-    SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname <> 'information_schema'
+    SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
 ),
 ours AS MATERIALIZED (
     SELECT oid FROM pg_class WHERE relname = ANY ($1::name[]) AND relkind = 'r'

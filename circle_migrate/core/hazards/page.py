@@ -1,0 +1,93 @@
+"""The hazards as Markdown: one for `--explain`, all of them for docs/hazards.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from circle_migrate.core.hazards import HAZARDS, SQLSTATES
+from circle_migrate.core.hazards.record import Example, Hazard, HazardClass
+
+_CLASSES = {
+    HazardClass.DATA_LOSS: "stored values are deleted or altered",
+    HazardClass.INDEX_BUILD: "an index is built while writes, or reads too, wait",
+    HazardClass.TABLE_REWRITE: "a table is written anew while nobody can use it",
+    HazardClass.BLOCKING_SCAN: "a table is read to its end while others wait",
+    HazardClass.APP_BREAK: "statements of the running release fail",
+    HazardClass.WILL_FAIL: "the step itself fails",
+    HazardClass.LOCK: "others wait for a lock longer than they need to",
+    HazardClass.CORRECTNESS: "nobody waits, and something is wrong afterwards or later",
+    HazardClass.STYLE: "a matter of taste and order",
+}
+
+_HEAD = """\
+# Hazards
+
+What `circle-migrate safety-check` can find, made from the records in `circle_migrate/core/hazards`; a test
+holds this page up to date. A finding has the id of its hazard. Both examples of each are run on PostgreSQL
+by the tests; of several revisions each runs in a transaction of its own, unless a comment says otherwise.
+"""
+
+
+def page() -> str:
+    """The text of docs/hazards.md."""
+    parts = [
+        _HEAD,
+        "## Classes\n\n`--allow CLASS` lets a run go on in spite of its hazards.\n",
+        _table(("Class", "What happens"), ((f"`{kind}`", text) for kind, text in _CLASSES.items())),
+        "## All hazards\n",
+        _table(("Id", "Title", "Class"), map(_row, HAZARDS.values())),
+        *(f"## {each.id}: {each.title}\n\n{explained(each)}" for each in HAZARDS.values()),
+        "## SQLSTATEs\n\nWhat to do where a step fails on a scratch database (CM021).\n",
+        _table(
+            ("SQLSTATE", "Name", "When", "What to do"),
+            ((f"`{each.code}`", each.name, each.meaning, each.remedy) for each in SQLSTATES.values()),
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def explained(hazard: Hazard) -> str:
+    """All that is known of one hazard, without a heading."""
+    return "\n".join(
+        (
+            f"Class `{hazard.kind}`. {hazard.condition}\n",
+            f"**Effect.** {hazard.effect}\n",
+            f"**Remedy.** {hazard.remedy}\n",
+            _example("Bad", hazard.bad),
+            _example("Good", hazard.good),
+        )
+    )
+
+
+def _row(hazard: Hazard) -> tuple[str, ...]:
+    anchor = "".join(
+        letter for letter in f"{hazard.id} {hazard.title}".lower() if letter.isalnum() or letter == " "
+    )
+    return f"[{hazard.id}](#{anchor.replace(' ', '-')})", hazard.title, f"`{hazard.kind}`"
+
+
+def _example(title: str, example: Example) -> str:
+    return f"{title}{_circumstances(example)}:\n\n```python\n{example.code}```\n"
+
+
+def _circumstances(example: Example) -> str:
+    """What the code does not show, in brackets."""
+    told = [
+        *(["all in one transaction"] if example.together and _share(example) else []),
+        *(
+            [f"while another session has run `{example.meanwhile}` and not committed"]
+            if example.meanwhile
+            else []
+        ),
+        *([f"fails with `{example.fails}`"] if example.fails else []),
+    ]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _share(example: Example) -> bool:
+    return all(revision.transactional for revision in example.revisions)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, tuple("---" for _ in head), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

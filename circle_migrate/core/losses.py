@@ -1,0 +1,226 @@
+"""What a downgrade takes away: values, and the report of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from circle_migrate.core.moves import plan_dict
+from circle_migrate.core.plan import Plan
+from circle_migrate.core.result import Result
+from circle_migrate.errors import ExitCode
+
+
+class Effect(StrEnum):
+    """What becomes of it. REJECTED is what rows keep from being made again, so that the downgrade fails."""
+
+    DROPPED = "dropped"
+    NARROWED = "narrowed"
+    DELETED = "rows deleted"
+    UPDATED = "rows changed"
+    REJECTED = "restored constraint rejects"
+    CHANGED = "changed"
+
+
+class Method(StrEnum):
+    """How it was found out.
+
+    SCRATCH ran the downgrade on scratch databases, REHEARSAL on the live ones and rolled it back. SNAPSHOTS
+    compared what the revisions lead to, by name.
+    """
+
+    SCRATCH = "scratch"
+    REHEARSAL = "rehearsal"
+    SNAPSHOTS = "snapshots"
+
+
+class Precision(StrEnum):
+    """How far a count can be relied on: to the row, as the planner's statistics have it, or not below it."""
+
+    EXACT = "exact"
+    ESTIMATED = "estimated"
+    AT_LEAST = "at least"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number of rows, values or bytes."""
+
+    value: int
+    precision: Precision = Precision.EXACT
+
+    @property
+    def exact(self) -> bool:
+        """Whether it was counted to the end."""
+        return self.precision is Precision.EXACT
+
+
+@dataclass(frozen=True, slots=True)
+class Partners:
+    """The column of another database whose rows lose those they belong to, as `database.table.column`.
+
+    `rows` is None where they could not be counted, for the reason in `why`.
+    """
+
+    column: str
+    rows: Count | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One object that goes or changes, or rows that do.
+
+    `name` is the word people type, `identity` the object as its database prints it. Counts are None where
+    nobody asked or nobody knows, and then `unknown` says why. `rows` are those of the table, or those that
+    `effect` is about; `non_null` and `distinct` are a column's values; `newest` is the newest of the
+    timestamps that say when a row was written. `revision` is the step, empty where it is not known.
+    """
+
+    database: str
+    kind: str
+    name: str
+    identity: str
+    effect: Effect
+    revision: str = ""
+    rows: Count | None = None
+    non_null: Count | None = None
+    distinct: Count | None = None
+    bytes: Count | None = None
+    newest: datetime | None = None
+    partners: tuple[Partners, ...] = ()
+    detail: str = ""
+    unknown: str = ""
+    derived: bool = False
+
+    @property
+    def destroys_data(self) -> bool:
+        """Whether values or rows go that nothing brings back; what is not known counts as some.
+
+        What is `derived` from other data, as a generated column is, can be made again.
+        """
+        if self.derived:
+            return False
+        match self.effect, self.kind:
+            case Effect.DROPPED, "column":
+                return _some(self.non_null)
+            case Effect.DROPPED, "table" | "enum value" | "sequence":
+                return _some(self.rows)
+            case ((Effect.NARROWED | Effect.DELETED | Effect.UPDATED), _):
+                return _some(self.rows)
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The loss as the JSON output shows it."""
+        return {
+            "database": self.database,
+            "kind": self.kind,
+            "name": self.name,
+            "identity": self.identity,
+            "effect": str(self.effect),
+            "destroys_data": self.destroys_data,
+            "revision": self.revision or None,
+            **{each: _count(getattr(self, each)) for each in ("rows", "non_null", "distinct", "bytes")},
+            "newest": self.newest.isoformat() if self.newest else None,
+            "partners": [
+                {"column": each.column, "rows": _count(each.rows), "why": each.why or None}
+                for each in self.partners
+            ],
+            "detail": self.detail or None,
+            "unknown": self.unknown or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that would not get through: where it was tried, and the server's words."""
+
+    database: str
+    revision: str
+    method: Method
+    message: str
+    location: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The failure as the JSON output shows it."""
+        return {
+            "database": self.database,
+            "revision": self.revision or None,
+            "found_by": str(self.method),
+            "message": self.message,
+            "location": self.location,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LossReport(Result):
+    """Everything that a downgrade takes from the databases, found and counted at the moment `taken_at`.
+
+    `not_rehearsed` has the reason for each revision that a rehearsal left out; it is empty where there was
+    no rehearsal. `notes` say in what the report is less than it could be.
+    """
+
+    plan: Plan
+    mode: str
+    losses: tuple[Loss, ...]
+    found_by: tuple[Method, ...]
+    taken_at: datetime
+    failures: tuple[Failure, ...] = ()
+    not_rehearsed: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def destroyed(self) -> tuple[Loss, ...]:
+        """The losses that nothing brings back: what has to be accepted by name."""
+        return tuple(each for each in self.losses if each.destroys_data)
+
+    @property
+    def rejected(self) -> tuple[Loss, ...]:
+        """What the rows that are there keep from being made again."""
+        return tuple(each for each in self.losses if each.effect is Effect.REJECTED)
+
+    @property
+    def harmless(self) -> tuple[Loss, ...]:
+        """What goes or changes without any data, and keeps nothing from running."""
+        return tuple(
+            each for each in self.losses if not each.destroys_data and each.effect is not Effect.REJECTED
+        )
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """FAILED where a step did not get through, REFUSED where data would go or rows are in the way."""
+        if self.failures:
+            return ExitCode.FAILED
+        return ExitCode.REFUSED if self.destroyed or self.rejected else ExitCode.DONE
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan, and every loss in full."""
+        return {
+            "dry_run": True,
+            "mode": self.mode,
+            "plan": plan_dict(self.plan),
+            "found_by": [str(each) for each in self.found_by],
+            "taken_at": self.taken_at.isoformat(),
+            "losses": [each.to_dict() for each in self.losses],
+            "failures": [each.to_dict() for each in self.failures],
+            "not_rehearsed": dict(self.not_rehearsed),
+            "notes": list(self.notes),
+        }
+
+
+def biggest_first(loss: Loss) -> tuple[Any, ...]:
+    """The order within a database: what destroys data first, of that what holds most."""
+    sizes = (each.value if each else 0 for each in (loss.bytes, loss.rows))
+    return (not loss.destroys_data, *(-size for size in sizes), loss.name, loss.kind)
+
+
+def _some(count: Count | None) -> bool:
+    """Whether there may be any: only an exact count of nothing is none."""
+    return count is None or count.value > 0 or not count.exact
+
+
+def _count(count: Count | None) -> dict[str, Any] | None:
+    return {"value": count.value, "precision": str(count.precision)} if count else None

@@ -1,0 +1,20 @@
+"""What a plan means for the databases it is for: all evidence weighed into one verdict for each cause.
+
+PostgreSQL's own account of what it did on a scratch database decides, with the sizes and rows of the live
+database; a linter of texts only adds what neither can see, and is never louder than they are.
+"""
+
+from __future__ import annotations
+
+from circle_migrate.core.verdicts.judging import judge
+from circle_migrate.core.verdicts.record import (
+    Confidence,
+    Evidence,
+    Level,
+    Limits,
+    Mode,
+    Thresholds,
+    Verdict,
+)
+
+__all__ = ["Confidence", "Evidence", "Level", "Limits", "Mode", "Thresholds", "Verdict", "judge"]

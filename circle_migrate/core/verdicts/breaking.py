@@ -1,0 +1,146 @@
+"""What statements of the release that is still running meet when a transaction has been committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.verdicts.names import matcher, own_name, says
+from circle_migrate.core.verdicts.record import Level, Verdict
+from circle_migrate.core.verdicts.story import RELATIONS, STORING, Scene, Story, World
+
+_CALLED = frozenset({"function", "procedure", "aggregate", "window function"})
+_NAMED = RELATIONS | _CALLED | {"sequence", "enum", "domain", "composite type", "range type", "schema"}
+"""Kinds whose names stand in statements of an application."""
+
+_REMOVED = (RELATIONS - STORING) | _CALLED | {"trigger", "extension", "schema"}
+"""Kinds that hold no rows, of which nothing is lost but the name."""
+
+# https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
+_READ_ONLY = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b")
+
+
+def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
+    """The verdicts about names that nothing answers to when a transaction ends."""
+    if any(scene.statement.error for scene in scenes):
+        return
+    for scene in scenes:
+        for old in scene.renamed:
+            if scene.existed(old) and not _answers(scenes, old):
+                yield from _renamed(story, scene, old)
+        yield from _relabelled(story, scene)
+        for change in scene.dropped:
+            if change.key.kind in _REMOVED and not _answers(scenes, change.key):
+                yield from _removed(story, scene, change)
+
+
+def _renamed(story: Story, scene: Scene, old: Key) -> Iterator[Verdict]:
+    """A name by itself; those of columns and parts go with the relation they belong to."""
+    new = scene.renamed[old]
+    owner = next((each.owner for each in scene.changes(Op.MISSING) if each.key == old), None)
+    if old.kind == "column":
+        if owner is None or owner.kind not in RELATIONS or owner in scene.renamed:
+            return
+    elif old.kind not in _NAMED or _in_renamed_schema(scene, old):
+        return
+    yield story.verdict(
+        scene,
+        "CM030",
+        Level.DANGER,
+        old.identity,
+        f"it is {new.identity} now, and nothing answers to the old name when the transaction ends",
+        relation=scene.live_relation(owner if old.kind == "column" else old),
+    )
+
+
+def _in_renamed_schema(scene: Scene, key: Key) -> bool:
+    return key.kind != "schema" and any(each.kind == "schema" for each in scene.renamed)
+
+
+def _answers(scenes: tuple[Scene, ...], key: Key) -> bool:
+    """Whether something can be used under the name when the transaction ends.
+
+    A function may have got other arguments, as long as one of its name is there.
+    """
+    before, after = scenes[0].before, scenes[-1].after
+    if key.kind in RELATIONS:
+        found = (Key(kind, key.identity) for kind in RELATIONS)
+        return any(each in after and _serves(before, key, each, after[each]) for each in found)
+    if key.kind in _CALLED:
+        name = key.identity.partition("(")[0]
+        return any(each.identity.partition("(")[0] == name for each in after if each.kind in _CALLED)
+    return key in after
+
+
+def _serves(before: World, old: Key, new: Key, fields: Mapping[str, str | None]) -> bool:
+    """Whether a view in the place of a table has its columns, and lets rows be written through it."""
+    if old.kind not in STORING or new.kind != "view":
+        return True
+    definition = fields.get("definition") or ""
+    columns = (
+        own_name(key.identity)
+        for key, each in before.items()
+        if key.kind == "column" and each.get("of") == str(old)
+    )
+    return not _READ_ONLY.search(definition) and all(says(definition, name) for name in columns)
+
+
+def _relabelled(story: Story, scene: Scene) -> Iterator[Verdict]:
+    for change in scene.changes(Op.CHANGED, "enum"):
+        old, new = ((side or "").split("\n") for side in change.fields.get("labels", ("", "")))
+        gone = sorted(set(old) - set(new))
+        if gone and len(old) == len(new) and scene.existed(change.key):
+            yield story.verdict(
+                scene,
+                "CM030",
+                Level.DANGER,
+                change.key.identity,
+                f"the value {', '.join(gone)} has another name now",
+            )
+
+
+def _removed(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+    if change.owner is not None and change.owner in scene.gone:
+        return
+    name = own_name(change.key.identity)
+    why = "it does not fire any more" if change.key.kind == "trigger" else f"statements that name {name} fail"
+    yield story.verdict(scene, "CM035", Level.WARNING, change.key.identity, why)
+
+
+def altering(story: Story, scene: Scene) -> Iterator[Verdict]:
+    """The verdicts about columns of which statements of the running release expect something else."""
+    if scene.statement.error is not None:
+        return
+    for change in (*scene.added, *scene.changes(Op.CHANGED, "column")):
+        if change.key.kind != "column" or change.owner is None or change.owner.kind not in STORING:
+            continue
+        if not scene.existed(change.owner):
+            continue
+        if change.fields.get("type", ("", ""))[1] == "json":
+            yield story.verdict(
+                scene,
+                "CM031",
+                Level.WARNING,
+                change.key.identity,
+                "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)",
+                relation=scene.live_relation(change.owner),
+            )
+        yield from _without_default(story, scene, change)
+
+
+def _without_default(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+    now, before = scene.after.get(change.key, {}), scene.before.get(change.key, {})
+    if change.op is not Op.CHANGED or any(now.get(each) for each in ("default", "identity", "generated")):
+        return
+    lost = any(change.fields.get(each, (None, None))[0] for each in ("default", "identity", "generated"))
+    required = lost and now.get("not_null") == "yes"
+    if not required and not (now.get("not_null") and not before.get("not_null") and scene.before):
+        return
+    yield story.verdict(
+        scene,
+        "CM036",
+        Level.WARNING if required else Level.NOTE,
+        change.key.identity,
+        "inserts that leave the column out fail from now on (23502)",
+        relation=scene.live_relation(change.owner),
+    )

@@ -1,0 +1,83 @@
+"""The judge: every rule asked of every statement, and one verdict left for each cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from circle_migrate.core.verdicts.across import across
+from circle_migrate.core.verdicts.breaking import altering, ending
+from circle_migrate.core.verdicts.failing import answered, failing
+from circle_migrate.core.verdicts.forming import committing, forming
+from circle_migrate.core.verdicts.guarding import guarding, replicating
+from circle_migrate.core.verdicts.linting import linting, opaque
+from circle_migrate.core.verdicts.locking import blocked, locking
+from circle_migrate.core.verdicts.losing import losing
+from circle_migrate.core.verdicts.record import Confidence, Evidence, Level, Verdict
+from circle_migrate.core.verdicts.story import Story
+from circle_migrate.core.verdicts.working import working
+from circle_migrate.core.verdicts.writing import writing
+
+_OF_STATEMENTS = (working, writing, locking, losing, guarding, failing, altering, forming)
+_OF_TRANSACTIONS = (ending, replicating)
+_OF_PLANS = (answered, blocked, committing, across)
+
+
+def judge(evidence: Evidence) -> tuple[Verdict, ...]:
+    """The verdicts about a plan, in the order in which its statements run, the worst first for each.
+
+    There is one for each hazard, statement and object, with the strongest confidence that any source has.
+    """
+    story = Story(evidence)
+    found = [*_traced(story)]
+    found += linting(story, found)
+    found += _untraced(evidence)
+    found += opaque(story)
+    return tuple(sorted(_merged(found), key=_order))
+
+
+def _traced(story: Story) -> Iterator[Verdict]:
+    for rule in _OF_STATEMENTS:
+        for scene in story.scenes:
+            yield from rule(story, scene)
+    for of_group in _OF_TRANSACTIONS:
+        for scenes in story.groups:
+            yield from of_group(story, scenes)
+    for of_plan in _OF_PLANS:
+        yield from of_plan(story)
+
+
+def _untraced(evidence: Evidence) -> Iterator[Verdict]:
+    """Revisions of which nothing, or not the whole, is known."""
+    for name in evidence.trace.untraced:
+        database, _, revision = name.partition("@")
+        yield Verdict(
+            hazard="CM060",
+            level=Level.WARNING,
+            confidence=Confidence.STATIC,
+            database=database,
+            revision=revision,
+            subject=name,
+            why="; ".join(("it was not traced to its end", *evidence.trace.notes)),
+        )
+
+
+def _merged(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    found: dict[tuple[object, ...], Verdict] = {}
+    for each in verdicts:
+        cause = (each.hazard, each.database, each.place, each.subject)
+        other = found.get(cause)
+        found[cause] = each if other is None else _stronger(other, each)
+    yield from found.values()
+
+
+def _stronger(one: Verdict, other: Verdict) -> Verdict:
+    """The worse of two about one cause, as sure as the surer one."""
+    worse = min(one, other, key=lambda each: each.level.rank)
+    surer = min(one.confidence, other.confidence, key=lambda each: each.rank)
+    return replace(worse, confidence=surer)
+
+
+def _order(verdict: Verdict) -> tuple[object, ...]:
+    unplaced = verdict.place is None
+    return (unplaced, verdict.place or 0, verdict.level.rank, verdict.hazard, verdict.subject)

@@ -1,0 +1,148 @@
+"""Filling databases from their dumps, in place or beside those they are to replace."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from circle_migrate import beside
+from circle_migrate.contents import catalogue, encrypted, size
+from circle_migrate.core.events import Event, Kind, Notify
+from circle_migrate.database import APPLICATION_NAME
+from circle_migrate.errors import CircleError, Interrupted, RestoreFailed
+from circle_migrate.scratch.endings import to_its_end
+from circle_migrate.sizes import followed, shown
+from circle_migrate.urls.environment import environment
+
+if TYPE_CHECKING:
+    from circle_migrate.database import Database
+    from circle_migrate.restorable import Target
+
+NAME = f"{APPLICATION_NAME} restore"
+
+
+def announce(targets: Sequence[Target], notify: Notify) -> None:
+    """Tell what is to come on each database."""
+    for target in targets:
+        notify(Event(Kind.PLANNED, target.name, "", total=len(targets), steps=("restore",)))
+
+
+async def fill_in_place(targets: Sequence[Target], notify: Notify) -> None:
+    """Fill the empty databases, one after the other. What it raises says what each of them holds then."""
+    filled: list[str] = []
+    for target in targets:
+        place = (len(filled) + 1, len(targets))
+        try:
+            await _fill(target, target.database, place, notify)
+        except asyncio.CancelledError:
+            _uncancel()
+            raise Interrupted("interrupted", state=_standing(targets, filled, target)) from None
+        except CircleError as error:
+            error.state = _standing(targets, filled, target)
+            error.hint = error.hint or "correct the cause; then, for what is still empty, the same command"
+            raise
+        filled.append(target.name)
+
+
+async def fill_beside(targets: Sequence[Target], notify: Notify) -> list[beside.Copy]:
+    """Fill a new database beside each target's. Where one fails all are dropped again."""
+    token = secrets.token_hex(4)
+    copies: list[beside.Copy] = []
+    try:
+        for number, target in enumerate(targets, start=1):
+            copies.append(await beside.create(target.database, token))
+            await _fill(target, copies[-1].inside, (number, len(targets)), notify)
+    except BaseException as error:
+        await discard(copies, error)
+        raise
+    return copies
+
+
+async def take_places(copies: Sequence[beside.Copy], *, disconnect: bool) -> None:
+    """Let the copies replace the live databases, all or, where it cannot be, none; not to be interrupted."""
+    swap = asyncio.ensure_future(beside.swap(copies, disconnect=disconnect))
+    try:
+        await to_its_end(swap)
+    except asyncio.CancelledError:
+        if swap.exception() is None:
+            _uncancel()
+            raise Interrupted("interrupted", state="every database had just been replaced") from None
+        await discard(copies, swap.exception())
+        raise
+    except CircleError as error:
+        if error.state is None or error.state == beside.UNTOUCHED:
+            await discard(copies, error)
+        raise
+
+
+async def discard(copies: Sequence[beside.Copy], error: BaseException | None) -> None:
+    """Drop the copies; the error says what remains."""
+    left = await to_its_end(beside.drop(copies))
+    if isinstance(error, CircleError):
+        remains = f"; left over, to be dropped: {', '.join(left)}" if left else ""
+        error.state = beside.UNTOUCHED + remains
+
+
+async def _fill(target: Target, database: Database, place: tuple[int, int], notify: Notify) -> None:
+    """Restore a target's dump into an empty database, and see that all of it arrived."""
+    began = time.monotonic()
+    notify(Event(Kind.STARTED, target.name, "restore", *place))
+    connection = await database.connect(NAME)
+    try:
+
+        async def measured() -> int:
+            return await size(connection)
+
+        def tell(found: int) -> None:
+            text = f"{shown(found)} of about {shown(target.dump.database_bytes)}"
+            notify(Event(Kind.COPYING, target.name, text))
+
+        with environment(database.address, NAME, encrypted=await encrypted(connection)) as env:
+            async with followed(measured, tell):
+                await target.plan.restore(target.name, target.file, env)
+    finally:
+        connection.terminate()
+    await _require_same(target, database)
+    notify(Event(Kind.DONE, target.name, "restore", *place, time.monotonic() - began))
+    notify(Event(Kind.COMMITTED, target.name, "restore", *place))
+
+
+async def _require_same(target: Target, database: Database) -> None:
+    """Raise `RestoreFailed` where the restored database is not what the manifest says was dumped."""
+    from circle_migrate.introspect import snapshot
+
+    state = await database.state()
+    found = catalogue(await snapshot(database))
+    differs = target.dump.differs_from(found.objects, found.digest, state.server_version_num // 10000)
+    if set(state.current) != set(target.dump.revisions):
+        differs = f"it is at {', '.join(state.current) or 'base'}"
+    if differs:
+        raise RestoreFailed(
+            f"{target.name}: what was restored is not what was dumped",
+            database=target.name,
+            detail=differs,
+        )
+
+
+def _standing(targets: Sequence[Target], filled: Sequence[str], at: Target) -> str:
+    """What each database holds after filling one of them has failed."""
+    parts = [f"{name} is restored" for name in filled]
+    if at.plan.jobs > 1:
+        parts.append(f"{at.name} is half restored: drop it and create it anew, empty")
+    else:
+        parts.append(f"{at.name} is empty, as before")
+    untouched = [target.name for target in targets if target.name not in (*filled, at.name)]
+    parts += [f"{name} was not touched" for name in untouched]
+    if filled:
+        rest = [at.name, *untouched]
+        parts.append(f"the same command with -d {rest[0]} goes on")
+    return "; ".join(parts)
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

@@ -1,0 +1,175 @@
+"""Copies into side tables before a step, and the comparison after it that leaves in them what the step took.
+
+A side table has the primary key and the columns that may go, and in `LOST` the names of those that did; null
+stands for the whole row. Values of types and under collations that somebody may drop are kept as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.kept import What
+from circle_migrate.database import literal, quote
+from circle_migrate.errors import Refused
+from circle_migrate.keeping import entries
+from circle_migrate.keeping.seeing import Column, Going, Seen, Table
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+LOST = "circle-migrate lost"
+"""The column of side tables that names the columns which were lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What was copied of a table before the step, `rows` of them."""
+
+    going: Going
+    side: str
+    rows: int
+
+    @property
+    def keys(self) -> tuple[Column, ...]:
+        """The columns of the primary key."""
+        return tuple(self.going.table.columns[number] for number in self.going.table.key)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that may be lost, in the table's order."""
+        key = self.going.table.key
+        numbers = sorted(number for number in self.going.numbers if number not in key)
+        return tuple(self.going.table.columns[number] for number in numbers)
+
+    @property
+    def what(self) -> What:
+        """What its entry is."""
+        if self.going.gone:
+            return What.TABLE
+        return What.ROWS if self.going.rows else What.COLUMNS
+
+
+def copy(connection: Connection, database: str, run: str, revision: str, going: Going) -> Copy:
+    """Lock a table against writers and copy what is going to be lost.
+
+    Raises `Refused` where there is something to lose, and no primary key by which it could be put back.
+    """
+    table = going.table
+    # Only writers: whoever drops the table or a column waits for the readers anyway.
+    connection.exec_driver_sql(f"LOCK TABLE {table.rows} IN SHARE ROW EXCLUSIVE MODE")
+    side = entries.side_name(run, revision, table.schema, table.name)
+    made = Copy(going, side, 0)
+    wanted = ", ".join(
+        [*(_kept_as(each) for each in (*made.keys, *made.columns)), f"NULL::text[] AS {quote(LOST)}"]
+    )
+    with every_row(connection):
+        query = f"SELECT {wanted} FROM {table.rows} t{_worth_keeping(made)}"
+        connection.exec_driver_sql(f"CREATE TABLE {entries.side_sql(side)} AS {query}")
+    rows = _count(connection, side)
+    if rows and not going.gone:
+        _refuse_without_key(database, revision, made)
+    return Copy(going, side, rows)
+
+
+def _kept_as(column: Column) -> str:
+    name = quote(column.name)
+    if column.own_type:
+        return f"t.{name}::text AS {name}"
+    return f't.{name} COLLATE "default" AS {name}' if column.own_collation else f"t.{name}"
+
+
+def _worth_keeping(made: Copy) -> str:
+    going = made.going
+    if going.gone or going.rows or going.every_row:
+        return ""
+    return " WHERE " + " OR ".join(
+        f"t.{quote(going.table.columns[number].name)} IS NOT NULL" for number in sorted(going.numbers)
+    )
+
+
+def _refuse_without_key(database: str, revision: str, made: Copy) -> None:
+    table = made.going.table
+    lost = ", ".join(column.name for column in made.columns) or "rows"
+    if not table.key:
+        reason = "has no primary key"
+    elif not made.going.rows and made.going.numbers.intersection(table.key):
+        reason = "loses its primary key"
+    else:
+        return
+    raise Refused(
+        f"{database}: {revision} takes {lost} of {table.schema}.{table.name}, which {reason}: "
+        "it could be kept, but not put back into the right rows",
+        database=database,
+        state="the transaction of this step was rolled back",
+        hint="give the table a primary key, or leave out --keep and take a backup",
+    )
+
+
+def settle(connection: Connection, run: str, revision: str, made: Copy, after: Seen) -> int:
+    """Once the step has run: leave in the side table what it took and list it; returns how many rows."""
+    side = entries.side_sql(made.side)
+    now = after.tables.get(made.going.table.oid)
+    if now is not None and made.rows:
+        connection.exec_driver_sql(_comparison(made, now))
+        connection.exec_driver_sql(f"DELETE FROM {side} WHERE {quote(LOST)} = '{{}}'")
+    rows = _count(connection, made.side)
+    if not rows:
+        connection.exec_driver_sql(f"DROP TABLE {side}")
+        return 0
+    table = made.going.table
+    entries.add(
+        connection,
+        run,
+        revision,
+        made.what,
+        (table.schema, table.name),
+        side=made.side,
+        keys=[each.name for each in made.keys],
+        columns=[each.name for each in made.columns],
+        rows=rows,
+    )
+    return rows
+
+
+def _comparison(made: Copy, now: Table) -> str:
+    """The statement that says of each kept row which of its columns are not what they were.
+
+    A column that was made anew counts as lost whatever is in it: the way up will make it anew as well.
+    """
+    cases = [_case(column, now) for column in made.columns]
+    lost = f"array_remove(ARRAY[{', '.join(cases)}]::text[], NULL)" if cases else "'{}'"
+    matches = " AND ".join(_same_key(column, now.columns[column.number]) for column in made.keys)
+    return (
+        f"UPDATE {entries.side_sql(made.side)} s SET {quote(LOST)} = {lost} FROM {now.rows} t WHERE {matches}"
+    )
+
+
+def _same_key(key: Column, now: Column) -> str:
+    name, other = f"s.{quote(key.name)}", f"t.{quote(now.name)}"
+    as_text = key.own_type or key.type_oid != now.type_oid
+    return f"{name}::text = {other}::text" if as_text else f"{name} = {other}"
+
+
+def _case(column: Column, table: Table) -> str:
+    name, now = quote(column.name), table.columns.get(column.number)
+    if now is not None:
+        differs = f"s.{name}::text IS DISTINCT FROM t.{quote(now.name)}::text"
+    else:
+        differs = "true" if table.named(column.name) else f"s.{name} IS NOT NULL"
+    return f"CASE WHEN {differs} THEN {literal(column.name)} END"
+
+
+@contextmanager
+def every_row(connection: Connection) -> Iterator[None]:
+    """Where a policy would hide rows, let statements fail rather than leave them out."""
+    before = connection.exec_driver_sql("SHOW row_security").scalar_one()
+    connection.exec_driver_sql("SET LOCAL row_security = off")
+    yield
+    connection.exec_driver_sql(f"SET LOCAL row_security = {before}")
+
+
+def _count(connection: Connection, side: str) -> int:
+    return int(connection.exec_driver_sql(f"SELECT count(*) FROM {entries.side_sql(side)}").scalar_one())

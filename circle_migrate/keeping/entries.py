@@ -1,0 +1,155 @@
+"""The list of what is kept, in a schema of its own beside the side tables."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from circle_migrate.core.kept import Kept, State, What
+from circle_migrate.database import KEPT_SCHEMA, quote
+
+if TYPE_CHECKING:
+    import asyncpg
+    from sqlalchemy.engine import Connection
+
+    from circle_migrate.database import Database
+
+ENTRIES = f"{KEPT_SCHEMA}.entries"
+
+_LONGEST_NAME = 63
+"""Bytes of an identifier; PostgreSQL cuts off the rest (NAMEDATALEN)."""
+
+_MAKE = (
+    f"CREATE SCHEMA IF NOT EXISTS {KEPT_SCHEMA}",
+    f"""
+CREATE TABLE {ENTRIES} (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run text NOT NULL,
+    revision text NOT NULL,
+    kind text NOT NULL,
+    schema_name text NOT NULL,
+    object_name text NOT NULL,
+    side_table text NOT NULL,
+    keys text[] NOT NULL,
+    columns text[] NOT NULL,
+    rows bigint NOT NULL,
+    position bigint,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    state text NOT NULL DEFAULT 'kept' CHECK (state IN ('kept', 'restored', 'dropped')),
+    state_at timestamptz,
+    restored bigint,
+    missing bigint
+)
+""",
+    f"COMMENT ON TABLE {ENTRIES} IS 'circle-migrate: what downgrades have kept (circle-migrate kept list)'",
+)
+_ALL = f"""
+SELECT number, run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, created_at,
+       state, position, restored, missing
+FROM {ENTRIES} ORDER BY number
+"""
+_THERE = f"SELECT to_regclass('{ENTRIES}') IS NOT NULL"
+_ADD = f"""
+INSERT INTO {ENTRIES}
+    (run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, position)
+VALUES ($1, $2, $3, $4, $5, $6, $7::text[], $8::text[], $9, $10)
+"""
+_SETTLE = f"""
+UPDATE {ENTRIES}
+SET state = $2, side_table = $3, restored = $4, missing = $5, state_at = clock_timestamp()
+WHERE number = $1
+"""
+
+
+def side_name(run: str, revision: str, schema: str, table: str) -> str:
+    """What a side table is called: by run, revision and table, with a digest that tells long names apart."""
+    digest = hashlib.sha256("\0".join((run, revision, schema, table)).encode()).hexdigest()[:10]
+    start = f"{run[:8]}_{revision}_{table}".encode()[: _LONGEST_NAME - len(digest) - 1]
+    return f"{start.decode(errors='ignore')}_{digest}"
+
+
+def side_sql(name: str) -> str:
+    """A side table in SQL."""
+    return f"{KEPT_SCHEMA}.{quote(name)}"
+
+
+def make(connection: Connection) -> None:
+    """Create the schema and the list where they are missing."""
+    if not connection.exec_driver_sql(_THERE).scalar_one():
+        for statement in _MAKE:
+            connection.exec_driver_sql(statement)
+
+
+def add(
+    connection: Connection,
+    run: str,
+    revision: str,
+    what: What,
+    table: tuple[str, str],
+    *,
+    side: str = "",
+    keys: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    rows: int = 0,
+    position: int | None = None,
+) -> None:
+    """Put an entry on the list."""
+    values = (run, revision, str(what), *table, side, list(keys), list(columns), rows, position)
+    connection.exec_driver_sql(_ADD, values)
+
+
+def settle(
+    connection: Connection,
+    entry: Kept,
+    state: State,
+    *,
+    keep_side: bool = False,
+    restored: int | None = None,
+    missing: int | None = None,
+) -> None:
+    """Say what has become of an entry; its side table goes unless `keep_side`."""
+    if entry.side and not keep_side:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {side_sql(entry.side)}")
+    side = entry.side if keep_side else ""
+    connection.exec_driver_sql(_SETTLE, (entry.number, str(state), side, restored, missing))
+
+
+def entries(connection: Connection, database: str) -> tuple[Kept, ...]:
+    """The list of a database, oldest first, from within a transaction."""
+    if not connection.exec_driver_sql(_THERE).scalar_one():
+        return ()
+    return tuple(_kept(database, row) for row in connection.exec_driver_sql(_ALL).mappings())
+
+
+async def read(database: Database) -> tuple[Kept, ...]:
+    """The list of a live database, oldest first; nothing is written. Raises what connecting raises."""
+    async with database.reading() as connection:
+        return await listed(connection, database.name)
+
+
+async def listed(connection: asyncpg.Connection, database: str) -> tuple[Kept, ...]:
+    """The list over an open connection of the driver."""
+    if not await connection.fetchval(_THERE):
+        return ()
+    return tuple(_kept(database, row) for row in await connection.fetch(_ALL))
+
+
+def _kept(database: str, row: Any) -> Kept:
+    return Kept(
+        database=database,
+        number=row["number"],
+        run=row["run"],
+        revision=row["revision"],
+        what=What(row["kind"]),
+        table=(row["schema_name"], row["object_name"]),
+        side=row["side_table"],
+        keys=tuple(row["keys"]),
+        columns=tuple(row["columns"]),
+        rows=row["rows"],
+        created_at=row["created_at"],
+        state=State(row["state"]),
+        position=row["position"],
+        restored=row["restored"],
+        missing=row["missing"],
+    )

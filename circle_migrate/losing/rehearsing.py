@@ -1,0 +1,296 @@
+"""The downgrade on the live databases, in transactions that are always rolled back.
+
+Everybody who wants a table that a step has locked waits until the rollback, which therefore comes after
+`seconds` at the latest. What no rollback undoes is left out: steps that cannot run in a transaction, and
+statements that set sequences or reach out of the database. Rolled back rows leave room for VACUUM to clear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy.util import await_only
+
+from circle_migrate.core.catalog import Key
+from circle_migrate.core.events import Event, Kind, Notify
+from circle_migrate.core.losses import Count, Effect, Failure, Loss, Method
+from circle_migrate.core.plan import Action, Plan, Segment, Stamp, Step
+from circle_migrate.core.vanished import Catalogue
+from circle_migrate.deployment import Current, Deployment
+from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Refused, Unreachable
+from circle_migrate.faults import sqlstate
+from circle_migrate.hooks import Hooks
+from circle_migrate.live_facts.looking import milliseconds
+from circle_migrate.losing.foretelling import TRUNCATED
+from circle_migrate.losing.listing import Names
+from circle_migrate.losing.watching import Watch, look_after
+
+if TYPE_CHECKING:
+    import asyncpg
+    from sqlalchemy.engine import Connection
+
+    from circle_migrate.core.traces import Traced
+    from circle_migrate.run import Run
+
+_Counters = Mapping[int, "asyncpg.Record"]
+
+SECONDS = 5.0
+"""How long a rehearsal may take where nothing else is asked for."""
+
+_CUT_OFF = "not rehearsed to the end"
+_GRACE_SECONDS = 1.0
+_CANCELLED = "57014"
+_BEYOND = re.compile(r"\b(?:setval\s*\(|dblink|PROGRAM\b|lo_(?:import|export)\b)", re.IGNORECASE)
+
+# The counters are those of the running transaction alone. TRUNCATE gives a table a new file, an empty one.
+_WRITTEN = """
+SELECT quote_ident(s.schemaname) || '.' || quote_ident(s.relname) AS name, s.relid::bigint AS oid,
+       n_tup_ins AS inserted, n_tup_upd AS updated, n_tup_del AS deleted,
+       pg_relation_filenode(s.relid)::bigint AS file, pg_relation_size(s.relid) = 0 AS empty
+FROM pg_catalog.pg_stat_xact_user_tables s
+"""
+_SEQUENCES = """
+SELECT quote_ident(schemaname) || '.' || quote_ident(sequencename) AS name, last_value
+FROM pg_catalog.pg_sequences
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What one step did to the rows of one table."""
+
+    database: str
+    revision: str
+    relation: str
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    truncated: bool = False
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """What a rehearsal saw; `skipped` has the reason for each revision that it left out.
+
+    `done` are the revisions that ran, as `database@id`. `moved` are the sequences, each with its database,
+    that are not where they were.
+    """
+
+    watch: Watch
+    skipped: Mapping[str, str]
+    done: set[str] = field(default_factory=set)
+    rows: list[Rows] = field(default_factory=list)
+    moved: set[tuple[str, str]] = field(default_factory=set)
+    failure: Failure | None = None
+    note: str = ""
+
+    def written(self, names: Mapping[str, Names]) -> Iterator[Loss]:
+        """The rows that were deleted and changed, as losses."""
+        for each in self.rows:
+            key = Key("table", each.relation)
+            to = names[each.database]
+            if each.truncated:
+                yield to.loss(key, Effect.DELETED, revision=each.revision, detail=TRUNCATED)
+            for effect, number in ((Effect.DELETED, each.deleted), (Effect.UPDATED, each.updated)):
+                if number:
+                    yield replace(to.loss(key, effect, revision=each.revision), rows=Count(number))
+
+    def inserted(self, database: str, revision: str, names: Names) -> str:
+        """Where a step puts rows, in words: those of a table that it drops may be among them."""
+        texts = [
+            f"{each.inserted:,} into {names.name(each.relation)}"
+            for each in self.rows
+            if (each.database, each.revision) == (database, revision) and each.inserted
+        ]
+        return f"the same revision inserts {', '.join(texts)}" if texts else ""
+
+
+async def rehearse(
+    deployment: Deployment, plan: Plan, statements: Iterable[Traced], seconds: float, notify: Notify
+) -> Rehearsal:
+    """Run the plan on the live databases, roll it back, and say what it did.
+
+    `statements` are those of a trace of the plan. Raises what connecting raises, `NotWritable`, `Refused`
+    where the databases have moved, and `Interrupted`.
+    """
+    from circle_migrate.executor import Options, apply
+
+    skipped = {**_alone(plan), **_beyond(statements)}
+    rehearsed = _rehearsable(deployment, plan, skipped)
+    found = Rehearsal(Watch(rehearsed), skipped)
+    if not any(isinstance(action, Step) for action in rehearsed.actions):
+        return found
+    hooks = _RehearsalHooks(found, seconds)
+    options = Options("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
+
+    def planned(current: Current) -> Plan:
+        if current != plan.current:
+            raise Refused(
+                "the databases have moved since the report began",
+                state="nothing was changed",
+                hint="run the command again",
+            )
+        return rehearsed
+
+    def waiting(event: Event) -> None:
+        if event.kind is Kind.WAITING:
+            notify(event)
+
+    try:
+        await apply(_bounded(deployment, seconds), tuple(plan.current), planned, waiting, options)
+    except (Interrupted, NotWritable, Unreachable):
+        raise
+    except LockNotObtained as error:
+        found.note = f"{_CUT_OFF}: {error.message}"
+    except CircleError as error:
+        if hooks.running is None:
+            raise
+        if sqlstate(error.__cause__) == _CANCELLED:
+            found.note = f"{_CUT_OFF}: {_took_too_long(seconds)}"
+        else:
+            found.failure = _failure(hooks.running, error)
+    finally:
+        hooks.stop()
+    return found
+
+
+def _alone(plan: Plan) -> dict[str, str]:
+    steps = (action for action in plan.actions if isinstance(action, Step))
+    return {
+        step.revision.qualified: f"it cannot run in a transaction: {step.revision.why_alone}"
+        for step in steps
+        if step.revision.why_alone is not None
+    }
+
+
+def _beyond(statements: Iterable[Traced]) -> dict[str, str]:
+    return {
+        f"{each.database}@{each.revision}": f"no rollback undoes {match[0].rstrip(' (')}"
+        for each in statements
+        if (match := _BEYOND.search(each.sql)) is not None
+    }
+
+
+def _rehearsable(deployment: Deployment, plan: Plan, skipped: Mapping[str, str]) -> Plan:
+    """The plan in one transaction for each database; of what is left out, only the version is written."""
+    at = dict(plan.current)
+    actions: list[Action] = []
+    for action in plan.actions:
+        name = action.database
+        at[name] = action.moved(deployment.forest.graphs[name], at[name])
+        left_out = isinstance(action, Step) and action.revision.qualified in skipped
+        actions.append(Stamp(name, at[name]) if left_out else action)
+    return replace(plan, segments=(Segment(tuple(actions), transactional=True),))
+
+
+def _bounded(deployment: Deployment, seconds: float) -> Deployment:
+    settings = replace(
+        deployment.settings,
+        atomic=False,
+        lock_timeout=min(deployment.settings.lock_timeout, seconds),
+        lock_wait=min(deployment.settings.lock_wait, seconds),
+    )
+    return Deployment(settings, deployment.selected[0] if len(deployment.selected) == 1 else None)
+
+
+def _took_too_long(seconds: float) -> str:
+    return f"it took longer than {seconds:g} s (--rehearse-timeout)"
+
+
+def _failure(action: Action, error: CircleError) -> Failure:
+    revision = action.revision.id if isinstance(action, Step) else ""
+    words = ": ".join(filter(None, (error.message, error.detail)))
+    return Failure(action.database, revision, Method.REHEARSAL, words, error.location)
+
+
+class _RehearsalHooks(Hooks):
+    """Looks at catalogues and rows from within the transactions, and ends them in time."""
+
+    def __init__(self, found: Rehearsal, seconds: float) -> None:
+        self.running: Action | None = None
+        self._found = found
+        self._seconds = seconds
+        self._run: Run | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rows: dict[str, dict[int, asyncpg.Record]] = {}
+        self._sequences: dict[str, dict[str, int | None]] = {}
+
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        """Look at every database before anything has run."""
+        self._run = run
+        for name in plan.databases:
+            driver = run.sessions[name].driver
+            # The second one for a step that is busy in Python, where our own clock cannot strike.
+            await driver.execute(
+                f"SET statement_timeout = {milliseconds(self._seconds)};"
+                f"SET idle_in_transaction_session_timeout = {milliseconds(self._seconds + _GRACE_SECONDS)}"
+            )
+            await self._found.watch.begin(driver, run.deployment.databases[name].settings)
+            self._sequences[name] = await _sequences(driver)
+
+    def trying(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
+        """Start the clock: from here on others may wait for us."""
+        self.stop()
+        self._found.rows.clear()
+        self._found.done.clear()
+        self._rows.clear()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+
+    def before(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+        """A step begins."""
+        self.running = action
+        if action.database not in self._rows:
+            self._rows[action.database] = self._look_at_rows(action)
+
+    def after(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+        """A step has run: look at what it left, and at what it did to rows."""
+        if isinstance(action, Step) and self._run is not None:
+            look_after(self._found.watch, self._run, action)
+            before, after = self._rows[action.database], self._look_at_rows(action)
+            self._found.rows += _difference(action, before, after, self._found.watch.before[action.database])
+            self._rows[action.database] = after
+            self._found.done.add(action.revision.qualified)
+            now = await_only(_sequences(self._run.sessions[action.database].driver))
+            then = self._sequences[action.database]
+            moved = (name for name, value in then.items() if name in now and now[name] != value)
+            self._found.moved.update((action.database, name) for name in moved)
+
+    def stop(self) -> None:
+        """Stop the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self) -> None:
+        if self._run is not None:
+            self._run.give_up(LockNotObtained(_took_too_long(self._seconds)))
+
+    def _look_at_rows(self, action: Action) -> dict[int, asyncpg.Record]:
+        driver = self._run.sessions[action.database].driver if self._run is not None else None
+        rows = await_only(driver.fetch(_WRITTEN)) if driver is not None else ()
+        return {row["oid"]: row for row in rows}
+
+
+def _difference(step: Step, before: _Counters, after: _Counters, catalogue: Catalogue) -> Iterator[Rows]:
+    """What a step did to the rows of each table; a table of its own making only gets some."""
+    names = {address[1]: key.identity for key, address in catalogue.addresses.items() if key.kind == "table"}
+    for oid, now in after.items():
+        then = before.get(oid)
+        name = names.get(oid)
+        counts = {
+            each: max(0, now[each] - (then[each] if then else 0))
+            for each in ("inserted", "updated", "deleted")
+        }
+        if name is not None and then is not None:
+            emptied = then["file"] != now["file"] and now["empty"] and not then["empty"]
+            if emptied or any(counts.values()):
+                yield Rows(step.database, step.revision.id, name, **counts, truncated=emptied)
+        elif then is None and counts["inserted"]:
+            yield Rows(step.database, step.revision.id, now["name"], inserted=counts["inserted"])
+
+
+async def _sequences(driver: asyncpg.Connection) -> dict[str, int | None]:
+    return {row["name"]: row["last_value"] for row in await driver.fetch(_SEQUENCES)}

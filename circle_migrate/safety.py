@@ -1,0 +1,284 @@
+"""Judging a plan before it runs: what each of its statements would do to the databases as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circle_migrate import baseline, planning
+from circle_migrate.core.events import Event, Notify, ignore
+from circle_migrate.core.findings import Check, Finding, Severity
+from circle_migrate.core.plan import Direction, Plan, Step
+from circle_migrate.core.revisions import Revision
+from circle_migrate.core.safety import Coverage, Judged, Safety, worst_first
+from circle_migrate.core.traces import Trace
+from circle_migrate.core.verdicts.record import Mode
+from circle_migrate.errors import (
+    CircleError,
+    ExitCode,
+    MigrationFailed,
+    SettingsError,
+    Unreachable,
+    UsageError,
+)
+from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.ignores import declared
+from circle_migrate.settled import Settled, settle
+from circle_migrate.status import folders
+
+if TYPE_CHECKING:
+    from circle_migrate.core.measured import Statistics
+    from circle_migrate.deployment import Deployment
+
+COMMAND = "safety-check"
+NOT_TRACED = "not-traced"
+_TRACED = "what is pending can be traced"
+_UNTRACED = "CM060"
+"""The hazard that a revision is which could not be traced."""
+
+_NEWEST = 18
+"""The PostgreSQL major version that text is read for where nobody knows the server's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a plan is judged.
+
+    In the mode `ci` no database is asked: `statistics` has the sizes. `base` is the git revision whose trees
+    the databases are taken to be at. A `baseline` hides what it has, or with `write_baseline` is written.
+    With `allow_unknown` what could not be traced is no error.
+    """
+
+    mode: Mode = Mode.LIVE
+    statistics: Path | None = None
+    base: str | None = None
+    baseline: Path | None = None
+    write_baseline: bool = False
+    allow_unknown: bool = False
+    cascade: bool = False
+
+
+async def safety_check(
+    deployment: Deployment,
+    targets: Sequence[str] = ("head",),
+    direction: Direction = Direction.UP,
+    options: Options = Options(),
+    notify: Notify = ignore,
+) -> Safety:
+    """Judge what an upgrade or downgrade to the targets would do; nothing of a live database is changed.
+
+    Where nothing is pending no scratch database is made. Raises the errors of planning, `UsageError` for a
+    bad file or a `ci` that does not say from where, and `TreeError`.
+    """
+    from circle_migrate.stats_file import read
+
+    statistics = read(options.statistics) if options.statistics else None
+    known = frozenset[str]()
+    if options.baseline and not options.write_baseline:
+        known = baseline.read(options.baseline)
+    if options.mode is Mode.CI:
+        plan = await _planned_without(deployment, targets, direction, options)
+        versions = (
+            {name: each.server_version_num for name, each in statistics.databases.items()}
+            if statistics
+            else {}
+        )
+    else:
+        names = deployment.within_reach(direction)
+        states = await deployment.states(names)
+        current = deployment.recognise(states)
+        refuse_in_doubt(states)
+        plan = planning.planner(deployment, targets, direction, cascade=options.cascade)(current)
+        versions = {name: state.server_version_num for name, state in states.items()}
+    safety = await judged(deployment, plan, versions, options, statistics, notify=notify, known=known)
+    if options.baseline and options.write_baseline:
+        return _written(safety, options.baseline)
+    return safety
+
+
+async def judged(
+    deployment: Deployment,
+    plan: Plan,
+    versions: Mapping[str, int],
+    options: Options = Options(),
+    statistics: Statistics | None = None,
+    *,
+    notify: Notify = ignore,
+    known: frozenset[str] = frozenset(),
+) -> Safety:
+    """Judge a plan that was made. `versions` are the servers' version numbers, `known` a baseline."""
+    from circle_migrate.core.verdicts import judge
+    from circle_migrate.evidence import Gathering
+    from circle_migrate.verdict_findings import finding
+
+    revisions = [action.revision for action in plan.actions if isinstance(action, Step)]
+    started = datetime.now(UTC)
+    if not revisions:
+        check = Check("trace", _TRACED, skipped=Coverage().words)
+        return Safety(COMMAND, (check,), folders=folders(deployment), profile=str(options.mode))
+    said = declared(revisions)
+    trace, error = await _traced(deployment, plan, versions, notify)
+    assumptions = (*said.assumptions, *deployment.settings.safety_tables)
+    gathering = Gathering(deployment, plan, trace, versions, assumptions)
+    if options.mode is Mode.CI:
+        evidence = await gathering.without_databases(statistics, traced=error is None)
+    else:
+        evidence = await gathering.live(traced=error is None)
+    found = [finding(each, trace) for each in judge(evidence)]
+    found = _weighed(found, revisions, trace, options)
+    direction = next(action.direction for action in plan.actions if isinstance(action, Step))
+    settled = settle(
+        found,
+        said,
+        deployment.settings.safety_ignore,
+        known,
+        judged_in=direction if error is None else None,
+        untraced=frozenset(trace.untraced),
+    )
+    coverage = _coverage(revisions, trace, traced=error is None)
+    return Safety(
+        COMMAND,
+        _checks(revisions, settled, _not_traced(error, options)),
+        folders=folders(deployment),
+        started_at=started,
+        profile=str(options.mode),
+        coverage=coverage,
+        notes=(*trace.notes, *gathering.notes),
+        suppressed=settled.suppressed,
+    )
+
+
+async def _planned_without(
+    deployment: Deployment, targets: Sequence[str], direction: Direction, options: Options
+) -> Plan:
+    if options.base is not None:
+        from circle_migrate.base_revision import heads_at
+
+        current = await heads_at(deployment, options.base)
+        return planning.planner(deployment, targets, direction, cascade=options.cascade)(current)
+    if not any(":" in text for text in targets):
+        raise UsageError(
+            "without a database nobody knows which revisions are pending",
+            hint="say it: --base origin/main for those of this branch, or a span, FROM:TO",
+        )
+    return planning.offline(deployment, targets, direction)
+
+
+async def _traced(
+    deployment: Deployment, plan: Plan, versions: Mapping[str, int], notify: Notify
+) -> tuple[Trace, CircleError | None]:
+    """The trace; where there can be none, what Alembic renders, and why."""
+    from circle_migrate.trace import trace
+
+    majors = [versions[name] // 10000 for name in plan.databases if name in versions]
+    major = min(majors, default=None)
+    try:
+        found = await trace(deployment, plan, major=major, notify=_renamed(notify))
+    except (SettingsError, MigrationFailed, Unreachable) as error:
+        from circle_migrate.rendering import rendered
+
+        return await rendered(deployment, plan, major or _NEWEST), error
+    if len(set(majors)) > 1:
+        note = f"the servers are of PostgreSQL {' and '.join(map(str, sorted(set(majors))))}"
+        found = replace(found, notes=(*found.notes, note))
+    return found, None
+
+
+def _renamed(notify: Notify) -> Notify:
+    """Tells of steps as what they are: tried out elsewhere."""
+
+    def tell(event: Event) -> None:
+        steps = tuple(f"trace: {step}" for step in event.steps)
+        text = f"trace: {event.text}" if event.text and event.number else event.text
+        notify(replace(event, text=text, steps=steps))
+
+    return tell
+
+
+def _coverage(revisions: Sequence[Revision], trace: Trace, *, traced: bool) -> Coverage:
+    if not traced:
+        return Coverage(len(revisions))
+    failed = {f"{each.database}@{each.revision}" for each in trace.statements if each.error}
+    missed = failed | set(trace.untraced)
+    return Coverage(len(revisions), len(revisions) - len(missed), len(trace.statements), trace.scratch_major)
+
+
+def _not_traced(error: CircleError | None, options: Options) -> tuple[Finding, ...]:
+    """That nothing was traced; an error unless that is allowed."""
+    if error is None:
+        return ()
+    prevented = error.status in (ExitCode.USAGE, ExitCode.UNREACHABLE)
+    return (
+        Finding(
+            NOT_TRACED,
+            Severity.WARNING if options.allow_unknown else Severity.ERROR,
+            f"the plan could not be traced, and its text alone was judged: {error.message}",
+            error.status if prevented else ExitCode.REFUSED,
+            detail=error.detail,
+            remedy=error.hint,
+        ),
+    )
+
+
+def _weighed(
+    found: Sequence[Judged], revisions: Sequence[Revision], trace: Trace, options: Options
+) -> list[Judged]:
+    """The findings with a place each; of a revision that could not be traced, an error unless allowed.
+
+    What follows a statement that fails would have been traced but for that, which is an error already.
+    """
+    places = {each.qualified: each for each in revisions}
+    excused = options.allow_unknown or any(each.error for each in trace.statements)
+    weighed = []
+    for each in found:
+        revision = places.get(f"{each.database}@{each.revision}", revisions[0])
+        unknown = each.subject in trace.untraced and each.rule == _UNTRACED and not excused
+        weighed.append(
+            replace(
+                each,
+                severity=Severity.ERROR if unknown else each.severity,
+                file=each.file or revision.path,
+                line=each.line if each.file else revision.line,
+            )
+        )
+    return weighed
+
+
+def _checks(
+    revisions: Iterable[Revision], settled: Settled, not_traced: Sequence[Finding]
+) -> tuple[Check, ...]:
+    """One check for the trace, and one for each revision in the order of the plan."""
+    of_revision: dict[str, list[Finding]] = {}
+    for each in settled.findings:
+        of_revision.setdefault(f"{each.database}@{each.revision}", []).append(each)
+    checks = [Check("trace", _TRACED, tuple(not_traced))]
+    for revision in revisions:
+        name = f"{revision.database}-{revision.id}"
+        title = f"{revision.qualified} {revision.message}".rstrip()
+        checks.append(Check(name, title, worst_first(of_revision.get(revision.qualified, []))))
+    return tuple(checks)
+
+
+def _written(safety: Safety, path: Path) -> Safety:
+    """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
+    from circle_migrate.settled import in_baseline
+
+    kept = [each for each in safety.judged if each.severity is not Severity.NOTE]
+    baseline.write(path, kept)
+    known = {each.fingerprint for each in kept}
+    checks = tuple(
+        replace(
+            check,
+            findings=tuple(
+                each
+                for each in check.findings
+                if not (isinstance(each, Judged) and each.fingerprint in known)
+            ),
+        )
+        for check in safety.checks
+    )
+    hidden = tuple(in_baseline(each) for each in kept)
+    return replace(safety, checks=checks, suppressed=(*safety.suppressed, *hidden))

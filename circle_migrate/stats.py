@@ -1,0 +1,31 @@
+"""Measuring the tables of the databases: `stats`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from circle_migrate.core.measured import Measured, Measurement, Statistics
+from circle_migrate.deployment import Deployment
+from circle_migrate.live_facts.sizing import sizes
+from circle_migrate.stats_file import write
+
+
+async def stats(deployment: Deployment, output: Path | None = None) -> Measured:
+    """The sizes of all tables of the selected databases, written to a file where one is named.
+
+    Nothing is written where a database cannot be measured. Raises what reading the states raises, and
+    `UsageError` for a place that cannot be written to.
+    """
+    states = await deployment.states()
+    deployment.recognise(states)
+    found = await asyncio.gather(*(sizes(deployment.databases[name]) for name in states))
+    measurements = {
+        name: Measurement(state.server_version_num, each)
+        for (name, state), each in zip(states.items(), found, strict=True)
+    }
+    statistics = Statistics(datetime.now(UTC).replace(microsecond=0), measurements)
+    if output is not None:
+        write(output, statistics)
+    return Measured("stats", statistics, None if output is None else str(output))

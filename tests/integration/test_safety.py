@@ -1,0 +1,302 @@
+"""safety-check: our own trees, what decides the exit status, baselines, gates, judging without a server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import pytest
+
+from circle_migrate.core.safety import Safety
+from circle_migrate.deployment import Deployment
+from circle_migrate.safety import safety_check
+from circle_migrate.schemas import schema
+from circle_migrate.settings import load
+from tests.deployments import Answer, environment, execute, invoke, versions
+from tests.integration import old_script
+from tests.projects import Project
+from tests.servers import Databases, run
+
+_NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
+_TABLES = """
+op.execute("CREATE TABLE users (id bigint PRIMARY KEY, name text, age int)")
+op.execute("CREATE TABLE parked (id int)")
+""".strip()
+_RETYPE = 'op.alter_column("users", "age", type_=sa.BigInteger())'
+_DROP = 'op.drop_table("parked")'
+_HARMLESS = 'op.add_column("users", sa.Column("note", sa.Text()))'
+
+
+@pytest.fixture
+def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose first revisions are applied, with a table that counts as large from 100 rows on."""
+    project = Project(project_folder)
+    project.write_settings()
+    project.revision("main", "m1", None, _TABLES, "pass")
+    project.revision("credentials", "c1", None, "pass", "pass")
+    given = {
+        **environment(empty_databases),
+        "CIRCLE_MIGRATE_SCRATCH_URL": empty_databases.server.admin_url,
+        "CIRCLE_MIGRATE_SAFETY_ROWS": "100",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert invoke(["upgrade"]).status == 0
+    rows = "INSERT INTO users SELECT i, 'n', i FROM generate_series(1, 200) i"
+    run(execute(empty_databases, "main", rows, "INSERT INTO parked VALUES (1)", "ANALYZE"))
+    return project
+
+
+def check(*arguments: str) -> Answer:
+    return invoke(["safety-check", "-q", *arguments])
+
+
+def judged(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(check("--format", "json", *arguments).stdout)
+    return found
+
+
+def dangers(found: dict[str, Any]) -> list[tuple[str, str, int]]:
+    return [
+        (each["hazard"], each["revision"], each["line"])
+        for each in found["verdicts"]
+        if each["verdict"] == "danger"
+    ]
+
+
+PAIRS = list(zip_longest(*old_script.REVISIONS.values()))
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(str(each)[:4] for each in pair))
+def test_our_own_revisions_endanger_no_database_of_the_field(
+    empty_databases: Databases, pair: tuple[str | None, str | None]
+) -> None:
+    async def scenario() -> Safety:
+        for name, revision in zip(old_script.REVISIONS, pair, strict=True):
+            if revision is not None:
+                async with empty_databases.connect(name) as connection:
+                    await old_script.build(connection, name, revision)
+                    await connection.execute("ANALYZE")
+        # One row makes a table large: there are no more than a few in any.
+        flags = {"scratch_url": empty_databases.server.admin_url, "safety_rows": 1}
+        return await safety_check(Deployment(load(flags, environ=environment(empty_databases))))
+
+    safety = run(scenario())
+    assert safety.coverage.traced == safety.coverage.revisions > 0
+    assert [(each.rule, each.revision, each.message) for each in safety.dangers()] == []
+
+
+def test_danger_decides_the_exit_status(shop: Project) -> None:
+    shop.revision("main", "m2", "m1", _HARMLESS, "pass")
+    assert check().status == 0
+    path = shop.revision("main", "m3", "m2", f"{_RETYPE}\n{_DROP}", 'op.drop_column("users", "name")')
+    line = path.read_text(encoding="utf-8").split("\n").index(f"    {_RETYPE}") + 1
+    answer = check()
+    assert answer.status == 5
+    for text in ("CM061", "ALTER TABLE users ALTER COLUMN age TYPE BIGINT", "reads and writes wait", "m3.py"):
+        assert text in answer.stdout
+    assert dangers(judged()) == [("CM061", "m3", line), ("CM013", "m3", line + 1)]
+    assert dangers(judged("--rows", "1000")) == [("CM013", "m3", line + 1)]
+    assert dangers(judged("m2")) == []
+
+
+def test_a_downgrade_is_judged_too(shop: Project) -> None:
+    assert invoke(["upgrade", "-q"]).status == 0
+    shop.revision("main", "m0", "m1", _HARMLESS, 'op.drop_column("users", "name")')
+    assert invoke(["upgrade", "-q"]).status == 0
+    found = judged("--down", "main@-1")
+    assert [each[:2] for each in dangers(found)] == [("CM010", "m0")]
+
+
+def test_where_nothing_is_pending_nothing_is_started(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE)
+    found = judged()
+    assert (found["exit_code"], found["coverage"]["postgresql"]) == (0, None)
+    assert invoke(["upgrade", "--safety", "require"]).stderr == ""
+
+
+def test_what_cannot_be_traced_is_never_fine(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE)
+    shop.revision("main", "m2", "m1", 'op.create_index("ix_users_age", "users", ["age"])', "pass")
+    found = judged()
+    assert found["exit_code"] == 9
+    assert [each["rule"] for each in found["findings"] if each["severity"] == "error"] == ["not-traced"]
+    assert {each["confidence"] for each in found["verdicts"]} <= {"static", "live"}
+    assert "CM008" in {each["hazard"] for each in found["verdicts"]}
+    assert judged("--allow-unknown")["exit_code"] == 0
+
+
+def test_a_step_that_depends_on_rows_is_not_known(shop: Project) -> None:
+    looks = 'assert op.get_bind().scalar(sa.text("SELECT count(*) FROM users")) > 0'
+    shop.revision("main", "m2", "m1", looks, "pass")
+    assert check().status == 5
+    assert check("--allow-unknown").status == 0
+
+
+def test_suppressions_of_every_place(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    comment = "# circle: ignore[CM013] reason=nobody uses it until=2100-01-01"
+    shop.revision("main", "m2", "m1", f"{comment}\n{_DROP}", "pass")
+    shop.revision(
+        "main",
+        "m3",
+        "m2",
+        'op.drop_column("users", "name")',
+        "pass",
+        more='safety = {"ignore": {"CM010": "it was never shown"}, "assume": {"users": "small"}}',
+    )
+    shop.revision("main", "m4", "m3", _RETYPE, "pass")
+    found = judged()
+    assert found["exit_code"] == 0
+    assert [(each["rule"], each["by"], each["reason"]) for each in found["suppressed"]] == [
+        ("CM013", "comment", "nobody uses it"),
+        ("CM010", "revision", "it was never shown"),
+    ]
+    shop.revision("main", "m3", "m2", 'op.drop_column("users", "name")', "pass")
+    assert [each[0] for each in dangers(judged())] == ["CM010", "CM061"]
+    monkeypatch.setenv("CIRCLE_MIGRATE_SAFETY_IGNORE", "CM010 main@public.users.name # never shown")
+    monkeypatch.setenv("CIRCLE_MIGRATE_SAFETY_TABLES", "main@users = small")
+    assert judged()["exit_code"] == 0
+
+
+def test_a_baseline_hides_what_it_knows_and_nothing_else(shop: Project) -> None:
+    shop.revision("main", "m2", "m1", _DROP, "pass")
+    assert check("--baseline", "known.json", "--write-baseline").status == 0
+    shop.revision("main", "m2", "m1", f"# moved down\n\n{_DROP}", "pass")
+    known = judged("--baseline", "known.json")
+    assert (known["exit_code"], [each["by"] for each in known["suppressed"]]) == (0, ["baseline"])
+    shop.revision("main", "m3", "m2", _RETYPE, "pass")
+    assert [each[0] for each in dangers(judged("--baseline", "known.json"))] == ["CM061"]
+    (shop.folder / "known.json").write_text("{}", encoding="utf-8")
+    assert check("--baseline", "known.json").status == 2
+
+
+def test_a_gate_refuses_what_is_not_allowed(shop: Project, empty_databases: Databases) -> None:
+    shop.revision("main", "m2", "m1", f"{_RETYPE}\n{_DROP}", "pass")
+    before = run(versions(empty_databases))
+    for allowed, left in ([], "table-rewrite, data-loss"), (["data-loss"], "(table-rewrite)"):
+        options = [part for each in allowed for part in ("--allow", each)]
+        answer = invoke(["upgrade", "--safety", "require", *options])
+        assert (answer.status, run(versions(empty_databases))) == (5, before)
+        assert left in answer.stderr
+    answer = invoke(["upgrade", "--safety", "require", "--allow", "data-loss", "--allow", "table-rewrite"])
+    assert answer.status == 0
+    assert "danger" not in answer.stderr
+    log = json.loads(invoke(["log", "--format", "json"]).stdout)
+    notes = log["runs"][0]["notes"]["safety"]
+    assert (notes["gate"], notes["allowed"]) == ("require", ["data-loss", "table-rewrite"])
+    assert [each["hazard"] for each in notes["found"]] == ["CM061", "CM013"]
+    assert "in spite of CM013, CM061; allowed: data-loss, table-rewrite" in invoke(["log"]).stdout
+
+
+def test_by_default_danger_is_said_and_stops_nothing(shop: Project) -> None:
+    shop.revision("main", "m2", "m1", _DROP, "pass")
+    answer = invoke(["upgrade", "-q"])
+    assert answer.status == 0
+    assert "CM013 danger" in answer.stderr
+    assert "CM013" not in answer.stdout
+
+
+@pytest.mark.parametrize(("gate", "status"), [("warn", 0), ("require", 5)])
+def test_a_gate_that_cannot_judge(
+    shop: Project, monkeypatch: pytest.MonkeyPatch, gate: str, status: int
+) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE)
+    shop.revision("main", "m2", "m1", _HARMLESS, "pass")
+    answer = invoke(["upgrade", "--safety", gate])
+    assert answer.status == status
+    assert "could not be traced" in answer.stderr
+
+
+@pytest.mark.parametrize("options", [["--safety", "off"], ["--safety", "require"]])
+def test_a_gate_has_nothing_to_do_where_no_row_is(
+    shop: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE)
+    run(execute(empty_databases, "main", "TRUNCATE users, parked"))
+    shop.revision("main", "m2", "m1", _DROP, "pass")
+    answer = invoke(["upgrade", "-q", *options])
+    assert (answer.status, answer.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "upgrade --allow data-los",
+        "upgrade --safety off --allow data-loss",
+        "safety-check --profile ci",
+        "safety-check --stats stats.json",
+        "safety-check --write-baseline",
+        "safety-check --down",
+        "safety-check --explain CM999",
+        "safety-check --profile ci base:head --stats none.json",
+    ],
+)
+def test_what_makes_no_sense_is_refused(shop: Project, arguments: str) -> None:
+    assert invoke(arguments.split()).status == 2
+
+
+def test_without_databases_a_file_has_the_sizes(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke(["stats", "-o", "stats.json"]).status == 0
+    for name in ("DATABASE_URL", "CREDS_DATABASE_URL"):
+        monkeypatch.delenv(name)
+    shop.revision("main", "m2", "m1", _RETYPE, "pass")
+    span = ("--profile", "ci", "main@m1:head")
+    measured = (*span, "--stats", "stats.json")
+    assert [each[:2] for each in dangers(judged(*measured))] == [("CM061", "m2")]
+    assert dangers(judged(*measured, "--rows", "1000")) == []
+    assert [each[:2] for each in dangers(judged(*span, "--rows", "1000"))] == [("CM061", "m2")]
+    assert dangers(judged("--profile", "ci", "main@base:head")) == []
+
+
+def test_a_branch_is_judged_from_where_it_left_its_base(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    for line in ("init -q -b trunk", "add .", "-c user.name=a -c user.email=a@b commit -q -m one"):
+        subprocess.run(["git", *line.split()], check=True)
+    for name in ("DATABASE_URL", "CREDS_DATABASE_URL"):
+        monkeypatch.delenv(name)
+    shop.revision("main", "m2", "m1", _DROP, "pass")
+    found = judged("--profile", "ci", "--base", "trunk")
+    assert (found["coverage"]["revisions"], [each[:2] for each in dangers(found)]) == (1, [("CM013", "m2")])
+    files = json.loads(
+        invoke(["check", "--files-only", "--base", "trunk", "--safety", "--format", "json"]).stdout
+    )
+    assert [each["rule"] for each in files["findings"] if each["severity"] == "error"] == ["CM013"]
+
+
+def test_the_gate_for_pipelines_judges_too(shop: Project) -> None:
+    shop.revision("main", "m2", "m1", _DROP, "pass")
+    answer = invoke(["check", "--no-pending", "--safety"])
+    assert answer.status == 5
+    assert "Table or schema is dropped with its rows: public.parked" in answer.stdout
+    assert invoke(["check", "--no-pending"]).status == 0
+
+
+def test_every_format_says_what_is_dangerous(shop: Project, create_databases: Callable[..., Any]) -> None:
+    shop.revision("main", "m2", "m1", _DROP, "pass")
+    said = {
+        form: check("--format", form) for form in ("json", "junit", "sarif", "github", "gitlab", "markdown")
+    }
+    assert {answer.status for answer in said.values()} == {5}
+    found = json.loads(said["json"].stdout)
+    jsonschema.Draft202012Validator(schema("safety-check")).validate(found)
+    prints = {each["fingerprint"] for each in found["verdicts"]}
+    assert prints == {each["fingerprint"] for each in found["findings"]}
+    cases = ET.fromstring(said["junit"].stdout).findall("testsuite/testcase")
+    assert [case.get("classname", "").rpartition(".")[2] for case in cases] == ["trace", "main-m2"]
+    assert cases[1].find("failure") is not None
+    (result,) = (
+        each for each in json.loads(said["sarif"].stdout)["runs"][0]["results"] if each["ruleId"] == "CM013"
+    )
+    assert result["level"] == "error"
+    assert "CM013" in {each["check_name"] for each in json.loads(said["gitlab"].stdout)}
+    assert "::error file=" in said["github"].stdout
+    assert "**CM013**" in said["markdown"].stdout
+    assert said["markdown"].stdout.count("<details>") == said["markdown"].stdout.count("</details>")

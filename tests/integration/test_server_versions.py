@@ -1,0 +1,106 @@
+"""The way there and back on every PostgreSQL that is promised and at hand: not only on the newest."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from circle_migrate.check import Questions, check
+from circle_migrate.core.findings import Report
+from circle_migrate.database import GID_PREFIX
+from circle_migrate.deployment import Deployment
+from circle_migrate.diff import diff
+from circle_migrate.downgrade import downgrade
+from circle_migrate.introspect.fingerprints import fingerprint
+from circle_migrate.settings import load
+from circle_migrate.status import status
+from circle_migrate.upgrade import upgrade
+from tests.deployments import agree, catalogues, environment, execute, versions
+from tests.faults.shop import BASE, HEAD, Shop
+from tests.faults.states import position, prepared
+from tests.servers import Databases, Server, run, start_binaries
+
+MAJORS = range(13, 19)
+"""What the README promises."""
+
+EVERYTHING = Questions(models=True, drift=True, consistency=True)
+
+
+def deployment(databases: Databases) -> Deployment:
+    """The package's own trees; scratch databases are made on the same server."""
+    flags = {"scratch_url": databases.server.admin_url}
+    return Deployment(load(flags, environ=environment(databases)))
+
+
+def complaints(report: Report) -> list[str]:
+    """What is wrong, or was not asked."""
+    wrong = [finding.message for each in report.checks for finding in each.findings if finding.status]
+    return wrong + [f"{each.name}: {each.skipped}" for each in report.checks if each.skipped]
+
+
+async def there_and_back(databases: Databases) -> None:
+    ours = deployment(databases)
+    empty = await catalogues(databases)
+
+    await upgrade(ours)
+    assert await versions(databases) == {name: list(graph.heads) for name, graph in ours.graphs.items()}
+    assert not (await upgrade(ours)).plan
+    assert complaints(await status(ours, strict=True)) == []
+    assert complaints(await check(ours, EVERYTHING)) == []
+
+    await execute(databases, "main", "ALTER TABLE users ADD by_hand text")
+    assert any("by_hand" in complaint for complaint in complaints(await diff(ours)))
+    await execute(databases, "main", "ALTER TABLE users DROP by_hand")
+
+    await downgrade(ours, ["base"], confirm=agree)
+    assert not any((await versions(databases)).values())
+    assert await catalogues(databases) == empty
+
+
+async def decided_together(shop: Shop, databases: Databases) -> None:
+    """`--atomic`, which the package's own trees cannot do in one go: they drop an index concurrently."""
+    await shop.upgrade(databases, atomic=True)
+    assert await position(databases) == HEAD
+    await shop.downgrade(databases, atomic=True)
+    assert await position(databases) == BASE
+
+
+async def recovered(shop: Shop, databases: Databases) -> None:
+    """What was prepared for a run of which the journals know nothing is rolled back."""
+    gid = f"{GID_PREFIX}{uuid.UUID(int=1)}:1:main:credentials"
+    prepare = ("BEGIN", "CREATE TABLE in_doubt ()", f"PREPARE TRANSACTION '{gid}'")
+    await execute(databases, "credentials", *prepare)
+    assert len((await shop.recover(databases)).settled) == 1
+    assert await prepared(databases) == []
+
+
+async def keeps_its_fingerprint(databases: Databases) -> None:
+    """Older servers write a partial index's condition anew when the index is built anew."""
+    made = "CREATE TABLE numbers (n int)", "CREATE INDEX positive ON numbers (abs(n)) WHERE n > 0"
+    await execute(databases, "main", *made)
+    async with databases.connect("main") as connection:
+        before = await fingerprint(connection)
+        await connection.execute("REINDEX TABLE CONCURRENTLY numbers")
+        assert await fingerprint(connection) == before
+
+
+async def essentials(shop: Shop, databases: Databases) -> None:
+    await databases.create()
+    await there_and_back(databases)
+    await decided_together(shop, databases)
+    await recovered(shop, databases)
+    await keeps_its_fingerprint(databases)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    shop.write_standard_trees()
+    return shop
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_the_way_there_and_back(shop: Shop, major: int) -> None:
+    with start_binaries(major) as (cluster, url):
+        run(essentials(shop, Databases(Server(f"PostgreSQL {major}", url, cluster.stop))))

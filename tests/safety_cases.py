@@ -1,0 +1,148 @@
+"""Cases of migrations whose right verdict is known, and the whole way from their SQL to our verdict.
+
+A case is a table of setup statements, a migration with BEGIN and COMMIT where its transactions begin and
+end, and one of `safe`, `warn` and `danger`. The scratch database gets the setup without its rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from circle_migrate.core.plan import Grouping
+from circle_migrate.core.verdicts import Evidence, Level, Limits, Thresholds, Verdict, judge
+from circle_migrate.deployment import Deployment
+from circle_migrate.evidence import Gathering
+from circle_migrate.settings import load
+from circle_migrate.trace import trace
+from tests.deployments import environment
+from tests.projects import Project
+from tests.servers import Databases
+
+LARGE_ROWS = 50_000
+"""The cases' large tables have 60,000 rows."""
+
+_MEASURED = Path(__file__).parent / "integration" / "safety_cases.jsonl"
+_TOKEN = re.compile(
+    r"""(?P<whole>'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*)|(?P<end>;)|.""",
+    re.DOTALL,
+)
+_ROWS = re.compile(r"(?:INSERT|UPDATE|DELETE|ANALYZE|SELECT)\b", re.IGNORECASE)
+_LEVELS = {Level.DANGER: "danger", Level.WARNING: "warn", Level.NOTE: "safe"}
+
+
+@dataclass(frozen=True)
+class SafetyCase:
+    """One case; `since` is the first major version of PostgreSQL that knows its statements."""
+
+    id: str
+    setup: tuple[str, ...]
+    migration: tuple[str, ...]
+    expect: str
+    since: int = 0
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> SafetyCase:
+        """The case of one line of a file."""
+        return cls(
+            stored["id"],
+            tuple(statements(stored.get("setup_sql", ""))),
+            tuple(statements(stored["migration_sql"])),
+            stored["expect"],
+            stored.get("pg_min", 0),
+        )
+
+    @property
+    def transactions(self) -> Iterator[tuple[bool, tuple[str, ...]]]:
+        """The statements of each transaction, and each of those outside of any."""
+        inside: list[str] | None = None
+        for statement in self.migration:
+            word = statement.strip().upper()
+            if word == "BEGIN":
+                inside = []
+            elif word == "COMMIT":
+                yield True, tuple(inside or ())
+                inside = None
+            elif inside is None:
+                yield False, (statement,)
+            else:
+                inside.append(statement)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+def measured() -> tuple[SafetyCase, ...]:
+    """The cases whose verdicts were measured: what waited, what was lost, which statements broke."""
+    lines = _MEASURED.read_text(encoding="utf-8").splitlines()
+    return tuple(SafetyCase.from_dict(json.loads(line)) for line in lines)
+
+
+def statements(text: str) -> Iterator[str]:
+    """The statements of a text, without their semicolons."""
+    begin = 0
+    for match in _TOKEN.finditer(text + ";"):
+        if match["end"]:
+            if text[begin : match.start()].strip():
+                yield text[begin : match.start()].strip()
+            begin = match.end()
+
+
+def without_rows(setup: Sequence[str]) -> Iterator[str]:
+    """The statements of a setup that a scratch database gets, too."""
+    return (each for each in setup if not _ROWS.match(each))
+
+
+def write(case: SafetyCase, project: Project) -> None:
+    """A first revision that makes the setup, and one for each transaction of the migration."""
+    project.revision("main", "r0", None, _body(tuple(without_rows(case.setup))), "pass")
+    for number, (transactional, group) in enumerate(case.transactions, 1):
+        body = _body(group)
+        if not transactional:
+            body = f"with op.get_context().autocommit_block():\n    {body}"
+        more = "" if transactional else "transactional = False"
+        project.revision("main", f"r{number}", f"r{number - 1}", body, "pass", more=more)
+
+
+def _body(sql: Sequence[str]) -> str:
+    """Statements sent as they are: text() would take a colon for a parameter."""
+    return "\n".join(f"op.get_bind().exec_driver_sql({each!r})" for each in sql) or "pass"
+
+
+async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evidence:
+    """The evidence about a case that was written into the current directory's project.
+
+    The live database has the setup's rows; everything above the first revision is pending, each revision in
+    a transaction of its own.
+    """
+    async with databases.connect("main") as connection:
+        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        for each in case.setup:
+            await connection.execute(each)
+    overrides = {"scratch_url": databases.server.admin_url}
+    deployment = Deployment(load(overrides, environ=environment(databases)))
+    plan = deployment.plan_upgrade({"main": ("r0",), "credentials": ()}, ["head"], Grouping.PER_REVISION)
+    traced = await trace(deployment, plan, major=version // 10000)
+    found = await Gathering(deployment, plan, traced, {"main": version}, ()).live()
+    return replace(found, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
+
+
+def verdict_of(verdicts: Sequence[Verdict]) -> str:
+    """The worst of several as the cases have it."""
+    worst = min((each.level for each in verdicts), key=lambda level: level.rank, default=Level.NOTE)
+    return _LEVELS[worst]
+
+
+async def judged(case: SafetyCase, databases: Databases, version: int) -> tuple[Verdict, ...]:
+    """The verdicts about a case."""
+    return judge(await evidence(case, databases, version))
+
+
+async def version_of(databases: Databases) -> int:
+    """The server's version number."""
+    async with databases.connect("main") as connection:
+        return int(await connection.fetchval("SELECT current_setting('server_version_num')"))

@@ -1,0 +1,149 @@
+"""The hazards' records: complete, unambiguous, and the source of what is said about them elsewhere.
+
+`UPDATE_SNAPSHOTS=1 pytest tests/unit/test_hazards.py` writes docs/hazards.md anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from circle_migrate.core.hazards import HAZARDS, SQLSTATES, Example, Hazard, HazardClass, SqlState
+from circle_migrate.core.hazards.page import explained, page
+from circle_migrate.core.rules import RULES
+from tests.hazard_examples import CASES, Case
+
+PAGE = Path(__file__).parents[2] / "docs" / "hazards.md"
+_MODULES = PAGE.parents[1] / "circle_migrate" / "core" / "hazards"
+
+each_hazard = pytest.mark.parametrize("hazard", HAZARDS.values(), ids=lambda hazard: hazard.id)
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def test_no_id_is_given_twice() -> None:
+    written = re.findall(r'"(CM\d{3})",\n', "".join(path.read_text() for path in _MODULES.glob("*.py")))
+    assert sorted(written) == list(HAZARDS)
+    titles = [hazard.title for hazard in HAZARDS.values()]
+    assert len(set(titles)) == len(titles)
+
+
+def test_every_class_has_a_hazard() -> None:
+    assert {hazard.kind for hazard in HAZARDS.values()} == set(HazardClass)
+
+
+@each_hazard
+def test_texts_are_written_out(hazard: Hazard) -> None:
+    assert re.fullmatch(r"CM\d{3}", hazard.id)
+    assert hazard.title[0].isupper()
+    assert not hazard.title.endswith(".")
+    for text in (hazard.condition, hazard.effect):
+        assert text.endswith(".")
+    assert len(hazard.remedy) > 20
+    assert "  " not in hazard.condition + hazard.effect + hazard.remedy
+    assert set(re.findall(r"CM\d{3}", hazard.condition + hazard.effect + hazard.remedy)) <= HAZARDS.keys()
+
+
+@each_hazard
+def test_rule_of_a_hazard_is_derived(hazard: Hazard) -> None:
+    rule = RULES[hazard.id]
+    assert hazard.id in RULES
+    assert (rule.title, rule.effect, rule.remedy) == (hazard.title, hazard.effect, hazard.remedy)
+
+
+def test_rules_are_those_written_out_and_the_hazards() -> None:
+    assert list(RULES)[-len(HAZARDS) :] == list(HAZARDS)
+    assert len(RULES) == len(list(RULES)) == len(set(RULES))
+    assert "CM999" not in RULES
+
+
+@each_case
+def test_code_of_an_example_can_be_pasted(case: Case) -> None:
+    for revision in case.example.revisions:
+        tree = ast.parse(revision.source)
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        imported = {
+            alias.asname or alias.name
+            for node in tree.body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert functions == {"upgrade", "downgrade"} if revision.downgrade else {"upgrade"}
+        assert imported <= used
+        assert used & {"op", "sa", "postgresql", "ensure_index_concurrently"} <= imported
+        assert ("transactional = False" in revision.source) is not revision.transactional
+        assert max(map(len, revision.source.splitlines())) <= 110
+    assert ast.parse(case.example.code)
+
+
+@each_case
+def test_good_examples_succeed_and_bad_ones_may_fail(case: Case) -> None:
+    assert case.name == "bad" or not case.example.fails
+    if case.hazard.kind is HazardClass.WILL_FAIL and case.name == "bad":
+        assert case.example.fails
+
+
+def test_several_revisions_are_numbered_in_the_order_in_which_they_run() -> None:
+    last = Example("", "pass", second=True)
+    several = Example("", 'op.execute("SELECT 1")', transactional=False, then=last)
+    assert list(several.revisions) == [several, last]
+    assert several.code == (
+        "# revision 1 of 2\n"
+        "from alembic import op\n\ntransactional = False\n\n\n"
+        'def upgrade() -> None:\n    op.execute("SELECT 1")\n'
+        "\n\n"
+        "# revision 2 of 2 (second database)\n"
+        "def upgrade() -> None:\n    pass\n"
+    )
+
+
+@pytest.mark.parametrize("state", SQLSTATES.values(), ids=lambda state: state.code)
+def test_sqlstates_are_postgresqls(state: SqlState) -> None:
+    known = asyncpg.exceptions.PostgresError.get_message_class_for_sqlstate(state.code)
+    assert known.sqlstate == state.code
+    name = known.__name__.removeprefix("Postgres").removesuffix("Error")
+    assert name.lower() == state.name.replace("_", "").removesuffix("error")
+    assert state.meaning.endswith(".")
+    assert state.remedy.endswith(".")
+    assert set(re.findall(r"CM\d{3}", state.meaning + state.remedy)) <= HAZARDS.keys()
+
+
+def test_page_is_up_to_date() -> None:
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        PAGE.write_text(page(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_page_links_to_its_own_headings() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.removeprefix("## ").lower()).replace(" ", "-")
+        for line in page().splitlines()
+        if line.startswith("## ")
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", page())) <= headings
+
+
+def test_explanation_tells_what_the_code_does_not_show() -> None:
+    blocked = HAZARDS["CM050"]
+    assert "another session has run `SELECT count(*) FROM users`" in explained(blocked)
+    assert "fails with `55P03`" in explained(blocked)
+    assert "all in one transaction" in explained(HAZARDS["CM041"])
+    assert "in one transaction):" not in explained(replace(HAZARDS["CM041"], bad=blocked.good))
+
+
+def test_hazards_are_not_loaded_before_one_is_asked_for() -> None:
+    program = (
+        "import sys, circle_migrate.core.findings as f\n"
+        "assert 'pending' in f.RULES and 'unheard-of' not in f.RULES\n"
+        "assert 'circle_migrate.core.hazards' not in sys.modules\n"
+        "assert f.RULES['CM001'].title and 'circle_migrate.core.hazards' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=PAGE.parents[1])

@@ -1,0 +1,101 @@
+"""Statistics files: the same after writing and reading, refused where they are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circle_migrate.core.live import Size
+from circle_migrate.core.measured import Measurement, Statistics
+from circle_migrate.errors import ExitCode, UsageError
+from circle_migrate.stats_file import FORMAT, SOURCE, read, write
+
+SIZES = (Size('public."Ö"', 3, 8192, 16384, SOURCE), Size("public.t", None, 8192, 0, SOURCE))
+STATISTICS = Statistics(
+    datetime(2026, 3, 1, tzinfo=UTC),
+    {
+        "one": Measurement(180001, {size.relation: size for size in SIZES}),
+        "two": Measurement(160001, {}),
+    },
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "new" / "stats.json"
+    write(path, STATISTICS)
+    return path
+
+
+def test_what_was_written_is_read(file: Path) -> None:
+    assert read(file) == STATISTICS
+
+
+def test_the_same_statistics_are_the_same_bytes(file: Path, tmp_path: Path) -> None:
+    backwards = {
+        name: Measurement(each.server_version_num, dict(reversed(each.sizes.items())))
+        for name, each in reversed(STATISTICS.databases.items())
+    }
+    write(tmp_path / "again.json", Statistics(STATISTICS.taken_at, backwards))
+    assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+
+
+def changed(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "circle-migrate snapshot"}, "no statistics"),
+        ({"format": FORMAT + 1, "tool": "9.9"}, "9.9, in a format that is too new"),
+        ({"taken_at": "yesterday"}, "not whole"),
+        ({"databases": {"one": {}}}, "not whole"),
+        (
+            {"databases": {"one": {"server_version_num": 180001, "relations": {"t": {"rows": 1}}}}},
+            "not whole",
+        ),
+        (
+            {
+                "databases": {
+                    "one": {
+                        "server_version_num": 180001,
+                        "relations": {"t": {"rows": "many", "bytes": 1, "index_bytes": 1}},
+                    }
+                }
+            },
+            "not whole",
+        ),
+        ({"databases": []}, "not whole"),
+    ],
+)
+def test_another_document_is_refused(file: Path, changes: dict[str, Any], words: str) -> None:
+    changed(file, **changes)
+    with pytest.raises(UsageError, match=words) as caught:
+        read(file)
+    assert caught.value.status is ExitCode.USAGE
+    assert "circle-migrate stats -o" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_document_is_refused(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="no statistics"):
+        read(file)
+
+
+def test_a_cut_off_file_is_refused(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UsageError, match="cut off"):
+        read(file)
+
+
+def test_places_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(tmp_path / "missing.json")
+    with pytest.raises(UsageError, match="cannot be written"):
+        write(tmp_path, STATISTICS)
