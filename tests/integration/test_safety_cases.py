@@ -67,7 +67,7 @@ def test_verdicts_are_the_same_on_older_servers(
 
 
 def test_operations_are_judged_without_a_live_database(empty_databases: Databases) -> None:
-    """132 operations of Alembic, on tables that are only said to be large."""
+    """Single operations and combinations, on tables that are only said to be large."""
     assert run(operated(empty_databases)) == {}
 
 

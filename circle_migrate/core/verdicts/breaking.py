@@ -26,7 +26,7 @@ def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
         return
     for scene in scenes:
         for old in scene.renamed:
-            if scene.existed(old) and not _answers(scenes, old):
+            if scene.origin(old) == old and not _answers(scenes, old):
                 yield from _renamed(story, scene, old)
         yield from _relabelled(story, scene)
         for change in scene.dropped:
