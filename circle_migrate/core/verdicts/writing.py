@@ -25,7 +25,7 @@ def writing(story: Story, scene: Scene) -> Iterator[Verdict]:
         how = reach(story, scene, work.relation)
         if how is Reach.FEW or (how is Reach.BATCH and not scene.statement.transactional):
             continue
-        held = {}  # a DO block may have taken some itself
+        held = story.held(scene, scene.statement.locks)  # a DO block may have taken some itself
         measured = _measured(story, scene, work)
         if held and measured is not None:
             at = Work(work.task, measured, work.words)
