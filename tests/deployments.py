@@ -94,14 +94,21 @@ def head_template(server: Server) -> Iterator[Databases]:
 
 
 @pytest.fixture
-def project_folder(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current directory, to make a project in; its modules are forgotten after the test."""
+def project_folder(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The current directory, to make a project in; modules of projects are forgotten before and after."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    known = set(sys.modules)
+    temporary = tmp_path_factory.getbasetemp()
+    _forget(temporary)
     yield workdir
-    for name in set(sys.modules) - known:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is None or workdir in Path(file).parents:
+    _forget(temporary)
+
+
+def _forget(folder: Path) -> None:
+    for name, module in list(sys.modules.items()):
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        if any(place and folder in Path(place).parents for place in places):
             del sys.modules[name]
 
 

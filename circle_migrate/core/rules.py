@@ -120,8 +120,8 @@ _ALL = (
         "not-traced",
         "Plan was not traced",
         "Nobody knows which locks it takes, what it rewrites and whether it fails; text alone does not tell.",
-        "Give the command a scratch database (the `embedded` extra, or `--scratch-url`), and let the revision "
-        "run on empty tables.",
+        "Give the command a scratch database (the `embedded` extra, or `--scratch-url`), and let the "
+        "revision run on empty tables.",
     ),
     # How two catalogues of a database differ.
     Rule(

@@ -103,7 +103,7 @@ class Normalised:
             **({socket[1]: "SOCKET"} if socket else {}),
         }
 
-    def __call__(self, value: Any, key: str = "") -> Any:
+    def __call__(self, value: Any, key: str = "") -> Any:  # noqa: PLR0911 - a case each
         match value:
             case dict() if key in ("compared", "objects"):
                 return "COUNTS"  # a newer server has more of some kinds

@@ -48,6 +48,8 @@ from tests.deployments import contents, deployment, environment, execute, invoke
 from tests.forking import Forked
 from tests.servers import NAMES, Databases, Server, run, start_binaries
 
+pytestmark = pytest.mark.thorough
+
 _SECONDS = 30
 
 # What a dump has to carry besides the packages' own tables: odd names, all kinds of objects and of bytes.

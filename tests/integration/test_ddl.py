@@ -30,6 +30,8 @@ from tests.integration.alembic_driver import on_connection
 from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run
 
+pytestmark = pytest.mark.thorough
+
 _MORE = Path(__file__).with_name("ddl_cases.jsonl").read_text(encoding="utf-8").splitlines()
 _ALL = [*CASES, *(Case(**json.loads(line)) for line in _MORE)]
 

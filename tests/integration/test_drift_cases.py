@@ -33,6 +33,8 @@ from tests.integration.drift import (
 )
 from tests.servers import Server, run, start_binaries
 
+pytestmark = pytest.mark.thorough
+
 # What a dump does not hold; a case that is here and differs there has left the list.
 UNSEEN_BY_DUMP = {
     "fk_triggers_disabled": "the state of the triggers behind a foreign key",

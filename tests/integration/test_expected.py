@@ -29,6 +29,8 @@ from tests.deployments import invoke
 from tests.projects import Project
 from tests.servers import NAMES, Server, run, start_binaries
 
+pytestmark = pytest.mark.thorough
+
 NOWHERE = "postgresql://u@127.0.0.1:1/postgres"
 
 

@@ -22,6 +22,8 @@ from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 from tests.hazard_examples import CASES, Case, connection_of, forest, plan, prepared, write
 from tests.servers import NAMES, Databases, Server, run
 
+pytestmark = pytest.mark.thorough
+
 # What PostgreSQL says about work that takes as long as the table is large.
 _WORK = re.compile(r"(rewriting table|verifying table|validating foreign key|building index)")
 _SAID_OF = {

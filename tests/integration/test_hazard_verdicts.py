@@ -13,6 +13,8 @@ from tests.hazard_examples import Case
 from tests.hazard_verdicts import JUDGED, evidence
 from tests.servers import Databases, Server, run
 
+pytestmark = pytest.mark.thorough
+
 _EVERYTHING = os.environ.get("CIRCLE_MIGRATE_TEST_ALL_CASES")
 """Set to judge every example; else those of every fourth hazard, as each one takes a third of a second."""
 

@@ -25,6 +25,8 @@ from tests.integration.test_trees import DATABASES, all_rows
 from tests.projects import Project
 from tests.servers import Databases, run
 
+pytestmark = pytest.mark.thorough
+
 _SETTINGS = """
 [tool.circle-migrate.databases.main]
 revisions = "migrations/main"

@@ -44,6 +44,8 @@ from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.integration.live_cases import CASES, Case
 from tests.servers import Databases, Server, run
 
+pytestmark = pytest.mark.thorough
+
 _LIVE, _SCRATCH = "main", "credentials"
 
 _EMPTY = """

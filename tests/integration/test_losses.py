@@ -26,6 +26,8 @@ from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project
 from tests.servers import NAMES, Databases, Server, run
 
+pytestmark = pytest.mark.thorough
+
 _SETTINGS = """
 [tool.circle-migrate]
 relations = "shop.relations:RELATIONS"

@@ -23,6 +23,8 @@ from tests.integration import old_script
 from tests.projects import Project
 from tests.servers import Databases, run
 
+pytestmark = pytest.mark.thorough
+
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 _TABLES = """
 op.execute("CREATE TABLE users (id bigint PRIMARY KEY, name text, age int)")

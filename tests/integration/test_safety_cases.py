@@ -13,6 +13,8 @@ from tests.safety_cases import SafetyCase, judged, measured, verdict_of, version
 from tests.safety_operations import bench, operations
 from tests.servers import Databases, Server, run, start_binaries
 
+pytestmark = pytest.mark.thorough
+
 _EVERYTHING = os.environ.get("CIRCLE_MIGRATE_TEST_ALL_CASES")
 """Set to run every case on the older servers, too."""
 

@@ -21,6 +21,8 @@ from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import position, prepared
 from tests.servers import Databases, Server, any_major, run, start_binaries
 
+pytestmark = pytest.mark.thorough
+
 MAJORS = range(13, 19)
 """What the README promises."""
 

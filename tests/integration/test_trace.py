@@ -28,6 +28,8 @@ from tests.deployments import execute
 from tests.projects import Project
 from tests.servers import Databases, Server, run, start_binaries
 
+pytestmark = pytest.mark.thorough
+
 _SCHEMA = """
 CREATE TYPE mood AS ENUM ('ok', 'bad');
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);

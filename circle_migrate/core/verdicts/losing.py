@@ -87,7 +87,10 @@ def _counted(story: Story, ask: Ask, answer: Answer | None, count: int | None, s
 
 
 def _definition(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
-    """A sequence or a type; an owned sequence goes with its column."""
+    """A sequence or a type; an owned sequence goes with its column.
+
+    One that goes alone is used by no default any more: PostgreSQL would not have let it go.
+    """
     owned_by = change.fields.get("owned_by", (None, None))[0]
     if owned_by and any(key.kind == "column" and key.identity == owned_by for key in scene.gone):
         return
@@ -97,7 +100,7 @@ def _definition(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]
     yield story.verdict(
         scene,
         "CM014",
-        Level.DANGER if of_use else Level.WARNING,
+        Level.DANGER if of_use and not owned_by else Level.WARNING,
         change.key.identity,
         "its position is lost, and nextval() of it fails"
         if of_use
