@@ -98,8 +98,8 @@ def project_folder(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
     """The current directory, to make a project in; modules of projects are forgotten before and after."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
     temporary = tmp_path_factory.getbasetemp()
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if temporary not in Path(each).parents])
     _forget(temporary)
     yield workdir
     _forget(temporary)

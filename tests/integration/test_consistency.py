@@ -360,7 +360,7 @@ def test_progress_is_a_bar_on_a_terminal() -> None:
 
 def test_memory_does_not_grow_with_the_tables(project_folder: Path, empty_databases: Databases) -> None:
     declare(project_folder, '"r", "main.t.id", "credentials.t.id"')
-    rows = 200_000
+    rows = 500_000
     for name in NAMES:
         run(execute(empty_databases, name, f"CREATE TABLE t AS SELECT generate_series(1, {rows}) AS id"))
     looked(empty_databases)  # what is imported stays
