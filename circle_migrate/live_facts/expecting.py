@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.introspect.views import one_view
 from circle_migrate.live_facts.looking import looking
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ async def _expected(connection: asyncpg.Connection, sql: str) -> int | None:
     generic = connection.get_server_version().major >= _SINCE_GENERIC_PLANS
     options = "FORMAT JSON, GENERIC_PLAN" if generic else "FORMAT JSON"
     try:
-        async with connection.transaction():
+        async with one_view(connection):
             answer = await connection.fetchval(f"EXPLAIN ({options}) {sql}")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError):
+    except asyncpg.PostgresError:
         return None
     return _written(json.loads(answer)[0]["Plan"])
 

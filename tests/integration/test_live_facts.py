@@ -37,6 +37,7 @@ from circle_migrate.live_facts import (
     sizes,
     uses,
 )
+from circle_migrate.live_facts.expecting import expected_rows
 from circle_migrate.live_facts.printed import parts
 from circle_migrate.live_facts.question import counted
 from circle_migrate.settings import load
@@ -342,6 +343,24 @@ INSERT INTO "Odd ""name" SELECT generate_series(1, 2000);
 CREATE TABLE nothing (n int);
 """
 PART, PARTED, ODD = "public.part1", "public.parted", 'public."Odd ""name"'
+
+
+def test_the_planner_says_how_many_rows_are_written_and_nothing_is(pair: Databases, live: Database) -> None:
+    """One that cannot be planned does not spoil the others."""
+    made = "DROP TABLE IF EXISTS planned; CREATE TABLE planned (id int, note text)"
+    filled = "INSERT INTO planned SELECT g, 'x' FROM generate_series(1, 4000) g"
+    run(execute(pair, "main", made, filled, "ANALYZE planned"))
+    statements = {
+        1: "DELETE FROM planned WHERE id > 0",
+        2: "DELETE FROM not_made_yet",
+        3: "UPDATE planned SET note = 'y'",
+        4: "SELECT 1",
+    }
+    found = run(expected_rows(live, statements))
+    assert set(found) == {1, 3}
+    assert found[3] == 4000
+    assert 3000 < found[1] <= 4000
+    assert run(sizes(live, ["public.planned"]))["public.planned"].rows == 4000
 
 
 def test_sizes(pair: Databases, live: Database) -> None:
