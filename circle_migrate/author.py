@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from circle_migrate.authoring.drafts import Draft, write
 from circle_migrate.core import targets
 from circle_migrate.core.listings import Written
 from circle_migrate.core.naming import refuse_id, refuse_label
 from circle_migrate.core.revisions import Graph
 from circle_migrate.deployment import Deployment
-from circle_migrate.drafts import Draft, write
 from circle_migrate.errors import Refused, UsageError
 
 

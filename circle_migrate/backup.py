@@ -16,19 +16,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate import __version__, manifest
-from circle_migrate.contents import Catalogue, catalogue, encrypted, size
+from circle_migrate import __version__
 from circle_migrate.core.backups import BackedUp, Dump, Manifest
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.deployment import refuse_same
-from circle_migrate.dumping import Dumping, list_contents
+from circle_migrate.dumps import manifest
+from circle_migrate.dumps.contents import Catalogue, catalogue, encrypted, size
+from circle_migrate.dumps.dumping import Dumping, list_contents
+from circle_migrate.dumps.moments import NAME, Moment, Moments, moments, require_held
+from circle_migrate.dumps.programs import find
+from circle_migrate.dumps.sizes import followed, shown
 from circle_migrate.errors import BackupFailed, UsageError
 from circle_migrate.faults import server_words
 from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.moments import NAME, Moment, Moments, moments, require_held
-from circle_migrate.pg_programs import find
 from circle_migrate.recognising import refuse_swapped
-from circle_migrate.sizes import followed, shown
 from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:

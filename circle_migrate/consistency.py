@@ -22,9 +22,9 @@ from circle_migrate.core.relations import Column, Compared, Consistency, Keys, R
 from circle_migrate.database import State
 from circle_migrate.deployment import Deployment, refuse_same
 from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
-from circle_migrate.key_streams import looking, reading_fault, streaming
-from circle_migrate.keys import Family, Form, Located, Missing, among, locate
-from circle_migrate.relations import declared
+from circle_migrate.matching.keys import Family, Form, Located, Missing, among, locate
+from circle_migrate.matching.relations import declared
+from circle_migrate.matching.streams import looking, reading_fault, streaming
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:

@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from circle_migrate.core.aspects import Profile
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Comparison, Diff, Difference
+from circle_migrate.core.differing.aspects import Profile
+from circle_migrate.core.differing.ignoring import Ignore, parse_ignore
+from circle_migrate.core.differing.judging import Rules, judge, relevant, today
+from circle_migrate.core.differing.scope import Answers, Models
+from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sides
+from circle_migrate.core.differing.wording import counted, detail, message
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.core.ignoring import Ignore, parse_ignore
-from circle_migrate.core.judging import Rules, judge, relevant, today
-from circle_migrate.core.scope import Answers, Models
-from circle_migrate.core.sides import CURRENT, Side, Source, parse_sides
-from circle_migrate.core.wording import counted, detail, message
 from circle_migrate.deployment import Deployment
-from circle_migrate.equivalence import Question, ask, questions
 from circle_migrate.errors import CircleError, ExitCode
 from circle_migrate.scratch import ScratchServers
-from circle_migrate.sources import Sources
+from circle_migrate.states.equivalence import Question, ask, questions
+from circle_migrate.states.sources import Sources
 from circle_migrate.status import folders
 
 DRIFT = (f"{Source.REVISIONS}@{CURRENT}", str(Source.LIVE))
@@ -127,7 +127,7 @@ async def _ask(
     ]
     if not known:
         raise CircleError("neither side is at known revisions", database=name)
-    from circle_migrate.building import at_revisions
+    from circle_migrate.states.building import at_revisions
 
     alone = Deployment(sources.deployment.settings, name)
     async with at_revisions(alone, sources.servers, known[0], snapshots[1].major) as database:

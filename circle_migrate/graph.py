@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.differing.sides import Source
 from circle_migrate.core.drawing import Drawing, Drawn
 from circle_migrate.core.forms import Form
-from circle_migrate.core.sides import Source
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import UsageError
 from circle_migrate.graphs import write
@@ -69,9 +69,9 @@ async def _live(deployment: Deployment, name: str) -> Snapshot:
 
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
-    from circle_migrate.expected import expected
     from circle_migrate.scratch import ScratchServers
-    from circle_migrate.shipped import shipped_majors
+    from circle_migrate.states.expected import expected
+    from circle_migrate.states.shipped import shipped_majors
 
     found = []
     async with ScratchServers(deployment) as servers:

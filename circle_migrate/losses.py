@@ -21,10 +21,10 @@ from circle_migrate.core.losses import Effect, Failure, Loss, LossReport, Method
 from circle_migrate.core.plan import Plan
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.errors import CircleError, MigrationFailed, SettingsError
-from circle_migrate.expected import expected
 from circle_migrate.losing.counting import counted
 from circle_migrate.losing.listing import Names, by_names, listed
 from circle_migrate.scratch import ScratchServers
+from circle_migrate.states.expected import expected
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment
@@ -236,7 +236,7 @@ async def _from_live(found: _Found, deployment: Deployment, plan: Plan, names: M
     """Ask the live databases how much there is of everything."""
     from circle_migrate.losing.foretelling import foretold, written
     from circle_migrate.losing.partners import with_partners
-    from circle_migrate.relations import declared
+    from circle_migrate.matching.relations import declared
 
     databases = {name: deployment.databases[name] for name in plan.databases}
     found.add(written(names, found.statements))

@@ -13,14 +13,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate import beside, manifest
-from circle_migrate.contents import anything
 from circle_migrate.core.backups import Manifest, Restored
 from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.dumps import beside, manifest
+from circle_migrate.dumps.contents import anything
+from circle_migrate.dumps.filling import NAME, announce, fill_beside, fill_in_place, take_places
+from circle_migrate.dumps.restorable import Target, Wanted, checked
 from circle_migrate.errors import Refused
-from circle_migrate.filling import NAME, announce, fill_beside, fill_in_place, take_places
 from circle_migrate.locks import deployer_lock
-from circle_migrate.restorable import Target, Wanted, checked
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment

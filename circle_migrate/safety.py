@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate import baseline, planning
+from circle_migrate import planning
 from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.core.plan import Direction, Plan, Step
@@ -25,8 +25,9 @@ from circle_migrate.errors import (
     UsageError,
 )
 from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.ignores import declared
-from circle_migrate.settled import Settled, settle
+from circle_migrate.judging import baseline
+from circle_migrate.judging.ignores import declared
+from circle_migrate.judging.settled import Settled, settle
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ async def safety_check(
     Where nothing is pending no scratch database is made. Raises the errors of planning, `UsageError` for a
     bad file or a `ci` that does not say from where, and `TreeError`.
     """
-    from circle_migrate.stats_file import read
+    from circle_migrate.judging.stats_file import read
 
     statistics = read(options.statistics) if options.statistics else None
     known = frozenset[str]()
@@ -111,8 +112,8 @@ async def judged(
 ) -> Safety:
     """Judge a plan that was made. `versions` are the servers' version numbers, `known` a baseline."""
     from circle_migrate.core.verdicts import judge
-    from circle_migrate.evidence import Gathering
-    from circle_migrate.verdict_findings import finding
+    from circle_migrate.judging.evidence import Gathering
+    from circle_migrate.judging.findings import finding
 
     revisions = [action.revision for action in plan.actions if isinstance(action, Step)]
     started = datetime.now(UTC)
@@ -264,7 +265,7 @@ def _checks(
 
 def _written(safety: Safety, path: Path) -> Safety:
     """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
-    from circle_migrate.settled import in_baseline
+    from circle_migrate.judging.settled import in_baseline
 
     kept = [each for each in safety.judged if each.severity is not Severity.NOTE]
     baseline.write(path, kept)

@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.core.sides import Side, Source, parse_state
+from circle_migrate.core.differing.sides import Side, Source, parse_state
 from circle_migrate.core.taken import Taken
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import UsageError
 from circle_migrate.scratch import ScratchServers
-from circle_migrate.snapshot_files import SUFFIXES, write
-from circle_migrate.sources import Sources
+from circle_migrate.states.snapshot_files import SUFFIXES, write
+from circle_migrate.states.sources import Sources
 
 
 async def take(deployment: Deployment, text: str = Source.LIVE, output: str | None = None) -> Taken:

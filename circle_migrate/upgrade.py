@@ -16,7 +16,7 @@ from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.planning import Saved, agreeing
 
 if TYPE_CHECKING:
-    from circle_migrate.gate import Gate
+    from circle_migrate.judging.gate import Gate
 
 
 async def upgrade(

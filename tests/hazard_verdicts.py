@@ -16,7 +16,7 @@ from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Trace
 from circle_migrate.core.verdicts import Evidence, Limits, Thresholds
 from circle_migrate.errors import CircleError
-from circle_migrate.evidence import Gathering
+from circle_migrate.judging.evidence import Gathering
 from circle_migrate.tracing import Backend, Recorder
 from circle_migrate.tracing.origins import nowhere, origin
 from circle_migrate.tree import Runner, VersionTable, one_at_a_time

@@ -16,7 +16,7 @@ from typing import Any
 from circle_migrate.core.plan import Grouping
 from circle_migrate.core.verdicts import Evidence, Level, Limits, Thresholds, Verdict, judge
 from circle_migrate.deployment import Deployment
-from circle_migrate.evidence import Gathering
+from circle_migrate.judging.evidence import Gathering
 from circle_migrate.settings import load
 from circle_migrate.trace import trace
 from tests.deployments import environment

@@ -19,8 +19,8 @@ from circle_migrate.core.squawk_rules import SquawkFinding
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.core.verdicts import Evidence, Limits, Mode, Thresholds, Verdict, judge
 from circle_migrate.deployment import Deployment
+from circle_migrate.judging.squawk import lint
 from circle_migrate.settings import load
-from circle_migrate.squawk import lint
 from circle_migrate.tracing import Backend, Recorder
 from circle_migrate.tracing.origins import Origin
 from tests.safety_cases import LARGE_ROWS, SafetyCase

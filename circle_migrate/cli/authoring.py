@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
         position = Position(head, splice, branch_label, tuple(depends_on or ()), rev_id)
         if autogenerate:
-            from circle_migrate.autogenerating import autogenerate as generate
+            from circle_migrate.authoring.autogenerating import autogenerate as generate
 
             return await generate(await call.ready(call.deployment()), message, position)
         return action(call.files(), message, position)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.call import SCRATCH, Call, command
+from circle_migrate.core.differing.sides import Source
 from circle_migrate.core.forms import Form
-from circle_migrate.core.sides import Source
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from circle_migrate.core.hazards import HazardClass
     from circle_migrate.core.safety import Safety
     from circle_migrate.deployment import Deployment
-    from circle_migrate.gate import Gate
+    from circle_migrate.judging.gate import Gate
 
 
 def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
@@ -23,7 +23,7 @@ def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | Non
         if allow:
             raise UsageError("nothing is judged, and so nothing can be allowed", hint="add --safety require")
         return None
-    from circle_migrate.gate import Gate
+    from circle_migrate.judging.gate import Gate
 
     allowed = _classes(allow)
 

@@ -100,7 +100,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Restore a backup into empty databases, or put it in the place of those that are there."""
         from circle_migrate.cli.confirm import confirm_replace
-        from circle_migrate.restorable import Wanted
+        from circle_migrate.dumps.restorable import Wanted
         from circle_migrate.restore import restore as action
 
         if (accept_loss or disconnect) and not replace:

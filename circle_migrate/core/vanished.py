@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from circle_migrate.core.catalog import Fields, Key, Snapshot
-from circle_migrate.core.grouping import Ownership
+from circle_migrate.core.differing.grouping import Ownership
 
 Address = tuple[int, int, int]
 """What PostgreSQL knows an object by: the oid of its catalogue, its own, and the number of a column."""

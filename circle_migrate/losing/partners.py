@@ -10,10 +10,10 @@ from circle_migrate.core.losses import Count, Effect, Loss, Partners
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
 from circle_migrate.errors import CircleError
-from circle_migrate.keys import Located, locate
 from circle_migrate.live_facts.printed import parts, plain
 from circle_migrate.losing.asking import UnansweredError, asking
 from circle_migrate.losing.foretelling import TRUNCATED
+from circle_migrate.matching.keys import Located, locate
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Method, Partners, Precision
-from circle_migrate.sizes import shown
+from circle_migrate.dumps.sizes import shown
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _METHODS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.backups import BackedUp, Restored
+from circle_migrate.dumps.sizes import shown
 from circle_migrate.render.drawing import relative, revisions, say, table
-from circle_migrate.sizes import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

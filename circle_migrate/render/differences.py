@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Key, Op
 from circle_migrate.core.differences import Comparison, Diff, Difference
-from circle_migrate.core.findings import Severity
-from circle_migrate.core.grouping import Group, Ownership, grouped, unreached
-from circle_migrate.core.wording import (
+from circle_migrate.core.differing.grouping import Group, Ownership, grouped, unreached
+from circle_migrate.core.differing.wording import (
     NOTHING,
     Altered,
     altered,
@@ -23,6 +22,7 @@ from circle_migrate.core.wording import (
     short,
     sides,
 )
+from circle_migrate.core.findings import Severity
 from circle_migrate.render.drawing import Part, line, say
 from circle_migrate.render.reports import finding
 from circle_migrate.reports.texts import visible

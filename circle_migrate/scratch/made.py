@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.database import Database, literal, quote
 from circle_migrate.deployment import Deployment
+from circle_migrate.dumps.likeness import alike
 from circle_migrate.errors import CircleError, MissingPrivilege, Unreachable
 from circle_migrate.faults import server_words, sqlstate, statement_fault
-from circle_migrate.likeness import alike
 from circle_migrate.scratch.endings import to_its_end
 
 if TYPE_CHECKING:

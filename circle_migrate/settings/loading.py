@@ -19,7 +19,7 @@ from circle_migrate.urls import Address, parse
 from circle_migrate.urls.text import read
 
 if TYPE_CHECKING:
-    from circle_migrate.core.ignoring import Ignore
+    from circle_migrate.core.differing.ignoring import Ignore
     from circle_migrate.core.suppressing import Suppression
     from circle_migrate.core.weights import Assumption
     from circle_migrate.settings.gathering import Gathered
@@ -182,7 +182,7 @@ class _Loading:
     def _ignore(self) -> tuple[Ignore, ...]:
         if not self.gathered.values["diff_ignore"]:
             return ()
-        from circle_migrate.core.ignoring import parse_ignore
+        from circle_migrate.core.differing.ignoring import parse_ignore
 
         return self._parsed("diff_ignore", lambda text: parse_ignore(text, _NAMES))
 

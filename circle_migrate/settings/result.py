@@ -10,7 +10,7 @@ from circle_migrate.errors import SettingsError
 from circle_migrate.urls import Address
 
 if TYPE_CHECKING:
-    from circle_migrate.core.ignoring import Ignore
+    from circle_migrate.core.differing.ignoring import Ignore
     from circle_migrate.core.suppressing import Suppression
     from circle_migrate.core.weights import Assumption
 

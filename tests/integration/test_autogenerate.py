@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.author import Position
-from circle_migrate.autogenerating import autogenerate
+from circle_migrate.authoring.autogenerating import autogenerate
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.core.judging import Rules, judge, relevant
+from circle_migrate.core.differing.judging import Rules, judge, relevant
 from circle_migrate.core.listings import Written
 from circle_migrate.core.revisions import Revision
 from circle_migrate.deployment import Deployment

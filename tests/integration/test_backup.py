@@ -19,10 +19,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from circle_migrate import manifest
 from circle_migrate.backup import Keeping, backup
 from circle_migrate.core.backups import BackedUp, Manifest, Restored
 from circle_migrate.diff import diff
+from circle_migrate.dumps import manifest
+from circle_migrate.dumps.programs import find
+from circle_migrate.dumps.restorable import Wanted
 from circle_migrate.errors import (
     BackupFailed,
     BrokenBackup,
@@ -38,10 +40,8 @@ from circle_migrate.errors import (
 )
 from circle_migrate.introspect import snapshot
 from circle_migrate.locks import KEY
-from circle_migrate.pg_programs import find
-from circle_migrate.restorable import Wanted
 from circle_migrate.restore import restore
-from circle_migrate.snapshot_files import write
+from circle_migrate.states.snapshot_files import write
 from circle_migrate.upgrade import upgrade
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, deployment, environment, execute, invoke, versions

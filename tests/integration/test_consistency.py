@@ -23,7 +23,7 @@ from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Consistency
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode
-from circle_migrate.key_streams import looking
+from circle_migrate.matching.streams import looking
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, deployment, environment, execute, invoke

@@ -21,11 +21,11 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.catalog import Change, Key, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Difference
+from circle_migrate.core.differing.scope import settled
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.scope import settled
 from circle_migrate.ddl import Sketch, reverse, sketch
 from circle_migrate.ddl.alembic import bodies
-from circle_migrate.equivalence import ask, questions
+from circle_migrate.states.equivalence import ask, questions
 from tests.integration.alembic_driver import on_connection
 from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run

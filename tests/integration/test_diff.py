@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 
 from circle_migrate.check import Questions, check
-from circle_migrate.core.aspects import Profile
 from circle_migrate.core.catalog import Key, Snapshot
 from circle_migrate.core.differences import Comparison, Diff
+from circle_migrate.core.differing.aspects import Profile
+from circle_migrate.core.differing.judging import Rules, judge, relevant
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.judging import Rules, judge, relevant
 from circle_migrate.deployment import Deployment
 from circle_migrate.diff import DRIFT, MISSING, Options, diff
-from circle_migrate.equivalence import ask, questions
 from circle_migrate.errors import CircleError, ExitCode, UsageError
-from circle_migrate.expected import expected
 from circle_migrate.introspect import capture
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.servers.binaries import find
 from circle_migrate.settings import load
+from circle_migrate.states.equivalence import ask, questions
+from circle_migrate.states.expected import expected
 from circle_migrate.taking import take
 from circle_migrate.upgrade import upgrade
 from circle_migrate.urls import parse

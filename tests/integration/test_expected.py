@@ -14,17 +14,17 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from circle_migrate import snapshot_files
-from circle_migrate.building import upgraded
 from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import SettingsError, UsageError
-from circle_migrate.expected import Expected, expected
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.settings import load
-from circle_migrate.shipped import file_name, read_shipped, snapshots_folder
-from circle_migrate.shipping import build_snapshots
-from circle_migrate.snapshot_files import Stored, decoded, encoded, read, write
+from circle_migrate.states import snapshot_files
+from circle_migrate.states.building import upgraded
+from circle_migrate.states.expected import Expected, expected
+from circle_migrate.states.shipped import file_name, read_shipped, snapshots_folder
+from circle_migrate.states.shipping import build_snapshots
+from circle_migrate.states.snapshot_files import Stored, decoded, encoded, read, write
 from tests.deployments import invoke
 from tests.projects import Project
 from tests.servers import NAMES, Server, run, start_binaries

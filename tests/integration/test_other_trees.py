@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from circle_migrate.author import Position, merge, revision
-from circle_migrate.autogenerating import autogenerate
+from circle_migrate.authoring.autogenerating import autogenerate
 from circle_migrate.core.listings import Written
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment

@@ -9,10 +9,10 @@ import pytest
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
 from circle_migrate.errors import SettingsError, UsageError
+from circle_migrate.matching.relations import declared
 from circle_migrate.models.credentials import metadata as credentials
 from circle_migrate.models.main import metadata as main
 from circle_migrate.models.relations import RELATIONS
-from circle_migrate.relations import declared
 from circle_migrate.settings import Settings, load
 from tests.projects import Project
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate import squawk
 from circle_migrate.core.hazards import HAZARDS
 from circle_migrate.core.squawk_rules import SQUAWK_RULES, SquawkFinding, Use
 from circle_migrate.core.traces import Traced
-from circle_migrate.squawk import lint
+from circle_migrate.judging import squawk
+from circle_migrate.judging.squawk import lint
 
 _VERSION = 180004
 

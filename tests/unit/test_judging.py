@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.core.aspects import Profile
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison
+from circle_migrate.core.differing.aspects import Profile
+from circle_migrate.core.differing.ignoring import parse_ignore
+from circle_migrate.core.differing.judging import Rules, judge, relevant
+from circle_migrate.core.differing.scope import Answers, Models
+from circle_migrate.core.differing.sides import Side, Source, parse_side, parse_sides
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.ignoring import parse_ignore
-from circle_migrate.core.judging import Rules, judge, relevant
-from circle_migrate.core.scope import Answers, Models
-from circle_migrate.core.sides import Side, Source, parse_side, parse_sides
 from circle_migrate.errors import UsageError
 
 Objects = dict[str, Fields]

@@ -12,7 +12,7 @@ import pytest
 from circle_migrate.core.live import Size
 from circle_migrate.core.measured import Measurement, Statistics
 from circle_migrate.errors import ExitCode, UsageError
-from circle_migrate.stats_file import FORMAT, SOURCE, read, write
+from circle_migrate.judging.stats_file import FORMAT, SOURCE, read, write
 
 SIZES = (Size('public."Ö"', 3, 8192, 16384, SOURCE), Size("public.t", None, 8192, 0, SOURCE))
 STATISTICS = Statistics(

@@ -18,8 +18,8 @@ from circle_migrate.core.suppressing import parse_line
 from circle_migrate.core.verdicts import Limits
 from circle_migrate.core.weights import limits, parse_assumption
 from circle_migrate.errors import ExitCode, TreeError, UsageError
-from circle_migrate.ignores import Declared, declared
-from circle_migrate.settled import Settled, settle
+from circle_migrate.judging.ignores import Declared, declared
+from circle_migrate.judging.settled import Settled, settle
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")

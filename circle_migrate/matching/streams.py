@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.errors import CircleError, LockNotObtained, Unreachable
 from circle_migrate.faults import LOCK_NOT_AVAILABLE, server_words, sqlstate, statement_fault
-from circle_migrate.keys import Form
+from circle_migrate.matching.keys import Form
 
 if TYPE_CHECKING:
     import asyncpg

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from circle_migrate.core.aspects import Profile, weigh
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
 from circle_migrate.core.differences import Comparison, Difference
-from circle_migrate.core.following import parents, without_followers
-from circle_migrate.core.ignoring import Ignore, without_fields, without_ignored
-from circle_migrate.core.pairing import renames, without_generated_names
-from circle_migrate.core.scope import (
+from circle_migrate.core.differing.aspects import Profile, weigh
+from circle_migrate.core.differing.following import parents, without_followers
+from circle_migrate.core.differing.ignoring import Ignore, without_fields, without_ignored
+from circle_migrate.core.differing.pairing import renames, without_generated_names
+from circle_migrate.core.differing.scope import (
     Answers,
     Models,
     Scope,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
-from circle_migrate.core.pairing import own_name
-from circle_migrate.core.scope import Answers
+from circle_migrate.core.differing.pairing import own_name
+from circle_migrate.core.differing.scope import Answers
 
 if TYPE_CHECKING:
     import asyncpg

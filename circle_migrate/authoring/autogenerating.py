@@ -11,25 +11,25 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from circle_migrate.author import Position, drafted
-from circle_migrate.building import at_revisions
-from circle_migrate.core.aspects import Profile
+from circle_migrate.authoring.drafts import Draft, write
+from circle_migrate.authoring.proposals import Goal, Proposal, compared, propose
 from circle_migrate.core.catalog import Snapshot
+from circle_migrate.core.differing.aspects import Profile
+from circle_migrate.core.differing.judging import Rules
+from circle_migrate.core.differing.scope import Models
+from circle_migrate.core.differing.wording import counted
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.judging import Rules
 from circle_migrate.core.listings import Written
 from circle_migrate.core.revisions import Graph
-from circle_migrate.core.scope import Models
-from circle_migrate.core.wording import counted
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
-from circle_migrate.drafts import Draft, write
 from circle_migrate.errors import CircleError, Refused
-from circle_migrate.expected import expected
 from circle_migrate.introspect import snapshot
 from circle_migrate.metadata import load_models
-from circle_migrate.proposals import Goal, Proposal, compared, propose
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import nearest, no_server
+from circle_migrate.states.building import at_revisions
+from circle_migrate.states.expected import expected
 
 
 async def autogenerate(deployment: Deployment, message: str, position: Position) -> Written:

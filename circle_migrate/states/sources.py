@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 
 from circle_migrate.core import targets
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.core.sides import CURRENT, Side, Source
+from circle_migrate.core.differing.sides import CURRENT, Side, Source
 from circle_migrate.core.targets import Target
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingPrivilege, UsageError
-from circle_migrate.expected import expected
 from circle_migrate.introspect import snapshot
 from circle_migrate.scratch import ScratchServers
-from circle_migrate.shipped import shipped_majors
-from circle_migrate.snapshot_files import read
+from circle_migrate.states.expected import expected
+from circle_migrate.states.shipped import shipped_majors
+from circle_migrate.states.snapshot_files import read
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from circle_migrate import beside
-from circle_migrate.contents import catalogue, encrypted, size
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.database import APPLICATION_NAME
+from circle_migrate.dumps import beside
+from circle_migrate.dumps.contents import catalogue, encrypted, size
+from circle_migrate.dumps.sizes import followed, shown
 from circle_migrate.errors import CircleError, Interrupted, RestoreFailed
 from circle_migrate.scratch.endings import to_its_end
-from circle_migrate.sizes import followed, shown
 from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database
-    from circle_migrate.restorable import Target
+    from circle_migrate.dumps.restorable import Target
 
 NAME = f"{APPLICATION_NAME} restore"
 

@@ -18,9 +18,9 @@ from circle_migrate.core.catalog import Snapshot
 from circle_migrate.database import Database
 from circle_migrate.errors import UsageError
 from circle_migrate.revision_folder import versions_folder
-from circle_migrate.snapshot_files import FORMAT, read_stored
+from circle_migrate.states.snapshot_files import FORMAT, read_stored
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _BASE = "base"
 _SUFFIX = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
 

@@ -28,8 +28,8 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import UsageError
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import nearest, no_server
-from circle_migrate.shipped import read_shipped, shipped_majors, source_of
-from circle_migrate.snapshot_files import FORMAT, Stored, decoded, encoded
+from circle_migrate.states.shipped import read_shipped, shipped_majors, source_of
+from circle_migrate.states.snapshot_files import FORMAT, Stored, decoded, encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _State:
 
 
 def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _State:
-    from circle_migrate.building import upgraded
+    from circle_migrate.states.building import upgraded
 
     database = alone.databases[alone.selected[0]]
     graph = database.graph
@@ -95,8 +95,8 @@ def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _
 
 
 def _by_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.building import created, models_source
     from circle_migrate.metadata import load_models
+    from circle_migrate.states.building import created, models_source
 
     database = alone.databases[alone.selected[0]]
     metadata = load_models(database)
@@ -175,6 +175,6 @@ def _cache(state: _State, major: int) -> CacheFile | None:
 @cache
 def _introspection() -> str:
     """A digest of the code and queries that take snapshots: what an older one took is not the same."""
-    folder = Path(__file__).with_name("introspect")
+    folder = Path(__file__).parents[1] / "introspect"
     files = sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql"})
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

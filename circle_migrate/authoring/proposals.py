@@ -11,20 +11,20 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.aspects import Profile, aspect_of
+from circle_migrate.authoring.drafts import Draft, text
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.ignoring import without_fields
-from circle_migrate.core.judging import Rules, judge, relevant
-from circle_migrate.core.wording import message
+from circle_migrate.core.differing.aspects import Profile, aspect_of
+from circle_migrate.core.differing.ignoring import without_fields
+from circle_migrate.core.differing.judging import Rules, judge, relevant
+from circle_migrate.core.differing.wording import message
 from circle_migrate.database import Database
 from circle_migrate.ddl import Sketch, Statement, reverse, sketch
 from circle_migrate.ddl.alembic import body
 from circle_migrate.ddl.hazards import hazard
-from circle_migrate.drafts import Draft, text
-from circle_migrate.equivalence import ask, questions
 from circle_migrate.faults import server_words
 from circle_migrate.introspect import snapshot
+from circle_migrate.states.equivalence import ask, questions
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData

@@ -19,7 +19,7 @@ from circle_migrate.errors import CircleError, Refused
 from circle_migrate.revision_files import read_revision
 from circle_migrate.revision_folder import versions_folder
 
-_TEMPLATE = Path(__file__).with_name("revisions") / "script.py.mako"
+_TEMPLATE = Path(__file__).parents[1] / "revisions" / "script.py.mako"
 _EMPTY_BODY = "    pass"
 _SLUG_LENGTH = 50
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate import manifest
 from circle_migrate.core.backups import Dump, Manifest
 from circle_migrate.deployment import refuse_same
-from circle_migrate.dumping import list_contents, list_encrypted
-from circle_migrate.encryption import decrypting
+from circle_migrate.dumps import manifest
+from circle_migrate.dumps.dumping import list_contents, list_encrypted
+from circle_migrate.dumps.encryption import decrypting
+from circle_migrate.dumps.restoring import Restoring
 from circle_migrate.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.recognising import refuse_swapped
-from circle_migrate.restoring import Restoring
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database, State

@@ -16,7 +16,7 @@ from circle_migrate.core.traces import Lock, Trace, Traced
 from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.core.weights import Assumption, limits
 from circle_migrate.errors import CircleError, Interrupted
-from circle_migrate.relations import declared
+from circle_migrate.matching.relations import declared
 
 if TYPE_CHECKING:
     from circle_migrate.core.measured import Statistics
@@ -147,7 +147,7 @@ class Gathering:
             return otherwise
 
     async def _expected(self) -> dict[str, Snapshot]:
-        from circle_migrate.expected import expected
+        from circle_migrate.states.expected import expected
 
         found = {}
         for name in self.plan.databases:
@@ -159,7 +159,7 @@ class Gathering:
 
     async def _squawk(self) -> tuple[SquawkFinding, ...]:
         """squawk's findings; it reads each transaction of each database as a whole."""
-        from circle_migrate import squawk
+        from circle_migrate.judging import squawk
 
         groups = list(self._batches())
         places = [place for group in groups for place in group]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
-from circle_migrate.core.ignoring import without_fields
-from circle_migrate.core.wording import counted
+from circle_migrate.core.differing.ignoring import without_fields
+from circle_migrate.core.differing.wording import counted
 
 Answers = Mapping[tuple[Key, str], bool]
 """Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""

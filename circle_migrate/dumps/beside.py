@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.create import maintenance
 from circle_migrate.database import APPLICATION_NAME, Database, quote
+from circle_migrate.dumps.likeness import create_like
 from circle_migrate.errors import CircleError, MissingPrivilege, Refused, RestoreFailed
 from circle_migrate.faults import server_words, sqlstate, statement_fault
-from circle_migrate.likeness import create_like
 
 if TYPE_CHECKING:
     import asyncpg

@@ -15,8 +15,8 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.introspect import snapshot
 from circle_migrate.scratch import Scratch, ScratchServers
-from circle_migrate.shipped import file_name, majors_in, snapshots_folder, source_of
-from circle_migrate.snapshot_files import Stored, read_stored, write
+from circle_migrate.states.shipped import file_name, majors_in, snapshots_folder, source_of
+from circle_migrate.states.snapshot_files import Stored, read_stored, write
 from circle_migrate.status import folders
 from circle_migrate.upgrade import upgrade
 

@@ -12,7 +12,7 @@ from circle_migrate.core.plan import Direction
 from circle_migrate.core.safety import Judged, Suppressed
 from circle_migrate.core.suppressing import EXPIRED, UNUSED, Fault, Place, Source, Suppression
 from circle_migrate.errors import ExitCode
-from circle_migrate.ignores import Declared
+from circle_migrate.judging.ignores import Declared
 
 _FUNCTIONS = {Direction.UP: "upgrade", Direction.DOWN: "downgrade"}
 
