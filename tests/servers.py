@@ -47,6 +47,7 @@ _SETTINGS = {
     "max_prepared_transactions": "32",
     "timezone": "UTC",
 }
+_PREPARED = "SELECT gid, database FROM pg_prepared_xacts WHERE database = ANY($1::text[])"
 _CONTAINER_MAJOR = 18
 _ENGINE_SECONDS = 3
 _ROOM = 4 << 30
@@ -108,29 +109,21 @@ class Databases:
 
     async def drop(self) -> None:
         """Drop both; first roll back what tests left prepared, which would keep them from being dropped."""
-        await self._roll_back_prepared()
-        connection = await asyncpg.connect(self.server.admin_url)
+        connection = await asyncpg.connect(self.server.admin_url, statement_cache_size=0)
         try:
+            for gid, database in await connection.fetch(_PREPARED, list(self.names.values())):
+                await self._roll_back(gid, database)
             for name in self.names.values():
                 await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         finally:
             await connection.close()
 
-    async def _roll_back_prepared(self) -> None:
-        admin = await asyncpg.connect(self.server.admin_url)
+    async def _roll_back(self, gid: str, database: str) -> None:
+        connection = await asyncpg.connect(self.server.url(database))
         try:
-            prepared = await admin.fetch(
-                "SELECT gid, database FROM pg_prepared_xacts WHERE database = ANY($1)",
-                list(self.names.values()),
-            )
+            await connection.execute("ROLLBACK PREPARED '" + gid.replace("'", "''") + "'")
         finally:
-            await admin.close()
-        for gid, database in prepared:
-            connection = await asyncpg.connect(self.server.url(database))
-            try:
-                await connection.execute("ROLLBACK PREPARED '" + gid.replace("'", "''") + "'")
-            finally:
-                await connection.close()
+            await connection.close()
 
 
 def choose() -> str:

@@ -158,21 +158,21 @@ class Form:
         text = "" if self.family is Family.INTEGER else "::text"
         return (
             f"SELECT DISTINCT ({self._written}){text} FROM {self.located.relation} "
-            f"WHERE {self._ordered} = ANY($1::{array}[])"
+            f"WHERE {self._ordered} = ANY($1::text[]::{array}[])"
         )
 
     def parsed(self, lines: list[bytes]) -> list[Any]:
         """Keys as Python orders them."""
         return list(map(int, lines)) if self.family is Family.INTEGER else lines
 
-    def parameter(self, keys: Iterable[Any]) -> list[Any]:
-        """The keys as `among` takes them."""
+    def parameter(self, keys: Iterable[Any]) -> list[str]:
+        """The keys as `among` takes them: as texts, whose type the driver need not look up."""
         match self.family:
             case Family.INTEGER:
-                return list(keys)
+                return list(map(str, keys))
             case Family.UUID:
                 return [key.decode() for key in keys]
-        return [bytes.fromhex(key.decode()) for key in keys]
+        return [f"\\x{key.decode()}" for key in keys]
 
     def shown(self, key: Any) -> str:
         """A key as people write it."""

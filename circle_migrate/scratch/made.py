@@ -36,7 +36,7 @@ _MISSING_ROLE = re.compile(r'role "(?P<name>.+)" does not exist')
 # In one statement, so that the names are read before the locks: a run has its lock before its databases.
 _LEFT_OVER = """
 SELECT d.datname AS name,
-       ARRAY(SELECT objid::bigint FROM pg_catalog.pg_locks
+       ARRAY(SELECT objid::bigint::text FROM pg_catalog.pg_locks
              WHERE locktype = 'advisory' AND objsubid = 2 AND classid::bigint = $3 AND granted) AS held
 FROM pg_catalog.pg_database d
 WHERE left(d.datname, length($1)) = $1 AND pg_has_role(d.datdba, 'USAGE')
@@ -174,7 +174,7 @@ async def _drop_left_over(connection: asyncpg.Connection) -> None:
     """Drop the databases, and then the roles, of runs that have ended without doing so."""
     rows = await connection.fetch(_LEFT_OVER, PREFIX, COMMENT, LOCK_CLASS)
     found = ((row, _NAME.match(row["name"])) for row in rows)
-    names = [row["name"] for row, match in found if match and int(match["token"], 16) not in row["held"]]
+    names = [row["name"] for row, match in found if match and str(int(match["token"], 16)) not in row["held"]]
     await _try_each(connection, _dropping(names))
     if len(names) == len(rows):
         roles = await connection.fetch(_OUR_ROLES, _ROLE_COMMENT)

@@ -17,7 +17,7 @@ relation AS MATERIALIZED (
                               WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind
         FROM pg_class c JOIN space ON space.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND (space.nspname <> $1::name OR c.relname <> ALL ($2::name[]))
+          AND (space.nspname <> $1::name OR c.relname <> ALL ($2::text[]::name[]))
           AND NOT EXISTS (
               SELECT FROM member WHERE member.classid = 'pg_class'::regclass AND member.objid = c.oid
           )

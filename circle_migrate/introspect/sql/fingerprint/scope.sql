@@ -4,7 +4,7 @@ WITH space AS MATERIALIZED (
     SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
 ),
 ours AS MATERIALIZED (
-    SELECT oid FROM pg_class WHERE relname = ANY ($1::name[]) AND relkind = 'r'
+    SELECT oid FROM pg_class WHERE relname = ANY ($1::text[]::name[]) AND relkind = 'r'
 ),
 relation AS MATERIALIZED (
     SELECT c.oid, c.relkind, c.reltoastrelid, c.relnamespace::text || '.' || c.relname AS name
