@@ -22,6 +22,9 @@ from tests.servers import Databases, Server
 _SCRUBBED = re.compile(
     r"(DATABASE_URL|CREDS_.*|CIRCLE_MIGRATE_.*|PG.*|NO_COLOR|FORCE_COLOR|CLICOLOR.*|COLUMNS|LINES)"
 )
+# A hundred processes that each compile the whole package take longer than all they do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 _COMMAND_SECONDS = 60
 
 # How long an example takes says more about the machine than about the code.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,8 +58,9 @@ _SEQUENCES = "SELECT sequencename, last_value FROM pg_sequences"
 # Where this has not moved, no transaction has written, committed or not: writing needs a number from it.
 _NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
 
-# These bring up a server of their own each time; twice is enough.
-SLOW = {"check --drift", "downgrade --dry-run base", "graph entities --from live", "safety-check"}
+# These bring up a server of their own each time.
+SLOW = ["check --drift", "downgrade --dry-run base", "graph entities --from live", "safety-check"]
+QUICK = [line for lines in READING.values() for line in lines if line not in SLOW]
 
 READ = {0, 3, 4}
 """Clean, pending, drift: the statuses of commands that have seen what they were to look at."""
@@ -72,12 +73,6 @@ class Place:
     name: str
     urls: dict[str, str]
     otherwise: dict[str, int] = field(default_factory=dict)
-    thorough: bool = False
-
-    def lines(self) -> list[str]:
-        """What is run here."""
-        every = [line for lines in READING.values() for line in lines]
-        return every if self.thorough else [line for line in every if line not in SLOW]
 
 
 class Watched:
@@ -137,7 +132,7 @@ class Watched:
         urls = self.migrated.urls
         unknown_there = {"log --source dca7825748db": 2}
         yield Place("empty databases", self.empty.urls, unknown_there)
-        yield Place("migrated databases", urls, thorough=True)
+        yield Place("migrated databases", urls)
         run(self.grant_looking("looker"))
         looker = {name: url.replace("postgres@", "looker@", 1) for name, url in urls.items()}
         uncounted = {"downgrade --dry-run base": 5}
@@ -146,7 +141,7 @@ class Watched:
         yield Place("default_transaction_read_only", urls)
         run(self.default_to_read_only(on=False))
         self.become_standby()
-        yield Place("a hot standby", urls, thorough=True)
+        yield Place("a hot standby", urls)
 
     async def next_transaction(self) -> str:
         """The number that the next writing transaction of the server will get."""
@@ -174,8 +169,9 @@ def test_every_command_is_known_to_read_or_to_write() -> None:
     assert READING.keys() | WRITING == set(COMMANDS)
 
 
+@pytest.mark.parametrize("lines", [QUICK, pytest.param(SLOW, marks=pytest.mark.thorough)], ids=["", "slow"])
 def test_reading_commands_never_write(
-    workdir: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+    lines: Sequence[str], workdir: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     with start_binaries(any_major()) as (cluster, url):
         watched = Watched(cluster, url)
@@ -184,7 +180,7 @@ def test_reading_commands_never_write(
             for name, variable in VARIABLES.items():
                 monkeypatch.setenv(variable, place.urls[name])
             rows = run(watched.rows())
-            for line in place.lines():
+            for line in lines:
                 with subtests.test(place=place.name, line=line):
                     before = run(watched.next_transaction())
                     answer = invoke(line.split())
