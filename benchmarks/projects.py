@@ -63,11 +63,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE TABLE t{number} (id bigint PRIMARY KEY, name text NOT NULL)")
+    op.execute("{up}")
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE t{number}")
+    op.execute("{down_sql}")
 '''
 
 PEER = "dbmate"
@@ -75,11 +75,14 @@ PEER = "dbmate"
 
 # What the tables are called is different, so that both can be at head on the same databases.
 _PEER_REVISION = """-- migrate:up
-CREATE TABLE {peer}_t{number} (id bigint PRIMARY KEY, name text NOT NULL)
+{up}
 
 -- migrate:down
-DROP TABLE {peer}_t{number}
+{down}
 """
+
+_TABLES = 2
+"""Made by the first revisions; the others change a default, so that trees grow and the schema does not."""
 
 # The least a Python process must do to know where both databases are.
 _FLOOR = """
@@ -112,6 +115,15 @@ def key(number: int) -> str:
     return f"{number:012x}"
 
 
+def statements(number: int, prefix: str = "") -> tuple[str, str]:
+    """What the revision with a number does, and what undoes it."""
+    if number <= _TABLES:
+        table = f"{prefix}t{number}"
+        return f"CREATE TABLE {table} (id bigint PRIMARY KEY, name text NOT NULL)", f"DROP TABLE {table}"
+    change = f"ALTER TABLE {prefix}t{number % _TABLES + 1} ALTER name SET DEFAULT"
+    return f"{change} '{number}'", f"{change} '{number - _TABLES}'"
+
+
 def generate(folder: Path, size: int) -> None:
     """Write a project with `size` revisions in each of its two trees."""
     (folder / "pyproject.toml").write_text(_SETTINGS)
@@ -123,10 +135,12 @@ def generate(folder: Path, size: int) -> None:
         (versions.parent / "env.py").write_text(_ENV_PY.replace("{variable}", variable))
         for number in range(1, size + 1):
             down = key(number - 1) if number > 1 else None
-            text = _REVISION.format(number=number, key=key(number), down=down)
+            up, down_sql = statements(number)
+            text = _REVISION.format(number=number, key=key(number), down=down, up=up, down_sql=down_sql)
             (versions / f"{key(number)}_step_{number}.py").write_text(text)
         peer = folder / database / PEER
         peer.mkdir()
         for number in range(1, size + 1):
-            text = _PEER_REVISION.format(peer=PEER, number=number)
+            up, down_sql = statements(number, f"{PEER}_")
+            text = _PEER_REVISION.format(up=up, down=down_sql)
             (peer / f"{number:012}_step_{number}.sql").write_text(text)

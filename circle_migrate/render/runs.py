@@ -11,7 +11,11 @@ from circle_migrate.core.runs import Log, Recovered, Source
 from circle_migrate.render.drawing import revisions, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+
+_MOST_TABLES = 20
 
 
 def moved(result: Moved, console: Console) -> None:
@@ -36,8 +40,15 @@ def moved(result: Moved, console: Console) -> None:
         table(
             console,
             ("database", "tables"),
-            [(name, ", ".join(tables) or "none") for name, tables in result.tables.items()],
+            [(name, _names(tables)) for name, tables in result.tables.items()],
         )
+
+
+def _names(tables: Sequence[str]) -> str:
+    """As many names as are read at a glance; all of them are in the JSON."""
+    more = len(tables) - _MOST_TABLES
+    ending = [f"and {more:,} more"] if more > 0 else []
+    return ", ".join([*tables[:_MOST_TABLES], *ending]) or "none"
 
 
 def kept_rows(rows: KeptRows, command: str) -> str:
