@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.core.protections import Marker
 from circle_migrate.core.revisions import Graph
 from circle_migrate.errors import CircleError, MissingPrivilege, Refused
 from circle_migrate.faults import connecting, privilege_hint, server_words, statement_fault
@@ -31,6 +32,12 @@ APPLICATION_NAME = "circle-migrate"
 
 RUNS = "circle_migrate_runs"
 STEPS = "circle_migrate_steps"
+PROTECTION = "circle_migrate_protection"
+"""The marker of a protected database: a row in this table."""
+
+OWN_TABLES = (RUNS, STEPS, PROTECTION)
+"""What we make beside the version table, and nobody's models or revisions know."""
+
 KEPT_SCHEMA = "circle_kept"
 """Where `downgrade --keep` puts what would go."""
 
@@ -53,6 +60,10 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        CASE WHEN coalesce($2, current_schema()) IS NOT NULL
             THEN to_regclass(format('%I.%I', coalesce($2, current_schema()), $3::text)) IS NOT NULL
        END AS journaled,
+       CASE WHEN coalesce($2, current_schema()) IS NOT NULL
+            THEN has_table_privilege(to_regclass(format('%I.%I', coalesce($2, current_schema()), $5::text)),
+                                     'SELECT')
+       END AS may_read_marker,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
              WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt
 """
@@ -64,7 +75,8 @@ class State:
 
     `cluster` and `oid` together identify a database wherever it is reached from; `current` are the rows of
     the version table, empty where there is none. `standby` and `read_only` say why it cannot be written to,
-    `journal_of` for which database its journal was begun, `in_doubt` are prepared transactions of ours.
+    `journal_of` for which database its journal was begun, `in_doubt` are prepared transactions of ours,
+    `marker` is what protects it.
     """
 
     database: str
@@ -81,6 +93,7 @@ class State:
     current: tuple[str, ...]
     journal_of: str | None = None
     in_doubt: tuple[str, ...] = ()
+    marker: Marker | None = None
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -145,7 +158,7 @@ class Database:
         table = self.settings.version_table
         try:
             row = await connection.fetchrow(
-                _STATE, table, self.settings.version_table_schema, RUNS, GID_PREFIX
+                _STATE, table, self.settings.version_table_schema, RUNS, GID_PREFIX, PROTECTION
             )
             if row["schema"] is None:
                 raise MissingPrivilege(
@@ -153,7 +166,7 @@ class Database:
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
-            current, journal_of = await self._contents(connection, row)
+            current, journal_of, marker = await self._contents(connection, row)
         except CircleError:
             raise
         except Exception as error:
@@ -173,6 +186,7 @@ class Database:
             current=current,
             journal_of=journal_of,
             in_doubt=tuple(row["in_doubt"]),
+            marker=marker,
         )
 
     async def tables(self) -> tuple[str, ...]:
@@ -182,24 +196,26 @@ class Database:
                 "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
                 "AND relnamespace = to_regnamespace(quote_ident(coalesce($2, current_schema()))) "
                 "AND relname <> ALL($1::text[]) ORDER BY relname",
-                [self.settings.version_table, RUNS, STEPS],
+                [self.settings.version_table, *OWN_TABLES],
                 self.settings.version_table_schema,
             )
         return tuple(row["relname"] for row in rows)
 
     async def _contents(
         self, connection: asyncpg.Connection, row: Mapping[str, Any]
-    ) -> tuple[tuple[str, ...], str | None]:
-        """The rows of the version table, and for which database the journal was begun; of what there is."""
+    ) -> tuple[tuple[str, ...], str | None, Marker | None]:
+        """The rows of the version table, for which database the journal was begun, and the marker."""
         schema = quote(row["schema"])
         table = f"{schema}.{quote(self.settings.version_table)}"
-        versions, journal = "SELECT NULL::text LIMIT 0", "NULL"
+        versions, journal, marker = "SELECT NULL::text LIMIT 0", "NULL", "NULL"
         if row["version_table"] is not None:
             versions = f"SELECT version_num::text FROM {table} ORDER BY 1"
         if row["journaled"]:
             journal = f"SELECT database FROM {schema}.{quote(RUNS)} LIMIT 1"
+        if row["may_read_marker"]:
+            marker = f"SELECT to_json(marker)::text FROM {schema}.{quote(PROTECTION)} marker LIMIT 1"
         try:
-            found = await connection.fetchrow(f"SELECT ARRAY({versions}), ({journal})")
+            found = await connection.fetchrow(f"SELECT ARRAY({versions}), ({journal}), ({marker})")
         except Exception as error:
             if getattr(error, "sqlstate", None) == "42703":
                 raise Refused(
@@ -208,7 +224,8 @@ class Database:
                     hint=f"name another table: [tool.circle-migrate.databases.{self.name}] version-table",
                 ) from error
             raise
-        return tuple(found[0]), found[1]
+        protecting = Marker() if row["may_read_marker"] is False else None
+        return tuple(found[0]), found[1], Marker.from_row(found[2]) if found[2] else protecting
 
     def _reading_fault(self, error: Exception) -> CircleError:
         fault = statement_fault(error, self.name, "read where the database is")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from circle_migrate import planning
 from circle_migrate.core.events import Notify, ignore
@@ -15,6 +15,7 @@ from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import Refused
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.planning import Saved, agreeing
+from circle_migrate.protection import Guard
 
 Confirm = Callable[[Plan], None]
 """Shows a plan and returns; raises `NotConfirmed` where it is not wanted."""
@@ -40,24 +41,31 @@ async def downgrade(
     keep: bool = False,
     dry_run: bool = False,
     saved: Saved | None = None,
+    overridden: Sequence[str] = (),
     notify: Notify = ignore,
 ) -> Moved | LossReport:
     """Undo every revision above the targets after `confirm` has agreed to exactly that.
 
     Where the losses are weighed, a dry run ends with their report. With `keep` what goes is put into side
-    tables. Raises `Refused` where a revision of another database would be stranded, where one is
-    irreversible, or where the databases have moved since the plan was confirmed.
+    tables. Protected databases are left alone, but for those in `overridden`. Raises `Refused` for one of
+    them, where a revision of another database would be stranded, where one is irreversible, or where the
+    databases have moved since the plan was confirmed.
     """
+    guard = Guard(deployment, overridden)
     planned = planning.planner(deployment, targets, Direction.DOWN, cascade=cascade)
     planner = agreeing(saved, deployment, planned)
     names = deployment.within_reach(Direction.DOWN)
     states = await deployment.states(names)
     plan = planner(deployment.recognise(states))
+    guard.refuse_slips(states)
     if dry_run or not plan:
         refuse_in_doubt(states)
+        remarks = guard.remarks(states, plan.databases)
         if dry_run and isinstance(confirm, Weighing):
-            return await confirm.find(plan)
-        return Moved("downgrade", plan, planning.mode(deployment), dry_run=dry_run)
+            found = await confirm.find(plan)
+            return replace(found, notes=(*remarks, *found.notes))
+        return Moved("downgrade", plan, planning.mode(deployment), dry_run=dry_run, notes=remarks)
+    guard.refuse(states, plan.databases)
     report = await _confirmed(plan, states, confirm)
 
     from circle_migrate.executor import Options, apply
@@ -66,7 +74,8 @@ async def downgrade(
 
     keeping = KeepingHooks()
     notes = {"losses": report.to_dict()} if report is not None and report.destroyed else {}
-    options = Options("downgrade", allow_edited=True, hooks=keeping if keep else Hooks(), notes=notes)
+    hooks = keeping if keep else Hooks()
+    options = Options("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
     outcome = await apply(deployment, names, same_as(plan, planner), notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
     mode = planning.mode(deployment)

@@ -35,6 +35,8 @@ from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from circle_migrate.protection import Guard
+
 Planner = Callable[[Current], Plan]
 T = TypeVar("T")
 
@@ -59,9 +61,10 @@ class Options:
     """What a caller can ask of `apply` besides its settings.
 
     `recognised` is off for a stamp that mends a version table nobody can read; `allow_edited` lets files
-    differ from those that were applied; `notes` are kept with the run in the journal, as JSON; `checkpoint`
-    is for tests that end the process. A `rehearsal` goes the same way but for its last call: it rolls back
-    where a run commits, and writes no journal. Its plan has to be of one segment, in a transaction.
+    differ from those that were applied; `guard` refuses protected databases; `notes` are kept with the run in
+    the journal, as JSON; `checkpoint` is for tests that end the process. A `rehearsal` goes the same way but
+    for its last call: it rolls back where a run commits, and writes no journal. Its plan has to be of one
+    segment, in a transaction.
     """
 
     command: str
@@ -69,6 +72,7 @@ class Options:
     allow_edited: bool = False
     rehearsal: bool = False
     hooks: Hooks = field(default_factory=Hooks)
+    guard: Guard | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
     checkpoint: Checkpoint = lambda _name: None
 
@@ -146,6 +150,10 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
     run.at = dict(plan.current)
     if run.rehearsal and [segment.transactional for segment in plan.segments] != [True]:
         raise ValueError("a rehearsal is of one segment, in a transaction")
+    notes = dict(options.notes)
+    if options.guard is not None:
+        options.guard.refuse(run.states, plan.databases)
+        notes |= options.guard.notes(run.states, plan.databases)
     for name in plan.databases:
         refuse_unwritable(run.states[name])
         database = run.deployment.databases[name]
@@ -162,7 +170,7 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
         await refuse_edited(run)
     await run.hooks.prepared(run, plan)
     if not run.rehearsal:
-        await announce(run, plan, options.notes)
+        await announce(run, plan, notes)
 
 
 async def _carry_out(run: Run, plan: Plan) -> None:

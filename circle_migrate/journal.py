@@ -108,7 +108,7 @@ class Journal:
                 command,
                 mode,
                 json.dumps(planned),
-                _os_user(),
+                os_user(),
                 socket.gethostname(),
                 __version__,
                 json.dumps(notes),
@@ -265,7 +265,8 @@ def _what(action: Action) -> tuple[str, str, str | None, str | None]:
     return revision.id, revision.message, revision.checksum, source
 
 
-def _os_user() -> str:
+def os_user() -> str:
+    """Who runs this, for the operating system; `unknown` where it does not know."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

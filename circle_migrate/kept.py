@@ -16,6 +16,7 @@ from circle_migrate.core.plan import Action, Plan, Segment, Stamp
 from circle_migrate.errors import Refused, UsageError
 from circle_migrate.hooks import Hooks
 from circle_migrate.keeping import entries
+from circle_migrate.protection import Guard
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -48,15 +49,25 @@ async def restore(deployment: Deployment, names: Sequence[str], *, notify: Notif
 
 
 async def drop(
-    deployment: Deployment, names: Sequence[str], *, agree: Agree, notify: Notify = ignore
+    deployment: Deployment,
+    names: Sequence[str],
+    *,
+    agree: Agree,
+    overridden: Sequence[str] = (),
+    notify: Notify = ignore,
 ) -> KeptEntries:
     """Drop the side tables of entries, or of all of a run, for good, once `agree` has agreed to that.
 
-    Raises `UsageError` for a name of nothing that is there, `NotConfirmed`, and the errors of the executor.
+    Raises `UsageError` for a name of nothing that is there, `Refused` for what protected databases have kept,
+    but for those in `overridden`, `NotConfirmed`, and the errors of the executor.
     """
+    guard = Guard(deployment, overridden)
     chosen = _chosen(await _all(deployment), names, left_over=True)
+    states = await deployment.states()
+    guard.refuse_slips(states)
+    guard.refuse(states, _databases(deployment, chosen))
     agree(chosen)
-    return await _carry_out(deployment, "kept drop", chosen, _Dropping(chosen), notify)
+    return await _carry_out(deployment, "kept drop", chosen, _Dropping(chosen), notify, guard)
 
 
 async def _all(deployment: Deployment) -> list[Kept]:
@@ -78,20 +89,29 @@ def _chosen(found: Sequence[Kept], names: Sequence[str], *, left_over: bool = Fa
     return tuple(chosen.values())
 
 
+def _databases(deployment: Deployment, chosen: Sequence[Kept]) -> tuple[str, ...]:
+    return tuple(name for name in deployment.databases if any(each.database == name for each in chosen))
+
+
 async def _carry_out(
-    deployment: Deployment, command: str, chosen: Sequence[Kept], hooks: _Settling, notify: Notify
+    deployment: Deployment,
+    command: str,
+    chosen: Sequence[Kept],
+    hooks: _Settling,
+    notify: Notify,
+    guard: Guard | None = None,
 ) -> KeptEntries:
     """A run that leaves every revision as it is, and does its work beside that."""
     from circle_migrate.executor import Options, apply
 
-    databases = tuple(name for name in deployment.databases if any(each.database == name for each in chosen))
+    databases = _databases(deployment, chosen)
 
     def planner(current: Current) -> Plan:
         actions = tuple(Stamp(name, current[name]) for name in databases)
         return Plan(dict(current), dict(current), (Segment(actions, transactional=True),))
 
     notes: Mapping[str, object] = {"entries": [each.id for each in chosen]}
-    options = Options(command, hooks=hooks, notes=notes)
+    options = Options(command, hooks=hooks, guard=guard, notes=notes)
     outcome = await apply(deployment, databases, planner, notify, options)
     ids = {each.id for each in chosen}
     settled = (each for each in await _all(deployment) if each.id in ids)

@@ -64,11 +64,16 @@ async def conclude(run: Run, outcome: str, error: CircleError | None = None) -> 
 
 
 async def _mark(run: Run, name: str) -> str | None:
-    """What `status` will know the schema by; None where it cannot be had soon."""
+    """What `status` will know the schema by; None where it cannot be had soon.
+
+    A run that has moved nothing answers for no schema: the mark of the one before it stays.
+    """
     from circle_migrate.introspect import mark
 
     try:
         async with asyncio.timeout(_MARKING):
+            if run.at[name] == run.states[name].current:
+                return await run.journals[name].last_mark(run.sessions[name].driver)
             return await mark(run.sessions[name].driver, run.states[name], run.at[name])
     except Exception:  # noqa: BLE001 - the run has ended well, with or without it
         return None

@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.backups import Manifest, Restored
 from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.database import State
 from circle_migrate.dumps import beside, manifest
 from circle_migrate.dumps.contents import anything
-from circle_migrate.dumps.filling import NAME, announce, fill_beside, fill_in_place, take_places
+from circle_migrate.dumps.filling import (
+    NAME,
+    announce,
+    fill_beside,
+    fill_in_place,
+    keep_protected,
+    take_places,
+)
 from circle_migrate.dumps.restorable import Target, Wanted, checked
 from circle_migrate.errors import Refused
 from circle_migrate.locks import deployer_lock
+from circle_migrate.protection import Guard
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment
@@ -43,15 +52,22 @@ async def restore(
     Raises `BrokenBackup`, `WrongDatabase`, `UnknownRevision`, `Refused`, `NotConfirmed` and `SettingsError`
     before anything was touched; `RestoreFailed` and `Interrupted` with what the databases hold then.
     """
+    guard = Guard(deployment, wanted.overridden)
     made, folder = manifest.read(path)
     targets = await checked(deployment, made, folder, wanted)
+    guard.refuse_slips({target.name: target.state for target in targets})
     wait = deployment.settings.lock_wait
     replaced: dict[str, str] = {}
     if wanted.replace:
-        await _agree(targets, made, confirm, disconnect=wanted.disconnect)
+        holding = await _holding(targets)
+        guard.refuse({target.name: target.state for target in targets}, holding)
+        await _agree(targets, made, holding, confirm, disconnect=wanted.disconnect)
         async with _locked(targets, wait, notify):
+            states = {target.name: await target.database.state() for target in targets}
+            guard.refuse(states, holding)
             announce(targets, notify)
             copies = await fill_beside(targets, notify)
+            await keep_protected(copies, states)
         # Without our own sessions, which would be in the way.
         await take_places(copies, disconnect=wanted.disconnect)
         replaced = {copy.database.name: copy.kept for copy in copies}
@@ -62,12 +78,27 @@ async def restore(
             announce(targets, notify)
             await fill_in_place(targets, notify)
     current = {target.name: target.dump.revisions for target in targets}
-    notes = (*_notes(targets, wanted), *(_kept(name, old) for name, old in replaced.items()))
+    notes = (
+        *_notes(targets, wanted),
+        *(_kept(name, old) for name, old in replaced.items()),
+        *await _protected(deployment, guard, tuple(current)),
+    )
     return Restored("restore", made, tuple(current), current, replaced, notes)
 
 
-async def _agree(targets: Sequence[Target], made: Manifest, confirm: Confirm, *, disconnect: bool) -> None:
-    holding = {target.name: target.state.name for target in targets if await _contents(target)}
+async def _holding(targets: Sequence[Target]) -> dict[str, str]:
+    """What those databases are called on their servers that hold something."""
+    return {target.name: target.state.name for target in targets if await _contents(target)}
+
+
+async def _agree(
+    targets: Sequence[Target],
+    made: Manifest,
+    holding: Mapping[str, str],
+    confirm: Confirm,
+    *,
+    disconnect: bool,
+) -> None:
     for target in targets:
         if not disconnect and (who := await beside.sessions(target.database)):
             raise beside.still_connected(target.name, who)
@@ -113,6 +144,13 @@ async def _locked(targets: Sequence[Target], wait: float, notify: Notify) -> Asy
                 await connection.execute("SET idle_session_timeout = 0")
             await stack.enter_async_context(deployer_lock(connection, target.name, wait, waiting))
         yield
+
+
+async def _protected(deployment: Deployment, guard: Guard, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of the restored databases are protected now: a marker comes with its dump."""
+    states = await deployment.survey(names)
+    found = guard.protections({name: each for name, each in states.items() if isinstance(each, State)})
+    return tuple(f"{name} is protected {each.words}" for name, each in found.items())
 
 
 def _notes(targets: Sequence[Target], wanted: Wanted) -> list[str]:

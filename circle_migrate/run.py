@@ -101,6 +101,7 @@ class Run:
 def describe(action: Action) -> str:
     """The action in a few words, for progress and messages."""
     if isinstance(action, Stamp):
-        return f"stamp {', '.join(action.heads) or 'base'}"
+        moves = action.claimed or action.disowned or action.purge
+        return f"{'stamp' if moves else 'stay at'} {', '.join(action.heads) or 'base'}"
     verb = {"up": "upgrade", "down": "downgrade"}[action.direction]
     return f"{verb} {action.revision.id} {action.revision.message}".rstrip()

@@ -11,6 +11,7 @@ from circle_migrate.deployment import Current, Deployment, refuse_same
 from circle_migrate.downgrade import Confirm, same_as
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.planning import mode
+from circle_migrate.protection import Guard
 
 
 async def stamp(
@@ -20,13 +21,15 @@ async def stamp(
     confirm: Confirm,
     purge: bool = False,
     dry_run: bool = False,
+    overridden: Sequence[str] = (),
     notify: Notify = ignore,
 ) -> Moved:
     """Make the targets count as applied after `confirm` has agreed to the claim.
 
-    With `purge` the version table may hold revisions nobody knows; they are dropped. Raises the errors of
-    `deployment` and `executor`.
+    With `purge` the version table may hold revisions nobody knows; they are dropped. Protected databases are
+    left alone, but for those in `overridden`. Raises the errors of `deployment` and `executor`.
     """
+    guard = Guard(deployment, overridden)
 
     def planner(current: Current) -> Plan:
         return deployment.plan_stamp(current, targets, purge=purge)
@@ -35,14 +38,17 @@ async def stamp(
     refuse_same(states)
     current = {name: state.current for name, state in states.items()}
     plan = planner(current if purge else deployment.recognise(states))
+    guard.refuse_slips(states)
     if dry_run or not plan:
         refuse_in_doubt(states)
-        return Moved("stamp", plan, mode(deployment), dry_run=dry_run)
+        remarks = guard.remarks(states, plan.databases)
+        return Moved("stamp", plan, mode(deployment), dry_run=dry_run, notes=remarks)
+    guard.refuse(states, plan.databases)
     confirm(plan)
 
     from circle_migrate.executor import Options, apply
 
-    options = Options("stamp", recognised=not purge)
+    options = Options("stamp", recognised=not purge, guard=guard)
     outcome = await apply(deployment, deployment.selected, same_as(plan, planner), notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
     return Moved("stamp", outcome.plan, mode(deployment), run=outcome.run, seconds=seconds)

@@ -14,6 +14,7 @@ from circle_migrate.edited import refusal
 from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.facts import Facts, survey
 from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.protection import protection
 from circle_migrate.revision_folder import versions_folder
 from circle_migrate.strangers import ahead, unknown
 
@@ -60,6 +61,7 @@ def _database(deployment: Deployment, name: str, answer: Facts | CircleError) ->
         needs=tuple(need for key in pending for need in graph[key].requires),
         holder=str(answer.holder) if answer.holder else None,
         last_run=answer.last_run,
+        protection=protection(deployment.databases[name].settings, state),
     )
 
 

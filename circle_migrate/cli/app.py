@@ -23,6 +23,7 @@ _COMMANDS = {
     "judging": ("safety-check", "stats"),
     "authoring": ("revision", "merge", "stamp"),
     "keeping": ("backup", "restore", "kept"),
+    "protecting": ("protect", "unprotect"),
     "configuration": ("config", "schema"),
     "development": ("dev",),
 }

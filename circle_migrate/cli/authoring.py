@@ -8,7 +8,7 @@ import typer
 
 from circle_migrate.cli.call import SCRATCH, Call, command
 from circle_migrate.cli.completion import revisions
-from circle_migrate.cli.options import DryRun, Targets, Yes
+from circle_migrate.cli.options import DryRun, Overridden, Targets, Yes
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
@@ -86,6 +86,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
         dry_run: DryRun = False,
         yes: Yes = False,
+        override_protection: Overridden = None,
     ) -> Result:
         """Record TARGET as current without running anything. Shows what that claims and asks first."""
         from circle_migrate.cli.confirm import confirm_stamp
@@ -94,5 +95,11 @@ def register(app: typer.Typer) -> None:
         deployment = await call.ready(call.deployment())
         confirm = confirm_stamp(yes=yes)
         return await action(
-            deployment, target, confirm=confirm, purge=purge, dry_run=dry_run, notify=call.notify()
+            deployment,
+            target,
+            confirm=confirm,
+            purge=purge,
+            dry_run=dry_run,
+            overridden=override_protection or (),
+            notify=call.notify(),
         )

@@ -11,6 +11,7 @@ from circle_migrate.core.backups import Manifest
 from circle_migrate.core.kept import Kept
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.plan import Plan, Stamp
+from circle_migrate.core.protections import Marker
 from circle_migrate.errors import NotConfirmed
 from circle_migrate.redaction import redact
 
@@ -93,6 +94,25 @@ def confirm_drop(*, yes: bool) -> Callable[[Sequence[Kept]], None]:
     def confirm(entries: Sequence[Kept]) -> None:
         lines = [f"{each.id}: {each.rows:,} rows of {each.database}.{each.name}" for each in entries]
         _ask("This drops for good what was kept:", lines, "Drop it?", yes=yes)
+
+    return confirm
+
+
+def confirm_unprotect(named: Sequence[str]) -> Callable[[str, Marker], None]:
+    """Show how a database is protected; its name lifts that, among `named` or typed."""
+
+    def confirm(name: str, marker: Marker) -> None:
+        sys.stderr.write(redact(f"{name} is protected {marker.words}\n"))
+        if name in named:
+            return
+        if not sys.stdin.isatty():
+            raise NotConfirmed(
+                f"lifting the protection of {name} needs its name, and there is no terminal to ask on",
+                database=name,
+                state="nothing was changed",
+                hint=f"--override-protection {name}",
+            )
+        _type(name, "to lift its protection")
 
     return confirm
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.call import Call, command, group
-from circle_migrate.cli.options import Yes
+from circle_migrate.cli.options import Overridden, Yes
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,13 +97,14 @@ def register(app: typer.Typer) -> None:
         no_privileges: Annotated[
             bool, typer.Option("--no-privileges", help="Grant nothing that was granted.")
         ] = False,
+        override_protection: Overridden = None,
     ) -> Result:
         """Restore a backup into empty databases, or put it in the place of those that are there."""
         from circle_migrate.cli.confirm import confirm_replace
         from circle_migrate.dumps.restorable import Wanted
         from circle_migrate.restore import restore as action
 
-        if (accept_loss or disconnect) and not replace:
+        if (accept_loss or disconnect or override_protection) and not replace:
             raise UsageError("nothing is replaced without --replace", hint="add --replace, or leave it out")
         deployment = await call.ready(call.deployment())
         accepted = accept_loss or []
@@ -120,6 +121,7 @@ def register(app: typer.Typer) -> None:
             programs=deployment.settings.pg_bin,
             owners=not no_owner,
             privileges=not no_privileges,
+            overridden=tuple(override_protection or ()),
         )
         return await action(deployment, manifest, wanted, confirm_replace(accepted), call.notify())
 
@@ -144,10 +146,18 @@ def register(app: typer.Typer) -> None:
         return await restore(await call.ready(call.deployment()), names, notify=call.notify())
 
     @command(kept, "drop", panel=_PANEL, running=_KEPT_RUNNING)
-    async def kept_drop(call: Call, names: _Names, yes: Yes = False) -> Result:
+    async def kept_drop(
+        call: Call, names: _Names, yes: Yes = False, override_protection: Overridden = None
+    ) -> Result:
         """Drop what is kept, for good. Shows it and asks first."""
         from circle_migrate.cli.confirm import confirm_drop
         from circle_migrate.kept import drop
 
         deployment = await call.ready(call.deployment())
-        return await drop(deployment, names, agree=confirm_drop(yes=yes), notify=call.notify())
+        return await drop(
+            deployment,
+            names,
+            agree=confirm_drop(yes=yes),
+            overridden=override_protection or (),
+            notify=call.notify(),
+        )

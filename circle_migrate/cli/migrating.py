@@ -11,7 +11,16 @@ import typer
 
 from circle_migrate.cli.call import LOSSES, RUNNING, Call, Format, command
 from circle_migrate.cli.judged import JUDGING
-from circle_migrate.cli.options import Cascade, DownTargets, DryRun, OptionalTargets, SavedPlan, Sql, Yes
+from circle_migrate.cli.options import (
+    Cascade,
+    DownTargets,
+    DryRun,
+    OptionalTargets,
+    Overridden,
+    SavedPlan,
+    Sql,
+    Yes,
+)
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,6 +113,7 @@ def register(app: typer.Typer) -> None:
             float,
             typer.Option(metavar="SECONDS", min=0.1, help="How long a rehearsal may hold others up."),
         ] = 5.0,
+        override_protection: Overridden = None,
     ) -> Result:
         """Undo every revision above TARGET. Shows what would be lost and asks first.
 
@@ -132,6 +142,7 @@ def register(app: typer.Typer) -> None:
             keep=keep,
             dry_run=dry_run,
             saved=saved,
+            overridden=override_protection or (),
             notify=call.notify(),
         )
 

@@ -45,3 +45,10 @@ SavedPlan = Annotated[
     typer.Option("--plan", metavar="FILE", help="Run the plan saved there, if nothing has changed since."),
 ]
 Cascade = Annotated[bool, typer.Option("--cascade", help="Undo what requires it in the other database too.")]
+
+Overridden = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override-protection", metavar="NAME", help="Although this database is protected; once for each."
+    ),
+]

@@ -45,7 +45,7 @@ class Moved(Result):
     `mode` is how segments over several databases are committed, `serial` or `atomic`.
     `seconds` has the duration of each action of the plan that ran, `tables` the tables there are now,
     `created` the databases that were made first, `kept` the rows that a downgrade has kept, an upgrade put
-    back.
+    back, `notes` what else is to be known.
     """
 
     plan: Plan
@@ -56,6 +56,7 @@ class Moved(Result):
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     created: tuple[str, ...] = ()
     kept: tuple[KeptRows, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan, what of it ran, and where the databases are."""
@@ -75,6 +76,7 @@ class Moved(Result):
             },
             "created": list(self.created),
             "kept": [each.to_dict() for each in self.kept],
+            "notes": list(self.notes),
         }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.findings import Report
+from circle_migrate.core.protections import Protection
 from circle_migrate.core.result import revision_dict
 from circle_migrate.core.revisions import Revision
 from circle_migrate.errors import CircleError
@@ -18,7 +19,8 @@ class DatabaseStatus:
 
     `access` is writable, read-only or standby; `unknown` are current revisions that the tree lacks, and
     then nothing is known to be pending; `ahead` says that its heads were applied all the same. `needs` are
-    revisions of other databases that pending ones require; `holder` is who has the deployer lock.
+    revisions of other databases that pending ones require; `holder` is who has the deployer lock;
+    `protection` keeps it from being moved back.
     """
 
     database: str
@@ -35,6 +37,7 @@ class DatabaseStatus:
     needs: tuple[str, ...] = ()
     holder: str | None = None
     last_run: RunEntry | None = None
+    protection: Protection | None = None
     error: CircleError | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,6 +66,7 @@ class DatabaseStatus:
             }
             if last
             else None,
+            "protection": self.protection.to_dict() if self.protection else None,
             "error": self.error.to_dict() if self.error else None,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Event, Kind, Notify
@@ -14,11 +14,14 @@ from circle_migrate.dumps import beside
 from circle_migrate.dumps.contents import catalogue, encrypted, size
 from circle_migrate.dumps.sizes import followed, shown
 from circle_migrate.errors import CircleError, Interrupted, RestoreFailed
+from circle_migrate.faults import server_words
+from circle_migrate.protect import carry
 from circle_migrate.scratch.endings import to_its_end
 from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
-    from circle_migrate.database import Database
+    from circle_migrate.core.protections import Marker
+    from circle_migrate.database import Database, State
     from circle_migrate.dumps.restorable import Target
 
 NAME = f"{APPLICATION_NAME} restore"
@@ -59,6 +62,31 @@ async def fill_beside(targets: Sequence[Target], notify: Notify) -> list[beside.
         await discard(copies, error)
         raise
     return copies
+
+
+async def keep_protected(copies: Sequence[beside.Copy], states: Mapping[str, State]) -> None:
+    """Protect the copies as the live databases are; else a dump from before that would lift it."""
+    try:
+        for copy in copies:
+            state = states[copy.database.name]
+            if state.marker is not None and (await copy.inside.state()).marker is None:
+                await _carry(copy, state.schema, state.marker)
+    except BaseException as error:
+        await discard(copies, error)
+        raise
+
+
+async def _carry(copy: beside.Copy, schema: str, marker: Marker) -> None:
+    name = copy.database.name
+    connection = await copy.inside.connect(NAME)
+    try:
+        await carry(connection, schema, marker)
+    except Exception as error:
+        raise RestoreFailed(
+            f"{name}: its protection cannot be taken over", database=name, detail=server_words(error)
+        ) from error
+    finally:
+        connection.terminate()
 
 
 async def take_places(copies: Sequence[beside.Copy], *, disconnect: bool) -> None:

@@ -29,7 +29,8 @@ class Wanted:
 
     `jobs` is how many tables and indexes at a time, 1 for all in one transaction. `identity` is the file
     with the key for encrypted dumps, `programs` the folder of pg_restore. Without `owners` everything will
-    belong to the role that restores, without `privileges` nothing is granted.
+    belong to the role that restores, without `privileges` nothing is granted. `overridden` are protected
+    databases that may be replaced.
     """
 
     replace: bool = False
@@ -39,6 +40,7 @@ class Wanted:
     programs: Path | None = None
     owners: bool = True
     privileges: bool = True
+    overridden: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> tuple[str, ...]:

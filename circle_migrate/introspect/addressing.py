@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Key
 from circle_migrate.core.vanished import Address
-from circle_migrate.database import RUNS, STEPS
+from circle_migrate.database import OWN_TABLES
 from circle_migrate.introspect import queries
 from circle_migrate.introspect.views import PINS, one_view
 
@@ -21,6 +21,6 @@ async def addresses(
     async with one_view(connection):
         place = await connection.fetchrow(queries.place(), version_table, version_table_schema)
         await connection.execute(PINS)
-        arguments = (place["schema"], [version_table, RUNS, STEPS], place["role"])
+        arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
         rows = await connection.fetch(queries.addresses(), *arguments)
     return {Key(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows}

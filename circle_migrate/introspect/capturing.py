@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.catalog import Key, Snapshot
-from circle_migrate.database import RUNS, STEPS
+from circle_migrate.database import OWN_TABLES
 from circle_migrate.introspect import queries
 from circle_migrate.introspect.privileges import in_words, role
 from circle_migrate.introspect.views import PINS, one_view
@@ -40,7 +40,7 @@ async def capture(
         place = await connection.fetchrow(queries.place(), version_table, version_table_schema)
         await connection.execute(PINS)
         statements = queries.catalogue(place["version"] // 10000, frozenset(place["used"]))
-        arguments = (place["schema"], [version_table, RUNS, STEPS], place["role"])
+        arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
         tables = [await connection.fetch(text, *arguments) for text in statements.tables]
         documents = await connection.fetch(statements.document, *arguments)
     objects: dict[Key, dict[str, str | None]] = {}

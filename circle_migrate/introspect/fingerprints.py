@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from circle_migrate.database import RUNS, STEPS
+from circle_migrate.database import OWN_TABLES
 from circle_migrate.introspect import queries
 from circle_migrate.introspect.views import PINS, one_view
 
@@ -26,7 +26,7 @@ async def fingerprint(connection: asyncpg.Connection) -> str:
     async with one_view(connection):
         await connection.execute(PINS)
         major = connection.get_server_version().major
-        return str(await connection.fetchval(queries.fingerprint(major), [RUNS, STEPS]))
+        return str(await connection.fetchval(queries.fingerprint(major), list(OWN_TABLES)))
 
 
 async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.database import KEPT_SCHEMA, RUNS, STEPS, quote
+from circle_migrate.database import KEPT_SCHEMA, OWN_TABLES, STEPS, quote
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -141,7 +141,7 @@ class Going:
 
 def see(connection: Connection, schema: str, version_table: str) -> Seen:
     """Look at the tables; left out are the version table and the journal in `schema`, and what is kept."""
-    ours = [version_table, RUNS, STEPS]
+    ours = [version_table, *OWN_TABLES]
     rows = connection.exec_driver_sql(_TABLES, (KEPT_SCHEMA, schema, ours)).scalars()
     tables = (_table(json.loads(row)) for row in rows)
     sequences = connection.exec_driver_sql(_SEQUENCES, (KEPT_SCHEMA, schema, STEPS))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.live import Size
-from circle_migrate.database import RUNS, STEPS
+from circle_migrate.database import OWN_TABLES
 from circle_migrate.live_facts.looking import looking
 from circle_migrate.live_facts.printed import parts, plain
 
@@ -79,7 +79,7 @@ async def sizes(database: Database, relations: Iterable[str] | None = None) -> d
         return {}
     async with looking(database) as connection:
         rows = await connection.fetch(_SIZES, names)
-    ours = {database.settings.version_table, RUNS, STEPS} if names is None else set()
+    ours = {database.settings.version_table, *OWN_TABLES} if names is None else set()
     return {
         row["name"]: Size(
             row["name"],

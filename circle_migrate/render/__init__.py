@@ -23,6 +23,7 @@ _MODULES = {
     "losses": ("LossReport",),
     "backups": ("BackedUp", "Restored"),
     "kept": ("KeptEntries",),
+    "protections": ("Protections",),
 }
 """The modules that draw results and which; each has a function with the result's name in lower case.
 

@@ -36,6 +36,8 @@ def moved(result: Moved, console: Console) -> None:
             say(console, f"commit: {result.mode}, run {result.run[:8]}")
         for rows in result.kept:
             say(console, kept_rows(rows, result.command))
+    for note in result.notes:
+        say(console, f"note: {note}")
     if result.tables and not result.dry_run:
         table(
             console,

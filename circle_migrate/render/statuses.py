@@ -27,6 +27,8 @@ def status(result: Status, console: Console) -> None:
             needs = ", ".join(f"{need}: {_met(need, standing)}" for need in revision.requires)
             text = f"{each.database}: pending {revision.id} {revision.message}"
             say(console, f"{text} (requires {needs})" if needs else text)
+        if each.protection:
+            say(console, f"{each.database}: protected {each.protection.words}")
         if each.holder:
             say(console, f"{each.database}: a deployer is at work: {each.holder}", style="yellow")
         if each.last_run:

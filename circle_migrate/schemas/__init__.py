@@ -44,6 +44,8 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "kept list": ("kept",),
     "kept restore": ("kept",),
     "kept drop": ("kept",),
+    "protect": ("protections",),
+    "unprotect": ("protections",),
     "config show": ("configuration",),
     "dev start": ("server",),
     "dev stop": ("server",),

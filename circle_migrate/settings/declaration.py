@@ -55,6 +55,7 @@ _SHARED_TYPES: dict[str, Any] = {
     "lock_wait": Annotated[_Seconds, Field(ge=0, le=_LONGEST)],
     "lock_timeout": Annotated[_Seconds, Field(ge=_SHORTEST_LOCK_TIMEOUT, le=_LONGEST)],
     "atomic": bool,
+    "protected": bool,
     "transaction": Literal["all", "per-revision"],
     "scratch_url": _Text | None,
     "scratch_on_target": bool,
@@ -75,6 +76,7 @@ _DATABASE_TYPES: dict[str, Any] = {
     "version_table_schema": _Identifier | None,
     "search_path": _Text,
     "profile": Literal["default", "strict"],
+    "protected": bool | None,
 }
 _TYPES = _SHARED_TYPES | {
     f"{known.name}_{field}": kind for known in DATABASES for field, kind in _DATABASE_TYPES.items()

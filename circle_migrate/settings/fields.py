@@ -14,6 +14,7 @@ SHARED: dict[str, Any] = {
     "lock_wait": 60.0,
     "lock_timeout": 4.0,
     "atomic": False,
+    "protected": False,
     "transaction": "all",
     "scratch_url": None,
     "scratch_on_target": False,
@@ -29,7 +30,7 @@ SHARED: dict[str, Any] = {
 }
 
 _TEXT_FIELDS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
-DATABASE_FIELDS = (*_TEXT_FIELDS, "profile")
+DATABASE_FIELDS = (*_TEXT_FIELDS, "profile", "protected")
 """The settings of each database."""
 
 TEXTS = tuple(f"{known.name}_{field}" for known in DATABASES for field in _TEXT_FIELDS)
@@ -51,7 +52,12 @@ DEFAULTS: dict[str, Any] = {
     **SHARED,
     **dict(zip(TEXTS, _TEXT_DEFAULTS, strict=True)),
     **{f"{known.name}_profile": known.profile for known in DATABASES},
+    **{f"{known.name}_protected": None for known in DATABASES},  # as the one for all
 }
+SWITCHES = frozenset(
+    name for name, default in DEFAULTS.items() if isinstance(default, bool) or name.endswith("_protected")
+)
+"""The settings that are on or off."""
 
 
 def variables(field: str) -> tuple[str, ...]:

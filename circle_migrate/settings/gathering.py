@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.settings import sources
-from circle_migrate.settings.fields import DEFAULTS, LONGEST_IDENTIFIER, TEXTS, URLS
+from circle_migrate.settings.fields import DEFAULTS, LONGEST_IDENTIFIER, SWITCHES, TEXTS, URLS
 from circle_migrate.settings.record import Record
 
 _IDENTIFIERS = ("version_table", "version_table_schema")
@@ -47,7 +47,7 @@ def _checked(record: Record) -> dict[str, Any]:
 
 def _is_plain(name: str, value: object) -> bool:
     """Whether there is nothing to check: a URL, which `load` parses; a switch that is one; a clean text."""
-    if isinstance(DEFAULTS.get(name), bool):
+    if name in SWITCHES:
         return isinstance(value, bool)
     if not isinstance(value, str):
         return False

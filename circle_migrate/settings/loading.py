@@ -71,7 +71,7 @@ class _Loading:
             self._value("embedded_data", data),
             self._value("lock_wait", f"{values['lock_wait']:g} s"),
             self._value("lock_timeout", f"{values['lock_timeout']:g} s"),
-            *(self._value(name, values[name]) for name in ("atomic", "transaction")),
+            *(self._value(name, values[name]) for name in ("atomic", "transaction", "protected")),
             self._value("scratch_url", scratch_url.display() if scratch_url else None),
             self._value("scratch_on_target", values["scratch_on_target"]),
             self._value("diff_ignore", "; ".join(rule.text for rule in ignore) or None),
@@ -146,8 +146,15 @@ class _Loading:
             version_table_schema=values[f"{known.name}_version_table_schema"],
             search_path=values[f"{known.name}_search_path"],
             profile=values[f"{known.name}_profile"],
+            protected=values[self._protecting(known.name)],
+            protected_by=self._source(self._protecting(known.name)),
             url_variable=known.url_variable,
         )
+
+    def _protecting(self, database: str) -> str:
+        """The setting that says whether a database is protected: its own, or else the one for all."""
+        own = f"{database}_protected"
+        return own if own in self.gathered.record.origins else "protected"
 
     def _address(self, known: KnownDatabase) -> Address | None:
         origin = self.gathered.record.origins.get(known.url_field)
@@ -263,11 +270,11 @@ class _Loading:
     def _shown_tables(self, databases: tuple[DatabaseSettings, ...]) -> Iterator[Value]:
         for database in databases:
             for name in DATABASE_FIELDS:
-                yield Value(
-                    f"databases.{database.name}.{name.replace('_', '-')}",
-                    _shown(getattr(database, name)),
-                    self._source(f"{database.name}_{name}"),
+                source = (
+                    database.protected_by if name == "protected" else self._source(f"{database.name}_{name}")
                 )
+                key = f"databases.{database.name}.{name.replace('_', '-')}"
+                yield Value(key, _shown(getattr(database, name)), source)
 
 
 def _shown(value: object) -> str:

@@ -32,7 +32,7 @@ class DatabaseSettings:
     """Where a database is, which revisions belong to it and where it keeps their version.
 
     `url` is None when none was given, or when the embedded server will provide it. `profile` is how its
-    differences are judged.
+    differences are judged. `protected_by` is where it is said whether it is `protected`.
     """
 
     name: str
@@ -44,6 +44,8 @@ class DatabaseSettings:
     search_path: str
     profile: Profile
     url_variable: str
+    protected: bool = False
+    protected_by: str = ""
 
     @property
     def address(self) -> Address:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.traces import Lock
-from circle_migrate.database import RUNS, STEPS
+from circle_migrate.database import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg
@@ -96,7 +96,7 @@ class Held:
 
 async def relations(driver: asyncpg.Connection, version_table: str) -> dict[int, Relation]:
     """All relations of users by oid, without indexes, Alembic's table and the journal."""
-    rows = await driver.fetch(_RELATIONS, [version_table, RUNS, STEPS])
+    rows = await driver.fetch(_RELATIONS, [version_table, *OWN_TABLES])
     return {row["oid"]: Relation(*row) for row in rows}
 
 

@@ -23,7 +23,7 @@ from alembic.operations.ops import (
 )
 
 from circle_migrate.core.catalog import Change, Op
-from circle_migrate.database import RUNS, STEPS
+from circle_migrate.database import OWN_TABLES
 from circle_migrate.ddl.names import IDENTIFIER, bare, parts
 from circle_migrate.tree.context import Context, VersionTable, dialect
 
@@ -100,7 +100,7 @@ class _Named:
     def __call__(self, name: str | None, kind: str, _parents: object) -> bool:
         if kind == "schema":
             return name in self._schemas
-        return kind != "table" or name not in (RUNS, STEPS)
+        return kind != "table" or name not in OWN_TABLES
 
 
 class _Known:

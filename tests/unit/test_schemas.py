@@ -36,6 +36,7 @@ from circle_migrate.core.losses import (
 from circle_migrate.core.measured import Measured, Measurement, Statistics
 from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.plan import Direction, Plan, Segment, Stamp, Step
+from circle_migrate.core.protections import Marker, Protection, Protections
 from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
 from circle_migrate.core.result import Result
 from circle_migrate.core.revisions import Revision
@@ -85,6 +86,7 @@ def run(*steps: Entry, ended: datetime | None) -> RunEntry:
     )
 
 
+PROTECTION = Protection(Marker(NOW, "role", "user", "host", "reason"), "environment CIRCLE_MIGRATE_PROTECTED")
 STANDING = DatabaseStatus(
     "main",
     "localhost:5432/main",
@@ -95,6 +97,7 @@ STANDING = DatabaseStatus(
     pending=(REVISION,),
     holder="pid 7",
     last_run=run(ENTRY, ended=None),
+    protection=PROTECTION,
 )
 
 LOST = Loss(
@@ -266,6 +269,10 @@ EXAMPLES: dict[str, list[Result]] = {
     "kept list": kept("kept list"),
     "kept restore": kept("kept restore"),
     "kept drop": kept("kept drop"),
+    **{
+        command: [Protections(command, {"main": PROTECTION, "credentials": None}, "r", ("main",))]
+        for command in ("protect", "unprotect")
+    },
     "restore": [Restored("restore", MANIFEST, ("main",), {"main": ("m1",)}, {"main": "old"}, ("note",))],
     "diff": diff("diff"),
     "consistency": consistency("consistency"),

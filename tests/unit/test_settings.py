@@ -301,6 +301,43 @@ def test_rules_and_profiles_of_a_comparison(project: Project) -> None:
     assert given.database("main").profile == "default"
 
 
+@pytest.mark.parametrize(
+    ("table", "environment", "protected", "source"),
+    [
+        ("", {}, [False, False], "default"),
+        ("protected = true", {}, [True, True], "pyproject.toml [tool.circle-migrate]"),
+        ("", {"CIRCLE_MIGRATE_PROTECTED": "1"}, [True, True], "environment CIRCLE_MIGRATE_PROTECTED"),
+        (
+            "protected = true",
+            {"CIRCLE_MIGRATE_PROTECTED": "no"},
+            [False, False],
+            "environment CIRCLE_MIGRATE_PROTECTED",
+        ),
+        (
+            "[tool.circle-migrate.databases.main]\nprotected = true",
+            {},
+            [True, False],
+            "pyproject.toml [tool.circle-migrate.databases.main]",
+        ),
+        (
+            "protected = true\n[tool.circle-migrate.databases.credentials]\nprotected = false",
+            {"CIRCLE_MIGRATE_MAIN_PROTECTED": "true"},
+            [True, False],
+            "environment CIRCLE_MIGRATE_MAIN_PROTECTED",
+        ),
+    ],
+)
+def test_protection_of_both_databases_or_of_one(
+    project: Project, table: str, environment: dict[str, str], protected: list[bool], source: str
+) -> None:
+    project.table(table)
+    settings = project.load(**environment)
+    assert [each.protected for each in settings.databases] == protected
+    assert settings.database("main").protected_by == source
+    shown = value(settings, "databases.main.protected")
+    assert (shown.shown, shown.source) == (str(protected[0]).lower(), source)
+
+
 def test_scratch_url_stands_wherever_other_settings_do(project: Project) -> None:
     project.table('scratch-url = "postgresql://ada@scratch/postgres"\nscratch-on-target = true')
     settings = project.load()
@@ -402,6 +439,8 @@ def test_env_with_a_byte_order_mark(project: Project) -> None:
         ('diff-ignore = ["index"]', "'index' is not an ignore rule"),
         ('diff-ignore = ["index * until soon"]', "'soon', which is no date"),
         ("[tool.circle-migrate.databases.main]\nprofile = 'lax'", "profile"),
+        ("protected = 'perhaps'", "protected"),
+        ("[tool.circle-migrate.databases.main]\nprotected = ['main']", "protected"),
         ("lock-wait = ", "not valid TOML"),
     ],
 )

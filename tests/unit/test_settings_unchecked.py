@@ -58,6 +58,8 @@ def test_what_is_not_checked_is_right(name: str, value: object) -> None:
         ("unheard_of", "x"),
         ("main_profile", "strict"),
         ("credentials_profile", "lax"),
+        ("protected", "1"),
+        ("main_protected", 1),
         ("diff_ignore", ["index *"]),
         ("diff_ignore", "index *"),
     ],

@@ -1,0 +1,169 @@
+"""Protect and unprotect: the marker in a database that keeps it from being moved back.
+
+The marker is a row in a table beside the version table: it goes where the database goes, a dump and its
+restore among them, and whoever may use the schema can read it. A run of the executor without a step writes or
+removes it: under the deployer locks, so that no run overlooks it, and noted in the journals.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.plan import Action, Plan, Segment, Stamp
+from circle_migrate.core.protections import Marker, Protections
+from circle_migrate.database import PROTECTION, quote
+from circle_migrate.errors import Refused
+from circle_migrate.hooks import Hooks
+from circle_migrate.journal import os_user
+from circle_migrate.protection import Guard
+
+if TYPE_CHECKING:
+    import asyncpg
+    from sqlalchemy.engine import Connection
+
+    from circle_migrate.deployment import Current, Deployment
+    from circle_migrate.run import Run
+
+Agree = Callable[[str, Marker], None]
+"""Shows a database's marker and returns; raises `NotConfirmed` where it is to stay."""
+
+_WRITE = (
+    """
+CREATE TABLE IF NOT EXISTS {table} (
+    protected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    db_role text NOT NULL DEFAULT current_user,
+    os_user text NOT NULL,
+    host text NOT NULL,
+    reason text
+)
+""",
+    "COMMENT ON TABLE {table} IS 'circle-migrate: a row here protects this database against downgrades'",
+    "GRANT SELECT ON {table} TO PUBLIC",
+)
+_CLEAR = "DELETE FROM {table}"
+_MARK = "INSERT INTO {table} (os_user, host, reason) VALUES ($1, $2, $3)"
+_CARRY = """
+INSERT INTO {table} (protected_at, db_role, os_user, host, reason) VALUES ($1, $2, $3, $4, $5)
+"""
+
+
+async def protect(deployment: Deployment, reason: str | None = None, notify: Notify = ignore) -> Protections:
+    """Put a marker into the selected databases, or give the one that is there another reason.
+
+    Without a reason a marker that is there stays as it is. Raises the errors of the executor.
+    """
+    states = await deployment.states()
+    deployment.recognise(states)
+    chosen = tuple(name for name, state in states.items() if reason or state.marker is None)
+    return await _carry_out(deployment, "protect", chosen, _Marking(reason), {"reason": reason}, notify)
+
+
+async def unprotect(deployment: Deployment, agree: Agree, notify: Notify = ignore) -> Protections:
+    """Remove the markers of the selected databases, each once `agree` has agreed to that.
+
+    Raises `Refused` where a setting alone protects, or a marker is another one by then, `NotConfirmed`, and
+    the errors of the executor.
+    """
+    states = await deployment.states()
+    deployment.recognise(states)
+    for name, each in Guard(deployment).protections(states).items():
+        if each.marker is None:
+            raise Refused(
+                f"{name} has no marker: it is protected {each.words}",
+                database=name,
+                state="nothing was changed",
+                hint="change it there; `circle-migrate config show` says where every setting stands",
+            )
+    markers = {name: state.marker for name, state in states.items() if state.marker}
+    for name, marker in markers.items():
+        agree(name, marker)
+    notes = {"lifted": {name: marker.to_dict() for name, marker in markers.items()}}
+    return await _carry_out(deployment, "unprotect", tuple(markers), _Lifting(markers), notes, notify)
+
+
+async def _carry_out(
+    deployment: Deployment,
+    command: str,
+    databases: Sequence[str],
+    hooks: Hooks,
+    notes: Mapping[str, object],
+    notify: Notify,
+) -> Protections:
+    """A run that leaves every revision as it is, and changes markers beside that."""
+    run = None
+    if databases:
+        from circle_migrate.executor import Options, apply
+
+        def planner(current: Current) -> Plan:
+            actions = tuple(Stamp(name, current[name]) for name in databases)
+            return Plan(dict(current), dict(current), (Segment(actions, transactional=True),))
+
+        outcome = await apply(
+            deployment, tuple(databases), planner, notify, Options(command, hooks=hooks, notes=notes)
+        )
+        run = outcome.run
+    found = Guard(deployment).protections(await deployment.states())
+    left = {name: found.get(name) for name in deployment.selected}
+    return Protections(command, left, run, tuple(databases))
+
+
+@dataclass(slots=True)
+class _Marking(Hooks):
+    """Writes the marker of each database, in its transaction."""
+
+    reason: str | None
+    schemas: dict[str, str] = field(default_factory=dict, init=False)
+
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        self.schemas = {name: run.states[name].schema for name in plan.databases}
+
+    def after(self, connection: Connection, action: Action) -> None:
+        mark(connection, self.schemas[action.database], self.reason)
+
+
+@dataclass(slots=True)
+class _Lifting(Hooks):
+    """Removes the marker of each database, in its transaction."""
+
+    agreed: Mapping[str, Marker]
+    schemas: dict[str, str] = field(default_factory=dict, init=False)
+
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        """Under the locks: what was agreed to has to be there still."""
+        self.schemas = {name: run.states[name].schema for name in plan.databases}
+        for name in plan.databases:
+            if run.states[name].marker != self.agreed[name]:
+                raise Refused(
+                    f"the marker of {name} is not the one that was shown",
+                    database=name,
+                    state="nothing was changed",
+                    hint="circle-migrate status",
+                )
+
+    def after(self, connection: Connection, action: Action) -> None:
+        connection.exec_driver_sql(_CLEAR.format(table=_table(self.schemas[action.database])))
+
+
+def _table(schema: str) -> str:
+    """The marker's table in SQL, in the schema of the version table."""
+    return f"{quote(schema)}.{quote(PROTECTION)}"
+
+
+def mark(connection: Connection, schema: str, reason: str | None) -> None:
+    """Write the marker in place of what is there."""
+    for statement in (*_WRITE, _CLEAR):
+        connection.exec_driver_sql(statement.format(table=_table(schema)))
+    connection.exec_driver_sql(_MARK.format(table=_table(schema)), (os_user(), socket.gethostname(), reason))
+
+
+async def carry(connection: asyncpg.Connection, schema: str, marker: Marker) -> None:
+    """Write a marker as it was in another database."""
+    async with connection.transaction():
+        for statement in _WRITE:
+            await connection.execute(statement.format(table=_table(schema)))
+        values = (marker.since, marker.role, marker.os_user, marker.host, marker.reason)
+        await connection.execute(_CARRY.format(table=_table(schema)), *values)

@@ -1,0 +1,89 @@
+"""Protected databases: which they are, and the guard that keeps a run from moving one of them back.
+
+A database is protected by a setting, by a marker in the database itself, or by both. Moving it back anyway
+takes its name, each time: `--override-protection NAME`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.protections import Protection
+from circle_migrate.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from circle_migrate.database import State
+    from circle_migrate.deployment import Deployment
+    from circle_migrate.settings import DatabaseSettings
+
+OPTION = "--override-protection"
+
+
+def protection(settings: DatabaseSettings, state: State) -> Protection | None:
+    """How a database is protected, None where it is not."""
+    setting = settings.protected_by if settings.protected else None
+    return Protection(state.marker, setting) if state.marker or setting else None
+
+
+class Guard:
+    """Refuses what would move protected databases back, but for those that were named.
+
+    Raises `UsageError` for a name that is no database's.
+    """
+
+    def __init__(self, deployment: Deployment, overridden: Iterable[str] = ()) -> None:
+        self.settings = {name: each.settings for name, each in deployment.databases.items()}
+        self.overridden = tuple(dict.fromkeys(overridden))
+        for name in self.overridden:
+            if name not in self.settings:
+                raise UsageError(
+                    f"there is no database {name!r}", hint="databases: " + ", ".join(self.settings)
+                )
+
+    def protections(self, states: Mapping[str, State]) -> dict[str, Protection]:
+        """The protected ones of these databases."""
+        found = {name: protection(self.settings[name], state) for name, state in states.items()}
+        return {name: each for name, each in found.items() if each}
+
+    def refuse_slips(self, states: Mapping[str, State]) -> None:
+        """Raise `Refused` for a name whose database is not protected: another one may have been meant."""
+        protected = self.protections(states)
+        for name in self.overridden:
+            if name not in protected:
+                others = ", ".join(protected) or "none"
+                raise Refused(
+                    f"{OPTION} {name}: "
+                    + (f"{name} is not protected" if name in states else f"this does not concern {name}"),
+                    database=name,
+                    state="nothing was changed",
+                    hint=f"protected databases that this concerns: {others}; leave out what is not needed",
+                )
+
+    def refuse(self, states: Mapping[str, State], databases: Iterable[str]) -> None:
+        """Raise `Refused` where one of the databases is protected, and was not named."""
+        protected = self.protections(states)
+        stopping = [name for name in databases if name in protected and name not in self.overridden]
+        if stopping:
+            raise Refused(
+                "; ".join(f"{name} is protected {protected[name].words}" for name in stopping),
+                database=stopping[0] if len(stopping) == 1 else None,
+                state="nothing was changed",
+                hint="if it has to be, add " + " ".join(f"{OPTION} {name}" for name in stopping),
+            )
+
+    def remarks(self, states: Mapping[str, State], databases: Iterable[str]) -> tuple[str, ...]:
+        """What a run that changes nothing says about those of the databases that are protected."""
+        protected = self.protections(states)
+        return tuple(
+            f"{name} is protected {protected[name].words}"
+            + ("; overridden" if name in self.overridden else f"; to run this takes {OPTION} {name}")
+            for name in databases
+            if name in protected
+        )
+
+    def notes(self, states: Mapping[str, State], databases: Iterable[str]) -> dict[str, object]:
+        """What the journal keeps of the protection that was overridden."""
+        protected = self.protections(states)
+        found = {name: protected[name].to_dict() for name in databases if name in protected}
+        return {"protection_overridden": found} if found else {}
