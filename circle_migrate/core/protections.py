@@ -39,7 +39,7 @@ class Marker:
     def words(self) -> str:
         """For people: who, when, why."""
         if self.since is None:
-            return "by a marker in it that this role may not read"
+            return "by a marker that this role may not read"
         return f"by {self.by} (role {self.role}) since {self.since:%F %T %Z}: {self.reason or _NO_REASON}"
 
     @property

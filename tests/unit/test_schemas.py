@@ -167,6 +167,7 @@ def moved(command: str) -> list[Result]:
             tables={"main": ("users",)},
             created=("main",),
             kept=(KeptRows("main", "m1", "public.t", 7, 1),),
+            notes=("note",),
         ),
         Moved(command, NOTHING, "atomic", dry_run=True),
     ]

@@ -1,0 +1,302 @@
+"""Protected databases: what is refused, what lifts it, and that the marker is nobody else's business."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from circle_migrate.core.losses import LossReport
+from circle_migrate.core.moves import Moved
+from circle_migrate.core.plan import Plan
+from circle_migrate.core.protections import Marker
+from circle_migrate.database import PROTECTION, RUNS, STEPS
+from circle_migrate.deployment import Deployment
+from circle_migrate.downgrade import Weighing, downgrade
+from circle_migrate.errors import Refused, UsageError
+from circle_migrate.introspect import fingerprint, snapshot
+from circle_migrate.journal import Journal
+from circle_migrate.kept import drop, listing
+from circle_migrate.protect import protect, unprotect
+from circle_migrate.stamp import stamp
+from circle_migrate.status import status
+from circle_migrate.upgrade import upgrade
+from tests.deployments import agree, contents, deployment, environment, execute, invoke, versions
+from tests.servers import Databases, run
+
+WHY = "live data"
+
+_EVENT = """
+WITH organizer AS (
+    INSERT INTO users (email, first_name, last_name, is_active, is_verified, email_verified, phone_verified)
+    VALUES ('a@example.org', 'A', 'B', true, true, true, false) RETURNING id
+)
+INSERT INTO events (title, event_type, organizer_id, starts_at, ends_at, price_cents, currency)
+SELECT 'event', 'retreat', id, now(), now() + interval '1 day', 1, 'EUR' FROM organizer
+"""
+
+
+async def marked(databases: Databases, only: str | None = "main") -> Deployment:
+    """The deployment, after the marker was written."""
+    await protect(deployment(databases, only), WHY)
+    return deployment(databases)
+
+
+async def marker(databases: Databases, name: str) -> Marker | None:
+    return (await deployment(databases).databases[name].state()).marker
+
+
+async def last_notes(databases: Databases, name: str) -> Mapping[str, Any]:
+    """The command and notes of the newest run in a journal."""
+    database = deployment(databases).databases[name]
+    async with databases.connect(name) as connection:
+        (entry,) = await Journal(database, "public").read(connection, 1)
+    return {"command": entry.command, **entry.notes}
+
+
+def never(_: object) -> None:
+    pytest.fail("it was asked about before it was refused")
+
+
+def meanwhile(coroutine: Coroutine[Any, Any, object]) -> None:
+    """Run it to its end while another one waits for an answer."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run, coroutine).result()
+
+
+def lifted(_name: str, _marker: Marker) -> None:
+    """A confirmation that is always given."""
+
+
+@pytest.fixture
+def protected_databases(migrated_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Databases:
+    """A pair at head, main protected; commands in this process find it."""
+    run(marked(migrated_databases))
+    for name, value in environment(migrated_databases).items():
+        monkeypatch.setenv(name, value)
+    return migrated_databases
+
+
+def test_commands_that_move_back_are_refused_whatever_else_is_agreed_to(
+    protected_databases: Databases,
+) -> None:
+    before = run(contents(protected_databases)), run(last_notes(protected_databases, "main"))
+    for line in (
+        "downgrade --yes -- -1",
+        "downgrade --yes --accept-loss main.registration_payments base",
+        "downgrade --yes --keep main@-1",
+        "stamp --yes base",
+        "stamp --yes --purge main@-1",
+    ):
+        answer = invoke(line.split())
+        assert answer.status == 5, line
+        for words in ("main is protected", WHY, "nothing was changed", "--override-protection main"):
+            assert words in answer.stderr, (line, words)
+        assert "destroys data" not in answer.everything, line
+    assert (run(contents(protected_databases)), run(last_notes(protected_databases, "main"))) == before
+
+
+def test_a_setting_protects_as_well_and_needs_no_marker(
+    protected_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_CREDENTIALS_PROTECTED", "true")
+    answer = invoke(["stamp", "--yes", "--override-protection", "main", "base"])
+    assert answer.status == 5
+    place = "environment CIRCLE_MIGRATE_CREDENTIALS_PROTECTED"
+    assert f"credentials is protected by a setting ({place})" in answer.stderr
+    assert invoke(["unprotect", "-d", "credentials", "--override-protection", "credentials"]).status == 5
+    both = ["--override-protection", "main", "--override-protection", "credentials"]
+    assert invoke(["stamp", "--yes", *both, "base"]).status == 0
+    assert run(versions(protected_databases)) == {"main": [], "credentials": []}
+
+
+def test_a_dry_run_shows_what_would_be_and_says_that_it_is_protected(protected_databases: Databases) -> None:
+    answer = invoke(["stamp", "--dry-run", "--format", "json", "main@-1"])
+    (note,) = json.loads(answer.stdout)["notes"]
+    assert answer.status == 0
+    assert "main is protected" in note
+    assert "--override-protection main" in note
+
+    async def find(plan: Plan) -> LossReport:
+        return LossReport("downgrade", plan, "serial", (), (), datetime.now(UTC), notes=("found",))
+
+    weighing = Weighing(find, never)
+    found = run(downgrade(deployment(protected_databases), ["-1"], confirm=weighing, dry_run=True))
+    assert isinstance(found, LossReport)
+    assert [WHY in each for each in found.notes] == [True, False]
+
+
+def test_the_named_database_is_moved_and_the_journal_says_so(protected_databases: Databases) -> None:
+    async def scenario() -> None:
+        moved = await downgrade(
+            deployment(protected_databases), ["main@-1"], confirm=agree, overridden=["main"]
+        )
+        assert isinstance(moved, Moved)
+        noted = (await last_notes(protected_databases, "main"))["protection_overridden"]
+        assert noted["main"]["marker"]["reason"] == WHY
+        assert await marker(protected_databases, "main"), "overriding it once does not lift it"
+        await upgrade(deployment(protected_databases))
+        assert "protection_overridden" not in await last_notes(protected_databases, "main")
+
+    run(scenario())
+
+
+def test_what_is_not_protected_needs_no_name(protected_databases: Databases) -> None:
+    moved = run(downgrade(deployment(protected_databases), ["credentials@-1"], confirm=agree))
+    assert isinstance(moved, Moved)
+    assert moved.plan.databases == ("credentials",)
+
+
+@pytest.mark.parametrize(
+    ("only", "name", "error", "words"),
+    [
+        (None, "credentials", Refused, "credentials is not protected"),
+        ("credentials", "main", Refused, "this does not concern main"),
+        (None, "mian", UsageError, "there is no database 'mian'"),
+    ],
+)
+def test_a_name_that_overrides_nothing_is_a_slip(
+    protected_databases: Databases, only: str | None, name: str, error: type[Refused], words: str
+) -> None:
+    before = run(versions(protected_databases))
+    for action in (downgrade, stamp):
+        with pytest.raises(error, match=words):
+            run(action(deployment(protected_databases, only), ["base"], confirm=never, overridden=[name]))
+    assert run(versions(protected_databases)) == before
+
+
+@pytest.mark.parametrize("action", [downgrade, stamp])
+def test_a_marker_set_between_the_question_and_the_run_still_counts(
+    migrated_databases: Databases, action: Callable[..., Coroutine[Any, Any, object]]
+) -> None:
+    before = run(versions(migrated_databases))
+
+    def confirm(_plan: Plan) -> None:
+        meanwhile(marked(migrated_databases))
+
+    with pytest.raises(Refused, match=f"main is protected .*{WHY}"):
+        run(action(deployment(migrated_databases), ["-1"], confirm=confirm))
+    assert run(versions(migrated_databases)) == before
+    assert run(last_notes(migrated_databases, "main"))["command"] == "protect"
+
+
+def test_what_a_protected_database_has_kept_is_not_dropped(migrated_databases: Databases) -> None:
+    async def scenario() -> None:
+        await execute(migrated_databases, "main", _EVENT)
+        await downgrade(deployment(migrated_databases, "main"), ["c4198e875dd0-1"], confirm=agree, keep=True)
+        protected = await marked(migrated_databases)
+        (kept,) = {each.run for each in (await listing(protected)).entries}
+        with pytest.raises(Refused, match=WHY):
+            await drop(protected, [kept], agree=never)
+        assert (await listing(protected)).entries
+        await drop(protected, [kept], agree=lambda _: None, overridden=["main"])
+        assert not (await listing(protected)).entries
+
+    run(scenario())
+
+
+def test_protecting_again_without_a_reason_leaves_the_marker_as_it_is(migrated_databases: Databases) -> None:
+    async def scenario() -> None:
+        await marked(migrated_databases)
+        first = await marker(migrated_databases, "main")
+        again = await protect(deployment(migrated_databases, "main"))
+        assert (again.run, await marker(migrated_databases, "main")) == (None, first)
+        await protect(deployment(migrated_databases), "audit")
+        now = await marker(migrated_databases, "main")
+        assert now is not None
+        assert (now.reason, now.since) != (WHY, first and first.since)
+        assert await marker(migrated_databases, "credentials")
+
+    run(scenario())
+
+
+def test_lifting_it_takes_the_name(protected_databases: Databases) -> None:
+    for line in ("unprotect -d main", "unprotect -d main --override-protection credentials", "unprotect"):
+        answer = invoke(line.split())
+        assert answer.status == (5 if line == "unprotect -d main" else 2), line
+    assert run(marker(protected_databases, "main"))
+    answer = invoke(["unprotect", "-d", "main", "--override-protection", "main", "--format", "json"])
+    assert json.loads(answer.stdout)["databases"] == {"main": None}
+    noted = run(last_notes(protected_databases, "main"))
+    assert (noted["command"], noted["lifted"]["main"]["reason"]) == ("unprotect", WHY)
+    assert invoke(["stamp", "--yes", "main@-1"]).status == 0
+
+
+def test_a_marker_that_has_changed_since_it_was_shown_stays(protected_databases: Databases) -> None:
+    def confirm(_name: str, _marker: Marker) -> None:
+        meanwhile(protect(deployment(protected_databases, "main"), "audit"))
+
+    with pytest.raises(Refused, match="not the one that was shown"):
+        run(unprotect(deployment(protected_databases, "main"), confirm))
+    left = run(marker(protected_databases, "main"))
+    assert left is not None
+    assert left.reason == "audit"
+
+
+def test_a_database_without_journal_and_version_table_can_be_protected(empty_databases: Databases) -> None:
+    async def scenario() -> None:
+        await marked(empty_databases, None)
+        await upgrade(deployment(empty_databases), ["+1"])
+        with pytest.raises(Refused, match=WHY):
+            await downgrade(deployment(empty_databases), ["base"], confirm=never)
+
+    run(scenario())
+
+
+def test_a_role_that_may_not_read_the_marker_is_refused_all_the_same(
+    protected_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = f"unread_{protected_databases.names['main']}"
+    others = f"alembic_version, {RUNS}, {STEPS}"
+    grants = f"REVOKE SELECT ON {PROTECTION} FROM PUBLIC; GRANT SELECT ON {others} TO {role}"
+    run(execute(protected_databases, "main", f"CREATE ROLE {role} LOGIN", grants))
+    monkeypatch.setenv("DATABASE_URL", protected_databases.urls["main"].replace("postgres@", f"{role}@", 1))
+    try:
+        answer = invoke(["stamp", "--yes", "-d", "main", "base"])
+        assert answer.status == 5
+        assert "main is protected by a marker that this role may not read" in answer.stderr
+        shown = json.loads(invoke(["status", "-d", "main", "--format", "json"]).stdout)["databases"]["main"]
+        assert set(shown["protection"]["marker"].values()) == {None}
+    finally:
+        run(execute(protected_databases, "main", f"DROP OWNED BY {role}", f"DROP ROLE {role}"))
+
+
+def test_the_marker_is_out_of_sight(migrated_databases: Databases) -> None:
+    """No catalogue that is compared has it, and what was changed by hand before is still noticed."""
+
+    async def seen() -> tuple[object, ...]:
+        database = deployment(migrated_databases).databases["main"]
+        async with database.reading() as connection:
+            mark = await fingerprint(connection)
+        return (await snapshot(database)).objects, mark, await database.tables()
+
+    async def warnings() -> list[str]:
+        return [each.rule for each in (await status(deployment(migrated_databases))).findings]
+
+    async def scenario() -> None:
+        await downgrade(deployment(migrated_databases), ["main@-1"], confirm=agree)
+        await upgrade(deployment(migrated_databases))
+        before = await seen()
+        await marked(migrated_databases)
+        assert await seen() == before
+        await execute(migrated_databases, "main", "CREATE TABLE by_hand ()")
+        await protect(deployment(migrated_databases), "audit")
+        assert await warnings() == ["schema-changed"]
+        await unprotect(deployment(migrated_databases), lifted)
+        assert await warnings() == ["schema-changed"]
+
+    run(scenario())
+
+
+def test_status_shows_it(protected_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRCLE_MIGRATE_PROTECTED", "1")
+    shown = json.loads(invoke(["status", "--format", "json"]).stdout)["databases"]
+    setting = "environment CIRCLE_MIGRATE_PROTECTED"
+    assert shown["main"]["protection"]["marker"]["reason"] == WHY
+    assert shown["main"]["protection"]["setting"] == setting
+    assert shown["credentials"]["protection"] == {"marker": None, "setting": setting}
+    assert "main: protected by" in invoke(["status"]).stdout
