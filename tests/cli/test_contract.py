@@ -44,6 +44,9 @@ PACKAGE = [
     ("upgrade-nothing", "upgrade"),
     ("stamp", "stamp --yes credentials@c4b0"),
     ("stamp-back", "stamp --yes head"),
+    ("protect", "protect -d main --reason text"),
+    ("error-protected", "downgrade --yes -- -1"),
+    ("unprotect", "unprotect -d main --override-protection main"),
     ("recover", "recover"),
     ("backup", "backup"),
     ("error-backup", "restore backups"),
@@ -139,6 +142,7 @@ class Normalised:
             return f"<{key}>"
         for found, name in self._texts.items():
             text = text.replace(found, name)
+        text = re.sub(r"\S+@\S+ \(role \S+\)", "WHO", text)
         text = text.replace(", MAINTAIN", "")  # a privilege since PostgreSQL 17
         text = re.sub(r"\b[0-9a-f]{64}\b", "CHECKSUM", text)
         text = re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b", "RUN", text)

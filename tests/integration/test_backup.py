@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from circle_migrate.errors import (
 )
 from circle_migrate.introspect import snapshot
 from circle_migrate.locks import KEY
+from circle_migrate.protect import protect
 from circle_migrate.restore import restore
 from circle_migrate.states.snapshot_files import write
 from circle_migrate.upgrade import upgrade
@@ -421,6 +423,43 @@ def test_a_replaced_database_stays_what_it_was_as_a_whole_and_nobody_may_be_conn
     run(act())
     assert run(rows(empty_databases)) == run(rows(source))
     assert len(beside(empty_databases)) == 2
+
+
+def test_a_protected_database_is_replaced_when_it_is_named_and_stays_protected(
+    saved: BackedUp,
+    migrated_databases: Databases,
+    empty_databases: Databases,
+    tmp_path: Path,
+    other_names: list[str],
+) -> None:
+    def confirm(made: Manifest, holding: object) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(run, protect(deployment(migrated_databases), "meanwhile")).result()
+
+    def replaced(confirm: Callable[..., None], *overridden: str) -> Restored:
+        wanted = Wanted(replace=True, overridden=overridden)
+        return run(restore(deployment(migrated_databases), Path(saved.folder), wanted, confirm))
+
+    def not_asked(made: Manifest, holding: object) -> None:
+        pytest.fail("it was asked about before it was refused")
+
+    run(protect(deployment(migrated_databases, "main"), "live data"))
+    with pytest.raises(Refused, match=r"main is protected .*live data"):
+        replaced(not_asked)
+    with pytest.raises(Refused, match="credentials is not protected"):
+        replaced(not_asked, "credentials")
+    with pytest.raises(Refused, match=r"credentials is protected .*meanwhile"):
+        replaced(confirm, "main")
+    assert beside(migrated_databases) == []
+    result = replaced(replacing, "main", "credentials")
+    assert set(result.replaced) == set(NAMES)
+    assert sum("protected" in note and "meanwhile" in note for note in result.notes) == 2
+    states = run(deployment(migrated_databases).states())
+    assert {each.marker.reason for each in states.values() if each.marker} == {"meanwhile"}
+    # Its dump has the marker, and so has what is made of that.
+    again = bring_back(empty_databases, save(migrated_databases, tmp_path).folder)
+    assert [note for note in again.notes if "meanwhile" in note] == list(again.notes)
+    assert run(deployment(empty_databases).states())["main"].marker == states["main"].marker
 
 
 def test_no_copy_is_left_where_replacing_is_not_confirmed_or_fails(
