@@ -188,8 +188,10 @@ def test_what_a_protected_database_has_kept_is_not_dropped(migrated_databases: D
     async def scenario() -> None:
         await execute(migrated_databases, "main", _EVENT)
         await downgrade(deployment(migrated_databases, "main"), ["c4198e875dd0-1"], confirm=agree, keep=True)
-        protected = await marked(migrated_databases)
+        protected = deployment(migrated_databases)
         (kept,) = {each.run for each in (await listing(protected)).entries}
+        with pytest.raises(Refused, match=WHY):
+            await drop(protected, [kept], agree=lambda _: meanwhile(marked(migrated_databases)))
         with pytest.raises(Refused, match=WHY):
             await drop(protected, [kept], agree=never)
         assert (await listing(protected)).entries
