@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from circle_migrate.protect import protect, unprotect
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status
 from circle_migrate.upgrade import upgrade
+from tests.cli.terminal import Terminal
 from tests.deployments import agree, contents, deployment, environment, execute, invoke, versions
 from tests.servers import Databases, run
 
@@ -226,6 +228,16 @@ def test_lifting_it_takes_the_name(protected_databases: Databases) -> None:
     noted = run(last_notes(protected_databases, "main"))
     assert (noted["command"], noted["lifted"]["main"]["reason"]) == ("unprotect", WHY)
     assert invoke(["stamp", "--yes", "main@-1"]).status == 0
+
+
+@pytest.mark.thorough
+def test_on_a_terminal_the_name_is_typed(protected_databases: Databases) -> None:
+    for typed, status, left in ((b"yes\n", 5, True), (b"main\n", 0, False)):
+        terminal = Terminal("unprotect", "-d", "main", env=environment(protected_databases))
+        os.write(terminal._reading, typed)
+        assert terminal.end() == status, terminal.written
+        assert "Type 'main' to lift its protection" in terminal.written
+        assert bool(run(marker(protected_databases, "main"))) is left
 
 
 def test_a_marker_that_has_changed_since_it_was_shown_stays(protected_databases: Databases) -> None:
