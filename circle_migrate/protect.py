@@ -119,10 +119,13 @@ class _Marking(Hooks):
     schemas: dict[str, str] = field(default_factory=dict, init=False)
 
     async def prepared(self, run: Run, plan: Plan) -> None:
-        self.schemas = {name: run.states[name].schema for name in plan.databases}
+        """Under the locks: without a reason somebody else's marker stays, had it only just been written."""
+        unmarked = (name for name in plan.databases if self.reason or run.states[name].marker is None)
+        self.schemas = {name: run.states[name].schema for name in unmarked}
 
     def after(self, connection: Connection, action: Action) -> None:
-        mark(connection, self.schemas[action.database], self.reason)
+        if action.database in self.schemas:
+            mark(connection, self.schemas[action.database], self.reason)
 
 
 @dataclass(slots=True)

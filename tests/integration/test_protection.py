@@ -232,10 +232,10 @@ def test_lifting_it_takes_the_name(protected_databases: Databases) -> None:
 
 @pytest.mark.thorough
 def test_on_a_terminal_the_name_is_typed(protected_databases: Databases) -> None:
-    for typed, status, left in ((b"yes\n", 5, True), (b"main\n", 0, False)):
+    for typed, ends, left in ((b"yes\n", 5, True), (b"main\n", 0, False)):
         terminal = Terminal("unprotect", "-d", "main", env=environment(protected_databases))
         os.write(terminal._reading, typed)
-        assert terminal.end() == status, terminal.written
+        assert terminal.end() == ends, terminal.written
         assert "Type 'main' to lift its protection" in terminal.written
         assert bool(run(marker(protected_databases, "main"))) is left
 
