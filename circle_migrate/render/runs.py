@@ -32,6 +32,9 @@ def moved(result: Moved, console: Console) -> None:
             say(console, f"commit: {result.mode}, run {result.run[:8]}")
         for rows in result.kept:
             say(console, kept_rows(rows, result.command))
+        if result.way_back:
+            say(console, f"backup: {result.way_back.manifest}")
+            say(console, f"to go back: {result.way_back.restore}")
     if result.tables and not result.dry_run:
         table(
             console,
