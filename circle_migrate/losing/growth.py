@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.growing import Growth, amount, grown
+from circle_migrate.core.losses import Effect
 from circle_migrate.errors import Refused
 from circle_migrate.hooks import Hooks
 from circle_migrate.losing.wording import number
@@ -45,4 +46,6 @@ def _words(each: Growth) -> str:
 def _amount(loss: Loss) -> str:
     count = amount(loss)
     unknown = f" ({loss.unknown})" if count is None and loss.unknown else ""
-    return f"{number(count)} {'values' if count is loss.non_null and count else 'rows'}{unknown}"
+    word = "value" if (loss.effect, loss.kind) == (Effect.DROPPED, "column") else "row"
+    plural = "" if count is not None and count.exact and count.value == 1 else "s"
+    return f"{number(count)} {word}{plural}{unknown}"
