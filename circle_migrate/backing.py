@@ -66,7 +66,7 @@ class Backing:
         try:
             dumping(_all_of(deployment, states), states, self.keeping)
         except SettingsError as error:
-            if self.when is When.ALWAYS or self.keeping.programs is not None:
+            if self.when is When.ALWAYS or self.keeping.programs or self.keeping.encrypt_to:
                 raise
             return Decision(sentence=f"no backup is made: {error.message}", why_not=error.message)
         names = " and ".join(states)
@@ -111,4 +111,6 @@ def _way_back(deployment: Deployment, made: BackedUp) -> WayBack:
         words += ["--database", *deployment.selected]
     if deployment.settings.embedded:
         words.append("--embedded")
-    return WayBack(made.manifest.id, str(path), shlex.join(words))
+    if any(dump.encrypted for dump in made.manifest.dumps):
+        words += ["--identity", "KEYFILE"]
+    return WayBack(made.manifest.id, str(path), shlex.join(words), made.notes)

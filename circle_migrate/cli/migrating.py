@@ -11,7 +11,16 @@ import typer
 
 from circle_migrate.cli.call import LOSSES, RUNNING, Call, Format, command
 from circle_migrate.cli.judged import JUDGING
-from circle_migrate.cli.options import Cascade, DownTargets, DryRun, OptionalTargets, SavedPlan, Sql, Yes
+from circle_migrate.cli.options import (
+    Cascade,
+    DownTargets,
+    DryRun,
+    EncryptTo,
+    OptionalTargets,
+    SavedPlan,
+    Sql,
+    Yes,
+)
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,6 +116,7 @@ def register(app: typer.Typer) -> None:
         no_backup: Annotated[
             bool, typer.Option("--no-backup", help="Although data goes for good; the journal has it.")
         ] = False,
+        encrypt_to: EncryptTo = None,
         rehearse: Annotated[
             bool,
             typer.Option(
@@ -143,7 +153,7 @@ def register(app: typer.Typer) -> None:
             confirm=Weighing(find, accept_losses(accept_loss or (), yes=yes, keep=keep)),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
-            backing=_backing(deployment, backup, no_backup=no_backup),
+            backing=_backing(deployment, backup, encrypt_to, no_backup=no_backup),
             dry_run=dry_run,
             saved=saved,
             notify=call.notify(),
@@ -184,14 +194,16 @@ def register(app: typer.Typer) -> None:
         return await action(deployment, dry_run=dry_run, notify=call.notify())
 
 
-def _backing(deployment: Deployment, folder: Path | None, *, no_backup: bool) -> Backing:
+def _backing(
+    deployment: Deployment, folder: Path | None, encrypt_to: str | None, *, no_backup: bool
+) -> Backing:
     """Whether a downgrade backs up the databases first. Raises `UsageError` for both yes and no."""
     from circle_migrate.backing import FOLDER, Backing, When
     from circle_migrate.backup import Keeping
 
-    if folder is not None and no_backup:
-        raise UsageError("both --backup and --no-backup were given", hint="leave one of them out")
-    keeping = Keeping((folder or FOLDER).absolute(), deployment.settings.pg_bin)
+    if no_backup and (folder or encrypt_to):
+        raise UsageError("--no-backup was given, and how to make one", hint="leave one of them out")
+    keeping = Keeping((folder or FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
     if no_backup:
         return Backing(When.NEVER, keeping)
     return Backing(When.ON_LOSS if folder is None else When.ALWAYS, keeping)

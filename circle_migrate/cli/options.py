@@ -45,3 +45,11 @@ SavedPlan = Annotated[
     typer.Option("--plan", metavar="FILE", help="Run the plan saved there, if nothing has changed since."),
 ]
 Cascade = Annotated[bool, typer.Option("--cascade", help="Undo what requires it in the other database too.")]
+EncryptTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RECIPIENT",
+        help="Encrypt the dump of a database whose profile is strict (credentials) by `age`: "
+        "age1…, ssh-…, or a file with recipients.",
+    ),
+]

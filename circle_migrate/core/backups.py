@@ -160,10 +160,11 @@ class WayBack:
     id: str
     manifest: str
     restore: str
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The backup as the JSON output and the journal show it."""
-        return asdict(self)
+        return {**asdict(self), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,10 @@ def moved(result: Moved, console: Console) -> None:
         for rows in result.kept:
             say(console, kept_rows(rows, result.command))
         if result.way_back:
-            say(console, f"backup: {result.way_back.manifest}")
-            say(console, f"to go back: {result.way_back.restore}")
+            for note in result.way_back.notes:
+                say(console, f"note: {note}")
+            say(console, f"backup: {result.way_back.manifest}", whole=True)
+            say(console, f"to go back: {result.way_back.restore}", whole=True)
     if result.tables and not result.dry_run:
         table(
             console,

@@ -138,8 +138,8 @@ def test_a_folder_that_is_named_gets_one_whatever_goes(at_hand: Path, live: Data
     done = invoke(["downgrade", "main@m2", "--yes", "--backup", "elsewhere"])
     assert done.status == 0, done.stderr
     (folder,) = (at_hand / "elsewhere").iterdir()
-    assert f"backup: {folder / 'manifest.json'}" in done.stdout.replace("\n", "")
-    assert f"to go back: circle-migrate restore {folder / 'manifest.json'}" in done.stdout.replace("\n", "")
+    assert f"backup: {folder / 'manifest.json'}" in done.stdout
+    assert f"to go back: circle-migrate restore {folder / 'manifest.json'} --replace\n" in done.stdout
 
 
 WITHOUT = {
