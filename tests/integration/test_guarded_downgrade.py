@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from circle_migrate.losing import counting
 from circle_migrate.losses import find
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
+from tests.cli.terminal import Terminal
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project
 from tests.servers import Databases, Server, run
@@ -140,6 +142,17 @@ def test_a_folder_that_is_named_gets_one_whatever_goes(at_hand: Path, live: Data
     (folder,) = (at_hand / "elsewhere").iterdir()
     assert f"backup: {folder / 'manifest.json'}" in done.stdout
     assert f"to go back: circle-migrate restore {folder / 'manifest.json'} --replace\n" in done.stdout
+
+
+@pytest.mark.parametrize(("typed", "status"), [("y", 5), ("main.users", 5), ("main.users.phone", 0)])
+def test_on_a_terminal_exactly_the_words_shown_are_typed(
+    at_hand: Path, live: Databases, typed: str, status: int
+) -> None:
+    terminal = Terminal("downgrade", "main@m2", "--no-backup", env=dict(os.environ))
+    terminal.until(lambda written: "Type 'main.users.phone' to lose that for good" in written)
+    terminal.type(typed)
+    assert terminal.end() == status, terminal.written
+    assert (run(phones(live)) is None) is (status == 0)
 
 
 WITHOUT = {
