@@ -18,11 +18,13 @@ from circle_migrate.backing import Backing, When
 from circle_migrate.backup import Keeping
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.moves import Moved
+from circle_migrate.core.plan import Plan
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Weighing, downgrade
 from circle_migrate.dumps import programs
-from circle_migrate.errors import BackupFailed, MigrationFailed, Refused
+from circle_migrate.errors import BackupFailed, MigrationFailed, Refused, SettingsError
 from circle_migrate.losing import counting
+from circle_migrate.losing.found import Found
 from circle_migrate.losses import find
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
@@ -187,10 +189,17 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
     refused = invoke([*LOSING, "--pg-bin", "bin"])
     assert (refused.status, "holds no pg_dump" in refused.stderr) == (2, True)
     monkeypatch.setattr(programs, "_known", dict)
-    refused = invoke([*LOSING, "--backup", "elsewhere"])
-    assert refused.status == 2
-    assert "there is no pg_dump" in refused.stderr
-    assert "main.users.phone" not in refused.stderr, "before anything is looked at"
+    looked: list[Plan] = []
+
+    async def look(plan: Plan) -> Found:
+        looked.append(plan)
+        return await find(over(at_hand, live), plan)
+
+    how = Weighing(look, accept)
+    with pytest.raises(SettingsError, match="there is no pg_dump"):
+        run(downgrade(over(at_hand, live), ["main@m2"], confirm=how, backing=into(at_hand)))
+    assert looked == [], "before anything is looked at"
+    assert invoke([*LOSING, "--backup", "elsewhere"]).status == 2
     assert run(contents(live)) == before
     done = invoke(LOSING)
     assert done.status == 0
