@@ -165,7 +165,7 @@ async def _from_rehearsal(found: Found, seconds: float, notify: Notify) -> None:
     names = found.names
     seen = await rehearse(found.deployment, found.plan, found.statements, seconds, notify)
     found.methods.append(Method.REHEARSAL)
-    found.skipped = seen.skipped
+    found.skipped, found.altered = seen.skipped, seen.altered
     _add_watched(found, seen.watch)
     found.add(seen.written(names))
     found.failures += filter(None, [seen.failure])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from circle_migrate import planning
-from circle_migrate.core.losses import Effect, Failure, Loss, LossReport, Method, biggest_first
+from circle_migrate.core.losses import Count, Effect, Failure, Loss, LossReport, Method, biggest_first
 from circle_migrate.errors import SettingsError
 from circle_migrate.losing.counting import counted
 from circle_migrate.losing.listing import Names
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Found:
     """What a plan takes from the databases of a deployment, without how much there is of it.
 
-    `before` has the catalogues in which it was found, `statements` what runs, `skipped` why revisions were
-    left out of a rehearsal.
+    `before` has the catalogues in which it was found, `statements` what runs. Of a rehearsal, `skipped` says
+    why revisions were left out, and `altered` how many values conversions made others.
     """
 
     deployment: Deployment
@@ -38,6 +38,7 @@ class Found:
     failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    altered: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> Mapping[str, Names]:
@@ -75,13 +76,22 @@ class Found:
 
         databases = {name: self.deployment.databases[name] for name in self.plan.databases}
         losses = _with(self.losses, written(self.names, self.statements))
-        altered = await foretold(databases, self.names, self.statements)
+        altered = [
+            self._as_rehearsed(each) for each in await foretold(databases, self.names, self.statements)
+        ]
         losses = _without_parts(_with(_without_shadows(losses, altered), altered))
         found: list[Loss] = []
         for name, database in databases.items():
             mine = [each for each in losses if each.database == name]
             found += await counted(database, mine, self.before[name])
         return tuple(found)
+
+    def _as_rehearsed(self, loss: Loss) -> Loss:
+        """With the number of values, where only a rehearsal can tell and there was one."""
+        number = self.altered.get((loss.database, loss.identity))
+        if number is None or loss.effect is not Effect.NARROWED or loss.rows is not None:
+            return loss
+        return replace(loss, rows=Count(number), unknown="")
 
     async def _with_partners(self, losses: Sequence[Loss]) -> tuple[Sequence[Loss], Sequence[str]]:
         """The losses with the rows of the other databases that they leave alone, and why not."""
