@@ -102,7 +102,7 @@ async def _agreed(
     dry_run: bool,
 ) -> _Agreed:
     """Ask; for the losses, unless what refuses the run anyway is known. A dry run only finds them."""
-    from circle_migrate.backing import Backing
+    from circle_migrate.backing import Backing, Decision
 
     backing = backing or Backing()
     if plan:
@@ -119,7 +119,8 @@ async def _agreed(
         from circle_migrate.keeping.keys import refuse_without_key
 
         await refuse_without_key(deployment, report)
-    decision = backing.decide(deployment, states, lossy=bool(report.destroyed) and not keep)
+    lossy = bool(report.destroyed) and not keep
+    decision = backing.decide(deployment, states, lossy=lossy) if plan else Decision()
     report = replace(report, notes=(*report.notes, *filter(None, [decision.sentence])))
     if not dry_run:
         confirm.accept(report)
