@@ -33,6 +33,7 @@ from circle_migrate.recognising import refuse_swapped
 from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
+    from circle_migrate.database import State
     from circle_migrate.deployment import Deployment
     from circle_migrate.locks import Holder
 
@@ -67,14 +68,7 @@ async def backup(
     refuse_same(states)
     refuse_swapped(deployment, states)
     refuse_in_doubt(states)
-    plans = {
-        name: Dumping.planned(
-            find("pg_dump", states[name].server_version_num // 10000, keeping.programs),
-            keeping.programs,
-            keeping.encrypt_to if database.settings.profile == "strict" else None,
-        )
-        for name, database in databases.items()
-    }
+    plans = dumping(deployment, states, keeping)
 
     def waiting(name: str, holder: Holder | None) -> None:
         notify(Event(Kind.WAITING, name, f"for another deployer: {holder or 'unknown'}"))
@@ -102,6 +96,18 @@ async def backup(
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def dumping(deployment: Deployment, states: Mapping[str, State], keeping: Keeping) -> Mapping[str, Dumping]:
+    """The programs for each selected database. Raises `SettingsError` where there are none that will do."""
+    return {
+        name: Dumping.planned(
+            find("pg_dump", states[name].server_version_num // 10000, keeping.programs),
+            keeping.programs,
+            keeping.encrypt_to if deployment.databases[name].settings.profile == "strict" else None,
+        )
+        for name in deployment.selected
+    }
 
 
 async def _dumped(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from circle_migrate import planning
 from circle_migrate.core.events import Notify, ignore
@@ -12,10 +13,14 @@ from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Direction, Plan
 from circle_migrate.database import State
 from circle_migrate.deployment import Current, Deployment
-from circle_migrate.errors import Refused
+from circle_migrate.errors import CircleError, Refused
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.planning import Saved, agreeing
 from circle_migrate.protection import Guard
+
+if TYPE_CHECKING:
+    from circle_migrate.backing import Backing, Decision
+    from circle_migrate.losing.found import Found
 
 Confirm = Callable[[Plan], None]
 """Shows a plan and returns; raises `NotConfirmed` where it is not wanted."""
@@ -28,8 +33,28 @@ class Weighing:
     `find` finds that out; `accept` shows it and returns, or raises `NotConfirmed` where it is not wanted.
     """
 
-    find: Callable[[Plan], Awaitable[LossReport]]
+    find: Callable[[Plan], Awaitable[Found]]
     accept: Callable[[LossReport], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """The plan that was agreed to, whether there is a backup before it, and where weighed what it takes."""
+
+    plan: Plan
+    decision: Decision
+    found: Found | None = None
+    report: LossReport | None = None
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """What the journal keeps of it."""
+        notes: dict[str, object] = {}
+        if self.report is not None and self.report.destroyed:
+            notes["losses"] = self.report.to_dict()
+        if self.decision.why_not:
+            notes["backup"] = {"none": self.decision.why_not}
+        return notes
 
 
 async def downgrade(
@@ -39,6 +64,7 @@ async def downgrade(
     confirm: Confirm | Weighing,
     cascade: bool = False,
     keep: bool = False,
+    backing: Backing | None = None,
     dry_run: bool = False,
     saved: Saved | None = None,
     overridden: Sequence[str] = (),
@@ -46,10 +72,12 @@ async def downgrade(
 ) -> Moved | LossReport:
     """Undo every revision above the targets after `confirm` has agreed to exactly that.
 
-    Where the losses are weighed, a dry run ends with their report. With `keep` what goes is put into side
-    tables. Protected databases are left alone, but for those in `overridden`. Raises `Refused` for one of
-    them, where a revision of another database would be stranded, where one is irreversible, or where the
-    databases have moved since the plan was confirmed.
+    Where the losses are weighed, a dry run ends with their report, and a run that would take more than was
+    accepted is stopped. With `keep` what goes is put into side tables. `backing` says whether the databases
+    are backed up first, under the same locks. Protected databases are left alone, but for those in
+    `overridden`. Raises `Refused` for one of them, where a revision of another database would be stranded,
+    where one is irreversible, or where the databases have moved since the plan was confirmed; and what a
+    backup raises.
     """
     guard = Guard(deployment, overridden)
     planned = planning.planner(deployment, targets, Direction.DOWN, cascade=cascade)
@@ -61,40 +89,94 @@ async def downgrade(
     if dry_run or not plan:
         refuse_in_doubt(states)
         remarks = guard.remarks(states, plan.databases)
-        if dry_run and isinstance(confirm, Weighing):
-            found = await confirm.find(plan)
-            return replace(found, notes=(*remarks, *found.notes))
-        return Moved("downgrade", plan, planning.mode(deployment), dry_run=dry_run, notes=remarks)
-    guard.refuse(states, plan.databases)
-    report = await _confirmed(plan, states, confirm)
-
-    from circle_migrate.executor import Options, apply
-    from circle_migrate.hooks import Hooks
-    from circle_migrate.keeping.hooks import KeepingHooks
-
-    keeping = KeepingHooks()
-    notes = {"losses": report.to_dict()} if report is not None and report.destroyed else {}
-    hooks = keeping if keep else Hooks()
-    options = Options("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
-    outcome = await apply(deployment, names, same_as(plan, planner), notify, options)
-    seconds = tuple(applied.seconds for applied in outcome.applied)
-    mode = planning.mode(deployment)
-    return Moved("downgrade", outcome.plan, mode, run=outcome.run, seconds=seconds, kept=keeping.kept)
+        if not (dry_run and isinstance(confirm, Weighing)):
+            return Moved("downgrade", plan, planning.mode(deployment), dry_run=dry_run, notes=remarks)
+    else:
+        remarks = ()
+        guard.refuse(states, plan.databases)
+    agreed = await _agreed(deployment, plan, states, confirm, backing, keep=keep, dry_run=dry_run)
+    if dry_run and agreed.report is not None:
+        return replace(agreed.report, notes=(*remarks, *agreed.report.notes))
+    return await _undo(deployment, names, same_as(plan, planner), agreed, guard, notify, keep=keep)
 
 
-async def _confirmed(
-    plan: Plan, states: Mapping[str, State], confirm: Confirm | Weighing
-) -> LossReport | None:
-    """Ask; for the losses, unless what refuses the run anyway is known. What was accepted comes back."""
+async def _agreed(
+    deployment: Deployment,
+    plan: Plan,
+    states: Mapping[str, State],
+    confirm: Confirm | Weighing,
+    backing: Backing | None,
+    *,
+    keep: bool,
+    dry_run: bool,
+) -> _Agreed:
+    """Ask; for the losses, unless what refuses the run anyway is known. A dry run only finds them."""
+    from circle_migrate.backing import Backing, Decision
+
+    backing = backing or Backing()
+    if plan:
+        backing.require(deployment, states)
     if not isinstance(confirm, Weighing):
         confirm(plan)
-        return None
+        return _Agreed(plan, backing.decide(deployment, states, lossy=False))
     refuse_in_doubt(states)
-    for name in plan.databases:
+    for name in () if dry_run else plan.databases:
         refuse_unwritable(states[name])
-    report = await confirm.find(plan)
-    confirm.accept(report)
-    return report
+    found = await confirm.find(plan)
+    report = await found.counted()
+    if keep:
+        from circle_migrate.keeping.keys import refuse_without_key
+
+        await refuse_without_key(deployment, report)
+    lossy = bool(report.destroyed) and not keep
+    decision = backing.decide(deployment, states, lossy=lossy) if plan else Decision()
+    report = replace(report, notes=(*report.notes, *filter(None, [decision.sentence])))
+    if not dry_run:
+        confirm.accept(report)
+    return _Agreed(plan, decision, found, report)
+
+
+async def _undo(
+    deployment: Deployment,
+    names: tuple[str, ...],
+    planner: Callable[[Current], Plan],
+    agreed: _Agreed,
+    guard: Guard,
+    notify: Notify,
+    *,
+    keep: bool,
+) -> Moved:
+    from circle_migrate.backing import BackupHooks
+    from circle_migrate.executor import Options, apply
+    from circle_migrate.hooks import Together
+    from circle_migrate.keeping.hooks import KeepingHooks
+    from circle_migrate.losing.growth import GrowthHooks
+
+    notes = agreed.notes
+    keeping = KeepingHooks() if keep else None
+    backup = BackupHooks(agreed.decision.keeping, notes) if agreed.decision.keeping else None
+    growth = None
+    if agreed.found is not None and agreed.report is not None and not keep:  # what is kept is no loss
+        growth = GrowthHooks(agreed.found, agreed.report)
+    # Again after a backup, which takes its time, and does not have what is written meanwhile.
+    hooks = Together(*filter(None, (keeping, growth, backup, growth if backup else None)))
+    options = Options("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
+    try:
+        outcome = await apply(deployment, names, planner, notify, options)
+    except CircleError as error:
+        if backup is not None and backup.way_back is not None:
+            made = f"the backup that was made before is {backup.way_back.manifest}"
+            error.state = "; ".join(filter(None, (error.state, made)))
+        raise
+    return Moved(
+        "downgrade",
+        outcome.plan,
+        planning.mode(deployment),
+        run=outcome.run,
+        seconds=tuple(applied.seconds for applied in outcome.applied),
+        kept=keeping.kept if keeping else (),
+        way_back=backup.way_back if backup else None,
+    )
 
 
 def same_as(confirmed: Plan, planner: Callable[[Current], Plan]) -> Callable[[Current], Plan]:

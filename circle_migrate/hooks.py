@@ -34,3 +34,30 @@ class Hooks:
 
     def after(self, connection: Connection, action: Action) -> None:
         """In the action's transaction, after it and its version row; outside of any as above."""
+
+
+class Together(Hooks):
+    """Several as one, each called in this order; the first that raises is the last that is called."""
+
+    def __init__(self, *hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        """Call each."""
+        for each in self._hooks:
+            await each.prepared(run, plan)
+
+    def trying(self, number: int, segment: Segment) -> None:
+        """Call each."""
+        for each in self._hooks:
+            each.trying(number, segment)
+
+    def before(self, connection: Connection, action: Action) -> None:
+        """Call each."""
+        for each in self._hooks:
+            each.before(connection, action)
+
+    def after(self, connection: Connection, action: Action) -> None:
+        """Call each."""
+        for each in self._hooks:
+            each.after(connection, action)

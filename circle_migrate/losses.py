@@ -9,19 +9,17 @@ live databases and rolled back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate import planning
-from circle_migrate.core.catalog import Snapshot, compare
+from circle_migrate.core.catalog import compare
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.losses import Effect, Failure, Loss, LossReport, Method, biggest_first
+from circle_migrate.core.losses import Effect, Failure, Loss, LossReport, Method
 from circle_migrate.core.plan import Plan
 from circle_migrate.core.traces import Trace, Traced
-from circle_migrate.errors import CircleError, MigrationFailed, SettingsError
-from circle_migrate.losing.counting import counted
+from circle_migrate.errors import CircleError, MigrationFailed
+from circle_migrate.losing.found import Found
 from circle_migrate.losing.listing import Names, by_names, listed
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.states.expected import expected
@@ -47,34 +45,6 @@ _INCOMPLETE = (
 )
 
 
-@dataclass(slots=True)
-class _Found:
-    """What is known so far, before anything is counted."""
-
-    losses: list[Loss] = field(default_factory=list)
-    before: dict[str, Snapshot] = field(default_factory=dict)
-    statements: list[Traced] = field(default_factory=list)
-    methods: list[Method] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    skipped: Mapping[str, str] = field(default_factory=dict)
-
-    def add(self, losses: Iterable[Loss]) -> None:
-        """Add those that are not there yet; what was seen first has more to say."""
-        known = {_what(each) for each in self.losses}
-        gone = {(each.database, each.identity) for each in self.losses if each.effect is Effect.DROPPED}
-        for loss in losses:
-            part = loss.effect is not Effect.DROPPED and (loss.database, loss.identity) in gone
-            if not part and _what(loss) not in known:
-                self.losses.append(loss)
-
-
-def _what(loss: Loss) -> tuple[str, ...]:
-    """The same for a loss that was found twice; several revisions can each change rows of one table."""
-    by = loss.revision if loss.effect in (Effect.DELETED, Effect.UPDATED) else ""
-    return (loss.database, loss.identity, loss.kind, loss.effect, by)
-
-
 async def losses(
     deployment: Deployment,
     plan: Plan,
@@ -85,36 +55,37 @@ async def losses(
 ) -> LossReport:
     """What the plan of a downgrade would take from the databases, and what would keep it from running.
 
+    Raises what `find` and `Found.counted` raise.
+    """
+    return await (await find(deployment, plan, rehearse=rehearse, seconds=seconds, notify=notify)).counted()
+
+
+async def find(
+    deployment: Deployment,
+    plan: Plan,
+    *,
+    rehearse: bool = False,
+    seconds: float = REHEARSAL_SECONDS,
+    notify: Notify = ignore,
+) -> Found:
+    """What the plan would take, not counted yet.
+
     Without a server for scratch databases the shipped snapshots have to do, and the report says so. A
     rehearsal takes the deployer locks, and holds others up for `seconds` at most. Raises `SettingsError`
     where there is neither a server nor a snapshot, what connecting raises, and of a rehearsal `NotWritable`
     and `Interrupted`.
     """
-    found = _Found()
-    names = {name: Names.of(name, deployment.databases[name].settings.search_path) for name in plan.databases}
+    found = Found(deployment, plan)
     if plan:
-        await _from_scratch(found, deployment, plan, names)
+        await _from_scratch(found)
         if rehearse:
-            await _from_rehearsal(found, deployment, plan, names, seconds, notify)
-        await _from_live(found, deployment, plan, names)
-    order = list(plan.databases)
-    return LossReport(
-        "downgrade",
-        plan,
-        planning.mode(deployment),
-        tuple(sorted(found.losses, key=lambda each: (order.index(each.database), *biggest_first(each)))),
-        tuple(found.methods),
-        datetime.now(UTC),
-        tuple(found.failures),
-        found.skipped,
-        tuple(dict.fromkeys(found.notes)),
-    )
+            await _from_rehearsal(found, seconds, notify)
+    return found
 
 
-async def _from_scratch(
-    found: _Found, deployment: Deployment, plan: Plan, names: Mapping[str, Names]
-) -> None:
+async def _from_scratch(found: Found) -> None:
     """Run the plan on scratch databases; snapshots have to do, or to add, where that does not go."""
+    deployment, plan = found.deployment, found.plan
     majors = {
         name: state.server_version_num // 10000
         for name, state in (await deployment.states(plan.databases)).items()
@@ -123,22 +94,22 @@ async def _from_scratch(
         there = await servers.majors(plan.databases[0])
     if not there:
         found.notes.append(_NO_SCRATCH)
-        await _from_snapshots(found, deployment, plan, names, majors)
+        await _from_snapshots(found, majors)
         return
     try:
         traced, watch = await _traced(deployment, plan, majors[plan.databases[0]])
     except MigrationFailed as error:
         found.notes.append(f"{_NOT_THERE}: {error.message}")
-        await _from_snapshots(found, deployment, plan, names, majors)
+        await _from_snapshots(found, majors)
         return
     found.methods.append(Method.SCRATCH)
     found.notes += traced.notes
     found.statements += traced.statements
-    _add_watched(found, watch, names)
+    _add_watched(found, watch)
     found.failures += _failed(traced)
     if found.failures or traced.untraced:
         try:
-            await _from_snapshots(found, deployment, plan, names, majors)
+            await _from_snapshots(found, majors)
         except CircleError as error:
             found.notes.append(f"the snapshots of the revisions could not be compared: {error.message}")
         else:
@@ -161,53 +132,41 @@ def _failed(traced: Trace) -> Iterator[Failure]:
             yield Failure(each.database, each.revision, Method.SCRATCH, words, place)
 
 
-def _add_watched(found: _Found, watch: Watch, names: Mapping[str, Names]) -> None:
+def _add_watched(found: Found, watch: Watch) -> None:
     """What became of the catalogues, by what was seen after each step."""
     for name, catalogue in watch.before.items():
         known = found.before.get(name)
         objects = {**catalogue.snapshot.objects, **(known.objects if known else {})}
         found.before[name] = replace(catalogue.snapshot, objects=objects)
-        found.add(listed(names[name], watch.outcome(name), catalogue.snapshot))
+        found.add(listed(found.names[name], watch.outcome(name), catalogue.snapshot))
 
 
-async def _from_snapshots(
-    found: _Found,
-    deployment: Deployment,
-    plan: Plan,
-    names: Mapping[str, Names],
-    majors: Mapping[str, int],
-) -> None:
+async def _from_snapshots(found: Found, majors: Mapping[str, int]) -> None:
     """Compare what the current revisions and the target lead to."""
     found.methods.append(Method.SNAPSHOTS)
     unseen = not found.statements
-    for name in plan.databases:
+    for name in found.plan.databases:
         sides = []
-        for revisions in (plan.current[name], plan.after[name]):
-            made = await expected(deployment, name, revisions, majors[name])
+        for revisions in (found.plan.current[name], found.plan.after[name]):
+            made = await expected(found.deployment, name, revisions, majors[name])
             sides.append(made.snapshot)
             found.notes += filter(None, [made.note])
         before, after = sides
         found.before.setdefault(name, before)
-        found.add(listed(names[name], by_names(before, after), before))
+        found.add(listed(found.names[name], by_names(before, after), before))
         if unseen:
             # Questions about rows need statements: these changes, as if one had made them all.
             found.statements.append(Traced(name, 1, "", "", changes=compare(before, after)))
 
 
-async def _from_rehearsal(
-    found: _Found,
-    deployment: Deployment,
-    plan: Plan,
-    names: Mapping[str, Names],
-    seconds: float,
-    notify: Notify,
-) -> None:
+async def _from_rehearsal(found: Found, seconds: float, notify: Notify) -> None:
     from circle_migrate.losing.rehearsing import rehearse
 
-    seen = await rehearse(deployment, plan, found.statements, seconds, notify)
+    names = found.names
+    seen = await rehearse(found.deployment, found.plan, found.statements, seconds, notify)
     found.methods.append(Method.REHEARSAL)
-    found.skipped = seen.skipped
-    _add_watched(found, seen.watch, names)
+    found.skipped, found.altered = seen.skipped, seen.altered
+    _add_watched(found, seen.watch)
     found.add(seen.written(names))
     found.failures += filter(None, [seen.failure])
     found.notes += filter(None, [seen.note])
@@ -230,53 +189,3 @@ def _without_rehearsed(statement: Traced, seen: Rehearsal) -> Traced:
     """A statement without the work whose rows a rehearsal has counted."""
     rehearsed = f"{statement.database}@{statement.revision}" in seen.done
     return replace(statement, work=()) if rehearsed else statement
-
-
-async def _from_live(found: _Found, deployment: Deployment, plan: Plan, names: Mapping[str, Names]) -> None:
-    """Ask the live databases how much there is of everything."""
-    from circle_migrate.losing.foretelling import foretold, written
-    from circle_migrate.losing.partners import with_partners
-    from circle_migrate.matching.relations import declared
-
-    databases = {name: deployment.databases[name] for name in plan.databases}
-    found.add(written(names, found.statements))
-    altered = await foretold(databases, names, found.statements)
-    found.losses = _without_shadows(found.losses, altered)
-    found.add(altered)
-    found.losses = _without_parts(found.losses)
-    all_of_it: list[Loss] = []
-    for name, database in databases.items():
-        mine = [each for each in found.losses if each.database == name]
-        all_of_it += await counted(database, mine, found.before[name])
-    try:
-        relations = declared(deployment.settings)
-    except SettingsError as error:
-        relations = ()
-        found.notes.append(f"rows of the other database were not looked at: {error.message}")
-    found.losses = list(await with_partners(deployment, relations, all_of_it))
-
-
-def _without_shadows(losses: Iterable[Loss], altered: Iterable[Loss]) -> list[Loss]:
-    """Without the changes of columns of whose values more is known."""
-    known = {(each.database, each.kind, each.identity) for each in altered}
-    return [
-        each
-        for each in losses
-        if each.effect is not Effect.CHANGED or (each.database, each.kind, each.identity) not in known
-    ]
-
-
-def _without_parts(losses: Sequence[Loss]) -> list[Loss]:
-    """Without what happens to columns before their table goes as a whole."""
-    tables = {
-        (each.database, f"{each.identity}.")
-        for each in losses
-        if each.kind == "table" and each.effect is Effect.DROPPED
-    }
-    return [
-        each
-        for each in losses
-        if each.kind != "column"
-        or each.effect not in (Effect.NARROWED, Effect.CHANGED)
-        or not any(name == each.database and each.identity.startswith(table) for name, table in tables)
-    ]

@@ -45,6 +45,7 @@ FROM pg_catalog.pg_stat_progress_create_index WHERE pid = $1
 
 _SETTINGS_SINCE = {
     "client_connection_check_interval": (14, CONNECTION_CHECK),
+    "idle_session_timeout": (14, "0"),
     "transaction_timeout": (17, "0"),
 }
 """Settings of a working session that older servers do not know: since which major version, and the value."""

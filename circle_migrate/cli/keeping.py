@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.call import Call, command, group
-from circle_migrate.cli.options import Overridden, Yes
+from circle_migrate.cli.options import EncryptTo, Overridden, Yes
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,14 +42,7 @@ def register(app: typer.Typer) -> None:
         folder: Annotated[
             Path, typer.Argument(metavar="FOLDER", help="Where the backup gets a folder of its own.")
         ] = Path("backups"),
-        encrypt_to: Annotated[
-            str | None,
-            typer.Option(
-                metavar="RECIPIENT",
-                help="Encrypt the dump of a database whose profile is strict (credentials) by `age`: "
-                "age1…, ssh-…, or a file with recipients.",
-            ),
-        ] = None,
+        encrypt_to: EncryptTo = None,
     ) -> Result:
         """Dump both databases from one moment: files, checksums, revisions, and a manifest of them."""
         from circle_migrate.backup import Keeping

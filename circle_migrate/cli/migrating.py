@@ -15,6 +15,7 @@ from circle_migrate.cli.options import (
     Cascade,
     DownTargets,
     DryRun,
+    EncryptTo,
     OptionalTargets,
     Overridden,
     SavedPlan,
@@ -24,7 +25,9 @@ from circle_migrate.cli.options import (
 from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
+    from circle_migrate.backing import Backing
     from circle_migrate.core.result import Result
+    from circle_migrate.deployment import Deployment
     from circle_migrate.planning import Saved
 
 _PANEL = "Migrate"
@@ -86,7 +89,7 @@ def register(app: typer.Typer) -> None:
             notify=call.notify(),
         )
 
-    @command(app, panel=_PANEL, running=tuple(RUNNING), formats=LOSSES, signed=True)
+    @command(app, panel=_PANEL, running=(*RUNNING, "pg_bin"), formats=LOSSES, signed=True)
     async def downgrade(
         call: Call,
         target: DownTargets = None,
@@ -103,6 +106,18 @@ def register(app: typer.Typer) -> None:
             bool,
             typer.Option("--keep", help="Keep what would go in side tables; the next upgrade puts it back."),
         ] = False,
+        backup: Annotated[
+            Path | None,
+            typer.Option(
+                metavar="DIR",
+                help="Back up all databases to a folder in DIR first. Without it to backups/, where "
+                "data goes for good and pg_dump is there.",
+            ),
+        ] = None,
+        no_backup: Annotated[
+            bool, typer.Option("--no-backup", help="Although data goes for good; the journal has it.")
+        ] = False,
+        encrypt_to: EncryptTo = None,
         rehearse: Annotated[
             bool,
             typer.Option(
@@ -130,16 +145,17 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.cli.confirm import accept_losses
         from circle_migrate.downgrade import Weighing
         from circle_migrate.downgrade import downgrade as action
-        from circle_migrate.losses import losses
+        from circle_migrate.losses import find as look
 
         deployment = await call.ready(call.deployment())
-        find = partial(losses, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=call.notify())
+        find = partial(look, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=call.notify())
         return await action(
             deployment,
             targets,
             confirm=Weighing(find, accept_losses(accept_loss or (), yes=yes, keep=keep)),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
+            backing=_backing(deployment, backup, encrypt_to, no_backup=no_backup),
             dry_run=dry_run,
             saved=saved,
             overridden=override_protection or (),
@@ -179,6 +195,21 @@ def register(app: typer.Typer) -> None:
 
         deployment = await call.ready(call.deployment())
         return await action(deployment, dry_run=dry_run, notify=call.notify())
+
+
+def _backing(
+    deployment: Deployment, folder: Path | None, encrypt_to: str | None, *, no_backup: bool
+) -> Backing:
+    """Whether a downgrade backs up the databases first. Raises `UsageError` for both yes and no."""
+    from circle_migrate.backing import FOLDER, Backing, When
+    from circle_migrate.backup import Keeping
+
+    if no_backup and (folder or encrypt_to):
+        raise UsageError("--no-backup was given, and how to make one", hint="leave one of them out")
+    keeping = Keeping((folder or FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
+    if no_backup:
+        return Backing(When.NEVER, keeping)
+    return Backing(When.ON_LOSS if folder is None else When.ALWAYS, keeping)
 
 
 def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Saved | None:

@@ -52,3 +52,12 @@ Overridden = Annotated[
         "--override-protection", metavar="NAME", help="Although this database is protected; once for each."
     ),
 ]
+
+EncryptTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RECIPIENT",
+        help="Encrypt the dump of a database whose profile is strict (credentials) by `age`: "
+        "age1…, ssh-…, or a file with recipients.",
+    ),
+]

@@ -97,6 +97,12 @@ class Loss:
     derived: bool = False
 
     @property
+    def key(self) -> tuple[str, ...]:
+        """The same for a loss that was found twice; several revisions can each change rows of one table."""
+        by = self.revision if self.effect in (Effect.DELETED, Effect.UPDATED) else ""
+        return (self.database, self.identity, self.kind, self.effect, by)
+
+    @property
     def destroys_data(self) -> bool:
         """Whether values or rows go that nothing brings back; what is not known counts as some.
 

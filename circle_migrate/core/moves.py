@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from circle_migrate.core.backups import WayBack
 from circle_migrate.core.kept import KeptRows
 from circle_migrate.core.plan import Action, Plan, Stamp
 from circle_migrate.core.result import Result
@@ -45,7 +46,7 @@ class Moved(Result):
     `mode` is how segments over several databases are committed, `serial` or `atomic`.
     `seconds` has the duration of each action of the plan that ran, `tables` the tables there are now,
     `created` the databases that were made first, `kept` the rows that a downgrade has kept, an upgrade put
-    back, `notes` what else is to be known.
+    back, `way_back` the backup that was made before anything ran, `notes` what else is to be known.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class Moved(Result):
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     created: tuple[str, ...] = ()
     kept: tuple[KeptRows, ...] = ()
+    way_back: WayBack | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +79,7 @@ class Moved(Result):
             "created": list(self.created),
             "kept": [each.to_dict() for each in self.kept],
             "notes": list(self.notes),
+            "backup": self.way_back.to_dict() if self.way_back else None,
         }
 
 

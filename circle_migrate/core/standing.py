@@ -58,7 +58,7 @@ class Standings:
         news = event.kind is not Kind.WAITING or standing.kind is not Kind.WAITING
         match event.kind:
             case Kind.PLANNED:
-                standing.steps = event.steps
+                standing.steps, standing.done, standing.committed = event.steps, [], 0
                 standing.see(event.kind)
             case Kind.STARTED:
                 standing.running, standing.since = event.text, self.clock()

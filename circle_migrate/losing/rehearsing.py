@@ -27,6 +27,7 @@ from circle_migrate.hooks import Hooks
 from circle_migrate.live_facts.looking import milliseconds
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.losing.listing import Names
+from circle_migrate.losing.retyping import Retyping
 from circle_migrate.losing.watching import Watch, look_after
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Rehearsal:
     """What a rehearsal saw; `skipped` has the reason for each revision that it left out.
 
     `done` are the revisions that ran, as `database@id`. `moved` are the sequences, each with its database,
-    that are not where they were.
+    that are not where they were. `altered` has how many values of a column a conversion has made others.
     """
 
     watch: Watch
@@ -85,6 +86,7 @@ class Rehearsal:
     done: set[str] = field(default_factory=set)
     rows: list[Rows] = field(default_factory=list)
     moved: set[tuple[str, str]] = field(default_factory=set)
+    altered: dict[tuple[str, str], int] = field(default_factory=dict)
     failure: Failure | None = None
     note: str = ""
 
@@ -124,7 +126,7 @@ async def rehearse(
     found = Rehearsal(Watch(rehearsed), skipped)
     if not any(isinstance(action, Step) for action in rehearsed.actions):
         return found
-    hooks = _RehearsalHooks(found, seconds)
+    hooks = _RehearsalHooks(found, seconds, Retyping(tuple(statements)))
     options = Options("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
 
     def planned(current: Current) -> Plan:
@@ -210,10 +212,11 @@ def _failure(action: Action, error: CircleError) -> Failure:
 class _RehearsalHooks(Hooks):
     """Looks at catalogues and rows from within the transactions, and ends them in time."""
 
-    def __init__(self, found: Rehearsal, seconds: float) -> None:
+    def __init__(self, found: Rehearsal, seconds: float, retyping: Retyping) -> None:
         self.running: Action | None = None
         self._found = found
         self._seconds = seconds
+        self._retyping = retyping
         self._run: Run | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rows: dict[str, dict[int, asyncpg.Record]] = {}
@@ -237,18 +240,24 @@ class _RehearsalHooks(Hooks):
         self.stop()
         self._found.rows.clear()
         self._found.done.clear()
+        self._found.altered.clear()
         self._rows.clear()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
 
     def before(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """A step begins."""
         self.running = action
+        if isinstance(action, Step) and self._run is not None:
+            driver = self._run.sessions[action.database].driver
+            await_only(self._retyping.before(driver, action.database, action.revision.id))
         if action.database not in self._rows:
             self._rows[action.database] = self._look_at_rows(action)
 
     def after(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """A step has run: look at what it left, and at what it did to rows."""
         if isinstance(action, Step) and self._run is not None:
+            altered = await_only(self._retyping.after(self._run.sessions[action.database].driver))
+            self._found.altered |= {(action.database, column): number for column, number in altered.items()}
             look_after(self._found.watch, self._run, action)
             before, after = self._rows[action.database], self._look_at_rows(action)
             self._found.rows += _difference(action, before, after, self._found.watch.before[action.database])

@@ -78,7 +78,7 @@ def _figures(loss: Loss) -> Iterator[str]:
         case Effect.UPDATED, _:
             yield f"{_rows(loss.rows)} changed"
         case Effect.NARROWED, _:
-            of = f" of {number(loss.non_null)}" if loss.non_null else ""
+            of = ("" if loss.rows is None else " of") + f" {number(loss.non_null)}" if loss.non_null else ""
             yield f"{number(loss.rows)}{of} values altered"
         case Effect.REJECTED, _:
             yield f"{_rows(loss.rows)} in the way"

@@ -22,9 +22,9 @@ _NARROWEST = 20
 _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "merge": "magenta"}
 
 
-def say(console: Console, text: str, style: str = "") -> None:
-    """Write a line, without secrets; the text is no markup."""
-    console.print(redact(text), style=style, markup=False)
+def say(console: Console, text: str, style: str = "", *, whole: bool = False) -> None:
+    """Write a line, without secrets; the text is no markup. A `whole` one is not broken, to be copied."""
+    console.print(redact(text), style=style, markup=False, soft_wrap=whole)
 
 
 def line(console: Console, indent: int, *parts: Part) -> None:

@@ -36,6 +36,11 @@ def moved(result: Moved, console: Console) -> None:
             say(console, f"commit: {result.mode}, run {result.run[:8]}")
         for rows in result.kept:
             say(console, kept_rows(rows, result.command))
+        if result.way_back:
+            for note in result.way_back.notes:
+                say(console, f"note: {note}")
+            say(console, f"backup: {result.way_back.manifest}", whole=True)
+            say(console, f"to go back: {result.way_back.restore}", whole=True)
     for note in result.notes:
         say(console, f"note: {note}")
     if result.tables and not result.dry_run:

@@ -41,6 +41,10 @@ class _Started:
             assert time.monotonic() < deadline, self.written
             assert self._read(), self.written
 
+    def type(self, text: str) -> None:
+        """Type a line."""
+        os.write(self._reading, f"{text}\n".encode())
+
     def end(self) -> int:
         """Read to the end; the exit status."""
         while self._read():

@@ -275,6 +275,10 @@ _SECOND = [Event(Kind.STARTED, "credentials", "b1", 2, 3), Event(Kind.DONE, "cre
             {"main": (1, 1, "", "a2"), "credentials": (0, 0, "", "b1")},
         ),
         (
+            [*_PLANNED, *_FIRST, *_PLANNED],
+            {"main": (0, 0, "", "a1"), "credentials": (0, 0, "", "b1")},
+        ),
+        (
             [*_PLANNED, *_FIRST, *_SECOND[:1], *_retry(0)],
             {"main": (0, 0, "", "a1"), "credentials": (0, 0, "", "b1")},
         ),

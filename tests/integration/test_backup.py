@@ -363,7 +363,7 @@ def test_a_database_that_holds_something_is_replaced_only_when_it_is_named(
         answer = invoke([*line, *options])
         assert (answer.status, words in answer.stderr) == (status, True), answer.everything
     typed = Terminal(*line, "--replace", env=environment(empty_databases))
-    os.write(typed._reading, b"yes\n")
+    typed.type("yes")
     assert typed.end() == 5, typed.written
     assert "Type 'main' to replace" in typed.written
     assert beside(empty_databases) == []
@@ -373,7 +373,7 @@ def test_a_database_that_holds_something_is_replaced_only_when_it_is_named(
         ("credentials", "sequences"),
     }
     typed = Terminal(*line, "--replace", env=environment(empty_databases))
-    os.write(typed._reading, b"main\n")
+    typed.type("main")
     assert typed.end() == 0, typed.written
     kept = next(name for name in beside(empty_databases) if name.startswith("main"))
     assert kept in typed.written
@@ -655,6 +655,35 @@ def test_an_interrupted_restore_leaves_the_database_as_it_was(
             assert "credentials is empty, as before" in stderr
     elif replace_it:
         assert all("_restore_" in name for name in beside(empty_databases))
+
+
+@pytest.mark.parametrize(("more", "whole"), [("SELECT 1", True), ("CREATE TABLE zz (a int)", False)])
+def test_a_program_whose_command_was_killed_ends_before_its_next_object_or_with_its_last(
+    create_databases: Callable[..., Databases],
+    empty_databases: Databases,
+    workdir: Path,
+    more: str,
+    whole: bool,
+) -> None:
+    """No database is ever half restored."""
+    source = create_databases(empty_databases)
+    run(execute(source, "credentials", _NAPPING.replace("200", "30"), more))
+    saved = save(source, workdir)
+    victim = Forked("restore", saved.folder, env=environment(empty_databases))
+    marker = f"PGDATABASE={empty_databases.names['credentials']}"
+    try:
+        _until(lambda: _processes(marker))
+        time.sleep(1)
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate()
+    finally:
+        victim.kill()
+    _until(lambda: not _processes(marker))
+    found = run(rows(empty_databases))
+    if whole:
+        assert found == run(rows(source))
+    else:
+        assert set(found) == NOTHING
 
 
 needs_age = pytest.mark.skipif(shutil.which("age") is None, reason="the `age` command is not installed")

@@ -512,6 +512,53 @@ def test_every_object_that_is_captured_has_an_address(
     assert run(unaddressed()) == {"extension plpgsql"}
 
 
+_CONVERTING = {
+    "m1": (
+        [
+            "CREATE TABLE people (id bigint PRIMARY KEY, name text, code text)",
+            "CREATE TABLE unkeyed (name text)",
+            "CREATE TABLE odd (a int, b int, name text, PRIMARY KEY (b, a))",
+        ],
+        ["SELECT 1"],
+    ),
+    "m2": (
+        ["SELECT 1"],
+        [
+            "ALTER TABLE people ALTER name TYPE varchar(4) USING left(name, 4)",
+            "ALTER TABLE people RENAME name TO called",
+            "ALTER TABLE people ALTER code TYPE int USING code::int",
+            "ALTER TABLE unkeyed ALTER name TYPE varchar(4) USING left(name, 4)",
+            "ALTER TABLE odd ALTER name TYPE varchar(4) USING left(name, 4)",
+            "DELETE FROM people WHERE id = 9",
+        ],
+    ),
+}
+_CONVERTED = """
+INSERT INTO people SELECT i, CASE WHEN i > 3 THEN 'longer' ELSE 'ok' END, i FROM generate_series(1, 9) i;
+INSERT INTO unkeyed VALUES ('longer');
+INSERT INTO odd VALUES (1, 1, 'longer'), (1, 2, 'longer'), (2, 1, 'ok'), (2, 2, NULL);
+"""
+
+
+def test_a_rehearsal_counts_what_an_expression_alters(tmp_path: Path, empty_databases: Databases) -> None:
+    made = project(tmp_path, _CONVERTING)
+    run(upgrade(over(made, empty_databases)))
+    run(execute(empty_databases, "main", _CONVERTED))
+
+    def counts(found: LossReport) -> dict[str, int | None]:
+        narrowed = (each for each in found.losses if each.effect is Effect.NARROWED)
+        return {each.name: each.rows.value if each.rows else None for each in narrowed}
+
+    columns = ("main.people.name", "main.unkeyed.name", "main.odd.name")
+    assert counts(run(report(over(made, empty_databases), "main@m1"))) == dict.fromkeys(columns)
+    before = run(contents(empty_databases))
+    found = run(report(over(made, empty_databases), "main@m1", rehearse=True))
+    # The row that goes does not count among those that are altered.
+    assert counts(found) == dict(zip(columns, (5, None, 2), strict=True))
+    assert found.failures == ()
+    assert run(contents(empty_databases)) == before
+
+
 def point(monkeypatch: pytest.MonkeyPatch, made: Project, databases: Databases) -> None:
     monkeypatch.chdir(made.folder)
     monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", databases.server.admin_url)

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from circle_migrate.cli.app import app
-from circle_migrate.core.backups import BackedUp, Dump, Manifest, Restored
+from circle_migrate.core.backups import BackedUp, Dump, Manifest, Restored, WayBack
 from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.core.catalogued import explained
 from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
@@ -167,6 +167,7 @@ def moved(command: str) -> list[Result]:
             tables={"main": ("users",)},
             created=("main",),
             kept=(KeptRows("main", "m1", "public.t", 7, 1),),
+            way_back=WayBack("i", "/b/manifest.json", "circle-migrate restore", ("note",)),
             notes=("note",),
         ),
         Moved(command, NOTHING, "atomic", dry_run=True),
