@@ -61,10 +61,10 @@ class Options:
     """What a caller can ask of `apply` besides its settings.
 
     `recognised` is off for a stamp that mends a version table nobody can read; `allow_edited` lets files
-    differ from those that were applied; `guard` refuses protected databases; `notes` are kept with the run in
-    the journal, as JSON; `checkpoint` is for tests that end the process. A `rehearsal` goes the same way but
-    for its last call: it rolls back where a run commits, and writes no journal. Its plan has to be of one
-    segment, in a transaction.
+    differ from those that were applied; `guard` refuses protected databases; `notes`, to which hooks may add
+    while they prepare, are kept with the run in the journal, as JSON; `checkpoint` is for tests that end the
+    process. A `rehearsal` goes the same way but for its last call: it rolls back where a run commits, and
+    writes no journal. Its plan has to be of one segment, in a transaction.
     """
 
     command: str
@@ -150,10 +150,10 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
     run.at = dict(plan.current)
     if run.rehearsal and [segment.transactional for segment in plan.segments] != [True]:
         raise ValueError("a rehearsal is of one segment, in a transaction")
-    notes = dict(options.notes)
+    overridden = {}
     if options.guard is not None:
         options.guard.refuse(run.states, plan.databases)
-        notes |= options.guard.notes(run.states, plan.databases)
+        overridden = options.guard.notes(run.states, plan.databases)
     for name in plan.databases:
         refuse_unwritable(run.states[name])
         database = run.deployment.databases[name]
@@ -170,7 +170,7 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
         await refuse_edited(run)
     await run.hooks.prepared(run, plan)
     if not run.rehearsal:
-        await announce(run, plan, notes)
+        await announce(run, plan, {**options.notes, **overridden})
 
 
 async def _carry_out(run: Run, plan: Plan) -> None:

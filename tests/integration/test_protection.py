@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from circle_migrate.errors import Refused, UsageError
 from circle_migrate.introspect import fingerprint, snapshot
 from circle_migrate.journal import Journal
 from circle_migrate.kept import drop, listing
+from circle_migrate.losing.found import Found
 from circle_migrate.protect import protect, unprotect
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status
@@ -123,11 +123,13 @@ def test_a_dry_run_shows_what_would_be_and_says_that_it_is_protected(protected_d
     assert "main is protected" in note
     assert "--override-protection main" in note
 
-    async def find(plan: Plan) -> LossReport:
-        return LossReport("downgrade", plan, "serial", (), (), datetime.now(UTC), notes=("found",))
+    there = deployment(protected_databases)
+
+    async def find(plan: Plan) -> Found:
+        return Found(there, plan, notes=["found"])
 
     weighing = Weighing(find, never)
-    found = run(downgrade(deployment(protected_databases), ["-1"], confirm=weighing, dry_run=True))
+    found = run(downgrade(there, ["-1"], confirm=weighing, dry_run=True))
     assert isinstance(found, LossReport)
     assert [WHY in each for each in found.notes] == [True, False]
 
