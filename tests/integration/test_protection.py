@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Plan
@@ -126,7 +127,8 @@ def test_a_dry_run_shows_what_would_be_and_says_that_it_is_protected(protected_d
     there = deployment(protected_databases)
 
     async def find(plan: Plan) -> Found:
-        return Found(there, plan, notes=["found"])
+        before = {name: Snapshot(name, "live", 180000, {}) for name in plan.databases}
+        return Found(there, plan, before=before, notes=["found"])
 
     weighing = Weighing(find, never)
     found = run(downgrade(there, ["-1"], confirm=weighing, dry_run=True))
