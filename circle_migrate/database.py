@@ -303,5 +303,6 @@ def quote(identifier: str) -> str:
 
 
 def literal(value: str) -> str:
-    """A string as SQL."""
-    return "'" + value.replace("'", "''") + "'"
+    """A string as SQL, whatever `standard_conforming_strings` says."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted

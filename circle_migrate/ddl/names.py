@@ -8,7 +8,6 @@ IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _PART = re.compile(r'"(?:[^"]|"")*"|[^."(]+')
 _SIMPLE = re.compile(r"[a-z_][a-z0-9_$]*")
 _NAMED_LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
-_ESCAPED = re.compile(r"\\(.)")
 
 
 def parts(identity: str) -> list[str]:
@@ -58,8 +57,3 @@ def listed(text: str | None) -> list[str]:
 def listed_names(text: str | None) -> list[str]:
     """Likewise, where each line has identifiers: within quotes they may have line breaks."""
     return _NAMED_LINE.findall(text or "")
-
-
-def listed_labels(text: str | None) -> list[str]:
-    """The labels of an enumeration, each as it is."""
-    return [_ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], line) for line in listed(text)]

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields
+from circle_migrate.core.enumerations import labels
 from circle_migrate.ddl.kind import Commands, Kind, Step
-from circle_migrate.ddl.names import listed, listed_labels, listed_names, literal, parts
+from circle_migrate.ddl.names import listed, listed_names, literal, parts
 
 
 def _create_enum(step: Step) -> Commands:
-    labels = ", ".join(literal(label) for label in listed_labels(step.after.get("labels")))
-    yield f"CREATE TYPE {step.key.identity} AS ENUM ({labels})"
+    listed = ", ".join(map(literal, labels(step.after.get("labels"))))
+    yield f"CREATE TYPE {step.key.identity} AS ENUM ({listed})"
 
 
 def _only_adds(step: Step) -> bool:
     """Whether an enum keeps all its labels in their order."""
-    before, after = (listed_labels(text) for text in step.change("labels"))
+    before, after = (labels(text) for text in step.change("labels"))
     rest = iter(after)
     return bool(before) and all(label in rest for label in before)
 
 
 def _add_labels(step: Step) -> Iterator[str]:
-    before, after = (listed_labels(text) for text in step.change("labels"))
+    before, after = (labels(text) for text in step.change("labels"))
     for index, label in enumerate(after):
         if label not in before:
             later = next((each for each in after[index:] if each in before), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from circle_migrate.core.catalog import Op
+from circle_migrate.core.enumerations import labels
 from circle_migrate.core.live import Ask, Probe, Uses
 from circle_migrate.core.traces import Traced
 from circle_migrate.live_facts.columns import column_questions
@@ -42,18 +43,18 @@ def _situations(statements: Sequence[Traced], uses: Mapping[str, Uses]) -> Itera
         name = statement.database
         before = last[name].after if name in last else Lineage()
         done = Alterations(statement)
-        labels = {**(last[name].labels if name in last else {}), **dict(_labels(done))}
+        enums = {**(last[name].labels if name in last else {}), **dict(_labels(done))}
         starts = {**(last[name].starts if name in last else {}), **dict(_starts(done))}
-        last[name] = Situation(done, before, before.after(done), labels, starts, uses.get(name))
+        last[name] = Situation(done, before, before.after(done), enums, starts, uses.get(name))
         yield last[name]
 
 
 def _labels(done: Alterations) -> Iterator[tuple[str, tuple[str, ...]]]:
     for op in (Op.EXTRA, Op.CHANGED):
         for change in done.of(op, "enum"):
-            labels = change.fields.get("labels", (None, None))[1]
-            if labels is not None:
-                yield change.key.identity, tuple(labels.split("\n"))
+            field = change.fields.get("labels", (None, None))[1]
+            if field is not None:
+                yield change.key.identity, tuple(labels(field))
 
 
 def _starts(done: Alterations) -> Iterator[tuple[str, str]]:

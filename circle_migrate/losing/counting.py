@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Fields, Key, Snapshot
+from circle_migrate.core.enumerations import label
 from circle_migrate.core.losses import Count, Effect, Loss, Precision
 from circle_migrate.database import literal
 from circle_migrate.live_facts import sizes
@@ -202,14 +203,14 @@ class _Counting:
     async def _label(self, loss: Loss) -> Loss:
         """The rows that hold a value of an enumeration, in whichever columns."""
         enum = next(key for key in self._objects if _is_label_of(loss, key))
-        label = literal(loss.identity[len(enum.identity) + 1 :])
+        lost = literal(label(loss.identity[len(enum.identity) + 1 :]))
         total = 0
         for key, fields in self._objects.items():
             table = Key.parse(fields.get("of") or "")
             if key.kind == "column" and table.kind == "table" and _is_of(fields, enum.identity):
                 column = key.identity[len(table.identity) + 1 :]
                 array = (fields.get("type") or "").endswith("[]")
-                test = f"{label} = ANY ({column}::text[])" if array else f"{column}::text = {label}"
+                test = f"{lost} = ANY ({column}::text[])" if array else f"{column}::text = {lost}"
                 total += (await self._ask.of(table.identity, "count(*) AS rows", test))["rows"]
         return replace(loss, rows=Count(total))
 

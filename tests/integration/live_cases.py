@@ -68,6 +68,7 @@ T = "CREATE TABLE t (id int PRIMARY KEY, a int, b text)"
 NULLS, TWINS, ORPHANS = str(Ask.NULLS), str(Ask.DUPLICATES), str(Ask.ORPHANS)
 VIOLATIONS, UNCASTABLE, LONG = str(Ask.VIOLATIONS), str(Ask.UNCASTABLE), str(Ask.TOO_LONG)
 CUT, VALUES, ROWS, BEHIND = str(Ask.CUT), str(Ask.VALUES), str(Ask.ROWS), str(Ask.BEHIND)
+_LABEL = r"""E'it''s a\\b\n"c"'"""
 P = "CREATE TABLE p (x int, y text, PRIMARY KEY (x, y)); CREATE TABLE c (a int, b text)"
 
 CASES = [
@@ -356,15 +357,15 @@ CASES = [
     ),
     case(
         "fewer-labels",
-        "CREATE TYPE e AS ENUM ('a', 'b', 'it''s'); CREATE TABLE t (a e)",
+        f"CREATE TYPE e AS ENUM ('a', 'b', {_LABEL}); CREATE TABLE t (a e)",
         (
             "ALTER TYPE e RENAME TO old",
-            "CREATE TYPE e AS ENUM ('a', 'it''s')",
+            f"CREATE TYPE e AS ENUM ('a', {_LABEL})",
             "ALTER TABLE t ALTER a TYPE e USING a::text::e",
             "DROP TYPE old",
         ),
-        "INSERT INTO t VALUES ('a'), ('b')",
-        "INSERT INTO t VALUES ('it''s')",
+        f"INSERT INTO t VALUES ({_LABEL}), ('b')",
+        f"INSERT INTO t VALUES ({_LABEL})",
         (UNCASTABLE, "public.t", "public.t.a", 1),
     ),
     case(

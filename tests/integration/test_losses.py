@@ -49,6 +49,9 @@ def sql(*statements: str) -> str:
     return "\n".join(f"op.execute({statement!r})" for statement in statements)
 
 
+_GREAT = r"""E'gr\\eat\n"it''s"'"""
+"""A label with all that a snapshot has to write in another way."""
+
 # A revision that upgrades by the first statements and downgrades by the second ones, the last one on top.
 _MAIN = {
     "m1": (
@@ -84,9 +87,9 @@ _MAIN = {
     ),
     # 5: a label of an enumeration
     "m4": (
-        ["ALTER TYPE mood ADD VALUE 'great'"],
+        [f"ALTER TYPE mood ADD VALUE {_GREAT}"],
         [
-            "UPDATE users SET mood = 'ok' WHERE mood = 'great'",
+            f"UPDATE users SET mood = 'ok' WHERE mood = {_GREAT}",
             "ALTER TYPE mood RENAME TO mood_old",
             "CREATE TYPE mood AS ENUM ('ok', 'bad')",
             "ALTER TABLE users ALTER COLUMN mood TYPE mood USING mood::text::mood",
@@ -120,9 +123,9 @@ _MAIN = {
         ],
     ),
 }
-_ROWS = """
+_ROWS = f"""
 INSERT INTO users SELECT i, 'name ' || i, CASE WHEN i <= 7 THEN 'gone' ELSE 'here' END,
-    CASE WHEN i <= 5 THEN 'great' ELSE 'ok' END::mood, CASE WHEN i <= 25 THEN 1.2345 ELSE 1 END,
+    CASE WHEN i <= 5 THEN {_GREAT} ELSE 'ok' END::mood, CASE WHEN i <= 25 THEN 1.2345 ELSE 1 END,
     CASE WHEN i BETWEEN 11 AND 20 THEN '+' || i % 9 END, now() - interval '3 hours 30 minutes'
 FROM generate_series(1, 107) i;
 INSERT INTO remarks SELECT i, 'body' FROM generate_series(1, 25) i;
@@ -193,7 +196,7 @@ DESTROYED = {
     "main.users.phone dropped": "10 of 107 rows have a value, 9 distinct, last written 3 hours ago, "
     "one of the same name is made anew",
     "main.users.amount narrowed": "25 of 107 values altered, type: numeric(14,4) -> numeric(14,2)",
-    "main.mood.great dropped": "5 rows hold it",
+    'main.mood.gr\\\\eat\\n"it\'s" dropped': "5 rows hold it",
     "main.users rows deleted": "an unknown number of rows deleted, rows of credentials.secrets.user_id may "
     "lose their partner: which rows go is not known, not known: how many, only a rehearsal can tell: "
     "--rehearse",
