@@ -172,16 +172,16 @@ async def _traced(
     deployment: Deployment, plan: Plan, versions: Mapping[str, int], notify: Notify
 ) -> tuple[Trace, CircleError | None]:
     """The trace; where there can be none, what Alembic renders, and why."""
+    from circle_migrate.rendering import compared, rendered
     from circle_migrate.trace import trace
 
     majors = [versions[name] // 10000 for name in plan.databases if name in versions]
     major = min(majors, default=None)
     try:
-        found = await trace(deployment, plan, major=major, notify=_renamed(notify))
+        found = await trace(deployment, plan, major=major, notify=_renamed(notify), back=True)
     except (SettingsError, MigrationFailed, Unreachable) as error:
-        from circle_migrate.rendering import rendered
-
         return await rendered(deployment, plan, major or _NEWEST), error
+    found = replace(found, unlike=await compared(deployment, plan, found))
     if len(set(majors)) > 1:
         note = f"the servers are of PostgreSQL {' and '.join(map(str, sorted(set(majors))))}"
         found = replace(found, notes=(*found.notes, note))

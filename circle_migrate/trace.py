@@ -27,15 +27,17 @@ async def trace(
     major: int | None,
     notify: Notify = ignore,
     hooks: TracingHooks | None = None,
+    back: bool = False,
 ) -> Trace:
     """Run the plan on scratch databases at its current revisions, and say what each statement did.
 
     `major` is the live servers' major version, None where nobody knows it; `hooks` see more of the run than
-    its statements. The live databases are asked for
-    settings and for nothing else. A step that fails is part of the answer; what raises is that there is no
-    server for scratch databases (`SettingsError`), that it is lost (`Unreachable`), that the current
-    revisions cannot be reached on an empty database (`MigrationFailed`), a file that cannot be loaded
-    (`TreeError`) and `Interrupted`.
+    its statements. With `back` an upgrade is undone as well, and what that leaves is compared. The live
+    databases are asked for settings and for nothing else.
+
+    A step that fails is part of the answer; what raises is that there is no server for scratch databases
+    (`SettingsError`), that it is lost (`Unreachable`), that the current revisions cannot be reached on an
+    empty database (`MigrationFailed`), a file that cannot be loaded (`TreeError`) and `Interrupted`.
     """
     async with scratch(deployment, plan.current, major=major) as made:
         notes = list(await _prepare(deployment, made, plan.current))
@@ -44,7 +46,10 @@ async def trace(
             notes.append(f"traced on PostgreSQL {there}, as there is no server of version {major} for it")
         hooks, error = await _run(made, plan, notify, hooks)
         if error is None:
-            return Trace(hooks.statements, (), there, tuple(notes))
+            from circle_migrate.tracing.returning import unreturned
+
+            failed = await unreturned(made, plan, hooks.catalogues, COMMAND) if back else ()
+            return Trace(hooks.statements, (), there, tuple(notes), failed)
         statements, untraced, doubts = _explain(plan, hooks, error)
         return Trace(statements, untraced, there, (*notes, *doubts))
 

@@ -105,15 +105,27 @@ class Traced:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubtful:
+    """A revision that something is wrong with, whatever its statements do, and what."""
+
+    database: str
+    revision: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """What a plan did on a scratch database, in the order in which it ran.
 
     `untraced` are the revisions of which nothing, or not the whole, is known, as `database@id`; `notes` say
     why, and in what the scratch database is not like the live one. A revision that ends in a statement with
-    an `error` is not among them: what follows it is.
+    an `error` is not among them: what follows it is. `unreturned` are those that lead no way back,
+    `unlike` those whose rendered SQL is another one.
     """
 
     statements: tuple[Traced, ...]
     untraced: tuple[str, ...]
     scratch_major: int
     notes: tuple[str, ...] = ()
+    unreturned: tuple[Doubtful, ...] = ()
+    unlike: tuple[Doubtful, ...] = ()

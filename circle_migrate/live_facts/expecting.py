@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from circle_migrate.database import Database
 
 _WRITES = re.compile(r"\s*(?:UPDATE|DELETE|INSERT|MERGE|WITH)\b", re.IGNORECASE)
-_SINCE_GENERIC_PLANS = 16
+_NAME = "circle_migrate_expecting"
+# Of a generic plan the values of parameters do not matter: nobody knows them.
+_PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = $1"
 
 
 async def expected_rows(database: Database, statements: Mapping[int, str]) -> dict[int, int]:
@@ -30,20 +32,24 @@ async def expected_rows(database: Database, statements: Mapping[int, str]) -> di
     found = {}
     async with looking(database) as connection:
         for key, sql in writing.items():
-            rows = await _expected(connection, sql)
+            rows = await _expected(connection, f"{_NAME}_{key}", sql)
             if rows is not None:
                 found[key] = rows
     return found
 
 
-async def _expected(connection: asyncpg.Connection, sql: str) -> int | None:
+async def _expected(connection: asyncpg.Connection, name: str, sql: str) -> int | None:
     import asyncpg
 
-    generic = connection.get_server_version().major >= _SINCE_GENERIC_PLANS
-    options = "FORMAT JSON, GENERIC_PLAN" if generic else "FORMAT JSON"
     try:
         async with one_view(connection):
-            answer = await connection.fetchval(f"EXPLAIN ({options}) {sql}")
+            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            # By the protocol that takes one statement alone: a second one would be run.
+            await connection.fetch(f"PREPARE {name} AS {sql}")
+            count = await connection.fetchval(_PARAMETERS, name)
+            given = f" ({', '.join(['NULL'] * count)})" if count else ""
+            answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{given}")
+            await connection.execute(f"DEALLOCATE {name}")
     except asyncpg.PostgresError:
         return None
     return _written(json.loads(answer)[0]["Plan"])

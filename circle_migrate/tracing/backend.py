@@ -32,6 +32,17 @@ FROM (SELECT to_regclass($1)::oid) named (found) LEFT JOIN pg_catalog.pg_index O
 """
 
 
+# Those of extensions are part of what they are installed for, and not of the plan.
+_BODIES = """
+SELECT p.proname::text AS name, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS body
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.proname = ANY ($1::text[]) AND l.lanname NOT IN ('internal', 'c')
+  AND p.pronamespace <> 'pg_catalog'::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
+                  AND d.classid = 'pg_catalog.pg_proc'::regclass)
+"""
+
+
 @dataclass(slots=True)
 class Begun:
     """A statement that is running: what its transaction had before, and the one made for it alone."""
@@ -174,7 +185,18 @@ class Backend:
             foreign_keys=owners,
             target=target,
             named=frozenset(filter(None, named)),
+            bodies=await self._bodies(sql) if writing and writing.hidden else "",
         )
+
+    async def _bodies(self, sql: str) -> str:
+        """The text of the functions that a statement calls, and of those that they call."""
+        known: dict[str, str] = {}
+        names = statements.called(sql)
+        while names:
+            rows = await self.driver.fetch(_BODIES, sorted(names))
+            known |= {row["name"]: row["body"] for row in rows}
+            names = frozenset().union(*(statements.called(row["body"]) for row in rows)) - known.keys()
+        return "\n".join(known.values())
 
     async def _oid(self, name: str) -> int | None:
         """The relation that a statement calls by this name, of an index its table."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import CompileError, IdentifierError
 from sqlalchemy.util import await_only
 
+from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.plan import Action, Plan, Segment, Step
 from circle_migrate.core.traces import Traced
 from circle_migrate.hooks import Hooks
@@ -29,11 +30,12 @@ class TracingHooks(Hooks):
     """Records the statements of a plan, which may take several runs: each one begins where the last failed.
 
     `finished` segments are committed; `done` are the actions that have run in full, `running` the one that
-    has not, or has failed.
+    has not, or has failed. `catalogues` are from before each revision.
     """
 
     finished: int = 0
     done: list[Action] = field(default_factory=list)
+    catalogues: dict[str, Snapshot] = field(default_factory=dict)
     running: Action | None = None
     _recorder: Recorder = field(default_factory=Recorder)
     _backends: dict[str, Backend] = field(default_factory=dict)
@@ -84,6 +86,8 @@ class TracingHooks(Hooks):
         if action.database in self._rolled_back:
             await_only(backend.refresh())
             self._rolled_back.remove(action.database)
+        if backend.catalogue is not None:
+            self.catalogues[action.revision.qualified] = backend.catalogue
         self._recorder.revision = action.revision.id
         self._recorder.origin = partial(origin, action)
 

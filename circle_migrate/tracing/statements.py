@@ -62,6 +62,8 @@ _LONE = re.compile(
     r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)",
     re.IGNORECASE,
 )
+_CALLS = re.compile(rf"({_PART})\s*\(")
+_CALLS = re.compile(rf"({_PART})\s*\(")
 _ENDS_TRANSACTION = re.compile(r"\b(?:COMMIT|ROLLBACK)\b", re.IGNORECASE)
 
 
@@ -102,6 +104,19 @@ def writing(sql: str) -> Writing | None:
     if match is None or _GIVEN_ROWS.match(text) or _COPY_OUT.match(text):
         return None
     return Writing(_TASKS[first], first, match["name"])
+
+
+def writes(text: str) -> bool:
+    """Whether statements that write rows are somewhere in a text."""
+    return _WRITES.search(_COMMENT.sub(" ", text)) is not None
+
+
+def called(sql: str) -> frozenset[str]:
+    """The names that a text calls functions by, without schemas and quotes."""
+    names = _CALLS.findall(_COMMENT.sub(" ", sql))
+    return frozenset(
+        name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in names
+    )
 
 
 def truncates(sql: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from circle_migrate.core.traces import Task, Work
 from circle_migrate.tracing.messages import Said
 from circle_migrate.tracing.relations import Held, Relation
-from circle_migrate.tracing.statements import Writing, truncates, writing
+from circle_migrate.tracing.statements import Writing, truncates, writes, writing
 
 _WRITING = "RowExclusiveLock"
 
@@ -24,7 +24,7 @@ class Evidence:
 
     `known` are the relations from before the plan, `present` those of now, by oid; `replaced` those that got
     a new file. `foreign_keys` has the tables of foreign keys by their names; `target` is what the statement
-    writes to, `named` what else its text names.
+    writes to, `named` what else its text names, `bodies` the text of the functions that it calls.
     """
 
     sql: str
@@ -37,6 +37,7 @@ class Evidence:
     foreign_keys: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     target: int | None = None
     named: frozenset[int] = frozenset()
+    bodies: str = ""
 
     def name(self, oid: int) -> str | None:
         """A relation's name from before the plan, or the one it was born with."""
@@ -88,7 +89,9 @@ def _rows(evidence: Evidence) -> Iterator[Work]:
     found = writing(evidence.sql)
     if found is None:
         return
-    oids = [evidence.target] if evidence.target else _written(evidence, found)
+    table = evidence.present.get(evidence.target or 0)
+    # A view leads to tables that the text does not name.
+    oids = [table.oid] if table is not None and table.kind != "v" else _written(evidence, found)
     for oid in oids:
         name = evidence.name(oid)
         if name is not None:
@@ -102,11 +105,18 @@ def _written(evidence: Evidence, found: Writing) -> Iterator[int]:
         if _WRITING not in modes or relation is None or relation.kind not in "rpf":
             continue
         again = _WRITING in before.modes.get(oid, ())
-        if again and not (found.seen and relation.relname in evidence.sql):
+        if again and not _tells(evidence, found, relation.relname):
             continue
         given = after.inserted.get(oid, 0) > before.inserted.get(oid, 0)
         if not given or (found.seen and found.task is not Task.INSERT):
             yield oid
+
+
+def _tells(evidence: Evidence, found: Writing, relname: str) -> bool:
+    """Whether text that writes names the table: a lock that was held before is no sign of it."""
+    if found.seen and relname in evidence.sql:
+        return True
+    return writes(evidence.bodies) and relname in evidence.bodies
 
 
 def _scans(evidence: Evidence) -> Iterator[Work]:

@@ -84,7 +84,8 @@ LOSS = (
         "CM015",
         "Rows are deleted",
         HazardClass.DATA_LOSS,
-        "A DELETE reaches a large part of a table that existed before, on the way up or down.",
+        "A DELETE reaches more of a table that existed before than single rows by their key, on the way up "
+        "or down. It is a danger where it reaches a large part.",
         "The rows are gone with the commit, and those that refer to them with ON DELETE CASCADE. Until then "
         "whoever writes one of them waits.",
         "Mark the rows instead, and delete them in batches in a later release; keep a copy where there is no "

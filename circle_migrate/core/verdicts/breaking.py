@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Key, Op
-from circle_migrate.core.verdicts.names import matcher, own_name, says
+from circle_migrate.core.verdicts.names import matcher, own_name, selected
 from circle_migrate.core.verdicts.record import Level, Verdict
 from circle_migrate.core.verdicts.story import RELATIONS, STORING, Scene, Story, World
 
@@ -65,24 +65,30 @@ def _answers(scenes: tuple[Scene, ...], key: Key) -> bool:
     before, after = scenes[0].before, scenes[-1].after
     if key.kind in RELATIONS:
         found = (Key(kind, key.identity) for kind in RELATIONS)
-        return any(each in after and _serves(before, key, each, after[each]) for each in found)
+        return any(each in after and _serves(before, key, after, each) for each in found)
     if key.kind in _CALLED:
         name = key.identity.partition("(")[0]
         return any(each.identity.partition("(")[0] == name for each in after if each.kind in _CALLED)
     return key in after
 
 
-def _serves(before: World, old: Key, new: Key, fields: Mapping[str, str | None]) -> bool:
-    """Whether a view in the place of a table has its columns, and lets rows be written through it."""
-    if old.kind not in STORING or new.kind != "view":
-        return True
-    definition = fields.get("definition") or ""
-    columns = (
+def _serves(before: World, old: Key, after: World, new: Key) -> bool:
+    """Whether what is in the place of a relation has its columns, and lets rows be written as before."""
+    writable = old.kind not in STORING or new.kind != "view"
+    if not writable and _READ_ONLY.search(after[new].get("definition") or ""):
+        return False
+    return _columns(before, old) <= _columns(after, new)
+
+
+def _columns(world: World, relation: Key) -> set[str]:
+    """The names of a relation's columns; those of a view are in its definition alone."""
+    if relation.kind == "view":
+        return set(selected(world.get(relation, {}).get("definition") or ""))
+    return {
         own_name(key.identity)
-        for key, each in before.items()
-        if key.kind == "column" and each.get("of") == str(old)
-    )
-    return not _READ_ONLY.search(definition) and all(says(definition, name) for name in columns)
+        for key, fields in world.items()
+        if key.kind == "column" and fields.get("of") == str(relation)
+    }
 
 
 def _relabelled(story: Story, scene: Scene) -> Iterator[Verdict]:

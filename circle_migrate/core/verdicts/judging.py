@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from circle_migrate.core.traces import Doubtful
 from circle_migrate.core.verdicts.across import across
 from circle_migrate.core.verdicts.breaking import altering, ending
 from circle_migrate.core.verdicts.failing import answered, failing
@@ -32,6 +33,8 @@ def judge(evidence: Evidence) -> tuple[Verdict, ...]:
     found = [*_traced(story)]
     found += linting(story, found)
     found += _untraced(evidence)
+    found += _of_revisions("CM045", Level.WARNING, Confidence.TRACED, evidence.trace.unreturned)
+    found += _of_revisions("CM044", Level.NOTE, Confidence.STATIC, evidence.trace.unlike)
     found += opaque(story)
     return tuple(sorted(_merged(found), key=_order))
 
@@ -59,6 +62,22 @@ def _untraced(evidence: Evidence) -> Iterator[Verdict]:
             revision=revision,
             subject=name,
             why="; ".join(("it was not traced to its end", *evidence.trace.notes)),
+        )
+
+
+def _of_revisions(
+    hazard: str, level: Level, confidence: Confidence, doubtful: Iterable[Doubtful]
+) -> Iterator[Verdict]:
+    """Revisions that something is wrong with beside what they do."""
+    for each in doubtful:
+        yield Verdict(
+            hazard=hazard,
+            level=level,
+            confidence=confidence,
+            database=each.database,
+            revision=each.revision,
+            subject=f"{each.database}@{each.revision}",
+            why=each.why,
         )
 
 

@@ -204,7 +204,7 @@ def _deleted(story: Story, scene: Scene, relation: str) -> Iterator[Verdict]:
     how = reach(story, scene, relation)
     if is_empty(size) or how is Reach.FEW:
         return
-    level = {Reach.ALL: Level.DANGER, Reach.SOME: Level.WARNING}.get(how, Level.NOTE)
+    level = {Reach.ALL: Level.DANGER, Reach.BATCH: Level.NOTE}.get(how, Level.WARNING)
     yield story.verdict(
         scene,
         "CM015",

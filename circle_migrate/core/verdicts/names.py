@@ -8,6 +8,10 @@ _PART = re.compile(r'"(?:[^"]|"")*"|[^.]+')
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _DOLLARS = re.compile(r"\$(\w*)\$.*?\$\1\$", re.DOTALL)
+_SELECT = re.compile(r"\s*SELECT\s+(?:DISTINCT\s+(?:ON\s+\([^()]*\)\s+)?)?")
+_AFTER_TARGETS = frozenset({"FROM", "UNION", "INTERSECT", "EXCEPT", "WHERE", "ORDER", "LIMIT"})
+_IDENTIFIERS = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
+_TARGET_WORD = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[()\[\],;]|\b[A-Z]+\b")
 _MOST_CHARACTERS = 200
 
 Matcher = re.Pattern[str]
@@ -33,6 +37,22 @@ def shortened(sql: str) -> str:
     """A statement in one line that can be shown."""
     line = " ".join(sql.split())
     return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
+
+
+def selected(definition: str) -> list[str]:
+    """The columns of a view, as PostgreSQL prints its definition; none of one that begins with WITH."""
+    first = _SELECT.match(definition)
+    begin, depth = first.end() if first else len(definition), 0
+    found: list[str] = []
+    for each in _TARGET_WORD.finditer(definition, begin):
+        word = each[0].upper()
+        depth += (word in "([") - (word in ")]")
+        if depth == 0 and (word in ",;" or word in _AFTER_TARGETS):
+            found += _IDENTIFIERS.findall(definition[begin : each.start()])[-1:]  # what follows AS, if any
+            begin = each.end()
+            if word != ",":
+                break
+    return [own_name(name) for name in found]
 
 
 def code(sql: str) -> str:

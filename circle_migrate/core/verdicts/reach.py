@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 
@@ -12,18 +13,21 @@ from circle_migrate.core.verdicts.story import Scene, Story, World
 
 WRITING = frozenset({Task.UPDATE, Task.DELETE, Task.INSERT})
 _LARGE_PART = 0.3
-_WHERE = matcher(r"\bWHERE\b(?P<condition>.*)")
 _LIMIT = matcher(r"\b(?:LIMIT|FETCH\s+FIRST)\b")
 _GIVEN = matcher(r"\b(?:USING|FROM)\s*\(\s*VALUES\b")
+_UNGIVEN = matcher(r"\bBY\s+SOURCE\b")
+_RANGE = matcher(r"[<>]|\b(?:OR|LIKE|NOT|BETWEEN)\b")
 _SEVERAL = matcher(r"\b(?:OR|SELECT)\b")
 _AND = matcher(r"\bAND\b")
 _BETWEEN = matcher(r"(\bBETWEEN\s+\S+\s+)AND\b")
+_WORD = matcher(r"[()]|\bWHERE\b")
+_INNER_WHERE = matcher(r"\bWHERE\b")
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _VALUE = r"(?:-?[\d.]+|''|\$\d+)(?:\s*::\s*[\w\s]+)?"
 _ONE = matcher(
     rf"\(*\s*(?:{_NAME}\s*\.\s*)?(?P<column>{_NAME})\s*"
     rf"(?:=\s*(?:{_VALUE}|ANY\s*\(\s*\$\d+[^)]*\))|IN\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
-    rf"|BETWEEN\s+{_VALUE}\s+TO\s+{_VALUE})\s*\)*\s*;?\s*"
+    rf"|BETWEEN\s+(?P<first>{_VALUE})\s+TO\s+(?P<last>{_VALUE}))\s*\)*\s*;?\s*"
 )
 _KEY = matcher(r'(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \((?P<column>"[^"]+"|[^",()]+)\)')
 _UNIQUE_INDEX = matcher(r'CREATE UNIQUE INDEX .*? USING btree \((?P<column>"[^"]+"|[^",() ]+)\)')
@@ -32,23 +36,27 @@ _UNLOOKED_UP = frozenset({"id"})
 
 
 class Reach(StrEnum):
-    """How much of a table is written: nearly all, nobody knows, a batch, or single rows by their key."""
+    """How much of a table is written: nearly all, nobody knows, a batch, or few of its rows.
+
+    PART is what the planner thinks few; of FEW the text tells it, by their key.
+    """
 
     ALL = "every row"
     SOME = "rows that meet a condition"
+    PART = "a small part of the rows"
     BATCH = "a batch of rows"
     FEW = "single rows"
 
 
 def reach(story: Story, scene: Scene, relation: str) -> Reach:
     """How much of a relation a statement writes; of a condition, the planner says what it expects."""
-    told = _by_text(scene.statement.sql, keys(scene.before, relation))
+    limits = story.sizes.thresholds.of(scene.statement.database, relation)
+    told = _by_text(scene.statement.sql, keys(scene.before, relation), limits.rows)
     expected = story.evidence.expected_rows.get(scene.place)
     size = story.size(scene, relation)
     if told is not Reach.SOME or expected is None or size is None or not size.rows:
         return told
-    limits = story.sizes.thresholds.of(scene.statement.database, relation)
-    return Reach.FEW if expected < min(size.rows * _LARGE_PART, limits.rows) else Reach.ALL
+    return Reach.PART if expected < min(size.rows * _LARGE_PART, limits.rows) else Reach.ALL
 
 
 def keys(world: World, relation: str) -> frozenset[str]:
@@ -68,23 +76,55 @@ def _keys(world: World, owners: Collection[str]) -> Iterator[str]:
                 yield match["column"].strip('"').lower()
 
 
-def _by_text(sql: str, unique: Collection[str]) -> Reach:
+def _by_text(sql: str, unique: Collection[str], many: int) -> Reach:
     text = code(sql)
-    if _LIMIT.search(text):
+    found = _condition(text)
+    if _LIMIT.search(text if text[:4].upper() == "WITH" else found or ""):
         return Reach.BATCH
-    if _GIVEN.search(text):
+    verb = text[:6].upper()
+    if _GIVEN.search(text) and _joins(verb, text, found):
         return Reach.FEW
-    where = _WHERE.search(text)
-    if where is None:
-        # What DO and functions hide cannot be read here.
-        return Reach.ALL if text[:6].upper() in ("UPDATE", "DELETE", "INSERT", "MERGE ") else Reach.SOME
-    found = where["condition"]
+    if found is None:
+        # What DO, functions, joins and brackets hide cannot be read here.
+        everything = verb in ("UPDATE", "DELETE") or (verb == "INSERT" and not _INNER_WHERE.search(text))
+        return Reach.ALL if everything else Reach.SOME
     parts = _AND.split(_BETWEEN.sub(r"\1TO", found).partition("RETURNING")[0])
     alone = not _SEVERAL.search(parts[0])
-    by_key = (_ONE.fullmatch(each) for each in parts)
-    if alone and any(each and each["column"].strip('"').lower() in unique for each in by_key):
-        return Reach.FEW if not _has_alternatives(found) else Reach.SOME
-    return Reach.SOME
+    by_key = [
+        each
+        for each in map(_ONE.fullmatch, parts)
+        if each and each["column"].strip('"').lower() in unique and _is_short(each, many)
+    ]
+    return Reach.FEW if alone and by_key and not _has_alternatives(found) else Reach.SOME
+
+
+def _condition(text: str) -> str | None:
+    """What follows the WHERE of the statement itself, and not of a query within brackets."""
+    depth = 0
+    for each in _WORD.finditer(text):
+        if each[0] in "()":
+            depth += 1 if each[0] == "(" else -1
+        elif depth == 0:
+            return text[each.end() :]
+    return None
+
+
+def _joins(verb: str, text: str, condition: str | None) -> bool:
+    """Whether rows that the statement lists lead to no more than as many of the table."""
+    if verb in ("INSERT", "MERGE "):
+        return not _UNGIVEN.search(text)
+    return condition is not None and "=" in condition and not _RANGE.search(condition)
+
+
+def _is_short(match: re.Match[str], many: int) -> bool:
+    """Whether a range of keys is a short one; one between parameters is taken for a batch."""
+    first, last = match["first"], match["last"]
+    if first is None or "$" in first + last:
+        return True
+    try:
+        return abs(float(last) - float(first)) < many
+    except ValueError:
+        return False
 
 
 def _has_alternatives(condition: str) -> bool:

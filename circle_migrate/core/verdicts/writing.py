@@ -23,7 +23,7 @@ def writing(story: Story, scene: Scene) -> Iterator[Verdict]:
         if work.task not in WRITING:
             continue
         how = reach(story, scene, work.relation)
-        if how is Reach.FEW or (how is Reach.BATCH and not scene.statement.transactional):
+        if how in (Reach.FEW, Reach.PART) or (how is Reach.BATCH and not scene.statement.transactional):
             continue
         held = story.held(scene, scene.statement.locks)  # a DO block may have taken some itself
         measured = _measured(story, scene, work)
