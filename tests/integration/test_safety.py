@@ -32,6 +32,8 @@ op.execute("CREATE TABLE parked (id int)")
 """.strip()
 _RETYPE = 'op.alter_column("users", "age", type_=sa.BigInteger())'
 _DROP = 'op.drop_table("parked")'
+_MAKE = 'op.execute("CREATE TABLE parked (id int)")'
+_RETYPE_BACK = 'op.alter_column("users", "age", type_=sa.Integer())'
 _HARMLESS = 'op.add_column("users", sa.Column("note", sa.Text()))'
 
 
@@ -141,6 +143,34 @@ def test_a_step_that_depends_on_rows_is_not_known(shop: Project) -> None:
     assert check("--allow-unknown").status == 0
 
 
+def test_the_way_back_is_tried(shop: Project) -> None:
+    drop = 'op.drop_column("users", "{}")'
+    add = 'op.add_column("users", sa.Column("{}", sa.Text()))'
+    shop.revision("main", "m2", "m1", add.format("one"), "pass")
+    shop.revision("main", "m3", "m2", add.format("two"), drop.format("two"))
+    shop.revision("main", "m4", "m3", 'op.drop_index("ix", "users", if_exists=True)', "raise ValueError(1)")
+    warned = [(each["hazard"], each["revision"]) for each in judged()["verdicts"]]
+    assert warned == [("CM045", "m4")]  # beneath a step that fails nothing is tried
+    shop.revision("main", "m4", "m3", add.format("four"), "pass", more='irreversible = "it is kept"')
+    assert judged()["verdicts"] == []
+    shop.revision("main", "m4", "m3", add.format("four"), drop.format("four"))
+    (found,) = judged()["findings"]
+    assert (found["rule"], found["severity"]) == ("CM045", "warning")
+    assert "main@m2: up and down again, column public.users.one stays" in found["message"]
+
+
+def test_rendered_sql_is_compared_with_what_runs(shop: Project) -> None:
+    guarded = f"if not op.get_context().as_sql:\n    {_HARMLESS}"
+    body = "op.execute(\"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM 1;\\n\\nEND;'\")"
+    back = 'op.drop_column("users", "note")'
+    shop.revision("main", "m2", "m1", guarded, back)
+    shop.revision("main", "m3", "m2", body, 'op.execute("DROP FUNCTION f()")')
+    (found,) = judged()["verdicts"]
+    assert (found["hazard"], found["revision"], found["verdict"]) == ("CM044", "m2", "note")
+    shop.revision("main", "m2", "m1", f"op.get_bind().scalar(sa.text('SELECT 1')) + 1\n{_HARMLESS}", back)
+    assert judged()["verdicts"] == []
+
+
 def test_suppressions_of_every_place(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     comment = "# circle: ignore[CM013] reason=nobody uses it until=2100-01-01"
     shop.revision("main", "m2", "m1", f"{comment}\n{_DROP}", "pass")
@@ -167,9 +197,9 @@ def test_suppressions_of_every_place(shop: Project, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_baseline_hides_what_it_knows_and_nothing_else(shop: Project) -> None:
-    shop.revision("main", "m2", "m1", _DROP, "pass")
+    shop.revision("main", "m2", "m1", _DROP, _MAKE)
     assert check("--baseline", "known.json", "--write-baseline").status == 0
-    shop.revision("main", "m2", "m1", f"# moved down\n\n{_DROP}", "pass")
+    shop.revision("main", "m2", "m1", f"# moved down\n\n{_DROP}", _MAKE)
     known = judged("--baseline", "known.json")
     assert (known["exit_code"], [each["by"] for each in known["suppressed"]]) == (0, ["baseline"])
     shop.revision("main", "m3", "m2", _RETYPE, "pass")
@@ -179,7 +209,7 @@ def test_a_baseline_hides_what_it_knows_and_nothing_else(shop: Project) -> None:
 
 
 def test_a_gate_refuses_what_is_not_allowed(shop: Project, empty_databases: Databases) -> None:
-    shop.revision("main", "m2", "m1", f"{_RETYPE}\n{_DROP}", "pass")
+    shop.revision("main", "m2", "m1", f"{_RETYPE}\n{_DROP}", f"{_MAKE}\n{_RETYPE_BACK}")
     before = run(versions(empty_databases))
     for allowed, left in ([], "table-rewrite, data-loss"), (["data-loss"], "(table-rewrite)"):
         options = [part for each in allowed for part in ("--allow", each)]

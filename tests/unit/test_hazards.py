@@ -39,6 +39,12 @@ def test_every_class_has_a_hazard() -> None:
     assert {hazard.kind for hazard in HAZARDS.values()} == set(HazardClass)
 
 
+def test_no_hazard_is_listed_that_nothing_finds() -> None:
+    package = _MODULES.parents[1]
+    finders = (path for path in package.rglob("*.py") if _MODULES not in path.parents)
+    assert HAZARDS.keys() <= set(re.findall(r"CM\d{3}", "".join(path.read_text() for path in finders)))
+
+
 @each_hazard
 def test_texts_are_written_out(hazard: Hazard) -> None:
     assert re.fullmatch(r"CM\d{3}", hazard.id)
