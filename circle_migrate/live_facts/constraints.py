@@ -87,10 +87,12 @@ def _inherited(change: Change, situation: Situation) -> bool:
 def _attached(situation: Situation) -> frozenset[str]:
     """The tables that a statement makes a partition of another."""
     return frozenset(
-        each.key.identity
-        for each in situation.done.of(Op.CHANGED, "table")
-        if each.fields.get("partition_of", (None, None))[1] is not None
+        each.key.identity for each in situation.done.of(Op.CHANGED, "table") if _is_partition(each)
     )
+
+
+def _is_partition(change: Change) -> bool:
+    return change.fields.get("partition_of", (None, None))[1] is not None
 
 
 def _was_there(change: Change, definition: str, situation: Situation) -> bool:
@@ -182,10 +184,17 @@ def _of_domain(change: Change, domain: str, situation: Situation) -> Iterator[Qu
 
 
 def _of_partitions(situation: Situation) -> Iterator[Question]:
-    """Rows of a table that becomes a partition, where no constraint proves that they lie in its bounds."""
+    """Rows that a new partition may not have, or has to have, where no constraint proves where they belong.
+
+    They are read in a table that becomes a partition, and in the default partition beside a new one.
+    """
+    attached = _attached(situation)
+    made = any(_is_partition(each) for each in situation.done.of(Op.EXTRA, "table"))
     scanned = {work.relation for work in situation.done.statement.work if work.task is Task.SCAN}
-    for relation in sorted(_attached(situation) & scanned):
-        why = "whether the rows lie within the partition's bounds is not asked"
+    for relation in sorted(scanned) if attached or made else ():
+        why = "whether rows of the default partition belong into the new one is not asked"
+        if relation in attached:
+            why = "whether the rows lie within the partition's bounds is not asked"
         found = situation.unknown(Ask.VIOLATIONS, relation, relation, why)
         if found is not None:
             yield found

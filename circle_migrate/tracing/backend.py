@@ -174,6 +174,9 @@ class Backend:
         writing, kind = statements.writing(sql), statements.committing(sql)
         target = await self._oid(writing.target) if writing and writing.target else None
         named = [await self._oid(name) for name in kind.named] if kind else []
+        bodies = await self._bodies(sql) if writing and writing.hidden else ""
+        looped = statements.written(sql, bodies) if writing and writing.hidden else {}
+        tables = {await self._oid(name): task for name, task in looped.items()}
         return Evidence(
             sql,
             tuple(filter(None, map(said, messages))),
@@ -185,7 +188,8 @@ class Backend:
             foreign_keys=owners,
             target=target,
             named=frozenset(filter(None, named)),
-            bodies=await self._bodies(sql) if writing and writing.hidden else "",
+            bodies=bodies,
+            looped={oid: task for oid, task in tables.items() if oid is not None},
         )
 
     async def _bodies(self, sql: str) -> str:

@@ -111,6 +111,18 @@ def writes(text: str) -> bool:
     return _WRITES.search(_COMMENT.sub(" ", text)) is not None
 
 
+def written(sql: str, bodies: str) -> dict[str, Task]:
+    """The tables of which a statement that hides others, or functions of these bodies, change or delete rows.
+
+    Named as the text names them. On empty tables a loop over their rows runs none of its statements.
+    """
+    text = _COMMENT.sub(" ", sql)
+    own = text if _first_word(text) == "DO" else _LITERAL.sub("''", text)
+    found = _WRITES.finditer(f"{own}\n{_COMMENT.sub(' ', bodies)}")
+    tasks = {each["name"]: _TASKS[_first_word(each["verb"])] for each in found}
+    return {name: task for name, task in tasks.items() if task is not Task.INSERT}
+
+
 def called(sql: str) -> frozenset[str]:
     """The names that a text calls functions by, without schemas and quotes."""
     names = _CALLS.findall(_COMMENT.sub(" ", sql))

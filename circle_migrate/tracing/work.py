@@ -24,7 +24,8 @@ class Evidence:
 
     `known` are the relations from before the plan, `present` those of now, by oid; `replaced` those that got
     a new file. `foreign_keys` has the tables of foreign keys by their names; `target` is what the statement
-    writes to, `named` what else its text names, `bodies` the text of the functions that it calls.
+    writes to, `named` what else its text names, `bodies` the text of the functions that it calls and
+    `looped` what these or a DO block may write, though nothing of it has run.
     """
 
     sql: str
@@ -38,6 +39,7 @@ class Evidence:
     target: int | None = None
     named: frozenset[int] = frozenset()
     bodies: str = ""
+    looped: Mapping[int, Task] = field(default_factory=dict)
 
     def name(self, oid: int) -> str | None:
         """A relation's name from before the plan, or the one it was born with."""
@@ -92,10 +94,11 @@ def _rows(evidence: Evidence) -> Iterator[Work]:
     table = evidence.present.get(evidence.target or 0)
     # A view leads to tables that the text does not name.
     oids = [table.oid] if table is not None and table.kind != "v" else _written(evidence, found)
-    for oid in oids:
+    tasks = {**evidence.looped, **dict.fromkeys(oids, found.task)}
+    for oid, task in tasks.items():
         name = evidence.name(oid)
         if name is not None:
-            yield Work(found.task, name, found.words)
+            yield Work(task, name, found.words)
 
 
 def _written(evidence: Evidence, found: Writing) -> Iterator[int]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from circle_migrate.core.catalog import Snapshot, compare
+from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
 from circle_migrate.core.live import (
     Answer,
     Ask,
@@ -331,6 +331,17 @@ def test_attached_rows_that_are_read_may_lie_out_of_bounds(pair: Databases) -> N
     assert {(each.ask, each.relation, bool(each.unknown)) for each in extra} == {
         (Ask.VIOLATIONS, "in_attached.s", True)
     }
+
+
+def test_rows_of_a_default_partition_may_belong_to_a_new_one() -> None:
+    fields = {"partition_of": (None, "public.t"), "partition_bound": (None, "FOR VALUES IN (1)")}
+    made = Change(Op.EXTRA, Key("table", "public.s"), fields)
+    read = Work(Task.SCAN, "public.d")
+    [probe] = probes([Traced(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(made,), work=(read,))])
+    assert (probe.ask, probe.relation) == (Ask.VIOLATIONS, "public.d")
+    assert "default partition" in probe.unknown
+    unread = Traced(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(made,))
+    assert probes([unread]) == ()
 
 
 PARTS = """
