@@ -80,7 +80,8 @@ class Traced:
     are the Python line of the revision that led to it. `locks` are those its transaction holds when it has
     run, `before` those it held already; both only on relations that existed before the plan began, by name.
     `changes` is what it did to the catalogue; `born` are relations that the plan itself has made by then.
-    `transactional` is off for a statement outside of any transaction.
+    `transactional` is off for a statement outside of any transaction, `repeatable` on for one that is only
+    sent where what it makes or drops is not so already.
     """
 
     database: str
@@ -90,6 +91,7 @@ class Traced:
     file: str | None = None
     line: int | None = None
     transactional: bool = True
+    repeatable: bool = False
     locks: Mapping[str, Lock] = field(default_factory=dict)
     before: Mapping[str, Lock] = field(default_factory=dict)
     work: tuple[Work, ...] = ()

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _PACKAGE = f"{_HERE.parent}{os.sep}"
 _REVISIONS = f"{_HERE.parent / 'revisions'}{os.sep}"
+_HELPERS = str(_HERE.parent / "indexes.py")
 _PASSED_OVER = tuple(f"{folder}{os.sep}" for folder in (_HERE, Path(sqlalchemy.__file__).parent))
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A line of a revision file."""
+    """A line of a revision file; `looks_first` where it calls our helpers, which do nothing twice."""
 
     file: str
     line: int
+    looks_first: bool = False
 
 
 def nowhere() -> Origin | None:
@@ -48,11 +50,13 @@ def origin(step: Step) -> Origin | None:
     frame = _sender(sys._getframe(1))
     if frame is not None and _is_ours(frame.f_code, path):
         return None
+    looks_first = False
     while frame is not None:
         if frame.f_code.co_filename == path:
-            return Origin(path, frame.f_lineno)
+            return Origin(path, frame.f_lineno, looks_first)
         if frame.f_code is function:
-            return Origin(path, step.revision.line)
+            return Origin(path, step.revision.line, looks_first)
+        looks_first = looks_first or frame.f_code.co_filename == _HELPERS
         frame = frame.f_back
     return None
 

@@ -76,7 +76,15 @@ class Recorder:
         if place is None:
             return None
         name = backend.settings.name
-        return Traced(name, self.segment, self.revision, redact(statement), place.file, place.line)
+        return Traced(
+            name,
+            self.segment,
+            self.revision,
+            redact(statement),
+            place.file,
+            place.line,
+            repeatable=place.looks_first,
+        )
 
 
 def why(error: BaseException) -> ServerError:

@@ -128,7 +128,7 @@ def committing(story: Story) -> Iterator[Verdict]:
     """Statements that are committed before the rest of their revision, and cannot be run twice."""
     for scene, following in zip(story.scenes, story.scenes[1:], strict=False):
         said, then = scene.statement, following.statement
-        alone = not said.transactional and said.error is None
+        alone = not said.transactional and not said.repeatable and said.error is None
         same = (said.database, said.revision) == (then.database, then.revision)
         if alone and same and said.changes and not _REPEATABLE.search(said.sql):
             yield story.verdict(
