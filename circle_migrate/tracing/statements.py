@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from circle_migrate.core.traces import Lock, Task
+from circle_migrate.core.verdicts.names import code
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_LITERAL = re.compile(r"'(?:[^']|'')*'")
 _PART = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _NAME = rf"{_PART}(?:\s*\.\s*{_PART})?"
 
@@ -117,7 +117,7 @@ def written(sql: str, bodies: str) -> dict[str, Task]:
     Named as the text names them. On empty tables a loop over their rows runs none of its statements.
     """
     text = _COMMENT.sub(" ", sql)
-    own = text if _first_word(text) == "DO" else _LITERAL.sub("''", text)
+    own = text if _first_word(text) == "DO" else code(sql)
     found = _WRITES.finditer(f"{own}\n{_COMMENT.sub(' ', bodies)}")
     tasks = {each["name"]: _TASKS[_first_word(each["verb"])] for each in found}
     return {name: task for name, task in tasks.items() if task is not Task.INSERT}
@@ -160,5 +160,5 @@ def _first_word(text: str) -> str:
 
 
 def _code(sql: str) -> str:
-    """The statement without comments and the contents of literals."""
-    return _COMMENT.sub(" ", _LITERAL.sub("''", sql)).strip().lstrip("(")
+    """The statement without comments and the contents of literals, and without brackets around it."""
+    return code(sql).lstrip("(")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from circle_migrate.errors import ExitCode
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
@@ -31,3 +35,13 @@ def test_every_variable_in_the_table_is_a_setting(variable: str) -> None:
     assert f"CIRCLE_MIGRATE_{variable}" in section("Configuration")
     keys = {value.key for value in load(environ={}).values}
     assert variable.lower().replace("_", "-") in keys
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_what_writes_figures_imports_what_there_is(path: Path) -> None:
+    """Pages name the commands that measured them; nothing else runs those."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("circle_migrate"):
+            module = importlib.import_module(str(node.module))
+            for each in node.names:
+                assert hasattr(module, each.name) or find_spec(f"{node.module}.{each.name}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 _PART = re.compile(r'"(?:[^"]|"")*"|[^.]+')
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_LITERAL = re.compile(r"'(?:[^']|'')*'")
-_DOLLARS = re.compile(r"\$(\w*)\$.*?\$\1\$", re.DOTALL)
+# All in one pass: what looks like a comment may stand in a literal, and a quote in a comment or a name.
+_NOT_CODE = re.compile(
+    r"(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<name>\"(?:[^\"]|\"\")*\")"
+    r"|\b[eE]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$",
+    re.DOTALL,
+)
 _SELECT = re.compile(r"\s*SELECT\s+(?:DISTINCT\s+(?:ON\s+\([^()]*\)\s+)?)?")
 _AFTER_TARGETS = frozenset({"FROM", "UNION", "INTERSECT", "EXCEPT", "WHERE", "ORDER", "LIMIT"})
 _IDENTIFIERS = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
@@ -57,4 +60,4 @@ def selected(definition: str) -> list[str]:
 
 def code(sql: str) -> str:
     """The statement without comments and without what is in literals."""
-    return _DOLLARS.sub("''", _LITERAL.sub("''", _COMMENT.sub(" ", sql))).strip()
+    return _NOT_CODE.sub(lambda found: " " if found["comment"] else found["name"] or "''", sql).strip()
