@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
     from circle_migrate.run import Run
     from circle_migrate.scratch import Scratch
     from circle_migrate.settings import DatabaseSettings
+
+_OF_THE_CLUSTER = re.compile(
+    r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
+    r"|\bALTER\s+SYSTEM\b|\b(?:DROP|REASSIGN)\s+OWNED\b|\bdblink",
+    re.IGNORECASE,
+)
+"""What is not of one database: a scratch database may lie beside others, which use it."""
 
 _SHOWN = 3
 """Differences that are named; the others are counted."""
@@ -81,6 +90,8 @@ async def _undo(
     except CircleError as error:
         if not isinstance(hooks.running, Step):
             raise
+        if isinstance(error.__cause__, _BeyondError):
+            return hooks.found
         revision = hooks.running.revision
         words = ": ".join(filter(None, (error.message, error.detail)))
         why = redact(" ".join(f"its downgrade fails: {words}".split()))
@@ -90,6 +101,10 @@ async def _undo(
 
 def _can_be_undone(revision: Revision) -> bool:
     return revision.has_downgrade and revision.irreversible is None
+
+
+class _BeyondError(Exception):
+    """A downgrade would do something to the whole cluster: how it ends is not found out."""
 
 
 class _Returning(Hooks):
@@ -104,6 +119,7 @@ class _Returning(Hooks):
         self._catalogues = catalogues
         self._connections: dict[str, tuple[asyncpg.Connection, DatabaseSettings]] = {}
         self._told: set[tuple[str, Key]] = set()
+        self._watched: set[str] = set()
 
     async def prepared(self, run: Run, plan: Plan) -> None:
         """Remember where to look."""
@@ -111,9 +127,12 @@ class _Returning(Hooks):
             settings = run.deployment.databases[name].settings
             self._connections[name] = run.sessions[name].driver, settings
 
-    def before(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def before(self, connection: Connection, action: Action) -> None:
         """A step begins."""
         self.running = action
+        if action.database not in self._watched:
+            self._watched.add(action.database)
+            event.listen(connection, "before_cursor_execute", _refuse_beyond)
 
     def after(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """A step has run: compare."""
@@ -139,6 +158,11 @@ class _Returning(Hooks):
         self._told.update((action.database, each.key) for each in changes)
         if changes:
             self.found.append(Doubtful(action.database, action.revision.id, _in_words(changes)))
+
+
+def _refuse_beyond(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    if _OF_THE_CLUSTER.search(statement):
+        raise _BeyondError
 
 
 def _in_words(changes: list[Change]) -> str:

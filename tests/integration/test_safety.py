@@ -159,6 +159,8 @@ def test_the_way_back_is_tried(shop: Project) -> None:
     (found,) = judged()["findings"]
     assert (found["rule"], found["severity"]) == ("CM045", "warning")
     assert "main@m2: up and down again, column public.users.one stays" in found["message"]
+    shop.revision("main", "m3", "m2", add.format("two"), 'op.execute("DROP ROLE nobody_here")')
+    assert judged()["findings"] == []  # roles are not of the scratch database alone
 
 
 def test_rendered_sql_is_compared_with_what_runs(shop: Project) -> None:
