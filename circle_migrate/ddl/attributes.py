@@ -13,16 +13,6 @@ from circle_migrate.ddl.references import Catalog
 
 NAMES = frozenset({"comment", "owner", "acl"})
 
-# What default privileges call the objects that GRANT has these nouns for.
-_DEFAULTS_FOR = {
-    "TABLE": "tables",
-    "SEQUENCE": "sequences",
-    "FUNCTION": "functions",
-    "PROCEDURE": "functions",
-    "TYPE": "types",
-    "SCHEMA": "schemas",
-}
-
 
 def initial(kind: Kind, key: Key, after: Catalog) -> dict[str, str | None]:
     """An object as its CREATE leaves it, where the owner of the version table runs that."""
@@ -76,19 +66,6 @@ def _held(kind: Kind, step: Step, *, new: bool) -> Privileges:
         return privileges.handed_over(privileges.parse(step.before.get("acl")), before, after)
     if step.key.kind == "column":
         return {}
-    made = privileges.default(kind.grant or "", OWNER, step.major)
-    return privileges.handed_over(_with_defaults(kind, step, made), OWNER, after)
-
-
-def _with_defaults(kind: Kind, step: Step, made: Privileges) -> Privileges:
-    """What ALTER DEFAULT PRIVILEGES has given the new object besides."""
-    word = _DEFAULTS_FOR.get(kind.grant or "")
     schema = parts(step.key.identity)[0]
-    everywhere = Key("default privileges", f"{OWNER}.{word}")
-    if everywhere in step.existing:
-        made = privileges.parse(step.existing.value(everywhere, "acl"))
-    there = Key("default privileges", f"{OWNER}.{schema}.{word}")
-    merged = {role: dict(held) for role, held in made.items()}
-    for role, held in privileges.parse(step.existing.value(there, "acl")).items():
-        merged.setdefault(role, {}).update(held)
-    return merged
+    made = privileges.born(kind.grant or "", schema, OWNER, step.existing, step.major)
+    return privileges.handed_over(made, OWNER, after)

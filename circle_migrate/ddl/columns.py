@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.ddl import identities
 from circle_migrate.ddl.casts import base, using
 from circle_migrate.ddl.kind import Commands, Kind, Step
-from circle_migrate.ddl.names import bare, last, listed, literal, parts, quoted, schema_of
-from circle_migrate.ddl.privileges import OWNER, Grantable, change, default, parse
+from circle_migrate.ddl.names import last, listed, literal
 from circle_migrate.ddl.references import Catalog
 
 VIEWS = frozenset({"view", "materialized view"})
@@ -32,7 +32,7 @@ def definition(catalog: Catalog, key: Key) -> str:
     if fields.get("generated"):
         clauses.append(fields["generated"] or "")
     elif fields.get("identity"):
-        clauses.append(_generated_as_identity(key, fields))
+        clauses.append(identities.clause(key, fields))
     elif fields.get("default"):
         clauses.append(f"DEFAULT {fields['default']}")
     if fields.get("not_null") and named_not_null(catalog, key) is None:
@@ -125,7 +125,7 @@ def _alter(step: Step) -> Iterator[str]:
         found = _GENERATED.fullmatch(after["generated"] or "")
         yield f"{head} SET EXPRESSION AS ({found[1] if found else ''})"
     if after.get("identity") and step.differs("identity"):
-        yield from _change_identity(step)
+        yield f"{head} {identities.change(step)}"
 
 
 def _retype(step: Step) -> str:
@@ -133,36 +133,6 @@ def _retype(step: Step) -> str:
     collation = f" COLLATE {step.after['collation']}" if step.after.get("collation") else ""
     cast = using(name, "" if step.converted else before, after)
     return f"{_head(step)} TYPE {after}{collation}{cast}"
-
-
-def _generated_as_identity(key: Key, fields: Fields) -> str:
-    always, *options = listed(fields.get("identity"))
-    if fields.get("identity_sequence"):
-        options.insert(0, f"SEQUENCE NAME {schema_of(key.identity)}.{fields['identity_sequence']}")
-    words = f"GENERATED {always.upper()} AS IDENTITY"
-    return f"{words} ({' '.join(options)})" if options else words
-
-
-_DEFAULTS = {
-    "INCREMENT": "SET INCREMENT BY 1",
-    "MINVALUE": "SET NO MINVALUE",
-    "MAXVALUE": "SET NO MAXVALUE",
-    "START": "SET START WITH 1",
-    "CACHE": "SET CACHE 1",
-    "CYCLE": "SET NO CYCLE",
-}
-
-
-def _change_identity(step: Step) -> Iterator[str]:
-    if not step.before.get("identity"):
-        yield f"{_head(step)} ADD {_generated_as_identity(step.key, step.after)}"
-        return
-    (before, *had), (after, *has) = (listed(text) for text in step.change("identity"))
-    changes = [f"SET GENERATED {after.upper()}"] if before != after else []
-    kept = {option.split()[0] for option in has}
-    changes += [_DEFAULTS[word] for word in (option.split()[0] for option in had) if word not in kept]
-    changes += [f"SET {option}" for option in has if option not in had]
-    yield f"{_head(step)} {' '.join(changes)}"
 
 
 def _storage(step: Step) -> Commands:
@@ -218,34 +188,6 @@ def _value(value: str) -> str:
     return value if re.fullmatch(r"[\w.]+", value) else literal(value)
 
 
-def _named(step: Step, fields: Fields) -> str:
-    """The name of an identity column's sequence."""
-    _, table, column = parts(step.key.identity)
-    return fields.get("identity_sequence") or quoted(f"{bare(table)}_{bare(column)}_seq")
-
-
-def _sequence(step: Step) -> str:
-    return f"{schema_of(step.key.identity)}.{_named(step, step.after)}"
-
-
-def _rename_sequence(step: Step) -> Commands:
-    if step.before.get("identity") and step.after.get("identity"):
-        old = f"{schema_of(step.key.identity)}.{_named(step, step.before)}"
-        yield f"ALTER SEQUENCE {old} RENAME TO {_named(step, step.after)}"
-
-
-def _sequence_privileges(step: Step) -> Commands:
-    before, after = (
-        parse(acl) if acl else default("SEQUENCE", OWNER, step.major) for acl in step.change("sequence_acl")
-    )
-    return change(Grantable("SEQUENCE", _sequence(step)), before, after)
-
-
-def _sequence_comment(step: Step) -> Commands:
-    comment = step.after.get("sequence_comment")
-    yield f"COMMENT ON SEQUENCE {_sequence(step)} IS {'NULL' if comment is None else literal(comment)}"
-
-
 def redeclared(step: Step) -> str | None:
     """What of an inherited column or constraint nothing changes: that its table declares it too."""
     placed = ("partition_of", "inherits")
@@ -257,9 +199,7 @@ def redeclared(step: Step) -> str | None:
 
 
 def _lacking(step: Step) -> str | None:
-    if step.differs("sequence_acl") and not step.after.get("sequence_acl"):
-        return "that nobody has granted anything on the sequence"
-    return redeclared(step)
+    return identities.lacking(step) or redeclared(step)
 
 
 COLUMN = Kind(
@@ -269,13 +209,11 @@ COLUMN = Kind(
     covers=_COVERED,
     alters={
         **dict.fromkeys(_COVERED - {"identity_sequence"}, _alter),
-        "identity_sequence": _rename_sequence,
         "storage": _storage,
         "compression": _compression,
         "statistics": _statistics,
         "options": _options,
-        "sequence_acl": _sequence_privileges,
-        "sequence_comment": _sequence_comment,
+        **identities.ALTERS,
     },
     follows=_FOLLOWING,
     lacks=_lacking,

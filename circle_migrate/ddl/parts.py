@@ -11,6 +11,7 @@ from circle_migrate.ddl.kind import Commands, Kind, Step, name_on_owner
 from circle_migrate.ddl.names import IDENTIFIER, last, listed, listed_names, parts
 from circle_migrate.ddl.privileges import sql_role
 
+_ON_ONLY = re.compile(rf"(CREATE (?:UNIQUE )?INDEX {IDENTIFIER} ON )ONLY ")
 _STATES = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
 
 
@@ -75,10 +76,19 @@ def _lacking_constraint(step: Step) -> str | None:
 
 
 def _create_index(step: Step) -> Commands:
-    """Nothing for the index of a constraint or of a partitioned index: it comes with that."""
+    """Nothing for the index of a constraint or of a partitioned index: it comes with that.
+
+    Of a partitioned table PostgreSQL prints ONLY; without it, its partitions get theirs, and the index is
+    valid at once.
+    """
     if not step.after.get("constraint") and not step.after.get("inherited"):
-        # Of a partitioned table PostgreSQL prints ONLY; without it, its partitions get theirs.
-        yield (step.after.get("definition") or "").replace(" ON ONLY ", " ON ", 1)
+        definition = step.after.get("definition") or ""
+        partitioned = _ON_ONLY.match(definition) and not step.after.get("valid")
+        yield _ON_ONLY.sub(r"\1", definition) if partitioned else definition
+
+
+def _partitioned(step: Step) -> bool:
+    return bool(step.catalog.value(step.owner, "partition_key"))
 
 
 def _drop_index(step: Step) -> Commands:
@@ -91,7 +101,7 @@ def _move_index(step: Step) -> Commands:
 
 
 def _validate_index(step: Step) -> Commands:
-    if not step.after.get("valid"):
+    if not step.after.get("valid") and not _partitioned(step):
         yield f"REINDEX INDEX {step.key.identity}"
 
 
@@ -121,8 +131,11 @@ def _numbered(text: str | None) -> Iterator[tuple[str, str]]:
 
 
 def _lacking_index(step: Step) -> str | None:
-    if step.differs("valid") and step.after.get("valid"):
-        return "that it is INVALID"
+    if step.differs("valid") and not (_partitioned(step) and step.key not in step.existing):
+        if step.after.get("valid"):
+            return "the INVALID state"
+        if _partitioned(step):
+            return "an attached index on each partition"
     new = step.after.get("definition") and step.after.get("inherited")
     return (
         "the name" if new and not step.after.get("generated_name") and step.key not in step.existing else None

@@ -8,6 +8,7 @@ from circle_migrate.core.catalog import Key
 from circle_migrate.ddl.attributes import initial
 from circle_migrate.ddl.casts import comparable, using
 from circle_migrate.ddl.columns import recreated, table_of
+from circle_migrate.ddl.identities import with_born_privileges
 from circle_migrate.ddl.kind import Step
 from circle_migrate.ddl.kinds import KINDS, RANKS, RENAMED_FIRST
 from circle_migrate.ddl.order import ordered
@@ -61,7 +62,8 @@ class Plan:
                 left -= {"identity", "identity_sequence"}
             before = {name: value for name, value in self.before.objects[key].items() if name not in left}
         converted = key in self.retyped and self._converted(key)
-        return Step(key, before, after, self.after, self.major, self.before, converted)
+        step = Step(key, before, after, self.after, self.major, self.before, converted)
+        return with_born_privileges(step, new=self.made(key)) if key.kind == "column" else step
 
     def leaving(self, key: Key) -> Step:
         """The way of an object that goes."""

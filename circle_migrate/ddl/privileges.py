@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from circle_migrate.core.catalog import Key
 from circle_migrate.ddl.names import listed_names
+from circle_migrate.ddl.references import Catalog
 
 OWNER = "<owner>"
 """How snapshots write the role that owns the version table."""
@@ -26,6 +28,15 @@ _OWNERS = {
     "FOREIGN DATA WRAPPER": "USAGE",
     "FOREIGN SERVER": "USAGE",
     "LARGE OBJECT": "SELECT, UPDATE",
+}
+# What default privileges call the objects that GRANT has these nouns for.
+_DEFAULTS_FOR = {
+    "TABLE": "tables",
+    "SEQUENCE": "sequences",
+    "FUNCTION": "functions",
+    "PROCEDURE": "functions",
+    "TYPE": "types",
+    "SCHEMA": "schemas",
 }
 _PUBLIC = {"FUNCTION": "EXECUTE", "PROCEDURE": "EXECUTE", "TYPE": "USAGE", "LANGUAGE": "USAGE"}
 _MAINTAIN_SINCE = 17
@@ -84,6 +95,29 @@ def default(noun: str, owner: str, major: int) -> Privileges:
     if noun in _PUBLIC:
         found["public"] = {_PUBLIC[noun]: False}
     return found
+
+
+def born(noun: str, schema: str, creator: str, existing: Catalog, major: int) -> Privileges:
+    """What an object has that a role makes in a schema: ALTER DEFAULT PRIVILEGES may have given more."""
+    made = default(noun, creator, major)
+    word = _DEFAULTS_FOR.get(noun)
+    everywhere = Key("default privileges", f"{creator}.{word}")
+    if everywhere in existing:
+        made = parse(existing.value(everywhere, "acl"))
+    there = Key("default privileges", f"{creator}.{schema}.{word}")
+    merged = {role: dict(held) for role, held in made.items()}
+    for role, held in parse(existing.value(there, "acl")).items():
+        merged.setdefault(role, {}).update(held)
+    return merged
+
+
+def text(privileges: Privileges) -> str:
+    """An access control list as a snapshot has it."""
+    words = {
+        role: ", ".join(name + "*" * option for name, option in held.items())
+        for role, held in privileges.items()
+    }
+    return "\n".join(f"{role}: {held}" for role, held in sorted(words.items()))
 
 
 def handed_over(privileges: Privileges, before: str, after: str) -> Privileges:

@@ -90,6 +90,13 @@ def _change_parents(step: Step) -> Iterator[str]:
     yield from (f"{_alter(step)} INHERIT {parent}" for parent in after if parent not in before)
 
 
+def _lacking(step: Step) -> str | None:
+    """Parents can only be added at the end."""
+    before, after = (listed_names(text) for text in step.change("inherits"))
+    reached = [each for each in before if each in after] + [each for each in after if each not in before]
+    return "the order of the parents" if reached != after else None
+
+
 def _alter(step: Step) -> str:
     return f"ALTER {step.key.kind.upper()} {step.key.identity}"
 
@@ -145,7 +152,7 @@ _ALTERS = {
 }
 
 
-TABLE = Kind("TABLE", create=_create, covers=_COVERED, alters=_ALTERS, grant="TABLE")
+TABLE = Kind("TABLE", create=_create, covers=_COVERED, alters=_ALTERS, grant="TABLE", lacks=_lacking)
 FOREIGN_TABLE = Kind(
     "FOREIGN TABLE",
     create=_create,

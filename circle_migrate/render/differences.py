@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -154,6 +154,8 @@ def _lacked(difference: Difference, comparison: Comparison, ownership: Ownership
         if len(shown) > _MOST_LINES:
             line(console, _FIELD, (f"and {len(shown) - _MOST_LINES} lines more", _FAINT))
     owned = _tally(key.kind for key in ownership.of(change.key) if key in snapshot.objects)
+    partitions = sum(key in snapshot.objects for key in ownership.partitions(change.key))
+    owned |= {"partition": partitions} if partitions else {}
     if owned:
         line(console, _FIELD, (f"with {counted(owned)}", style))
 
@@ -195,7 +197,7 @@ def _shown(result: Diff) -> frozenset[tuple[str | None, str | None]]:
     )
 
 
-def _tally(words: Iterable[str]) -> Mapping[str, int]:
+def _tally(words: Iterable[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for word in words:
         counts[word] = counts.get(word, 0) + 1

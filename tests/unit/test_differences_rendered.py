@@ -382,8 +382,16 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rls_forced", ("yes", None), "row level security for the owner switched off"),
         ("security_definer", (None, "yes"), "security invoker -> security definer"),
         ("enabled", ("origin", "disabled"), "enabled origin -> disabled"),
-        ("replica_identity", ("default", "full"), "replica identity default -> full"),
+        ("replica_identity", (None, "full"), "replica identity default -> full"),
+        ("replica_identity", (None, "yes"), "replica identity no -> yes"),
+        ("clustered", ("yes", None), "clustered yes -> no"),
+        ("persistence", (None, "unlogged"), "persistence logged -> unlogged"),
+        ("valid", (None, "no"), "valid -> invalid"),
+        ("validated", ("no", None), "not validated -> validated"),
+        ("populated", (None, "no"), "populated -> not populated"),
         ("acl", ("app: SELECT", None), "privileges app: SELECT -> none"),
+        ("acl", ("app: SELECT", ""), "privileges app: SELECT -> nobody"),
+        ("sequence_acl", (None, "app: USAGE"), "privileges of its sequence none -> app: USAGE"),
         ("definition", ("a\nb", "a\nc"), "different definition"),
         ("definition", ("a" * 60, "b" * 60), "different definition"),
     ],
@@ -453,6 +461,15 @@ def test_default_privileges_are_shown_with_those_who_get_them() -> None:
     fields = {"role": "<owner>", "acl": "eve: SELECT"}
     made = of_one(Key("default privileges", "<owner>.tables"), None, fields)
     assert body(made)[-1] == "      privileges eve: SELECT, role <owner>"
+
+
+def test_partitions_are_counted_with_their_table() -> None:
+    tables: Objects = {
+        Key("table", "public.p"): {"partition_key": "LIST (a)"},
+        Key("table", "public.p1"): {"partition_of": "public.p", "partition_key": "HASH (a)"},
+        Key("table", "public.p2"): {"partition_of": "public.p1"},
+    }
+    assert "with 2 partitions" in table(diff(comparison({}, tables)))
 
 
 def test_long_definitions_of_what_is_missing_are_cut() -> None:

@@ -239,6 +239,20 @@ PARTITIONED: Objects = {
     "table public.p1": {"partition_of": "public.p", "partition_bound": "FOR VALUES IN (1)"},
     "column public.p1.at": {"of": "table public.p1", "type": "date", "inherited": "yes"},
 }
+SECOND = ('table public."p\n2"', "table public.p21")
+NESTED: Objects = {
+    **PARTITIONED,
+    SECOND[0]: {"partition_of": "public.p", "partition_bound": "DEFAULT", "partition_key": "HASH (at)"},
+    SECOND[1]: {"partition_of": 'public."p\n2"', "partition_bound": "FOR VALUES WITH (modulus 1)"},
+}
+TRIGGERS: Objects = {
+    f"trigger public.{table}.t": {
+        "of": f"table public.{table}",
+        "definition": f"CREATE TRIGGER t AFTER INSERT ON public.{table}",
+        "inherited": inherited,
+    }
+    for table, inherited in (("p", None), ("p1", "yes"))
+}
 UNIQUE: Objects = {
     **TABLE,
     "constraint public.t.u": {"of": "table public.t", "type": "unique", "definition": "UNIQUE (name)"},
@@ -274,6 +288,30 @@ FOLLOWING: list[tuple[str, Objects, Objects, list[str]]] = [
         PARTITIONED,
         with_fields(PARTITIONED, "column public.p1.at", default="now()"),
         ["changed column public.p1.at"],
+    ),
+    ("the partitions of a table", {}, NESTED, ["extra table public.p"]),
+    ("the partitions of a further partition", PARTITIONED, NESTED, []),
+    (
+        "the partitions of a missing partition",
+        NESTED,
+        without(NESTED, *SECOND),
+        ['missing table public."p\n2"'],
+    ),
+    (
+        "the trigger of a partition, which names its table",
+        PARTITIONED,
+        {**PARTITIONED, **TRIGGERS},
+        ["extra trigger public.p.t"],
+    ),
+    (
+        "not its other triggers",
+        PARTITIONED,
+        {
+            **PARTITIONED,
+            **without(TRIGGERS, "trigger public.p.t"),
+            "trigger public.p.u": {"of": "table public.p"},
+        },
+        ["extra trigger public.p.u", "extra trigger public.p1.t"],
     ),
 ]
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
+from circle_migrate.core.differing.pairing import own_name
 
 _OF_ITS_PLACE = frozenset(
     {"of", "position", "inherited", "local", "owner", "acl", "comment", "constraint", "generated_name"}
 )
 """Fields in which a part that a partition inherits may differ from that of its parent."""
+
+
+_NAME_IN_LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
+"""A name on a line of its own, which may hold line breaks in its quotes."""
 
 
 def without_followers(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> list[Change]:
@@ -25,6 +31,7 @@ def without_followers(changes: Sequence[Change], before: Snapshot, after: Snapsh
             _goes_with_its_owner(change, by_key)
             or _belongs_to_constraint(change, by_key, before, after)
             or _belongs_to_column(change, by_key)
+            or _goes_with_its_parent(change, by_key)
             or _is_inherited(change, by_owner, before, after)
         )
     ]
@@ -34,6 +41,14 @@ def _goes_with_its_owner(change: Change, by_key: Mapping[Key, Change]) -> bool:
     """Whether the table, view or domain it belongs to is missing, or there besides, itself."""
     owner = by_key.get(change.owner) if change.owner is not None else None
     return change.op is not Op.CHANGED and owner is not None and owner.op is change.op
+
+
+def _goes_with_its_parent(change: Change, by_key: Mapping[Key, Change]) -> bool:
+    """Whether the partitioned table it is a partition of is missing, or there besides, too."""
+    if change.op is Op.CHANGED:
+        return False
+    owners = (by_key.get(Key("table", name)) for name in change.fields.get("partition_of", ()) if name)
+    return any(owner is not None and owner.op is change.op for owner in owners)
 
 
 def _belongs_to_constraint(change: Change, by_key: Mapping[Key, Change], *snapshots: Snapshot) -> bool:
@@ -75,6 +90,8 @@ def _same_for_heir(twin: Change, change: Change) -> bool:
         return False
     if change.key.kind == "index":  # its definition has names of its own
         return _told(twin).keys() == _told(change).keys()
+    if change.key.kind == "trigger":  # and this one the name of its table
+        return _told(twin).keys() == _told(change).keys() and own_name(twin.key) == own_name(change.key)
     return _told(twin) == _told(change)
 
 
@@ -95,4 +112,4 @@ def parents(table: Key, *snapshots: Snapshot) -> Iterator[str]:
     """The tables a table is a partition of or inherits from, in any of the snapshots."""
     for snapshot in snapshots:
         for name in ("partition_of", "inherits"):
-            yield from (_field(table, name, snapshot) or "").splitlines()
+            yield from _NAME_IN_LINE.findall(_field(table, name, snapshot) or "")

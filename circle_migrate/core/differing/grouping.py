@@ -30,6 +30,11 @@ class Ownership:
         for key, owner in sorted(self._owners.items()):
             self._owned.setdefault(owner, []).append(key)
 
+        self._partitions: dict[str, list[Key]] = {}
+        for key, fields in objects.items():
+            if fields.get("partition_of"):
+                self._partitions.setdefault(fields["partition_of"] or "", []).append(key)
+
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of objects that others belong to."""
@@ -42,6 +47,12 @@ class Ownership:
             key = owner
             seen.add(key)
         return key
+
+    def partitions(self, table: Key) -> Iterator[Key]:
+        """The partitions of a table and theirs."""
+        for partition in self._partitions.get(table.identity, ()):
+            yield partition
+            yield from self.partitions(partition)
 
     def of(self, key: Key) -> Iterator[Key]:
         """What belongs to an object, and what belongs to that; by kind and identity at each depth."""

@@ -43,6 +43,7 @@ _INEXPRESSIBLE_FIELDS = frozenset(
         "acl",
         "sequence_acl",
         "sequence_comment",
+        "sequence_persistence",
         "rls",
         "rls_forced",
         "replica_identity",

@@ -22,11 +22,18 @@ _LONGEST_IN_LINE = 100
 
 _LABELS = {
     "acl": "privileges",
+    "constraint": "belongs to constraint",
+    "identity_sequence": "name of its sequence",
+    "local": "declared by the table itself",
     "of": "belongs to",
     "using": "USING",
     "check": "WITH CHECK",
     "rls": "row level security",
     "rls_forced": "row level security for the owner",
+    "sequence_acl": "privileges of its sequence",
+    "sequence_comment": "comment of its sequence",
+    "sequence_persistence": "persistence of its sequence",
+    "via_root": "published as the partitioned table",
 }
 _SWITCHES = frozenset({"rls", "rls_forced"})
 _STATES = {
@@ -40,9 +47,26 @@ _STATES = {
 }
 """Fields that are yes or no, and what either is called."""
 
+_YES_UNLESS_SAID = frozenset({"valid", "validated", "populated", "deterministic"})
+"""Those of them that are told only where they are not as usual, which is yes."""
+
+_USUAL = {
+    "access_method": "heap",
+    "compression": "default",
+    "persistence": "logged",
+    "replica_identity": "default",
+    "sequence_persistence": "as its table",
+    "statistics": "default",
+    "storage": "default",
+    "tablespace": "default",
+}
+"""What a field that says nothing stands for, where that is not nothing."""
+
 _WHERE_IT_STANDS = frozenset({"of", "position", "inherited", "generated_name"})
 _WHOSE = frozenset({"owner", "acl", "comment"})
 """What may be said of any object; what nobody owns, as default privileges, has an `acl` for a reason."""
+
+_PRIVILEGES = frozenset({"acl", "sequence_acl"})
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^".])+'
 
@@ -73,7 +97,10 @@ def altered(name: str, sides: tuple[str | None, str | None]) -> Altered:
     """A field of a changed object: what it is called, and what both sides have."""
     if name in _SWITCHES:
         return Altered(f"{label(name)} switched {'off' if sides[1] in (None, 'no', 'off') else 'on'}")
-    before, after = (value(name, side) for side in sides)
+    if name not in _STATES and set(sides) == {None, "yes"}:
+        before, after = (side or "no" for side in sides)
+    else:
+        before, after = (value(name, side) for side in sides)
     return Altered("" if name in _STATES else label(name), before, after)
 
 
@@ -85,8 +112,10 @@ def label(name: str) -> str:
 def value(name: str, text: str | None) -> str:
     """What a field says."""
     if name in _STATES:
-        return _STATES[name][text == "yes"]
-    return NOTHING if text is None else text or "''"
+        return _STATES[name][name in _YES_UNLESS_SAID if text is None else text == "yes"]
+    if text is None:
+        return _USUAL.get(name, NOTHING)
+    return text or ("nobody" if name in _PRIVILEGES else "''")
 
 
 def described(fields: Fields) -> str:

@@ -1,4 +1,5 @@
--- A sequence's bounds depend on its type and direction; only what differs from them is said.
+-- A sequence's bounds depend on its type and direction, its persistence is its table's, and its privileges
+-- are those of any new sequence; only what differs from them is said.
 SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS object, relation.key AS of,
        concat_ws(E'\n',
            CASE a.attidentity WHEN 'a' THEN 'always' ELSE 'by default' END,
@@ -13,10 +14,14 @@ SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS o
        ) AS identity,
        CASE WHEN c.relname <> relation.relname || '_' || a.attname || '_seq' THEN quote_ident(c.relname)
        END AS identity_sequence,
-       c.relacl::text[] AS sequence_acl,
-       CASE WHEN c.relacl IS NOT NULL THEN pg_get_userbyid(c.relowner) END AS acl_of,
+       CASE WHEN granted THEN c.relacl::text[] END AS sequence_acl,
+       CASE WHEN granted THEN pg_get_userbyid(c.relowner) END AS acl_of,
+       CASE WHEN c.relpersistence <> owner.relpersistence AND current_setting('server_version_num')::int >= 150000
+            THEN CASE c.relpersistence WHEN 'u' THEN 'unlogged' ELSE 'logged' END
+       END AS sequence_persistence,
        remark.description AS sequence_comment
 FROM relation
+JOIN pg_class owner ON owner.oid = relation.oid
 JOIN pg_attribute a ON a.attrelid = relation.oid AND a.attidentity <> '' AND NOT a.attisdropped
 JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
     AND d.refobjsubid = a.attnum AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
@@ -27,6 +32,8 @@ CROSS JOIN LATERAL (
     SELECT CASE s.seqtypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
                            ELSE 9223372036854775807 END AS greatest
 ) bound
+CROSS JOIN LATERAL (SELECT acldefault('s', c.relowner)::text[] AS usual) privileges
+CROSS JOIN LATERAL (SELECT NOT (c.relacl::text[] @> usual AND c.relacl::text[] <@ usual) AS granted) unusual
 CROSS JOIN LATERAL (
     SELECT CASE WHEN s.seqincrement > 0 THEN 1 ELSE - greatest - 1 END AS lowest,
            CASE WHEN s.seqincrement > 0 THEN greatest ELSE -1 END AS highest
