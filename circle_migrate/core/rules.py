@@ -113,7 +113,8 @@ _ALL = (
         "models-differ",
         "Models and revisions differ",
         "A database made by the revisions is not the one that the code is written for.",
-        "Write the missing revision with `circle-migrate revision --autogenerate`, or correct the models.",
+        "Apply what is pending, write the missing revision with `circle-migrate revision --autogenerate`, "
+        "or correct the models.",
     ),
     # What a plan would do.
     Rule(

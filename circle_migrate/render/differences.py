@@ -185,7 +185,7 @@ def _summed_up(comparison: Comparison) -> Iterator[Part]:
     yield (f"; compared: {counted(comparison.compared) or 'nothing'}", "")
     unmodelled = counted(comparison.after.unmodelled)
     left_out = [*comparison.not_compared, *([f"{unmodelled} (of unknown kind)"] if unmodelled else [])]
-    yield (f"; not compared: {', '.join(left_out) or 'nothing'}", "")
+    yield (f"; not compared: {'; '.join(left_out) or 'nothing'}", "")
 
 
 def _shown(result: Diff) -> frozenset[tuple[str | None, str | None]]:

@@ -34,7 +34,7 @@ from circle_migrate.states.snapshot_files import FORMAT, Stored, decoded, encode
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A snapshot of what should be; `note` says in what it is not what was asked for."""
+    """A snapshot of what should be; `note` says what is not compared where it is of another version."""
 
     snapshot: Snapshot
     note: str | None = None
@@ -123,8 +123,8 @@ async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expecte
     if near is None:
         raise no_server(f"{name}: the state of {state.origin} cannot be known: ", _doubt(state, major))
     note = (
-        f"{name}: {state.origin} is shown as PostgreSQL {near} prints it: there is neither a snapshot nor a "
-        f"server for scratch databases of version {major}"
+        f"what PostgreSQL {major} does otherwise than {near}: the nearest version was taken for "
+        f"{state.origin}, as there is neither a snapshot nor a scratch server of version {major}"
     )
     return Expected(stored.get(near) or _known(state, near) or await _made(state, near), note)
 

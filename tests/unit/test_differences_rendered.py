@@ -205,7 +205,7 @@ functions
   ignored: 1 by column order
   pending: 1 revision not applied yet, which is no difference
 main: 8 differences (6 errors, 1 warning, 1 note); compared: 9 tables, 61 columns, 1 index, 2 policies; \
-not compared: views: PostgreSQL 15 and 18 print them differently, 2 operators (of unknown kind)
+not compared: views: PostgreSQL 15 and 18 print them differently; 2 operators (of unknown kind)
 """  # noqa: W293 - the line of a context that is empty
 
 

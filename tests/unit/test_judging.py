@@ -225,6 +225,16 @@ def test_the_order_of_columns_counts_only_where_asked_for() -> None:
     assert (difference.aspect, difference.severity) == (Aspect.ORDER, Severity.ERROR)
 
 
+def test_another_order_of_columns_is_said_and_a_gap_is_none() -> None:
+    turned = with_fields(TABLE, "column public.t.id", position="2")
+    turned = with_fields(turned, "column public.t.name", position="1")
+    comparison = judged(TABLE, turned)
+    assert shown(comparison) == []
+    assert comparison.not_compared == ("the order of columns of 1 table: ask with --column-order",)
+    moved_up = with_fields(without(TABLE, "column public.t.id"), "column public.t.name", position="1")
+    assert judged(TABLE, moved_up).not_compared == ()
+
+
 SERIAL: Objects = with_fields(TABLE, "sequence public.t_id_seq", owned_by="public.t.id", type="integer")
 VIEW: Objects = {
     "materialized view public.m": {"definition": "SELECT 1"},
@@ -425,6 +435,7 @@ def test_what_models_cannot_express_is_named_and_no_difference() -> None:
     assert comparison.not_compared == (
         "2 functions, 1 materialized view: models cannot express them",
         "1 table: they are partitions, which models do not list",
+        "owner of 1 table, row level security of 1 table: models cannot express them",
     )
     assert judged(revisions, TABLE, Rules(models=Models.AFTER)).not_compared == comparison.not_compared
 

@@ -26,9 +26,10 @@ from circle_migrate.core.differing.scope import (
     within_models,
     without_new_privileges,
     without_not_null,
+    without_order,
 )
 
-_NOT_WITHOUT_COLUMN_ORDER = frozenset({"position"})
+_ORDER = frozenset({"position"})
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
 """What an object is known by, and no property of it."""
 
@@ -61,14 +62,17 @@ class Rules:
 
 def relevant(before: Snapshot, after: Snapshot, rules: Rules) -> Scope:
     """The changes that count, before anybody asked what texts mean; `judge` takes what this returns."""
-    hidden = _NEVER_COMPARED | (frozenset() if rules.column_order else _NOT_WITHOUT_COLUMN_ORDER)
     scope = Scope([])
     scope.keep(
-        without_fields(change, hidden) if change.op is Op.CHANGED else change
+        without_fields(change, _NEVER_COMPARED) if change.op is Op.CHANGED else change
         for change in compare(before, after)
     )
-    if rules.models is not None or before.major != after.major:
-        scope.keep(without_not_null(scope.changes, before, after))
+    if not rules.column_order:
+        without_order(scope, before, after)
+    if rules.models is not None:
+        without_not_null(scope, "models cannot express them", before, after)
+    elif before.major != after.major:
+        without_not_null(scope, "not every version has them", before, after)
     scope.keep(without_new_privileges(scope.changes, before, after))
     if rules.models is not None:
         within_models(scope, rules.models, before, after)
@@ -105,7 +109,7 @@ def _differences(
     changes: list[Change], before: Snapshot, after: Snapshot, rules: Rules
 ) -> Iterable[Difference]:
     firm = rules.firm | (_FIRM_WITH_MODELS if rules.models is not None else frozenset())
-    firm |= _NOT_WITHOUT_COLUMN_ORDER if rules.column_order else frozenset()
+    firm |= _ORDER if rules.column_order else frozenset()
     renamed = renames(changes, before, after)
     for change in changes:
         weight = weigh(change, rules.profile, firm)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differing.ignoring import without_fields
-from circle_migrate.core.differing.wording import counted
+from circle_migrate.core.differing.wording import counted, label
 
 Answers = Mapping[tuple[Key, str], bool]
 """Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""
@@ -96,6 +96,10 @@ def within_models(scope: Scope, models: Models, before: Snapshot, after: Snapsho
     scope.leave_out([change for change in theirs if _wordless(change)], "models cannot express them")
     partitions = [each for each in theirs if snapshot.objects[each.key].get("partition_of")]
     scope.leave_out(partitions, "they are partitions, which models do not list")
+    silent = Counter((label(name), change.key.kind) for change in scope.changes for name in _silenced(change))
+    if silent:
+        words = (f"{words} of {counted({kind: number})}" for (words, kind), number in sorted(silent.items()))
+        scope.not_compared.append(f"{', '.join(words)}: models cannot express them")
     scope.keep(_in_words_of_models(change) for change in scope.changes)
 
 
@@ -106,18 +110,55 @@ def _wordless(change: Change) -> bool:
 
 
 def _in_words_of_models(change: Change) -> Change | None:
+    silent = _silenced(change)
+    return without_fields(change, silent) if silent else change
+
+
+def _silenced(change: Change) -> set[str]:
+    """The fields of a changed object that models say nothing about."""
     if change.op is not Op.CHANGED:
-        return change
-    commented = change.key.kind in _COMMENTED
-    return without_fields(change, _INEXPRESSIBLE_FIELDS | (set() if commented else {"comment"}))
+        return set()
+    comment = set() if change.key.kind in _COMMENTED else {"comment"}
+    return change.fields.keys() & (_INEXPRESSIBLE_FIELDS | comment)
 
 
-def without_not_null(changes: Iterable[Change], *snapshots: Snapshot) -> list[Change]:
-    """The changes without NOT NULL constraints, which models cannot name and old servers do not have.
+def without_order(scope: Scope, *snapshots: Snapshot) -> None:
+    """Leave out the places of columns; tables whose columns have another order are said."""
+    moved = {change.owner for change in scope.changes if _is_moved(change)}
+    tables = moved and _reordered(moved, *snapshots)
+    if tables:
+        scope.not_compared.append(
+            f"the order of columns of {counted({'table': tables})}: ask with --column-order"
+        )
+    scope.keep(
+        without_fields(change, {"position"}) if _is_moved(change) else change for change in scope.changes
+    )
 
-    Their columns say the same, but for NOT VALID and NO INHERIT.
-    """
-    return [change for change in changes if not _is_not_null(change, *snapshots)]
+
+def _is_moved(change: Change) -> bool:
+    return change.op is Op.CHANGED and "position" in change.fields
+
+
+def _reordered(tables: Collection[Key | None], before: Snapshot, after: Snapshot) -> int:
+    """How many of these have the columns that both sides know in another order."""
+    places: dict[str, list[tuple[int, int]]] = {str(table): [] for table in tables}
+    for key, fields in before.objects.items():
+        if key.kind == "column" and fields.get("of") in places:
+            one, other = fields.get("position"), after.objects.get(key, {}).get("position")
+            if one and other:
+                places[fields.get("of") or ""].append((int(one), int(other)))
+    others = ([place for _, place in sorted(pairs)] for pairs in places.values())
+    return sum(order != sorted(order) for order in others)
+
+
+def without_not_null(scope: Scope, why: str, *snapshots: Snapshot) -> None:
+    """Leave out NOT NULL constraints: their columns say the same, but for NOT VALID and NO INHERIT."""
+    gone = [change for change in scope.changes if _is_not_null(change, *snapshots)]
+    if gone:
+        scope.not_compared.append(
+            f"NOT VALID and NO INHERIT of {counted({'not null constraint': len(gone)})}: {why}"
+        )
+        scope.keep(change for change in scope.changes if change not in gone)
 
 
 def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
@@ -125,16 +166,20 @@ def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
 
 
 def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: Snapshot) -> list[Change]:
-    """The changes without privileges that differ only in what one of the two servers does not have."""
+    """The changes without privileges that one of the two servers does not have."""
     if min(before.major, after.major) >= _MAINTAIN_SINCE or max(before.major, after.major) < _MAINTAIN_SINCE:
         return list(changes)
-    less = (without_fields(each, {"acl"}) if _only_maintain(each) else each for each in changes)
+    less = (_without_maintain(change) for change in changes)
     return [each for each in less if each is not None]
 
 
-def _only_maintain(change: Change) -> bool:
-    one, other = (_MAINTAIN.sub("", text or "") for text in change.fields.get("acl", (None, None)))
-    return change.op is Op.CHANGED and one == other
+def _without_maintain(change: Change) -> Change | None:
+    if change.op is not Op.CHANGED or "acl" not in change.fields:
+        return change
+    one, other = (text if text is None else _MAINTAIN.sub("", text) for text in change.fields["acl"])
+    if one == other:
+        return without_fields(change, {"acl"})
+    return replace(change, fields={**change.fields, "acl": (one, other)})
 
 
 def printed_alike(scope: Scope, answers: Answers) -> None:
