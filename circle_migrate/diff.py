@@ -112,7 +112,9 @@ async def _answer(sources: Sources, name: str, rules: Rules) -> Comparison | Cir
     except CircleError as error:
         error.database = error.database or name
         return error
-    return replace(judge(before, after, scope, rules, answers), pending=sides.pending)
+    schema = sources.deployment.databases[name].settings.default_schema
+    found = judge(before, after, scope, rules, answers)
+    return replace(found, pending=sides.pending, default_schema=schema)
 
 
 async def _ask(

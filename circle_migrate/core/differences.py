@@ -43,7 +43,8 @@ class Comparison:
     `differences` do not repeat what follows from another one: the columns of a table that is missing as a
     whole. `equivalent` are texts that differ and mean the same, `ignored` counts what each ignore rule hid,
     `compared` the objects looked at by kind, `not_compared` says what was left out and why. `pending` is the
-    number of revisions the live side has not reached, which are no drift.
+    number of revisions the live side has not reached, which are no drift. `default_schema` is the schema in
+    which a revision's operations work that name none, where that is known.
     """
 
     before: Snapshot
@@ -54,6 +55,7 @@ class Comparison:
     compared: Mapping[str, int] = field(default_factory=dict)
     not_compared: tuple[str, ...] = ()
     pending: int = 0
+    default_schema: str | None = None
 
     @property
     def database(self) -> str:

@@ -27,9 +27,9 @@ class Bodies:
 
 def bodies(sketch: Sketch) -> Bodies:
     """The bodies of a revision that does what the sketch does, and of its way back."""
-    back = reverse(sketch.comparison)
+    back, schema = reverse(sketch.comparison), sketch.comparison.default_schema
     incomplete = tuple(dict.fromkeys([*sketch.incomplete, *back.incomplete]))
-    return Bodies(body(sketch), body(back), incomplete)
+    return Bodies(body(sketch, schema), body(back, schema), incomplete)
 
 
 def render(sketch: Sketch) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from circle_migrate.core.differing.ignoring import Ignore
     from circle_migrate.core.suppressing import Suppression
     from circle_migrate.core.weights import Assumption
+
+_FIRST = re.compile(r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)')
 
 Profile = Literal["default", "strict"]
 Transaction = Literal["all", "per-revision"]
@@ -46,6 +49,20 @@ class DatabaseSettings:
     url_variable: str
     protected: bool = False
     protected_by: str = ""
+
+    @property
+    def default_schema(self) -> str | None:
+        """Where sessions find what no schema is named for: the first of the search_path.
+
+        None where that is another one for each role.
+        """
+        path = {"search_path": self.search_path, **(self.url.session_settings if self.url else {})}[
+            "search_path"
+        ]
+        found = _FIRST.match(path)
+        if found is None:
+            return None
+        return found["quoted"].replace('""', '"') if found["quoted"] else found["plain"].lower()
 
     @property
     def address(self) -> Address:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import sqlalchemy
@@ -309,3 +310,10 @@ def test_a_type_of_the_database_is_left_to_sql() -> None:
     made = bodies(sketch(compared({}, table("app.t", "a app.mood"))))
     assert "op.execute(" in made.upgrade
     assert 'op.drop_table("t", schema="app")' in made.downgrade
+
+
+def test_operations_leave_out_the_schema_they_work_in() -> None:
+    told = replace(compared(table("app.t", "a integer"), {}), default_schema="app")
+    made = bodies(sketch(told))
+    assert 'op.drop_table("t")' in made.upgrade
+    assert "schema=" not in made.downgrade
