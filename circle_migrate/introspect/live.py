@@ -44,11 +44,17 @@ SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text
 """
 _SEEN = "SELECT pg_current_snapshot()::text"
 
+# The first schema of the search_path, also where the role may not use it: then nobody can tell what is there.
 _VERSION_TABLE = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = $1::name AND n.nspname = coalesce($2::name, current_schema()) AND c.relkind IN ('r', 'p')
+WHERE c.relname = $1::name AND c.relkind IN ('r', 'p') AND n.nspname = coalesce($2::name, (
+    SELECT n.nspname
+    FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY path (name, nth)
+    JOIN pg_catalog.pg_namespace n ON n.nspname = replace(btrim(path.name, ' "'), '$user', current_user)
+    ORDER BY nth LIMIT 1
+))
 """
 
 _HOLDER = """

@@ -100,8 +100,8 @@ class Sources:
             raise MissingPrivilege(
                 f"{name}: the role may not read at which revision the database is",
                 database=name,
-                hint=f'GRANT SELECT ON {table} TO "{database.address.user}"; or name the side: '
-                "circle-migrate diff revisions@REVISION live",
+                hint=f'GRANT SELECT ON {table} TO "{database.address.user}", and USAGE on its schema; '
+                "or name the side: circle-migrate diff revisions@REVISION live",
             )
         if any(key not in self.deployment.graphs[name] for key in current):
             return self.deployment.recognise({name: await database.state()})[name]

@@ -205,6 +205,13 @@ def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Datab
         assert {each.rule for each in unread.findings} == {"missing-privilege"}
         assert unread.exit_code is ExitCode.UNREACHABLE
         assert "GRANT SELECT" in unread.findings[0].advice
+        # Whoever may not look into the schema does not take it for an empty one.
+        for name in NAMES:
+            run(execute(migrated_databases, name, "GRANT SELECT ON alembic_version TO public"))
+            run(execute(migrated_databases, name, "REVOKE USAGE ON SCHEMA public FROM public"))
+        barred = run(diff(Deployment(settings)))
+        assert {each.rule for each in barred.findings} == {"missing-privilege"}
+        assert barred.comparisons == ()
     finally:
         run(execute(migrated_databases, "main", f"DROP ROLE {role}"))
 

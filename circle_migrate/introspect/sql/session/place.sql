@@ -1,11 +1,11 @@
 -- Where the table $1 of Alembic is, whose it is, and the version of the server. It is where the session's
--- search_path leads if no schema $2 is named; a role that may not use any of it gets the first one there is.
+-- search_path leads if no schema $2 is named: the first one there is, whether or not the role may use it.
 SELECT place.schema, place.role, owner.rolname AS owner,
        current_setting('server_version_num')::int AS version
 FROM (
     SELECT place.schema, coalesce(c.relowner, self.oid) AS role
     FROM (
-        SELECT coalesce($2::name, current_schema(), (
+        SELECT coalesce($2::name, (
             SELECT n.nspname
             FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY path (name, nth)
             JOIN pg_catalog.pg_namespace n
