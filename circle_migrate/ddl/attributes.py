@@ -50,8 +50,9 @@ def grantable(kind: Kind, key: Key) -> Grantable:
 
 def lacking(step: Step) -> str | None:
     """What of them no statement of the owner's can reach."""
-    if step.differs("acl") and privileges.granted_by_others(step.after.get("acl")):
-        return "who granted its privileges"
+    before, after = (privileges.granted_by_others(acl) for acl in step.change("acl"))
+    if before != after:
+        return "privileges granted by others than the owner"
     return None
 
 

@@ -115,7 +115,7 @@ ALTERS = {
 
 def lacking(step: Step) -> str | None:
     """What of the sequence no statement of its owner's can reach."""
-    acl = step.after.get("sequence_acl")
-    if step.differs("sequence_acl") and privileges.granted_by_others(acl):
-        return "who granted the privileges of its sequence"
+    before, after = (privileges.granted_by_others(acl) for acl in step.change("sequence_acl"))
+    if before != after:
+        return "privileges on its sequence granted by others than the owner"
     return None

@@ -81,9 +81,10 @@ def parse(acl: str | None) -> Privileges:
     return found
 
 
-def granted_by_others(acl: str | None) -> bool:
-    """Whether somebody else than the owner granted part of it, which no statement of the owner's repeats."""
-    return any(match is not None and match[3] for match in map(_LINE.fullmatch, listed_names(acl)))
+def granted_by_others(acl: str | None) -> frozenset[str]:
+    """What somebody else than the owner granted, which no statement of the owner's repeats or takes back."""
+    found = ((line, _LINE.fullmatch(line)) for line in listed_names(acl))
+    return frozenset(line for line, match in found if match is not None and match[3])
 
 
 def default(noun: str, owner: str, major: int) -> Privileges:

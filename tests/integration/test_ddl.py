@@ -44,6 +44,7 @@ INCOMPLETE = {
     "ddl_seq_keep": "a column comes back as the last one",
     "constraint_local": "whether an inherited constraint is declared too",
     "fk_triggers_disabled": "the triggers behind a foreign key have no names to write",
+    "grant_by_other": "the owner cannot grant in the name of others, nor revoke",
     "index_invalid": "nobody makes an index INVALID on purpose",
     "inherit_order": "a parent comes last, and its columns too",
     "inherit_column_local": "whether an inherited column is declared too",
