@@ -18,6 +18,10 @@ from circle_migrate.ddl.statements import Statement, Verb
 
 _LABEL = re.compile(r"ALTER TYPE (.*?) ADD VALUE (E?'(?:[^']|'')*')")
 _BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)
+_OLD = "__old"
+_LONGEST_NAME = 63
+"""Bytes that PostgreSQL keeps of a name."""
+
 _USED_LABEL = "has to be committed before the label is used"
 
 
@@ -104,7 +108,8 @@ _COMMANDS: Mapping[Verb, Callable[[Plan, Key], Iterable[str]]] = {
 
 def _old(key: Key) -> str:
     """The name a type has until no column has it any more."""
-    return quoted(f"{bare(last(key.identity))[:58]}__old")
+    kept = bare(last(key.identity)).encode()[: _LONGEST_NAME - len(_OLD)].decode(errors="ignore")
+    return quoted(kept + _OLD)
 
 
 def _has_create(plan: Plan, key: Key) -> bool:

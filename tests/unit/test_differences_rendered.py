@@ -463,6 +463,15 @@ def test_default_privileges_are_shown_with_those_who_get_them() -> None:
     assert body(made)[-1] == "      privileges eve: SELECT, role <owner>"
 
 
+def test_lists_of_what_is_extra_are_one_line() -> None:
+    shown = table(diff(of_one(Key("enum", "public.e"), None, {"labels": "new\nopen"})))
+    assert "labels new, open\n" in shown
+    shown = table(
+        diff(of_one(Key("composite type", "public.c"), None, {"attributes": "a numeric(9, 2)\nb text"}))
+    )
+    assert "attributes a numeric(9, 2); b text\n" in shown
+
+
 def test_partitions_are_counted_with_their_table() -> None:
     tables: Objects = {
         Key("table", "public.p"): {"partition_key": "LIST (a)"},

@@ -128,9 +128,14 @@ def described(fields: Fields) -> str:
     for name, text in sorted(fields.items(), key=lambda field: (field[0] != "type", field[0])):
         if text is None or name in aside:
             continue
-        words = value(name, text)
+        words = _in_one_line(value(name, text))
         told.append(words if name in _STATES else f"{label(name)} {words}")
     return ", ".join(told)
+
+
+def _in_one_line(text: str) -> str:
+    """A list that has its items line by line; those that hold commas are told apart by semicolons."""
+    return text.replace("\n", "; " if ", " in text else ", ")
 
 
 def lines(before: str | None, after: str | None, context: int = 2) -> list[str]:
