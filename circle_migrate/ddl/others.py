@@ -126,7 +126,8 @@ def _privileges(key: Key, before: str | None, after: str | None, major: int) -> 
     place = f" IN SCHEMA {schema[0]}" if schema else ""
     head = f"ALTER DEFAULT PRIVILEGES FOR ROLE {sql_role(role)}{place}"
     had, has = (
-        parse(acl) if acl or schema else default(_GRANTED[noun], role, major) for acl in (before, after)
+        default(_GRANTED[noun], role, major) if acl is None and not schema else parse(acl)
+        for acl in (before, after)
     )
     return (f"{head} {command}" for command in change(Grantable(noun.upper(), ""), had, has))
 

@@ -271,6 +271,7 @@ def left(deployment: Deployment) -> list[str]:
     return [f"{each.message} {each.detail}" for each in report.findings]
 
 
+@pytest.mark.thorough
 def test_one_revision_leads_to_the_models_and_back(shop: Shop, deploy: Deploy) -> None:
     """All cases at once, so that what Alembic fails at stands beside what it can do."""
     empty = look(deploy("main"))

@@ -358,6 +358,7 @@ def test_progress_is_a_bar_on_a_terminal() -> None:
     assert "━" in shown
 
 
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_the_tables(project_folder: Path, empty_databases: Databases) -> None:
     declare(project_folder, '"r", "main.t.id", "credentials.t.id"')
     rows = 500_000

@@ -1,5 +1,7 @@
+-- Those of the database itself are `database.NAME`; a role of that name is in quotes.
 SELECT 'setting' AS kind,
-       CASE s.setrole WHEN 0 THEN 'database' ELSE role.name END || '.' || split_part(item, '=', 1) AS object,
+       CASE WHEN s.setrole = 0 THEN 'database' WHEN role.name = 'database' THEN '"database"' ELSE role.name END
+       || '.' || split_part(item, '=', 1) AS object,
        substr(item, strpos(item, '=') + 1) AS value
 FROM pg_db_role_setting s
 JOIN pg_database d ON d.oid = s.setdatabase AND d.datname = current_database()
