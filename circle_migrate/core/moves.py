@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.backups import WayBack
-from circle_migrate.core.kept import KeptRows
 from circle_migrate.core.plan import Action, Plan, Stamp
 from circle_migrate.core.result import Result
+
+if TYPE_CHECKING:
+    from circle_migrate.core.backups import WayBack
+    from circle_migrate.core.kept import KeptRows
 
 
 def action_dict(action: Action) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.kept import KeptRows
 from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.plan import Action, Plan, Stamp
-from circle_migrate.core.runs import Log, Recovered, Source
 from circle_migrate.render.drawing import revisions, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+
+    from circle_migrate.core.kept import KeptRows
+    from circle_migrate.core.runs import Log, Recovered, Source
 
 _MOST_TABLES = 20
 
