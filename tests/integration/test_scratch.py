@@ -19,7 +19,9 @@ from circle_migrate.errors import MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.scratch import ScratchServers, scratch, throwaway
 from circle_migrate.scratch.made import COMMENT, LOCK_CLASS, PREFIX
 from circle_migrate.scratch.roads import nearest
+from circle_migrate.scratch.throwaway import ThrowAway
 from circle_migrate.servers import EmbeddedServer
+from circle_migrate.servers.binaries import find
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import environment, execute
@@ -450,6 +452,28 @@ def test_throw_away_server_of_a_killed_run_is_stopped_and_removed_by_the_next(te
     run(scenario())
     status = Path(f"/proc/{pid}/stat")
     assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize(("room", "used"), [(1, "memory"), (1 << 60, "disk")])
+def test_memory_is_used_where_there_is_room_and_cleared_where_there_is_not(
+    room: int, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_folder() as folder:
+        places = {name: folder / name for name in ("memory", "disk")}
+        for place in places.values():
+            left = place / f"circle-migrate-scratch-{os.geteuid()}" / "left"
+            left.mkdir(parents=True)
+            (left / "lock").touch()
+        monkeypatch.setattr(throwaway, "TEMPORARY", tuple(places.values()))
+        monkeypatch.setattr(throwaway, "_MEMORY", places["memory"])
+        monkeypatch.setattr(throwaway, "_ROOM", room)
+        server = ThrowAway.start(find())
+        try:
+            assert {name: len(thrown_away(place)) for name, place in places.items()} == {
+                name: int(name == used) for name in places
+            }
+        finally:
+            server.remove()
 
 
 def test_folder_that_somebody_else_put_there_is_not_used(temporary: Path) -> None:
