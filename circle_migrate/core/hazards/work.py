@@ -48,16 +48,17 @@ WORK = (
     ),
     Hazard(
         "CM061",
-        "Table is rewritten for a column's new type",
+        "Table or an index is written anew for a column's new type",
         HazardClass.TABLE_REWRITE,
         "A column gets a type that is stored differently (integer to bigint, text to integer, a shorter "
         "varchar, another numeric scale, timestamp to timestamptz while TimeZone is not UTC), or one of the "
         "indexes or CHECKs over it has to be built or verified anew.",
-        "The table and its indexes are written anew under ACCESS EXCLUSIVE: every read and every write of "
-        "the table waits until it is done.",
+        "The table with its indexes, or the column's indexes alone, are written anew under ACCESS EXCLUSIVE: "
+        "every read and every write of the table waits until it is done.",
         "Add a column of the new type, keep it in step with a trigger, copy the old values in batches, and "
         "swap the names once the application reads the new one. Widening a varchar, or varchar to text, "
-        "rewrites nothing.",
+        "rewrites nothing but indexes on expressions of the column: drop such an index, widen, and build it "
+        "again CONCURRENTLY, each in a revision of its own.",
         bad=Example(USERS, 'op.alter_column("users", "age", type_=sa.BigInteger())'),
         good=Example(
             USERS,
