@@ -157,8 +157,10 @@ def test_terminal_shows_how_far_an_index_is(contended: Project, empty_databases:
 def test_log_has_one_line_per_step_and_no_control_characters(cli: Cli, empty_databases: Databases) -> None:
     done = cli("upgrade", env=environment(empty_databases))
     assert done.returncode == 0
-    assert steps(done.stderr.splitlines()) == list(range(1, 24))
-    assert len(done.stderr.splitlines()) == 23
+    lines = done.stderr.splitlines()
+    assert steps(lines) == list(range(1, 24))
+    # Other tests' databases are on the same server, and what they all share can be locked for a moment.
+    assert [each for each in lines if not _STEP.fullmatch(each) and " waiting for " not in each] == []
     assert [each for each in done.stderr if not each.isprintable() and each != "\n"] == []
 
 
