@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,8 +35,12 @@ PATIENCE_SECONDS = 60
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where throw-away servers go in a test; every test has to leave nothing of them there."""
-    with open_folder() as folder:
+    """Where throw-away servers go in a test; every test has to leave nothing of them there.
+
+    The current directory is another one: a server may run in the checkout, and would be used instead.
+    """
+    with open_folder() as folder, tempfile.TemporaryDirectory() as elsewhere:
+        monkeypatch.chdir(elsewhere)
         monkeypatch.setattr(throwaway, "TEMPORARY", (folder,))
         yield folder
         assert thrown_away(folder) == []
