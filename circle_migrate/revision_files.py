@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ NOT_IN_TRANSACTION = re.compile(
     re.IGNORECASE,
 )
 _ADD_ENUM_VALUE = re.compile(r"\balter\s+type\s+\S+\s+add\s+value\b", re.IGNORECASE)
+# Importing these tells nothing about helpers of the project.
+_NO_HELPERS = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
 _OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop_index_concurrently")
 
 ModuleLoader = Callable[[Path], Any]
@@ -117,6 +119,7 @@ def _revision(
             hint="every Python file in the folder must be a revision; move helpers elsewhere",
         )
     doc = ast.get_docstring(tree) or ""
+    code = _code(tree)
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     if "upgrade" not in functions and not _imports_name(tree, "upgrade"):
         raise TreeError(
@@ -135,11 +138,11 @@ def _revision(
         depends_on=_names(values, "depends_on", path, database),
         labels=_names(values, "branch_labels", path, database),
         requires=_names(values, "requires", path, database),
-        why_alone=_why_alone(tree, values),
-        closes_segment=_closes_segment(tree),
+        why_alone=_why_alone(code, values),
+        closes_segment=_closes_segment(code),
         irreversible=values.get("irreversible"),
         has_downgrade="downgrade" in functions or _imports_name(tree, "downgrade"),
-        uses_helpers=_uses_helpers(tree),
+        uses_helpers=_uses_helpers(code),
         checksum=hashlib.sha256(source).hexdigest(),
     )
 
@@ -179,16 +182,16 @@ def _imports_name(tree: ast.Module, name: str) -> bool:
     return name in imported | assigned
 
 
-def _why_alone(tree: ast.Module, values: Mapping[str, Any]) -> str | None:
+def _why_alone(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:
     """Why the revision must run outside a transaction: declared, or plain to see in the file."""
-    reason = next(_outside_transaction(tree), None)
+    reason = next(_outside_transaction(code), None)
     if values.get("transactional") is False:
         return reason or "it declares transactional = False"
     return f"{reason} (not declared: write `transactional = False`)" if reason else None
 
 
-def _outside_transaction(tree: ast.Module) -> Iterator[str]:
-    for node in _code(tree):
+def _outside_transaction(code: Sequence[ast.AST]) -> Iterator[str]:
+    for node in code:
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
             if name in _OWN_TRANSACTION_CALLS:
@@ -202,20 +205,19 @@ def _outside_transaction(tree: ast.Module) -> Iterator[str]:
                 yield f"{' '.join(match[0].split()).upper()} in line {node.lineno}"
 
 
-def _uses_helpers(tree: ast.Module) -> bool:
-    known = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
-    for node in ast.walk(tree):
+def _uses_helpers(code: Sequence[ast.AST]) -> bool:
+    for node in code:
         if isinstance(node, ast.Import) and any(
-            alias.name.partition(".")[0] not in known for alias in node.names
+            alias.name.partition(".")[0] not in _NO_HELPERS for alias in node.names
         ):
             return True
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] not in known:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] not in _NO_HELPERS:
             return True
     return False
 
 
-def _closes_segment(tree: ast.Module) -> str | None:
-    for node in _code(tree):
+def _closes_segment(code: Sequence[ast.AST]) -> str | None:
+    for node in code:
         if (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
@@ -225,15 +227,13 @@ def _closes_segment(tree: ast.Module) -> str | None:
     return None
 
 
-def _code(tree: ast.Module) -> Iterator[ast.AST]:
+def _code(tree: ast.Module) -> list[ast.AST]:
     """Every node that is not part of a docstring."""
-    docstrings = set()
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
-            and ast.get_docstring(node) is not None
-        ):
-            docstrings.add(id(node.body[0].value))  # type: ignore[attr-defined]
-    for node in ast.walk(tree):
-        if id(node) not in docstrings:
-            yield node
+    nodes = list(ast.walk(tree))
+    docstrings = {
+        node.body[0].value  # type: ignore[attr-defined]
+        for node in nodes
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+        and ast.get_docstring(node) is not None
+    }
+    return [node for node in nodes if node not in docstrings]

@@ -50,18 +50,25 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch, _homes: Path) -> None:
+def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch, _homes: Path, _kept: Path) -> None:
     for name in list(os.environ):
         if _SCRUBBED.fullmatch(name):
             monkeypatch.delenv(name)
     home = _homes / secrets.token_hex(6)
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_kept))
 
 
 @pytest.fixture(scope="session")
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="session")
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's cache folder: read trees and built states go by content, so that tests may share them."""
+    return tmp_path_factory.mktemp("caches")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -106,9 +107,10 @@ def project_folder(
 
 
 def _forget(folder: Path) -> None:
+    below = f"{folder}{os.sep}"
     for name, module in list(sys.modules.items()):
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-        if any(place and folder in Path(place).parents for place in places):
+        if any(str(place).startswith(below) for place in places):
             del sys.modules[name]
 
 

@@ -65,6 +65,8 @@ class Server:
     kind: str
     admin_url: str
     stop: Callable[[], None]
+    # What empty databases are copied from; others may have put something into template1.
+    template: str = "template0"
 
     def url(self, database: str) -> str:
         """The URL of one of its databases."""
@@ -98,7 +100,7 @@ class Databases:
         connection = await asyncpg.connect(self.server.admin_url)
         try:
             for key in NAMES:
-                source = "template0" if template is None else template.names[key]
+                source = self.server.template if template is None else template.names[key]
                 self.names[key] = f"{key}_{token}"
                 statement = f'CREATE DATABASE "{self.names[key]}" TEMPLATE "{source}"'
                 # Half the time of WAL_LOG where nothing is waited for; older servers know no other way.
@@ -269,7 +271,15 @@ def _start_binaries(kind: str, binaries: Binaries) -> Server:
     except BaseException:
         stop()
         raise
-    return Server(f"{kind} {binaries.major}", _admin_url(cluster), stop)
+    server = Server(f"{kind} {binaries.major}", _admin_url(cluster), stop, "template1")
+    run(_warm(server))
+    return server
+
+
+async def _warm(server: Server) -> None:
+    """Let the template hold the cache that else the first connection to each of its copies would build."""
+    connection = await asyncpg.connect(server.url(server.template))
+    await connection.close()
 
 
 def in_memory() -> str | None:

@@ -77,7 +77,13 @@ class Killed:
         }[self.point.outcome]
 
 
-@pytest.fixture(params=[Direction.UP, Direction.DOWN], ids=["up", "down"])
+# The protocol is the same in both directions: every day one of them will do.
+@pytest.fixture(
+    params=[
+        pytest.param(Direction.UP, id="up"),
+        pytest.param(Direction.DOWN, id="down", marks=pytest.mark.thorough),
+    ]
+)
 def direction(request: pytest.FixtureRequest) -> Direction:
     return Direction(request.param)
 

@@ -34,17 +34,7 @@ from circle_migrate.urls import parse
 from tests.deployments import VARIABLES, environment, execute, invoke
 from tests.integration import drift, spellings
 from tests.projects import Project
-from tests.servers import NAMES, Databases, Server, run
-
-
-@pytest.fixture(autouse=True)
-def scratch_databases(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """On the tests' own server, and what was made in one kept for the tests that follow."""
-    kept = tmp_path_factory.getbasetemp() / "expected-states"
-    kept.mkdir(exist_ok=True)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
+from tests.servers import NAMES, Databases, run
 
 
 def on(databases: Databases, only: str | None = None) -> Deployment:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -15,11 +16,10 @@ from sqlalchemy import Connection, MetaData
 from circle_migrate.models import credentials, main
 from tests.integration import alembic_driver, old_script
 from tests.integration.catalogue import Catalogue, catalogue
-from tests.servers import Databases, run
+from tests.servers import Databases, Server, run
 
 DATABASES = ("main", "credentials")
 METADATA = {"main": main.metadata, "credentials": credentials.metadata}
-STEPS = [(database, revision) for database in DATABASES for revision in alembic_driver.revisions(database)]
 
 
 async def read(databases: Databases, database: str) -> Catalogue:
@@ -59,6 +59,21 @@ async def files(connection: asyncpg.Connection) -> dict[str, int]:
     )
 
 
+@pytest.fixture(scope="module")
+def modelled(server: Server) -> Iterator[dict[str, Catalogue]]:
+    """What the models alone make of an empty database."""
+    databases = Databases(server)
+
+    async def both() -> dict[str, Catalogue]:
+        for name in DATABASES:
+            await alembic_driver.on_connection(databases.urls[name], create_all(METADATA[name]))
+        return {name: await read(databases, name) for name in DATABASES}
+
+    run(databases.create())
+    yield run(both())
+    run(databases.drop())
+
+
 @pytest.mark.parametrize(("database", "revision"), old_script.STATES)
 def test_our_revision_leaves_what_the_old_script_left(
     create_databases: Callable[..., Databases], database: str, revision: str
@@ -76,10 +91,10 @@ def test_our_revision_leaves_what_the_old_script_left(
 
 @pytest.mark.parametrize(("database", "revision"), old_script.STATES)
 def test_field_database_reaches_the_schema_of_the_models(
-    create_databases: Callable[..., Databases], database: str, revision: str
+    create_databases: Callable[..., Databases], database: str, revision: str, modelled: dict[str, Catalogue]
 ) -> None:
     """Models and empty databases are compared below, so this makes one schema of every origin."""
-    field, modelled = create_databases(), create_databases()
+    field = create_databases()
 
     async def scenario() -> None:
         await build(field, database, revision)
@@ -94,23 +109,17 @@ def test_field_database_reaches_the_schema_of_the_models(
                 if places.get(table, place) != place
             }
             assert not moved, "a table was rewritten"
-        await alembic_driver.on_connection(modelled.urls[database], create_all(METADATA[database]))
-        assert await read(field, database) == await read(modelled, database)
+        assert await read(field, database) == modelled[database]
 
     run(scenario())
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_models_equal_the_head(create_databases: Callable[..., Databases], database: str) -> None:
-    migrated, modelled = create_databases(), create_databases()
-
-    async def both() -> tuple[Catalogue, Catalogue]:
-        await alembic_driver.upgrade(migrated.urls[database], database)
-        await alembic_driver.on_connection(modelled.urls[database], create_all(METADATA[database]))
-        return await read(migrated, database), await read(modelled, database)
-
-    found, expected = run(both())
-    assert found == expected
+def test_models_equal_the_head(
+    empty_databases: Databases, database: str, modelled: dict[str, Catalogue]
+) -> None:
+    run(alembic_driver.upgrade(empty_databases.urls[database], database))
+    assert run(read(empty_databases, database)) == modelled[database]
 
 
 # SQLAlchemy passes on what it reflected of a NOT VALID CHECK as an argument it does not know.
@@ -131,16 +140,13 @@ def test_autogenerate_finds_nothing_at_the_head(empty_databases: Databases, data
     assert run(scenario()) == []
 
 
-@pytest.mark.parametrize(("database", "revision"), STEPS)
-def test_each_step_goes_down_and_up_again(empty_databases: Databases, database: str, revision: str) -> None:
+@pytest.mark.parametrize("database", DATABASES)
+def test_each_step_goes_down_and_up_again(
+    empty_databases: Databases, database: str, subtests: pytest.Subtests
+) -> None:
     url = empty_databases.urls[database]
-    order = ["base", *alembic_driver.revisions(database)]
-    before = order[order.index(revision) - 1]
 
-    async def scenario() -> None:
-        if before != "base":
-            await alembic_driver.upgrade(url, database, before)
-        lower = await read(empty_databases, database)
+    async def there_and_back(before: str, revision: str, lower: Catalogue) -> Catalogue:
         await alembic_driver.upgrade(url, database, revision)
         upper = await read(empty_databases, database)
         assert upper != lower
@@ -148,8 +154,12 @@ def test_each_step_goes_down_and_up_again(empty_databases: Databases, database: 
         assert await read(empty_databases, database) == lower
         await alembic_driver.upgrade(url, database, revision)
         assert await read(empty_databases, database) == upper
+        return upper
 
-    run(scenario())
+    reached = run(read(empty_databases, database))
+    for before, revision in pairwise(["base", *alembic_driver.revisions(database)]):
+        with subtests.test(revision=revision):
+            reached = run(there_and_back(before, revision, reached))
 
 
 @pytest.mark.parametrize(

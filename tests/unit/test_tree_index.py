@@ -65,6 +65,12 @@ class Tree:
         return {each.id: each for each in found}
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins without an index, in the cache folder of a home of its own."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
     folder = tmp_path / "tree"
