@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.core.forest import Forest
@@ -99,7 +99,7 @@ def _news(check: Check, said: set[tuple[str | None, str]]) -> Check:
     news = tuple(each for each in check.findings if (each.database, each.rule) not in said)
     unread = " and ".join(each.database for each in check.findings if each.database and each not in news)
     why = f"{unread} cannot be compared" if unread else check.skipped
-    return replace(check, findings=news, skipped=why)
+    return check._replace(findings=news, skipped=why)
 
 
 _NEED_THE_TREES = {

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circle_migrate.core.protections import Marker
+from circle_migrate.core.markers import Marker
 from circle_migrate.core.revisions import Graph
 from circle_migrate.errors import CircleError, MissingPrivilege, Refused
 from circle_migrate.faults import connecting, privilege_hint, server_words, statement_fault
@@ -69,8 +68,7 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
 """
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What one database said about itself in one READ ONLY transaction.
 
     `cluster` and `oid` together identify a database wherever it is reached from; `current` are the rows of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.settings import DATABASES, Settings
@@ -27,10 +26,10 @@ def server(settings: Settings) -> EmbeddedServer:
 def addressed(settings: Settings, status: ServerStatus) -> Settings:
     """The settings with every database on the running embedded server."""
     databases = tuple(
-        replace(each, url=parse(status.url(database_name(each.name)), source="the embedded server"))
+        each._replace(url=parse(status.url(database_name(each.name)), source="the embedded server"))
         for each in settings.databases
     )
-    return replace(settings, databases=databases)
+    return settings._replace(databases=databases)
 
 
 def urls(status: ServerStatus) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.core.entries import Applied, RunEntry
 from circle_migrate.core.revisions import Revision
@@ -29,8 +29,7 @@ ORDER BY 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """One database, read in one READ ONLY transaction.
 
     `edited` are applied revisions whose file has changed since, with a diff; empty, like `last_run` (which
@@ -46,7 +45,7 @@ class Facts:
     invalid_indexes: tuple[str, ...] = ()
     last_run: RunEntry | None = None
     edited: tuple[tuple[Revision, str], ...] = ()
-    strangers: Mapping[str, Applied | None] = field(default_factory=dict)
+    strangers: Mapping[str, Applied | None] = MappingProxyType({})
     applied: Collection[str] = ()
     changed: bool | None = None
 

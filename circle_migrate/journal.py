@@ -7,7 +7,6 @@ rows of the first database of a segment are the decision of an atomic commit.
 
 from __future__ import annotations
 
-import getpass
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -267,6 +266,8 @@ def _what(action: Action) -> tuple[str, str, str | None, str | None]:
 
 def os_user() -> str:
     """Who runs this, for the operating system; `unknown` where it does not know."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

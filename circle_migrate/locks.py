@@ -9,7 +9,6 @@ works.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -74,6 +73,8 @@ async def deployer_lock(
     seen: Holder | None = None
     told = False
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEY):
+        import random
+
         seen = await holder(connection) or seen
         if time.monotonic() >= deadline:
             raise LockNotObtained(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.protections import Protection
+from circle_migrate.core.markers import Protection
 from circle_migrate.errors import Refused, UsageError
 
 if TYPE_CHECKING:

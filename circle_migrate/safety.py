@@ -271,8 +271,7 @@ def _written(safety: Safety, path: Path) -> Safety:
     baseline.write(path, kept)
     known = {each.fingerprint for each in kept}
     checks = tuple(
-        replace(
-            check,
+        check._replace(
             findings=tuple(
                 each
                 for each in check.findings

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from circle_migrate.core.revisions import Graph, Revision
 Row = str | bytes
 """A revision as JSON, without its database and its folder."""
 
-_FIELDS = [field for field in fields(Revision) if field.name not in {"database", "path"}]
+_FIELDS = [name for name in Revision._fields if name not in {"database", "path"}]
 
 
 def summary(graph: Graph) -> str:
@@ -50,8 +49,8 @@ def row(revision: Revision) -> str:
 
 
 def _told(revision: Revision) -> dict[str, Any]:
-    values = {field.name: getattr(revision, field.name) for field in _FIELDS}
-    told = {field.name: values[field.name] for field in _FIELDS if values[field.name] != field.default}
+    values = {name: getattr(revision, name) for name in _FIELDS}
+    told = {name: value for name, value in values.items() if value != Revision._field_defaults.get(name)}
     return {"file": Path(revision.path).name, **told}
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
@@ -177,8 +176,7 @@ _DEFAULTS = {"format": Format.TABLE, "quiet": False, "debug": False}
 _FLAGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *RUNNING, *DUMPING, *JUDGING)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of a command with the options every command has."""
 
     command: str

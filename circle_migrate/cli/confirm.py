@@ -10,8 +10,8 @@ import typer
 from circle_migrate.core.backups import Manifest
 from circle_migrate.core.kept import Kept
 from circle_migrate.core.losses import LossReport
+from circle_migrate.core.markers import Marker
 from circle_migrate.core.plan import Plan, Stamp
-from circle_migrate.core.protections import Marker
 from circle_migrate.errors import NotConfirmed
 from circle_migrate.redaction import redact
 

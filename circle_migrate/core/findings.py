@@ -5,13 +5,12 @@ Every report format is made from these values and from nothing else.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from circle_migrate.core.result import Result, worst
 from circle_migrate.core.rules import RULES, Rule
@@ -151,11 +150,12 @@ def fingerprints(findings: Iterable[Finding]) -> list[str]:
 
 
 def _digest(*parts: str) -> str:
+    import hashlib
+
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One check that was made, or skipped for a reason.
 
     `name` is a stable kebab-case word, `title` what people read, `seconds` how long it took, where known.

@@ -1,78 +1,13 @@
-"""Protection of a database against being moved back: values, and the result of setting and lifting it."""
+"""The result of `protect` and `unprotect`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
+from circle_migrate.core.markers import Protection
 from circle_migrate.core.result import Result
-
-_NO_REASON = "no reason was given"
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What the database itself says: since when, by whom, why. All None where the role may not read that."""
-
-    since: datetime | None = None
-    role: str | None = None
-    os_user: str | None = None
-    host: str | None = None
-    reason: str | None = None
-
-    @classmethod
-    def from_row(cls, text: str) -> Marker:
-        """From the marker's row, written as JSON by the server."""
-        row: Mapping[str, str] = json.loads(text)
-        return cls(
-            since=datetime.fromisoformat(row["protected_at"]),
-            role=row["db_role"],
-            os_user=row["os_user"],
-            host=row["host"],
-            reason=row["reason"],
-        )
-
-    @property
-    def words(self) -> str:
-        """For people: who, when, why."""
-        if self.since is None:
-            return "by a marker that this role may not read"
-        return f"by {self.by} (role {self.role}) since {self.since:%F %T %Z}: {self.reason or _NO_REASON}"
-
-    @property
-    def by(self) -> str | None:
-        """Who put it there, as the journal writes it; None where the role may not read that."""
-        return f"{self.os_user}@{self.host}" if self.since else None
-
-    def to_dict(self) -> dict[str, str | None]:
-        """The marker as the JSON output shows it."""
-        return {
-            "since": self.since.isoformat() if self.since else None,
-            "by": self.by,
-            "role": self.role,
-            "reason": self.reason,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Protection:
-    """Why a database is protected: by a marker in it, by a setting, whose place is named, or by both."""
-
-    marker: Marker | None = None
-    setting: str | None = None
-
-    @property
-    def words(self) -> str:
-        """For people: by whom or what."""
-        setting = f"by a setting ({self.setting})" if self.setting else ""
-        return "; ".join(filter(None, [self.marker.words if self.marker else "", setting]))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The protection as the JSON output shows it."""
-        return {"marker": self.marker.to_dict() if self.marker else None, "setting": self.setting}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +19,7 @@ class Protections(Result):
 
     databases: Mapping[str, Protection | None]
     run: str | None = None
-    changed: tuple[str, ...] = field(default=())
+    changed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The protection of each database, and which markers were written or removed."""

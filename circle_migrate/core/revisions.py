@@ -8,8 +8,8 @@ test compares the two on random trees.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from circle_migrate.core.links import Links, closure, topological, unnamed
 from circle_migrate.errors import SeveralHeads, TreeError, UsageError
@@ -18,8 +18,7 @@ MAX_ID_LENGTH = 32
 """Characters that fit into `alembic_version.version_num`, a VARCHAR(32)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(NamedTuple):
     """One revision file, as far as it can be known without running it.
 
     `requires` names revisions of other databases as `database@id`. `checksum` is the SHA-256 of the file

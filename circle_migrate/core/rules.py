@@ -8,12 +8,11 @@ core/hazards are rules too, loaded when the first of them is asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One thing that can be wrong: what it is called, what follows from it, and what to do."""
 
     id: str

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.findings import Report
-from circle_migrate.core.protections import Protection
+from circle_migrate.core.markers import Protection
 from circle_migrate.core.result import revision_dict
 from circle_migrate.core.revisions import Revision
 from circle_migrate.errors import CircleError
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseStatus:
+class DatabaseStatus(NamedTuple):
     """One database at a glance; `error` says why it could not be read, and then only `heads` is known.
 
     `access` is writable, read-only or standby; `unknown` are current revisions that the tree lacks, and

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.create import maintenance
@@ -53,7 +53,7 @@ class Copy:
     def inside(self) -> Database:
         """The copy as a database of ours."""
         settings = self.database.settings
-        return Database(replace(settings, url=settings.address.with_database(self.name)))
+        return Database(settings._replace(url=settings.address.with_database(self.name)))
 
 
 async def create(database: Database, token: str) -> Copy:

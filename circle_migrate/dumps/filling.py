@@ -20,7 +20,7 @@ from circle_migrate.scratch.endings import to_its_end
 from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
-    from circle_migrate.core.protections import Marker
+    from circle_migrate.core.markers import Marker
     from circle_migrate.database import Database, State
     from circle_migrate.dumps.restorable import Target
 

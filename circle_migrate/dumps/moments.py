@@ -119,7 +119,7 @@ async def _reached(database: Database) -> tuple[Database, asyncpg.Connection]:
     endpoints = database.address.endpoints
     for position, endpoint in enumerate(endpoints):
         address = replace(database.address, endpoints=(endpoint,))
-        pinned = Database(replace(database.settings, url=address))
+        pinned = Database(database.settings._replace(url=address))
         try:
             return pinned, await pinned.connect(NAME)
         except CircleError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 _NUMEROUS = ("column", "constraint", "index")
 """Kinds of which there are many objects: on their own their rows need not become JSON in between."""
@@ -18,8 +18,7 @@ _FIRST_OID = 16384
 """Of objects that did not come with the server (FirstNormalObjectId in its source)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statements:
+class Statements(NamedTuple):
     """The statements that read a catalogue.
 
     Their parameters are the schema of the version table, the names of our tables in it, and the oid of the

@@ -190,8 +190,7 @@ def _rehearsable(deployment: Deployment, plan: Plan, skipped: Mapping[str, str])
 
 
 def _bounded(deployment: Deployment, seconds: float) -> Deployment:
-    settings = replace(
-        deployment.settings,
+    settings = deployment.settings._replace(
         atomic=False,
         lock_timeout=min(deployment.settings.lock_timeout, seconds),
         lock_wait=min(deployment.settings.lock_wait, seconds),

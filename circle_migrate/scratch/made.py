@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.database import Database, literal, quote
@@ -119,10 +119,10 @@ async def make(
 
 def _over(deployment: Deployment, places: Mapping[str, Place], names: Mapping[str, str]) -> Deployment:
     databases = tuple(
-        replace(each, url=places[each.name].address(names[each.name]) if each.name in places else None)
+        each._replace(url=places[each.name].address(names[each.name]) if each.name in places else None)
         for each in deployment.settings.databases
     )
-    settings = replace(deployment.settings, databases=databases, embedded=False, atomic=False)
+    settings = deployment.settings._replace(databases=databases, embedded=False, atomic=False)
     return Deployment(settings, deployment.selected[0] if len(deployment.selected) == 1 else None)
 
 

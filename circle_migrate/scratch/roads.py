@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -118,7 +118,7 @@ async def _thrown_away(deployment: Deployment, binaries: Binaries) -> AsyncItera
 def _keeper(deployment: Deployment, address: Address) -> Database:
     """The maintenance database of a server, to be connected to as one of the deployment's databases is."""
     return Database(
-        replace(deployment.settings.databases[0], name="scratch", url=address, search_path="public")
+        deployment.settings.databases[0]._replace(name="scratch", url=address, search_path="public")
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -30,8 +29,7 @@ class Value(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseSettings:
+class DatabaseSettings(NamedTuple):
     """Where a database is, which revisions belong to it and where it keeps their version.
 
     `url` is None when none was given, or when the embedded server will provide it. `profile` is how its
@@ -78,8 +76,7 @@ class DatabaseSettings:
         return self.url
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything a command can be told; times in seconds, paths absolute.
 
     `scratch_url` is the maintenance database of a server for scratch databases; `scratch_on_target` allows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -237,7 +236,7 @@ def deploy(empty_databases: Databases) -> Deploy:
 
     def made(only: str | None = None, *, live: bool = True) -> Deployment:
         settings = load(environ=environment(empty_databases) if live else {})
-        return Deployment(replace(settings, scratch_url=place), only)
+        return Deployment(settings._replace(scratch_url=place), only)
 
     return made
 

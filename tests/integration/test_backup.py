@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +183,7 @@ def test_a_restored_pair_equals_the_dumped_one(
     assert run(rows(empty_databases)) == run(rows(source))
     for name, database in deployment(source).databases.items():
         write(tmp_path / f"{name}.json", run(snapshot(database)))
-    settings = replace(deployment(empty_databases).settings, scratch_url=None, scratch_on_target=True)
+    settings = deployment(empty_databases).settings._replace(scratch_url=None, scratch_on_target=True)
     compared = run(diff(type(deployment(source))(settings), (str(tmp_path), "live")))
     assert [each.changes for each in compared.comparisons if each.differences] == []
 
@@ -527,7 +526,7 @@ def test_a_deployer_at_work_is_waited_for(source: Databases, tmp_path: Path) -> 
         async with source.connect("credentials") as deployer:
             await deployer.execute(f"SELECT pg_advisory_lock({KEY})")
             impatient = deployment(source)
-            impatient.settings = replace(impatient.settings, lock_wait=0.0)
+            impatient.settings = impatient.settings._replace(lock_wait=0.0)
             with pytest.raises(LockNotObtained, match="credentials: another deployer"):
                 await backup(impatient, Keeping(tmp_path))
             held = await backup(impatient, Keeping(tmp_path), locked=True)

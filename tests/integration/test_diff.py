@@ -41,7 +41,7 @@ def on(databases: Databases, only: str | None = None) -> Deployment:
     """The package's trees on these databases, with scratch databases on the same server."""
     settings = load(environ=environment(databases))
     place = parse(databases.server.admin_url, source="the test")
-    return Deployment(replace(settings, scratch_url=place), only)
+    return Deployment(settings._replace(scratch_url=place), only)
 
 
 def found(result: Diff) -> set[tuple[str | None, str, str | None, str]]:
@@ -139,8 +139,8 @@ def test_settings_and_options_decide_what_fails(migrated_databases: Databases) -
     deployed = on(migrated_databases, "main")
     assert run(diff(deployed)).exit_code is ExitCode.DONE
     assert run(diff(deployed, options=Options(grants=True))).exit_code is ExitCode.DRIFT
-    strict = tuple(replace(each, profile="strict") for each in deployed.settings.databases)
-    asked = Deployment(replace(deployed.settings, databases=strict), "main")
+    strict = tuple(each._replace(profile="strict") for each in deployed.settings.databases)
+    asked = Deployment(deployed.settings._replace(databases=strict), "main")
     assert run(diff(asked)).exit_code is ExitCode.DRIFT
 
 
@@ -149,10 +149,10 @@ def test_what_prevents_one_comparison_does_not_hide_the_other(migrated_databases
     deployed = on(migrated_databases)
     gone = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
     databases = tuple(
-        replace(each, url=gone) if each.name == "credentials" else each
+        each._replace(url=gone) if each.name == "credentials" else each
         for each in deployed.settings.databases
     )
-    result = run(diff(Deployment(replace(deployed.settings, databases=databases))))
+    result = run(diff(Deployment(deployed.settings._replace(databases=databases))))
     assert result.exit_code is ExitCode.UNREACHABLE
     assert found(result) == {
         ("main", "drift", "index public.ix_users_email", "error"),
@@ -187,7 +187,7 @@ def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Datab
             VARIABLES[name]: url.replace("postgres@", f"{role}@", 1)
             for name, url in migrated_databases.urls.items()
         }
-        settings = replace(load(environ=urls), scratch_url=deployed.settings.scratch_url)
+        settings = load(environ=urls)._replace(scratch_url=deployed.settings.scratch_url)
         result = run(diff(Deployment(settings), ("revisions", "live")))
         assert found(result) == set()
         assert len(result.comparisons) == len(NAMES)
@@ -453,7 +453,7 @@ def test_equivalent_texts_are_asked_about_where_there_is_a_server_for_it(empty_d
     assert [str(each.key) for each in comparison.equivalent] == ["constraint public.paint.paint_name_check"]
     run(take(deployed, "head", "main.json"))
     nowhere = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
-    alone = Deployment(replace(deployed.settings, scratch_url=nowhere), "main")
+    alone = Deployment(deployed.settings._replace(scratch_url=nowhere), "main")
     [untried] = run(diff(alone, ("main.json", "live"))).comparisons
     assert len(untried.differences) == 1
     assert "whether 1 text that differ mean the same" in untried.not_compared[0]

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +209,7 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
 def write(databases: Databases, message: str, only: str | None = None) -> Written:
     settings = load(environ=environment(databases))
     place = parse(databases.server.admin_url, source="the test")
-    target = Deployment(replace(settings, scratch_url=place), only)
+    target = Deployment(settings._replace(scratch_url=place), only)
     return run(autogenerate(target, message, Position()))
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.losses import LossReport
+from circle_migrate.core.markers import Marker
 from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Plan
-from circle_migrate.core.protections import Marker
 from circle_migrate.database import PROTECTION, RUNS, STEPS
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Weighing, downgrade

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,9 +34,9 @@ def nowhere(on: Deployment, name: str) -> Deployment:
 
     gone = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
     databases = tuple(
-        replace(each, url=gone) if each.name == name else each for each in on.settings.databases
+        each._replace(url=gone) if each.name == name else each for each in on.settings.databases
     )
-    return Deployment(replace(on.settings, databases=databases))
+    return Deployment(on.settings._replace(databases=databases))
 
 
 def test_a_deployment_at_head_has_nothing_to_report(migrated_databases: Databases) -> None:

@@ -33,10 +33,11 @@ from circle_migrate.core.losses import (
     Partners,
     Precision,
 )
+from circle_migrate.core.markers import Marker, Protection
 from circle_migrate.core.measured import Measured, Measurement, Statistics
 from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.plan import Direction, Plan, Segment, Stamp, Step
-from circle_migrate.core.protections import Marker, Protection, Protections
+from circle_migrate.core.protections import Protections
 from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
 from circle_migrate.core.result import Result
 from circle_migrate.core.revisions import Revision

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +110,10 @@ def test_a_missing_url_is_an_error_only_when_it_is_asked_for(
 def test_the_default_schema_is_the_first_of_the_search_path(
     project: Project, path: str, schema: str | None
 ) -> None:
-    main = replace(project.load().database("main"), search_path=path)
+    main = project.load().database("main")._replace(search_path=path)
     assert main.default_schema == schema
     url = project.load(DATABASE_URL="postgresql://u@h/d?options=-csearch_path%3Dours").database("main").url
-    assert replace(main, url=url).default_schema == "ours"
+    assert main._replace(url=url).default_schema == "ours"
 
 
 def test_unknown_names_of_databases_are_a_key_error(project: Project) -> None:
