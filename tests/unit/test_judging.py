@@ -421,6 +421,12 @@ def test_a_rename_is_hinted_at_where_there_is_one_candidate(
     assert found == expected
 
 
+def test_partitions_follow_the_table_that_models_lack() -> None:
+    comparison = judged(TABLE, {**TABLE, **NESTED}, Rules(models=Models.BEFORE))
+    assert shown(comparison) == ["extra table public.p"]
+    assert comparison.not_compared == ()
+
+
 def test_what_models_cannot_express_is_named_and_no_difference() -> None:
     revisions: Objects = {
         **TABLE,
