@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,7 @@ from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
-from circle_migrate.introspect import fingerprint, live, snapshot
+from circle_migrate.introspect import fingerprint, live, queries, snapshot
 from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
 from circle_migrate.servers.cluster import Postmaster
@@ -159,6 +160,21 @@ def test_what_cannot_be_described_is_counted(empty_databases: Databases) -> None
     """
     run(execute(empty_databases, "main", statements))
     assert run(snapshot(main_of(empty_databases))).unmodelled == {"base type": 1}
+
+
+def test_what_is_hidden_by_another_object_of_its_name_is_counted(
+    shop: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(*arguments: Any) -> queries.Statements:
+        found = catalogue(*arguments)
+        columns = found.tables[0]
+        again = f"SELECT kind, object, 'another' AS type FROM ({columns}) c WHERE object = 'public.usr.a'"
+        return replace(found, tables=(*found.tables, again))
+
+    catalogue = queries.catalogue
+    monkeypatch.setattr(queries, "catalogue", twice)
+    found = run(snapshot(main_of(shop)))
+    assert found.unmodelled == {"namesake of column public.usr.a": 1}
 
 
 @pytest.mark.parametrize(
