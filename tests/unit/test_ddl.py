@@ -252,6 +252,16 @@ def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
     assert "-- HAZARD: destroys the table with its rows\nDROP TABLE app.t;" in script
 
 
+def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
+    new = table("app.t", "a integer") | foreign_key("app.t", "f", "FOREIGN KEY (a) REFERENCES app.u(a)")
+    definition = "CREATE INDEX i ON app.t USING btree (a)"
+    new |= {Key("index", "app.i"): {"of": "table app.t", "definition": definition}}
+    other = table("app.u", "a integer")
+    made = sketch(compared(other, other | new)).statements
+    assert [bool(each.hazard) for each in made] == [False, True, False]
+    assert [bool(each.hazard) for each in sketch(compared(other | new, other)).statements] == [True]
+
+
 def test_script_of_two_databases_connects_to_each() -> None:
     one, other = (sketch(compared({}, table("app.t"), database=name)) for name in ("one", "two"))
     script = render_sql([one, other])
