@@ -119,10 +119,8 @@ async def _answer(sources: Sources, name: str, rules: Rules) -> Comparison | Cir
 def _unasked(doubtful: Sequence[Question], error: CircleError) -> str:
     """What could not be settled, why, and what to type so that it can."""
     way = f" ({' '.join(error.hint.split())})" if error.hint else ""
-    return (
-        f"whether {counted({'definition': len(doubtful)})} printed otherwise may mean the same, "
-        f"so they count as differences: {error.message}{way}"
-    )
+    texts = counted({"text": len(doubtful)})
+    return f"the meaning of {texts} printed otherwise, counted as different: {error.message}{way}"
 
 
 async def _ask(
