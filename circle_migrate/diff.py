@@ -161,7 +161,7 @@ def _findings(
     answer: Comparison | CircleError, deployment: Deployment, rule: str, sides: tuple[Side, Side]
 ) -> Iterator[Finding]:
     if isinstance(answer, CircleError):
-        yield from_error(answer)
+        yield replace(from_error(answer), unlooked=True)
         return
     of_revisions = {Source.MODELS, Source.REVISIONS} == {side.source for side in sides}
     for difference in answer.differences:

@@ -175,6 +175,7 @@ def test_a_database_at_no_known_revision_is_never_without_drift(
     result = run(diff(on(migrated_databases)))
     assert {(each.database, each.rule) for each in result.findings} == {("main", rule)}
     assert result.exit_code is code
+    assert all(each.prevented for each in result.findings)
 
 
 def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Databases) -> None:
