@@ -18,7 +18,7 @@ from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode
 from circle_migrate.scratch import ScratchServers
-from circle_migrate.states.equivalence import Question, ask, questions
+from circle_migrate.states.equivalence import Question, ask, evident, questions
 from circle_migrate.states.sources import Sources
 from circle_migrate.status import folders
 
@@ -100,21 +100,27 @@ async def _answer(sources: Sources, name: str, rules: Rules) -> Comparison | Cir
         before, after = sides.snapshots
         scope = relevant(before, after, rules)
         scope.not_compared += sides.notes
-        answers: Answers = {}
         asked = questions(scope.changes, before)
-        if asked:
+        answers = evident(asked)
+        doubtful = [each for each in asked if (each.key, each.field) not in answers]
+        if doubtful:
             try:
-                answers = await _ask(sources, name, (before, after), asked)
+                answers = {**answers, **await _ask(sources, name, (before, after), doubtful)}
             except CircleError as error:
-                scope.not_compared.append(
-                    f"whether {counted({'text': len(asked)})} that differ mean the same: {error.message}"
-                )
+                scope.not_compared.append(_unasked(doubtful, error))
     except CircleError as error:
         error.database = error.database or name
         return error
     schema = sources.deployment.databases[name].settings.default_schema
     found = judge(before, after, scope, rules, answers)
     return replace(found, pending=sides.pending, default_schema=schema)
+
+
+def _unasked(doubtful: Sequence[Question], error: CircleError) -> str:
+    """What could not be settled, why, and what to type so that it can."""
+    way = f" ({' '.join(error.hint.split())})" if error.hint else ""
+    texts = counted({"text": len(doubtful)})
+    return f"the meaning of {texts} printed otherwise, counted as different: {error.message}{way}"
 
 
 async def _ask(
@@ -155,7 +161,7 @@ def _findings(
     answer: Comparison | CircleError, deployment: Deployment, rule: str, sides: tuple[Side, Side]
 ) -> Iterator[Finding]:
     if isinstance(answer, CircleError):
-        yield from_error(answer)
+        yield replace(from_error(answer), unlooked=True)
         return
     of_revisions = {Source.MODELS, Source.REVISIONS} == {side.source for side in sides}
     for difference in answer.differences:

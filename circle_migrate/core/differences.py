@@ -62,6 +62,13 @@ class Comparison:
         """Whose catalogue it is."""
         return self.after.database
 
+    @property
+    def unmodelled(self) -> Mapping[str, int]:
+        """What neither side describes, by kind: as many as the one has that has more."""
+        sides = (self.before.unmodelled, self.after.unmodelled)
+        kinds = sorted({kind for side in sides for kind in side})
+        return {kind: max(side.get(kind, 0) for side in sides) for kind in kinds}
+
     def to_dict(self) -> dict[str, Any]:
         """The comparison as the JSON output shows it."""
         return {
@@ -73,7 +80,7 @@ class Comparison:
             "ignored": dict(self.ignored),
             "compared": dict(self.compared),
             "not_compared": list(self.not_compared),
-            "unmodelled": dict(self.after.unmodelled),
+            "unmodelled": dict(self.unmodelled),
             "pending": self.pending,
         }
 

@@ -53,6 +53,7 @@ class Finding:
     `rule` is a key of RULES; anything else raises `ValueError`. `subject` names the object of the database
     it is about, where one rule can hold for several (an index, a column). `file` is absolute or relative to
     the current directory, `line` counts from 1. `detail` holds the server's words or other long text.
+    `unlooked` says that nothing could be looked at for it, where the status does not.
     """
 
     rule: str
@@ -66,6 +67,7 @@ class Finding:
     file: str | None = None
     line: int | None = None
     subject: str | None = None
+    unlooked: bool = False
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -84,7 +86,7 @@ class Finding:
     @property
     def prevented(self) -> bool:
         """Whether it says that something could not be looked at, and not that something is wrong with it."""
-        return self.status in _NOT_LOOKED
+        return self.unlooked or self.status in _NOT_LOOKED
 
     @property
     def fingerprint(self) -> str:

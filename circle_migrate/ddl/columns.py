@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl import identities
 from circle_migrate.ddl.casts import base, using
 from circle_migrate.ddl.kind import Commands, Kind, Step
-from circle_migrate.ddl.names import last, listed, literal
+from circle_migrate.ddl.names import last, literal, quoted, valued
 from circle_migrate.ddl.references import Catalog
 
 VIEWS = frozenset({"view", "materialized view"})
@@ -26,18 +27,22 @@ _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOT
 def definition(catalog: Catalog, key: Key) -> str:
     """A column as CREATE TABLE and ADD COLUMN have it."""
     fields = catalog.objects[key]
-    clauses = [last(key.identity), fields.get("type") or ""]
-    if fields.get("collation"):
-        clauses.append(f"COLLATE {fields['collation']}")
+    collation = [f"COLLATE {fields['collation']}"] if fields.get("collation") else []
+    return " ".join([last(key.identity), fields.get("type") or "", *collation, *clauses(catalog, key)])
+
+
+def clauses(catalog: Catalog, key: Key) -> list[str]:
+    """What a column's definition says behind its type."""
+    fields, found = catalog.objects[key], []
     if fields.get("generated"):
-        clauses.append(fields["generated"] or "")
+        found.append(fields["generated"] or "")
     elif fields.get("identity"):
-        clauses.append(identities.clause(key, fields))
+        found.append(identities.clause(key, fields))
     elif fields.get("default"):
-        clauses.append(f"DEFAULT {fields['default']}")
+        found.append(f"DEFAULT {fields['default']}")
     if fields.get("not_null") and named_not_null(catalog, key) is None:
-        clauses.append("NOT NULL")
-    return " ".join(clauses)
+        found.append("NOT NULL")
+    return found
 
 
 def table_of(key: Key) -> str:
@@ -94,13 +99,21 @@ def _add(step: Step) -> Commands:
     if step.owner.kind in VIEWS:
         if step.after.get("default"):
             yield f"{_head(step)} SET DEFAULT {step.after['default']}"
+    elif _of_type(step):
+        yield from _alter(replace(step, before={"type": step.after.get("type")}))
     elif own(step.after):
         yield f"{_table(step)} ADD COLUMN {definition(step.catalog, step.key)}"
 
 
 def _drop(step: Step) -> Commands:
-    if own(step.before):
+    if own(step.before) and not _of_type(step):
         yield f"{_table(step)} DROP COLUMN {last(step.key.identity)}"
+
+
+def _of_type(step: Step) -> bool:
+    """Whether the table's composite type decides which columns there are; it is altered with CASCADE."""
+    before, after = (each.value(step.owner, "of_type") for each in (step.existing, step.catalog))
+    return before is not None and before == after
 
 
 def _alter(step: Step) -> Iterator[str]:
@@ -110,7 +123,7 @@ def _alter(step: Step) -> Iterator[str]:
         yield f"{head} DROP EXPRESSION"
     if before.get("not_null") and not after.get("not_null"):
         yield f"{head} DROP NOT NULL"
-    if step.differs("type", "collation"):
+    if step.differs("type", "collation") and not _of_type(step):
         yield _retype(step)
     if before.get("default") != after.get("default"):
         default = after.get("default")
@@ -164,12 +177,15 @@ def option_changes(
     head: str, before: str | None, after: str | None, *, foreign: bool = False
 ) -> Iterator[str]:
     """SET and RESET, or OPTIONS, from one list of `name=value` lines to another."""
-    had, has = (dict(line.split("=", 1) for line in listed(text)) for text in (before, after))
+    had, has = valued(before), valued(after)
     gone = [name for name in had if name not in has]
     new = {name: value for name, value in has.items() if had.get(name) != value}
     if foreign:
-        verbs = [f"DROP {name}" for name in gone]
-        verbs += [f"{'SET' if name in had else 'ADD'} {name} {literal(value)}" for name, value in new.items()]
+        verbs = [f"DROP {quoted(name)}" for name in gone]
+        verbs += [
+            f"{'SET' if name in had else 'ADD'} {quoted(name)} {literal(value)}"
+            for name, value in new.items()
+        ]
         if verbs:
             yield f"{head} OPTIONS ({', '.join(verbs)})"
         return
@@ -177,6 +193,11 @@ def option_changes(
         yield f"{head} RESET ({', '.join(gone)})"
     if new:
         yield f"{head} SET ({options(new)})"
+
+
+def foreign_options(values: dict[str, str]) -> str:
+    """Options of foreign data as they stand in CREATE."""
+    return f"OPTIONS ({', '.join(f'{quoted(name)} {literal(value)}' for name, value in values.items())})"
 
 
 def options(values: dict[str, str]) -> str:

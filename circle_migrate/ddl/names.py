@@ -54,6 +54,18 @@ def listed(text: str | None) -> list[str]:
     return text.split("\n") if text else []
 
 
+def valued(text: str | None) -> dict[str, str]:
+    """The lines of a field that holds `name=value`; one without `=` goes on with the value before it."""
+    found: dict[str, str] = {}
+    for line in listed(text):
+        name, equals, value = line.partition("=")
+        if equals or not found:
+            found[name] = value
+        else:
+            found[next(reversed(found))] += f"\n{line}"
+    return found
+
+
 def listed_names(text: str | None) -> list[str]:
     """Likewise, where each line has identifiers: within quotes they may have line breaks."""
     return _NAMED_LINE.findall(text or "")

@@ -13,7 +13,8 @@ from circle_migrate.ddl.references import Catalog
 OWNER = "<owner>"
 """How snapshots write the role that owns the version table."""
 
-_LINE = re.compile(r'("(?:[^"]|"")*"|<owner>|[^":]+): (.*?)(?: by ("(?:[^"]|"")*"|<owner>|\w+))?')
+LINE = re.compile(r'("(?:[^"]|"")*"|<owner>|[^":]+): (.*?)(?: by ("(?:[^"]|"")*"|<owner>|\w+))?')
+"""A line of an access control list: the role, its privileges, and who granted them if not the owner."""
 
 # What acldefault() gives the owner, and PUBLIC, of a new object; by the noun of GRANT.
 # https://www.postgresql.org/docs/current/ddl-priv.html
@@ -39,7 +40,7 @@ _DEFAULTS_FOR = {
     "SCHEMA": "schemas",
 }
 _PUBLIC = {"FUNCTION": "EXECUTE", "PROCEDURE": "EXECUTE", "TYPE": "USAGE", "LANGUAGE": "USAGE"}
-_MAINTAIN_SINCE = 17
+MAINTAIN_SINCE = 17
 
 Privileges = Mapping[str, Mapping[str, bool]]
 """Per role, the privileges it has and whether it may grant them on."""
@@ -74,7 +75,7 @@ def parse(acl: str | None) -> Privileges:
     """An access control list, one `role: PRIVILEGE, PRIVILEGE*` per line."""
     found: dict[str, dict[str, bool]] = {}
     for line in listed_names(acl):
-        match = _LINE.fullmatch(line)
+        match = LINE.fullmatch(line)
         if match is not None:
             held = found.setdefault(match[1], {})
             held.update({each.rstrip("*"): each.endswith("*") for each in match[2].split(", ") if each})
@@ -83,14 +84,14 @@ def parse(acl: str | None) -> Privileges:
 
 def granted_by_others(acl: str | None) -> frozenset[str]:
     """What somebody else than the owner granted, which no statement of the owner's repeats or takes back."""
-    found = ((line, _LINE.fullmatch(line)) for line in listed_names(acl))
+    found = ((line, LINE.fullmatch(line)) for line in listed_names(acl))
     return frozenset(line for line, match in found if match is not None and match[3])
 
 
 def default(noun: str, owner: str, major: int) -> Privileges:
     """What a new object of a kind has where no default privileges say otherwise."""
     words = _OWNERS[noun].split(", ")
-    if noun == "TABLE" and major >= _MAINTAIN_SINCE:
+    if noun == "TABLE" and major >= MAINTAIN_SINCE:
         words.append("MAINTAIN")
     found = {owner: dict.fromkeys(words, False)}
     if noun in _PUBLIC:

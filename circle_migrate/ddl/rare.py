@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.ddl.columns import option_changes
+from circle_migrate.ddl.columns import foreign_options, option_changes
 from circle_migrate.ddl.kind import Commands, Kind, Step, plain_name
-from circle_migrate.ddl.names import listed, literal, parts
+from circle_migrate.ddl.names import listed, literal, parts, valued
 from circle_migrate.ddl.privileges import sql_role
 
 
@@ -22,9 +22,8 @@ def _create_server(step: Step) -> Commands:
 
 
 def _options(fields: Fields) -> str:
-    named = (line.split("=", 1) for line in listed(fields.get("options")))
-    text = ", ".join(f"{name} {literal(value)}" for name, value in named)
-    return f" OPTIONS ({text})" if text else ""
+    named = valued(fields.get("options"))
+    return f" {foreign_options(named)}" if named else ""
 
 
 def _create_wrapper(step: Step) -> Commands:

@@ -6,7 +6,7 @@ import re
 
 from circle_migrate.ddl.columns import option_changes, options
 from circle_migrate.ddl.kind import Commands, Kind, Step
-from circle_migrate.ddl.names import listed
+from circle_migrate.ddl.names import valued
 
 _SETS = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
 _CONDITION = re.compile(r"\n\s*WHERE\b")
@@ -17,7 +17,7 @@ def _query(step: Step) -> str:
 
 
 def _with(step: Step) -> str:
-    named = dict(line.split("=", 1) for line in listed(step.after.get("options")))
+    named = valued(step.after.get("options"))
     return f" WITH ({options(named)})" if named else ""
 
 

@@ -11,6 +11,7 @@ from circle_migrate.ddl.completeness import incomplete
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.statements import Sketch
+from circle_migrate.ddl.versions import adapted, unknown
 from circle_migrate.ddl.writing import statements
 
 
@@ -29,7 +30,8 @@ def reverse(comparison: Comparison) -> Sketch:
 
 
 def _sketch(comparison: Comparison, plan: Plan, before: str, after: str) -> Sketch:
-    return Sketch(comparison, before, after, statements(plan), incomplete(plan), plan)
+    lacking = (*incomplete(plan), *unknown(comparison))
+    return Sketch(comparison, before, after, statements(plan), lacking, plan)
 
 
 def _catalog(objects: Mapping[Key, Fields]) -> Catalog:
@@ -48,10 +50,11 @@ def _target(comparison: Comparison) -> dict[Key, Fields]:
         if change.op is Op.MISSING:
             objects.pop(change.key, None)
         elif change.op is Op.EXTRA:
-            objects[change.key] = comparison.after.objects[change.key]
+            objects[change.key] = adapted(comparison, comparison.after.objects[change.key], None)
         else:
             news = {name: sides[1] for name, sides in change.fields.items()}
-            objects[change.key] = {**objects[change.key], **news}
+            had = objects[change.key]
+            objects[change.key] = adapted(comparison, {**had, **news}, had)
     return objects
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.ddl.columns import definition, option_changes, options, own
+from circle_migrate.ddl.columns import clauses, definition, foreign_options, option_changes, options, own
 from circle_migrate.ddl.kind import Commands, Kind, Step
-from circle_migrate.ddl.names import listed, listed_names, literal
+from circle_migrate.ddl.names import last, listed_names, valued
 
 _COVERED = frozenset(
     {
@@ -45,9 +45,9 @@ def _create(step: Step) -> Commands:
         for word, name in (("SERVER", "server"), ("USING", "access_method"))
         if fields.get(name)
     ]
-    named = dict(line.split("=", 1) for line in listed(fields.get("options")))
+    named = valued(fields.get("options"))
     if named and foreign:
-        clauses.append(f"OPTIONS ({', '.join(f'{name} {literal(value)}' for name, value in named.items())})")
+        clauses.append(foreign_options(named))
     elif named:
         clauses.append(f"WITH ({options(named)})")
     if fields.get("tablespace"):
@@ -60,7 +60,7 @@ def _create(step: Step) -> Commands:
 def _body(step: Step) -> str:
     fields = step.after
     if fields.get("of_type"):
-        return f"OF {fields['of_type']}"
+        return f"OF {fields['of_type']}{_column_options(step)}"
     if fields.get("partition_of") and not attached(step):
         return f"PARTITION OF {fields['partition_of']} {fields.get('partition_bound')}"
     columns = ",\n".join(
@@ -69,6 +69,15 @@ def _body(step: Step) -> str:
         if own(step.catalog.objects[column])
     )
     return f"(\n{columns}\n)" if columns else "()"
+
+
+def _column_options(step: Step) -> str:
+    """What the columns of a typed table have besides their type."""
+    found = {key: clauses(step.catalog, key) for key in step.catalog.parts_of(step.key, "column")}
+    lines = [
+        f"    {last(key.identity)} WITH OPTIONS {' '.join(words)}" for key, words in found.items() if words
+    ]
+    return " (\n" + ",\n".join(lines) + "\n)" if lines else ""
 
 
 def _attach(step: Step) -> str:

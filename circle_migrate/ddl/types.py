@@ -75,13 +75,17 @@ def _keeps_order(step: Step) -> bool:
 
 def _change_attributes(step: Step) -> Iterator[str]:
     before, after = (_attributes(text) for text in step.change("attributes"))
-    head = f"ALTER TYPE {step.key.identity}"
-    yield from (f"{head} DROP ATTRIBUTE {name}" for name in before if name not in after)
+    head, tail = f"ALTER TYPE {step.key.identity}", " CASCADE" if _has_typed_tables(step) else ""
+    yield from (f"{head} DROP ATTRIBUTE {name}{tail}" for name in before if name not in after)
     for name, type_ in after.items():
         if name not in before:
-            yield f"{head} ADD ATTRIBUTE {name} {type_}"
+            yield f"{head} ADD ATTRIBUTE {name} {type_}{tail}"
         elif before[name] != type_:
-            yield f"{head} ALTER ATTRIBUTE {name} TYPE {type_}"
+            yield f"{head} ALTER ATTRIBUTE {name} TYPE {type_}{tail}"
+
+
+def _has_typed_tables(step: Step) -> bool:
+    return any(fields.get("of_type") == step.key.identity for fields in step.existing.objects.values())
 
 
 def _attribute_comments(step: Step) -> Iterator[str]:

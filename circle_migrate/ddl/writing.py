@@ -32,9 +32,16 @@ def statements(plan: Plan) -> tuple[Statement, ...]:
         commands = list(_COMMANDS[verb](plan, key))
         undone = _undone(plan, verb, key, len(commands))
         written += [
-            Statement(sql, key, verb, undo, hazard(sql)) for sql, undo in zip(commands, undone, strict=True)
+            Statement(sql, key, verb, undo, None if _on_new(plan, key) else hazard(sql))
+            for sql, undo in zip(commands, undone, strict=True)
         ]
     return tuple(_apart(_without_looking_at_bodies(written)))
+
+
+def _on_new(plan: Plan, key: Key) -> bool:
+    """Whether an object is part of one that is made here, and reaches no other: nobody has rows or waits."""
+    owner = plan.after.owner_of(key)
+    return owner is not None and plan.made(owner) and plan.after.value(key, "type") != "foreign key"
 
 
 def _without_looking_at_bodies(written: list[Statement]) -> list[Statement]:

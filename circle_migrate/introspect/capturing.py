@@ -6,7 +6,7 @@ import json
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.catalog import Key, Snapshot
+from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.database import OWN_TABLES
 from circle_migrate.introspect import queries
 from circle_migrate.introspect.privileges import in_words, role
@@ -53,11 +53,17 @@ async def capture(
             continue
         if not _NAME_ROLES.isdisjoint(fields):
             _write_roles(fields, place["owner"])
-        if key in objects:  # several queries may each say something of an object
-            objects[key].update(fields)
-        else:
-            objects[key] = fields
+        known = objects.setdefault(key, fields)
+        if known is not fields:  # several queries may each say something of an object
+            if _contradict(known, fields):
+                unmodelled[f"namesake of {key}"] = 1
+            known.update(fields)
     return Snapshot(database, origin, place["version"], objects, revisions, unmodelled)
+
+
+def _contradict(known: Fields, fields: Fields) -> bool:
+    """Whether two rows are of two objects, of which the name tells one alone."""
+    return any(known.get(name, value) != value for name, value in fields.items())
 
 
 def _write_roles(fields: dict[str, Any], owner: str) -> None:

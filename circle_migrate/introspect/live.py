@@ -59,7 +59,8 @@ WHERE c.relname = $1::name AND c.relkind IN ('r', 'p') AND n.nspname = coalesce(
 
 _HOLDER = """
 SELECT format('pid %s (%s, role %s) holds a lock on %s', l.pid, coalesce(NULLIF(a.application_name, ''), '?'),
-              coalesce(a.usename, '?'), coalesce(n.nspname || '.' || c.relname, '?')) AS holder, l.pid
+              coalesce(a.usename, '?'), coalesce(n.nspname || '.' || c.relname, '?')) AS holder, l.pid,
+       pg_is_in_recovery() AS replayed
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -150,6 +151,14 @@ def _passing(error: Exception) -> bool:
 async def _given_up(error: Exception, connection: asyncpg.Connection, name: str) -> LockNotObtained:
     holder = await connection.fetchrow(_HOLDER) if sqlstate(error) in _LOCKED else None
     tries = f"nothing was compared; tried {ATTEMPTS} times"
+    if holder is not None and holder["replayed"]:
+        return LockNotObtained(
+            f"{name}: could not compare: the standby holds a lock that somebody took on its primary",
+            database=name,
+            detail=server_words(error),
+            state=tries,
+            hint="a migration seems to be running there: try again after it, or ask the primary",
+        )
     if holder is not None:
         return LockNotObtained(
             f"{name}: could not compare: {holder['holder']}",

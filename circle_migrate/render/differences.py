@@ -183,7 +183,7 @@ def _summed_up(comparison: Comparison) -> Iterator[Part]:
     else:
         yield ("no differences", "green")
     yield (f"; compared: {counted(comparison.compared) or 'nothing'}", "")
-    unmodelled = counted(comparison.after.unmodelled)
+    unmodelled = counted(comparison.unmodelled)
     left_out = [*comparison.not_compared, *([f"{unmodelled} (of unknown kind)"] if unmodelled else [])]
     yield (f"; not compared: {'; '.join(left_out) or 'nothing'}", "")
 

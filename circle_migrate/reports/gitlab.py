@@ -10,7 +10,7 @@ from typing import Any
 
 from circle_migrate.core.findings import Finding, Report, Severity, fingerprints
 from circle_migrate.reports.json import dump
-from circle_migrate.reports.texts import anchor, path, whole
+from circle_migrate.reports.texts import anchor, line, whole
 
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
 
@@ -22,7 +22,6 @@ def write(report: Report) -> str:
 
 
 def _issue(report: Report, finding: Finding, fingerprint: str) -> dict[str, Any]:
-    has_file = path(report, finding) is not None
     return {
         "description": whole(finding),
         "check_name": finding.rule,
@@ -30,6 +29,6 @@ def _issue(report: Report, finding: Finding, fingerprint: str) -> dict[str, Any]
         "severity": _SEVERITIES[finding.severity],
         "location": {
             "path": anchor(report, finding),
-            "lines": {"begin": finding.line if has_file and finding.line else 1},
+            "lines": {"begin": line(report, finding)},
         },
     }

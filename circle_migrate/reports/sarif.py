@@ -1,8 +1,9 @@
 """SARIF 2.1.0, for code scanning.
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html. GitHub refuses a whole file for one result
-without a physical location (github/codeql-action#1738, #2459), so that findings without a file are placed
-at their tree's folder.
+without a physical location (github/codeql-action#1738, #2459) and asks for a line in each
+(https://docs.github.com/en/code-security/reference/code-scanning/sarif-files/sarif-support), so that findings
+without a file are placed at their tree's folder, line 1.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from circle_migrate import __version__
 from circle_migrate.core.findings import Check, Finding, Report, fingerprints
 from circle_migrate.core.rules import RULES, Rule
 from circle_migrate.reports.json import dump
-from circle_migrate.reports.texts import anchor, path, whole
+from circle_migrate.reports.texts import anchor, line, whole
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _FINGERPRINT = "circleMigrate/v1"
@@ -45,9 +46,9 @@ def write(report: Report) -> str:
 def _rule(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.id,
-        "shortDescription": {"text": rule.title},
-        "fullDescription": {"text": rule.effect},
-        "help": {"text": f"{rule.effect}\n\n{rule.remedy}"},
+        "shortDescription": _message(rule.title),
+        "fullDescription": _message(rule.effect),
+        "help": _message(f"{rule.effect}\n\n{rule.remedy}"),
     }
 
 
@@ -63,7 +64,7 @@ def _invocation(report: Report) -> dict[str, Any]:
 
 
 def _skipped(check: Check, reason: str) -> dict[str, Any]:
-    return {"level": "note", "message": {"text": f"{check.title}: skipped, {reason}"}}
+    return {"level": "note", "message": _message(f"{check.title}: skipped, {reason}")}
 
 
 def _result(report: Report, finding: Finding, rule_index: int, fingerprint: str) -> dict[str, Any]:
@@ -71,19 +72,24 @@ def _result(report: Report, finding: Finding, rule_index: int, fingerprint: str)
         "ruleId": finding.rule,
         "ruleIndex": rule_index,
         "level": str(finding.severity),
-        "message": {"text": whole(finding)},
+        "message": _message(whole(finding)),
         "locations": [_location(report, finding)],
         "partialFingerprints": {_FINGERPRINT: fingerprint},
     }
 
 
+def _message(text: str) -> dict[str, str]:
+    """A text as it is: single braces would stand for arguments (section 3.11.5)."""
+    return {"text": text.replace("{", "{{").replace("}", "}}")}
+
+
 def _location(report: Report, finding: Finding) -> dict[str, Any]:
-    place: dict[str, Any] = {
-        "artifactLocation": {"uri": quote(anchor(report, finding)), "uriBaseId": "%SRCROOT%"}
+    location: dict[str, Any] = {
+        "physicalLocation": {
+            "artifactLocation": {"uri": quote(anchor(report, finding)), "uriBaseId": "%SRCROOT%"},
+            "region": {"startLine": line(report, finding)},
+        }
     }
-    if finding.line and path(report, finding):
-        place["region"] = {"startLine": finding.line}
-    location: dict[str, Any] = {"physicalLocation": place}
     if finding.database:
         location["logicalLocations"] = _logical(finding, finding.database)
     return location

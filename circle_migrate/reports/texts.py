@@ -69,6 +69,11 @@ def anchor(report: Report, finding: Finding) -> str:
     return path(report, finding) or (_relative(folder, report.root) if folder else None) or "."
 
 
+def line(report: Report, finding: Finding) -> int:
+    """The line of the finding at its anchor, for formats that want one for each finding; from 1."""
+    return (finding.line if path(report, finding) else None) or 1
+
+
 def _relative(file: str, root: str) -> str | None:
     absolute = Path(file).absolute()
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
+from circle_migrate.core.differing.array_casts import cast_elements
 from circle_migrate.core.differing.pairing import own_name
 from circle_migrate.core.differing.scope import Answers
 
@@ -73,6 +74,15 @@ def questions(changes: Iterable[Change], before: Snapshot) -> tuple[Question, ..
                 forms = (created[0].statements, created[1].statements)
                 asked.append(Question(change.key, field, forms, created[0].query))
     return tuple(asked)
+
+
+def evident(asked: Iterable[Question]) -> Answers:
+    """What is the same without asking: where only casts of arrays are printed otherwise."""
+    return {
+        (question.key, question.field): True
+        for question in asked
+        if len({tuple(map(cast_elements, statements)) for statements in question.forms}) == 1
+    }
 
 
 async def ask(connection: asyncpg.Connection, asked: Iterable[Question]) -> Answers:

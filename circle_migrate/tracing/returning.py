@@ -11,6 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
+from circle_migrate.core.differing.scope import settled
 from circle_migrate.core.events import ignore
 from circle_migrate.core.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
 from circle_migrate.core.traces import Doubtful
@@ -18,6 +19,7 @@ from circle_migrate.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.hooks import Hooks
 from circle_migrate.introspect import capture
 from circle_migrate.redaction import redact
+from circle_migrate.states.equivalence import evident, questions
 
 if TYPE_CHECKING:
     import asyncpg
@@ -149,9 +151,11 @@ class _Returning(Hooks):
                 version_table_schema=settings.version_table_schema,
             )
         )
+        before = self._catalogues[action.revision.qualified]
+        differing = compare(before, now)
         changes = [
             each
-            for each in compare(self._catalogues[action.revision.qualified], now)
+            for each in settled(differing, evident(questions(differing, before)))[0]
             if (action.database, each.key) not in self._told
             and (each.op is not Op.CHANGED or each.fields.keys() - _COUNTED)
         ]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -13,9 +17,10 @@ from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
-from circle_migrate.introspect import fingerprint, live, snapshot
+from circle_migrate.introspect import fingerprint, live, queries, snapshot
 from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
+from circle_migrate.servers.cluster import Postmaster
 from circle_migrate.settings import load as load_settings
 from tests.deployments import deployment, environment, execute
 from tests.integration.drift import LOCAL, load, take
@@ -157,6 +162,21 @@ def test_what_cannot_be_described_is_counted(empty_databases: Databases) -> None
     assert run(snapshot(main_of(empty_databases))).unmodelled == {"base type": 1}
 
 
+def test_what_is_hidden_by_another_object_of_its_name_is_counted(
+    shop: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(*arguments: Any) -> queries.Statements:
+        found = catalogue(*arguments)
+        columns = found.tables[0]
+        again = f"SELECT kind, object, 'another' AS type FROM ({columns}) c WHERE object = 'public.usr.a'"
+        return replace(found, tables=(*found.tables, again))
+
+    catalogue = queries.catalogue
+    monkeypatch.setattr(queries, "catalogue", twice)
+    found = run(snapshot(main_of(shop)))
+    assert found.unmodelled == {"namesake of column public.usr.a": 1}
+
+
 @pytest.mark.parametrize(
     ("item", "words"),
     [
@@ -227,6 +247,34 @@ def test_everybody_everywhere_sees_the_same() -> None:
         shutil.chown(cluster.data / "standby.signal", cluster.account.uid)
         cluster.start()
         assert compare(mine, run(_taken(url))) == ()
+
+
+@pytest.mark.thorough
+def test_a_lock_that_a_standby_replays_is_nobody_to_terminate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The primary, crashed within a migration, goes on as the standby that has replayed as much of it."""
+    monkeypatch.setattr(live, "ATTEMPTS", 1)
+
+    async def crash_within_a_migration(url: str, pid: int) -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute("CREATE TABLE held (a int CHECK (a > 0))")
+        await connection.execute("BEGIN; ALTER TABLE held ADD COLUMN b int; SELECT pg_switch_wal()")
+        os.kill(pid, signal.SIGQUIT)
+        with suppress(asyncpg.PostgresError, OSError):
+            await connection.fetch("SELECT pg_sleep(60)")
+        connection.terminate()
+
+    with start_binaries(any_major()) as (cluster, url):
+        postmaster = Postmaster.on(cluster.data)
+        assert postmaster is not None
+        run(crash_within_a_migration(url, postmaster.pid))
+        cluster.stop()
+        (cluster.data / "standby.signal").touch()
+        shutil.chown(cluster.data / "standby.signal", cluster.account.uid)
+        cluster.start()
+        deployed = Deployment(load_settings(environ={"DATABASE_URL": url}), "main")
+        with pytest.raises(LockNotObtained, match="on its primary") as caught:
+            run(snapshot(deployed.databases["main"]))
+    assert "pg_terminate_backend" not in (caught.value.hint or "")
 
 
 def test_capturing_leaves_the_session_as_it_was(shop: Databases) -> None:

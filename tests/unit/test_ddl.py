@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.catalog import Fields, Key, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Difference
+from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
 from circle_migrate.ddl import render_sql, reverse, sketch
 from circle_migrate.ddl.alembic import bodies, render
@@ -251,6 +252,16 @@ def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
     assert "-- HAZARD: destroys the table with its rows\nDROP TABLE app.t;" in script
 
 
+def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
+    new = table("app.t", "a integer") | foreign_key("app.t", "f", "FOREIGN KEY (a) REFERENCES app.u(a)")
+    definition = "CREATE INDEX i ON app.t USING btree (a)"
+    new |= {Key("index", "app.i"): {"of": "table app.t", "definition": definition}}
+    other = table("app.u", "a integer")
+    made = sketch(compared(other, other | new)).statements
+    assert [bool(each.hazard) for each in made] == [False, True, False]
+    assert [bool(each.hazard) for each in sketch(compared(other | new, other)).statements] == [True]
+
+
 def test_script_of_two_databases_connects_to_each() -> None:
     one, other = (sketch(compared({}, table("app.t"), database=name)) for name in ("one", "two"))
     script = render_sql([one, other])
@@ -317,3 +328,45 @@ def test_operations_leave_out_the_schema_they_work_in() -> None:
     made = bodies(sketch(told))
     assert 'op.drop_table("t")' in made.upgrade
     assert "schema=" not in made.downgrade
+
+
+FULL = "INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"
+
+
+@pytest.mark.parametrize(
+    ("majors", "before", "after", "expected"),
+    [
+        ((18, 15), f"{FULL}, MAINTAIN", FULL, []),
+        ((18, 15), f"{FULL}, MAINTAIN\napp: {FULL}, MAINTAIN", f"{FULL}\napp: SELECT, INSERT", ["app"]),
+        ((18, 15), "SELECT, MAINTAIN*\napp: MAINTAIN", "SELECT", ["app"]),
+        ((18, 15), None, f"{FULL}\napp: SELECT", ["app"]),
+        ((18, 15), "SELECT, MAINTAIN", "", ["CURRENT_USER"]),
+        ((15, 18), FULL, f"{FULL}, MAINTAIN\napp: SELECT, MAINTAIN", ["app"]),
+        ((15, 18), FULL, f"{FULL}, MAINTAIN\napp: MAINTAIN by other", []),
+        ((18, 18), f"{FULL}, MAINTAIN", FULL, ["CURRENT_USER"]),
+    ],
+)
+def test_maintain_is_only_taken_or_given_where_both_servers_know_it(
+    majors: tuple[int, int], before: str | None, after: str, expected: list[str]
+) -> None:
+    def side(acl: str | None, major: int) -> Snapshot:
+        acl = f"<owner>: {acl}" if acl else acl
+        objects = {} if acl is None else table("app.t", "a integer", acl=acl)
+        return Snapshot("db", "live", major * 10000, objects)
+
+    one, other = side(before, majors[0]), side(after, majors[1])
+    changes = without_new_privileges(compare(one, other), one, other)
+    told = tuple(Difference(change, Aspect.SECURITY, Severity.ERROR) for change in changes)
+    made = sketch(Comparison(one, other, told))
+    commands = [statement.sql for statement in made.statements if "CREATE TABLE" not in statement.sql]
+    assert [command.split()[-1] for command in commands] == expected
+    assert any("MAINTAIN" in each for each in made.incomplete) == (after.endswith("by other"))
+
+
+def test_options_of_foreign_data_are_quoted_and_may_have_several_lines() -> None:
+    server = Key("foreign server", "s")
+    before = {server: {**OWNED, "wrapper": "w", "options": "host=h\nOd d=x'y\nnote=one\ntwo"}}
+    after = {server: {**OWNED, "wrapper": "w", "options": "host=h\nnote=one\nthree"}}
+    assert statements(before, after) == ["ALTER SERVER s OPTIONS (DROP \"Od d\", SET note 'one\nthree')"]
+    [create] = statements({}, before)
+    assert create.endswith("OPTIONS (host 'h', \"Od d\" 'x''y', note 'one\ntwo')")

@@ -605,3 +605,9 @@ def test_a_snapshot_is_as_described() -> None:
         validator.validate(stored)
         for key in stored:
             assert not validator.is_valid({name: each for name, each in stored.items() if name != key}), key
+
+
+def test_what_either_side_does_not_describe_is_counted() -> None:
+    one = snapshot("a.json", {}, unmodelled={"security label": 3, "base type": 1})
+    other = snapshot("live", {}, unmodelled={"security label": 2})
+    assert Comparison(one, other, ()).to_dict()["unmodelled"] == {"base type": 1, "security label": 3}

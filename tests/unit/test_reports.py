@@ -170,12 +170,19 @@ def test_sarif_is_what_code_scanning_takes(name: str) -> None:
     assert run["invocations"][0]["exitCode"] == REPORTS[name].exit_code
     for result in run["results"]:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["locations"][0]["physicalLocation"]["region"]["startLine"] >= 1
         place = result["locations"][0]["physicalLocation"]["artifactLocation"]
         assert place["uriBaseId"] == "%SRCROOT%"
         assert re.fullmatch(r"[\w./%-]+", place["uri"])
         assert not place["uri"].startswith("/")
     prints = [result["partialFingerprints"]["circleMigrate/v1"] for result in run["results"]]
     assert len(set(prints)) == len(prints)
+
+
+def test_sarif_has_no_arguments_in_texts_with_braces() -> None:
+    shown = report(Check("drift", "No drift", (replace(PENDING, message="default '{}' -> '{0}'"),)))
+    (run,) = json.loads(write("sarif", shown))["runs"]
+    assert run["results"][0]["message"]["text"].startswith("default '{{}}' -> '{{0}}'")
 
 
 def test_sarif_says_that_something_could_not_be_looked_at() -> None:

@@ -94,13 +94,22 @@ def within_models(scope: Scope, models: Models, before: Snapshot, after: Snapsho
     snapshot = after if models is Models.BEFORE else before
     theirs = [change for change in scope.changes if change.op is other_only]
     scope.leave_out([change for change in theirs if _wordless(change)], "models cannot express them")
-    partitions = [each for each in theirs if snapshot.objects[each.key].get("partition_of")]
+    tables = {change.key for change in theirs} | {None}
+    partitions = [each for each in theirs if _partitioned(each.key, snapshot) not in tables]
     scope.leave_out(partitions, "they are partitions, which models do not list")
     silent = Counter((label(name), change.key.kind) for change in scope.changes for name in _silenced(change))
     if silent:
         words = (f"{words} of {counted({kind: number})}" for (words, kind), number in sorted(silent.items()))
         scope.not_compared.append(f"{', '.join(words)}: models cannot express them")
     scope.keep(_in_words_of_models(change) for change in scope.changes)
+
+
+def _partitioned(key: Key, snapshot: Snapshot) -> Key | None:
+    """The table that a partition belongs to in the end; None for what is no partition."""
+    found = None
+    while parent := snapshot.objects.get(found or key, {}).get("partition_of"):
+        found = Key("table", parent)
+    return found
 
 
 def _wordless(change: Change) -> bool:

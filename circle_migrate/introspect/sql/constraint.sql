@@ -31,7 +31,12 @@ CROSS JOIN LATERAL (
     SELECT CASE c.contype WHEN 'p' THEN 'pkey' WHEN 'u' THEN 'key' WHEN 'x' THEN 'excl'
                           WHEN 'f' THEN 'fkey' WHEN 'c' THEN 'check' END AS label,
            CASE WHEN c.contype = 'n' THEN (
-               SELECT a.attname || '_not_null' FROM pg_attribute a
+               SELECT CASE WHEN EXISTS (
+                          SELECT FROM pg_constraint other
+                          WHERE other.conrelid = c.conrelid AND other.conname = a.attname || '_not_null'
+                            AND other.contype <> 'n'
+                      ) THEN 'NOT NULL ' || a.attname ELSE a.attname || '_not_null' END
+               FROM pg_attribute a
                WHERE a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
            ) ELSE c.conname END AS name
 ) named

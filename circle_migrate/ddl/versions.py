@@ -1,0 +1,60 @@
+"""What the second side has in the terms of the first one's server, on which a sketch runs.
+
+MAINTAIN is a privilege since PostgreSQL 17 (https://www.postgresql.org/docs/17/release-17.html): an older
+server cannot grant it, and that one does not know it is no reason to take it from anybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from circle_migrate.core.catalog import Fields, Snapshot
+from circle_migrate.core.differences import Comparison
+from circle_migrate.ddl.names import listed_names
+from circle_migrate.ddl.privileges import LINE, MAINTAIN_SINCE, parse
+
+_MAINTAIN = "MAINTAIN"
+_AMONG_OTHERS = re.compile(rf", {_MAINTAIN}\b\*?")
+
+
+def adapted(comparison: Comparison, wanted: Fields, had: Fields | None) -> Fields:
+    """An object of the second side; `had` is what the first one has of that name."""
+    knows = _knows(comparison.before)
+    if not wanted.get("acl") or knows == _knows(comparison.after):
+        return wanted
+    lines = _with_kept(wanted, had) if knows else _without(wanted)
+    return {**wanted, "acl": "\n".join(lines)}
+
+
+def unknown(comparison: Comparison) -> Iterator[str]:
+    """The differences for which the first side's server has no words."""
+    for difference in () if _knows(comparison.before) else comparison.differences:
+        acl = difference.change.fields.get("acl", (None, None))[1]
+        if any(list(held) == [_MAINTAIN] for held in parse(acl).values()):
+            yield f"privilege {_MAINTAIN}, since PostgreSQL {MAINTAIN_SINCE}, of {difference.change.key}"
+
+
+def _knows(side: Snapshot) -> bool:
+    return side.major >= MAINTAIN_SINCE
+
+
+def _with_kept(wanted: Fields, had: Fields | None) -> Iterator[str]:
+    """Who has any privilege keeps MAINTAIN, which the owner of a new object gets."""
+    held = parse((had or {}).get("acl"))
+    owner = wanted.get("owner") or wanted.get("role")
+    for line in listed_names(wanted.get("acl")):
+        match = LINE.fullmatch(line)
+        role = match[1] if match else ""
+        option = held.get(role, {}).get(_MAINTAIN, False if had is None and role == owner else None)
+        if match is None or option is None:
+            yield line
+        else:
+            yield f"{line[: match.end(2)]}, {_MAINTAIN}{'*' * option}{line[match.end(2) :]}"
+
+
+def _without(wanted: Fields) -> Iterator[str]:
+    for line in listed_names(wanted.get("acl")):
+        match = LINE.fullmatch(line)
+        if match is None or match[2].rstrip("*") != _MAINTAIN:
+            yield _AMONG_OTHERS.sub("", line)
