@@ -17,6 +17,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+from tests.cli.terminal import Terminal
 from tests.deployments import environment, execute, invoke, versions
 from tests.forking import Forked
 from tests.projects import Project
@@ -591,21 +592,51 @@ def test_traceback_only_with_debug(
 
 
 USAGE = [
-    "nonsense",
-    "upgrade --nonsense",
-    "downgrade",
-    "show",
-    "revision",
-    "upgrade --format yaml",
-    "config x",
+    pytest.param("nonsense", "no such command 'nonsense'", id="command"),
+    pytest.param("upgrad", "Did you mean 'upgrade'?", id="nearly a command"),
+    pytest.param("status --nonsense", "no such option: --nonsense", id="option"),
+    pytest.param("upgrade --embeded", "Possible options: --embedded", id="nearly an option"),
+    pytest.param("stamp", "missing argument 'TARGET'", id="no target"),
+    pytest.param("show", "missing argument 'REVISION'", id="no revision"),
+    pytest.param("revision", "missing option '--message' / '-m'", id="no message"),
+    pytest.param("upgrade --format yaml", "'--format': 'yaml' is none of table, json", id="no such format"),
+    pytest.param("config x", "no such command 'x'", id="command of a group"),
 ]
 
 
 @pytest.mark.usefixtures("workdir")
-@pytest.mark.parametrize("line", USAGE)
-def test_wrong_command_lines(line: str) -> None:
+@pytest.mark.parametrize(("line", "text"), USAGE)
+def test_wrong_command_lines(line: str, text: str) -> None:
     answer = invoke(line.split())
     assert answer.status == 2
     assert answer.stdout == ""
-    assert "Usage: circle-migrate" in answer.stderr or "error: " in answer.stderr
+    assert answer.stderr.startswith("error: ")
+    assert text in answer.stderr
+    assert "─" not in answer.stderr
+    assert "Value error" not in answer.stderr
     assert TRACEBACK not in answer.stderr
+
+
+@pytest.mark.parametrize("line", ["", "dev", "config", "kept"])
+def test_a_group_alone_shows_its_commands(line: str) -> None:
+    answer = invoke(line.split())
+    assert (answer.status, answer.stdout) == (2, "")
+    assert answer.stderr == invoke([*line.split(), "--help"]).stdout
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    ("end", "status", "text"),
+    [
+        pytest.param(lambda terminal: terminal.process.send_signal(signal.SIGINT), 130, "interrupted"),
+        pytest.param(lambda terminal: terminal.type("\x04"), 5, "not confirmed"),
+        pytest.param(lambda terminal: terminal.type("n"), 5, "not confirmed"),
+    ],
+    ids=["Ctrl-C", "Ctrl-D", "no"],
+)
+def test_a_question_that_is_not_answered(end: Callable[[Terminal], None], status: int, text: str) -> None:
+    terminal = Terminal("dev", "reset", env={})
+    terminal.until(lambda shown: "[y/N]: " in shown)
+    end(terminal)
+    assert terminal.end() == status, terminal.written
+    assert f"error: {text}\r\n  state  nothing was changed" in terminal.written
