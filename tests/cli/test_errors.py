@@ -197,8 +197,16 @@ def test_missing_database(empty_databases: Databases, urls: Callable[..., None],
     urls(empty_databases, DATABASE_URL=url)
     answer = invoke(command.split())
     assert answer.status == 9
-    for text in ("not_there", "does not exist", "circle-migrate init"):
+    for text in ("not_there", "does not exist", "3D000", "circle-migrate init"):
         assert text in answer.everything
+
+
+def test_no_server_of_the_kind_that_the_url_asks_for(
+    empty_databases: Databases, urls: Callable[..., None]
+) -> None:
+    url = empty_databases.urls["main"]
+    urls(empty_databases, DATABASE_URL=url + ("&" if "?" in url else "?") + "target_session_attrs=read-only")
+    check(Case("upgrade", 9, [" is read-only", "correct target_session_attrs"], never=["SessionAttribute"]))
 
 
 @pytest.mark.parametrize("command", ["upgrade", "stamp head --yes", "upgrade --dry-run"])
