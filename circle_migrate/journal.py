@@ -229,6 +229,15 @@ class Journal:
         )
         return found
 
+    async def sources(self, connection: asyncpg.Connection, beginning: str) -> dict[str, str]:
+        """The texts, as `source` has them, of all revisions whose id begins so."""
+        rows = await connection.fetch(
+            f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
+            "WHERE starts_with(revision, $1) AND source IS NOT NULL ORDER BY revision, id DESC",
+            beginning,
+        )
+        return {row["revision"]: row["source"] for row in rows}
+
     async def last_run(self, connection: asyncpg.Connection) -> RunEntry | None:
         """The latest run, without its steps, what was planned, and notes."""
         rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs), 1)

@@ -92,6 +92,9 @@ NO_SERVER = [
     pytest.param({}, Case("upgrade -d orders", 2, ["orders", "main, credentials"]), id="no such database"),
     pytest.param({}, Case("history dca7:nonsense", 2, ["nonsense"]), id="no such revision"),
     pytest.param({}, Case("show b37f99db0c0f", 2, ["did you mean b37f99db0c0e"]), id="nearly a revision"),
+    pytest.param({}, Case("show mian@head", 2, ["did you mean main@head?"]), id="nearly a database"),
+    pytest.param({}, Case("show base+99", 2, ["99 steps", "has 16"]), id="too many steps"),
+    pytest.param({}, Case("history main@-2:", 2, ["head-2"]), id="a span from the current revision"),
     pytest.param({}, Case("upgrade base:nonsense --sql", 2, ["nonsense"]), id="no such span"),
     pytest.param({}, Case("revision -m text", 2, ["--database"]), id="revision for no database"),
 ]
