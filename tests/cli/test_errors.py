@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -430,6 +431,22 @@ def test_broken_trees(
     where = [] if name == "several heads" else [str(path.relative_to(project.folder)) + f":{line or ''}"]
     check(Case("upgrade", 5, [*where, *texts]))
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
+
+
+@pytest.mark.parametrize("command", ["status", "current", "wait"])
+def test_a_broken_tree_leaves_no_question_behind(
+    project: Project,
+    empty_databases: Databases,
+    urls: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    command: str,
+) -> None:
+    """asyncio writes a traceback to stderr, by way of logging, where the answer of a task is not taken."""
+    second_file(project)
+    urls(empty_databases)
+    assert invoke([command]).status == 5
+    gc.collect()
+    assert caplog.records == []
 
 
 FAILING = [
