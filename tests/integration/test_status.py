@@ -234,6 +234,8 @@ def test_an_invalid_index_is_a_warning(migrated_databases: Databases) -> None:
     )
     seen = run(status(deployment(migrated_databases)))
     assert ("main", "invalid-index") in rules(seen, Severity.WARNING)
+    (invalid,) = (each for each in seen.findings if each.rule == "invalid-index")
+    assert f"REINDEX INDEX CONCURRENTLY {str(invalid.subject).partition(' ')[0]};" in invalid.advice
     assert seen.exit_code is ExitCode.DONE
 
 
