@@ -76,6 +76,7 @@ class Deployment:
             _ = self.forest
         except BaseException:
             asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)  # or asyncio would complain of it on stderr
             raise
         answers = await asked
         for answer in answers:

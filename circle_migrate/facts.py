@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from circle_migrate.core.entries import Applied, RunEntry
 from circle_migrate.core.revisions import Revision
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.edited import edited
-from circle_migrate.errors import CircleError
+from circle_migrate.errors import CircleError, TreeError
 from circle_migrate.faults import statement_fault
 from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, holder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import asyncpg
 
 _INVALID = """
@@ -35,8 +38,8 @@ class Facts(NamedTuple):
     `edited` are applied revisions whose file has changed since, with a diff; empty, like `last_run` (which
     comes without its steps), where there is no journal. `strangers` are the current revisions that the tree
     lacks, each with what the journal says of it, None where that is nothing; where there are any, `applied`
-    are all that the journal says are applied. `changed` says whether the schema is another one than the last
-    run left, None where that cannot be known.
+    are all that the journal says are applied, and what those of them follow that the tree lacks. `changed`
+    says whether the schema is another one than the last run left, None where that cannot be known.
     """
 
     state: State
@@ -67,6 +70,7 @@ async def read_facts(database: Database) -> Facts:
                 changed = await _changed(journal, connection, state)
                 if strangers:
                     applied = frozenset(await journal.checksums(connection))
+                    applied |= await _followed(journal, connection, applied - set(graph.revisions))
                     strangers |= await journal.applied(connection, list(strangers))
         except Exception as error:
             fault: CircleError | None = statement_fault(error, database.name, "read the journal")
@@ -85,6 +89,26 @@ async def read_facts(database: Database) -> Facts:
         applied=applied,
         changed=changed,
     )
+
+
+async def _followed(
+    journal: Journal, connection: asyncpg.Connection, revisions: Collection[str]
+) -> frozenset[str]:
+    """What these revisions came after: applied before them, if not by a run that is in the journal."""
+    from pathlib import Path
+
+    from circle_migrate.revision_files import read_source
+
+    followed: set[str] = set()
+    for key, text in (await journal.texts(connection, revisions)).items():
+        with suppress(TreeError):
+            followed.update(read_source(journal.database.name, Path(key), text.encode(), _not_run).down)
+    return frozenset(followed)
+
+
+def _not_run(path: Path) -> NoReturn:
+    """A text out of a journal is read and never run, not even where its ids are computed."""
+    raise TreeError(f"{path} does not say what it follows")
 
 
 async def _changed(journal: Journal, connection: asyncpg.Connection, state: State) -> bool | None:

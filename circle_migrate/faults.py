@@ -104,6 +104,18 @@ def connection_fault(error: Exception, database: str, address: Address) -> Circl
             detail=error.strerror or str(error),
             hint="is PostgreSQL running there? `--embedded` brings one up for trying things out",
         )
+    return _not_a_connection(error, database, address)
+
+
+def _not_a_connection(error: Exception, database: str, address: Address) -> Unreachable:
+    """The error for what neither the server nor the operating system has said."""
+    where = address.display()
+    if type(error).__name__ == "TargetServerAttributeNotMatched":  # asyncpg's, not imported for it
+        return Unreachable(
+            f"{database}: no server at {where} is {address.target_session_attrs}",
+            database=database,
+            hint="correct target_session_attrs in the URL, or give the server that is",
+        )
     return Unreachable(
         f"{database}: {where} cannot be connected to",
         database=database,

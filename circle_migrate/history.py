@@ -55,7 +55,9 @@ def history(deployment: Deployment, span: str | None = None, at: Current | None 
 def _span(graph: Graph, span: str, deployment: Deployment) -> set[str]:
     low, colon, high = span.partition(":")
     if not colon:
-        raise UsageError(f"{span!r} is not a span", hint="write FROM:TO, FROM: or :TO with ids")
+        raise UsageError(
+            f"{span!r} is not a span", hint="write FROM:TO, FROM: or :TO; head-2 and base+2 count, too"
+        )
     database = {
         text.partition("@")[0] for text in (low, high) if text.partition("@")[0] in deployment.databases
     }
@@ -75,6 +77,11 @@ def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bo
     from circle_migrate.core import targets
 
     target = targets.parse(text, deployment.databases)
+    if not target.symbol:
+        raise UsageError(
+            f"{text} counts from where a database is, which a span does not ask",
+            hint=f"count from an end: {'head' if target.steps < 0 else 'base'}{target.steps:+d}",
+        )
     found = targets.claimed(graph, (), target)
     return found if inclusive else found - set(graph.tips(found))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -227,6 +227,24 @@ class Journal:
             revision,
         )
         return found
+
+    async def sources(self, connection: asyncpg.Connection, beginning: str) -> dict[str, str]:
+        """The texts, as `source` has them, of all revisions whose id begins so."""
+        rows = await connection.fetch(
+            f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
+            "WHERE starts_with(revision, $1) AND source IS NOT NULL ORDER BY revision, id DESC",
+            beginning,
+        )
+        return {row["revision"]: row["source"] for row in rows}
+
+    async def texts(self, connection: asyncpg.Connection, revisions: Collection[str]) -> dict[str, str]:
+        """The texts, as `source` has them, of those revisions that ran."""
+        rows = await connection.fetch(
+            f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
+            "WHERE revision = ANY($1::text[]) AND source IS NOT NULL ORDER BY revision, id DESC",
+            list(revisions),
+        )
+        return {row["revision"]: row["source"] for row in rows}
 
     async def last_run(self, connection: asyncpg.Connection) -> RunEntry | None:
         """The latest run, without its steps, what was planned, and notes."""

@@ -40,16 +40,25 @@ async def _runs(deployment: Deployment, name: str, limit: int) -> list[RunEntry]
 
 
 async def source(deployment: Deployment, revision: str) -> Source:
-    """The text of a revision as it was applied, from whichever journal has it. Raises `UsageError`."""
-    for name in deployment.selected:
-        database = deployment.databases[name]
-        async with database.reading() as connection:
-            state = await database.read_state(connection)
-            journal = Journal(database, state.schema)
-            if await journal.exists(connection):
-                text = await journal.source(connection, revision)
-                if text is not None:
-                    return Source("log", name, revision, text)
+    """The text of a revision as it was applied; a unique beginning of its id will do. Raises `UsageError`."""
+    found = [each for name in deployment.selected for each in await _sources(deployment, name, revision)]
+    found = [each for each in found if each.revision == revision][:1] or found
+    if len(found) == 1:
+        return found[0]
     raise UsageError(
-        f"no journal has the source of {revision!r}", hint="full ids are listed by `circle-migrate log`"
+        f"{revision!r} fits {', '.join(each.revision for each in found)}"
+        if found
+        else f"no journal has the source of {revision!r}",
+        hint="`circle-migrate log --slowest` lists the revisions that ran",
     )
+
+
+async def _sources(deployment: Deployment, name: str, beginning: str) -> list[Source]:
+    database = deployment.databases[name]
+    async with database.reading() as connection:
+        state = await database.read_state(connection)
+        journal = Journal(database, state.schema)
+        if not await journal.exists(connection):
+            return []
+        texts = await journal.sources(connection, beginning)
+        return [Source("log", name, revision, text) for revision, text in texts.items()]

@@ -81,5 +81,5 @@ def _head(plan: Plan) -> str:
         lines.append('-- run: psql -X -f THIS_FILE "postgresql://…"')
     else:
         variables = " ".join(f'-v {name}="postgresql://…"' for name in names)
-        lines.append(f"-- run: psql -X {variables} -f THIS_FILE postgres")
+        lines.append(f'-- run: psql -X {variables} -f THIS_FILE "postgresql://…"')
     return "\n".join(lines) + "\n\\set ON_ERROR_STOP on\n\n"

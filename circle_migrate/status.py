@@ -216,7 +216,7 @@ def _invalid(facts: list[Facts]) -> Iterator[Finding]:
                 status=ExitCode.DONE,
                 database=each.state.database,
                 subject=index,
-                remedy="REINDEX INDEX CONCURRENTLY, or run the revision that builds it again",
+                remedy=f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
             )
 
 

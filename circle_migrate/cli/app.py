@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import MutableMapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.main import get_group
@@ -75,6 +76,17 @@ class _Commands(Group):
             for module in (module for module, names in _COMMANDS.items() if cmd_name in names):
                 self._take(module, Chosen(cmd_name))
         return self._made.get(cmd_name)
+
+    def main(self, *arguments: Any, **extra: Any) -> None:
+        """Run the command line and end the process with its exit status."""
+        try:
+            status = super().main(*arguments, **{**extra, "standalone_mode": False})
+        except typer.TyperException as misuse:
+            from circle_migrate.cli.misuse import tell
+
+            tell(misuse)
+            status = misuse.exit_code
+        sys.exit(status)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page that lists them all."""

@@ -92,7 +92,7 @@ def finish(call: Call, action: Callable[[], Result | Coroutine[Any, Any, Result]
         answer = action()
         result = answer if isinstance(answer, Result) else _run(answer, signals, call.progress)
         output.success(result, call.format)
-    except (typer.Exit, typer.Abort):
+    except typer.Exit:
         raise
     except BaseException as error:  # noqa: BLE001 - this is the boundary
         named = _named(error, signals)

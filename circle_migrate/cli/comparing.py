@@ -129,7 +129,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(metavar="NAME", help="Only this one of the declared relations. May be repeated."),
         ] = None,
         limit: Annotated[
-            int, typer.Option("--limit", "-n", min=0, help="How many keys a finding shows.")
+            int, typer.Option("--limit", "-n", min=0, metavar="N", help="How many keys a finding shows.")
         ] = 10,
     ) -> Result:
         """Compare the keys that relate the databases, users and credentials; ends with 4 on orphans."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import typer
 
@@ -136,10 +137,26 @@ def _agree(question: str, *, yes: bool) -> None:
             state="nothing was changed",
             hint="add --yes if that is what you want",
         )
-    if not typer.confirm(question, err=True):
+    with _answering():
+        agreed = typer.confirm(question, err=True)
+    if not agreed:
         raise NotConfirmed("not confirmed", state="nothing was changed")
 
 
 def _type(words: str, purpose: str) -> None:
-    if typer.prompt(f"Type {words!r} {purpose}", err=True).strip() != words:
+    with _answering():
+        typed = typer.prompt(f"Type {words!r} {purpose}", err=True)
+    if typed.strip() != words:
         raise NotConfirmed("something else was typed", state="nothing was changed")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Ctrl-C while a question is open is an interruption like any other, Ctrl-D is no answer."""
+    try:
+        yield
+    except typer.Abort as abort:
+        sys.stderr.write("\n")
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise NotConfirmed("not confirmed", state="nothing was changed") from None

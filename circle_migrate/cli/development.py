@@ -14,6 +14,7 @@ from circle_migrate.cli.options import Yes
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
     from circle_migrate.servers import ServerStatus
+    from circle_migrate.settings import Settings
 
 _PANEL = "Set up"
 _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
@@ -27,14 +28,7 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(call: Call) -> Result:
         """Start the server and create both databases; URLs to connect with are printed."""
-        from circle_migrate.create import create_missing
-        from circle_migrate.deployment import Deployment
-        from circle_migrate.embedded import addressed, server
-
-        settings = call.settings()
-        status = server(settings).start()
-        await create_missing(Deployment(addressed(settings, status)))
-        return _answer("dev start", status)
+        return _answer("dev start", await _started(call.settings()))
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def stop(call: Call) -> Result:
@@ -53,7 +47,7 @@ def register(app: typer.Typer) -> None:
         return _answer("dev status", server(call.settings()).status())
 
     @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
-    def psql(
+    async def psql(
         call: Call,
         arguments: Annotated[
             list[str] | None, typer.Argument(metavar="[-- PSQL OPTIONS]", help="Given to psql as they are.")
@@ -65,9 +59,8 @@ def register(app: typer.Typer) -> None:
 
         settings = call.settings()
         name = Deployment(settings, call.database).selected[0]
-        embedded = server(settings)
-        embedded.start()
-        argv = embedded.psql_command(database_name(name), *(arguments or ()))
+        await _started(settings)
+        argv = server(settings).psql_command(database_name(name), *(arguments or ()))
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
@@ -107,6 +100,17 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.states.shipping import build_snapshots
 
         return await build_snapshots(call.files(), folder, major or (), check=check)
+
+
+async def _started(settings: Settings) -> ServerStatus:
+    """The server, running and with both databases."""
+    from circle_migrate.create import create_missing
+    from circle_migrate.deployment import Deployment
+    from circle_migrate.embedded import addressed, server
+
+    status = server(settings).start()
+    await create_missing(Deployment(addressed(settings, status)))
+    return status
 
 
 def _answer(command_name: str, status: ServerStatus) -> Result:

@@ -79,7 +79,13 @@ def register(app: typer.Typer) -> None:
         ] = False,
         jobs: Annotated[
             int,
-            typer.Option("--jobs", "-j", min=1, help="Tables and indexes at a time; 1: in one transaction."),
+            typer.Option(
+                "--jobs",
+                "-j",
+                min=1,
+                metavar="N",
+                help="Tables and indexes at a time; 1: in one transaction.",
+            ),
         ] = 1,
         identity: Annotated[
             Path | None, typer.Option(metavar="FILE", help="The key of `age` for an encrypted dump.")

@@ -106,7 +106,9 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     async def log(
         call: Call,
-        limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs per database.")] = 20,
+        limit: Annotated[
+            int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many runs per database.")
+        ] = 20,
         slowest: Annotated[bool, typer.Option("--slowest", help="Their steps, slowest first.")] = False,
         source: Annotated[
             str | None, typer.Option(metavar="REVISION", help="The text of a revision as it was applied.")

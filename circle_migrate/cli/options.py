@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer._click.exceptions import NoSuchOption
 
 from circle_migrate.cli.completion import revisions
 
@@ -14,11 +16,12 @@ TARGET = (
 )
 
 
-def no_option(targets: list[str] | None) -> list[str] | None:
+def no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None:
     """Refuse what is no target but a misspelt option; `-1` is a target."""
     for text in targets or ():
         if text.startswith("-") and not text[1:].isdigit():
-            raise typer.BadParameter(f"there is no option {text}")
+            known = [name for each in ctx.command.params for name in (*each.opts, *each.secondary_opts)]
+            raise NoSuchOption(text, possibilities=get_close_matches(text, known), ctx=ctx)
     return targets
 
 

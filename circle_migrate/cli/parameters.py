@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from typer import BadParameter
 from typer._coercion import RuntimeParam, build_runtime_param
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
@@ -30,7 +31,13 @@ class _Plain(Help):
             if isinstance(each, TyperArgument | TyperOption):
                 kind = each.type_descriptor
                 each._runtime_param = _Sparing(kind.parameter_info, kind.annotation)
+                if isinstance(each, TyperArgument) or each.is_flag:
+                    each.display_type_rich = _no_type  # type: ignore[method-assign]
         return parameters
+
+
+def _no_type(ctx: Context) -> None:
+    """What help pages show beside a flag's or an argument's name, where Typer has names of Python's types."""
 
 
 class Command(_Plain, TyperCommand):
@@ -50,6 +57,9 @@ class _Sparing(RuntimeParam):
             return list(value)
         if isinstance(kind, type) and isinstance(value, kind):
             return value
-        if isinstance(kind, type) and issubclass(kind, Enum) and value in {each.value for each in kind}:
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            choices = [str(each.value) for each in kind]
+            if value not in choices:
+                raise BadParameter(f"{value!r} is none of {', '.join(choices)}", ctx=ctx, param=param)
             return kind(value)
         return build_runtime_param(param.type_descriptor)._coerce_value(value, param=param, ctx=ctx)

@@ -89,14 +89,19 @@ def _owners(target: Target, graphs: Mapping[str, Graph]) -> Iterable[str]:
             f"{target.text!r} is a target in {' and in '.join(owners)}",
             hint=f"say which: {owners[0]}@{target.text}",
         )
-    raise _unknown(target, list(failures.values()))
+    raise _unknown(target, failures)
 
 
-def _unknown(target: Target, failures: Sequence[UsageError]) -> UsageError:
-    ambiguous = [error for error in failures if "fits" in error.message]
-    if ambiguous or len(failures) == 1:
-        return (ambiguous or failures)[0]
-    near = [error.hint for error in failures if error.hint and error.hint.startswith("did you mean")]
+def _unknown(target: Target, failures: Mapping[str, UsageError]) -> UsageError:
+    from difflib import get_close_matches
+
+    errors = list(failures.values())
+    ambiguous = [error for error in errors if "fits" in error.message]
+    if ambiguous or len(errors) == 1:
+        return (ambiguous or errors)[0]
+    near = [error.hint for error in errors if error.hint and error.hint.startswith("did you mean")]
+    meant = get_close_matches(target.label or "", failures, n=1)
+    near += [f"did you mean {name}@{target.text.partition('@')[2]}?" for name in meant]
     return UsageError(
         f"no database has a revision {target.label or target.symbol!r}",
         hint=" or ".join(near) or "see `circle-migrate history`",
@@ -241,10 +246,12 @@ def _only(graph: Graph, keys: Sequence[str], target: Target, done: int) -> str:
 
 
 def _too_far(graph: Graph, target: Target, done: int) -> UsageError:
+    asked = f"{abs(target.steps)} step{'s' if abs(target.steps) > 1 else ''}"
+    choose = f"or say which database is meant: DATABASE@{target.text}"
     return UsageError(
-        f"{target.text} asks for {abs(target.steps)} steps; {graph.database} has {done}",
+        f"{target.text} asks for {asked}; {graph.database} has {done or 'none'}",
         database=graph.database,
-        hint="see `circle-migrate history`",
+        hint="see `circle-migrate history`" + ("" if target.database or target.symbol else f"; {choose}"),
     )
 
 

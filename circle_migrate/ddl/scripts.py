@@ -29,7 +29,7 @@ def _head(sketches: Sequence[Sketch], *, several: bool) -> str:
     lines.append("-- run as the role that owns the version table")
     if several:
         variables = " ".join(f'-v {each.database}="postgresql://…"' for each in sketches)
-        lines += [f"-- run: psql -X {variables} -f THIS_FILE postgres", "\\set ON_ERROR_STOP on"]
+        lines += [f'-- run: psql -X {variables} -f THIS_FILE "postgresql://…"', "\\set ON_ERROR_STOP on"]
     return "\n".join(lines) + "\n\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.relations import Relation
@@ -35,7 +36,7 @@ def declared(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, .
 def _loaded(text: str) -> tuple[Relation, ...]:
     module, _, attribute = text.partition(":")
     try:
-        found: Any = getattr(import_module(module), attribute)
+        found: Any = attrgetter(attribute)(import_module(module))
     except Exception as error:
         raise _wrong(text, f"{type(error).__name__}: {error}") from error
     if not isinstance(found, list | tuple) or not all(isinstance(each, Relation) for each in found):

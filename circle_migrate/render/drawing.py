@@ -19,6 +19,10 @@ _GAP = "  "
 _NARROWEST = 20
 """Columns that are left to a text, however deep it stands."""
 
+_FEW = 4
+"""Columns of a table that stays one on a narrow terminal."""
+_ENDLESS = 10_000
+
 _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "merge": "magenta"}
 
 
@@ -55,15 +59,33 @@ def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) 
         console.out(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _drawn(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _drawn(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose cells are broken rather than cut; many columns as records where they are too wide."""
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.measure import Measurement
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*head, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    columns = [Column(name, overflow="fold") for name in head]
+    table = Table(*columns, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell, style=_MARK_STYLES.get(cell, "")) for cell in row))
-    console.print(table)
+    whole_words = Measurement.get(console, console.options.update(max_width=_ENDLESS), table).minimum
+    if whole_words > console.width and len(head) > _FEW:
+        _records(console, head, rows)
+    else:
+        console.print(table)
+
+
+def _records(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Each row as lines of their own, a column on each, as psql does on a narrow terminal."""
+    width = max(map(len, head)) + len(_GAP)
+    for row in rows:
+        console.print()
+        for name, cell in zip(head, row, strict=True):
+            if cell:
+                line(console, 1, (name.ljust(width), "bold"), (cell, _MARK_STYLES.get(cell, "")))
+    console.print()
 
 
 def relative(location: str) -> str:

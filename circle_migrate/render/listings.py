@@ -37,6 +37,8 @@ def currents(result: Currents, console: Console) -> None:
     for each in result.standings:
         if each.error is not None:
             say(console, each.error.message, style="red")
+            if each.error.detail:
+                say(console, f"  detail {each.error.detail}")
             if each.error.hint:
                 say(console, f"  hint   {each.error.hint}")
 

@@ -129,6 +129,8 @@ def _reject(error: ValidationError, record: Record) -> set[str]:
         name = str(complaint["loc"][0]).lower()
         origin = record.origins.get(name)
         message = complaint["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if complaint["type"] == "bool_parsing":
+            message = "neither true nor false"
         record.problem(
             f"{origin.said if origin else name}: {message}",
             hint=f"correct or remove it ({origin.shown})" if origin else "correct it",

@@ -29,11 +29,17 @@ def gather(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -
     table, root = _pyproject(cwd, record)
     sources.flags(flags, record, cwd)
     sources.environment(environ, record, cwd)
-    sources.env_file(cwd / ".env", record)
+    sources.env_file(_env_file(cwd, root), record, cwd)
     if table is not None:
         sources.pyproject(table, root / "pyproject.toml", record)
     sources.secrets(record)
     return Gathered(_checked(record), record, root)
+
+
+def _env_file(cwd: Path, root: Path) -> Path:
+    """The nearest .env from the current folder up to the project's; that one where there is none."""
+    folders = [folder for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
+    return next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
 
 
 def _checked(record: Record) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from circle_migrate.errors import SettingsError
 
 _PACKAGE = re.compile(r"(?P<package>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::(?P<folder>.+))?")
-_ATTRIBUTE = re.compile(r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_ATTRIBUTE = re.compile(r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
 class Packages:
@@ -56,7 +56,8 @@ class Packages:
         match = _ATTRIBUTE.fullmatch(text)
         if not match:
             raise SettingsError(
-                f"{said} is not of the form package.module:attribute", hint="app.models:metadata"
+                f"{said} is not of the form package.module:attribute",
+                hint="write it like app.models:metadata or app.models:Base.metadata",
             )
         if not self._spec(match["package"]):
             raise SettingsError(

@@ -31,7 +31,7 @@ def environment(environ: Mapping[str, str], record: Record, cwd: Path) -> None:
     _variables(environ, record, origin)
 
 
-def env_file(path: Path, record: Record) -> None:
+def env_file(path: Path, record: Record, cwd: Path) -> None:
     """A .env file in the dialect of python-dotenv; a missing file is an empty one."""
     try:
         text = text_of(path, f"the file {path}") if path.exists() else ""
@@ -60,7 +60,9 @@ def env_file(path: Path, record: Record) -> None:
             )
 
     def origin(name: str) -> Origin:
-        return Origin(f"file .env line {lines[name]}", f"{name} on line {lines[name]} of .env", path.parent)
+        shown = ".env" if path.parent == cwd else str(path)
+        line = lines[name]
+        return Origin(f"file {shown} line {line}", f"{name} on line {line} of {shown}", path.parent)
 
     _variables(resolve_variables(pairs, override=True), record, origin)
 

@@ -12,6 +12,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingPrivilege, UsageError
 from circle_migrate.introspect import snapshot
 from circle_migrate.scratch import ScratchServers
+from circle_migrate.scratch.roads import no_server
 from circle_migrate.states.expected import expected
 from circle_migrate.states.shipped import shipped_majors
 from circle_migrate.states.snapshot_files import read
@@ -138,7 +139,10 @@ class Sources:
             common = [major for major in majors[0] if all(major in each for each in majors)]
             if common:
                 return common[0]
-        return (await self.servers.majors(name))[0]
+        possible = await self.servers.majors(name)
+        if not possible:
+            raise no_server(f"{name}: {' and '.join(side.text for side in self.sides)} cannot be compared: ")
+        return possible[0]
 
     def _pending(self, name: str, current: tuple[str, ...]) -> int:
         if not any(side.target == CURRENT for side in self.sides):

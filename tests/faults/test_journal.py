@@ -132,8 +132,10 @@ def test_edited_revision_is_refused_with_a_diff_unless_allowed(
     assert "+    op.execute('CREATE TABLE people (id bigint)')" in refused.stderr
     assert run(steps(databases)) == {"main": [("up", "m1")], "credentials": [("up", "c1")]}
 
-    shown = command("log", "--source", "m1")
-    assert (shown.status, applied.strip() in shown.stdout) == (0, True)
+    for beginning in "m1", "m":
+        shown = command("log", "--source", beginning)
+        assert (shown.status, applied.strip() in shown.stdout) == (0, True)
+    assert "'' fits m1, c1" in command("log", "--source", "").stderr
     assert command("upgrade", "--allow-edited").status == 0
     assert run(position(databases)) == HEAD
 

@@ -23,6 +23,7 @@ from circle_migrate.servers import EmbeddedServer
 from circle_migrate.servers.binaries import embedded, find
 from tests import embedded as helpers
 from tests.embedded import ask, entries
+from tests.forking import Forked
 from tests.servers import IMPORT_PATH, run
 
 T = TypeVar("T")
@@ -147,6 +148,14 @@ def test_psql_command(running: EmbeddedServer) -> None:
         text=True,
     )
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "42\n", "")
+
+
+def test_psql_makes_the_databases_where_they_are_missing(running: EmbeddedServer) -> None:
+    query = ["--", "-AtXc", "SELECT current_database()"]
+    data = ["--embedded-data", str(running.status().data)]
+    for name in "main", "credentials":
+        psql = Forked("dev", "psql", "-d", name, *data, *query, env={})
+        assert psql.communicate() == (f"circle_{name}\n", "")
 
 
 def test_the_server_outlives_its_starter_and_knows_nothing_of_its_environment(folder: Path) -> None:

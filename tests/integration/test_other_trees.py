@@ -19,6 +19,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
 from circle_migrate.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.history import branches, heads, history, show
+from circle_migrate.metadata import load_models
 from circle_migrate.script import script
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
@@ -184,13 +185,15 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
     """Paths in pyproject.toml are relative to it, those of variables to the current directory."""
     deeper = project.folder / "shop" / "deeper"
     deeper.mkdir()
-    by_file = load(environ={}, cwd=deeper)
+    urls = {"DATABASE_URL": "postgresql://nowhere/main", "CREDS_DATABASE_URL": "postgresql://nowhere/creds"}
+    by_file = load(environ=urls, cwd=deeper)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     variables = {
+        **urls,
         "CIRCLE_MIGRATE_MAIN_REVISIONS": f"../{project.folder.name}/migrations/main",
         "CIRCLE_MIGRATE_CREDENTIALS_REVISIONS": str(project.folder / "migrations/credentials"),
-        "CIRCLE_MIGRATE_MAIN_MODELS": "shop.models:Base",
+        "CIRCLE_MIGRATE_MAIN_MODELS": "shop.models:Base.metadata",
         "CIRCLE_MIGRATE_CREDENTIALS_MODELS": "shop.secrets:metadata",
     }
     sys.path.append(str(project.folder))
@@ -200,10 +203,8 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
             "main": [MAIN_HEAD],
             "credentials": [CREDENTIALS_HEAD],
         }
-        assert [database.models for database in settings.databases] == [
-            "shop.models:Base",
-            "shop.secrets:metadata",
-        ]
+        tables = [list(load_models(each).tables) for each in Deployment(settings).databases.values()]
+        assert tables == [["people", "invoices"], ["tokens"]]
 
 
 def write(databases: Databases, message: str, only: str | None = None) -> Written:

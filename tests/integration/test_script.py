@@ -47,7 +47,7 @@ def feed(psql: Path) -> Psql:
         command = [str(psql), "-X", "-q"]
         if name is None:
             command += [part for each in NAMES for part in ("-v", f"{each}={databases.urls[each]}")]
-            command.append(databases.server.admin_url)
+            command.append(databases.urls["main"])
         else:
             command.append(databases.urls[name])
         done = subprocess.run(command, input=sql, capture_output=True, text=True, check=False)

@@ -233,6 +233,8 @@ def test_an_invalid_index_is_a_warning(migrated_databases: Databases) -> None:
     )
     seen = run(status(deployment(migrated_databases)))
     assert ("main", "invalid-index") in rules(seen, Severity.WARNING)
+    (invalid,) = (each for each in seen.findings if each.rule == "invalid-index")
+    assert f"REINDEX INDEX CONCURRENTLY {str(invalid.subject).partition(' ')[0]};" in invalid.advice
     assert seen.exit_code is ExitCode.DONE
 
 
@@ -298,6 +300,21 @@ def test_ahead_without_our_heads_is_not_compatible(empty_databases: Databases) -
     on = deployment(empty_databases)
     run(stamp(on, ["head"], confirm=agree))
     run(execute(empty_databases, "main", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
+    assert run(wait(on, 0, compatible=True)).exit_code is ExitCode.AHEAD
+
+
+def test_ahead_where_the_unknown_revision_followed_our_head(migrated_databases: Databases) -> None:
+    """As after the first run on a database that plain Alembic had brought to our head."""
+    follows = """
+        UPDATE alembic_version SET version_num = 'feedfacecafe';
+        DELETE FROM circle_migrate_steps WHERE revision <> 'b4fcf60d8659';
+        UPDATE circle_migrate_steps SET revision = 'feedfacecafe',
+            source = replace(source, '47773a45acc2', '{}')
+    """
+    on = deployment(migrated_databases)
+    run(execute(migrated_databases, "main", follows.format("b4fcf60d8659")))
+    assert run(wait(on, 0, compatible=True)).exit_code is ExitCode.DONE
+    run(execute(migrated_databases, "main", "UPDATE circle_migrate_steps SET source = '1 +'"))
     assert run(wait(on, 0, compatible=True)).exit_code is ExitCode.AHEAD
 
 

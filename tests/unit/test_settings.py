@@ -513,6 +513,19 @@ def test_revisions_in_a_package_of_the_project(project: Project, package: str, f
     )
 
 
+def test_the_nearest_env_file_up_to_the_project_counts(project: Project) -> None:
+    project.write(".env", f"DATABASE_URL={MAIN}\n")
+    project.write("sub/deeper/x.py", "")
+    assert project.load(cwd="sub/deeper").database("main").url is None
+    project.table("atomic = false")
+    settings = project.load(cwd="sub/deeper")
+    assert settings.database("main").url is not None
+    assert value(settings, "database-url").source == f"file {project.folder / '.env'} line 1"
+    project.write("sub/.env", "CIRCLE_MIGRATE_LOCK_WAIT=5\n")
+    settings = project.load(cwd="sub/deeper")
+    assert (settings.database("main").url, settings.lock_wait) == (None, 5)
+
+
 def test_a_folder_of_revisions_is_relative_to_where_it_stands(project: Project) -> None:
     outer = project.write("migrations/x.py", "").parent
     inner = project.write("sub/migrations/x.py", "").parent

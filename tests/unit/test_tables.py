@@ -1,0 +1,58 @@
+"""Tables on a terminal: whatever its width, nothing that stands in a cell is cut."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from circle_migrate.render.drawing import table
+
+URL = "postgresql://migrator:***@db1.internal.example:5432/mens_circle_main?sslmode=verify-full"
+STATUS = (
+    ("database", "server", "name", "role", "current", "head", "pending", "state"),
+    [
+        (
+            "main",
+            "PostgreSQL 18.4",
+            "circle_main",
+            "migrator",
+            "b4fcf60d8659",
+            "b4fcf60d8659",
+            "none",
+            "writable",
+        ),
+        ("credentials", "?", "?", "?", "?", "f82fda613c40", "?", "missing-privilege"),
+    ],
+)
+SETTINGS = (("setting", "value", "from"), [("database-url", URL, "environment DATABASE_URL")])
+
+
+def drawn(head: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> str:
+    """What a terminal of so many columns shows."""
+    file = StringIO()
+    table(Console(file=file, force_terminal=True, width=width, color_system=None), head, rows)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_revisions_and_names_stay_whole(width: int) -> None:
+    head, rows = STATUS
+    shown = drawn(head, rows, width)
+    for cell in {cell for row in rows for cell in row}:
+        assert cell in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_long_values_are_broken_and_not_cut(width: int) -> None:
+    shown = drawn(*SETTINGS, width)
+    assert "…" not in shown
+    column = slice(shown.index("value") - shown.rfind("\n", 0, shown.index("value")) - 1, None)
+    pieces = [line[column].split("  ")[0].strip() for line in shown.splitlines()[3:]]
+    assert "".join(pieces) == URL
+
+
+def test_a_wide_terminal_has_a_table() -> None:
+    assert len([line for line in drawn(*STATUS, 160).splitlines() if line.strip()]) == 4
