@@ -13,6 +13,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from tests.forking import Forked
 
@@ -40,6 +41,14 @@ class _Started:
         while not seen(self.written):
             assert time.monotonic() < deadline, self.written
             assert self._read(), self.written
+
+    def until_it_reads(self) -> None:
+        """Wait until it sleeps: a signal between a question and the reading is only noticed at the next key."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        deadline = time.monotonic() + _SECONDS
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, self.written
+            time.sleep(0.01)
 
     def type(self, text: str) -> None:
         """Type a line."""

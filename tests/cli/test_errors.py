@@ -683,6 +683,7 @@ def test_a_group_alone_shows_its_commands(line: str) -> None:
 def test_a_question_that_is_not_answered(end: Callable[[Terminal], None], status: int, text: str) -> None:
     terminal = Terminal("dev", "reset", env={})
     terminal.until(lambda shown: "[y/N]: " in shown)
+    terminal.until_it_reads()
     end(terminal)
     assert terminal.end() == status, terminal.written
     assert f"error: {text}\r\n  state  nothing was changed" in terminal.written

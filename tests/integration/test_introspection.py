@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -169,7 +168,7 @@ def test_what_is_hidden_by_another_object_of_its_name_is_counted(
         found = catalogue(*arguments)
         columns = found.tables[0]
         again = f"SELECT kind, object, 'another' AS type FROM ({columns}) c WHERE object = 'public.usr.a'"
-        return replace(found, tables=(*found.tables, again))
+        return found._replace(tables=(*found.tables, again))
 
     catalogue = queries.catalogue
     monkeypatch.setattr(queries, "catalogue", twice)
