@@ -43,7 +43,7 @@ class _Started:
             assert self._read(), self.written
 
     def until_it_reads(self) -> None:
-        """Wait until it sleeps: a signal between a question and the reading is only noticed at the next key."""
+        """Wait until it sleeps: a signal between question and reading is only noticed at the next key."""
         stat = Path(f"/proc/{self.process.pid}/stat")
         deadline = time.monotonic() + _SECONDS
         while stat.read_text().rpartition(")")[2].split()[0] != "S":
