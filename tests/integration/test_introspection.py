@@ -161,6 +161,16 @@ def test_what_cannot_be_described_is_counted(empty_databases: Databases) -> None
     assert run(snapshot(main_of(empty_databases))).unmodelled == {"base type": 1}
 
 
+def test_secrets_among_a_servers_options_are_hidden(shop: Databases) -> None:
+    statements = """
+    CREATE FOREIGN DATA WRAPPER w;
+    CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host 'h', "my-Password" E'hush\\nhush', port '1');
+    """
+    run(execute(shop, "main", statements))
+    found = run(snapshot(main_of(shop))).objects["foreign server", "s"]
+    assert found["options"] == "host=h\nmy-Password=<hidden>\nport=1"
+
+
 def test_what_is_hidden_by_another_object_of_its_name_is_counted(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,8 @@ SELECT 'foreign server' AS kind, quote_ident(s.srvname) AS object,
        pg_get_userbyid(s.srvowner) AS owner, coalesce(s.srvacl, acldefault('S', s.srvowner))::text[] AS acl,
        remark.description AS comment, quote_ident(w.fdwname) AS wrapper, s.srvtype AS type,
        s.srvversion AS version,
-       regexp_replace(array_to_string(s.srvoptions, E'\n'), '(?in)^([^=]*(password|secret)[^=]*)=.*', '\1=<hidden>')
-       AS options
+       array_to_string(ARRAY(SELECT regexp_replace(o, '(?i)^([^=]*(password|secret)[^=]*)=.*', '\1=<hidden>')
+                             FROM unnest(s.srvoptions) o), E'\n') AS options
 FROM pg_foreign_server s
 JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
 LEFT JOIN remark ON remark.classoid = 'pg_foreign_server'::regclass AND remark.objoid = s.oid
