@@ -13,6 +13,7 @@ _NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHER
 _REFERENCE = matcher(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
 _COLUMNS = matcher(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
 _REPLICATION_ROLE = matcher(r"\bsession_replication_role\b")
+_REWRITING = {"rule": "what runs for a statement changes", "policy": "which rows a role sees changes"}
 _EVERYBODY = "public"
 """The role of everybody, as snapshots print access control lists."""
 
@@ -97,8 +98,8 @@ def _switched(story: Story, scene: Scene) -> Iterator[Verdict]:
 def _switch(scene: Scene, change: Change) -> str:
     """What was switched; empty where nothing was."""
     kind, fields = change.key.kind, change.fields
-    if kind == "policy" and change.key not in scene.renamed:
-        return "which rows a role sees changes" if _is_guarded(scene, change) else ""
+    if kind in _REWRITING and change.key not in scene.renamed:
+        return _REWRITING[kind] if kind == "rule" or _is_guarded(scene, change) else ""
     if change.op is not Op.CHANGED:
         return ""
     if kind == "table" and fields.keys() & {"rls", "rls_forced"}:
@@ -124,12 +125,15 @@ def _is_guarded(scene: Scene, change: Change) -> bool:
 
 
 def _privileges(story: Story, scene: Scene) -> Iterator[Verdict]:
+    changed = {each.key for each in scene.changes(Op.CHANGED) if "owner" in each.fields}
     for change in scene.changes(Op.CHANGED):
         if not scene.existed(change.key):
             continue
         owner = change.fields.get("owner")
         before, after = (set(_entries(side)) for side in change.fields.get("acl", (None, None)))
         if owner is not None or before - after:
+            if owner is not None and change.owner in changed:
+                continue  # a sequence belongs to whom its table belongs
             why = f"it belongs to {owner[1]} now" if owner else "privileges were taken away"
             yield story.verdict(scene, "CM038", Level.WARNING, change.key.identity, why)
         elif any(role == _EVERYBODY for role, _ in after - before):

@@ -15,11 +15,12 @@ from circle_migrate.core.verdicts.linting import linting, opaque
 from circle_migrate.core.verdicts.locking import blocked, locking
 from circle_migrate.core.verdicts.losing import losing
 from circle_migrate.core.verdicts.record import Confidence, Evidence, Level, Verdict
+from circle_migrate.core.verdicts.resting import resting
 from circle_migrate.core.verdicts.story import Story
 from circle_migrate.core.verdicts.working import working
 from circle_migrate.core.verdicts.writing import writing
 
-_OF_STATEMENTS = (working, writing, locking, losing, guarding, failing, altering, forming)
+_OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
 _OF_TRANSACTIONS = (ending, replicating)
 _OF_PLANS = (answered, blocked, committing, across)
 

@@ -63,6 +63,10 @@ class Limits:
     bytes: int = 50 * MEGABYTE
 
 
+NEVER = Limits(1 << 63, 1 << 63)
+"""Of a table that is small, whatever its size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """What is large; `tables` has limits for single ones: `schema.name` or `database@schema.name`."""
