@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.verdicts.failing import lacks_extension
 from circle_migrate.core.verdicts.names import matcher, own_name, selected
 from circle_migrate.core.verdicts.record import Level, Verdict
 from circle_migrate.core.verdicts.story import RELATIONS, STORING, Scene, Story, World
@@ -25,7 +26,8 @@ _READ_ONLY = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNIO
 
 def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
     """The verdicts about names that nothing answers to when a transaction ends."""
-    if any(scene.statement.error for scene in scenes):
+    errors = (scene.statement.error for scene in scenes)
+    if any(error is not None and not lacks_extension(error) for error in errors):
         return
     for scene in scenes:
         for old in scene.renamed:
