@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from itertools import zip_longest
@@ -134,7 +135,7 @@ _MECHANISMS: list[tuple[str, set[tuple[str, str, str]]]] = [
     ),
     (
         "CREATE RULE away AS ON INSERT TO stamped DO INSTEAD NOTHING",
-        {("CM034", "warning", "public.stamped.away")},
+        {("CM034", "note", "public.stamped.away")},
     ),
     ("ALTER TABLE tickets SET SCHEMA attic", {("CM030", "danger", "public.tickets")}),
     ("ALTER TABLE numbered OWNER TO pg_monitor", {("CM038", "warning", "public.numbered")}),
@@ -174,6 +175,41 @@ def test_what_becomes_of_the_catalogue_and_the_rows_decides(
     assert "Install the extension's package" in next(
         each["message"] for each in judged()["findings"] if each["rule"] == "CM021"
     )
+
+
+_FIXED = [
+    ("ALTER TABLE users ALTER name SET NOT NULL", "CM007", 3),
+    ("ALTER TABLE users ADD CONSTRAINT adult CHECK (age >= 0 AND name <> 'a:b')", "CM007", 2),
+    ('CREATE INDEX "ix 1" ON users (lower(name)) WHERE age > 5', "CM008", 1),
+    ("ALTER TABLE users ADD CONSTRAINT fk FOREIGN KEY (age) REFERENCES users (id)", "CM009", 2),
+    ("ALTER TABLE users ADD CONSTRAINT uq UNIQUE (age) DEFERRABLE", "CM062", 2),
+    ("ALTER TABLE users DROP COLUMN name", "CM010", 1),
+    ("CREATE INDEX CONCURRENTLY late ON users (age)", "CM021", 1),
+]
+
+
+def fixes(shop: Project, sqls: list[str]) -> dict[tuple[str, str], str]:
+    """The code for a revision of these statements, by hazard and statement."""
+    shop.revision("main", "m2", "m1", "\n".join(f"op.execute({sql!r})" for sql in sqls), "pass")
+    return {(each["hazard"], each["statement"]): each["fix"] for each in judged()["verdicts"]}
+
+
+def test_what_to_write_instead_is_of_no_danger_and_runs(shop: Project) -> None:
+    *others, failing = [sql for sql, _, _ in _FIXED]
+    code = fixes(shop, others) | fixes(shop, [failing])
+    (shop.versions("main") / "m2.py").unlink()
+    head = "m1"
+    for number, (sql, hazard, revisions) in enumerate(_FIXED):
+        fix = code[hazard, sql]
+        texts = [each for each in re.split(r"^# revision .*\n", fix, flags=re.MULTILINE) if each.strip()]
+        assert len(texts) == revisions, sql
+        for part, text in enumerate(texts):
+            key, below = f"f{number}{part}", "" if "def downgrade" in text else "def downgrade():\n    pass\n"
+            lines = f"revision = {key!r}\ndown_revision = {head!r}\n{text}\n{below}"
+            shop.write(f"migrations/main/versions/{key}.py", lines)
+            head = key
+    assert dangers(judged()) == []
+    assert invoke(["upgrade", "--safety", "off"]).status == 0
 
 
 def test_where_nothing_is_pending_nothing_is_started(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:

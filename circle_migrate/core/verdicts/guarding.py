@@ -88,7 +88,7 @@ def _switched(story: Story, scene: Scene) -> Iterator[Verdict]:
             yield story.verdict(
                 scene,
                 "CM034",
-                Level.WARNING,
+                Level.NOTE if change.key.kind == "rule" else Level.WARNING,
                 change.key.identity,
                 what,
                 relation=scene.live_relation(owner),
