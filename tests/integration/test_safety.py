@@ -137,6 +137,8 @@ _MECHANISMS: list[tuple[str, set[tuple[str, str, str]]]] = [
         "CREATE RULE away AS ON INSERT TO stamped DO INSTEAD NOTHING",
         {("CM034", "note", "public.stamped.away")},
     ),
+    ("DROP INDEX one_a_day", {("CM037", "warning", "public.one_a_day")}),
+    ("DROP INDEX one_n", set()),
     ("ALTER TABLE tickets SET SCHEMA attic", {("CM030", "danger", "public.tickets")}),
     ("ALTER TABLE numbered OWNER TO pg_monitor", {("CM038", "warning", "public.numbered")}),
     ("CREATE EXTENSION no_such_extension", {("CM021", "warning", "0A000")}),
@@ -150,6 +152,9 @@ CREATE TABLE stamped (
     n int, at date NOT NULL DEFAULT '2024-01-01', CONSTRAINT twice_is_even CHECK (twice(n) % 2 = 0)
 );
 CREATE INDEX ix_twice ON stamped (twice(n));
+CREATE UNIQUE INDEX one_a_day ON stamped (at) WHERE n > 0;
+CREATE UNIQUE INDEX one_n ON stamped (n);
+ALTER TABLE stamped ADD UNIQUE (n);
 """
 _MECHANISMS_ROWS = (
     "SELECT setval('tickets_id_seq', 40000)",

@@ -12,6 +12,7 @@ from circle_migrate.core.verdicts.story import Scene, Story, World
 _NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
 _REFERENCE = matcher(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
 _COLUMNS = matcher(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
+_UNIQUE = matcher(r"CREATE UNIQUE INDEX .*? USING btree (?P<columns>\(.*\).*)")
 _REPLICATION_ROLE = matcher(r"\bsession_replication_role\b")
 _REWRITING = {"rule": "what runs for a statement changes", "policy": "which rows a role sees changes"}
 _EVERYBODY = "public"
@@ -23,8 +24,11 @@ def guarding(story: Story, scene: Scene) -> Iterator[Verdict]:
     if scene.statement.error is not None:
         return
     for change in scene.dropped:
+        definition = change.fields.get("definition", (None, None))[0] or ""
         if change.key.kind == "constraint":
-            yield from _constraint(story, scene, change)
+            yield from _constraint(story, scene, change, definition)
+        elif change.key.kind == "index" and (unique := _UNIQUE.fullmatch(definition)):
+            yield from _constraint(story, scene, change, f"UNIQUE {unique['columns']}")
     for change in scene.changes(Op.CHANGED, "column"):
         if change.fields.get("not_null", ("", ""))[1] is None and scene.existed(change.owner):
             yield story.verdict(
@@ -34,11 +38,10 @@ def guarding(story: Story, scene: Scene) -> Iterator[Verdict]:
     yield from _privileges(story, scene)
 
 
-def _constraint(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _constraint(story: Story, scene: Scene, change: Change, definition: str) -> Iterator[Verdict]:
     owner = change.owner
     if owner is None or owner in scene.gone or any(change.fields.get("inherited", ())):
         return
-    definition = change.fields.get("definition", (None, None))[0] or ""
     world = story.last.get(scene.statement.database, scene.after)
     lost_columns = {own_name(key.identity) for key in scene.gone if key.kind == "column"}
     if any(name in definition for name in lost_columns) or _still_holds(definition, owner, scene, world):
