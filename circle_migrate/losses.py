@@ -91,7 +91,7 @@ async def _from_scratch(found: Found) -> None:
         for name, state in (await deployment.states(plan.databases)).items()
     }
     async with ScratchServers(deployment) as servers:
-        there = await servers.majors(plan.databases[0])
+        there = await servers.majors(plan.databases[0], majors[plan.databases[0]])
     if not there:
         found.notes.append(_NO_SCRATCH)
         await _from_snapshots(found, majors)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import planning
+from circle_migrate.core import suppressing
 from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.core.plan import Direction, Plan, Step
@@ -251,11 +252,14 @@ def _weighed(
 def _checks(
     revisions: Iterable[Revision], settled: Settled, not_traced: Sequence[Finding]
 ) -> tuple[Check, ...]:
-    """One check for the trace, and one for each revision in the order of the plan."""
+    """One check for the trace, and one for each revision in the order of the plan; first for the settings."""
     of_revision: dict[str, list[Finding]] = {}
     for each in settled.findings:
         of_revision.setdefault(f"{each.database}@{each.revision}", []).append(each)
     checks = [Check("trace", _TRACED, tuple(not_traced))]
+    of_settings = tuple(each for each in settled.findings if each.revision is None)
+    if of_settings:
+        checks.insert(0, Check("safety-ignore", "what the settings let pass still holds", of_settings))
     for revision in revisions:
         name = f"{revision.database}-{revision.id}"
         title = f"{revision.qualified} {revision.message}".rstrip()
@@ -267,7 +271,11 @@ def _written(safety: Safety, path: Path) -> Safety:
     """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
     from circle_migrate.judging.settled import in_baseline
 
-    kept = [each for each in safety.judged if each.severity is not Severity.NOTE]
+    kept = [
+        each
+        for each in safety.judged
+        if each.severity is not Severity.NOTE and each.rule not in suppressing.THEMSELVES
+    ]
     baseline.write(path, kept)
     known = {each.fingerprint for each in kept}
     checks = tuple(

@@ -97,10 +97,11 @@ class _Task:
     ) -> _Task:
         """The task, in the PostgreSQL version of the live database or in what comes nearest."""
         alone = Deployment(deployment.settings, name)
-        majors = await servers.majors(name)
+        live_major = () if live is None else (live.server_version_num // 10000,)
+        majors = await servers.majors(name, *live_major)
         if not majors and live is None:
             raise no_server(f"{name}: what its revisions make cannot be known: ")
-        wanted = majors[0] if live is None else live.server_version_num // 10000
+        (wanted,) = live_major or majors[:1]
         major = nearest(majors, wanted) or wanted
         database = alone.databases[name]
         head = await expected(alone, name, database.graph.real_heads, major, servers=servers)

@@ -18,7 +18,8 @@ class Judged(Finding):
     """A hazard that a statement of the plan brings.
 
     `confidence` is `traced`, `live` or `static`. `statement` is the SQL, `relation` the table it is about;
-    `lock`, `work`, `size` and `estimate` are words for people, empty where there is nothing to say.
+    `lock`, `work`, `size` and `estimate` are words for people, empty where there is nothing to say. `code` is
+    as in the verdict.
     """
 
     confidence: str = ""
@@ -28,6 +29,12 @@ class Judged(Finding):
     work: str = ""
     size: str = ""
     estimate: str = ""
+    code: str | None = None
+
+    @property
+    def fix(self) -> str:
+        """Code to paste: for the statement itself, else the hazard's example; empty without either."""
+        return self.hazard.fix if self.code is None else self.code
 
     @property
     def hazard(self) -> Hazard:
@@ -66,7 +73,7 @@ class Judged(Finding):
             "work": self.work or None,
             "size": self.size or None,
             "estimate": self.estimate or None,
-            "fix": self.hazard.fix,
+            "fix": self.fix,
         }
 
 

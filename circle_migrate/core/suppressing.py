@@ -17,6 +17,7 @@ from typing import NamedTuple
 from circle_migrate.errors import UsageError
 
 WITHOUT_REASON, UNUSED, EXPIRED = "CM080", "CM081", "CM082"
+THEMSELVES = frozenset({WITHOUT_REASON, UNUSED, EXPIRED})
 """The hazards of suppressions themselves, which nothing suppresses."""
 
 COMMENT = re.compile(r"#\s*circle:\s*ignore\b(?:\s*\[(?P<ids>[^\]]*)\])?(?P<rest>.*)")
@@ -75,7 +76,7 @@ class Suppression:
 
     def covers(self, place: Place) -> bool:
         """Whether it was written for this, expired or not."""
-        if place.hazard not in self.hazards or place.hazard in (WITHOUT_REASON, UNUSED, EXPIRED):
+        if place.hazard not in self.hazards or place.hazard in THEMSELVES:
             return False
         if self.span is not None:
             first, last = self.span
@@ -95,13 +96,13 @@ class Suppression:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a suppression in a file, so that it hides nothing."""
+    """What is wrong with a suppression, so that it hides nothing; one of the settings has no place."""
 
     hazard: str
     message: str
-    revision: str
-    file: str
-    line: int
+    revision: str | None
+    file: str | None
+    line: int | None
 
 
 class Malformed(Exception):

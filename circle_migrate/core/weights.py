@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from circle_migrate.core.verdicts.record import Limits
+from circle_migrate.core.verdicts.record import NEVER, Limits
 from circle_migrate.errors import UsageError
 
 
@@ -18,8 +18,7 @@ class Weight(StrEnum):
     LARGE = "large"
 
 
-_LIMITS = {Weight.SMALL: Limits(1 << 63, 1 << 63), Weight.LARGE: Limits(0, 0)}
-"""None is as large as the first, every one as the second."""
+_LIMITS = {Weight.SMALL: NEVER, Weight.LARGE: Limits(0, 0)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def finding(verdict: Verdict, trace: Trace) -> Judged:
         work=verdict.work,
         size=size,
         estimate=estimate,
+        code=verdict.code,
     )
 
 

@@ -55,12 +55,12 @@ def settle(
             hidden.append(in_baseline(each))
         else:
             standing.append(each)
-    ended = [one for one in declared.suppressions if one.has_ended(today)]
+    ended = [one for one in suppressions if one.has_ended(today)]
     unused = [one for one in _unused(declared, used, judged_in, untraced) if one not in ended]
     faults = (
         *(_fault(each) for each in declared.faults),
         *(_fault(_of(one, EXPIRED, f"it has held until {one.until}")) for one in ended),
-        *(_fault(_of(one, UNUSED, "it hides nothing"), Severity.NOTE) for one in unused),
+        *(_fault(_of(one, UNUSED, _hides_nothing(one, judged_in)), Severity.NOTE) for one in unused),
     )
     return Settled((*standing, *faults), tuple(hidden))
 
@@ -80,30 +80,39 @@ def _place(finding: Judged) -> Place:
 def _unused(
     declared: Declared, used: Collection[Suppression], judged_in: Direction | None, untraced: Collection[str]
 ) -> Iterator[Suppression]:
-    """Comments that cover nothing; those outside of both functions may be about the other one."""
+    """Those of files that cover nothing; comments outside of both functions may be about the other one."""
     if judged_in is None:
         return
     for one in declared.suppressions:
-        if one.function == _FUNCTIONS[judged_in] and one.revision not in untraced and one not in used:
+        asked = one.source is Source.REVISION or one.function == _FUNCTIONS[judged_in]
+        if asked and one.revision not in untraced and one not in used:
             yield one
+
+
+def _hides_nothing(one: Suppression, judged_in: Direction | None) -> str:
+    if one.source is not Source.REVISION or judged_in is None:
+        return "it hides nothing"
+    other = next(name for direction, name in _FUNCTIONS.items() if direction is not judged_in)
+    return f"it hides nothing of {_FUNCTIONS[judged_in]}(); for {other}() alone, write a comment there"
 
 
 def _of(one: Suppression, hazard: str, message: str) -> Fault:
     ids = ", ".join(one.hazards)
-    return Fault(hazard, f"{ids}: {message}", one.revision or "", one.file or "", one.line or 1)
+    where = " of safety-ignore" if one.source is Source.SETTINGS else ""
+    return Fault(hazard, f"{ids}{where}: {message}", one.revision, one.file, one.line)
 
 
 def _fault(fault: Fault, severity: Severity = Severity.WARNING) -> Judged:
-    database, _, revision = fault.revision.partition("@")
+    database, _, revision = (fault.revision or "").partition("@")
     return Judged(
         fault.hazard,
         severity,
         f"{HAZARDS[fault.hazard].title}: {fault.message}",
         ExitCode.REFUSED,
-        database=database,
-        revision=revision,
+        database=database or None,
+        revision=revision or None,
         file=fault.file,
         line=fault.line,
-        subject=f"line {fault.line}",
+        subject="safety-ignore" if fault.line is None else f"line {fault.line}",
         confidence="static",
     )

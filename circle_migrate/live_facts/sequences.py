@@ -44,7 +44,18 @@ def sequence_questions(situation: Situation) -> Iterator[Question]:
     for change in situation.done.of(Op.CHANGED, "sequence"):
         if not _MATTERS.isdisjoint(change.fields):
             yield from _of_sequence(change.key.identity, _next_of(change.key.identity), situation)
+            yield from _out_of_bounds(change, situation)
     yield from _restarted(situation)
+
+
+def _out_of_bounds(change: Change, situation: Situation) -> Iterator[Question]:
+    """Whether the sequence has gone further than its new bounds, which PostgreSQL refuses then (22023)."""
+    bounds = (("maximum", ">"), ("minimum", "<"))
+    beyond = [f"last_value {sign} {change.fields[name][1]}" for name, sign in bounds if name in change.fields]
+    sequence = change.key.identity
+    found = beyond and situation.about(Ask.VIOLATIONS, sequence, sequence, " OR ".join(beyond))
+    if found:
+        yield found
 
 
 def _newly_fed(change: Change, situation: Situation) -> Iterator[Question]:

@@ -29,8 +29,12 @@ def safety(result: Safety, console: Console) -> None:
                 hazard(each, console)
             else:
                 finding(each, console)
-    for code in dict.fromkeys(each.rule for each in result.judged if each.severity is Severity.ERROR):
-        _fix(next(each for each in result.judged if each.rule == code), console)
+    dangers = [each for each in result.judged if each.severity is Severity.ERROR and each.fix]
+    first: dict[tuple[str, str], Judged] = {}
+    for each in dangers:
+        first.setdefault((each.rule, each.fix), each)
+    for each in first.values():
+        _fix(each, console)
     for let in result.suppressed:
         until = f" until {let.until}" if let.until else ""
         text = f"let pass{until}: {let.finding.rule} {let.finding.subject} ({let.source}: {let.reason})"
@@ -70,6 +74,7 @@ def catalogued(result: Catalogued, console: Console) -> None:
 
 
 def _fix(found: Judged, console: Console) -> None:
-    line(console, 0, (f"{found.rule}: as {found.hazard.title.lower()}, write instead, for example:", "bold"))
-    for text in found.hazard.fix.splitlines():
+    example = ", for example" if found.code is None else f" of {relative(found.file or '')}:{found.line}"
+    line(console, 0, (f"{found.rule}: as {found.hazard.title.lower()}, write instead{example}:", "bold"))
+    for text in found.fix.splitlines():
         line(console, _FIELD, (text, ""))

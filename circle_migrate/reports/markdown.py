@@ -69,7 +69,8 @@ def _item(report: Safety, found: Finding) -> str:
         lines += ["", *_block("sql", found.statement)]
     facts = {"Locks": found.lock, "Work": found.work, "Size": found.size, "Estimate": found.estimate}
     lines += ["", *(f"- {name}: {_text(text)}" for name, text in facts.items() if text)]
-    advice = "\n".join([_text(found.hazard.remedy), "", *_block("python", found.hazard.fix)])
+    code = ["", *_block("python", found.fix)] if found.fix else []
+    advice = "\n".join([_text(found.hazard.remedy), *code])
     return "\n".join([*lines, "", _folded("What to write instead", advice)])
 
 

@@ -5,6 +5,7 @@ Where they are made, in this order (`roads`):
     given       the server of the setting `scratch-url`
     embedded    the project's embedded server where it runs, else a throw-away one of the wheel's PostgreSQL
     target      beside the live databases, only where the setting `scratch-on-target` allows it
+    container   PostgreSQL in a container, where none of them has the version that is wanted
 
 Never in a schema of a live database: revisions may name `public` or change data.
 """

@@ -17,7 +17,8 @@ from circle_migrate.urls import Address, parse
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment
-    from circle_migrate.servers import Binaries
+    from circle_migrate.scratch.container import Container
+    from circle_migrate.scratch.throwaway import ThrowAway
 
 Places = Mapping[str, Place]
 
@@ -34,8 +35,19 @@ class Road:
 
 
 async def find_roads(deployment: Deployment) -> tuple[Road, ...]:
-    """All roads that the settings and the machine offer; raises the errors of connecting to named servers."""
+    """All roads to servers that are there or at hand; raises the errors of connecting to named ones."""
     return (*await _given(deployment), *_embedded(deployment), *await _target(deployment))
+
+
+async def container_road(deployment: Deployment, major: int) -> Road | str:
+    """The road to a server of this version in a container, or why there is none; pulls its image."""
+    from circle_migrate.scratch.container import Container, obtain
+
+    refusal = await in_thread(obtain, major)
+    if refusal is not None:
+        return refusal
+    start = partial(_thrown_away, deployment, partial(Container.start, major))
+    return Road(dict.fromkeys(deployment.databases, major), start)
 
 
 def no_server(consequence: str = "", detail: str | None = None) -> SettingsError:
@@ -45,6 +57,7 @@ def no_server(consequence: str = "", detail: str | None = None) -> SettingsError
         detail=detail,
         state="nothing was touched",
         hint="pip install 'circle-migrate[embedded]', for a private one;\n"
+        "or pip install 'circle-migrate[container]', for one in a container, where a Docker engine answers;\n"
         "or name one on which the role may create databases: --scratch-url URL, or in the environment "
         "CIRCLE_MIGRATE_SCRATCH_URL;\n"
         "or allow them beside the live databases, for a role with CREATEDB: --scratch-on-target",
@@ -72,6 +85,7 @@ async def _target(deployment: Deployment) -> list[Road]:
 
 def _embedded(deployment: Deployment) -> list[Road]:
     from circle_migrate.embedded import server
+    from circle_migrate.scratch.throwaway import ThrowAway
     from circle_migrate.servers import binaries
 
     try:
@@ -87,7 +101,8 @@ def _embedded(deployment: Deployment) -> list[Road]:
         roads.append(Road(majors, _there(deployment, place)))
     for major in sorted(known, reverse=True):
         majors = dict.fromkeys(deployment.databases, major)
-        roads.append(Road(majors, partial(_thrown_away, deployment, known[major])))
+        start = partial(ThrowAway.start, known[major])
+        roads.append(Road(majors, partial(_thrown_away, deployment, start)))
     return roads
 
 
@@ -101,13 +116,13 @@ async def _nothing_to_start(places: Places) -> AsyncIterator[Places]:
 
 
 @asynccontextmanager
-async def _thrown_away(deployment: Deployment, binaries: Binaries) -> AsyncIterator[Places]:
-    from circle_migrate.scratch.throwaway import ThrowAway
-
-    started: list[ThrowAway] = []
+async def _thrown_away(
+    deployment: Deployment, start: Callable[[], ThrowAway | Container]
+) -> AsyncIterator[Places]:
+    started: list[ThrowAway | Container] = []
     try:
         # In the list before a cancellation that arrives meanwhile is raised here.
-        await in_thread(lambda: started.append(ThrowAway.start(binaries)))
+        await in_thread(lambda: started.append(start()))
         url = parse(started[0].url, source="a throw-away server")
         yield dict.fromkeys(deployment.databases, Place(_keeper(deployment, url), ours=True))
     finally:

@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.plan import Direction
+from circle_migrate.scratch.container import NEWEST
 from circle_migrate.scratch.made import Scratch, make
-from circle_migrate.scratch.roads import Places, Road, find_roads, nearest, no_server
+from circle_migrate.scratch.roads import Places, Road, container_road, find_roads, nearest, no_server
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment
@@ -27,6 +28,7 @@ class ScratchServers:
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._roads: tuple[Road, ...] = ()
+        self._refused: dict[int, str] = {}
         self._started: dict[int, Places] = {}
 
     async def __aenter__(self) -> ScratchServers:
@@ -37,12 +39,13 @@ class ScratchServers:
     ) -> bool | None:
         return await self._stack.__aexit__(kind, error, trace)
 
-    async def majors(self, name: str) -> tuple[int, ...]:
+    async def majors(self, name: str, *wanted: int) -> tuple[int, ...]:
         """The PostgreSQL major versions that a database can be made in, the preferred one first.
 
-        None where there is no server at all. Raises what `find_roads` raises.
+        With those `wanted` that can be had in a container. None where there is no server at all. Raises what
+        `find_roads` raises.
         """
-        return tuple(dict.fromkeys(road.majors[name] for road in await self._find()))
+        return tuple(dict.fromkeys(road.majors[name] for road in await self._find(name, wanted)))
 
     @asynccontextmanager
     async def databases(
@@ -54,20 +57,35 @@ class ScratchServers:
         `Scratch.majors` says which. Raises `SettingsError` where there is no server at all, and what
         `find_roads` and `make` raise.
         """
-        wanted = tuple(names or self._deployment.within_reach(Direction.UP))
-        road = _choose(await self._find(), wanted[0], major)
+        chosen = tuple(names or self._deployment.within_reach(Direction.UP))
+        roads = await self._find(chosen[0], () if major is None else (major,))
+        if not roads:
+            raise no_server(detail="\n".join(self._refused.values()) or None)
+        road = _nearest_road(roads, chosen[0], major)
         places = await self._start(road)
         async with make(
             self._deployment,
-            {name: places[name] for name in wanted},
-            {name: road.majors[name] for name in wanted},
+            {name: places[name] for name in chosen},
+            {name: road.majors[name] for name in chosen},
         ) as made:
             yield made
 
-    async def _find(self) -> tuple[Road, ...]:
+    async def _find(self, name: str, wanted: tuple[int, ...]) -> tuple[Road, ...]:
+        """The roads; a container is one for what is wanted and nothing else offers."""
         async with self._lock:
             self._roads = self._roads or await find_roads(self._deployment)
+            for major in wanted or (() if self._roads else (NEWEST,)):
+                offered = any(road.majors[name] == major for road in self._roads)
+                if not offered and major not in self._refused:
+                    await self._add_container(major)
             return self._roads
+
+    async def _add_container(self, major: int) -> None:
+        found = await container_road(self._deployment, major)
+        if isinstance(found, str):
+            self._refused[major] = found
+        else:
+            self._roads += (found,)
 
     async def _start(self, road: Road) -> Places:
         async with self._lock:
@@ -77,9 +95,7 @@ class ScratchServers:
             return self._started[key]
 
 
-def _choose(roads: tuple[Road, ...], name: str, major: int | None) -> Road:
-    if not roads:
-        raise no_server()
+def _nearest_road(roads: tuple[Road, ...], name: str, major: int | None) -> Road:
     if major is None:
         return roads[0]
     found = nearest((road.majors[name] for road in roads), major)

@@ -114,7 +114,7 @@ async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expecte
     if known is not None:
         return Expected(known)
     name = state.database.name
-    possible = await servers.majors(name)
+    possible = await servers.majors(name, major)
     if major in possible:
         return Expected(await _made(state, major))
     shipped = () if state.revisions is None else shipped_majors(state.database, state.revisions)

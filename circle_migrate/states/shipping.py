@@ -58,7 +58,7 @@ async def build_snapshots(
     }
     checks: list[Check] = []
     async with ScratchServers(here) as servers:
-        possible = await servers.majors(here.selected[0])
+        possible = await servers.majors(here.selected[0], *majors)
         shipped = {major for place in places.values() for major in majors_in(place)} if check else set()
         for major in sorted({*majors} or {*possible, *shipped}):
             if major in possible:

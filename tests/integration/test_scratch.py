@@ -9,7 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +21,7 @@ import pytest
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.scratch import ScratchServers, scratch, throwaway
+from circle_migrate.scratch.container import image, obtain
 from circle_migrate.scratch.made import COMMENT, LOCK_CLASS, PREFIX
 from circle_migrate.scratch.roads import nearest
 from circle_migrate.scratch.throwaway import ThrowAway
@@ -31,14 +35,18 @@ from tests.projects import Project
 from tests.servers import IMPORT_PATH, Databases, Server, run
 
 PATIENCE_SECONDS = 60
+_NO_ENGINE = "tcp://127.0.0.1:1"
+_DOCKER_HOST = os.environ.get("DOCKER_HOST")
 
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where throw-away servers go in a test; every test has to leave nothing of them there.
 
-    The current directory is another one: a server may run in the checkout, and would be used instead.
+    The current directory is another one: a server may run in the checkout, and would be used instead. No
+    Docker engine answers: the machine's own is for the test that wants one.
     """
+    monkeypatch.setenv("DOCKER_HOST", _NO_ENGINE)
     with open_folder() as folder, tempfile.TemporaryDirectory() as elsewhere:
         monkeypatch.chdir(elsewhere)
         monkeypatch.setattr(throwaway, "TEMPORARY", (folder,))
@@ -329,6 +337,110 @@ def test_missing_role_on_a_server_of_others_is_named_and_not_made(
         run(scenario())
     assert 'CREATE ROLE "nobody_made_this" NOLOGIN' in caught.value.hint  # type: ignore[attr-defined]
     assert run(ask(server.admin_url, "SELECT FROM pg_roles WHERE rolname = 'nobody_made_this'")) == []
+
+
+# Containers
+
+
+def test_without_an_engine_the_nearest_other_version_is_taken(server: Server) -> None:
+    async def majors(*wanted: int) -> tuple[int, ...]:
+        async with ScratchServers(deployed(server)) as servers:
+            return await servers.majors("main", *wanted)
+
+    assert run(majors(14)) == run(majors())
+
+
+def test_without_any_server_what_the_engine_lacks_is_said(without_wheel: None) -> None:
+    async def scenario() -> None:
+        async with scratch(deployed(), major=15):
+            raise AssertionError
+
+    with pytest.raises(SettingsError) as caught:
+        run(scenario())
+    assert "no Docker engine answers; `docker info`" in (caught.value.detail or "")
+    assert "circle-migrate[container]" in (caught.value.hint or "")
+
+
+def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
+    assert "pip install 'circle-migrate[container]'" in (obtain(15) or "")
+
+
+class _EngineWithoutImages(BaseHTTPRequestHandler):
+    """The answers of a Docker engine on a machine that cannot reach the registry."""
+
+    def do_GET(self) -> None:
+        if "/images/" in self.path:
+            self._answer(404, '{"message": "No such image"}')
+        elif self.path.endswith("/_ping"):
+            self._answer(200, "OK")
+        else:
+            self._answer(200, '{"ApiVersion": "1.44"}')
+
+    def do_POST(self) -> None:
+        self._answer(500, '{"message": "dial tcp: lookup registry-1.docker.io: no such host"}')
+
+    def _answer(self, status: int, body: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
+        """Say nothing."""
+
+
+@contextmanager
+def engine_without_images() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _EngineWithoutImages) as engine:
+        thread = threading.Thread(target=engine.serve_forever)
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{engine.server_port}"
+        finally:
+            engine.shutdown()
+            thread.join()
+
+
+def test_image_that_cannot_be_pulled_is_named_with_the_command_that_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with engine_without_images() as url:
+        monkeypatch.setenv("DOCKER_HOST", url)
+        refusal = obtain(15)
+    assert refusal is not None
+    assert "`docker pull postgres:15`" in refusal
+    assert "no such host" in refusal
+
+
+@pytest.mark.thorough
+def test_container_has_the_wanted_version_and_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """14, which no wheel has; skipped where no engine answers or the image cannot be had."""
+    if _DOCKER_HOST is None:
+        monkeypatch.delenv("DOCKER_HOST")
+    else:
+        monkeypatch.setenv("DOCKER_HOST", _DOCKER_HOST)
+    refusal = obtain(14)
+    if refusal is not None:
+        pytest.skip(refusal)
+
+    import docker
+
+    async def scenario() -> None:
+        async with scratch(deployed(), ["main"], major=14) as made:
+            assert made.majors == {"main": 14}
+            assert len(engine.containers.list(filters={"ancestor": image(14)})) == len(before) + 1
+            await upgrade(Deployment(made.deployment.settings, "main"))
+
+    engine = docker.from_env()
+    try:
+        before = engine.containers.list(all=True, filters={"ancestor": image(14)})
+        run(scenario())
+        after = engine.containers.list(all=True, filters={"ancestor": image(14)})
+    finally:
+        engine.close()
+    assert {each.id for each in after} == {each.id for each in before}
 
 
 # Endings

@@ -130,6 +130,30 @@ def test_what_is_wrong_with_suppressions_is_not_suppressed(tmp_path: Path, hazar
     assert (hazard, Severity.ERROR) in standing(judge(made, hazard=hazard))
 
 
+@pytest.mark.parametrize(
+    ("direction", "words"),
+    [
+        (Direction.UP, "hides nothing of upgrade(); for downgrade() alone, write a comment there"),
+        (Direction.DOWN, "hides nothing of downgrade(); for upgrade() alone, write a comment there"),
+    ],
+)
+def test_what_a_module_ignores_in_vain_is_called_unused(
+    tmp_path: Path, direction: Direction, words: str
+) -> None:
+    made = revision(tmp_path, "DROP", head='safety = {"ignore": {"CM013": "why", "CM010": "why"}}')
+    (unused,) = judge(made, direction=direction).findings
+    assert (unused.rule, unused.severity, unused.line) == ("CM081", Severity.NOTE, 1)
+    assert words in unused.message
+
+
+def test_what_has_expired_in_the_settings_is_said_though_it_hid_nothing(tmp_path: Path) -> None:
+    line = parse_line("CM010 until 2026-05-31 # why", ["main"], HAZARDS)
+    settled = settle([], declared([revision(tmp_path, "DROP")]), [line], (), judged_in=None, today=TODAY)
+    (expired,) = settled.findings
+    assert (expired.rule, expired.revision, expired.file) == ("CM082", None, None)
+    assert "CM010 of safety-ignore: it has held until 2026-05-31" in expired.message
+
+
 def test_a_comment_of_the_other_direction_is_not_called_unused(tmp_path: Path) -> None:
     made = revision(tmp_path, f"# {IGNORE}\nop.other()\nDROP", function="downgrade")
     assert standing(judge(made)) == [("CM013", Severity.ERROR)]
@@ -141,7 +165,10 @@ def test_a_comment_of_the_other_direction_is_not_called_unused(tmp_path: Path) -
     [
         ('safety = {"ignore": {"CM013": "why"}}', []),
         ('safety: dict = {"ignore": {"CM013": "why until=2026-06-01"}}', []),
-        ('safety = {"ignore": {"CM010": "why"}}', [("CM013", Severity.ERROR)]),
+        (
+            'safety = {"ignore": {"CM010": "why"}}',
+            [("CM013", Severity.ERROR), ("CM081", Severity.NOTE)],
+        ),
         ('safety = {"ignore": {"CM013": " "}}', [("CM013", Severity.ERROR), ("CM080", Severity.WARNING)]),
         (
             'safety = {"ignore": {"CM013": "why until=2026-05-31"}}',

@@ -15,6 +15,10 @@ _TRIGGERED = USERS + (
     "$$ BEGIN NEW.email = lower(NEW.email); RETURN NEW; END $$;\n"
     "CREATE TRIGGER keep_email BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep_email();\n"
 )
+_COMPUTED = USERS + (
+    "CREATE FUNCTION label(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';\n"
+    "CREATE INDEX ix_users_label ON users (label(name));\n"
+)
 _ROLE_VIEW = USERS + "GRANT SELECT ON users TO PUBLIC;\n"
 
 APPLICATION = (
@@ -65,7 +69,7 @@ APPLICATION = (
     ),
     Hazard(
         "CM036",
-        "Required column loses its default",
+        "Column can no longer be left out of inserts",
         HazardClass.APP_BREAK,
         "The default of a NOT NULL column is dropped, or NOT NULL is set on a column without one.",
         "Inserts of the running release that leave the column out fail from the commit on (23502).",
@@ -134,10 +138,10 @@ APPLICATION = (
     ),
     Hazard(
         "CM034",
-        "Triggers, policies or row security are switched",
+        "Triggers, rules, policies or row security are switched",
         HazardClass.CORRECTNESS,
-        "DISABLE TRIGGER, session_replication_role, a change of a policy, or ENABLE or DISABLE ROW LEVEL "
-        "SECURITY on a table that existed before.",
+        "DISABLE TRIGGER, session_replication_role, a change of a rule or policy, or ENABLE or DISABLE ROW "
+        "LEVEL SECURITY on a table that existed before.",
         "Without its triggers a table takes rows that break foreign keys and audit; without a policy, row "
         "security hides every row from all but the owner; without row security everybody sees them all.",
         "Leave triggers on and let the statement pay for them. Create the policies in the transaction that "
@@ -151,6 +155,45 @@ APPLICATION = (
                 " $$ BEGIN NEW.email = lower(trim(NEW.email)); RETURN NEW; END $$"
             )
             """,
+        ),
+    ),
+    Hazard(
+        "CM039",
+        "Function is replaced that stored values were computed by",
+        HazardClass.CORRECTNESS,
+        "The body of a function changes that an index, a constraint or a generated column calls, on a table "
+        "that existed before.",
+        "PostgreSQL computes nothing anew: queries through the index miss rows, a unique index lets in what "
+        "is there already, and old rows keep what the function yielded before.",
+        "Make a function of another name, build an index on it CONCURRENTLY, and drop the old one; or, where "
+        "a while of wrong answers does no harm, REINDEX INDEX CONCURRENTLY in the next revision.",
+        bad=Example(
+            _COMPUTED,
+            """
+            op.execute(
+                "CREATE OR REPLACE FUNCTION label(text) RETURNS text LANGUAGE sql IMMUTABLE"
+                " AS 'SELECT lower(trim($1))'"
+            )
+            """,
+        ),
+        good=Example(
+            _COMPUTED,
+            """
+            op.execute(
+                "CREATE FUNCTION trimmed_label(text) RETURNS text LANGUAGE sql IMMUTABLE"
+                " AS 'SELECT lower(trim($1))'"
+            )
+            """,
+            then=Example(
+                "",
+                """
+                with op.get_context().autocommit_block():
+                    op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_users_trimmed")
+                    op.execute("CREATE INDEX CONCURRENTLY ix_users_trimmed ON users (trimmed_label(name))")
+                    op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_users_label")
+                """,
+                transactional=False,
+            ),
         ),
     ),
     Hazard(

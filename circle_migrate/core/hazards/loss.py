@@ -149,8 +149,8 @@ LOSS = (
         "CM037",
         "Constraint is dropped",
         HazardClass.CORRECTNESS,
-        "A CHECK, UNIQUE, PRIMARY KEY, EXCLUDE or foreign key goes, or NOT NULL is taken off a column, and "
-        "nothing that is left says the same.",
+        "A CHECK, UNIQUE, PRIMARY KEY, EXCLUDE, foreign key or unique index goes, or NOT NULL is taken off, "
+        "and nothing that is left says the same.",
         "Rows that it kept out can come in from the commit on, and bringing it back fails on them. A foreign "
         "key takes ACCESS EXCLUSIVE on both tables: their reads and writes wait.",
         "Put what replaces it in place first, and drop the old one in a later revision.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.verdicts.failing import lacks_extension
 from circle_migrate.core.verdicts.names import matcher, own_name, selected
 from circle_migrate.core.verdicts.record import Level, Verdict
 from circle_migrate.core.verdicts.story import RELATIONS, STORING, Scene, Story, World
@@ -16,19 +17,25 @@ _NAMED = RELATIONS | _CALLED | {"sequence", "enum", "domain", "composite type", 
 _REMOVED = (RELATIONS - STORING) | _CALLED | {"trigger", "extension", "schema"}
 """Kinds that hold no rows, of which nothing is lost but the name."""
 
+_FILLING = ("default", "identity", "generated")
+"""What gives a column a value that an insert leaves out."""
+
 # https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
 _READ_ONLY = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b")
 
 
 def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
     """The verdicts about names that nothing answers to when a transaction ends."""
-    if any(scene.statement.error for scene in scenes):
+    errors = (scene.statement.error for scene in scenes)
+    if any(error is not None and not lacks_extension(error) for error in errors):
         return
     for scene in scenes:
         for old in scene.renamed:
             if scene.origin(old) == old and not _answers(scenes, old):
                 yield from _renamed(story, scene, old)
         yield from _relabelled(story, scene)
+        for change in scene.changes(Op.CHANGED, "column"):
+            yield from _without_default(story, scene, change, scenes[-1].after)
         for change in scene.dropped:
             if change.key.kind in _REMOVED and not _answers(scenes, change.key):
                 yield from _removed(story, scene, change)
@@ -41,7 +48,7 @@ def _renamed(story: Story, scene: Scene, old: Key) -> Iterator[Verdict]:
     if old.kind == "column":
         if owner is None or owner.kind not in RELATIONS or owner in scene.renamed:
             return
-    elif old.kind not in _NAMED or _in_renamed_schema(scene, old):
+    elif old.kind not in _NAMED or _in_renamed_schema(scene, old) or owner in scene.renamed:
         return
     yield story.verdict(
         scene,
@@ -118,9 +125,7 @@ def altering(story: Story, scene: Scene) -> Iterator[Verdict]:
     if scene.statement.error is not None:
         return
     for change in (*scene.added, *scene.changes(Op.CHANGED, "column")):
-        if change.key.kind != "column" or change.owner is None or change.owner.kind not in STORING:
-            continue
-        if not scene.existed(change.owner):
+        if not _is_old_tables(scene, change):
             continue
         if change.fields.get("type", ("", ""))[1] == "json":
             yield story.verdict(
@@ -131,14 +136,22 @@ def altering(story: Story, scene: Scene) -> Iterator[Verdict]:
                 "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)",
                 relation=scene.live_relation(change.owner),
             )
-        yield from _without_default(story, scene, change)
 
 
-def _without_default(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
-    now, before = scene.after.get(change.key, {}), scene.before.get(change.key, {})
-    if change.op is not Op.CHANGED or any(now.get(each) for each in ("default", "identity", "generated")):
+def _is_old_tables(scene: Scene, change: Change) -> bool:
+    """Whether it is about a column of a table that existed before."""
+    owner = change.owner
+    return (
+        change.key.kind == "column" and owner is not None and owner.kind in STORING and scene.existed(owner)
+    )
+
+
+def _without_default(story: Story, scene: Scene, change: Change, last: World) -> Iterator[Verdict]:
+    """A column that has to be given from the commit on: what a later statement mends does nobody harm."""
+    now, before = last.get(change.key, {}), scene.before.get(change.key, {})
+    if not _is_old_tables(scene, change) or any(now.get(each) for each in _FILLING):
         return
-    lost = any(change.fields.get(each, (None, None))[0] for each in ("default", "identity", "generated"))
+    lost = any(change.fields.get(each, (None, None))[0] for each in _FILLING)
     required = lost and now.get("not_null") == "yes"
     if not required and not (now.get("not_null") and not before.get("not_null") and scene.before):
         return

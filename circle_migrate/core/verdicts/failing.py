@@ -134,15 +134,21 @@ def _shifted(story: Story, scene: Scene) -> Iterator[Verdict]:
             )
 
 
+def lacks_extension(error: ServerError) -> bool:
+    """Whether it failed for want of something that the live server may have."""
+    return _NOT_INSTALLED in error.message and error.sqlstate in ("0A000", "58P01")
+
+
 def _error(story: Story, scene: Scene, error: ServerError) -> Verdict:
     hazard, level = "CM021", Level.DANGER
     if _SEVERAL in error.message:
         hazard = "CM042"
     elif not error.sqlstate and _PARAMETER in error.message:
         hazard = "CM043"
-    elif _NOT_INSTALLED in error.message and error.sqlstate in ("0A000", "58P01"):
-        level = Level.WARNING  # the scratch server lacks what the live one may have
-    known = SQLSTATES.get(error.sqlstate)
+    elif lacks_extension(error):
+        level = Level.WARNING
+    # Servers say so with either of two states; the other one stands for much else.
+    known = SQLSTATES.get("58P01" if level is Level.WARNING else error.sqlstate)
     state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
     remedy = f". {known.remedy}" if known is not None and hazard == "CM021" else ""
     where = "on a scratch database"

@@ -12,7 +12,9 @@ from circle_migrate.core.verdicts.story import Scene, Story, World
 _NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
 _REFERENCE = matcher(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
 _COLUMNS = matcher(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
+_UNIQUE = matcher(r"CREATE UNIQUE INDEX .*? USING btree (?P<columns>\(.*\).*)")
 _REPLICATION_ROLE = matcher(r"\bsession_replication_role\b")
+_REWRITING = {"rule": "what runs for a statement changes", "policy": "which rows a role sees changes"}
 _EVERYBODY = "public"
 """The role of everybody, as snapshots print access control lists."""
 
@@ -22,8 +24,11 @@ def guarding(story: Story, scene: Scene) -> Iterator[Verdict]:
     if scene.statement.error is not None:
         return
     for change in scene.dropped:
+        definition = change.fields.get("definition", (None, None))[0] or ""
         if change.key.kind == "constraint":
-            yield from _constraint(story, scene, change)
+            yield from _constraint(story, scene, change, definition)
+        elif change.key.kind == "index" and (unique := _UNIQUE.fullmatch(definition)):
+            yield from _constraint(story, scene, change, f"UNIQUE {unique['columns']}")
     for change in scene.changes(Op.CHANGED, "column"):
         if change.fields.get("not_null", ("", ""))[1] is None and scene.existed(change.owner):
             yield story.verdict(
@@ -33,11 +38,10 @@ def guarding(story: Story, scene: Scene) -> Iterator[Verdict]:
     yield from _privileges(story, scene)
 
 
-def _constraint(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _constraint(story: Story, scene: Scene, change: Change, definition: str) -> Iterator[Verdict]:
     owner = change.owner
     if owner is None or owner in scene.gone or any(change.fields.get("inherited", ())):
         return
-    definition = change.fields.get("definition", (None, None))[0] or ""
     world = story.last.get(scene.statement.database, scene.after)
     lost_columns = {own_name(key.identity) for key in scene.gone if key.kind == "column"}
     if any(name in definition for name in lost_columns) or _still_holds(definition, owner, scene, world):
@@ -87,7 +91,7 @@ def _switched(story: Story, scene: Scene) -> Iterator[Verdict]:
             yield story.verdict(
                 scene,
                 "CM034",
-                Level.WARNING,
+                Level.NOTE if change.key.kind == "rule" else Level.WARNING,
                 change.key.identity,
                 what,
                 relation=scene.live_relation(owner),
@@ -97,8 +101,8 @@ def _switched(story: Story, scene: Scene) -> Iterator[Verdict]:
 def _switch(scene: Scene, change: Change) -> str:
     """What was switched; empty where nothing was."""
     kind, fields = change.key.kind, change.fields
-    if kind == "policy" and change.key not in scene.renamed:
-        return "which rows a role sees changes" if _is_guarded(scene, change) else ""
+    if kind in _REWRITING and change.key not in scene.renamed:
+        return _REWRITING[kind] if kind == "rule" or _is_guarded(scene, change) else ""
     if change.op is not Op.CHANGED:
         return ""
     if kind == "table" and fields.keys() & {"rls", "rls_forced"}:
@@ -124,12 +128,15 @@ def _is_guarded(scene: Scene, change: Change) -> bool:
 
 
 def _privileges(story: Story, scene: Scene) -> Iterator[Verdict]:
+    changed = {each.key for each in scene.changes(Op.CHANGED) if "owner" in each.fields}
     for change in scene.changes(Op.CHANGED):
         if not scene.existed(change.key):
             continue
         owner = change.fields.get("owner")
         before, after = (set(_entries(side)) for side in change.fields.get("acl", (None, None)))
         if owner is not None or before - after:
+            if owner is not None and change.owner in changed:
+                continue  # a sequence belongs to whom its table belongs
             why = f"it belongs to {owner[1]} now" if owner else "privileges were taken away"
             yield story.verdict(scene, "CM038", Level.WARNING, change.key.identity, why)
         elif any(role == _EVERYBODY for role, _ in after - before):

@@ -9,17 +9,19 @@ from circle_migrate.core.traces import Doubtful
 from circle_migrate.core.verdicts.across import across
 from circle_migrate.core.verdicts.breaking import altering, ending
 from circle_migrate.core.verdicts.failing import answered, failing
+from circle_migrate.core.verdicts.fixing import code
 from circle_migrate.core.verdicts.forming import committing, forming
 from circle_migrate.core.verdicts.guarding import guarding, replicating
 from circle_migrate.core.verdicts.linting import linting, opaque
 from circle_migrate.core.verdicts.locking import blocked, locking
 from circle_migrate.core.verdicts.losing import losing
 from circle_migrate.core.verdicts.record import Confidence, Evidence, Level, Verdict
+from circle_migrate.core.verdicts.resting import resting
 from circle_migrate.core.verdicts.story import Story
 from circle_migrate.core.verdicts.working import working
 from circle_migrate.core.verdicts.writing import writing
 
-_OF_STATEMENTS = (working, writing, locking, losing, guarding, failing, altering, forming)
+_OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
 _OF_TRANSACTIONS = (ending, replicating)
 _OF_PLANS = (answered, blocked, committing, across)
 
@@ -36,7 +38,14 @@ def judge(evidence: Evidence) -> tuple[Verdict, ...]:
     found += _of_revisions("CM045", Level.WARNING, Confidence.TRACED, evidence.trace.unreturned)
     found += _of_revisions("CM044", Level.NOTE, Confidence.STATIC, evidence.trace.unlike)
     found += opaque(story)
-    return tuple(sorted(_merged(found), key=_order))
+    return tuple(sorted((_fixed(story, each) for each in _merged(found)), key=_order))
+
+
+def _fixed(story: Story, verdict: Verdict) -> Verdict:
+    """The verdict with code for its own statement, where there is some."""
+    if verdict.place is None:
+        return verdict
+    return replace(verdict, code=code(story.scenes[verdict.place], verdict))
 
 
 def _traced(story: Story) -> Iterator[Verdict]:

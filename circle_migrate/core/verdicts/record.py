@@ -63,6 +63,10 @@ class Limits:
     bytes: int = 50 * MEGABYTE
 
 
+NEVER = Limits(1 << 63, 1 << 63)
+"""Of a table that is small, whatever its size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """What is large; `tables` has limits for single ones: `schema.name` or `database@schema.name`."""
@@ -108,6 +112,7 @@ class Verdict:
     `place` is that of the statement in the trace, None for a revision as a whole; `statement` is shortened.
     `subject` is the object it is about, `relation` the table or view concerned, `lock` and `work` are words,
     empty where they play no part. `estimate` is how long the work takes, in seconds: a range, and a guess.
+    `code` are revisions for this very statement, None where there is only the hazard's example.
     """
 
     hazard: str
@@ -126,6 +131,7 @@ class Verdict:
     work: str = ""
     size: Size | None = None
     estimate: tuple[float, float] | None = None
+    code: str | None = None
 
     @property
     def record(self) -> Hazard:
@@ -135,4 +141,4 @@ class Verdict:
     @property
     def fix(self) -> str:
         """Revisions, as Alembic code, that reach the same end without the danger."""
-        return self.record.fix
+        return self.record.fix if self.code is None else self.code

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from circle_migrate.core.live import Size
 from circle_migrate.core.traces import Task
-from circle_migrate.core.verdicts.record import MEGABYTE, Thresholds
+from circle_migrate.core.verdicts.record import MEGABYTE, NEVER, Thresholds
 
 RATES: Mapping[Task, tuple[float, float]] = {
     Task.SCAN: (1_000_000, 10_000_000),
@@ -54,10 +54,10 @@ class Sizes:
         return total
 
     def is_large(self, database: str, relation: str, size: Size | None) -> bool:
-        """Whether a relation of this size counts as large."""
-        if size is None:
-            return True
+        """Whether a relation of this size counts as large, as one of unknown size does."""
         limits = self.thresholds.of(database, relation)
+        if size is None:
+            return limits != NEVER
         rows = size.rows or 0
         return rows >= limits.rows or size.bytes + size.index_bytes >= limits.bytes
 

@@ -1,0 +1,18 @@
+"""Revision files as modules."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from circle_migrate.tree.modules import load_module
+
+
+def test_an_edit_counts_though_size_and_second_stay_the_same(tmp_path: Path) -> None:
+    """Python would run the bytecode of the file as it was."""
+    path = tmp_path / "r1.py"
+    for value in ("1", "2"):
+        path.write_text(f"revision = {value}\n", encoding="utf-8")
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert load_module(path).revision == int(value)
+    assert load_module(path).__file__ == str(path)
