@@ -60,9 +60,18 @@ def offline(deployment: Deployment, texts: Sequence[str], direction: Direction) 
     current = _of_the_others(deployment, direction)
     for name, target in targets.assign(lows, graphs).items():
         current[name] = graphs[name].tips(targets.claimed(graphs[name], (), target))
-    if direction is Direction.UP:
-        return deployment.plan_upgrade(current, highs, deployment.grouping)
-    return deployment.plan_downgrade(current, highs, deployment.grouping)
+    if direction is Direction.DOWN:
+        return deployment.plan_downgrade(current, highs, deployment.grouping)
+    plan = deployment.plan_upgrade(current, highs, deployment.grouping)
+    for name, target in targets.assign(highs, graphs).items():
+        reached = graphs[name].tips(targets.claimed(graphs[name], current[name], target))
+        if name not in plan.databases and set(reached) != set(current[name]):
+            raise UsageError(
+                f"{name}: no upgrade leads through {' '.join(texts)}",
+                database=name,
+                hint="for the way back: circle-migrate downgrade FROM:TO --sql",
+            )
+    return plan
 
 
 def _of_the_others(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:

@@ -137,6 +137,11 @@ def test_what_is_no_span_is_refused(text: str) -> None:
         write(offline(), text)
 
 
+def test_span_that_leads_back_is_no_upgrade() -> None:
+    with pytest.raises(UsageError, match="main: no upgrade leads through b37f:dca7"):
+        write(offline(), "b37f:dca7")
+
+
 @pytest.fixture
 def project(project_folder: Path) -> Project:
     """A project of one table whose revisions a test completes."""
