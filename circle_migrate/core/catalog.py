@@ -51,7 +51,8 @@ class Snapshot:
     database: str
     origin: str
     server_version_num: int
-    objects: Mapping[Key, Fields]
+    # asyncio prints its main task, with the result, whenever it sets a signal handler: megabytes of it.
+    objects: Mapping[Key, Fields] = field(repr=False)
     revisions: tuple[str, ...] | None = None
     unmodelled: Mapping[str, int] = field(default_factory=dict)
 
