@@ -3,4 +3,4 @@ SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS o
        CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE a.attcompression::text
        END AS compression
 FROM relation JOIN pg_attribute a ON a.attrelid = relation.oid
-WHERE a.attcompression <> '' AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid >= 16384 AND a.attnum > 0 AND a.attcompression <> '' AND NOT a.attisdropped

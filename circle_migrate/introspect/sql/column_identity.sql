@@ -22,7 +22,8 @@ SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS o
        remark.description AS sequence_comment
 FROM relation
 JOIN pg_class owner ON owner.oid = relation.oid
-JOIN pg_attribute a ON a.attrelid = relation.oid AND a.attidentity <> '' AND NOT a.attisdropped
+JOIN pg_attribute a ON a.attrelid = relation.oid AND a.attrelid >= 16384 AND a.attidentity <> ''
+    AND NOT a.attisdropped
 JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
     AND d.refobjsubid = a.attnum AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
 JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
