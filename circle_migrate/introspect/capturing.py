@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.catalog import Fields, Key, Snapshot
@@ -41,24 +41,43 @@ async def capture(
         await connection.execute(PINS)
         statements = queries.catalogue(place["version"] // 10000, frozenset(place["used"]))
         arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
-        tables = [await connection.fetch(text, *arguments) for text in statements.tables]
-        documents = await connection.fetch(statements.document, *arguments)
-    objects: dict[Key, dict[str, str | None]] = {}
-    unmodelled: dict[str, int] = {}
-    for row in chain(*tables, *(json.loads(text) for (text,) in documents)):
-        fields = {name: value for name, value in row.items() if value is not None}
-        key = Key(fields.pop("kind"), fields.pop("object"))
-        if key.kind == _UNMODELLED:
-            unmodelled[key.identity] = int(fields["count"])
-            continue
-        if not _NAME_ROLES.isdisjoint(fields):
-            _write_roles(fields, place["owner"])
-        known = objects.setdefault(key, fields)
+        found = _Found(place["owner"])
+        for text in statements.tables:  # one after the other, so that their rows share the memory
+            found.add(await connection.fetch(text, *arguments))
+        for (text,) in await connection.fetch(statements.document, *arguments):
+            found.add(json.loads(text))
+    return Snapshot(database, origin, place["version"], found.objects, revisions, found.unmodelled)
+
+
+class _Found:
+    """What has been read so far of a database whose version table belongs to `owner`."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.objects: dict[Key, dict[str, str | None]] = {}
+        self.unmodelled: dict[str, int] = {}
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take up the rows of one query: kind, object, and fields of the same names."""
+        if not rows:
+            return
+        _, _, *names = rows[0].keys()
+        if rows[0]["kind"] == _UNMODELLED:
+            self.unmodelled |= {row["object"]: int(row["count"]) for row in rows}
+            return
+        for row in rows:
+            kind, identity, *values = row.values()
+            fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            if not _NAME_ROLES.isdisjoint(fields):
+                _write_roles(fields, self.owner)
+            self._keep(Key(kind, identity), fields)
+
+    def _keep(self, key: Key, fields: dict[str, str | None]) -> None:
+        known = self.objects.setdefault(key, fields)
         if known is not fields:  # several queries may each say something of an object
             if _contradict(known, fields):
-                unmodelled[f"namesake of {key}"] = 1
+                self.unmodelled[f"namesake of {key}"] = 1
             known.update(fields)
-    return Snapshot(database, origin, place["version"], objects, revisions, unmodelled)
 
 
 def _contradict(known: Fields, fields: Fields) -> bool:
