@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 # What changes how PostgreSQL prints a definition, and what keeps reading cheap: compiling these statements
-# takes longer than running them, and nested loops over catalogues whose size the planner guesses wrong are
-# what makes thousands of tables slow.
+# takes longer than running them, nested loops over catalogues whose size the planner guesses wrong are what
+# makes thousands of tables slow, and the joins are written in an order that it need not look for.
 _PINNED = {
     "search_path": "pg_catalog",
     "datestyle": "ISO, YMD",
@@ -23,6 +23,7 @@ _PINNED = {
     "lock_timeout": "2s",
     "jit": "off",
     "enable_nestloop": "off",
+    "join_collapse_limit": "1",
 }
 PINS = "".join(f"SET LOCAL {name} = '{value}';" for name, value in _PINNED.items())
 """Set after whatever depends on the session's own search_path has been asked."""
