@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,11 @@ from typing import NamedTuple
 _NUMEROUS = ("column", "constraint", "index")
 """Kinds of which there are many objects: on their own their rows need not become JSON in between."""
 
-# A file's first lines can say for which servers it is, and which catalogue has to hold rows that came after
-# initdb for it to find anything: most databases have no operators of their own, and planning costs.
+# A file's first lines can say for which servers it is, and which catalogue has to hold something for it to
+# find anything, since planning costs: most databases have no policies, nor operators of their own. Of some
+# catalogues only rows count that came after initdb (`where pg_operator.oid`); the others begin empty.
 _VERSIONS = re.compile(r"^-- (since|before) (\d+)$", re.MULTILINE)
-_CATALOGUE = re.compile(r"^-- where (\w+)\.(\w+)$", re.MULTILINE)
+_CATALOGUE = re.compile(r"^-- where (\w+)(?:\.(\w+))?$", re.MULTILINE)
 _FIRST_OID = 16384
 """Of objects that did not come with the server (FirstNormalObjectId in its source)."""
 
@@ -35,13 +37,25 @@ def place() -> str:
 
     Its parameters are the version table and its schema or null.
     """
-    rare = {limit.groups() for text in _texts("sql").values() if (limit := _CATALOGUE.search(text))}
-    found = (
+    limits = (_CATALOGUE.search(text) for text in _texts("sql").values())
+    rare = sorted({limit.groups("") for limit in limits if limit})
+    found = [
         f"SELECT '{name}' WHERE EXISTS (SELECT FROM pg_catalog.{name} WHERE {oid} >= {_FIRST_OID})"  # noqa: S608
-        for name, oid in sorted(rare)
-    )
+        for name, oid in rare
+        if oid
+    ]
+    found.append(_filled(name for name, oid in rare if not oid))
     text = _texts("sql/session")["place"]
     return f"SELECT place.*, ARRAY({' UNION ALL '.join(found)}) AS used FROM ({text}) place"  # noqa: S608
+
+
+def _filled(catalogues: Iterable[str]) -> str:
+    """A query that yields those which hold anything: far cheaper than to plan a query of each of them."""
+    names = ", ".join(f"'{name}'" for name in catalogues)
+    return (
+        f"SELECT name FROM unnest(ARRAY[{names}]) name "  # noqa: S608
+        "WHERE pg_relation_size(('pg_catalog.' || name)::regclass) > 0"
+    )
 
 
 @cache

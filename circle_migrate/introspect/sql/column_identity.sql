@@ -1,3 +1,4 @@
+-- where pg_sequence
 -- A sequence's bounds depend on its type and direction, its persistence is its table's, and its privileges
 -- are those of any new sequence; only what differs from them is said.
 SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS object, relation.key AS of,

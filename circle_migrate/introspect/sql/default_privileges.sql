@@ -1,4 +1,4 @@
--- where pg_default_acl.oid
+-- where pg_default_acl
 SELECT 'default privileges' AS kind,
        role.name || coalesce('.' || quote_ident(n.nspname), '') || '.'
        || CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'

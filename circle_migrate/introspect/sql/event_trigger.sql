@@ -1,4 +1,4 @@
--- where pg_event_trigger.oid
+-- where pg_event_trigger
 SELECT 'event trigger' AS kind, quote_ident(e.evtname) AS object, pg_get_userbyid(e.evtowner) AS owner,
        remark.description AS comment, e.evtevent::text AS event, array_to_string(e.evttags, E'\n') AS tags,
        e.evtfoid::regprocedure::text AS function,

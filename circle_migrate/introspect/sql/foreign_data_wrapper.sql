@@ -1,4 +1,4 @@
--- where pg_foreign_data_wrapper.oid
+-- where pg_foreign_data_wrapper
 SELECT 'foreign data wrapper' AS kind, quote_ident(w.fdwname) AS object,
        pg_get_userbyid(w.fdwowner) AS owner, coalesce(w.fdwacl, acldefault('F', w.fdwowner))::text[] AS acl,
        remark.description AS comment,

@@ -1,4 +1,4 @@
--- where pg_foreign_server.oid
+-- where pg_foreign_server
 -- Options are shown to everybody by PostgreSQL; those that are secrets belong to user mappings.
 SELECT 'foreign server' AS kind, quote_ident(s.srvname) AS object,
        pg_get_userbyid(s.srvowner) AS owner, coalesce(s.srvacl, acldefault('S', s.srvowner))::text[] AS acl,

@@ -1,4 +1,4 @@
--- where pg_policy.oid
+-- where pg_policy
 SELECT 'policy' AS kind, object, of, comment, command, permissive, roles, "using", "check",
        'CREATE POLICY ' || name || ' ON ' || table_identity || ' AS '
        || CASE permissive WHEN 'yes' THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END

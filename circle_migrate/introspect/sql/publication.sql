@@ -1,4 +1,4 @@
--- where pg_publication.oid
+-- where pg_publication
 SELECT 'publication' AS kind, quote_ident(p.pubname) AS object, pg_get_userbyid(p.pubowner) AS owner,
        remark.description AS comment,
        CASE WHEN p.puballtables THEN 'yes' END AS all_tables,

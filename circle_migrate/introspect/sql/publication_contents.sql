@@ -1,5 +1,5 @@
 -- since 15
--- where pg_publication.oid
+-- where pg_publication
 SELECT 'publication' AS kind, quote_ident(p.pubname) AS object,
        (SELECT string_agg(
                    relation.identity

@@ -1,5 +1,5 @@
 -- before 15
--- where pg_publication.oid
+-- where pg_publication
 SELECT 'publication' AS kind, quote_ident(p.pubname) AS object,
        string_agg(relation.identity, E'\n' ORDER BY relation.identity) AS tables
 FROM pg_publication p

@@ -1,3 +1,4 @@
+-- where pg_sequence
 SELECT 'sequence' AS kind, space.name || '.' || quote_ident(c.relname) AS object, relation.key AS of,
        pg_get_userbyid(c.relowner) AS owner, coalesce(c.relacl, acldefault('s', c.relowner))::text[] AS acl,
        remark.description AS comment,

@@ -1,3 +1,4 @@
+-- where pg_db_role_setting
 -- Those of the database itself are `database.NAME`; a role of that name is in quotes.
 SELECT 'setting' AS kind,
        CASE WHEN s.setrole = 0 THEN 'database' WHEN role.name = 'database' THEN '"database"' ELSE role.name END

@@ -1,4 +1,4 @@
--- where pg_statistic_ext.oid
+-- where pg_statistic_ext
 SELECT 'statistics' AS kind, space.name || '.' || quote_ident(s.stxname) AS object, relation.key AS of,
        pg_get_userbyid(s.stxowner) AS owner, remark.description AS comment,
        pg_get_statisticsobjdef(s.oid) AS definition, NULLIF(s.stxstattarget, -1)::text AS target

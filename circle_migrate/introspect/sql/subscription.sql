@@ -1,3 +1,4 @@
+-- where pg_subscription
 -- Only the columns everybody may read: the connection string is a secret.
 SELECT 'subscription' AS kind, quote_ident(s.subname) AS object, pg_get_userbyid(s.subowner) AS owner,
        (SELECT string_agg(name, E'\n' ORDER BY name) FROM unnest(s.subpublications) name) AS publications,

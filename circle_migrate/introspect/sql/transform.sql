@@ -1,4 +1,4 @@
--- where pg_transform.oid
+-- where pg_transform
 SELECT 'transform' AS kind,
        'FOR ' || format_type(t.trftype, NULL) || ' LANGUAGE ' || quote_ident(l.lanname) AS object,
        remark.description AS comment,

@@ -1,3 +1,4 @@
+-- where pg_trigger
 SELECT 'trigger' AS kind, relation.identity || '.' || quote_ident(t.tgname) AS object, relation.key AS of,
        remark.description AS comment, pg_get_triggerdef(t.oid) AS definition,
        CASE t.tgenabled WHEN 'O' THEN 'origin' WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica'

@@ -1,4 +1,4 @@
--- where pg_foreign_server.oid
+-- where pg_user_mapping
 -- Their options are secrets.
 SELECT 'user mapping' AS kind, quote_ident(m.srvname) || '.' || role.name AS object,
        'foreign server ' || quote_ident(m.srvname) AS of
