@@ -23,10 +23,10 @@ async def fingerprint(connection: asyncpg.Connection) -> str:
     ANALYZE or temporary tables change. Equal texts of different databases mean nothing: the rows hold oids.
     It detects changes and proves nothing against somebody who wants to hide one.
     """
-    async with one_view(connection):
-        await connection.execute(PINS)
-        major = connection.get_server_version().major
-        return str(await connection.fetchval(queries.fingerprint(major), list(OWN_TABLES)))
+    major = connection.get_server_version().major
+    async with one_view(connection, PINS):
+        used = frozenset(await connection.fetchval(queries.filled(major)))
+        return str(await connection.fetchval(queries.fingerprint(major, used), list(OWN_TABLES)))
 
 
 async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:

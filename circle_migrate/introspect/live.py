@@ -122,8 +122,7 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
 
 
 async def _row_versions(connection: asyncpg.Connection) -> str:
-    async with one_view(connection):
-        await connection.execute(PINS)
+    async with one_view(connection, PINS):
         return str(await connection.fetchval(queries.row_versions()))
 
 

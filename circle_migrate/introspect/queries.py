@@ -16,6 +16,9 @@ _NUMEROUS = ("column", "constraint", "index")
 # catalogues only rows count that came after initdb (`where pg_operator.oid`); the others begin empty.
 _VERSIONS = re.compile(r"^-- (since|before) (\d+)$", re.MULTILINE)
 _CATALOGUE = re.compile(r"^-- where (\w+)(?:\.(\w+))?$", re.MULTILINE)
+# A line that ends with such words is left out where they do not hold.
+_LINE = re.compile(r"\S -- (since|before|where) (\w+)$")
+_WHERE = re.compile(r"-- where (\w+)$", re.MULTILINE)
 _FIRST_OID = 16384
 """Of objects that did not come with the server (FirstNormalObjectId in its source)."""
 
@@ -87,15 +90,38 @@ def _as_json(query: str) -> str:
 
 
 @cache
-def fingerprint(major: int) -> str:
+def filled(major: int) -> str:
+    """What to ask before `fingerprint`: an array of the catalogues that hold anything."""
+    asked = fingerprint(major)
+    return f"SELECT ARRAY({_filled(sorted(set(_WHERE.findall(asked))))})"
+
+
+@cache
+def fingerprint(major: int, used: frozenset[str] | None = None) -> str:
     """One statement that yields the sum of the hashes of all that makes up a schema.
 
-    Its parameter is the names of our tables.
+    Its parameter is the names of our tables. `used` is what the server said to `filled`: without the empty
+    catalogues the sum is the same. None stands for all.
     """
-    queries = _read("sql/fingerprint", major)
+    queries = {
+        name: text
+        for name, text in _read("sql/fingerprint", major).items()
+        if used is None or _is_worth_asking(text, used)
+    }
     scope = queries.pop("scope")
     each = "\nUNION ALL\n".join(queries.values())
-    return f"{scope}SELECT sum(hash)::text FROM (\n{each}) hashed (hash)"  # noqa: S608
+    asked = f"{scope}SELECT sum(hash)::text FROM (\n{each}) hashed (hash)"  # noqa: S608
+    return "\n".join(line for line in asked.splitlines() if _holds(line, major, used))
+
+
+def _holds(line: str, major: int, used: frozenset[str] | None) -> bool:
+    limit = _LINE.search(line)
+    if limit is None:
+        return True
+    word, what = limit.groups()
+    if word == "where":
+        return used is None or what in used
+    return (major >= int(what)) == (word == "since")
 
 
 def _read(folder: str, major: int) -> dict[str, str]:

@@ -34,13 +34,14 @@ _NESTED = ("SAVEPOINT circle_view", "ROLLBACK TO circle_view; RELEASE circle_vie
 
 
 @asynccontextmanager
-async def one_view(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def one_view(connection: asyncpg.Connection, settings: str = "") -> AsyncIterator[None]:
     """A transaction that sees one state of the catalogue and writes nothing; a savepoint inside another one.
 
-    It is rolled back at once, and its settings with it: some locks last as long as their transaction.
+    It is rolled back at once, and its settings with it (`PINS`, or none yet): some locks last as long as
+    their transaction.
     """
     begin, end = _NESTED if connection.is_in_transaction() else _ALONE
-    await connection.execute(begin)
+    await connection.execute(f"{begin};{settings}")
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.catalog import Key, Snapshot, compare
-from circle_migrate.database import Database
+from circle_migrate.database import OWN_TABLES, Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
 from circle_migrate.introspect import fingerprint, live, queries, snapshot
@@ -411,6 +411,70 @@ def test_an_open_migration_is_named_and_not_waited_for(
     assert "2 times" in (error.state or "")
 
 
+INDEXED = """
+CREATE SCHEMA "Odd one"; CREATE DOMAIN code AS text; CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE TABLE "select" (
+    id int, "User" varchar(9), t text, c text COLLATE "C", d code, m mood, n numeric(9, 2), at timestamptz,
+    j jsonb, tags text[], name name, ch char(3), few varchar[]
+);
+CREATE TABLE "Odd one".plain (id int, t text);
+CREATE TABLE parts (id int, t varchar) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (9);
+CREATE OPERATOR CLASS backwards FOR TYPE int USING btree AS
+    OPERATOR 1 >, OPERATOR 2 >=, OPERATOR 3 =, OPERATOR 4 <=, OPERATOR 5 <, FUNCTION 1 btint4cmp(int, int);
+CREATE INDEX ON "Odd one".plain (t, id);
+CREATE INDEX ON parts (t);
+CREATE INDEX ON ONLY parts (id);
+CREATE INDEX ON parts_1 (id, t);
+CREATE UNIQUE INDEX "Unique" ON "select" (id);
+"""
+# What is behind CREATE INDEX ON "select".
+INDEXES = """
+(id)
+("User")
+(t, "User" DESC, id DESC NULLS LAST, at NULLS FIRST)
+(m)
+(d)
+(name)
+(ch)
+(tags)
+(few)
+(n, at)
+(id, id)
+(c)
+(c COLLATE "POSIX")
+(t COLLATE "C")
+(t text_pattern_ops)
+("User" varchar_pattern_ops)
+(id backwards)
+(lower(t))
+(id, (id + 1))
+(id) WHERE id > 3
+(t) WHERE t IN ('a', 'b') AND "User" <> 'x'
+(id) INCLUDE (t)
+(id) WITH (fillfactor = 70)
+USING hash (t)
+USING gin (j)
+USING gin (tags)
+USING brin (at)
+"""
+
+
+def test_definitions_of_indexes_are_those_that_postgresql_prints(empty_databases: Databases) -> None:
+    """Also where they are put together without asking it."""
+    made = [f'CREATE INDEX ON "select" {each}' for each in INDEXES.strip().splitlines()]
+    run(execute(empty_databases, "main", INDEXED, *made))
+
+    async def printed() -> dict[str, str]:
+        async with empty_databases.connect("main") as connection:
+            await connection.execute("SET search_path = pg_catalog")
+            asked = "SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes "
+            return dict(await connection.fetch(asked + "WHERE schemaname IN ('public', 'Odd one')"))
+
+    found = run(snapshot(main_of(empty_databases)))
+    assert {key.identity: fields["definition"] for key, fields in found.of("index")} == run(printed())
+
+
 NO_CHANGE = [
     "VACUUM (FULL) usr",
     "VACUUM (FREEZE, ANALYZE)",
@@ -441,6 +505,9 @@ def test_a_fingerprint_is_of_the_schema_alone(shop: Databases) -> None:
                     changed.append(statement)
             async with connection.transaction(readonly=True):
                 assert await fingerprint(connection) == first
+            # Empty catalogues are left out, which changes nothing.
+            everything = queries.fingerprint(connection.get_server_version().major)
+            assert await connection.fetchval(everything, list(OWN_TABLES)) == first
         return changed
 
     assert run(scenario()) == []

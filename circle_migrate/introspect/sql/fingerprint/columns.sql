@@ -2,6 +2,7 @@
 SELECT sum(hashtextextended(ROW(
     relation.name, a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage, a.attidentity,
     a.attgenerated, a.attislocal, a.attinhcount, a.attcollation, a.attstattarget, a.attacl, a.attoptions,
+    a.attcompression, -- since 14
     a.attfdwoptions
 )::text, 2))
 FROM pg_attribute a JOIN relation ON relation.oid = a.attrelid

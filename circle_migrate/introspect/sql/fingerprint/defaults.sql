@@ -1,2 +1,3 @@
-SELECT sum(hashtextextended(ROW(relation.name, d.adnum, d.adbin)::text, 4))
+-- where pg_attrdef
+SELECT sum(hashtextextended(d.adbin::text, hashtextextended(relation.name, d.adnum)))
 FROM pg_attrdef d JOIN relation ON relation.oid = d.adrelid

@@ -1,5 +1,6 @@
 -- Relations of users' schemas by name, without our tables ($1) and what is theirs: rows of catalogues name
--- relations by oids, of which REINDEX CONCURRENTLY and VACUUM FULL hand out new ones.
+-- relations by oids, of which REINDEX CONCURRENTLY and VACUUM FULL hand out new ones. Their own rows are hashed
+-- here, without what VACUUM, ANALYZE, TRUNCATE and CLUSTER keep in the same row.
 WITH space AS MATERIALIZED (
     SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
 ),
@@ -7,13 +8,22 @@ ours AS MATERIALIZED (
     SELECT oid FROM pg_class WHERE relname = ANY ($1::text[]::name[]) AND relkind = 'r'
 ),
 relation AS MATERIALIZED (
-    SELECT c.oid, c.relkind, c.reltoastrelid, c.relnamespace::text || '.' || c.relname AS name
-    FROM pg_class c JOIN space ON space.oid = c.relnamespace
-    WHERE c.oid NOT IN (
-        SELECT oid FROM ours
-        UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid IN (SELECT oid FROM ours)
-        UNION ALL SELECT objid FROM pg_depend
-        WHERE refclassid = 'pg_class'::regclass AND refobjid IN (SELECT oid FROM ours)
-          AND classid = 'pg_class'::regclass
-    )
+    SELECT oid, relkind, name, hashtextextended(ROW(
+        name, relkind, relowner, relam, reltablespace, relpersistence, relchecks, relrowsecurity,
+        relforcerowsecurity, relispopulated, relreplident, relispartition, reloftype, relacl, reloptions,
+        relpartbound, toast_options
+    )::text, 0) AS hash
+    FROM (
+        SELECT c.*, c.relnamespace::text || '.' || c.relname AS name, toast.reloptions AS toast_options
+        FROM pg_class c
+        JOIN space ON space.oid = c.relnamespace
+        LEFT JOIN pg_class toast ON toast.oid = c.reltoastrelid AND toast.reloptions IS NOT NULL
+        WHERE c.oid NOT IN (
+            SELECT oid FROM ours
+            UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid IN (SELECT oid FROM ours)
+            UNION ALL SELECT objid FROM pg_depend
+            WHERE refclassid = 'pg_class'::regclass AND refobjid IN (SELECT oid FROM ours)
+              AND classid = 'pg_class'::regclass
+        )
+    ) class
 )

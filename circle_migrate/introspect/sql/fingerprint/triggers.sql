@@ -1,3 +1,4 @@
+-- where pg_trigger
 -- Those of a foreign key follow it, as long as nobody switches them off.
 SELECT sum(hashtextextended(ROW(
     relation.name, CASE WHEN NOT t.tgisinternal THEN t.tgname END, t.tgfoid, t.tgtype, t.tgenabled,
