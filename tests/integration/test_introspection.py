@@ -496,7 +496,8 @@ def test_a_fingerprint_is_of_the_schema_alone(shop: Databases) -> None:
         changed = []
         async with shop.connect("main") as connection:
             await connection.execute(
-                "COMMENT ON INDEX usr_a IS 'partial'; ALTER TABLE usr ADD t text DEFAULT 'quick'"
+                "COMMENT ON INDEX usr_a IS 'partial'; ALTER TABLE usr ADD t text DEFAULT 'quick';"
+                "CREATE POLICY everybody ON usr; CREATE TYPE mood AS ENUM ('fine')"
             )
             first = await fingerprint(connection)
             for statement in NO_CHANGE:

@@ -1,6 +1,8 @@
 -- The index of a constraint is defined by it, and deparsing is the dearest part of all: its state alone is here.
 -- Of plain B-tree indexes the definition is put together here as pg_get_indexdef would print it: that looks for
--- the default operator class of each column anew, which takes three times as long.
+-- the default operator class of each column anew, which takes three times as long. Plain are those whose every
+-- part is a column (not an expression, nor of INCLUDE) with its default operator class, one that came with the
+-- server and so takes no options, and with its own collation.
 SELECT 'index' AS kind, space.name || '.' || quote_ident(c.relname) AS object, relation.key AS of,
        remark.description AS comment,
        CASE WHEN con.oid IS NOT NULL THEN NULL
@@ -38,8 +40,7 @@ LEFT JOIN (
     FROM (
         SELECT indexrelid, indrelid, indnatts, generate_subscripts(indkey, 1) AS nth, unnest(indkey) AS attnum,
                unnest(indclass) AS opclass, unnest(indcollation) AS collation, unnest(indoption) AS option
-        FROM pg_index
-        WHERE indexrelid >= 16384 AND NOT indisunique AND indexprs IS NULL AND indnatts = indnkeyatts
+        FROM pg_index WHERE indexrelid >= 16384 AND NOT indisunique
     ) part
     JOIN pg_attribute a ON a.attrelid = part.indrelid AND a.attrelid >= 16384 AND a.attnum = part.attnum
         AND a.attcollation = part.collation
