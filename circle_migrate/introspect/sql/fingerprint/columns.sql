@@ -1,10 +1,10 @@
 -- An index's columns follow its definition, but for their statistics target and what an operator class is given.
 SELECT sum(hashtextextended(ROW(
-    relation.name, a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage, a.attidentity,
+    a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage, a.attidentity,
     a.attgenerated, a.attislocal, a.attinhcount, a.attcollation, a.attstattarget, a.attacl, a.attoptions,
     a.attcompression, -- since 14
     a.attfdwoptions
-)::text, 2))
+)::text, relation.seed # 2))
 FROM pg_attribute a JOIN relation ON relation.oid = a.attrelid
 WHERE a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
   AND (relation.relkind NOT IN ('i', 'I', 'S') OR a.attstattarget >= 0 OR a.attoptions IS NOT NULL)

@@ -1,6 +1,7 @@
--- Relations of users' schemas by name, without our tables ($1) and what is theirs: rows of catalogues name
--- relations by oids, of which REINDEX CONCURRENTLY and VACUUM FULL hand out new ones. Their own rows are hashed
--- here, without what VACUUM, ANALYZE, TRUNCATE and CLUSTER keep in the same row.
+-- Relations of users' schemas, without our tables ($1) and what is theirs. Rows of catalogues name relations by
+-- oids, of which REINDEX CONCURRENTLY and VACUUM FULL hand out new ones: the hashes of those rows begin with one
+-- of the relation's name instead (`seed`). Its own row is hashed here, without what VACUUM, ANALYZE, TRUNCATE and
+-- CLUSTER keep in it.
 WITH space AS MATERIALIZED (
     SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
 ),
@@ -8,13 +9,13 @@ ours AS MATERIALIZED (
     SELECT oid FROM pg_class WHERE relname = ANY ($1::text[]::name[]) AND relkind = 'r'
 ),
 relation AS MATERIALIZED (
-    SELECT oid, relkind, name, hashtextextended(ROW(
-        name, relkind, relowner, relam, reltablespace, relpersistence, relchecks, relrowsecurity,
+    SELECT oid, relkind, seed, hashtextextended(ROW(
+        relkind, relowner, relam, reltablespace, relpersistence, relchecks, relrowsecurity,
         relforcerowsecurity, relispopulated, relreplident, relispartition, reloftype, relacl, reloptions,
         relpartbound, toast_options
-    )::text, 0) AS hash
+    )::text, seed) AS hash
     FROM (
-        SELECT c.*, c.relnamespace::text || '.' || c.relname AS name, toast.reloptions AS toast_options
+        SELECT c.*, hashtextextended(c.relname, c.relnamespace::bigint) AS seed, toast.reloptions AS toast_options
         FROM pg_class c
         JOIN space ON space.oid = c.relnamespace
         LEFT JOIN pg_class toast ON toast.oid = c.reltoastrelid AND toast.reloptions IS NOT NULL

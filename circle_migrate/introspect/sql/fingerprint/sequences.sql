@@ -1,6 +1,6 @@
 -- where pg_sequence
 -- And which column each belongs to.
-SELECT sum(hashtextextended(ROW(relation.name, s.*, d.refobjid, d.refobjsubid, d.deptype)::text, 1))
+SELECT sum(hashtextextended(ROW(s.*, d.refobjid, d.refobjsubid, d.deptype)::text, relation.seed # 1))
 FROM pg_sequence s
 JOIN relation ON relation.oid = s.seqrelid
 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.seqrelid AND d.objsubid = 0

@@ -1,9 +1,9 @@
 -- where pg_trigger
 -- Those of a foreign key follow it, as long as nobody switches them off.
 SELECT sum(hashtextextended(ROW(
-    relation.name, CASE WHEN NOT t.tgisinternal THEN t.tgname END, t.tgfoid, t.tgtype, t.tgenabled,
+    CASE WHEN NOT t.tgisinternal THEN t.tgname END, t.tgfoid, t.tgtype, t.tgenabled,
     t.tgdeferrable, t.tginitdeferred, t.tgattr, t.tgargs, t.tgqual, t.tgoldtable, t.tgnewtable,
     t.tgconstrrelid
-)::text, 9))
+)::text, relation.seed # 9))
 FROM pg_trigger t JOIN relation ON relation.oid = t.tgrelid
 WHERE NOT t.tgisinternal OR t.tgenabled <> 'O'
