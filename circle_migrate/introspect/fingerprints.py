@@ -1,4 +1,4 @@
-"""Whether a schema has changed at all, for a fifth of what reading it costs."""
+"""Whether a schema has changed at all, for a quarter of what reading it costs."""
 
 from __future__ import annotations
 
