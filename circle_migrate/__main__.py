@@ -11,7 +11,12 @@ def main() -> None:
     gc.set_threshold(50_000)
     from circle_migrate.cli.app import app
 
-    app(prog_name="circle-migrate")
+    try:
+        app(prog_name="circle-migrate")
+    finally:
+        # Nor need the interpreter look for it at the end, which takes a sixth of the time of `status`.
+        gc.disable()
+        gc.freeze()
 
 
 if __name__ == "__main__":
