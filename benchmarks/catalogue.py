@@ -58,7 +58,7 @@ def fingerprinted(url: str) -> Callable[[], object]:
     async def work() -> str:
         connection = await asyncpg.connect(url)
         try:
-            return await fingerprint(connection)
+            return await fingerprint(connection, "alembic_version")
         finally:
             await connection.close()
 

@@ -87,6 +87,7 @@ class State(NamedTuple):
     standby: bool
     read_only: bool
     schema: str
+    version_table: str
     versioned: bool
     current: tuple[str, ...]
     journal_of: str | None = None
@@ -180,6 +181,7 @@ class Database:
             standby=row["standby"],
             read_only=row["read_only"],
             schema=row["schema"],
+            version_table=self.settings.version_table,
             versioned=row["version_table"] is not None,
             current=current,
             journal_of=journal_of,

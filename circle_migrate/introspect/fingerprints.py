@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from circle_migrate.database import State
 
 
-async def fingerprint(connection: asyncpg.Connection) -> str:
+async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str:
     """The same text as long as nothing of the schema changes, in this database and its TEMPLATE copies.
 
     A sum of 64-bit hashes over the rows of the catalogues, which neither data nor VACUUM, REINDEX, TRUNCATE,
@@ -26,7 +26,8 @@ async def fingerprint(connection: asyncpg.Connection) -> str:
     major = connection.get_server_version().major
     async with one_view(connection, PINS):
         used = frozenset(await connection.fetchval(queries.filled(major)))
-        return str(await connection.fetchval(queries.fingerprint(major, used), list(OWN_TABLES)))
+        ours = [version_table, *OWN_TABLES]
+        return str(await connection.fetchval(queries.fingerprint(major, used), ours))
 
 
 async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:
@@ -37,7 +38,7 @@ async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str
     asked = queries.fingerprint(connection.get_server_version().major)
     way = hashlib.sha256(asked.encode()).hexdigest()[:12]
     where = f"{state.cluster}/{state.oid}"
-    return f"{way}:{where}:{'+'.join(sorted(heads))}:{await fingerprint(connection)}"
+    return f"{way}:{where}:{'+'.join(sorted(heads))}:{await fingerprint(connection, state.version_table)}"
 
 
 def changed(recorded: str, now: str) -> bool | None:
