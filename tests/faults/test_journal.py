@@ -181,17 +181,18 @@ READING = [
 ]
 
 
-@pytest.mark.parametrize("arguments", READING, ids=" ".join)
 @pytest.mark.parametrize("first", ["empty", "plain alembic"])
 def test_looking_never_makes_a_journal(
-    shop: Shop, databases: Databases, command: Callable[..., Answer], first: str, arguments: tuple[str, ...]
+    shop: Shop, databases: Databases, command: Callable[..., Answer], first: str, subtests: pytest.Subtests
 ) -> None:
     if first != "empty":
         as_plain_alembic_left_them(databases)
     before = (run(everything(databases)), run(versions(databases)))
-    answer = command(*arguments)
-    assert answer.status in (0, 3), answer
-    assert (run(everything(databases)), run(versions(databases))) == before
+    for arguments in READING:
+        with subtests.test(arguments=arguments):
+            answer = command(*arguments)
+            assert answer.status in (0, 3), answer
+            assert (run(everything(databases)), run(versions(databases))) == before
 
 
 def test_database_without_a_journal_gets_one_with_its_first_step(

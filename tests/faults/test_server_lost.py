@@ -110,6 +110,7 @@ def check_mended(shop: Shop, databases: Databases) -> None:
     assert run(prepared(databases)) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("atomic", "point", "error", "expected"), CASES)
 def test_server_killed_and_back_at_once(
     shop: Shop,
