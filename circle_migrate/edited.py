@@ -33,7 +33,8 @@ async def edited(
     then = await journal.checksums(connection)
     applied = graph.ancestors(key for key in current if key in graph)
     changed = [graph[key] for key in graph.sorted(applied & then.keys()) if then[key] != graph[key].checksum]
-    return [(each, _diff(each, await journal.source(connection, each.id) or "")) for each in changed]
+    texts = await journal.texts(connection, [each.id for each in changed])
+    return [(each, _diff(each, texts.get(each.id, ""))) for each in changed]
 
 
 def _diff(revision: Revision, source: str) -> str:

@@ -13,7 +13,6 @@ from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.edited import edited
 from circle_migrate.errors import CircleError, TreeError
-from circle_migrate.faults import statement_fault
 from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, holder
 
@@ -58,12 +57,12 @@ async def read_facts(database: Database) -> Facts:
     async with database.reading() as connection:
         state = await database.read_state(connection)
         graph = database.graph
-        try:
+        journal = Journal(database, state.schema)
+        with journal.read_by(state.role):
             held_by = await holder(connection)
             invalid = tuple(row["index"] for row in await connection.fetch(_INVALID))
             last, edits, applied, changed = None, [], frozenset[str](), None
             strangers: dict[str, Applied | None] = {key: None for key in state.current if key not in graph}
-            journal = Journal(database, state.schema)
             if state.journal_of is not None:
                 last = await journal.last_run(connection)
                 edits = await edited(graph, state.current, journal, connection)
@@ -72,12 +71,6 @@ async def read_facts(database: Database) -> Facts:
                     applied = frozenset(await journal.checksums(connection))
                     applied |= await _followed(journal, connection, applied - set(graph.revisions))
                     strangers |= await journal.applied(connection, list(strangers))
-        except Exception as error:
-            fault: CircleError | None = statement_fault(error, database.name, "read the journal")
-            if fault is None:
-                raise
-            fault.hint = f'GRANT SELECT ON {journal.runs}, {journal.steps} TO "{state.role}";'
-            raise fault from error
     return Facts(
         state,
         address=database.address.display(),

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.core.entries import Applied, Entry, RunEntry
 from circle_migrate.database import RUNS, STEPS, Database, quote
+from circle_migrate.errors import CircleError
+from circle_migrate.faults import statement_fault
 from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
@@ -82,6 +85,18 @@ class Journal:
             return
         async with connection.transaction():
             await connection.execute(_CREATE.format(runs=self.runs, steps=self.steps))
+
+    @contextmanager
+    def read_by(self, role: str) -> Iterator[None]:
+        """Reading as a role; raises what a server that refuses it says, with what to grant."""
+        try:
+            yield
+        except Exception as error:
+            fault: CircleError | None = statement_fault(error, self.database.name, "read the journal")
+            if fault is None:
+                raise
+            fault.hint = f'GRANT SELECT ON {self.runs}, {self.steps} TO "{role}";'
+            raise fault from error
 
     async def exists(self, connection: asyncpg.Connection) -> bool:
         """Whether there is a journal; asking never makes one."""
@@ -219,30 +234,19 @@ class Journal:
         )
         return {row["revision"]: Applied(row["tool_version"], row["at"], row["by"]) for row in rows}
 
-    async def source(self, connection: asyncpg.Connection, revision: str) -> str | None:
-        """The text of a revision as it was last applied or undone; None where it never was."""
-        found: str | None = await connection.fetchval(
-            f"SELECT source FROM {self.steps} WHERE revision = $1 AND source IS NOT NULL "
-            "ORDER BY id DESC LIMIT 1",
-            revision,
-        )
-        return found
-
-    async def sources(self, connection: asyncpg.Connection, beginning: str) -> dict[str, str]:
-        """The texts, as `source` has them, of all revisions whose id begins so."""
-        rows = await connection.fetch(
-            f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
-            "WHERE starts_with(revision, $1) AND source IS NOT NULL ORDER BY revision, id DESC",
-            beginning,
-        )
-        return {row["revision"]: row["source"] for row in rows}
-
     async def texts(self, connection: asyncpg.Connection, revisions: Collection[str]) -> dict[str, str]:
-        """The texts, as `source` has them, of those revisions that ran."""
+        """The texts of those of these revisions that ran, as they were last applied or undone, by id."""
+        return await self._texts(connection, "revision = ANY($1::text[])", list(revisions))
+
+    async def texts_beginning(self, connection: asyncpg.Connection, beginning: str) -> dict[str, str]:
+        """The texts of all revisions whose id begins so."""
+        return await self._texts(connection, "starts_with(revision, $1)", beginning)
+
+    async def _texts(self, connection: asyncpg.Connection, which: str, argument: object) -> dict[str, str]:
         rows = await connection.fetch(
             f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
-            "WHERE revision = ANY($1::text[]) AND source IS NOT NULL ORDER BY revision, id DESC",
-            list(revisions),
+            f"WHERE {which} AND source IS NOT NULL ORDER BY revision, id DESC",
+            argument,
         )
         return {row["revision"]: row["source"] for row in rows}
 

@@ -73,8 +73,6 @@ async def deployer_lock(
     seen: Holder | None = None
     told = False
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEY):
-        import random
-
         seen = await holder(connection) or seen
         if time.monotonic() >= deadline:
             raise LockNotObtained(
@@ -87,6 +85,8 @@ async def deployer_lock(
         if not told:
             waiting(database, seen)
             told = True
+        import random
+
         pause = random.uniform(*_POLL)  # noqa: S311 - jitter, not a secret
         await asyncio.sleep(min(pause, max(deadline - time.monotonic(), 0.01)))
     try:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
 from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.runs import Log, Source
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, UsageError
-from circle_migrate.faults import statement_fault
+from circle_migrate.errors import UsageError
 from circle_migrate.journal import Journal
+
+if TYPE_CHECKING:
+    import asyncpg
+
+T = TypeVar("T")
 
 
 async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> Log:
@@ -17,31 +24,19 @@ async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> L
     """
     runs: list[RunEntry] = []
     for name in deployment.selected:
-        runs += await _runs(deployment, name, limit)
+        runs += await _read(deployment, name, lambda journal, on: journal.read(on, limit))
     runs.sort(key=lambda run: run.started_at, reverse=True)
     return Log("log", tuple(runs), slowest)
 
 
-async def _runs(deployment: Deployment, name: str, limit: int) -> list[RunEntry]:
-    database = deployment.databases[name]
-    async with database.reading() as connection:
-        state = await database.read_state(connection)
-        journal = Journal(database, state.schema)
-        if not await journal.exists(connection):
-            return []
-        try:
-            return await journal.read(connection, limit)
-        except Exception as error:
-            fault: CircleError | None = statement_fault(error, name, "read the journal")
-            if fault is None:
-                raise
-            fault.hint = f'GRANT SELECT ON {journal.runs}, {journal.steps} TO "{state.role}";'
-            raise fault from error
-
-
 async def source(deployment: Deployment, revision: str) -> Source:
     """The text of a revision as it was applied; a unique beginning of its id will do. Raises `UsageError`."""
-    found = [each for name in deployment.selected for each in await _sources(deployment, name, revision)]
+
+    async def sources(journal: Journal, connection: asyncpg.Connection) -> list[Source]:
+        texts = await journal.texts_beginning(connection, revision)
+        return [Source("log", journal.database.name, key, text) for key, text in texts.items()]
+
+    found = [each for name in deployment.selected for each in await _read(deployment, name, sources)]
     found = [each for each in found if each.revision == revision][:1] or found
     if len(found) == 1:
         return found[0]
@@ -53,12 +48,17 @@ async def source(deployment: Deployment, revision: str) -> Source:
     )
 
 
-async def _sources(deployment: Deployment, name: str, beginning: str) -> list[Source]:
+async def _read(
+    deployment: Deployment,
+    name: str,
+    question: Callable[[Journal, asyncpg.Connection], Awaitable[list[T]]],
+) -> list[T]:
+    """What the journal of a database answers; nothing where there is none."""
     database = deployment.databases[name]
     async with database.reading() as connection:
         state = await database.read_state(connection)
         journal = Journal(database, state.schema)
         if not await journal.exists(connection):
             return []
-        texts = await journal.sources(connection, beginning)
-        return [Source("log", name, revision, text) for revision, text in texts.items()]
+        with journal.read_by(state.role):
+            return await question(journal, connection)

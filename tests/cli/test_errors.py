@@ -282,6 +282,11 @@ PRIVILEGES = [
         id="reading the journal",
     ),
     pytest.param(
+        ["GRANT SELECT ON alembic_version, circle_migrate_runs TO {role}"],
+        Case("log --source dca7825748db -d main", 9, ["GRANT SELECT ON", "circle_migrate_steps"]),
+        id="reading a text of the journal",
+    ),
+    pytest.param(
         ["GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"],
         Case(
             "downgrade main@-1 --yes",
