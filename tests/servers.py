@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import secrets
 import shutil
 import tempfile
-import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +18,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.errors import CircleError
+from circle_migrate.scratch import container
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import Binaries, embedded, find, installed
 from circle_migrate.servers.cluster import PORT, Cluster
@@ -48,8 +47,6 @@ _SETTINGS = {
     "timezone": "UTC",
 }
 _PREPARED = "SELECT gid, database FROM pg_prepared_xacts WHERE database = ANY($1::text[])"
-_CONTAINER_MAJOR = 18
-_ENGINE_SECONDS = 3
 _ROOM = 4 << 30
 
 
@@ -135,7 +132,7 @@ def choose() -> str:
     """
     if FORCED:
         return FORCED
-    if _container_possible():
+    if container.obtain(container.NEWEST) is None:
         return "container"
     try:
         embedded()
@@ -174,7 +171,7 @@ def start(kind: str) -> Server:
     """Start the server of a kind that `choose` returned."""
     match kind.partition(":")[0]:
         case "container":
-            return _start_container(_image(_major(kind)))
+            return _start_container(container.image(_major(kind) or container.NEWEST))
         case "embedded":
             return _start_binaries("embedded", _chosen(kind, embedded()))
         case "binaries":
@@ -210,45 +207,13 @@ def start_binaries(
         yield cluster, _admin_url(cluster)
 
 
-def _container_possible() -> bool:
-    """Whether a Docker engine answers at once and has, or can get, the image."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            return _engine_has_image()
-        finally:
-            gc.collect()  # Docker's client forgets its socket when nobody answers: a later test would fail
-
-
-def _engine_has_image() -> bool:
-    try:
-        import docker
-    except ImportError:
-        return False
-    try:
-        with closing(docker.from_env(timeout=_ENGINE_SECONDS)) as engine:
-            engine.ping()
-        with closing(docker.from_env()) as engine:
-            try:
-                engine.images.get(_image())
-            except docker.errors.ImageNotFound:
-                engine.images.pull(_image())
-    except docker.errors.DockerException:
-        return False
-    return True
-
-
-def _image(major: int | None = None) -> str:
-    return f"postgres:{major or _CONTAINER_MAJOR}-alpine"
-
-
 def _start_container(image: str) -> Server:
     from testcontainers.community.postgres import PostgresContainer
 
     options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-    container = PostgresContainer(image, driver=None).with_command(["postgres", *options])
-    container.start()
-    return Server(f"container {image}", container.get_connection_url(), container.stop)
+    running = PostgresContainer(image, driver=None).with_command(["postgres", *options])
+    running.start()
+    return Server(f"container {image}", running.get_connection_url(), running.stop)
 
 
 def _chosen(kind: str, found: dict[int, Binaries]) -> Binaries:
