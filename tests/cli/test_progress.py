@@ -213,6 +213,21 @@ def test_forced_colour_moves_no_cursor_in_a_pipe(contended: Project, empty_datab
     assert not re.search(r"\x1b(?!\[[\d;]*m)|\r", written)
 
 
+@pytest.mark.parametrize(("command", "status"), [("heads", 0), ("nonsense", 2)])
+def test_streams_that_were_closed_before_are_no_error(workdir: Path, command: str, status: int) -> None:
+    def close() -> None:
+        for descriptor in (0, 1, 2):
+            os.close(descriptor)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "circle_migrate", command],
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        preexec_fn=close,
+        check=False,
+    )
+    assert done.returncode == status
+
+
 def test_reader_that_goes_away_does_not_stop_the_run(workdir: Path, empty_databases: Databases) -> None:
     reading, writing = os.pipe()
     os.close(reading)
