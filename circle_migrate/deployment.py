@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from circle_migrate.core.forest import Forest
 from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
-from circle_migrate.errors import CircleError, Refused, UnknownRevision, UsageError, WrongDatabase
+from circle_migrate.errors import (
+    CircleError,
+    Refused,
+    SettingsError,
+    UnknownRevision,
+    UsageError,
+    WrongDatabase,
+)
+from circle_migrate.pondering import Pondering
 
 if TYPE_CHECKING:
     from circle_migrate.core.plan import Direction, Grouping, Plan
@@ -58,21 +66,41 @@ class Deployment:
 
     async def survey(self, names: Iterable[str] | None = None) -> dict[str, State | CircleError]:
         """The state of each database or why it could not be read; all are asked at once."""
-        asked = tuple(names or self.selected)
-        for name in asked:
-            _ = self.databases[name].address  # a missing URL is said before any server is asked
-        answers = await self.answers(self.databases[name].state() for name in asked)
-        return dict(zip(asked, answers, strict=True))
+        return await self.answers(names or self.selected, Database.state)
 
-    async def answers(self, questions: Iterable[Coroutine[Any, Any, T]]) -> list[T | CircleError]:
-        """What all databases answer, asked at once, or why one does not; meanwhile the trees are read.
+    async def answers(
+        self, names: Iterable[str], question: Callable[[Database], Coroutine[Any, Any, T]]
+    ) -> dict[str, T | CircleError]:
+        """What each database answers, asked at once, or why it does not; meanwhile the trees are read.
 
-        Raises `TreeError` for a broken tree, whatever a database says.
+        Raises `TreeError` for a broken tree, whatever a database says, and `SettingsError` for a missing URL
+        before any server is asked.
         """
+        asked = [self.databases[name] for name in names]
+        self._refuse_unaddressed(asked)
+        answers = await self._answers(question(database) for database in asked)
+        return {database.name: answer for database, answer in zip(asked, answers, strict=True)}
+
+    def _refuse_unaddressed(self, databases: Iterable[Database]) -> None:
+        try:
+            for database in databases:
+                _ = database.address
+        except SettingsError:
+            _ = self.forest  # what is wrong with the files comes first, as it does where no server is asked
+            raise
+
+    async def _answers(self, questions: Iterable[Coroutine[Any, Any, T]]) -> list[T | CircleError]:
+        pondering = Pondering()
+        for database in self.databases.values():
+            database.pondering = pondering
         asked = asyncio.gather(*questions, return_exceptions=True)
+        asked.add_done_callback(lambda _: pondering.end())
         try:
             for _ in range(_TURNS_TO_CONNECT):
                 await asyncio.sleep(0)
+            for database in self.databases.values():
+                while database.tree.look():
+                    await pondering.wait()
             _ = self.forest
         except BaseException:
             asked.cancel()
@@ -195,8 +223,10 @@ class Deployment:
 
     def within_reach(self, direction: Direction) -> tuple[str, ...]:
         """The selected databases with those that requirements can lead to in this direction."""
+        if len(self.selected) == len(self.databases):
+            return self.selected  # at once: the trees are better read while servers answer
         forest = self.forest
-        if not forest.required_by or len(self.selected) == len(self.databases):
+        if not forest.required_by:
             return self.selected
         from circle_migrate.core.plan import Direction
 

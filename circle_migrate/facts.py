@@ -56,17 +56,21 @@ async def read_facts(database: Database) -> Facts:
     """The facts of one database. Raises the errors of connecting and reading."""
     async with database.reading() as connection:
         state = await database.read_state(connection)
-        graph = database.graph
         journal = Journal(database, state.schema)
         with journal.read_by(state.role):
             held_by = await holder(connection)
             invalid = tuple(row["index"] for row in await connection.fetch(_INVALID))
-            last, edits, applied, changed = None, [], frozenset[str](), None
-            strangers: dict[str, Applied | None] = {key: None for key in state.current if key not in graph}
+            last, edits, applied, changed, files = None, [], frozenset[str](), None, None
             if state.journal_of is not None:
                 last = await journal.last_run(connection)
-                edits = await edited(graph, state.current, journal, connection)
                 changed = await _changed(journal, connection, state)
+                with database.pondering:
+                    files = await journal.digest(connection)
+            graph = database.graph  # as late as can be: its files are looked at while servers answer
+            strangers: dict[str, Applied | None] = {key: None for key in state.current if key not in graph}
+            if files is not None:
+                if files != graph.digest:
+                    edits = await edited(graph, state.current, journal, connection)
                 if strangers:
                     applied = frozenset(await journal.checksums(connection))
                     applied |= await _followed(journal, connection, applied - set(graph.revisions))
@@ -110,14 +114,9 @@ async def _changed(journal: Journal, connection: asyncpg.Connection, state: Stat
         return None
     from circle_migrate.introspect.fingerprints import changed, mark
 
-    return changed(recorded, await mark(connection, state, state.current))
+    return changed(recorded, await mark(connection, state, state.current, journal.database.pondering))
 
 
 async def survey(deployment: Deployment, names: Iterable[str]) -> dict[str, Facts | CircleError]:
     """The facts of each database or why it could not be read; all are asked at once."""
-
-    asked = tuple(names)
-    for name in asked:
-        _ = deployment.databases[name].address  # a missing URL is said before any server is asked
-    answers = await deployment.answers(read_facts(deployment.databases[name]) for name in asked)
-    return dict(zip(asked, answers, strict=True))
+    return await deployment.answers(names, read_facts)

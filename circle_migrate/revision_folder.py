@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from circle_migrate.errors import TreeError
@@ -27,30 +28,68 @@ def is_revision_file(name: str) -> bool:
     return name.endswith(".py") and not name.startswith((".", "__init__"))
 
 
-def list_files(database: str, folder: Path) -> list[tuple[str, os.stat_result | None]]:
-    """The revision files by name, each with its state on disk, None where that cannot be told.
+class Listing:
+    """The revision files of a folder in order, each with its state, looked at in pieces or all at once.
 
-    Raises `TreeError` where the folder cannot be read.
+    A state is one number for a file's size, times and inode: another one whenever any of them is. `folder`
+    is that of the folder itself, which changes whenever one of its files is made, renamed or removed, as
+    POSIX has it and Python's own imports rely on: where it is `known`, so are the `names`.
     """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def __init__(self, database: str, folder: Path, known: int, names: list[bytes]) -> None:
+        self.folder, self.names, self.states = known, names, list[int]()
+        self._pieces = self._look(database, folder)
+
+    def look(self) -> bool:
+        """Look at some more files; whether there may be others. Raises as `finish` does."""
+        return next(self._pieces, _DONE) is not _DONE
+
+    def finish(self) -> None:
+        """Look at all that is left. Raises `TreeError` where the folder cannot be read."""
+        for _ in self._pieces:
+            pass
+
+    def _look(self, database: str, folder: Path) -> Iterator[None]:
         try:
-            names = sorted(filter(is_revision_file, os.listdir(descriptor)))  # noqa: PTH208 - Path takes no descriptor
-            # Below a descriptor, as the way to the folder is not gone anew for each of thousands of files.
-            return [(name, _state(name, descriptor)) for name in names]
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise TreeError(
-            f"the revisions of {database} cannot be read from {folder}",
-            database=database,
-            detail=error.strerror,
-            hint=f"correct `revisions` in [tool.circle-migrate.databases.{database}]",
-        ) from error
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                found = state_of(os.fstat(descriptor))
+                if found != self.folder:
+                    names = filter(is_revision_file, os.listdir(descriptor))  # noqa: PTH208 - a descriptor
+                    self.names = sorted(map(os.fsencode, names))
+                    self.folder = found
+                yield from self._look_at_files(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._pieces = self._look(database, folder)  # whoever asks again hears it again
+            raise TreeError(
+                f"the revisions of {database} cannot be read from {folder}",
+                database=database,
+                detail=error.strerror,
+                hint=f"correct `revisions` in [tool.circle-migrate.databases.{database}]",
+            ) from error
+
+    def _look_at_files(self, folder: int) -> Iterator[None]:
+        # Below a descriptor, as the way to the folder is not gone anew for each of thousands of files.
+        for number, name in enumerate(self.names, 1):
+            try:
+                self.states.append(state_of(os.stat(name, dir_fd=folder)))
+            except OSError:
+                self.states.append(UNTOLD)  # a link to nowhere: whoever reads the file says so
+            if not number % _PIECE:
+                yield
 
 
-def _state(name: str, folder: int) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=folder)
-    except OSError:
-        return None  # a link to nowhere: whoever reads the file says so
+def state_of(file: os.stat_result) -> int:
+    """One number for what is compared of a file, the same in every process, as only texts' hashes are not."""
+    return hash((file.st_size, file.st_mtime_ns, file.st_ctime_ns, file.st_ino))
+
+
+UNTOLD = 0
+"""In place of a state that cannot be told."""
+
+_PIECE = 200
+"""Files after which others have their turn: they take less than a millisecond."""
+
+_DONE = object()

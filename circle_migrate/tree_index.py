@@ -4,15 +4,16 @@ Kept in one file per tree under the user's cache folder (the XDG Base Directory 
 so that a command which only looks need not parse thousands of files. Its lines are text and JSON:
 
     header      format, the code that read the files, folder, checksum of all that follows
+    states      that of the folder, and one for those of all files
+    names       of the files, with slashes between them
     summary     heads and the like of a graph that was found sound
-    digest      of the states of its files
     details     compressed, and read only when somebody asks for them:
-                ids and parents; a line per file with name and state on disk, and an empty one; a `Revision`
-                per file
+                ids and parents; the states of the files; a `Revision` per file
 
 A file is read again unless name, size, both times and inode are as they were. That is not enough for a file
 that was changed in the moment in which it was read: it could change once more within the same tick of the
-clock. Such a file is put down without a state, as git does, and so read again next time.
+clock. Such a file is put down without its state, as git does, and so read again next time; and so is the
+folder, whose files are then listed again.
 
 The index never fails: where it is missing, damaged, not ours, or cannot be written, files are read.
 """
@@ -24,6 +25,7 @@ import os
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,101 +33,152 @@ from typing import TYPE_CHECKING, Any
 from circle_migrate import __version__
 from circle_migrate.cache import cache_file
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.revision_folder import list_files, versions_folder
+from circle_migrate.revision_folder import Listing, versions_folder
 from circle_migrate.stored_graph import StoredGraph, decode, links, row, summary
 
 if TYPE_CHECKING:
     from circle_migrate.revision_files import ModuleLoader
 
-_FORMAT = 3
-_END = b"\n\n"
+_FORMAT = 4
+_UNSURE = -1
+"""In place of a state that is not to be relied on: no `hash` is -1."""
 _RACY_NS = 2_000_000_000
 """Nanoseconds within which a file system may give two changes of a file the same time (FAT counts in 2 s)."""
 
 
-def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
-    """The graph of all revision files in a folder. Raises `TreeError` with file and line for a broken one."""
-    folder = versions_folder(folder)
-    now = time.time_ns()
-    files = list_files(database, folder)
-    index = _Index(database, folder)
-    lines = [_line(name, state) for name, state in files]
-    stored = index.load()
-    if stored is not None and stored.is_of(lines):
+class Tree:
+    """The revision files of one database, with an index of what they said."""
+
+    def __init__(self, database: str, folder: Path) -> None:
+        self._database, self._folder = database, versions_folder(folder)
+        self._index = _Index(database, self._folder)
+        self._stored = self._index.load()
+        self._begun = time.time_ns()
+        known = (self._stored.folder, self._stored.names) if self._stored is not None else (_UNSURE, [])
+        self._listing = Listing(database, self._folder, *known)
+
+    def look(self) -> bool:
+        """Look whether some more files are as they were; whether there may be others.
+
+        Whoever waits for a server does well to call this meanwhile. Raises `TreeError` for a folder that
+        cannot be read.
+        """
+        return self._listing.look()
+
+    def graph(self, load_module: ModuleLoader) -> Graph:
+        """The graph of all revisions. Raises `TreeError` with file and line for a broken one."""
+        stored, listing = self._stored, self._listing
+        listing.finish()
+        if stored is None or not stored.is_of(listing):
+            return self._read(load_module)
+        if stored.folder != listing.folder and not self._racy(self._folder):
+            self._index.store(listing.folder, stored.files, stored.rest)
         return stored.graph()
-    known = stored.by_line() if stored is not None else {}
-    unsure = {name for name, state in files if state is None or _racy(state, now)}
 
-    from circle_migrate.revision_files import read_revision
+    def _read(self, load_module: ModuleLoader) -> Graph:
+        """Read the files that are not as they were, and put down what all of them say."""
+        from circle_migrate.revision_files import read_revision
 
-    def load(path: Path) -> Any:
-        unsure.add(path.name)  # What a module computes can change without its file.
-        return load_module(path)
+        names, states = self._listing.names, self._listing.states
+        known = self._stored.by_file() if self._stored is not None else {}
+        paths = {name: self._folder / os.fsdecode(name) for name in names}
+        files = list(zip(names, states, strict=True))
+        unsure = {paths[file[0]] for file in files if file not in known and self._racy(paths[file[0]])}
 
-    revisions = {
-        name: known.get(line) or read_revision(database, folder / name, load)
-        for (name, _), line in zip(files, lines, strict=True)
-    }
-    graph = Graph(database, revisions.values())
-    sure = [name if name in unsure else line for (name, _), line in zip(files, lines, strict=True)]
-    index.store(graph, sure, stored)
-    return graph
+        def load(path: Path) -> Any:
+            unsure.add(path)  # What a module computes can change without its file.
+            return load_module(path)
+
+        graph = Graph(
+            self._database,
+            [known.get(file) or read_revision(self._database, paths[file[0]], load) for file in files],
+        )
+        folder = _UNSURE if self._racy(self._folder) else self._listing.folder
+        sure = [_UNSURE if paths[name] in unsure else state for name, state in files]
+        rest = _rest(graph, names, sure)
+        if rest is not None:
+            self._index.store(folder, _one(sure), rest)
+        return graph
+
+    def _racy(self, path: Path) -> bool:
+        """Whether the file or folder may change once more without changing its state."""
+        try:
+            return _last_change(path.stat()) > self._begun - _RACY_NS
+        except OSError:
+            return True
 
 
-def _line(name: str, state: os.stat_result | None) -> str:
-    """A file's name and state, or the name alone, which never equals a line with a state."""
-    if state is None:
-        return name
-    return f"{name}/{state.st_size}/{state.st_mtime_ns}/{state.st_ctime_ns}/{state.st_ino}"
+def _last_change(state: os.stat_result) -> int:
+    return max(state.st_mtime_ns, state.st_ctime_ns)
 
 
-def _racy(state: os.stat_result, now: int) -> bool:
-    return max(state.st_mtime_ns, state.st_ctime_ns) > now - _RACY_NS
+def _one(states: Sequence[int]) -> int:
+    """One state for those of all files."""
+    return hash(tuple(states))
 
 
 class _Stored:
     """An index as it was read from disk: of the graph and its revisions only as much as is asked for."""
 
-    def __init__(self, database: str, folder: Path, body: bytes) -> None:
-        self._database, self._folder = database, folder
-        self.body = body
-        self._summary, self._digest, self._packed = body.split(b"\n", 2)
+    def __init__(self, database: str, path: Path, content: bytes, begin: int) -> None:
+        self._database, self._path = database, path
+        # To copy the details, which are long, takes longer than to find the lines before them.
+        self._content = content
+        first, self._rest = _line(content, begin)
+        self.folder, self.files = map(int, first.split())
+        names, behind = _line(content, self._rest)
+        self.names = names.split(b"/") if names else []
+        self._summary, self._packed = _line(content, behind)
 
-    def is_of(self, lines: list[str]) -> bool:
-        """Whether it was made from files with these lines."""
-        return self._digest == _digest(_states(lines))
+    @property
+    def rest(self) -> bytes:
+        """What follows the line with the states."""
+        return self._content[self._rest :]
+
+    def is_of(self, listing: Listing) -> bool:
+        """Whether it was made from these files."""
+        return self.names == listing.names and self.files == _one(listing.states)
 
     def graph(self) -> Graph:
         """The graph, which was found to be sound before it was stored."""
-        return StoredGraph(self._database, self._folder, self._summary, lambda: self._details[0], self._rows)
+        return StoredGraph(self._database, self._path, self._summary, lambda: self._details[0], self._rows)
 
-    def by_line(self) -> dict[str, Revision]:
-        """The revisions by the line of their file, those without a state left out."""
-        states = self._details[1].partition(_END)[0].split(b"\n")
+    def by_file(self) -> dict[tuple[bytes, int], Revision]:
+        """The revisions by name and state of their file."""
+        files = zip(self.names, json.loads(self._details[1]), strict=True)
         return {
-            line.decode(errors="surrogateescape"): decode(self._database, self._folder, row)
-            for line, row in zip(states, self._rows(), strict=False)  # without files there is an empty line
-            if b"/" in line
+            file: decode(self._database, self._path, row)
+            for file, row in zip(files, self._rows(), strict=True)
         }
 
     @cached_property
-    def _details(self) -> tuple[bytes, bytes]:
-        """The links; the states and the rows."""
-        found, _, rest = zlib.decompress(self._packed).partition(b"\n")
-        return found, rest
+    def _details(self) -> list[bytes]:
+        """The links; the states; row after row."""
+        return zlib.decompress(self._content[self._packed :]).split(b"\n")
 
     def _rows(self) -> list[bytes]:
-        return self._details[1].partition(_END)[2].splitlines()
+        return self._details[2:]
 
 
-def _states(lines: list[str]) -> bytes:
-    return "\n".join(lines).encode(errors="surrogateescape") + _END
+def _line(content: bytes, begin: int) -> tuple[bytes, int]:
+    """The line that begins there, and where the next one does."""
+    end = content.index(b"\n", begin)
+    return content[begin:end], end + 1
 
 
-def _digest(states: bytes) -> bytes:
-    from hashlib import sha256
+def _rest(graph: Graph, names: Sequence[bytes], states: Sequence[int]) -> bytes | None:
+    """What follows the line with the states; None for what cannot be put down.
 
-    return sha256(states).hexdigest().encode()
+    Revisions, names and states have the same order.
+    """
+    if any(b"\n" in name for name in names):
+        return None
+    try:
+        rows = [row(revision) for revision in graph.revisions.values()]
+    except TypeError:  # a file gave a name a value that is no text
+        return None
+    details = "\n".join([links(graph), json.dumps(states), *rows])
+    return b"\n".join([b"/".join(names), summary(graph).encode(), zlib.compress(details.encode(), 1)])
 
 
 class _Index:
@@ -141,28 +194,21 @@ class _Index:
         content = self._file.read() if self._file else None
         if content is None:
             return None
-        head, _, body = content.partition(b"\n")
-        if head != self._header(body):
+        begin = content.find(b"\n") + 1
+        if content[:begin] != self._header(memoryview(content)[begin:]):
             return None
-        return _Stored(self._database, self._folder, body)
+        return _Stored(self._database, self._folder, content, begin)
 
-    def store(self, graph: Graph, lines: list[str], stored: _Stored | None) -> None:
-        """Put down the graph with its files' lines, in the order of its revisions."""
-        if self._file is None or any("\n" in line for line in lines):
-            return
-        try:
-            rows = [row(revision) for revision in graph.revisions.values()]
-        except TypeError:  # a file gave a name a value that is no text
-            return
-        states = _states(lines)
-        details = f"{links(graph)}\n".encode() + states + "\n".join(rows).encode()
-        body = b"\n".join([summary(graph).encode(), _digest(states), zlib.compress(details, 1)])
-        if stored is None or stored.body != body:
-            self._file.write(self._header(body) + b"\n" + body)
+    def store(self, folder: int, files: int, rest: bytes) -> None:
+        """Put down the states and what follows them."""
+        body = f"{folder} {files}\n".encode() + rest
+        content = self._header(body) + body
+        if self._file is not None and content != self._file.read():
+            self._file.write(content)
 
-    def _header(self, body: bytes) -> bytes:
+    def _header(self, body: bytes | memoryview) -> bytes:
         """The first line: whatever the content depends on besides the files, and a checksum of the rest."""
         reader = Path(__file__).with_name("revision_files.py").stat()
         code = [__version__, reader.st_size, reader.st_mtime_ns, sys.implementation.cache_tag]
         kind = "circle-migrate tree index"
-        return json.dumps([kind, _FORMAT, *code, *self._tree, zlib.crc32(body)]).encode()
+        return json.dumps([kind, _FORMAT, *code, *self._tree, zlib.crc32(body)]).encode() + b"\n"

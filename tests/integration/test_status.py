@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from circle_migrate import revision_folder
 from circle_migrate.check import Questions, check
 from circle_migrate.cli.call import Format
 from circle_migrate.cli.output import success
 from circle_migrate.core.findings import Outcome, Report, Severity
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import ExitCode
+from circle_migrate.errors import ExitCode, TreeError
 from circle_migrate.settings import load
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status
@@ -28,11 +30,11 @@ def rules(report: Report, severity: Severity = Severity.ERROR) -> set[tuple[str 
     return {(each.database, each.rule) for each in report.findings if each.severity is severity}
 
 
-def nowhere(on: Deployment, name: str) -> Deployment:
-    """The deployment with one database on a server that does not exist."""
+def nowhere(on: Deployment, name: str, port: int = 1) -> Deployment:
+    """The deployment with one database on a server that does not exist, or does not answer."""
     from circle_migrate.urls import parse
 
-    gone = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
+    gone = parse(f"postgresql://nobody@127.0.0.1:{port}/gone?connect_timeout=20", source="the test")
     databases = tuple(
         each._replace(url=gone) if each.name == name else each for each in on.settings.databases
     )
@@ -246,6 +248,33 @@ def test_an_unreachable_database_is_a_state_and_the_other_is_still_shown(
     assert seen.exit_code is ExitCode.UNREACHABLE
     assert seen.databases[0].server
     assert seen.databases[1].error is not None
+
+
+def test_trees_are_read_to_their_ends_whether_servers_ponder_or_not(
+    migrated_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revision_folder, "_PIECE", 1)
+    healthy = deployment(migrated_databases)
+    assert run(status(healthy)).exit_code is ExitCode.DONE
+    gone = nowhere(nowhere(deployment(migrated_databases), "main"), "credentials")
+    seen = run(asyncio.wait_for(status(gone), 15))
+    assert seen.exit_code is ExitCode.UNREACHABLE
+    assert [each.heads for each in seen.databases] == [graph.heads for graph in healthy.graphs.values()]
+
+
+def test_a_broken_tree_is_said_without_waiting_for_a_server_that_does_not_answer(
+    empty_databases: Databases, project_folder: Path
+) -> None:
+    project = Project(project_folder)
+    project.write_settings()
+    (project.versions("credentials") / "broken.py").write_text("def upgrade(:\n")
+
+    async def both() -> None:
+        async with asyncio.timeout(15):
+            await status(nowhere(deployment(empty_databases), "main", silent.getsockname()[1]))
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TreeError, match="not valid Python"):
+        run(both())
 
 
 def test_the_holder_of_the_deployer_lock_is_named(migrated_databases: Databases) -> None:

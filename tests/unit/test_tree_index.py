@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from circle_migrate import cache, revision_files, stored_graph, tree_index
+from circle_migrate import cache, revision_files, revision_folder, stored_graph, tree_index
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import TreeError
 from circle_migrate.revision_folder import is_revision_file
-from circle_migrate.tree_index import read_graph
+from circle_migrate.tree_index import Tree as IndexedTree
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = '"""{message}\n\nMore."""\nrevision = {key!r}\ndown_revision = {down!r}\n{more}\ndef upgrade(): ...\n'
 OLD = 3600
-RACY = tree_index._racy
+LAST_CHANGE = tree_index._last_change
 
 
 class Tree:
@@ -51,7 +51,7 @@ class Tree:
         return dict(self.graph(folder).revisions)
 
     def graph(self, folder: Path | None = None) -> Graph:
-        return read_graph("main", folder or self.folder, self.load)
+        return IndexedTree("main", folder or self.folder).graph(self.load)
 
     def load(self, path: Path) -> ModuleType:
         module = ModuleType(path.stem)
@@ -87,7 +87,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
 
     monkeypatch.setattr(revision_files, "read_revision", noted)
     # The time at which a file was created or renamed cannot be set back, as that of its last change can.
-    monkeypatch.setattr(tree_index, "_racy", lambda state, now: state.st_mtime_ns > now - tree_index._RACY_NS)
+    monkeypatch.setattr(tree_index, "_last_change", lambda state: state.st_mtime_ns)
+    tree.age(folder, OLD)
     return tree
 
 
@@ -184,6 +185,7 @@ def strangers(tree: Tree) -> None:
         (tree.folder / name).write_text("")
 
 
+@pytest.mark.parametrize("recent", [False, True], ids=["old-folder", "recent-folder"])
 @pytest.mark.parametrize(
     ("change", "read"),
     [
@@ -201,8 +203,9 @@ def strangers(tree: Tree) -> None:
     ],
 )
 def test_changed_files_alone_are_read_again(
-    tree: Tree, change: Callable[[Tree], None], read: list[str]
+    tree: Tree, change: Callable[[Tree], None], read: list[str], recent: bool
 ) -> None:
+    tree.age(tree.folder, 0 if recent else OLD)
     tree.ask()
     change(tree)
     changed = tree.ask()
@@ -212,19 +215,62 @@ def test_changed_files_alone_are_read_again(
     assert tree.read == []
 
 
+@pytest.fixture
+def one_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that does not move on between two changes: of a state only what can be set back is left."""
+    monkeypatch.setattr(
+        revision_folder, "state_of", lambda state: hash((state.st_size, state.st_mtime_ns, state.st_ino))
+    )
+
+
+@pytest.mark.usefixtures("one_tick")
 def test_a_file_that_was_changed_just_now_is_read_again(tree: Tree) -> None:
     path = tree.write("b", "a", age=0)
     before = path.stat()
     tree.ask()
-    # Another change within the same tick of the clock, which leaves size, times and inode as they were.
     path.write_text(path.read_text().replace("Text", "Test"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert tree.ask()["b"].message == "Test"
     assert tree.read == ["b"]
 
 
+@pytest.mark.usefixtures("one_tick")
+def test_a_folder_that_was_changed_just_now_is_listed_again(tree: Tree) -> None:
+    tree.age(tree.folder, 0)
+    before = tree.folder.stat()
+    for _ in range(2):
+        tree.ask()
+    tree.write("d", "c")
+    os.utime(tree.folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert sorted(tree.ask()) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.usefixtures("one_tick")
+def test_a_new_name_is_seen_where_nothing_else_is_new(tree: Tree) -> None:
+    tree.ask()
+    rename(tree)
+    assert tree.ask()["c"].path == str(tree.folder / "cc.py")
+
+
+def test_a_folder_is_not_listed_while_it_is_as_it_was(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = tree.truth()
+    listed: list[object] = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda of: listed.append(of) or listdir(of))
+
+    def lists() -> bool:
+        listed.clear()
+        assert tree.ask() == truth
+        return bool(listed)
+
+    tree.age(tree.folder, 0)
+    assert [lists(), lists()] == [True, True], "its time may not be its last"
+    tree.age(tree.folder, OLD)
+    assert [lists(), lists(), lists()] == [True, False, False]
+
+
 def test_setting_the_time_of_a_change_back_does_not_hide_that_it_is_recent(tree: Tree) -> None:
-    assert RACY((tree.folder / "a.py").stat(), time.time_ns())
+    assert time.time_ns() - LAST_CHANGE((tree.folder / "a.py").stat()) < OLD * 10**9 / 2
 
 
 def test_a_file_from_the_future_is_always_read(tree: Tree) -> None:
@@ -304,7 +350,26 @@ def test_pending_is_what_is_not_below(tree: Tree, current: tuple[str, ...]) -> N
 
 def test_a_missing_folder_is_an_error(tree: Tree) -> None:
     with pytest.raises(TreeError, match="cannot be read"):
-        read_graph("main", tree.folder / "gone", tree.load)
+        IndexedTree("main", tree.folder / "gone").graph(tree.load)
+
+
+def test_what_cannot_be_read_is_said_to_everybody_who_asks(tree: Tree) -> None:
+    tree.ask()
+    indexed = IndexedTree("main", tree.folder)
+    tree.folder.rename(tree.folder.with_name("away"))
+    for ask in (indexed.look, indexed.look, lambda: indexed.graph(tree.load)):
+        with pytest.raises(TreeError, match="cannot be read"):
+            ask()
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 2, 3])
+def test_files_can_be_looked_at_in_pieces(tree: Tree, monkeypatch: pytest.MonkeyPatch, pieces: int) -> None:
+    monkeypatch.setattr(revision_folder, "_PIECE", 1)
+    for _ in range(2):
+        indexed = IndexedTree("main", tree.folder)
+        assert [indexed.look() for _ in range(pieces)] == [True] * pieces
+        assert dict(indexed.graph(tree.load).revisions) == tree.truth()
+        assert not indexed.look()
 
 
 def test_paths_are_those_of_the_folder_that_was_asked_for(tree: Tree, tmp_path: Path) -> None:
@@ -316,7 +381,7 @@ def test_paths_are_those_of_the_folder_that_was_asked_for(tree: Tree, tmp_path: 
 
 def test_two_databases_may_have_one_folder(tree: Tree) -> None:
     tree.ask()
-    assert read_graph("other", tree.folder, tree.load)["a"].database == "other"
+    assert IndexedTree("other", tree.folder).graph(tree.load)["a"].database == "other"
     assert tree.ask()["a"].database == "main"
     assert tree.read == []
 
@@ -338,7 +403,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
         lambda path: damage(path, b'"message": "Text"', b'"message": "Lies"'),
-        lambda path: damage(path, b'tree index", 3', b'tree index", 4'),
+        lambda path: damage(path, b'tree index", 4', b'tree index", 5'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),
@@ -448,10 +513,9 @@ def test_a_relative_cache_folder_counts_as_none(
 READER = """
 import sys
 from pathlib import Path
-from circle_migrate.revision_folder import is_revision_file
-from circle_migrate.tree_index import read_graph
+from circle_migrate.tree_index import Tree
 for _ in range(30):
-    assert read_graph("main", Path(sys.argv[1]), None).heads == ("c",)
+    assert Tree("main", Path(sys.argv[1])).graph(None).heads == ("c",)
 """
 
 
