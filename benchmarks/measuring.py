@@ -66,23 +66,48 @@ def _cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def interleaved(job: str, contenders: Sequence[Contender], folder: Path, runs: int) -> list[Row]:
-    """Every contender once, `runs` times over, after a round that does not count."""
-    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+@dataclass(frozen=True)
+class Job:
+    """What contenders do in a folder."""
+
+    name: str
+    contenders: Sequence[Contender]
+    folder: Path
+
+
+def interleaved(jobs: Sequence[Job], runs: int) -> list[Row]:
+    """Every contender once at each of the jobs, `runs` times over, after a round that does not count.
+
+    So a machine that slows down slows all of them; a contender's jobs follow directly upon each other.
+    """
+    samples: dict[tuple[str, str], list[Sample]] = {
+        (job.name, contender.name): [] for job in jobs for contender in job.contenders
+    }
     for number in range(runs + 1):
-        for contender in contenders:
-            sample = measure(contender, folder)
-            if number:
-                samples[contender.name].append(sample)
-    return [Row(job, name, found) for name, found in samples.items()]
+        for at_each in zip(*(job.contenders for job in jobs), strict=True):
+            for job, contender in zip(jobs, at_each, strict=True):
+                sample = measure(contender, job.folder)
+                if number:
+                    samples[job.name, contender.name].append(sample)
+    return [Row(job, name, found) for (job, name), found in samples.items()]
 
 
-def table(rows: Sequence[Row], references: Sequence[str]) -> str:
-    """A Markdown table: medians, and the ratio of each to the references of the same job."""
-    head = ["job", "what", "wall s", "CPU s", *(f"to {name}" for name in references)]
+def growth(row: Row, rows: Sequence[Row]) -> str:
+    """By how many percent it takes longer than the same contender's first job: the median of the rounds."""
+    first = next(other for other in rows if other.name == row.name)
+    pairs = list(zip(row.samples, first.samples, strict=True))
+    wall = median(sample.wall / before.wall for sample, before in pairs)
+    cpu = median(sample.cpu / before.cpu for sample, before in pairs)
+    return f"{wall - 1:+.0%} ({cpu - 1:+.0%})"
+
+
+def table(rows: Sequence[Row], references: Sequence[str], *, grown: bool = False) -> str:
+    """A Markdown table: medians, ratios of each to the references of the same job, and what it has grown."""
+    head = ["job", "what", "wall s", "CPU s", *(f"to {name}" for name in references), *["growth"] * grown]
     lines = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     for row in rows:
         bases = [other for name in references for other in rows if (other.job, other.name) == (row.job, name)]
         ratios = [f"{row.wall / base.wall:.2f} ({row.cpu / base.cpu:.2f})" for base in bases]
-        lines.append([row.job, row.name, f"{row.wall:.3f}", f"{row.cpu:.3f}", *ratios])
+        last = [growth(row, rows)] * grown
+        lines.append([row.job, row.name, f"{row.wall:.3f}", f"{row.cpu:.3f}", *ratios, *last])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

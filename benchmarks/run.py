@@ -4,8 +4,9 @@
     ./run python benchmarks/run.py --quick              # small trees, three rounds
     ./run python benchmarks/run.py --sizes 2,2000 --rounds 21 --most-moved 0 --write
 
-Starts a private PostgreSQL in a temporary folder. Contenders run in turns (A B C A B C), one round before
-does not count, the figures are medians, and ratios are what counts: absolute seconds are this machine's.
+Starts a private PostgreSQL in a temporary folder. Contenders run in turns (A B C A B C), each on all sizes of
+trees before the next one's turn; one round before does not count, the figures are medians, and ratios are
+what counts: absolute seconds are this machine's. Growth is from the smallest size, within the same round.
 dbmate, of all peers the fastest on large trees, takes part where it is installed, once per database:
 
     npm install --prefix /tmp/peer dbmate && export PATH=$PATH:$(echo /tmp/peer/node_modules/@dbmate/*/bin)
@@ -27,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
-from measuring import Contender, Row, Sample, interleaved, measure, table
+from measuring import Contender, Job, Row, Sample, interleaved, measure, table
 from projects import DATABASES, PEER, generate
 
 from circle_migrate.servers import EmbeddedServer, ServerStatus
@@ -58,9 +59,8 @@ def alembic(name: str, *arguments: str) -> Contender:
 def start_up(folder: Path, runs: int) -> list[Row]:
     """What it takes to say nothing at all."""
     nothing = Contender("python -c pass", [[sys.executable, "-c", "pass"]], {})
-    return interleaved(
-        "start", [nothing, ours("--version", "--version"), ours("--help", "--help")], folder, runs
-    )
+    contenders = [nothing, ours("--version", "--version"), ours("--help", "--help")]
+    return interleaved([Job("start", contenders, folder)], runs)
 
 
 def peer(name: str, *arguments: str) -> list[Contender]:
@@ -74,7 +74,7 @@ def peer(name: str, *arguments: str) -> list[Contender]:
     return [Contender(name, commands, {})]
 
 
-def looking(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
+def looking(databases: Bench, folder: Path, size: int) -> Job:
     """Reading where both databases are, and finding that nothing is to be done.
 
     The databases were brought to head by circle-migrate, so that there is a journal to be read.
@@ -90,7 +90,7 @@ def looking(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
         *peer(f"{PEER} up, twice", "up"),
         *(ours(command, command) for command in ("status", "current", "heads", "check", "wait", "upgrade")),
     ]
-    return interleaved(str(size), [replace(each, env=env) for each in contenders], folder, runs)
+    return Job(str(size), [replace(each, env=env) for each in contenders], folder)
 
 
 def moving(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
@@ -191,17 +191,18 @@ def report(options: argparse.Namespace) -> Iterator[str]:
         if shutil.which(PEER) is None:
             yield f"{PEER} is not on the PATH and is left out."
         yield "## Start-up\n\n" + table(start_up(folder, options.runs), ["python -c pass"])
-        looked: list[Row] = []
+        looking_jobs: list[Job] = []
         moved: list[Row] = []
         for size in options.sizes:
             project = folder / str(size)
             generate(project_folder(project), size)
             print(f"{size} revisions in each tree ...", file=sys.stderr)
-            looked += looking(databases, project, size, options.runs)
+            looking_jobs.append(looking(databases, project, size))
             if size <= options.most_moved:
                 moved += moving(databases, project, size, _moves(options.runs))
+        print("all sizes in turns ...", file=sys.stderr)
         yield "## Both databases at head, by size of the trees\n\n" + table(
-            looked, [_FLOOR, "alembic current, twice"]
+            interleaved(looking_jobs, options.runs), [_FLOOR, "alembic current, twice"], grown=True
         )
         yield "## From empty to head and back to base\n\n" + table(moved, [_PLAIN])
         yield f"Load average at the end: {os.getloadavg()[0]:.1f}."

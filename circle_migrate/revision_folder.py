@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from circle_migrate.errors import TreeError
@@ -71,20 +72,27 @@ class Listing:
             ) from error
 
     def _look_at_files(self, folder: int) -> Iterator[None]:
+        for begin in range(0, len(self.names), _PIECE):
+            self.states += _states(self.names[begin : begin + _PIECE], folder)
+            yield
+
+
+def _states(names: list[bytes], folder: int) -> list[int]:
+    try:
         # Below a descriptor, as the way to the folder is not gone anew for each of thousands of files.
-        for number, name in enumerate(self.names, 1):
-            try:
-                self.states.append(state_of(os.stat(name, dir_fd=folder)))
-            except OSError:
-                self.states.append(UNTOLD)  # a link to nowhere: whoever reads the file says so
-            if not number % _PIECE:
-                yield
+        return [state_of(os.stat(name, dir_fd=folder)) for name in names]
+    except OSError:
+        if len(names) == 1:
+            return [UNTOLD]  # a link to nowhere: whoever reads the file says so
+        return [state for name in names for state in _states([name], folder)]
 
 
 def state_of(file: os.stat_result) -> int:
     """One number for what is compared of a file, the same in every process, as only texts' hashes are not."""
-    return hash((file.st_size, file.st_mtime_ns, file.st_ctime_ns, file.st_ino))
+    return hash(_compared(file))
 
+
+_compared = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 
 UNTOLD = 0
 """In place of a state that cannot be told."""
