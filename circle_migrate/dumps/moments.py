@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.database import APPLICATION_NAME, Database, State
@@ -118,7 +118,7 @@ async def _reached(database: Database) -> tuple[Database, asyncpg.Connection]:
     """The database at the one of its hosts that answers, and a connection to it."""
     endpoints = database.address.endpoints
     for position, endpoint in enumerate(endpoints):
-        address = replace(database.address, endpoints=(endpoint,))
+        address = database.address._replace(endpoints=(endpoint,))
         pinned = Database(database.settings._replace(url=address))
         try:
             return pinned, await pinned.connect(NAME)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from circle_migrate.core.findings import Finding, Report
 
 # Not allowed in XML 1.0, or commands to a terminal; from a server or a file name.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
 
 
 def safe(text: str) -> str:
     """The text without secrets, its lines ended by newlines, and with U+FFFD for what is no character."""
-    return _CONTROL.sub("\ufffd", redact(text).replace("\r\n", "\n"))
+    return re.sub(_CONTROL, "\ufffd", redact(text).replace("\r\n", "\n"))
 
 
 def visible(text: str) -> str:

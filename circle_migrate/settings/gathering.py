@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from circle_migrate.settings import sources
 from circle_migrate.settings.fields import DEFAULTS, LONGEST_IDENTIFIER, SWITCHES, TEXTS, URLS
@@ -14,13 +13,15 @@ from circle_migrate.settings.record import Record
 _IDENTIFIERS = ("version_table", "version_table_schema")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Gathered:
+class Gathered(NamedTuple):
     """Every setting by field name, and where it came from; defaults have no origin."""
 
     values: Mapping[str, Any]
     record: Record
     project_root: Path
+
+    def __repr__(self) -> str:
+        return "Gathered(...)"  # it has secrets
 
 
 def gather(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Gathered:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,10 +46,9 @@ def load(
     return _Loading(gather(flags or {}, environ, (cwd or Path.cwd()).resolve()), environ).settings()
 
 
-@dataclass(slots=True, repr=False)
 class _Loading:
-    gathered: Gathered
-    environ: Mapping[str, str]
+    def __init__(self, gathered: Gathered, environ: Mapping[str, str]) -> None:
+        self.gathered, self.environ = gathered, environ
 
     def settings(self) -> Settings:
         values = self.gathered.values

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from circle_migrate.errors import SettingsError
 
-_PACKAGE = re.compile(r"(?P<package>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::(?P<folder>.+))?")
-_ATTRIBUTE = re.compile(r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_PACKAGE = r"(?P<package>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::(?P<folder>.+))?"
+_ATTRIBUTE = r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 
 
 class Packages:
@@ -32,7 +32,7 @@ class Packages:
         path = base / Path(text).expanduser()
         if path.is_dir():
             return path.resolve()
-        match = _PACKAGE.fullmatch(text)
+        match = re.fullmatch(_PACKAGE, text)
         if not match:
             raise SettingsError(
                 f"{said}: the folder {path} does not exist", hint="create it, or correct its path"
@@ -53,7 +53,7 @@ class Packages:
 
         Raises SettingsError otherwise.
         """
-        match = _ATTRIBUTE.fullmatch(text)
+        match = re.fullmatch(_ATTRIBUTE, text)
         if not match:
             raise SettingsError(
                 f"{said} is not of the form package.module:attribute",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,18 +26,18 @@ class Origin(NamedTuple):
     file: Path | None = None
 
 
-@dataclass(slots=True, repr=False)
 class Record:
     """The winning value and origin of every setting that was given, by field name, and all problems.
 
     `misspelt` and `unknown` are sentences about variables that look like ours and set nothing.
     """
 
-    values: dict[str, Any] = field(default_factory=dict)
-    origins: dict[str, Origin] = field(default_factory=dict)
-    problems: list[SettingsError] = field(default_factory=list)
-    misspelt: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, Origin] = {}
+        self.problems: list[SettingsError] = []
+        self.misspelt: list[str] = []
+        self.unknown: list[str] = []
 
     def add(self, name: str, value: object, origin: Origin) -> None:
         """Note a value; sources are read from the strongest to the weakest, so the first one stays."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from circle_migrate.core.suppressing import Suppression
     from circle_migrate.core.weights import Assumption
 
-_FIRST = re.compile(r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)')
+_FIRST = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
 
 Profile = Literal["default", "strict"]
 Transaction = Literal["all", "per-revision"]
@@ -57,7 +57,7 @@ class DatabaseSettings(NamedTuple):
         path = {"search_path": self.search_path, **(self.url.session_settings if self.url else {})}[
             "search_path"
         ]
-        found = _FIRST.match(path)
+        found = re.match(_FIRST, path)
         if found is None:
             return None
         return found["quoted"].replace('""', '"') if found["quoted"] else found["plain"].lower()

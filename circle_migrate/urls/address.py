@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -38,8 +37,10 @@ class Endpoint(NamedTuple):
         return host if self.port == DEFAULT_PORT else f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Address(NamedTuple):
     """A database and how to connect to it; neither its repr nor `display` shows a password.
 
     `connect_timeout` is in seconds for one host, None to wait for ever. `session_settings` are to be
@@ -51,14 +52,17 @@ class Address:
     user: str
     database: str
     source: str
-    password: str | None = field(default=None, repr=False)
-    tls: tls.Tls = field(default_factory=tls.Tls)
+    password: str | None = None
+    tls: tls.Tls = tls.Tls()
     application_name: str | None = None
     connect_timeout: float | None = DEFAULT_CONNECT_TIMEOUT
-    session_settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    session_settings: Mapping[str, str] = _NOTHING
     target_session_attrs: str = "any"
-    kerberos: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    kerberos: Mapping[str, str] = _NOTHING
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Address({self.display()!r})"
 
     def __str__(self) -> str:
         return self.display()
@@ -115,7 +119,7 @@ class Address:
 
     def with_database(self, name: str) -> Address:
         """The same server and role, another database."""
-        return replace(self, database=name)
+        return self._replace(database=name)
 
 
 def build(

@@ -86,7 +86,7 @@ REFUSED: dict[str, str] = {
 }
 
 _KNOWN = sorted({*UNDERSTOOD, *ALIASES, *IGNORED, *REFUSED})
-_PRINTABLE_KEY = re.compile(r"[A-Za-z][A-Za-z_.-]{1,39}")
+_PRINTABLE_KEY = r"[A-Za-z][A-Za-z_.-]{1,39}"
 
 SECRET = frozenset({"password", "sslpassword"})
 
@@ -98,7 +98,7 @@ def is_known(keyword: str) -> bool:
 
 def unknown(keyword: str, source: str, *, may_be_secret: bool) -> SettingsError:
     """The error for an unknown keyword, which is named only where it cannot be a piece of a password."""
-    if may_be_secret or "pass" in keyword.lower() or not _PRINTABLE_KEY.fullmatch(keyword):
+    if may_be_secret or "pass" in keyword.lower() or not re.fullmatch(_PRINTABLE_KEY, keyword):
         return SettingsError(
             f"{source} has an unknown parameter; it is not shown, as it could be a piece of a password",
             hint="percent-quote & and = in values of a URL; put values of a keyword string in single quotes",

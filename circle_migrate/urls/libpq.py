@@ -17,7 +17,7 @@ from circle_migrate.urls.text import no_database
 
 _SERVICE_FILE = ".pg_service.conf"
 _PASSWORD_FILE = ".pgpass"  # noqa: S105 - a file's name
-_PASSWORD_FIELD = re.compile(r"((?:\\.|[^:])*)(?::|$)")
+_PASSWORD_FIELD = r"((?:\\.|[^:])*)(?::|$)"  # noqa: S105 - a pattern
 
 
 def home(environ: Mapping[str, str]) -> Path:
@@ -143,7 +143,7 @@ _WANTED = ("host", "port", "database", "user")
 
 
 def _fields(line: str) -> list[str]:
-    return _PASSWORD_FIELD.findall(line)
+    return re.findall(_PASSWORD_FIELD, line)
 
 
 def _plain(field: str) -> str:

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 
 from circle_migrate.errors import SettingsError
 
-_OPTION = re.compile(
-    r"(?:-c\s*|--)(?P<name>[A-Za-z_][\w.-]*)=(?P<value>(?:\\.|[^\s\\])*)(?:\s+|$)", re.DOTALL
-)
+_OPTION = r"(?s:(?:-c\s*|--)(?P<name>[A-Za-z_][\w.-]*)=(?P<value>(?:\\.|[^\s\\])*)(?:\s+|$))"
 # Neon's way to name the branch for clients without SNI, which asyncpg has.
-_NEON_OPTION = re.compile(r"(?:endpoint|project)=\S*(?:\s+|$)")
-_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+_NEON_OPTION = r"(?:endpoint|project)=\S*(?:\s+|$)"
+_NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?"
 _HINT = "options=-c%20name%3Dvalue"
 
 
@@ -23,18 +21,18 @@ def read(parameters: Mapping[str, str], source: str) -> tuple[dict[str, str], tu
     notes: list[str] = []
     rest = parameters.get("options", "").strip()
     while rest:
-        if neon := _NEON_OPTION.match(rest):
+        if neon := re.match(_NEON_OPTION, rest):
             notes.append("endpoint in options is ignored: the driver names the host by SNI")
             rest = rest[neon.end() :]
             continue
-        option = _OPTION.match(rest)
+        option = re.match(_OPTION, rest)
         if not option:
             raise SettingsError(f"{source} has options other than -c name=value", hint=_HINT)
         # The server reads a dash in a name as an underscore.
         settings[option["name"].replace("-", "_")] = re.sub(r"\\(.)", r"\1", option["value"], flags=re.DOTALL)
         rest = rest[option.end() :]
     settings |= _server_settings(parameters.get("server_settings"), source)
-    if not all(map(_NAME.fullmatch, settings)):
+    if not all(re.fullmatch(_NAME, name) for name in settings):
         raise SettingsError(f"{source} sets something that is not the name of a setting", hint=_HINT)
     return settings, tuple(notes)
 

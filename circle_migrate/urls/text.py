@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from circle_migrate.errors import SettingsError
@@ -20,29 +20,31 @@ QUOTE_HINT = (
 )
 _FORMS_HINT = "write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
+# What most URLs never meet is compiled when it is met: compiling all takes longer than reading a URL.
 _SCHEME = re.compile(r"(?:postgres|postgresql|pgsql|psql)(?P<driver>\+\w+)?://", re.IGNORECASE)
-_ANY_SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9.-]*)(?:\+\w+)?:", re.IGNORECASE)
+_ANY_SCHEME = r"(?i:(?P<scheme>[a-z][a-z0-9.-]*)(?:\+\w+)?:)"
 _OTHER_DATABASES = ("cockroachdb", "mariadb", "mongodb", "mssql", "mysql", "oracle", "redis", "sqlite")
-_KEYWORD_STRING = re.compile(r"\w+\s*=")
-_KEYWORD_PAIR = re.compile(
-    r"\s*(?P<key>\w+)\s*=\s*(?:'(?P<quoted>(?:[^'\\]|\\.)*)'(?=\s|$)|(?P<bare>(?!')(?:[^\s\\]|\\.)*))",
-    re.DOTALL,
+_KEYWORD_STRING = r"\w+\s*="
+_KEYWORD_PAIR = (
+    r"\s*(?P<key>\w+)\s*=\s*(?:'(?P<quoted>(?:[^'\\]|\\.)*)'(?=\s|$)|(?P<bare>(?!')(?:[^\s\\]|\\.)*))"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _TAIL = re.compile(r"(?P<hosts>[^/?#@]*)(?:/(?P<database>[^?#&=]*))?(?:\?(?P<query>.*))?", re.DOTALL)
 _HOST = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^\s:\[\]]*))(?::(?P<port>\d*))?")
-_QUERY_HOST = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^/:\[\]][^:\[\]]*))(?::(?P<port>\d+))?")
+_QUERY_HOST = r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^/:\[\]][^:\[\]]*))(?::(?P<port>\d+))?"
 HIGHEST_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Given:
+class Given(NamedTuple):
     """What a text says in libpq's keywords, with host and port as comma-separated lists of equal length."""
 
     parameters: dict[str, str]
     notes: tuple[str, ...] = ()
     password_as_written: str | None = None
+
+    def __repr__(self) -> str:
+        return "Given(...)"  # it has the password
 
 
 def read(text: str, source: str) -> Given:
@@ -59,7 +61,7 @@ def read(text: str, source: str) -> Given:
         # SQLAlchemy, whose form `+driver` is, reads a plus in the query as a blank; libpq does not.
         decode = unquote_plus if scheme["driver"] else unquote
         given = _read_url(cleaned[scheme.end() :], source, decode)
-    elif _KEYWORD_STRING.match(cleaned):
+    elif re.match(_KEYWORD_STRING, cleaned):
         given = _read_keyword_string(cleaned, source)
     else:
         raise _not_postgresql(cleaned, source)
@@ -77,7 +79,7 @@ def _clean(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _not_postgresql(text: str, source: str) -> SettingsError:
-    scheme = _ANY_SCHEME.match(text)
+    scheme = re.match(_ANY_SCHEME, text)
     if scheme and scheme["scheme"].lower() == "jdbc":
         return SettingsError(f"{source} is a JDBC URL", hint=_FORMS_HINT)
     if scheme and scheme["scheme"].lower() in _OTHER_DATABASES:
@@ -90,14 +92,16 @@ def _not_postgresql(text: str, source: str) -> SettingsError:
 # URLs
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Reading:
+class _Reading(NamedTuple):
     """One way to split what follows `postgresql://`: at one of its @, or at none."""
 
     userinfo: str
     hosts: tuple[re.Match[str], ...]
     database: str
     query: tuple[tuple[str, str], ...]
+
+    def __repr__(self) -> str:
+        return "_Reading(...)"  # it has the password
 
     @property
     def is_plain(self) -> bool:
@@ -201,7 +205,7 @@ def _query(text: str, source: str, *, may_be_secret: bool) -> Iterator[tuple[str
 
 def _query_host(text: str) -> tuple[str, str]:
     """Host and port of a `host=` in the query, where SQLAlchemy allows `host:port` and libpq plain IPv6."""
-    match = _QUERY_HOST.fullmatch(text)
+    match = re.fullmatch(_QUERY_HOST, text)
     return (match["ipv6"] or match["name"], match["port"] or "") if match else (text, "")
 
 
@@ -232,9 +236,9 @@ def _decoded(raw: str, decode: Callable[..., str], source: str) -> str:
 def _read_keyword_string(text: str, source: str) -> Given:
     """`host=... dbname='my db'`: quoting as in libpq, a backslash before a quote or a backslash."""
     parameters: dict[str, str] = {}
-    position = 0
+    position, pairs = 0, re.compile(_KEYWORD_PAIR, re.DOTALL)
     while position < len(text):
-        pair = _KEYWORD_PAIR.match(text, position)
+        pair = pairs.match(text, position)
         if not pair:
             raise SettingsError(
                 f"{source} is not a well-formed keyword string",

@@ -6,9 +6,8 @@ https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION says
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from circle_migrate.errors import SettingsError
@@ -38,19 +37,21 @@ _FILES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """How a connection is encrypted and whom it trusts; files are paths, `rootcert` may be "system"."""
 
     mode: str = "prefer"
     rootcert: str | None = None
     cert: str | None = None
     key: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
     crl: str | None = None
     minimum: str = _DEFAULT_MINIMUM
     maximum: str | None = None
     direct: bool = False
+
+    def __repr__(self) -> str:
+        return f"Tls({self.parameters})"  # without the key's password
 
     @property
     def parameters(self) -> dict[str, str]:
