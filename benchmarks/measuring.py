@@ -92,13 +92,12 @@ def interleaved(jobs: Sequence[Job], runs: int) -> list[Row]:
     return [Row(job, name, found) for (job, name), found in samples.items()]
 
 
-def growth(row: Row, rows: Sequence[Row]) -> str:
-    """By how many percent it takes longer than the same contender's first job: the median of the rounds."""
-    first = next(other for other in rows if other.name == row.name)
-    pairs = list(zip(row.samples, first.samples, strict=True))
-    wall = median(sample.wall / before.wall for sample, before in pairs)
-    cpu = median(sample.cpu / before.cpu for sample, before in pairs)
-    return f"{wall - 1:+.0%} ({cpu - 1:+.0%})"
+def ratio(row: Row, base: Row) -> tuple[float, float]:
+    """How many times as long as another one took, clock and processor: the medians of the rounds' ratios."""
+    pairs = list(zip(row.samples, base.samples, strict=True))
+    return median(one.wall / other.wall for one, other in pairs), median(
+        one.cpu / other.cpu for one, other in pairs
+    )
 
 
 def table(rows: Sequence[Row], references: Sequence[str], *, grown: bool = False) -> str:
@@ -107,7 +106,9 @@ def table(rows: Sequence[Row], references: Sequence[str], *, grown: bool = False
     lines = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     for row in rows:
         bases = [other for name in references for other in rows if (other.job, other.name) == (row.job, name)]
-        ratios = [f"{row.wall / base.wall:.2f} ({row.cpu / base.cpu:.2f})" for base in bases]
-        last = [growth(row, rows)] * grown
-        lines.append([row.job, row.name, f"{row.wall:.3f}", f"{row.cpu:.3f}", *ratios, *last])
+        ratios = ["{:.2f} ({:.2f})".format(*ratio(row, base)) for base in bases]
+        if grown:
+            first = next(other for other in rows if other.name == row.name)
+            ratios.append("{:+.0%} ({:+.0%})".format(*(times - 1 for times in ratio(row, first))))
+        lines.append([row.job, row.name, f"{row.wall:.3f}", f"{row.cpu:.3f}", *ratios])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -5,8 +5,8 @@
     ./run python benchmarks/run.py --sizes 2,2000 --rounds 21 --most-moved 0 --write
 
 Starts a private PostgreSQL in a temporary folder. Contenders run in turns (A B C A B C), each on all sizes of
-trees before the next one's turn; one round before does not count, the figures are medians, and ratios are
-what counts: absolute seconds are this machine's. Growth is from the smallest size, within the same round.
+trees before the next one's turn; one round before does not count. Ratios are what counts, as seconds are this
+machine's: medians of those within a round. Growth is the ratio to the same contender's smallest size.
 dbmate, of all peers the fastest on large trees, takes part where it is installed, once per database:
 
     npm install --prefix /tmp/peer dbmate && export PATH=$PATH:$(echo /tmp/peer/node_modules/@dbmate/*/bin)
@@ -83,11 +83,11 @@ def looking(databases: Bench, folder: Path, size: int) -> Job:
     for each in (ours("upgrade", "upgrade"), *peer(PEER, "up")):
         measure(replace(each, env=env), folder)
     contenders = [
-        Contender(_FLOOR, [[sys.executable, "floor.py"]], {}),
         alembic("alembic current, twice", "current"),
         alembic("alembic upgrade head, twice", "upgrade", "head"),
         *peer(f"{PEER} status, twice", "status"),
         *peer(f"{PEER} up, twice", "up"),
+        Contender(_FLOOR, [[sys.executable, "floor.py"]], {}),
         *(ours(command, command) for command in ("status", "current", "heads", "check", "wait", "upgrade")),
     ]
     return Job(str(size), [replace(each, env=env) for each in contenders], folder)
@@ -184,8 +184,9 @@ def report(options: argparse.Namespace) -> Iterator[str]:
             f"PostgreSQL {major} (the embedded one), Python {platform.python_version()}, "
             f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f} at the beginning, "
             f"{options.runs} rounds ({_moves(options.runs)} of full upgrades, with no round before). "
-            "Medians in seconds: on the clock, and processor time of the client; ratios likewise, the one of "
-            "processor time in brackets. Where the load average exceeds the processors, others were at work: "
+            "Medians in seconds: on the clock, and processor time of the client; ratios are medians of those "
+            "within a round, the one of processor time in brackets. "
+            "Where the load average exceeds the processors, others were at work: "
             "the clock then says little, processor time more."
         )
         if shutil.which(PEER) is None:
