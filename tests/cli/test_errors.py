@@ -472,6 +472,12 @@ def test_a_broken_tree_leaves_no_question_behind(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("command", ["status", "current", "wait", "upgrade"])
+def test_a_broken_tree_is_said_before_a_missing_url(project: Project, command: str) -> None:
+    second_file(project)
+    check(Case(command, 5, ["m2 exists twice"], never=["DATABASE_URL"]))
+
+
 FAILING = [
     pytest.param(
         'op.execute("SELECT 1 / 0")',
