@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+
+_PATIENCE = 0.05
+"""Seconds; what a server need not ponder takes it a tenth of that."""
 
 
 class Pondering:
@@ -29,6 +33,11 @@ class Pondering:
         self._any.set()
 
     async def wait(self) -> None:
-        """Let answers that have arrived be heard, then go on as soon as a server ponders."""
+        """Let answers that have arrived be heard, then go on as soon as a server ponders.
+
+        One that keeps silent where an answer should come at once is not waited for.
+        """
         await asyncio.sleep(0)
-        await self._any.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self._any.wait()

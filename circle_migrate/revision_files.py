@@ -43,8 +43,18 @@ ModuleLoader = Callable[[Path], Any]
 
 
 def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revision:
-    """One file as a `Revision`. Raises `TreeError` where it is not Python or names no revision."""
-    return read_source(database, path, path.read_bytes(), load_module)
+    """One file as a `Revision`. Raises `TreeError` where it cannot be read, or is no revision in Python."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise TreeError(
+            f"{path.name} cannot be read",
+            database=database,
+            location=str(path),
+            detail=error.strerror,
+            hint="make it readable, or take it away where it is no revision; nothing was run",
+        ) from error
+    return read_source(database, path, source, load_module)
 
 
 def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoader) -> Revision:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from circle_migrate import __version__
 from circle_migrate.cache import cache_file
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.revision_folder import Listing, versions_folder
+from circle_migrate.revision_folder import Listing, state_of, versions_folder
 from circle_migrate.stored_graph import StoredGraph, decode, links, row, summary
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Tree:
         listing.finish()
         if stored is None or not stored.is_of(listing):
             return self._read(load_module)
-        if stored.folder != listing.folder and not self._racy(self._folder):
+        if stored.folder != listing.folder and self._stays(self._folder, listing.folder):
             self._index.store(listing.folder, stored.files, stored.rest)
         return stored.graph()
 
@@ -81,31 +81,33 @@ class Tree:
 
         names, states = self._listing.names, self._listing.states
         known = self._stored.by_file() if self._stored is not None else {}
-        paths = {name: self._folder / os.fsdecode(name) for name in names}
-        files = list(zip(names, states, strict=True))
-        unsure = {paths[file[0]] for file in files if file not in known and self._racy(paths[file[0]])}
+        paths = [self._folder / os.fsdecode(name) for name in names]
+        computed: set[Path] = set()
 
         def load(path: Path) -> Any:
-            unsure.add(path)  # What a module computes can change without its file.
+            computed.add(path)  # What a module computes can change without its file.
             return load_module(path)
 
-        graph = Graph(
-            self._database,
-            [known.get(file) or read_revision(self._database, paths[file[0]], load) for file in files],
-        )
-        folder = _UNSURE if self._racy(self._folder) else self._listing.folder
-        sure = [_UNSURE if paths[name] in unsure else state for name, state in files]
+        files = zip(names, states, paths, strict=True)
+        found = [known.get(each[:2]) or read_revision(self._database, each[2], load) for each in files]
+        graph = Graph(self._database, found)
+        folder = self._listing.folder if self._stays(self._folder, self._listing.folder) else _UNSURE
+        sure = [
+            state if path not in computed and self._stays(path, state) else _UNSURE
+            for path, state in zip(paths, states, strict=True)
+        ]
         rest = _rest(graph, names, sure)
         if rest is not None:
             self._index.store(folder, _one(sure), rest)
         return graph
 
-    def _racy(self, path: Path) -> bool:
-        """Whether the file or folder may change once more without changing its state."""
+    def _stays(self, path: Path, state: int) -> bool:
+        """Whether what was read is still in this state, and cannot change any more without leaving it."""
         try:
-            return _last_change(path.stat()) > self._begun - _RACY_NS
+            now = path.stat()
         except OSError:
-            return True
+            return False
+        return state_of(now) == state and _last_change(now) <= self._begun - _RACY_NS
 
 
 def _last_change(state: os.stat_result) -> int:

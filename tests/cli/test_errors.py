@@ -403,6 +403,16 @@ def second_file(project: Project) -> Path:
     return project.versions("main") / "m2_again.py"
 
 
+def dangling_link(project: Project) -> Path:
+    (project.versions("main") / "m3.py").symlink_to("nowhere")
+    return project.versions("main") / "m3.py"
+
+
+def folder_for_a_file(project: Project) -> Path:
+    (project.versions("main") / "m3.py").mkdir()
+    return project.versions("main") / "m3.py"
+
+
 def no_file(project: Project) -> Path:
     (project.versions("main") / "m1.py").unlink()
     return project.versions("main") / "m2.py"
@@ -420,6 +430,8 @@ def second_head(project: Project) -> Path:
 # How the trees are broken, the line to be named, and words that must be said.
 BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
     ("syntax error", m2("def upgrade():", "def upgrade(:"), 15, ["not valid Python"]),
+    ("dangling link", dangling_link, None, ["cannot be read", "No such file"]),
+    ("folder", folder_for_a_file, None, ["cannot be read", "Is a directory"]),
     ("NUL byte", m2("def upgrade():", "\0"), None, ["not valid Python"]),
     ("no revision", m2("revision = 'm2'", "revizion = 'm2'"), None, ["no `revision`"]),
     ("revision is None", m2("revision = 'm2'", "revision = None"), None, ["`revision`"]),
@@ -451,7 +463,11 @@ def test_broken_trees(
     """File and line are named, and nothing is run: not even what could be."""
     path = breaks(project)
     urls(empty_databases)
-    where = [] if name == "several heads" else [str(path.relative_to(project.folder)) + f":{line or ''}"]
+    where = (
+        []
+        if name == "several heads"
+        else [str(path.relative_to(project.folder)) + (f":{line}" if line else "")]
+    )
     check(Case("upgrade", 5, [*where, *texts]))
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
 

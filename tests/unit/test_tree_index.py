@@ -218,9 +218,10 @@ def test_changed_files_alone_are_read_again(
 @pytest.fixture
 def one_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that does not move on between two changes: of a state only what can be set back is left."""
-    monkeypatch.setattr(
-        revision_folder, "state_of", lambda state: hash((state.st_size, state.st_mtime_ns, state.st_ino))
-    )
+    for module in (revision_folder, tree_index):
+        monkeypatch.setattr(
+            module, "state_of", lambda state: hash((state.st_size, state.st_mtime_ns, state.st_ino))
+        )
 
 
 @pytest.mark.usefixtures("one_tick")
@@ -267,6 +268,43 @@ def test_a_folder_is_not_listed_while_it_is_as_it_was(tree: Tree, monkeypatch: p
     assert [lists(), lists()] == [True, True], "its time may not be its last"
     tree.age(tree.folder, OLD)
     assert [lists(), lists(), lists()] == [True, False, False]
+
+
+@pytest.mark.parametrize("linked", ["folder", "file", "dangling"])
+def test_what_was_looked_at_and_what_was_read_are_not_taken_for_the_same(
+    tree: Tree, tmp_path: Path, linked: str
+) -> None:
+    """Releases switched by a link, and back, between looking at files and reading them."""
+    other = Tree(tmp_path / "other")
+    other.folder.mkdir()
+    other.write("a", None, message="Other")
+    place = tmp_path / "place"
+    if linked == "folder":
+        first, second, link = tree.folder, other.folder, place
+    else:
+        place.mkdir()
+        first, second, link = tree.folder / "a.py", other.folder / "a.py", place / "a.py"
+    for key in ("b", "c"):
+        (tree.folder / f"{key}.py").unlink()
+    if linked == "dangling":
+        first = tmp_path / "nowhere"
+    link.symlink_to(first)
+    for folder in (tree.folder, other.folder, place):
+        tree.age(folder, OLD)
+    indexed = IndexedTree("main", place)
+    while indexed.look():
+        pass
+    link.unlink()
+    link.symlink_to(second)
+    assert indexed.graph(tree.load)["a"].message == "Other"
+    link.unlink()
+    link.symlink_to(first)
+    tree.age(place, OLD)
+    if linked == "dangling":
+        with pytest.raises(TreeError, match="cannot be read"):
+            tree.ask(place)
+    else:
+        assert tree.ask(place)["a"].message == "Text"
 
 
 def test_setting_the_time_of_a_change_back_does_not_hide_that_it_is_recent(tree: Tree) -> None:
