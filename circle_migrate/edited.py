@@ -22,13 +22,13 @@ class EditedRevision(Refused):
 
 
 async def edited(
-    graph: Graph, current: tuple[str, ...], journal: Journal, connection: asyncpg.Connection
+    graph: Graph, current: tuple[str, ...], journal: Journal, connection: asyncpg.Connection, files: str
 ) -> list[tuple[Revision, str]]:
     """The applied revisions whose file has changed since, each with a diff from then to now.
 
-    Where the journal holds exactly the files that are here, one digest says so.
+    Where the journal holds exactly the files that are here, its digest, `files`, says so.
     """
-    if await journal.digest(connection) == graph.digest:
+    if files == graph.digest:
         return []
     then = await journal.checksums(connection)
     applied = graph.ancestors(key for key in current if key in graph)
@@ -54,7 +54,8 @@ async def refuse_edited(run: Run) -> None:
         if not await journal.exists(driver):
             continue
         graph = run.deployment.forest.graphs[name]
-        for revision, diff in await edited(graph, run.states[name].current, journal, driver):
+        files = await journal.digest(driver)
+        for revision, diff in await edited(graph, run.states[name].current, journal, driver, files):
             raise refusal(revision, diff)
 
 

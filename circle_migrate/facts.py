@@ -69,8 +69,7 @@ async def read_facts(database: Database) -> Facts:
             graph = database.graph  # as late as can be: its files are looked at while servers answer
             strangers: dict[str, Applied | None] = {key: None for key in state.current if key not in graph}
             if files is not None:
-                if files != graph.digest:
-                    edits = await edited(graph, state.current, journal, connection)
+                edits = await edited(graph, state.current, journal, connection, files)
                 if strangers:
                     applied = frozenset(await journal.checksums(connection))
                     applied |= await _followed(journal, connection, applied - set(graph.revisions))

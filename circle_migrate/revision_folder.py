@@ -83,7 +83,7 @@ def _states(names: list[bytes], folder: int) -> list[int]:
         return [state_of(os.stat(name, dir_fd=folder)) for name in names]
     except OSError:
         if len(names) == 1:
-            return [UNTOLD]  # a link to nowhere: whoever reads the file says so
+            return [_UNTOLD]  # a link to nowhere: whoever reads the file says so
         return [state for name in names for state in _states([name], folder)]
 
 
@@ -94,7 +94,7 @@ def state_of(file: os.stat_result) -> int:
 
 _compared = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 
-UNTOLD = 0
+_UNTOLD = 0
 """In place of a state that cannot be told."""
 
 _PIECE = 200
