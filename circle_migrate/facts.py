@@ -113,7 +113,8 @@ async def _changed(journal: Journal, connection: asyncpg.Connection, state: Stat
         return None
     from circle_migrate.introspect.fingerprints import changed, mark
 
-    return changed(recorded, await mark(connection, state, state.current, journal.database.pondering))
+    with journal.database.pondering:
+        return changed(recorded, await mark(connection, state, state.current))
 
 
 async def survey(deployment: Deployment, names: Iterable[str]) -> dict[str, Facts | CircleError]:
