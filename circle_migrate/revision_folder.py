@@ -13,11 +13,14 @@ from circle_migrate.errors import TreeError
 def versions_folder(folder: Path) -> Path:
     """Where the files lie: the folder itself, or `versions` in it where it is an Alembic environment."""
     inner = folder / "versions"
-    if not inner.is_dir():
-        return folder
-    environment = (folder / "env.py").is_file() or not any(
-        is_revision_file(each.name) for each in folder.iterdir()
-    )
+    try:
+        if not inner.is_dir():
+            return folder
+        environment = (folder / "env.py").is_file() or not any(
+            is_revision_file(each.name) for each in folder.iterdir()
+        )
+    except OSError:
+        return folder  # whoever lists it says why it cannot be read
     return inner if environment else folder
 
 

@@ -13,6 +13,7 @@ import pytest
 from circle_migrate import redaction
 from circle_migrate.errors import SettingsError
 from circle_migrate.settings import DATABASES, Settings, Value, load
+from circle_migrate.settings.gathering import gather
 
 SECRET = "Zq-secret-xV"
 MAIN = f"postgresql://ada:{SECRET}@db:5432/app"
@@ -204,6 +205,12 @@ def test_a_url_from_every_place(project: Project, known: Any, place: str, source
         known.url_flag.removeprefix("--"), "postgresql://ada:***@db/app", expected
     )
     assert SECRET not in repr(settings)
+
+
+def test_what_was_gathered_does_not_show_its_secrets(project: Project) -> None:
+    found = gather({"database_url": MAIN}, {}, project.folder)
+    assert SECRET in str(found.values["database_url"])
+    assert SECRET not in f"{found!r} {found} {found.record!r}"
 
 
 def test_the_default_secrets_folder_is_used_when_it_is_there(

@@ -386,9 +386,10 @@ def test_pending_is_what_is_not_below(tree: Tree, current: tuple[str, ...]) -> N
         assert graph.pending(current) == set(graph.revisions) - graph.ancestors(current)
 
 
-def test_a_missing_folder_is_an_error(tree: Tree) -> None:
+@pytest.mark.parametrize("name", ["gone", "n" * 300])
+def test_a_folder_that_is_missing_or_cannot_be_asked_for_is_an_error(tree: Tree, name: str) -> None:
     with pytest.raises(TreeError, match="cannot be read"):
-        IndexedTree("main", tree.folder / "gone").graph(tree.load)
+        IndexedTree("main", tree.folder / name).graph(tree.load)
 
 
 def test_what_cannot_be_read_is_said_to_everybody_who_asks(tree: Tree) -> None:

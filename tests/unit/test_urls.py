@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from circle_migrate import redaction
 from circle_migrate.errors import SettingsError
-from circle_migrate.urls import Address, parse
+from circle_migrate.urls import Address, parse, text
 
 NOWHERE = {"HOME": "/nonexistent", "LOGNAME": "os-user"}
 
@@ -428,7 +428,14 @@ def test_a_client_certificate_reaches_asyncpg_in_a_mode_that_may_fall_back(ca: P
     kwargs = read(f"postgresql://db/app?sslcert={ca}&sslkey={ca}&sslpassword=key-secret").connect_kwargs()
     assert kwargs["ssl"] == "prefer"
     assert "sslcert=" in kwargs["dsn"]
-    assert "key-secret" not in repr(read(f"postgresql://db/app?sslcert={ca}&sslpassword=key-secret"))
+
+
+def test_nothing_that_is_read_of_a_url_shows_its_secrets(ca: Path) -> None:
+    url = f"postgresql://ada:main-secret@db/app?sslcert={ca}&sslpassword=key-secret"
+    address = read(url)
+    assert (address.password, address.tls.password) == ("main-secret", "key-secret")
+    for each in (address, address.tls, text.read(url, "the test"), text._choose(url[13:], "the test")):
+        assert "-secret" not in f"{each!r} {each}"
 
 
 @pytest.fixture(scope="session")
