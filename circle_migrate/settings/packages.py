@@ -30,8 +30,15 @@ class Packages:
         Raises SettingsError when there is none.
         """
         path = base / Path(text).expanduser()
-        if path.is_dir():
-            return path.resolve()
+        try:
+            if path.is_dir():
+                return path.resolve()
+        except OSError as error:
+            raise SettingsError(
+                f"{said}: the folder {path} cannot be looked at",
+                detail=error.strerror,
+                hint="correct its path, or the permissions on the way to it",
+            ) from error
         match = re.fullmatch(_PACKAGE, text)
         if not match:
             raise SettingsError(

@@ -93,6 +93,11 @@ NO_SERVER = [
     pytest.param({}, Case("upgrade -d orders", 2, ["orders", "main, credentials"]), id="no such database"),
     pytest.param({}, Case("history dca7:nonsense", 2, ["nonsense"]), id="no such revision"),
     pytest.param({}, Case("show b37f99db0c0f", 2, ["did you mean b37f99db0c0e"]), id="nearly a revision"),
+    pytest.param(
+        {"CIRCLE_MIGRATE_MAIN_REVISIONS": "n" * 300},
+        Case("heads", 2, ["cannot be looked at", "name too long"]),
+        id="a folder that the system refuses",
+    ),
     pytest.param({}, Case("show mian@head", 2, ["did you mean main@head?"]), id="nearly a database"),
     pytest.param({}, Case("show base+99", 2, ["99 steps", "has 16"]), id="too many steps"),
     pytest.param({}, Case("history main@-2:", 2, ["head-2"]), id="a span from the current revision"),
