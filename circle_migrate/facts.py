@@ -113,8 +113,7 @@ async def _changed(journal: Journal, connection: asyncpg.Connection, state: Stat
         return None
     from circle_migrate.introspect.fingerprints import changed, mark
 
-    with journal.database.pondering:
-        return changed(recorded, await mark(connection, state, state.current))
+    return changed(recorded, await mark(connection, state, state.current, journal.database.pondering))
 
 
 async def survey(deployment: Deployment, names: Iterable[str]) -> dict[str, Facts | CircleError]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from circle_migrate.database import OWN_TABLES
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
     from circle_migrate.database import State
 
+_UNHEEDED = nullcontext()
 
-async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str:
+
+async def fingerprint(
+    connection: asyncpg.Connection, version_table: str, pondering: AbstractContextManager[None] = _UNHEEDED
+) -> str:
     """The same text as long as nothing of the schema changes, in this database and its TEMPLATE copies.
 
     A sum of 64-bit hashes over the rows of the catalogues, which neither data nor VACUUM, REINDEX, TRUNCATE,
@@ -27,10 +32,18 @@ async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str
     async with one_view(connection, PINS):
         used = frozenset(await connection.fetchval(queries.filled(major)))
         ours = [version_table, *OWN_TABLES]
-        return str(await connection.fetchval(queries.fingerprint(major, used), ours))
+        # In a step of its own, as only what comes then takes long.
+        asked = await connection.prepare(queries.fingerprint(major, used))
+        with pondering:
+            return str(await asked.fetchval(ours))
 
 
-async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:
+async def mark(
+    connection: asyncpg.Connection,
+    state: State,
+    heads: Sequence[str],
+    pondering: AbstractContextManager[None] = _UNHEEDED,
+) -> str:
     """The fingerprint, behind what it is of: this way of asking, this database, at these revisions.
 
     Two marks can be told apart by `changed` only where all of that is the same.
@@ -38,7 +51,7 @@ async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str
     asked = queries.fingerprint(connection.get_server_version().major)
     way = hashlib.sha256(asked.encode()).hexdigest()[:12]
     where = f"{state.cluster}/{state.oid}"
-    found = await fingerprint(connection, state.version_table)
+    found = await fingerprint(connection, state.version_table, pondering)
     return f"{way}:{where}:{'+'.join(sorted(heads))}:{found}"
 
 
