@@ -20,8 +20,9 @@ from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.merging import Merge, Side
 from circle_migrate.core.relations import Column, Compared, Consistency, Keys, Relation
 from circle_migrate.database import State
-from circle_migrate.deployment import Deployment, refuse_same
+from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
+from circle_migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.matching.keys import Family, Form, Located, Missing, among, locate
 from circle_migrate.matching.relations import declared
 from circle_migrate.matching.streams import looking, reading_fault, streaming
@@ -227,8 +228,8 @@ async def _absent(
     survey = await deployment.survey(name for name in deployment.databases if name in relation.databases)
     states = {name: state for name, state in survey.items() if not isinstance(state, CircleError)}
     errors = [state for state in survey.values() if isinstance(state, CircleError)]
-    questions: list[Callable[[], object]] = [partial(refuse_same, states)]
-    questions += [partial(deployment.recognise, {name: state}) for name, state in states.items()]
+    questions: list[Callable[[], object]] = [partial(ensure_distinct, states)]
+    questions += [partial(verify_identity, deployment, {name: state}) for name, state in states.items()]
     for question in questions:
         try:
             question()

@@ -205,6 +205,12 @@ def plan_stamp(
     return Plan(dict(current), after, segments)
 
 
+def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[str, ...]]) -> Plan:
+    """Plan a run that leaves every revision as it is, for work in a transaction of each database."""
+    stamps = tuple(Stamp(name, current[name]) for name in databases)
+    return Plan(dict(current), dict(current), (Segment(stamps, transactional=True),))
+
+
 def _applied(forest: Forest, current: Mapping[str, tuple[str, ...]]) -> set[str]:
     return {
         f"{name}@{key}" for name, heads in current.items() for key in forest.graphs[name].ancestors(heads)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from circle_migrate import planning
 from circle_migrate.core.losses import Count, Effect, Failure, Loss, LossReport, Method, biggest_first
 from circle_migrate.errors import SettingsError
 from circle_migrate.losing.counting import counted
@@ -57,7 +56,7 @@ class Found:
         return LossReport(
             "downgrade",
             self.plan,
-            planning.mode(self.deployment),
+            self.deployment.commit_mode,
             tuple(sorted(losses, key=lambda each: (order.index(each.database), *biggest_first(each)))),
             tuple(self.methods),
             datetime.now(UTC),

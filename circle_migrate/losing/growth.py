@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.growing import Growth, amount, grown
 from circle_migrate.core.losses import Effect
 from circle_migrate.errors import Refused
-from circle_migrate.hooks import Hooks
 from circle_migrate.losing.wording import number
+from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     from circle_migrate.core.losses import Loss, LossReport
     from circle_migrate.core.plan import Plan
     from circle_migrate.losing.found import Found
-    from circle_migrate.run import Run
 
 
 class GrowthHooks(Hooks):

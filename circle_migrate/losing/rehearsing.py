@@ -21,21 +21,21 @@ from circle_migrate.core.losses import Count, Effect, Failure, Loss, Method
 from circle_migrate.core.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.core.vanished import Catalogue
 from circle_migrate.deployment import Current, Deployment
-from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Refused, Unreachable
+from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Unreachable
 from circle_migrate.faults import sqlstate
-from circle_migrate.hooks import Hooks
 from circle_migrate.live_facts.looking import milliseconds
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.losing.listing import Names
 from circle_migrate.losing.retyping import Retyping
 from circle_migrate.losing.watching import Watch, look_after
+from circle_migrate.planning import ensure_same_plan
+from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.core.traces import Traced
-    from circle_migrate.run import Run
 
 _Counters = Mapping[int, "asyncpg.Record"]
 
@@ -117,7 +117,7 @@ async def rehearse(
     """Run the plan on the live databases, roll it back, and say what it did.
 
     `statements` are those of a trace of the plan. Raises what connecting raises, `NotWritable`, `Refused`
-    where the databases have moved, and `Interrupted`.
+    where the databases have changed, and `Interrupted`.
     """
     from circle_migrate.executor import Options, apply
 
@@ -129,13 +129,8 @@ async def rehearse(
     hooks = _RehearsalHooks(found, seconds, Retyping(tuple(statements)))
     options = Options("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
 
-    def planned(current: Current) -> Plan:
-        if current != plan.current:
-            raise Refused(
-                "the databases have moved since the report began",
-                state="nothing was changed",
-                hint="run the command again",
-            )
+    def planner(current: Current) -> Plan:
+        ensure_same_plan(rehearsed, replace(rehearsed, current=current))
         return rehearsed
 
     def waiting(event: Event) -> None:
@@ -143,7 +138,7 @@ async def rehearse(
             notify(event)
 
     try:
-        await apply(_bounded(deployment, seconds), tuple(plan.current), planned, waiting, options)
+        await apply(_bounded(deployment, seconds), tuple(plan.current), planner, waiting, options)
     except (Interrupted, NotWritable, Unreachable):
         raise
     except LockNotObtained as error:

@@ -15,10 +15,12 @@ from circle_migrate.core.losses import Effect, Loss, LossReport, Method, Precisi
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, SettingsError
+from circle_migrate.identity import verify_identity
 from circle_migrate.introspect import addresses, capture
 from circle_migrate.losing import counting
 from circle_migrate.losing.wording import how_much, remarks
 from circle_migrate.losses import losses
+from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
@@ -154,8 +156,9 @@ def over(made: Project, databases: Databases, **flags: object) -> Deployment:
 
 async def report(deployment: Deployment, *targets: str, **how: Any) -> LossReport:
     names = deployment.within_reach(Direction.DOWN)
-    current = deployment.recognise(await deployment.states(names))
-    return await losses(deployment, deployment.plan_downgrade(current, targets, deployment.grouping), **how)
+    current = verify_identity(deployment, await deployment.states(names))
+    plan = Planner(deployment, targets, Direction.DOWN)(current)
+    return await losses(deployment, plan, **how)
 
 
 def told(found: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:
