@@ -7,7 +7,7 @@ whether the databases have moved since.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
@@ -142,6 +142,19 @@ def plan_upgrade(
         s.revision for s in steps if s.revision.qualified not in asked and s.database not in wanted
     )
     return _plan(forest, current, applied | needed, steps, grouping, pulled)
+
+
+def plan_exactly(
+    forest: Forest,
+    current: Mapping[str, tuple[str, ...]],
+    revisions: Collection[str],
+    grouping: Grouping = Grouping.ALL,
+) -> Plan:
+    """Plan the steps that apply `revisions`, each `database@id`, and nothing that they require."""
+    applied = _applied(forest, current)
+    missing = set(revisions) - applied
+    steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(missing)]
+    return _plan(forest, current, applied | missing, steps, grouping, ())
 
 
 def plan_downgrade(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.events import ignore
-from circle_migrate.core.plan import Direction, Plan, plan_upgrade
+from circle_migrate.core.plan import Direction, Plan, plan_exactly
 from circle_migrate.database import Database
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import CircleError, SettingsError
@@ -49,22 +49,22 @@ async def at_revisions(
     (name,) = alone.selected
     needed = dict.fromkeys([name, *alone.within_reach(Direction.UP)])
     async with servers.databases(needed, major=major) as made:
-        await upgrade_scratch(made, name, revisions)
+        forest = made.deployment.forest
+        await upgrade_scratch(made, forest.closure_up(f"{name}@{key}" for key in revisions))
         yield made.deployment.databases[name]
 
 
-async def upgrade_scratch(scratch: Scratch, name: str, revisions: Collection[str]) -> None:
-    """Apply revisions of one database, and what they require in the others, to scratch databases.
+async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
+    """Apply exactly these revisions, each `database@id`, to scratch databases.
 
     Raises the errors of the executor.
     """
     from circle_migrate.executor import Options, apply
 
     deployment = scratch.deployment
-    wanted = deployment.forest.graphs[name].ancestors(revisions)
 
     def planner(current: Current) -> Plan:
-        return plan_upgrade(deployment.forest, current, {name: wanted}, deployment.grouping)
+        return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
 
     options = Options("upgrade", allow_edited=True)
     await scratch.attempt(lambda: apply(deployment, tuple(scratch.majors), planner, ignore, options))

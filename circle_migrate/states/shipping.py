@@ -99,7 +99,7 @@ async def _states(made: Scratch) -> AsyncIterator[_State]:
     plan = Planner(copies, ["heads"], Direction.UP)(at)
     for action in (each for each in plan.actions if isinstance(each, Step)):
         name, revision = action.database, action.revision.id
-        await upgrade_scratch(made, name, [revision])
+        await upgrade_scratch(made, [action.revision.qualified])
         at[name] = copies.forest.graphs[name].tips_with(at[name], revision)
         yield await _state(copies, name, at[name])
 
