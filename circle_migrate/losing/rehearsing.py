@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.util import await_only
 
+from circle_migrate.bounded_read import milliseconds
 from circle_migrate.core.catalog import Key
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.core.losses import Count, Effect, Failure, Loss, Method
+from circle_migrate.core.losses import Count, Effect, Failure, Loss, LossNamer, Method
 from circle_migrate.core.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.core.vanished import Catalogue
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Refused, Unreachable
 from circle_migrate.faults import sqlstate
 from circle_migrate.hooks import Hooks
-from circle_migrate.live_facts.looking import milliseconds
 from circle_migrate.losing.foretelling import TRUNCATED
-from circle_migrate.losing.listing import Names
 from circle_migrate.losing.retyping import Retyping
-from circle_migrate.losing.watching import Watch, look_after
+from circle_migrate.losing.watching import CatalogWatch
 
 if TYPE_CHECKING:
     import asyncpg
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from circle_migrate.run import Run
 
 _Counters = Mapping[int, "asyncpg.Record"]
-
-SECONDS = 5.0
-"""How long a rehearsal may take where nothing else is asked for."""
 
 _CUT_OFF = "not rehearsed to the end"
 _GRACE_SECONDS = 1.0
@@ -81,7 +77,7 @@ class Rehearsal:
     that are not where they were. `altered` has how many values of a column a conversion has made others.
     """
 
-    watch: Watch
+    watch: CatalogWatch
     skipped: Mapping[str, str]
     done: set[str] = field(default_factory=set)
     rows: list[Rows] = field(default_factory=list)
@@ -90,23 +86,22 @@ class Rehearsal:
     failure: Failure | None = None
     note: str = ""
 
-    def written(self, names: Mapping[str, Names]) -> Iterator[Loss]:
-        """The rows that were deleted and changed, as losses."""
-        for each in self.rows:
-            key = Key("table", each.relation)
-            to = names[each.database]
-            if each.truncated:
-                yield to.loss(key, Effect.DELETED, revision=each.revision, detail=TRUNCATED)
-            for effect, number in ((Effect.DELETED, each.deleted), (Effect.UPDATED, each.updated)):
+    def losses(self, namers: Mapping[str, LossNamer]) -> Iterator[Loss]:
+        """Yield the rows that were deleted and changed."""
+        for rows in self.rows:
+            key, namer = Key("table", rows.relation), namers[rows.database]
+            if rows.truncated:
+                yield namer.loss(key, Effect.DELETED, rows.revision, TRUNCATED)
+            for effect, number in ((Effect.DELETED, rows.deleted), (Effect.UPDATED, rows.updated)):
                 if number:
-                    yield replace(to.loss(key, effect, revision=each.revision), rows=Count(number))
+                    yield replace(namer.loss(key, effect, rows.revision), rows=Count(number))
 
-    def inserted(self, database: str, revision: str, names: Names) -> str:
-        """Where a step puts rows, in words: those of a table that it drops may be among them."""
+    def inserted(self, database: str, revision: str, namer: LossNamer) -> str:
+        """Describe where a step inserts rows: those of a table that it drops may be among them."""
         texts = [
-            f"{each.inserted:,} into {names.name(each.relation)}"
-            for each in self.rows
-            if (each.database, each.revision) == (database, revision) and each.inserted
+            f"{rows.inserted:,} into {namer.name(rows.relation)}"
+            for rows in self.rows
+            if (rows.database, rows.revision) == (database, revision) and rows.inserted
         ]
         return f"the same revision inserts {', '.join(texts)}" if texts else ""
 
@@ -123,7 +118,7 @@ async def rehearse(
 
     skipped = {**_alone(plan), **_beyond(statements)}
     rehearsed = _rehearsable(deployment, plan, skipped)
-    found = Rehearsal(Watch(rehearsed), skipped)
+    found = Rehearsal(CatalogWatch(rehearsed), skipped)
     if not any(isinstance(action, Step) for action in rehearsed.actions):
         return found
     hooks = _RehearsalHooks(found, seconds, Retyping(tuple(statements)))
@@ -231,7 +226,7 @@ class _RehearsalHooks(Hooks):
                 f"SET statement_timeout = {milliseconds(self._seconds)};"
                 f"SET idle_in_transaction_session_timeout = {milliseconds(self._seconds + _GRACE_SECONDS)}"
             )
-            await self._found.watch.begin(driver, run.deployment.databases[name].settings)
+            await self._found.watch.begin(run, name)
             self._sequences[name] = await _sequences(driver)
 
     def trying(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
@@ -257,7 +252,7 @@ class _RehearsalHooks(Hooks):
         if isinstance(action, Step) and self._run is not None:
             altered = await_only(self._retyping.after(self._run.sessions[action.database].driver))
             self._found.altered |= {(action.database, column): number for column, number in altered.items()}
-            look_after(self._found.watch, self._run, action)
+            self._found.watch.record_after_step(self._run, action)
             before, after = self._rows[action.database], self._look_at_rows(action)
             self._found.rows += _difference(action, before, after, self._found.watch.before[action.database])
             self._rows[action.database] = after

@@ -18,7 +18,7 @@ from circle_migrate.errors import ExitCode, SettingsError
 from circle_migrate.introspect import addresses, capture
 from circle_migrate.losing import counting
 from circle_migrate.losing.wording import how_much, remarks
-from circle_migrate.losses import losses
+from circle_migrate.losses import find
 from circle_migrate.scratch.made import PREFIX
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
@@ -155,7 +155,8 @@ def over(made: Project, databases: Databases, **flags: object) -> Deployment:
 async def report(deployment: Deployment, *targets: str, **how: Any) -> LossReport:
     names = deployment.within_reach(Direction.DOWN)
     current = deployment.recognise(await deployment.states(names))
-    return await losses(deployment, deployment.plan_downgrade(current, targets, deployment.grouping), **how)
+    plan = deployment.plan_downgrade(current, targets, deployment.grouping)
+    return await counting.loss_report(deployment, await find(deployment, plan, **how))
 
 
 def told(found: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:
