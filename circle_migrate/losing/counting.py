@@ -59,7 +59,8 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
     plan, notes = collector.plan, list(collector.notes)
     losses = await recount(deployment, collector)
     try:
-        losses = await with_partners(deployment, declared(deployment.settings) if losses else (), losses)
+        if losses and (relations := declared(deployment.settings)):
+            losses = await with_partners(deployment, relations, losses)
     except SettingsError as error:
         notes.append(f"rows of the other database were not looked at: {error.message}")
     order = list(plan.databases)
@@ -156,12 +157,12 @@ class _Rows:
 class _Counting:
     def __init__(self, live: LiveQuery, before: Snapshot, sizes: Mapping[str, Size]) -> None:
         self._live = live
-        self._objects = before.objects
+        self._before = before
         self._sizes = sizes
         self._rows: dict[str, _Rows] = {}
 
     async def of(self, loss: Loss) -> Loss | None:
-        """The loss with its counts; None where the live database has no such thing."""
+        """Return the loss with its counts; None where the live database has no such object."""
         try:
             return await self._counted(loss)
         except AbsentError:
@@ -195,35 +196,33 @@ class _Counting:
         return replace(loss, rows=rows.count, bytes=weight, newest=newest, unknown=rows.why)
 
     async def _column(self, loss: Loss) -> Loss:
-        table = Key.parse(self._objects.get(Key("column", loss.identity), {}).get("of") or "").identity
-        if not table:  # one that the plan itself has given this name
+        table = _table_of(loss, self._before)
+        if not table:  # The plan itself has given the column this name.
             return loss
         column = loss.identity[len(table) + 1 :]
         rows = await self._rows_of(table)
         if loss.effect is Effect.NARROWED:
-            if not rows.few:
-                return loss
-            return replace(
-                loss, non_null=Count((await self._one(table, f"count({column}) AS number"))["number"])
-            )
+            if rows.few:
+                row = await self._one(table, f"count({column}) AS non_null")
+                loss = replace(loss, non_null=Count(row["non_null"]))
+            return loss
+        loss = replace(loss, rows=rows.count, unknown=rows.why)
         if not rows.few:
-            return await self._estimated(replace(loss, rows=rows.count, unknown=rows.why), table, column)
+            return await self._estimated(loss, table, column)
         try:
             row = await self._values(table, column)
         except TooLongError:
-            return await self._estimated(replace(loss, rows=rows.count), table, column)
-        newest = await self._newest(table, f"{column} IS NOT NULL")
+            return await self._estimated(loss, table, column)
         return replace(
             loss,
-            rows=rows.count,
             non_null=Count(row["non_null"]),
             distinct=Count(row["distinct"]),
             bytes=Count(row["bytes"]),
-            newest=newest,
+            newest=await self._newest(table, f"{column} IS NOT NULL"),
         )
 
     async def _values(self, table: str, column: str) -> asyncpg.Record:
-        """Counts of a column's values; those of a type that cannot be compared, as text."""
+        """Count a column's values; those of a type without equality are compared as text."""
         figures = (
             "count({0}) AS non_null, count(DISTINCT {1}) AS distinct, "
             "coalesce(sum(pg_catalog.pg_column_size({0})), 0)::bigint AS bytes"
@@ -236,7 +235,7 @@ class _Counting:
         return await self._one(table, figures.format(column, f"{column}::text"))
 
     async def _estimated(self, loss: Loss, table: str, column: str) -> Loss:
-        """What the statistics say of a column: nothing of one the role may not read, or never analysed."""
+        """Estimate from the statistics, which exclude columns that the role may not read."""
         if loss.rows is None:
             return loss
         schema, name, attribute = (plain(each) for each in (*parts(table), *parts(column)))
@@ -271,35 +270,34 @@ class _Counting:
         return _Rows(Count(row["rows"]))
 
     async def _newest(self, table: str, condition: str = "") -> datetime | None:
-        """The newest moment in a table's columns that say when a row was written; None where none does."""
-        columns = self._moments(table)
+        """Return the newest time, not in the future, in the columns that say when a row was written."""
+        columns = self._write_times(table)
         if not columns:
             return None
         past = "CASE WHEN {0}::timestamptz <= now() THEN {0}::timestamptz END"
-        newest = ", ".join(f"max({past.format(each)})" for each in columns)
+        newest = ", ".join(f"max({past.format(column)})" for column in columns)
         try:
             row = await self._one(table, f"greatest({newest}) AS newest", condition)
         except UnansweredError:
             return None
-        found: datetime | None = row["newest"]
-        return found.astimezone(UTC) if found is not None else None
+        return row["newest"].astimezone(UTC) if row["newest"] is not None else None
 
-    def _moments(self, table: str) -> list[str]:
-        found = [
+    def _write_times(self, table: str) -> list[str]:
+        timestamps = [
             key.identity[len(table) + 1 :]
-            for key, fields in self._objects.items()
+            for key, fields in self._before.objects.items()
             if key.kind == "column"
             and (fields.get("of") or "").endswith(f" {table}")
             and (fields.get("type") or "").startswith("timestamp")
         ]
-        return sorted(name for name in found if name in _WRITE_TIMES) or sorted(found)
+        return sorted(name for name in timestamps if name in _WRITE_TIMES) or sorted(timestamps)
 
     async def _label(self, loss: Loss) -> Loss:
-        """The rows that hold a value of an enumeration, in whichever columns."""
-        enum = next(key for key in self._objects if _is_label_of(loss, key))
+        """Count the rows that hold a value of an enumeration, in all columns."""
+        enum = next(key for key in self._before.objects if _is_label_of(loss, key))
         lost = literal(label(loss.identity[len(enum.identity) + 1 :]))
         total = 0
-        for key, fields in self._objects.items():
+        for key, fields in self._before.objects.items():
             table = Key.parse(fields.get("of") or "")
             if key.kind == "column" and table.kind == "table" and _is_of(fields, enum.identity):
                 column = key.identity[len(table.identity) + 1 :]
