@@ -1,4 +1,4 @@
-"""What else of a live database decides how a plan ends there: each question is one look at the catalogue."""
+"""Read from the live catalogue: column uses, invalid indexes and publications."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ WHERE asked.name = ANY ($1) AND named.relkind = 'i' ORDER BY 1, 2
 """
 
 _PUBLISHED = f"""
-SELECT DISTINCT asked.name AS relation, p.pubname AS publication, p.pubupdate OR p.pubdelete AS changes,
+SELECT DISTINCT asked.name AS relation, p.pubname AS publication,
        CASE asked.relreplident
             WHEN 'f' THEN 'full'
             WHEN 'n' THEN 'nothing'
             WHEN 'i' THEN CASE WHEN identity.found THEN 'index' ELSE 'nothing' END
-            ELSE CASE WHEN identity.has_key THEN 'primary key' ELSE 'nothing' END END AS identity
+            ELSE CASE WHEN identity.has_key THEN 'primary key' ELSE 'nothing' END END AS identity,
+       p.pubupdate OR p.pubdelete AS updates_or_deletes
 FROM ({_NAMED}) asked
 JOIN pg_catalog.pg_publication p
     ON p.pubname IN (SELECT t.pubname FROM pg_catalog.pg_publication_tables t
@@ -82,13 +83,11 @@ async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple
     """
     async with bounded_read(database) as connection:
         rows = await connection.fetch(_INVALID, sorted(relations))
-    return tuple(InvalidIndex(row["relation"], row["index"]) for row in rows)
+    return tuple(InvalidIndex(*row) for row in rows)
 
 
 async def published(database: Database, relations: Iterable[str]) -> tuple[Published, ...]:
     """By which publications these relations are sent. Raises what `bounded_read` raises."""
     async with bounded_read(database) as connection:
         rows = await connection.fetch(_PUBLISHED, sorted(relations))
-    return tuple(
-        Published(row["relation"], row["publication"], row["identity"], row["changes"]) for row in rows
-    )
+    return tuple(Published(*row) for row in rows)

@@ -33,17 +33,20 @@ class CatalogWatch:
     before: dict[str, Catalogue] = field(default_factory=dict)
     after: dict[str, Catalogue] = field(default_factory=dict)
     left: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
+    _runs: dict[str, Run] = field(default_factory=dict)
 
     async def begin(self, run: Run, name: str) -> None:
         """Record the catalogue of a database before anything of the plan has run there."""
+        self._runs[name] = run
         if name not in self.before:
             self.before[name] = await _catalogue(run, name)
 
-    def record_after_step(self, run: Run, action: Action) -> None:
+    def record_after_step(self, action: Action) -> None:
         """Record what a step has left, within its transaction."""
         if not isinstance(action, Step):
             return
         name, revision = action.database, action.revision.id
+        run = self._runs[name]
         if revision == self.plan.steps(name)[-1].revision.id:
             self.after[name] = await_only(_catalogue(run, name))
             left = self.after[name].addresses
@@ -65,20 +68,17 @@ class LossHooks(TracingHooks):
     def __init__(self, watch: CatalogWatch) -> None:
         super().__init__()
         self._watch = watch
-        self._run: Run | None = None
 
     async def prepared(self, run: Run, plan: Plan) -> None:
         """Record every catalogue before anything of the plan has run."""
         await super().prepared(run, plan)
-        self._run = run
         for name in plan.databases:
             await self._watch.begin(run, name)
 
     def after(self, connection: Connection, action: Action) -> None:
         """Record what the step has left."""
         super().after(connection, action)
-        if self._run is not None:
-            self._watch.record_after_step(self._run, action)
+        self._watch.record_after_step(action)
 
 
 async def _catalogue(run: Run, name: str) -> Catalogue:
