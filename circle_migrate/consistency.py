@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from circle_migrate.bounded_read import bounded_read
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.merging import Merge, Side
@@ -25,7 +26,7 @@ from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.matching.keys import Family, Form, Located, Missing, among, locate
 from circle_migrate.matching.relations import declared
-from circle_migrate.matching.streams import looking, reading_fault, streaming
+from circle_migrate.matching.streams import reading_fault, streaming
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:
@@ -103,7 +104,11 @@ class _Reading:
             yield await _both(
                 {
                     side: stack.enter_async_context(
-                        looking(self.deployment.databases[column.database], settings.lock_timeout)
+                        bounded_read(
+                            self.deployment.databases[column.database],
+                            seconds=None,
+                            lock_seconds=settings.lock_timeout,
+                        )
                     )
                     for side, column in relation.columns.items()
                 }

@@ -21,7 +21,7 @@ from circle_migrate.protection import Guard
 
 if TYPE_CHECKING:
     from circle_migrate.backing import Backing, Decision
-    from circle_migrate.losing.found import Found
+    from circle_migrate.losses import LossCollector
     from circle_migrate.plan import SavedPlan
 
 Confirm = Callable[[Plan], None]
@@ -35,7 +35,7 @@ class Weighing:
     `find` finds that out; `accept` shows it and returns, or raises `NotConfirmed` where it is not wanted.
     """
 
-    find: Callable[[Plan], Awaitable[Found]]
+    find: Callable[[Plan], Awaitable[LossCollector]]
     accept: Callable[[LossReport], None]
 
 
@@ -45,7 +45,7 @@ class _Agreed:
 
     plan: Plan
     decision: Decision
-    found: Found | None = None
+    collector: LossCollector | None = None
     report: LossReport | None = None
 
     @property
@@ -125,8 +125,10 @@ async def _agreed(
     refuse_in_doubt(states)
     for name in () if dry_run else plan.databases:
         refuse_unwritable(states[name])
-    found = await confirm.find(plan)
-    report = await found.counted()
+    from circle_migrate.losing.counting import loss_report
+
+    collector = await confirm.find(plan)
+    report = await loss_report(deployment, collector)
     if keep:
         from circle_migrate.keeping.keys import refuse_without_key
 
@@ -136,7 +138,7 @@ async def _agreed(
     report = replace(report, notes=(*report.notes, *filter(None, [decision.sentence])))
     if not dry_run:
         confirm.accept(report)
-    return _Agreed(plan, decision, found, report)
+    return _Agreed(plan, decision, collector, report)
 
 
 async def _undo(
@@ -159,8 +161,8 @@ async def _undo(
     keeping = KeepingHooks() if keep else None
     backup = BackupHooks(agreed.decision.keeping, notes) if agreed.decision.keeping else None
     growth = None
-    if agreed.found is not None and agreed.report is not None and not keep:  # what is kept is no loss
-        growth = GrowthHooks(agreed.found, agreed.report)
+    if agreed.collector is not None and agreed.report is not None and not keep:  # what is kept is no loss
+        growth = GrowthHooks(agreed.collector, agreed.report)
     # Again after a backup, which takes its time, and does not have what is written meanwhile.
     hooks = Together(*filter(None, (keeping, growth, backup, growth if backup else None)))
     options = Options("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)

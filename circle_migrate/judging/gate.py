@@ -64,7 +64,7 @@ class Gate:
 
     async def _holds_rows(self, plan: Plan) -> bool:
         """Whether a database of the plan has a table with a row, or one of which nobody knows."""
-        from circle_migrate.live_facts import sizes
+        from circle_migrate.live_facts.sizing import sizes
 
         databases = (self.deployment.databases[name] for name in plan.databases)
         try:
