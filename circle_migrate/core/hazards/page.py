@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
-from circle_migrate.core.hazards import HAZARDS, SQLSTATES
-from circle_migrate.core.hazards.record import Example, Hazard, HazardClass
+from circle_migrate.core.hazards import (
+    HAZARDS,
+    SQLSTATES,
+    ExampleRevision,
+    Hazard,
+    HazardClass,
+    render_revisions,
+)
 
 _CLASSES = {
     HazardClass.DATA_LOSS: "stored values are deleted or altered",
@@ -53,8 +59,8 @@ def explained(hazard: Hazard) -> str:
             f"Class `{hazard.kind}`. {hazard.condition}\n",
             f"**Effect.** {hazard.effect}\n",
             f"**Remedy.** {hazard.remedy}\n",
-            _example("Bad", hazard.bad),
-            _example("Good", hazard.good),
+            _example("Bad", hazard, hazard.bad),
+            _example("Good", hazard, hazard.good),
         )
     )
 
@@ -66,26 +72,21 @@ def _row(hazard: Hazard) -> tuple[str, ...]:
     return f"[{hazard.id}](#{anchor.replace(' ', '-')})", hazard.title, f"`{hazard.kind}`"
 
 
-def _example(title: str, example: Example) -> str:
-    return f"{title}{_circumstances(example)}:\n\n```python\n{example.code}```\n"
+def _example(title: str, hazard: Hazard, revisions: Sequence[ExampleRevision]) -> str:
+    circumstances = "; ".join(_circumstances(hazard, revisions))
+    heading = f"{title} ({circumstances})" if circumstances else title
+    return f"{heading}:\n\n```python\n{render_revisions(revisions)}```\n"
 
 
-def _circumstances(example: Example) -> str:
-    """What the code does not show, in brackets."""
-    told = [
-        *(["all in one transaction"] if example.together and _share(example) else []),
-        *(
-            [f"while another session has run `{example.meanwhile}` and not committed"]
-            if example.meanwhile
-            else []
-        ),
-        *([f"fails with `{example.fails}`"] if example.fails else []),
-    ]
-    return f" ({'; '.join(told)})" if told else ""
-
-
-def _share(example: Example) -> bool:
-    return all(revision.transactional for revision in example.revisions)
+def _circumstances(hazard: Hazard, revisions: Sequence[ExampleRevision]) -> Iterator[str]:
+    """Yield what the code does not show."""
+    if hazard.one_transaction and all(revision.transactional for revision in revisions):
+        yield "all in one transaction"
+    for revision in revisions:
+        if revision.meanwhile:
+            yield f"while another session has run `{revision.meanwhile}` and not committed"
+        if revision.fails:
+            yield f"fails with `{revision.fails}`"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
