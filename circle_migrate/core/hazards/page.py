@@ -1,4 +1,4 @@
-"""The hazards as Markdown: one for `--explain`, all of them for docs/hazards.md."""
+"""Render hazards as Markdown: one for `--explain`, all for docs/hazards.md."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from circle_migrate.core.hazards import (
 _CLASSES = {
     HazardClass.DATA_LOSS: "stored values are deleted or altered",
     HazardClass.INDEX_BUILD: "an index is built while writes, or reads too, wait",
-    HazardClass.TABLE_REWRITE: "a table is written anew while nobody can use it",
-    HazardClass.BLOCKING_SCAN: "a table is read to its end while others wait",
+    HazardClass.TABLE_REWRITE: "a table is rewritten while all reads and writes of it wait",
+    HazardClass.BLOCKING_SCAN: "a table is scanned while other sessions wait",
     HazardClass.APP_BREAK: "statements of the running release fail",
     HazardClass.WILL_FAIL: "the step itself fails",
-    HazardClass.LOCK: "others wait for a lock longer than they need to",
-    HazardClass.CORRECTNESS: "nobody waits, and something is wrong afterwards or later",
-    HazardClass.STYLE: "a matter of taste and order",
+    HazardClass.LOCK: "other sessions wait for a lock longer than necessary",
+    HazardClass.CORRECTNESS: "no session waits, but the result is wrong, now or later",
+    HazardClass.STYLE: "conventions",
 }
 
 _HEAD = """\
 # Hazards
 
-What `circle-migrate safety-check` can find, made from the records in `circle_migrate/core/hazards`; a test
-holds this page up to date. A finding has the id of its hazard. Both examples of each are run on PostgreSQL
-by the tests; of several revisions each runs in a transaction of its own, unless a comment says otherwise.
+What `circle-migrate safety-check` can find. This page is generated from `circle_migrate/core/hazards/data`;
+a test keeps it up to date. A finding has the id of its hazard. Tests run both examples of each hazard on
+PostgreSQL; each revision runs in its own transaction, unless a comment says otherwise.
 """
 
 
 def page() -> str:
-    """The text of docs/hazards.md."""
+    """Return the text of docs/hazards.md."""
     parts = [
         _HEAD,
-        "## Classes\n\n`--allow CLASS` lets a run go on in spite of its hazards.\n",
+        "## Classes\n\n`--allow CLASS` lets a run continue despite hazards of that class.\n",
         _table(("Class", "What happens"), ((f"`{kind}`", text) for kind, text in _CLASSES.items())),
         "## All hazards\n",
         _table(("Id", "Title", "Class"), map(_row, HAZARDS.values())),
         *(f"## {each.id}: {each.title}\n\n{explained(each)}" for each in HAZARDS.values()),
-        "## SQLSTATEs\n\nWhat to do where a step fails on a scratch database (CM021).\n",
+        "## SQLSTATEs\n\nWhat to do if a step fails on a scratch database (CM021).\n",
         _table(
             ("SQLSTATE", "Name", "When", "What to do"),
             ((f"`{each.code}`", each.name, each.meaning, each.remedy) for each in SQLSTATES.values()),
@@ -53,7 +53,7 @@ def page() -> str:
 
 
 def explained(hazard: Hazard) -> str:
-    """All that is known of one hazard, without a heading."""
+    """Return a hazard as Markdown, without its heading."""
     return "\n".join(
         (
             f"Class `{hazard.kind}`. {hazard.condition}\n",
