@@ -12,10 +12,10 @@ Ours, because asyncpg does it otherwise or only while it connects:
 - The text: drivers after a `+`, unquoted characters, keyword strings, `ssl=`, two databases in one URL;
   asyncpg splits at the first @ and sends keywords it does not know to the server as settings
   (channel_binding, connect_timeout, hostaddr, keepalives, options).
-- The service file: asyncpg reads it only by a DSN, connects to a default where the service is unknown,
-  ignores PGSERVICE and PGSYSCONFDIR, and stops at a % in a value.
-- The password file: asyncpg leaves backslashes in (MagicStack/asyncpg#1249), and does not say which
-  password it read, so that it could not be masked.
+- The service file: asyncpg connects to a default server where the service is unknown, ignores PGSERVICE
+  and PGSYSCONFDIR, fails at a % in a value, and quotes lines of the file in errors.
+- The password file: asyncpg leaves backslashes in (MagicStack/asyncpg#1249), fails at a line with too few
+  fields, and does not tell the password it read, which could then not be masked.
 - `PG*` variables: PGDATABASE must not choose, pg_dump needs the result, `config show` shows it.
 - sslrootcert=system, and errors that name the file at fault before anything is connected to.
 """
@@ -27,12 +27,12 @@ from collections.abc import Mapping
 
 from circle_migrate import redaction
 from circle_migrate.errors import SettingsError
-from circle_migrate.urls.address import Address, Endpoint, build
+from circle_migrate.urls.address import Address, build
 from circle_migrate.urls.keywords import InvalidUrl
 from circle_migrate.urls.libpq import apply_libpq_defaults
 from circle_migrate.urls.text import read
 
-__all__ = ["Address", "Endpoint", "has_password", "parse"]
+__all__ = ["Address", "has_password", "parse"]
 
 # Shorter secrets are not masked in output: they would punch holes into ordinary words, which spoils
 # the output and tells the reader what the password is.

@@ -29,8 +29,9 @@ VARIABLES = {
     "krbsrvname": "PGKRBSRVNAME",
     "gsslib": "PGGSSLIB",
 }
-_NAMES = ("dbname", "fallback_application_name", "hostaddr", "service", "servicefile")
-_WITHOUT_VARIABLE = (*_NAMES, "server_settings", "sslpassword")
+# No variable fills these; `libpq` reads PGSERVICE and PGSERVICEFILE before all others.
+_SERVICE = ("service", "servicefile")
+_OTHERS = ("dbname", "fallback_application_name", "hostaddr", "server_settings", "sslpassword")
 
 # Spellings of drivers for what libpq calls otherwise.
 ALIASES = {"database": "dbname", "username": "user", "ssl": "sslmode", "timeout": "connect_timeout"}
@@ -70,7 +71,7 @@ DEFAULTS = {
     "target_session_attrs": "any",
 }
 
-KNOWN = sorted({*VARIABLES, *_WITHOUT_VARIABLE, *ALIASES, *IGNORED, *REFUSED})
+KNOWN = sorted({*VARIABLES, *_SERVICE, *_OTHERS, *ALIASES, *IGNORED, *REFUSED})
 _PRINTABLE_KEY = r"[A-Za-z][A-Za-z_.-]{1,39}"
 
 

@@ -127,12 +127,12 @@ def _pick_split(rest: str) -> _UrlSplit:
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     standard_end = authority.rfind("@")
     splits: dict[int, _UrlSplit] = {}
-    flaws: dict[int, InvalidUrl] = {}
+    errors: dict[int, InvalidUrl] = {}
     for end in (-1, *(at.start() for at in re.finditer("@", rest))):
         try:
             splits[end] = _split_at(rest, end)
-        except InvalidUrl as flaw:
-            flaws[end] = flaw
+        except InvalidUrl as error:
+            errors[end] = error
     standard = splits.get(standard_end)
     # An @ or / in the path looks like the rest of a password.
     if standard and not set("@/") & set(standard.database):
@@ -143,7 +143,7 @@ def _pick_split(rest: str) -> _UrlSplit:
             hint=_QUOTE_HINT,
         )
     if not splits:
-        raise flaws[standard_end]
+        raise errors[standard_end]
     return splits.popitem()[1]
 
 
