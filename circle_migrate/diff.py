@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Comparison, Diff, Difference
-from circle_migrate.core.differing.aspects import Profile
 from circle_migrate.core.differing.ignoring import Ignore, parse_ignore
-from circle_migrate.core.differing.judging import Rules, judge, relevant, today
-from circle_migrate.core.differing.scope import Answers, Models
+from circle_migrate.core.differing.judging import CompareOptions, Profile, compare, today
+from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sides
 from circle_migrate.core.differing.wording import counted, detail, message
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
+from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode
 from circle_migrate.scratch import ScratchServers
-from circle_migrate.states.equivalence import Question, ask, evident, questions
-from circle_migrate.states.sources import Sources
+from circle_migrate.states.equivalence import checks_for, equal_by_text, equal_in_scratch
+from circle_migrate.states.sources import Sides, Sources
 from circle_migrate.status import folders
 
 DRIFT = (f"{Source.REVISIONS}@{CURRENT}", str(Source.LIVE))
@@ -40,8 +42,8 @@ class Options:
     ignore: Sequence[str] = ()
 
     @property
-    def firm(self) -> frozenset[str]:
-        """The fields whose differences fail under any profile."""
+    def always_error(self) -> frozenset[str]:
+        """The fields whose differences are errors under any profile."""
         grants = {"acl", "sequence_acl"} if self.grants else set()
         return frozenset(grants | ({"owner"} if self.owners else set()))
 
@@ -60,13 +62,15 @@ async def diff(deployment: Deployment, texts: Sequence[str] = DRIFT, options: Op
     )
     async with ScratchServers(deployment) as servers:
         sources = Sources.of(deployment, servers, sides)
-        asked = (
-            _answer(sources, name, _rules(deployment, name, sides, options, ignore)) for name in sources.names
+        results = await asyncio.gather(
+            *(
+                _compare(sources, name, _compare_options(deployment, name, sides, options, ignore))
+                for name in sources.names
+            )
         )
-        answers = await asyncio.gather(*asked)
-    comparisons = tuple(answer for answer in answers if isinstance(answer, Comparison))
+    comparisons = tuple(result for result in results if isinstance(result, Comparison))
     name, rule, title = _question(sides)
-    findings = tuple(finding for answer in answers for finding in _findings(answer, deployment, rule, sides))
+    findings = tuple(finding for result in results for finding in _findings(result, deployment, rule, sides))
     checks = [Check(name, title, findings)]
     if ignore:
         everything = len(comparisons) == len(deployment.databases)
@@ -75,17 +79,17 @@ async def diff(deployment: Deployment, texts: Sequence[str] = DRIFT, options: Op
     return Diff("diff", tuple(checks), folders=folders(deployment), comparisons=comparisons)
 
 
-def _rules(
+def _compare_options(
     deployment: Deployment,
     name: str,
     sides: tuple[Side, Side],
     options: Options,
     ignore: tuple[Ignore, ...],
-) -> Rules:
+) -> CompareOptions:
     of_models = [which for which, side in zip(Models, sides, strict=True) if side.source is Source.MODELS]
-    return Rules(
+    return CompareOptions(
         profile=Profile(deployment.databases[name].settings.profile),
-        firm=options.firm,
+        always_error=options.always_error,
         models=of_models[0] if of_models else None,
         column_order=options.column_order,
         partitions=options.partitions,
@@ -93,57 +97,51 @@ def _rules(
     )
 
 
-async def _answer(sources: Sources, name: str, rules: Rules) -> Comparison | CircleError:
-    """The comparison of one database, or why there is none."""
+async def _compare(sources: Sources, name: str, options: CompareOptions) -> Comparison | CircleError:
+    """Compare one database, or return what prevents it."""
     try:
         sides = await sources.of_database(name)
         before, after = sides.snapshots
-        scope = relevant(before, after, rules)
-        scope.not_compared += sides.notes
-        asked = questions(scope.changes, before)
-        answers = evident(asked)
-        doubtful = [each for each in asked if (each.key, each.field) not in answers]
-        if doubtful:
-            try:
-                answers = {**answers, **await _ask(sources, name, (before, after), doubtful)}
-            except CircleError as error:
-                scope.not_compared.append(_unasked(doubtful, error))
+        comparison = await compare(before, after, options, partial(_answer, sources, name, sides))
     except CircleError as error:
         error.database = error.database or name
         return error
     schema = sources.deployment.databases[name].settings.default_schema
-    found = judge(before, after, scope, rules, answers)
-    return replace(found, pending=sides.pending, default_schema=schema)
+    return replace(comparison, pending=sides.pending, default_schema=schema)
 
 
-def _unasked(doubtful: Sequence[Question], error: CircleError) -> str:
-    """What could not be settled, why, and what to type so that it can."""
-    way = f" ({' '.join(error.hint.split())})" if error.hint else ""
-    texts = counted({"text": len(doubtful)})
-    return f"the meaning of {texts} printed otherwise, counted as different: {error.message}{way}"
+async def _answer(sources: Sources, name: str, sides: Sides, change_set: ChangeSet) -> EquivalenceAnswers:
+    """Tell which texts mean the same; ask a server only about those that do not show it."""
+    change_set.not_compared += sides.notes
+    checks = checks_for(change_set.changes, sides.snapshots[0])
+    answers = equal_by_text(checks)
+    open_checks = [check for check in checks if (check.key, check.field) not in answers]
+    if not open_checks:
+        return answers
+    try:
+        scratch = _scratch_database(sources, name, sides.snapshots)
+        return {**answers, **await equal_in_scratch(scratch, open_checks)}
+    except CircleError as error:
+        hint = f" ({' '.join(error.hint.split())})" if error.hint else ""
+        texts = counted({"text": len(open_checks)})
+        change_set.not_compared.append(
+            f"the meaning of {texts} printed otherwise, counted as different: {error.message}{hint}"
+        )
+        return answers
 
 
-async def _ask(
-    sources: Sources, name: str, snapshots: tuple[Snapshot, Snapshot], asked: Iterable[Question]
-) -> Answers:
-    """Ask in a scratch database at the revisions of either side. Raises why there is none."""
+def _scratch_database(
+    sources: Sources, name: str, snapshots: tuple[Snapshot, ...]
+) -> AbstractAsyncContextManager[Database]:
+    """Return a scratch database at the revisions of either side. Raises `CircleError` if they are unknown."""
     graph = sources.deployment.graphs[name]
-    known = [
-        snapshot.revisions
-        for snapshot in snapshots
-        if snapshot.revisions is not None and all(key in graph for key in snapshot.revisions)
-    ]
-    if not known:
-        raise CircleError("neither side is at known revisions", database=name)
-    from circle_migrate.states.building import at_revisions
+    for snapshot in snapshots:
+        if snapshot.revisions is not None and all(key in graph for key in snapshot.revisions):
+            from circle_migrate.states.building import at_revisions
 
-    alone = Deployment(sources.deployment.settings, name)
-    async with at_revisions(alone, sources.servers, known[0], snapshots[1].major) as database:
-        connection = await database.connect()
-        try:
-            return await ask(connection, asked)
-        finally:
-            connection.terminate()
+            alone = Deployment(sources.deployment.settings, name)
+            return at_revisions(alone, sources.servers, snapshot.revisions, snapshots[1].major)
+    raise CircleError("neither side is at known revisions", database=name)
 
 
 def _question(sides: tuple[Side, Side]) -> tuple[str, str, str]:
@@ -158,14 +156,14 @@ def _question(sides: tuple[Side, Side]) -> tuple[str, str, str]:
 
 
 def _findings(
-    answer: Comparison | CircleError, deployment: Deployment, rule: str, sides: tuple[Side, Side]
+    result: Comparison | CircleError, deployment: Deployment, rule: str, sides: tuple[Side, Side]
 ) -> Iterator[Finding]:
-    if isinstance(answer, CircleError):
-        yield replace(from_error(answer), unlooked=True)
+    if isinstance(result, CircleError):
+        yield replace(from_error(result), unlooked=True)
         return
     of_revisions = {Source.MODELS, Source.REVISIONS} == {side.source for side in sides}
-    for difference in answer.differences:
-        yield _finding(difference, answer, deployment, rule, at_head=of_revisions)
+    for difference in result.differences:
+        yield _finding(difference, result, deployment, rule, at_head=of_revisions)
 
 
 def _finding(

@@ -14,8 +14,7 @@ from circle_migrate.author import Position, drafted
 from circle_migrate.authoring.drafts import Draft, write
 from circle_migrate.authoring.proposals import Goal, Proposal, compared, propose
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.core.differing.aspects import Profile
-from circle_migrate.core.differing.judging import Rules
+from circle_migrate.core.differing.judging import CompareOptions, Profile
 from circle_migrate.core.differing.scope import Models
 from circle_migrate.core.differing.wording import counted
 from circle_migrate.core.findings import Severity
@@ -112,8 +111,8 @@ class _Task:
         """What a revision has to do; None where there is nothing to do."""
         metadata = load_models(self.database)
         models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
-        rules = replace(self._rules, models=Models.AFTER)
-        return await propose(Goal(self.head, models.snapshot, metadata, rules), self._place)
+        options = replace(self._options, models=Models.AFTER)
+        return await propose(Goal(self.head, models.snapshot, metadata, options), self._place)
 
     async def notes(self) -> AsyncIterator[str]:
         """What to know of the live database before the revision runs there."""
@@ -128,7 +127,7 @@ class _Task:
             )
         try:
             live = await snapshot(self.database)
-            drift = await compared(self.head, live, self._rules, self._place)
+            drift = await compared(self.head, live, self._options, self._place)
         except CircleError as error:
             yield f"whether its live database is what its revisions made is not known: {error.message}"
             return
@@ -140,8 +139,9 @@ class _Task:
             )
 
     @property
-    def _rules(self) -> Rules:
-        return Rules(profile=Profile(self.database.settings.profile), ignore=self.alone.settings.diff_ignore)
+    def _options(self) -> CompareOptions:
+        profile = Profile(self.database.settings.profile)
+        return CompareOptions(profile, ignore=self.alone.settings.diff_ignore)
 
     def _place(self) -> AbstractAsyncContextManager[Database]:
         return at_revisions(self.alone, self.servers, self.database.graph.real_heads, self.major)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from circle_migrate.authoring.drafts import Draft, text
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.aspects import Profile, aspect_of
 from circle_migrate.core.differing.ignoring import without_fields
-from circle_migrate.core.differing.judging import Rules, judge, relevant
+from circle_migrate.core.differing.judging import CompareOptions, Profile, aspect_of, compare
+from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers
 from circle_migrate.core.differing.wording import message
 from circle_migrate.database import Database
 from circle_migrate.ddl import Sketch, Statement, reverse, sketch
@@ -24,7 +24,7 @@ from circle_migrate.ddl.alembic import body
 from circle_migrate.ddl.statements import hazard_comment
 from circle_migrate.faults import server_words
 from circle_migrate.introspect import snapshot
-from circle_migrate.states.equivalence import ask, questions
+from circle_migrate.states.equivalence import checks_for, equal_in_scratch
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 Place = Callable[[], AbstractAsyncContextManager[Database]]
 """Makes a scratch database at the revisions in question."""
 
-_BACK = Rules(Profile.STRICT)
+_BACK = CompareOptions(Profile.STRICT)
 """How it is judged whether a downgrade leads back: by everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """From where a new revision leads to where; `rules` say what of the models counts."""
+    """From where a new revision leads to where; `options` say what of the models counts."""
 
     head: Snapshot
     models: Snapshot
     metadata: MetaData
-    rules: Rules
+    options: CompareOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +75,14 @@ class Proposal:
         )
 
 
-async def compared(before: Snapshot, after: Snapshot, rules: Rules, place: Place) -> Comparison:
-    """Two snapshots compared; only where texts may mean the same, PostgreSQL is asked at that place."""
-    scope = relevant(before, after, rules)
-    asked = questions(scope.changes, before)
-    if not asked:
-        return judge(before, after, scope, rules)
-    async with place() as database:
-        connection = await database.connect()
-        try:
-            answers = await ask(connection, asked)
-        finally:
-            connection.terminate()
-    return judge(before, after, scope, rules, answers)
+async def compared(before: Snapshot, after: Snapshot, options: CompareOptions, place: Place) -> Comparison:
+    """Compare two snapshots; ask in a scratch database whether texts that differ mean the same."""
+
+    async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
+        checks = checks_for(change_set.changes, before)
+        return await equal_in_scratch(place(), checks) if checks else {}
+
+    return await compare(before, after, options, answer)
 
 
 async def propose(goal: Goal, place: Place) -> Proposal | None:
@@ -124,7 +119,7 @@ async def to_models(goal: Goal, before: Snapshot, place: Place) -> Comparison:
 
     How things are stored is often settled in revisions alone: where models say nothing, nothing is undone.
     """
-    comparison = await compared(before, goal.models, goal.rules, place)
+    comparison = await compared(before, goal.models, goal.options, place)
     return replace(comparison, differences=tuple(_said(comparison.differences)))
 
 

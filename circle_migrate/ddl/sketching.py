@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, compare
 from circle_migrate.core.differences import Comparison
-from circle_migrate.core.differing.following import without_followers
+from circle_migrate.core.differing.following import drop_implied
 from circle_migrate.ddl.completeness import incomplete
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import Catalog
@@ -63,12 +63,12 @@ def _with_followers(comparison: Comparison) -> list[Change]:
     before, after = comparison.before, comparison.after
     told = [difference.change for difference in comparison.differences]
     every = compare(before, after)
-    leading = {change.key for change in without_followers(every, before, after)}
+    leading = {change.key for change in drop_implied(every, before, after)}
     keys = {change.key for change in told}
     leading |= keys
     followers = [change for change in every if change.key not in leading]
     while followers:
-        alone = {change.key for change in without_followers([*told, *followers], before, after)} - keys
+        alone = {change.key for change in drop_implied([*told, *followers], before, after)} - keys
         if not alone:
             break
         followers = [change for change in followers if change.key not in alone]

@@ -1,30 +1,33 @@
-"""Whether two texts of a definition mean the same: both are created anew, and PostgreSQL prints each.
+"""Decide whether two texts of a definition mean the same, by having PostgreSQL create and print both.
 
-A text is not always printed as it was read: `IN` over varchar comes back from a dump with its casts
-elsewhere, PostgreSQL 16 leaves out qualifiers that 15 prints. Created in one database, what means the same
-is printed the same.
+PostgreSQL does not always print a text as it read it: `IN` over varchar comes back from a dump with its casts
+elsewhere, and PostgreSQL 16 leaves out qualifiers that 15 prints. Created in one database, texts that mean
+the same are printed the same.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
 from circle_migrate.core.differing.array_casts import cast_elements
 from circle_migrate.core.differing.pairing import own_name
-from circle_migrate.core.differing.scope import Answers
+from circle_migrate.core.differing.scope import EquivalenceAnswers
 
 if TYPE_CHECKING:
     import asyncpg
 
-_NAME = "circle_asked"
-"""What everything is called that is created in order to ask."""
+    from circle_migrate.database import Database
 
-# Each in a subtransaction that is rolled back: none leaves anything behind, none that fails stops the others.
+_NAME = "circle_asked"
+"""Name of every object that is created for a check."""
+
+# Each check runs in a subtransaction that is rolled back, so that a failing one does not stop the others.
 _PRINTER = f"""
 CREATE FUNCTION pg_temp.{_NAME}(statements text[], query text) RETURNS text LANGUAGE plpgsql AS $body$
 DECLARE
@@ -42,14 +45,14 @@ EXCEPTION
 END
 $body$
 """
-_ASK = f"""
-SELECT pg_temp.{_NAME}(ARRAY(SELECT jsonb_array_elements_text(asked -> 'statements')), asked ->> 'query')
-FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS each (asked, number) ORDER BY number
+_PRINT = f"""
+SELECT pg_temp.{_NAME}(ARRAY(SELECT jsonb_array_elements_text(form -> 'statements')), form ->> 'query')
+FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS forms (form, number) ORDER BY number
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EquivalenceCheck:
     """Two texts of one field; `forms` are the statements that create each, `query` what reads it back."""
 
     key: Key
@@ -58,9 +61,9 @@ class Question:
     query: str
 
 
-def questions(changes: Iterable[Change], before: Snapshot) -> tuple[Question, ...]:
-    """What is to be asked of these changes: nothing where no text could mean the same."""
-    asked = []
+def checks_for(changes: Iterable[Change], before: Snapshot) -> tuple[EquivalenceCheck, ...]:
+    """Return a check for each pair of texts that may mean the same."""
+    checks = []
     for change in changes:
         if change.op is not Op.CHANGED:
             continue
@@ -72,45 +75,55 @@ def questions(changes: Iterable[Change], before: Snapshot) -> tuple[Question, ..
             created = [form(subject, text) for text in (one, other)]
             if created[0] and created[1]:
                 forms = (created[0].statements, created[1].statements)
-                asked.append(Question(change.key, field, forms, created[0].query))
-    return tuple(asked)
+                checks.append(EquivalenceCheck(change.key, field, forms, created[0].query))
+    return tuple(checks)
 
 
-def evident(asked: Iterable[Question]) -> Answers:
-    """What is the same without asking: where only casts of arrays are printed otherwise."""
+def equal_by_text(checks: Iterable[EquivalenceCheck]) -> EquivalenceAnswers:
+    """Return the texts that mean the same without a server: those that differ only in casts of arrays."""
     return {
-        (question.key, question.field): True
-        for question in asked
-        if len({tuple(map(cast_elements, statements)) for statements in question.forms}) == 1
+        (check.key, check.field): True
+        for check in checks
+        if len({tuple(map(cast_elements, statements)) for statements in check.forms}) == 1
     }
 
 
-async def ask(connection: asyncpg.Connection, asked: Iterable[Question]) -> Answers:
-    """What PostgreSQL says, in one round trip; nothing of a text it cannot create there.
+async def equal_in_scratch(
+    scratch: AbstractAsyncContextManager[Database], checks: Iterable[EquivalenceCheck]
+) -> EquivalenceAnswers:
+    """Return what `equal_by_server` returns in a scratch database. Raises why there is none."""
+    async with scratch as database:
+        connection = await database.connect()
+        try:
+            return await equal_by_server(connection, checks)
+        finally:
+            connection.terminate()
+
+
+async def equal_by_server(
+    connection: asyncpg.Connection, checks: Iterable[EquivalenceCheck]
+) -> EquivalenceAnswers:
+    """Compare what PostgreSQL prints, in one round trip; no answer for a text that it cannot create there.
 
     The database must have the tables, types and functions that the texts name. Nothing is left behind.
     """
-    asked = tuple(asked)
+    checks = tuple(checks)
     forms = [
-        {"statements": statements, "query": question.query}
-        for question in asked
-        for statements in question.forms
+        {"statements": statements, "query": check.query} for check in checks for statements in check.forms
     ]
     transaction = connection.transaction()
     await transaction.start()
     try:
         # As snapshots are taken: with every name qualified.
         await connection.execute("SET LOCAL search_path = pg_catalog;" + _PRINTER)
-        printed = [row[0] for row in await connection.fetch(_ASK, json.dumps(forms))]
+        printed = [row[0] for row in await connection.fetch(_PRINT, json.dumps(forms))]
     finally:
         await transaction.rollback()
-    return dict(_compared(asked, printed))
-
-
-def _compared(asked: Iterable[Question], printed: list[str | None]) -> Iterator[tuple[tuple[Key, str], bool]]:
-    for question, one, other in zip(asked, printed[::2], printed[1::2], strict=True):
-        if one is not None and other is not None:
-            yield (question.key, question.field), one == other
+    return {
+        (check.key, check.field): one == other
+        for check, one, other in zip(checks, printed[::2], printed[1::2], strict=True)
+        if one is not None and other is not None
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +141,7 @@ class _Subject:
         return "'" + self.table.replace("'", "''") + "'::regclass"
 
     @property
-    def beside(self) -> str:
+    def temporary_name(self) -> str:
         """The name of what is created, in the schema of the subject."""
         return self.key.identity.removesuffix(own_name(self.key)) + _NAME
 
@@ -194,9 +207,9 @@ def _generated(subject: _Subject, text: str) -> _Created:
 
 
 def _view(subject: _Subject, text: str) -> _Created:
-    name = subject.beside.replace("'", "''")
+    name = subject.temporary_name.replace("'", "''")
     return _Created(
-        (f"CREATE VIEW {subject.beside} AS {text}",), f"SELECT pg_get_viewdef('{name}'::regclass)"
+        (f"CREATE VIEW {subject.temporary_name} AS {text}",), f"SELECT pg_get_viewdef('{name}'::regclass)"
     )
 
 
@@ -214,11 +227,11 @@ def _renamed(word: str, query: str, *, qualified: bool = False) -> _Form:
     def form(subject: _Subject, text: str) -> _Created | None:
         own, ours = own_name(subject.key), _NAME
         if qualified:
-            own, ours = subject.key.identity, subject.beside
+            own, ours = subject.key.identity, subject.temporary_name
         statement, count = re.subn(rf"\b{word} {re.escape(own)} ", lambda _: f"{word} {ours} ", text, count=1)
-        name = subject.beside.replace("'", "''")
-        asked = query.format(name=_NAME, table=subject.regclass, beside=f"'{name}'::regclass")
-        return _Created((statement,), asked) if count else None
+        name = subject.temporary_name.replace("'", "''")
+        printed = query.format(name=_NAME, table=subject.regclass, temporary_name=f"'{name}'::regclass")
+        return _Created((statement,), printed) if count else None
 
     return form
 
@@ -233,7 +246,7 @@ _FORMS: Mapping[tuple[str, str], _Form] = {
     ("materialized view", "definition"): _view,
     ("policy", "using"): _policy,
     ("policy", "check"): _policy,
-    ("index", "definition"): _renamed("INDEX", "SELECT pg_get_indexdef({beside})"),
+    ("index", "definition"): _renamed("INDEX", "SELECT pg_get_indexdef({temporary_name})"),
     ("trigger", "definition"): _renamed(
         "TRIGGER",
         "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = '{name}' AND tgrelid = {table}",

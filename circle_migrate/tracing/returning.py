@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
-from circle_migrate.core.differing.scope import settled
+from circle_migrate.core.differing.scope import split_equivalent
 from circle_migrate.core.events import ignore
 from circle_migrate.core.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
 from circle_migrate.core.traces import Doubtful
@@ -19,7 +19,7 @@ from circle_migrate.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.introspect import capture
 from circle_migrate.redaction import redact
 from circle_migrate.run import Hooks, Run
-from circle_migrate.states.equivalence import evident, questions
+from circle_migrate.states.equivalence import checks_for, equal_by_text
 
 if TYPE_CHECKING:
     import asyncpg
@@ -154,7 +154,7 @@ class _Returning(Hooks):
         differing = compare(before, now)
         changes = [
             each
-            for each in settled(differing, evident(questions(differing, before)))[0]
+            for each in split_equivalent(differing, equal_by_text(checks_for(differing, before)))[0]
             if (action.database, each.key) not in self._told
             and (each.op is not Op.CHANGED or each.fields.keys() - _COUNTED)
         ]

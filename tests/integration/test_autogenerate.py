@@ -12,7 +12,7 @@ import pytest
 from circle_migrate.author import Position
 from circle_migrate.authoring.autogenerating import autogenerate
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.core.differing.judging import Rules, judge, relevant
+from circle_migrate.core.differing.judging import compare
 from circle_migrate.core.listings import Written
 from circle_migrate.core.revisions import Revision
 from circle_migrate.deployment import Deployment
@@ -258,8 +258,7 @@ def look(deployment: Deployment) -> Snapshot:
 
 def same(one: Snapshot, other: Snapshot) -> list[str]:
     """What differs, in any order of columns."""
-    rules = Rules()
-    told = judge(one, other, relevant(one, other, rules), rules).differences
+    told = run(compare(one, other)).differences
     return [f"{each.change.op} {each.change.key} {dict(each.change.fields)}" for each in told]
 
 

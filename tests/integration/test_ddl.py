@@ -21,11 +21,11 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.catalog import Change, Key, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.scope import settled
+from circle_migrate.core.differing.scope import split_equivalent
 from circle_migrate.core.findings import Severity
 from circle_migrate.ddl import Sketch, reverse, sketch
 from circle_migrate.ddl.alembic import bodies
-from circle_migrate.states.equivalence import ask, questions
+from circle_migrate.states.equivalence import checks_for, equal_by_server
 from tests.integration.alembic_driver import on_connection
 from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run
@@ -94,7 +94,7 @@ def left(got: Snapshot, wanted: Snapshot) -> set[str]:
 async def unlike(connection: asyncpg.Connection, got: Snapshot, wanted: Snapshot) -> list[Change]:
     """What still differs and does not mean the same: IN over varchar is not printed as it is read."""
     changes = compare(got, wanted)
-    return settled(changes, await ask(connection, questions(changes, got)))[0]
+    return split_equivalent(changes, await equal_by_server(connection, checks_for(changes, got)))[0]
 
 
 def admitted(made: Iterable[str], cases: Iterable[Case]) -> set[str]:

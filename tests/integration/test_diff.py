@@ -16,8 +16,8 @@ import pytest
 from circle_migrate.check import Questions, check
 from circle_migrate.core.catalog import Key, Snapshot
 from circle_migrate.core.differences import Comparison, Diff
-from circle_migrate.core.differing.aspects import Profile
-from circle_migrate.core.differing.judging import Rules, judge, relevant
+from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
+from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers
 from circle_migrate.core.findings import Severity
 from circle_migrate.deployment import Deployment
 from circle_migrate.diff import DRIFT, MISSING, Options, diff
@@ -26,7 +26,7 @@ from circle_migrate.introspect import capture
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.servers.binaries import find
 from circle_migrate.settings import load
-from circle_migrate.states.equivalence import ask, evident, questions
+from circle_migrate.states.equivalence import checks_for, equal_by_server, equal_by_text
 from circle_migrate.states.expected import expected
 from circle_migrate.taking import take
 from circle_migrate.upgrade import upgrade
@@ -301,21 +301,25 @@ async def captured(databases: Databases, name: str) -> Snapshot:
 
 
 async def asked(databases: Databases, name: str, before: Snapshot, after: Snapshot) -> Comparison:
-    """The comparison, with the questions put to one of the databases themselves."""
-    rules = Rules(Profile.STRICT)
-    scope = relevant(before, after, rules)
-    doubtful = questions(scope.changes, before)
-    async with databases.connect(name) as connection:
-        answers = await ask(connection, doubtful)
-    assert evident(doubtful).items() <= answers.items()
-    return judge(before, after, scope, rules, answers)
+    """Compare, and check the texts on one of the databases themselves."""
+
+    async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
+        checks = checks_for(change_set.changes, before)
+        async with databases.connect(name) as connection:
+            answers = await equal_by_server(connection, checks)
+        assert equal_by_text(checks).items() <= answers.items()
+        return answers
+
+    return await compare(before, after, CompareOptions(Profile.STRICT), answer)
 
 
-def unasked(before: Snapshot, after: Snapshot) -> Comparison:
-    """The comparison, without a server to ask."""
-    rules = Rules(Profile.STRICT)
-    scope = relevant(before, after, rules)
-    return judge(before, after, scope, rules, evident(questions(scope.changes, before)))
+async def unasked(before: Snapshot, after: Snapshot) -> Comparison:
+    """Compare without a server to ask."""
+
+    async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
+        return equal_by_text(checks_for(change_set.changes, before))
+
+    return await compare(before, after, CompareOptions(Profile.STRICT), answer)
 
 
 TRICKY = """
@@ -356,14 +360,14 @@ def test_a_restored_dump_is_equivalent_and_what_changed_is_not(
     run(create_spellings(origin))
     run(execute(restored, "main", dumped(origin), "REFRESH MATERIALIZED VIEW public.faded"))
 
-    async def compare() -> tuple[Comparison, Comparison, Comparison]:
+    async def compare_all() -> tuple[Comparison, Comparison, Comparison]:
         before, after = await captured(origin, "main"), await captured(restored, "main")
         first = await asked(origin, "main", before, after)
         await execute(restored, "main", *CHANGES)
         changed = await asked(restored, "main", before, await captured(restored, "main"))
-        return first, unasked(before, after), changed
+        return first, await unasked(before, after), changed
 
-    same, alone, changed = run(compare())
+    same, alone, changed = run(compare_all())
     for comparison in (same, alone):
         assert [str(each.change.key) for each in comparison.differences] == []
         assert {str(each.key) for each in comparison.equivalent} >= REPRINTED

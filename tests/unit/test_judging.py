@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date
 from typing import Any
 
@@ -10,10 +11,9 @@ import pytest
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison
 from circle_migrate.core.differing.array_casts import cast_elements
-from circle_migrate.core.differing.aspects import Profile
 from circle_migrate.core.differing.ignoring import parse_ignore
-from circle_migrate.core.differing.judging import Rules, judge, relevant
-from circle_migrate.core.differing.scope import Answers, Models
+from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
+from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.core.differing.sides import Side, Source, parse_side, parse_sides
 from circle_migrate.core.findings import Severity
 from circle_migrate.errors import UsageError
@@ -62,13 +62,16 @@ def snapshot(objects: Objects, origin: str = "live", version: int = 180004) -> S
 def judged(
     before: Objects,
     after: Objects,
-    rules: Rules | None = None,
-    answers: Answers | None = None,
+    options: CompareOptions | None = None,
+    answers: EquivalenceAnswers | None = None,
     version: int = 180004,
 ) -> Comparison:
-    rules = rules or Rules()
     one, other = snapshot(before, "revisions@current"), snapshot(after, version=version)
-    return judge(one, other, relevant(one, other, rules), rules, answers)
+
+    async def answer(_changes: ChangeSet) -> EquivalenceAnswers:
+        return answers or {}
+
+    return asyncio.run(compare(one, other, options or CompareOptions(), answer))
 
 
 def shown(comparison: Comparison) -> list[str]:
@@ -208,21 +211,21 @@ def test_each_difference_has_its_aspect_and_its_weight(
 ) -> None:
     for profile, severity in ((Profile.DEFAULT, default), (Profile.STRICT, strict)):
         for one, other in ((before, after), (after, before)):
-            [difference] = judged(one, other, Rules(profile)).differences
+            [difference] = judged(one, other, CompareOptions(profile)).differences
             assert (difference.aspect, str(difference.severity)) == (aspect, severity)
 
 
 @pytest.mark.parametrize("field", ["acl", "owner"])
 def test_what_was_asked_for_fails_under_any_profile(field: str) -> None:
     after = with_fields(TABLE, "table public.t", **{field: "x"})
-    [difference] = judged(TABLE, after, Rules(firm=frozenset({field}))).differences
+    [difference] = judged(TABLE, after, CompareOptions(always_error=frozenset({field}))).differences
     assert difference.severity is Severity.ERROR
 
 
 def test_the_order_of_columns_counts_only_where_asked_for() -> None:
     moved = with_fields(TABLE, "column public.t.name", position="3")
     assert shown(judged(TABLE, moved)) == []
-    [difference] = judged(TABLE, moved, Rules(column_order=True)).differences
+    [difference] = judged(TABLE, moved, CompareOptions(column_order=True)).differences
     assert (difference.aspect, difference.severity) == (Aspect.ORDER, Severity.ERROR)
 
 
@@ -346,7 +349,7 @@ def test_extra_partitions_are_counted_and_shown_where_asked_for() -> None:
     hidden = judged(PARTITIONED, more)
     assert shown(hidden) == []
     assert hidden.ignored == {"extra partitions of public.p": 1}
-    assert shown(judged(PARTITIONED, more, Rules(partitions=True))) == ["extra table public.p2"]
+    assert shown(judged(PARTITIONED, more, CompareOptions(partitions=True))) == ["extra table public.p2"]
     assert shown(judged(more, PARTITIONED)) == ["missing table public.p2"]
 
 
@@ -422,7 +425,7 @@ def test_a_rename_is_hinted_at_where_there_is_one_candidate(
 
 
 def test_partitions_follow_the_table_that_models_lack() -> None:
-    comparison = judged(TABLE, {**TABLE, **NESTED}, Rules(models=Models.BEFORE))
+    comparison = judged(TABLE, {**TABLE, **NESTED}, CompareOptions(models=Models.BEFORE))
     assert shown(comparison) == ["extra table public.p"]
     assert comparison.not_compared == ()
 
@@ -437,23 +440,27 @@ def test_what_models_cannot_express_is_named_and_no_difference() -> None:
         "column public.p1.id": {"of": "table public.p1", "type": "integer"},
     }
     revisions = with_fields(revisions, "table public.t", rls="enabled", owner="eve")
-    comparison = judged(TABLE, revisions, Rules(models=Models.BEFORE))
+    comparison = judged(TABLE, revisions, CompareOptions(models=Models.BEFORE))
     assert shown(comparison) == []
     assert comparison.not_compared == (
         "2 functions, 1 materialized view: models cannot express them",
         "1 table: they are partitions, which models do not list",
         "owner of 1 table, row level security of 1 table: models cannot express them",
     )
-    assert judged(revisions, TABLE, Rules(models=Models.AFTER)).not_compared == comparison.not_compared
+    assert (
+        judged(revisions, TABLE, CompareOptions(models=Models.AFTER)).not_compared == comparison.not_compared
+    )
 
 
 def test_what_only_the_models_have_is_a_difference_of_any_kind() -> None:
-    assert shown(judged(VIEW, {}, Rules(models=Models.BEFORE))) == ["missing materialized view public.m"]
+    assert shown(judged(VIEW, {}, CompareOptions(models=Models.BEFORE))) == [
+        "missing materialized view public.m"
+    ]
 
 
 def test_comments_fail_where_models_say_them() -> None:
     after = with_fields(TABLE, "table public.t", comment="x")
-    [difference] = judged(TABLE, after, Rules(models=Models.BEFORE)).differences
+    [difference] = judged(TABLE, after, CompareOptions(models=Models.BEFORE)).differences
     assert difference.severity is Severity.ERROR
 
 
@@ -494,17 +501,21 @@ NOT_NULL: Fields = {"of": "table public.t", "type": "not null", "definition": "N
 
 
 @pytest.mark.parametrize(
-    ("rules", "version", "differs"),
-    [(Rules(), 180000, True), (Rules(), 150000, False), (Rules(models=Models.BEFORE), 180000, False)],
+    ("options", "version", "differs"),
+    [
+        (CompareOptions(), 180000, True),
+        (CompareOptions(), 150000, False),
+        (CompareOptions(models=Models.BEFORE), 180000, False),
+    ],
     ids=["same major", "another major", "models"],
 )
 def test_not_null_constraints_count_where_both_sides_can_have_them(
-    rules: Rules, version: int, differs: bool
+    options: CompareOptions, version: int, differs: bool
 ) -> None:
     after = {**TABLE, "constraint public.t.n": NOT_NULL}
     changed = with_fields(after, "constraint public.t.n", comment="x", definition="NOT NULL id NO INHERIT")
-    assert bool(judged(TABLE, after, rules, version=version).differences) is differs
-    assert bool(judged(after, changed, rules, version=version).differences) is differs
+    assert bool(judged(TABLE, after, options, version=version).differences) is differs
+    assert bool(judged(after, changed, options, version=version).differences) is differs
 
 
 OWNERS = "<owner>: SELECT, TRIGGER"
@@ -529,7 +540,7 @@ def test_a_privilege_that_older_servers_do_not_have_is_no_difference(
     before: str, after: str, version: int, differs: bool
 ) -> None:
     sides = [with_fields(TABLE, "table public.t", acl=acl) for acl in (before, after)]
-    found = judged(sides[0], sides[1], Rules(Profile.STRICT), version=version)
+    found = judged(sides[0], sides[1], CompareOptions(Profile.STRICT), version=version)
     assert bool(found.differences) is differs
 
 
@@ -558,7 +569,7 @@ def test_a_rule_hides_what_it_covers_and_is_counted(rule: str, expected: list[st
     }
     after = with_fields(after, "column public.t.name", comment="x", type="varchar")
     everything = ["changed column public.t.name", "missing index public.t_name", "extra table public.tmp_1"]
-    rules = Rules(ignore=(parse_ignore(rule, ("shop", "ledger")),), today=date(2026, 11, 23))
+    rules = CompareOptions(ignore=(parse_ignore(rule, ("shop", "ledger")),), today=date(2026, 11, 23))
     comparison = judged(TABLE, after, rules)
     expected = everything if expected == ["all"] else expected
     if rule == "comment of column *":

@@ -18,7 +18,7 @@ _NAME_IN_LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
 """A name on a line of its own, which may hold line breaks in its quotes."""
 
 
-def without_followers(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> list[Change]:
+def drop_implied(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> list[Change]:
     """The changes without those that another one brings along."""
     by_key = {change.key: change for change in changes}
     by_owner: dict[Key | None, list[Change]] = {}

@@ -1,58 +1,60 @@
-"""From two snapshots to what is to be said about them: the one place where differences are weighed.
-
-First `relevant`, which says which changes count; then, where texts differ that may mean the same, somebody
-asks PostgreSQL; then `judge`.
-"""
+"""Compare two snapshots of one database: the one place where differences are classified."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import NamedTuple
 
-from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
-from circle_migrate.core.differences import Comparison, Difference
-from circle_migrate.core.differing.aspects import Profile, weigh
-from circle_migrate.core.differing.following import parents, without_followers
+from circle_migrate.core import catalog
+from circle_migrate.core.catalog import Change, Key, Op, Snapshot
+from circle_migrate.core.differences import Aspect, Comparison, Difference
+from circle_migrate.core.differing.following import drop_implied, parents
 from circle_migrate.core.differing.ignoring import Ignore, without_fields, without_ignored
 from circle_migrate.core.differing.pairing import renames, without_generated_names
 from circle_migrate.core.differing.scope import (
-    Answers,
+    ChangeSet,
+    EquivalenceAnswers,
     Models,
-    Scope,
-    printed_alike,
-    settled,
+    drop_version_formatting,
+    split_equivalent,
     within_models,
     without_new_privileges,
     without_not_null,
     without_order,
 )
+from circle_migrate.core.findings import Severity
 
-_ORDER = frozenset({"position"})
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
-"""What an object is known by, and no property of it."""
+"""Fields that identify an object and are no property of it."""
 
-_FIRM_WITH_MODELS = frozenset({"comment"})
-"""What fails where models are compared: they say it, so that a revision that does not is incomplete."""
+
+class Profile(StrEnum):
+    """Severity profile of a database: under STRICT, differences in privileges and triggers are errors."""
+
+    DEFAULT = "default"
+    STRICT = "strict"
 
 
 def today() -> date:
-    """The day in UTC, the same wherever a pipeline runs."""
+    """Return the day in UTC, the same wherever a pipeline runs."""
     return datetime.now(UTC).date()
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How the two snapshots of one database are judged.
+class CompareOptions:
+    """How the two snapshots of one database are compared.
 
-    `firm` names fields whose differences fail under any profile. `models` is the side that can express less
-    than a catalogue holds. Extra partitions of a table both sides have are counted, or with `partitions`
-    compared as tables. `today` is the day that ends of ignore rules are compared with.
+    Differences in the fields `always_error` are errors under any profile. `models` is the side that can
+    express less than a catalogue holds. Extra partitions of a table that both sides have are counted, or with
+    `partitions` compared as tables. Ignore rules that end before `today` have expired.
     """
 
     profile: Profile = Profile.DEFAULT
-    firm: frozenset[str] = frozenset()
+    always_error: frozenset[str] = frozenset()
     models: Models | None = None
     column_order: bool = False
     partitions: bool = False
@@ -60,66 +62,71 @@ class Rules:
     today: date = field(default_factory=today)
 
 
-def relevant(before: Snapshot, after: Snapshot, rules: Rules) -> Scope:
-    """The changes that count, before anybody asked what texts mean; `judge` takes what this returns."""
-    scope = Scope([])
-    scope.keep(
-        without_fields(change, _NEVER_COMPARED) if change.op is Op.CHANGED else change
-        for change in compare(before, after)
-    )
-    if not rules.column_order:
-        without_order(scope, before, after)
-    if rules.models is not None:
-        without_not_null(scope, "models cannot express them", before, after)
-    elif before.major != after.major:
-        without_not_null(scope, "not every version has them", before, after)
-    scope.keep(without_new_privileges(scope.changes, before, after))
-    if rules.models is not None:
-        within_models(scope, rules.models, before, after)
-    scope.keep(without_generated_names(scope.changes))
-    return scope
+_DEFAULT_OPTIONS = CompareOptions()
 
 
-def judge(
-    before: Snapshot, after: Snapshot, scope: Scope, rules: Rules, answers: Answers | None = None
+async def _no_answers(_changes: ChangeSet) -> EquivalenceAnswers:
+    return {}
+
+
+async def compare(
+    before: Snapshot,
+    after: Snapshot,
+    options: CompareOptions = _DEFAULT_OPTIONS,
+    answer: Callable[[ChangeSet], Awaitable[EquivalenceAnswers]] = _no_answers,
 ) -> Comparison:
-    """Every difference with its weight, without those that follow from another one or that a rule hides."""
-    answers = answers or {}
+    """Return every difference with its severity, without implied and ignored ones.
+
+    `answer` tells which of the texts that differ mean the same, and may add to `not_compared`. Raises what
+    `answer` raises.
+    """
+    change_set = _compared_changes(before, after, options)
+    answers = await answer(change_set)
     if before.major != after.major:
-        printed_alike(scope, answers)
-    changes, equivalent = settled(scope.changes, answers)
-    changes = without_followers(changes, before, after)
-    counts: dict[str, int] = {}
-    if not rules.partitions:
-        changes, counts = _without_extra_partitions(changes, before, after)
-    valid = [rule for rule in rules.ignore if not rule.expired(rules.today)]
+        drop_version_formatting(change_set, answers)
+    changes, equivalent = split_equivalent(change_set.changes, answers)
+    changes = drop_implied(changes, before, after)
+    partitions: dict[str, int] = {}
+    if not options.partitions:
+        changes, partitions = _without_extra_partitions(changes, before, after)
+    valid = [rule for rule in options.ignore if not rule.expired(options.today)]
     changes, ignored = without_ignored(changes, after.database, valid)
+    kinds = Counter(key.kind for key in before.objects.keys() | after.objects.keys())
     return Comparison(
         before,
         after,
-        tuple(_differences(changes, before, after, rules)),
+        tuple(_differences(changes, before, after, options)),
         equivalent=tuple(equivalent),
-        ignored=counts | ignored,
-        compared=_compared(before, after),
-        not_compared=tuple(scope.not_compared),
+        ignored=partitions | ignored,
+        compared=dict(sorted(kinds.items())),
+        not_compared=tuple(change_set.not_compared),
     )
 
 
-def _differences(
-    changes: list[Change], before: Snapshot, after: Snapshot, rules: Rules
-) -> Iterable[Difference]:
-    firm = rules.firm | (_FIRM_WITH_MODELS if rules.models is not None else frozenset())
-    firm |= _ORDER if rules.column_order else frozenset()
-    renamed = renames(changes, before, after)
-    for change in changes:
-        weight = weigh(change, rules.profile, firm)
-        yield Difference(change, weight.aspect, weight.severity, renamed.get(change.key))
+def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions) -> ChangeSet:
+    """Return the changes that the options ask for and both sides can express."""
+    change_set = ChangeSet([])
+    change_set.keep(
+        without_fields(change, _NEVER_COMPARED) if change.op is Op.CHANGED else change
+        for change in catalog.compare(before, after)
+    )
+    if not options.column_order:
+        without_order(change_set, before, after)
+    if options.models is not None:
+        without_not_null(change_set, "models cannot express them", before, after)
+    elif before.major != after.major:
+        without_not_null(change_set, "not every version has them", before, after)
+    change_set.keep(without_new_privileges(change_set.changes, before, after))
+    if options.models is not None:
+        within_models(change_set, options.models, before, after)
+    change_set.keep(without_generated_names(change_set.changes))
+    return change_set
 
 
 def _without_extra_partitions(
     changes: list[Change], before: Snapshot, after: Snapshot
 ) -> tuple[list[Change], dict[str, int]]:
-    """The changes without partitions of managed tables, which come and go by themselves; and how many."""
+    """Split off partitions of managed tables, which come and go by themselves, and count them."""
     counts: Counter[str] = Counter()
     kept = []
     for change in changes:
@@ -134,9 +141,122 @@ def _without_extra_partitions(
 
 
 def _partitioned(name: str, *snapshots: Snapshot) -> bool:
-    return all(each.objects.get(Key("table", name), {}).get("partition_key") for each in snapshots)
+    key = Key("table", name)
+    return all(snapshot.objects.get(key, {}).get("partition_key") for snapshot in snapshots)
 
 
-def _compared(before: Snapshot, after: Snapshot) -> dict[str, int]:
-    """How many objects were looked at, by kind."""
-    return dict(sorted(Counter(key.kind for key in before.objects.keys() | after.objects.keys()).items()))
+def _differences(
+    changes: list[Change], before: Snapshot, after: Snapshot, options: CompareOptions
+) -> Iterator[Difference]:
+    always_error = set(options.always_error)
+    if options.models is not None:
+        always_error.add("comment")  # models state it: a revision that does not is incomplete
+    if options.column_order:
+        always_error.add("position")
+    renamed = renames(changes, before, after)
+    for change in changes:
+        aspect, severity = classify(change, options.profile, always_error)
+        yield Difference(change, aspect, severity, renamed.get(change.key))
+
+
+_OF_KIND = {
+    "policy": Aspect.SECURITY,
+    "default privileges": Aspect.SECURITY,
+    "setting": Aspect.STATE,
+    "statistics": Aspect.STORAGE,
+}
+"""Aspect of an object as a whole; any other kind is DEFINITION."""
+
+_OF_FIELD = {
+    "owner": Aspect.SECURITY,
+    "acl": Aspect.SECURITY,
+    "sequence_acl": Aspect.SECURITY,
+    "rls": Aspect.SECURITY,
+    "rls_forced": Aspect.SECURITY,
+    "security_definer": Aspect.SECURITY,
+    "valid": Aspect.STATE,
+    "validated": Aspect.STATE,
+    "populated": Aspect.STATE,
+    "enabled": Aspect.STATE,
+    "triggers": Aspect.STATE,
+    "version": Aspect.STATE,
+    "access_method": Aspect.STORAGE,
+    "clustered": Aspect.STORAGE,
+    "compression": Aspect.STORAGE,
+    "index_options": Aspect.STORAGE,
+    "index_tablespace": Aspect.STORAGE,
+    "statistics": Aspect.STORAGE,
+    "storage": Aspect.STORAGE,
+    "tablespace": Aspect.STORAGE,
+    "comment": Aspect.COMMENT,
+    "attribute_comments": Aspect.COMMENT,
+    "sequence_comment": Aspect.COMMENT,
+    "position": Aspect.ORDER,
+}
+"""Aspect of a field of any object; any other field has the aspect of its object."""
+
+_STORED_WITH_OPTIONS = frozenset({"table", "materialized view", "column", "constraint", "index"})
+"""Kinds whose options are storage parameters; the options of others (views, servers) define them."""
+
+_NEVER_FAILS = frozenset({Aspect.STORAGE, Aspect.COMMENT, Aspect.ORDER})
+_OF_THE_SERVER = frozenset(
+    {("extension", "version"), ("collation", "version"), ("materialized view", "populated")}
+)
+"""Fields that a server or a restore changes by itself."""
+
+_STRICT_KINDS = frozenset({"trigger", "event trigger", "setting"})
+_STRICT_FIELDS = frozenset({"triggers"})
+"""Errors under STRICT and notes otherwise, as is all of SECURITY."""
+
+_BY_SEVERITY = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+
+
+class Classification(NamedTuple):
+    """What a change is about, and how severe it is."""
+
+    aspect: Aspect
+    severity: Severity
+
+
+def classify(change: Change, profile: Profile, always_error: Collection[str] = ()) -> Classification:
+    """Return the aspect and severity of a change: those of its most severe field."""
+    kind = change.key.kind
+    if change.op is not Op.CHANGED:
+        aspect = _OF_KIND.get(kind, Aspect.DEFINITION)
+        requested = kind == "default privileges" and "acl" in always_error
+        return Classification(aspect, Severity.ERROR if requested else _severity(kind, None, aspect, profile))
+    classifications = []
+    for name in _independent_fields(change):
+        aspect = aspect_of(kind, name)
+        severity = Severity.ERROR if name in always_error else _severity(kind, name, aspect, profile)
+        classifications.append(Classification(aspect, severity))
+    aspects = list(Aspect)
+    return min(classifications, key=lambda one: (_BY_SEVERITY.index(one.severity), aspects.index(one.aspect)))
+
+
+def aspect_of(kind: str, field: str) -> Aspect:
+    """Return the aspect of a field of an object of that kind."""
+    if field == "options" and kind in _STORED_WITH_OPTIONS:
+        return Aspect.STORAGE
+    return _OF_FIELD.get(field) or _OF_KIND.get(kind, Aspect.DEFINITION)
+
+
+def _severity(kind: str, field: str | None, aspect: Aspect, profile: Profile) -> Severity:
+    if aspect in _NEVER_FAILS or (kind, field) in _OF_THE_SERVER:
+        return Severity.NOTE
+    strict = aspect is Aspect.SECURITY or kind in _STRICT_KINDS or field in _STRICT_FIELDS
+    return Severity.NOTE if strict and profile is Profile.DEFAULT else Severity.ERROR
+
+
+def _independent_fields(change: Change) -> list[str]:
+    """Return the fields that differ, without a definition that differs only in SECURITY DEFINER."""
+    fields = list(change.fields)
+    if "security_definer" in fields and "definition" in fields:
+        before, after = (_without_security(text) for text in change.fields["definition"])
+        if before == after:
+            fields.remove("definition")
+    return fields
+
+
+def _without_security(definition: str | None) -> str:
+    return " ".join((definition or "").replace(" SECURITY DEFINER", "").split())

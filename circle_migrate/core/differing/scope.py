@@ -12,7 +12,7 @@ from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differing.ignoring import without_fields
 from circle_migrate.core.differing.wording import counted, label
 
-Answers = Mapping[tuple[Key, str], bool]
+EquivalenceAnswers = Mapping[tuple[Key, str], bool]
 """Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""
 
 
@@ -68,7 +68,7 @@ _MAINTAIN = re.compile(r", MAINTAIN\b\*?")
 
 
 @dataclass(slots=True)
-class Scope:
+class ChangeSet:
     """What remains of the changes, and in words what was left out."""
 
     changes: list[Change]
@@ -88,20 +88,26 @@ class Scope:
         self.keep(each for each in self.changes if each.key not in gone and each.owner not in gone)
 
 
-def within_models(scope: Scope, models: Models, before: Snapshot, after: Snapshot) -> None:
+def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after: Snapshot) -> None:
     """Leave out what only the other side has and models have no words for."""
     other_only = Op.EXTRA if models is Models.BEFORE else Op.MISSING
     snapshot = after if models is Models.BEFORE else before
-    theirs = [change for change in scope.changes if change.op is other_only]
-    scope.leave_out([change for change in theirs if _wordless(change)], "models cannot express them")
+    theirs = [change for change in change_set.changes if change.op is other_only]
+    change_set.leave_out(
+        [change for change in theirs if _unsupported_by_models(change)], "models cannot express them"
+    )
     tables = {change.key for change in theirs} | {None}
     partitions = [each for each in theirs if _partitioned(each.key, snapshot) not in tables]
-    scope.leave_out(partitions, "they are partitions, which models do not list")
-    silent = Counter((label(name), change.key.kind) for change in scope.changes for name in _silenced(change))
+    change_set.leave_out(partitions, "they are partitions, which models do not list")
+    silent = Counter(
+        (label(name), change.key.kind)
+        for change in change_set.changes
+        for name in _unsupported_fields(change)
+    )
     if silent:
         words = (f"{words} of {counted({kind: number})}" for (words, kind), number in sorted(silent.items()))
-        scope.not_compared.append(f"{', '.join(words)}: models cannot express them")
-    scope.keep(_in_words_of_models(change) for change in scope.changes)
+        change_set.not_compared.append(f"{', '.join(words)}: models cannot express them")
+    change_set.keep(_supported_part(change) for change in change_set.changes)
 
 
 def _partitioned(key: Key, snapshot: Snapshot) -> Key | None:
@@ -112,18 +118,18 @@ def _partitioned(key: Key, snapshot: Snapshot) -> Key | None:
     return found
 
 
-def _wordless(change: Change) -> bool:
+def _unsupported_by_models(change: Change) -> bool:
     if change.key.kind == "column" and change.owner is not None:
         return change.owner.kind not in ("table", "foreign table")
     return change.key.kind not in _EXPRESSIBLE
 
 
-def _in_words_of_models(change: Change) -> Change | None:
-    silent = _silenced(change)
+def _supported_part(change: Change) -> Change | None:
+    silent = _unsupported_fields(change)
     return without_fields(change, silent) if silent else change
 
 
-def _silenced(change: Change) -> set[str]:
+def _unsupported_fields(change: Change) -> set[str]:
     """The fields of a changed object that models say nothing about."""
     if change.op is not Op.CHANGED:
         return set()
@@ -131,16 +137,16 @@ def _silenced(change: Change) -> set[str]:
     return change.fields.keys() & (_INEXPRESSIBLE_FIELDS | comment)
 
 
-def without_order(scope: Scope, *snapshots: Snapshot) -> None:
+def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
     """Leave out the places of columns; tables whose columns have another order are said."""
-    moved = {change.owner for change in scope.changes if _is_moved(change)}
+    moved = {change.owner for change in change_set.changes if _is_moved(change)}
     tables = moved and _reordered(moved, *snapshots)
     if tables:
-        scope.not_compared.append(
+        change_set.not_compared.append(
             f"the order of columns of {counted({'table': tables})}: ask with --column-order"
         )
-    scope.keep(
-        without_fields(change, {"position"}) if _is_moved(change) else change for change in scope.changes
+    change_set.keep(
+        without_fields(change, {"position"}) if _is_moved(change) else change for change in change_set.changes
     )
 
 
@@ -160,14 +166,14 @@ def _reordered(tables: Collection[Key | None], before: Snapshot, after: Snapshot
     return sum(order != sorted(order) for order in others)
 
 
-def without_not_null(scope: Scope, why: str, *snapshots: Snapshot) -> None:
+def without_not_null(change_set: ChangeSet, why: str, *snapshots: Snapshot) -> None:
     """Leave out NOT NULL constraints: their columns say the same, but for NOT VALID and NO INHERIT."""
-    gone = [change for change in scope.changes if _is_not_null(change, *snapshots)]
+    gone = [change for change in change_set.changes if _is_not_null(change, *snapshots)]
     if gone:
-        scope.not_compared.append(
+        change_set.not_compared.append(
             f"NOT VALID and NO INHERIT of {counted({'not null constraint': len(gone)})}: {why}"
         )
-        scope.keep(change for change in scope.changes if change not in gone)
+        change_set.keep(change for change in change_set.changes if change not in gone)
 
 
 def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
@@ -191,11 +197,11 @@ def _without_maintain(change: Change) -> Change | None:
     return replace(change, fields={**change.fields, "acl": (one, other)})
 
 
-def printed_alike(scope: Scope, answers: Answers) -> None:
+def drop_version_formatting(change_set: ChangeSet, answers: EquivalenceAnswers) -> None:
     """Leave out definitions that the two servers print each in its way, where PostgreSQL was not asked."""
     unsure = [
         change
-        for change in scope.changes
+        for change in change_set.changes
         if change.op is Op.CHANGED
         and change.key.kind in _PRINTED_DIFFERENTLY
         and "definition" in change.fields
@@ -204,14 +210,17 @@ def printed_alike(scope: Scope, answers: Answers) -> None:
     if unsure:
         kinds = Counter(change.key.kind for change in unsure)
         what = counted(dict(sorted(kinds.items())))
-        scope.not_compared.append(f"the text of {what}: the servers print it differently")
+        change_set.not_compared.append(f"the text of {what}: the servers print it differently")
     keys = {change.key for change in unsure}
-    scope.keep(
-        without_fields(change, {"definition"}) if change.key in keys else change for change in scope.changes
+    change_set.keep(
+        without_fields(change, {"definition"}) if change.key in keys else change
+        for change in change_set.changes
     )
 
 
-def settled(changes: Iterable[Change], answers: Answers) -> tuple[list[Change], list[Change]]:
+def split_equivalent(
+    changes: Iterable[Change], answers: EquivalenceAnswers
+) -> tuple[list[Change], list[Change]]:
     """The changes without texts that mean the same, and those of which nothing else is left."""
     kept, equivalent = [], []
     for change in changes:
