@@ -27,7 +27,8 @@ import asyncpg
 from schemas import make_tables
 
 from circle_migrate.core.catalog import Snapshot, compare
-from circle_migrate.introspect import capture, fingerprint
+from circle_migrate.introspect.capturing import capture
+from circle_migrate.introspect.fingerprints import fingerprint
 from circle_migrate.servers import EmbeddedServer
 from circle_migrate.servers.binaries import find
 

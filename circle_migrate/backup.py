@@ -161,7 +161,7 @@ async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, n
 
 async def _held(moment: Moment) -> Catalogue:
     """What the database consists of at its moment."""
-    from circle_migrate.introspect import capture
+    from circle_migrate.introspect.capturing import capture
 
     name, settings = moment.database.name, moment.database.settings
     try:

@@ -63,7 +63,7 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Dr
 
 
 async def _live(deployment: Deployment, name: str) -> Snapshot:
-    from circle_migrate.introspect import snapshot
+    from circle_migrate.introspect.live import snapshot
 
     return await snapshot(deployment.databases[name])
 

@@ -136,7 +136,7 @@ class Journal:
         error: str | None = None,
         mark: str | None = None,
     ) -> None:
-        """Record how a run ended, and the mark of the schema it has left (`introspect.mark`)."""
+        """Record how a run ended, and the mark of the schema it has left (`fingerprints.mark`)."""
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
             "ended_at = clock_timestamp() WHERE run = $1::text::uuid",

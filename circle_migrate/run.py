@@ -202,7 +202,7 @@ async def _fingerprint(run: Run, name: str) -> str | None:
 
     A run that changed no revision keeps the fingerprint of the run before it.
     """
-    from circle_migrate.introspect import mark
+    from circle_migrate.introspect.fingerprints import mark
 
     try:
         async with asyncio.timeout(_FINGERPRINT_SECONDS):

@@ -24,7 +24,7 @@ from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, Refused
 from circle_migrate.identity import verify_identity
-from circle_migrate.introspect import snapshot
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.metadata import load_models
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import nearest, no_server

@@ -23,7 +23,7 @@ from circle_migrate.ddl import Sketch, Statement, reverse, sketch
 from circle_migrate.ddl.alembic import body
 from circle_migrate.ddl.statements import hazard_comment
 from circle_migrate.faults import server_words
-from circle_migrate.introspect import snapshot
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.states.equivalence import checks_for, equal_in_scratch
 
 if TYPE_CHECKING:

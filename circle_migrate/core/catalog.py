@@ -155,3 +155,48 @@ def compare(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
                 continue  # one has null where the other leaves the field out
         changes.append(Change(op, key, fields, of=other.get("of") or one.get("of")))
     return tuple(changes)
+
+
+class Ownership:
+    """Which object belongs to which in some snapshots; the last one decides where they disagree."""
+
+    def __init__(self, *snapshots: Snapshot) -> None:
+        objects = {key: fields for snapshot in snapshots for key, fields in snapshot.objects.items()}
+        named = {str(key): key for key in objects}
+        owners = ((key, named.get(fields.get("of") or "")) for key, fields in objects.items())
+        self._owners = {key: owner for key, owner in owners if owner is not None and owner != key}
+        self._owned: dict[Key, list[Key]] = {}
+        for key, owner in sorted(self._owners.items()):
+            self._owned.setdefault(owner, []).append(key)
+
+        self._partitions: dict[str, list[Key]] = {}
+        for key, fields in objects.items():
+            if fields.get("partition_of"):
+                self._partitions.setdefault(fields["partition_of"] or "", []).append(key)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of objects that others belong to."""
+        return frozenset(key.kind for key in self._owned)
+
+    def root(self, key: Key) -> Key:
+        """Return the topmost owner of an object; the object itself if it belongs to none."""
+        seen = {key}
+        while (owner := self._owners.get(key)) is not None and owner not in seen:
+            key = owner
+            seen.add(key)
+        return key
+
+    def partitions(self, table: Key) -> Iterator[Key]:
+        """Yield the partitions of a table and theirs."""
+        for partition in self._partitions.get(table.identity, ()):
+            yield partition
+            yield from self.partitions(partition)
+
+    def of(self, key: Key) -> Iterator[Key]:
+        """Yield what belongs to an object, directly and indirectly; by kind and identity at each depth."""
+        seen, level = {key}, [key]
+        while level:
+            level = [owned for owner in level for owned in self._owned.get(owner, ()) if owned not in seen]
+            seen.update(level)
+            yield from level

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from circle_migrate.core.catalog import Change, Key, Snapshot
-from circle_migrate.core.findings import Report, Severity
+from circle_migrate.core.catalog import Change, Key, Ownership, Snapshot
+from circle_migrate.core.findings import Finding, Report, Severity
 
 
 class Aspect(StrEnum):
@@ -85,11 +85,39 @@ class Comparison:
         }
 
 
+class Group(NamedTuple):
+    """The differences of an object and of what belongs to it; those of the object itself come first."""
+
+    root: Key
+    differences: tuple[Difference, ...]
+
+
+def grouped(comparison: Comparison, ownership: Ownership) -> tuple[Group, ...]:
+    """Group the differences by their topmost owner, ordered by kind and identity."""
+    groups: dict[Key, list[Difference]] = {}
+    for difference in comparison.differences:
+        groups.setdefault(ownership.root(difference.change.key), []).append(difference)
+    return tuple(
+        Group(root, tuple(sorted(groups[root], key=lambda one: (one.change.key != root, one.change.key))))
+        for root in sorted(groups)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Diff(Report):
     """The comparisons of all databases; those that could not be made are findings of their check."""
 
     comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def comparison_errors(self) -> tuple[Finding, ...]:
+        """The errors about databases without a comparison, or about all databases."""
+        compared = {comparison.database for comparison in self.comparisons}
+        return tuple(
+            finding
+            for finding in self.findings
+            if finding.severity is Severity.ERROR and finding.database not in compared
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The checks and findings, and every comparison in full."""

@@ -6,8 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from circle_migrate.core.catalog import Address, Fields, Key, Snapshot
-from circle_migrate.core.differing.grouping import Ownership
+from circle_migrate.core.catalog import Address, Fields, Key, Ownership, Snapshot
 from circle_migrate.core.losses import Effect, Loss, LossNamer
 
 HOLDING = frozenset({"table", "column", "sequence"})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, compare
 from circle_migrate.core.differences import Comparison
-from circle_migrate.core.differing.following import drop_implied
+from circle_migrate.core.differing.pairing import drop_implied
 from circle_migrate.ddl.completeness import incomplete
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import Catalog

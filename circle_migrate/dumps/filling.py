@@ -140,7 +140,7 @@ async def _fill(target: Target, database: Database, place: tuple[int, int], noti
 
 async def _require_same(target: Target, database: Database) -> None:
     """Raise `RestoreFailed` where the restored database is not what the manifest says was dumped."""
-    from circle_migrate.introspect import snapshot
+    from circle_migrate.introspect.live import snapshot
 
     state = await database.state()
     found = catalogue(await snapshot(database))

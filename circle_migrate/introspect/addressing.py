@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.catalog import Address, Key
 from circle_migrate.database import OWN_TABLES
 from circle_migrate.introspect import queries
-from circle_migrate.introspect.views import PINS, one_view
+from circle_migrate.introspect.queries import PINS, one_view
 
 if TYPE_CHECKING:
     import asyncpg

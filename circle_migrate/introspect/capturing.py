@@ -10,7 +10,7 @@ from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.database import OWN_TABLES
 from circle_migrate.introspect import queries
 from circle_migrate.introspect.privileges import in_words, role
-from circle_migrate.introspect.views import PINS, one_view
+from circle_migrate.introspect.queries import PINS, one_view
 
 if TYPE_CHECKING:
     import asyncpg

@@ -21,7 +21,7 @@ from circle_migrate.faults import (
 )
 from circle_migrate.introspect import queries
 from circle_migrate.introspect.capturing import capture
-from circle_migrate.introspect.views import PINS, one_view
+from circle_migrate.introspect.queries import PINS, one_view
 
 if TYPE_CHECKING:
     import asyncpg

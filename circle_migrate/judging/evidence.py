@@ -106,7 +106,7 @@ class Gathering:
         )
 
     async def _facts(self, name: str, questions: Sequence[Probe]) -> _Facts:
-        from circle_migrate.introspect import snapshot
+        from circle_migrate.introspect.live import snapshot
         from circle_migrate.live_facts.asking import ask
         from circle_migrate.live_facts.blocking import blockers
         from circle_migrate.live_facts.conditions import invalid_indexes, published

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.bounded_read import bounded_read
-from circle_migrate.introspect.views import one_view
+from circle_migrate.introspect.queries import one_view
 
 if TYPE_CHECKING:
     import asyncpg

@@ -11,7 +11,8 @@ from sqlalchemy.util import await_only
 from circle_migrate.core.catalog import Address, Key
 from circle_migrate.core.plan import Step
 from circle_migrate.core.vanished import Catalogue, catalog_losses
-from circle_migrate.introspect import addresses, capture
+from circle_migrate.introspect.addressing import addresses
+from circle_migrate.introspect.capturing import capture
 from circle_migrate.tracing import TracingHooks
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Key, Op
-from circle_migrate.core.differences import Comparison, Diff, Difference
-from circle_migrate.core.differing.grouping import Group, Ownership, grouped, unreached
+from circle_migrate.core.catalog import Key, Op, Ownership
+from circle_migrate.core.differences import Comparison, Diff, Difference, Group, grouped
 from circle_migrate.core.differing.wording import (
     NOTHING,
     Altered,
@@ -58,7 +57,7 @@ def diff(result: Diff, console: Console) -> None:
             say(console, f"{check.title}: skipped, {visible(check.skipped)}", style="yellow")
     for comparison in result.comparisons:
         line(console, 0, *_summed_up(comparison))
-    for name in dict.fromkeys(found.database for found in unreached(result) if found.database):
+    for name in dict.fromkeys(found.database for found in result.comparison_errors if found.database):
         line(console, 0, (f"{name}: not compared", "red"))
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from circle_migrate.core.differences import Diff
-from circle_migrate.core.differing.grouping import unreached
 from circle_migrate.reports.texts import visible
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
@@ -20,7 +19,7 @@ def comment(text: str, mark: str) -> str:
 
 def not_compared(diff: Diff, mark: str) -> Iterator[str]:
     """Lines that say which databases were not compared and why, and what was left out of the others."""
-    for found in unreached(diff):
+    for found in diff.comparison_errors:
         yield comment(f"not compared: {found.message}", mark)
     for comparison in diff.comparisons:
         for text in comparison.not_compared:

@@ -16,7 +16,7 @@ from circle_migrate.database import Database
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import CircleError, SettingsError
 from circle_migrate.faults import server_words, sqlstate
-from circle_migrate.introspect import snapshot
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.scratch import Scratch, ScratchServers
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.plan import Direction, Step
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, SettingsError, UsageError
-from circle_migrate.introspect import snapshot
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.planning import Planner
 from circle_migrate.scratch import Scratch, ScratchServers
 from circle_migrate.states.building import upgrade_scratch

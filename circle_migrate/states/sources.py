@@ -11,7 +11,7 @@ from circle_migrate.core.targets import Target
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingPrivilege, UsageError
 from circle_migrate.identity import verify_identity
-from circle_migrate.introspect import snapshot
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import no_server
 from circle_migrate.states.expected import expected

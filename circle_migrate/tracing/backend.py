@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.catalog import Change, Op, Snapshot, compare
 from circle_migrate.core.traces import Lock, ServerError, Traced
-from circle_migrate.introspect import capture
+from circle_migrate.introspect.capturing import capture
 from circle_migrate.tracing import statements
 from circle_migrate.tracing.messages import is_proof, said
 from circle_migrate.tracing.relations import Held, Relation, held, relations

@@ -17,7 +17,7 @@ import pytest
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.errors import CircleError
-from circle_migrate.introspect import capture
+from circle_migrate.introspect.capturing import capture
 from circle_migrate.servers.binaries import find
 from tests.servers import run
 

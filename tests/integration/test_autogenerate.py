@@ -18,7 +18,7 @@ from circle_migrate.core.revisions import Revision
 from circle_migrate.deployment import Deployment
 from circle_migrate.diff import diff
 from circle_migrate.downgrade import downgrade
-from circle_migrate.introspect import snapshot
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
 from circle_migrate.urls import parse

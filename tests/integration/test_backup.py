@@ -38,7 +38,7 @@ from circle_migrate.errors import (
     UsageError,
     WrongDatabase,
 )
-from circle_migrate.introspect import snapshot
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.locks import KEY
 from circle_migrate.protect import protect
 from circle_migrate.restore import restore

@@ -22,7 +22,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.deployment import Deployment
 from circle_migrate.diff import DRIFT, MISSING, Options, diff
 from circle_migrate.errors import CircleError, ExitCode, UsageError
-from circle_migrate.introspect import capture
+from circle_migrate.introspect.capturing import capture
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.servers.binaries import find
 from circle_migrate.settings import load

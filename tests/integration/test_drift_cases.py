@@ -18,7 +18,7 @@ from operator import attrgetter
 import pytest
 
 from circle_migrate.core.catalog import Key, Op, Snapshot, compare
-from circle_migrate.introspect import fingerprint
+from circle_migrate.introspect.fingerprints import fingerprint
 from tests.integration.drift import (
     CASES,
     LOCAL,

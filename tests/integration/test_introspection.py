@@ -16,7 +16,9 @@ from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.database import OWN_TABLES, Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
-from circle_migrate.introspect import fingerprint, live, queries, snapshot
+from circle_migrate.introspect import live, queries
+from circle_migrate.introspect.fingerprints import fingerprint
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
 from circle_migrate.servers.cluster import Postmaster

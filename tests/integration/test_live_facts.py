@@ -23,7 +23,7 @@ from circle_migrate.core.live import (
 from circle_migrate.core.traces import Lock, Task, Traced, Work
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
-from circle_migrate.introspect import capture
+from circle_migrate.introspect.capturing import capture
 from circle_migrate.live_facts.asking import ask
 from circle_migrate.live_facts.blocking import CONFLICTS, blockers
 from circle_migrate.live_facts.conditions import invalid_indexes, published, uses

@@ -17,7 +17,8 @@ from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, SettingsError
 from circle_migrate.identity import verify_identity
-from circle_migrate.introspect import addresses, capture
+from circle_migrate.introspect.addressing import addresses
+from circle_migrate.introspect.capturing import capture
 from circle_migrate.losing import counting
 from circle_migrate.losing.wording import how_much, remarks
 from circle_migrate.losses import find

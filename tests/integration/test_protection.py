@@ -19,7 +19,8 @@ from circle_migrate.database import PROTECTION, RUNS, STEPS
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Weighing, downgrade
 from circle_migrate.errors import Refused, UsageError
-from circle_migrate.introspect import fingerprint, snapshot
+from circle_migrate.introspect.fingerprints import fingerprint
+from circle_migrate.introspect.live import snapshot
 from circle_migrate.journal import Journal
 from circle_migrate.kept import drop, listing
 from circle_migrate.losses import LossCollector

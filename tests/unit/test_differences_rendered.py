@@ -21,9 +21,8 @@ from rich.console import Console
 
 from circle_migrate import redaction
 from circle_migrate.cli.output import console
-from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot, compare
+from circle_migrate.core.catalog import Change, Fields, Key, Op, Ownership, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
-from circle_migrate.core.differing.grouping import Ownership
 from circle_migrate.core.differing.wording import altered, detail, message, plural, short
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.errors import ExitCode, Unreachable, UsageError

@@ -12,9 +12,8 @@ from typing import NamedTuple
 from circle_migrate.core import catalog
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.following import drop_implied, parents
 from circle_migrate.core.differing.ignoring import Ignore, without_fields, without_ignored
-from circle_migrate.core.differing.pairing import renames, without_generated_names
+from circle_migrate.core.differing.pairing import drop_implied, parents, renames, without_generated_names
 from circle_migrate.core.differing.scope import (
     ChangeSet,
     EquivalenceAnswers,
