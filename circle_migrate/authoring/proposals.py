@@ -19,9 +19,9 @@ from circle_migrate.core.differing.judging import CompareOptions, Profile, aspec
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers
 from circle_migrate.core.differing.wording import message
 from circle_migrate.database import Database
-from circle_migrate.ddl import Sketch, Statement, reverse, sketch
 from circle_migrate.ddl.alembic import body
-from circle_migrate.ddl.statements import hazard_comment
+from circle_migrate.ddl.sketching import Sketch, reverse, sketch
+from circle_migrate.ddl.statements import Statement, hazard_comment
 from circle_migrate.faults import server_words
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.states.equivalence import checks_for, equal_in_scratch

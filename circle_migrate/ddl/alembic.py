@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from circle_migrate.ddl import operations
 from circle_migrate.ddl.python import execute, indented
-from circle_migrate.ddl.sketching import reverse
-from circle_migrate.ddl.statements import Sketch, Statement, hazard_comment
+from circle_migrate.ddl.sketching import Sketch, reverse
+from circle_migrate.ddl.statements import Statement, hazard_comment
 
 _INDENT = "    "
 

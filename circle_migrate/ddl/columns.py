@@ -9,7 +9,7 @@ from dataclasses import replace
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl import identities
 from circle_migrate.ddl.casts import base, using
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause
 from circle_migrate.ddl.names import last, literal, quoted, valued
 from circle_migrate.ddl.references import Catalog
 
@@ -171,14 +171,6 @@ def _usual_storage(step: Step) -> str:
     return "MAIN" if base(step.after.get("type") or "") in {"numeric", "inet", "cidr"} else "EXTENDED"
 
 
-def _compression(step: Step) -> Commands:
-    yield f"{_head(step)} SET COMPRESSION {step.after.get('compression') or 'default'}"
-
-
-def _statistics(step: Step) -> Commands:
-    yield f"{_head(step)} SET STATISTICS {step.after.get('statistics') or '-1'}"
-
-
 def _options(step: Step) -> Commands:
     yield from option_changes(
         _head(step), *step.change("options"), foreign=step.owner.kind == "foreign table"
@@ -243,8 +235,8 @@ COLUMN = Kind(
     alters={
         **dict.fromkeys(_COVERED - {"identity_sequence"}, _alter),
         "storage": _storage,
-        "compression": _compression,
-        "statistics": _statistics,
+        "compression": clause("compression", "SET COMPRESSION {}", "SET COMPRESSION default", head=_head),
+        "statistics": clause("statistics", "SET STATISTICS {}", "SET STATISTICS -1", head=_head),
         "options": _options,
         **identities.ALTERS,
     },

@@ -56,6 +56,24 @@ class Step:
 
 Write = Callable[[Step], Commands]
 
+ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
+"""How ALTER puts the field `enabled`."""
+
+
+def alter(step: Step) -> str:
+    """Return the beginning of the ALTER of an object whose kind is its SQL noun."""
+    return f"ALTER {step.key.kind.upper()} {step.key.identity}"
+
+
+def clause(field: str, given: str, absent: str, *hazards: str, head: Callable[[Step], str] = alter) -> Write:
+    """Write an ALTER for one field: `given` with the value for {}, or `absent` if there is none."""
+
+    def write(step: Step) -> Commands:
+        value = step.after.get(field)
+        yield Hazardous(f"{head(step)} {given.format(value) if value else absent}", hazards)
+
+    return write
+
 
 def plain_name(key: Key, _fields: Fields) -> str:
     """How most objects are named in commands."""

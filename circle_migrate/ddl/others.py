@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.ddl.kind import Commands, Kind, Step
+from circle_migrate.ddl.kind import ENABLED, Commands, Kind, Step, alter, clause
 from circle_migrate.ddl.names import listed, literal, parts
 from circle_migrate.ddl.privileges import Grantable, change, default, parse, sql_role
-
-_STATES = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
 
 
 def _create_schema(step: Step) -> Commands:
@@ -22,11 +20,7 @@ def _create_extension(step: Step) -> Commands:
 
 
 def _update_extension(step: Step) -> Commands:
-    yield f"ALTER EXTENSION {step.key.identity} UPDATE TO {literal(step.after.get('version') or '')}"
-
-
-def _move_extension(step: Step) -> Commands:
-    yield f"ALTER EXTENSION {step.key.identity} SET SCHEMA {step.after.get('schema')}"
+    yield f"{alter(step)} UPDATE TO {literal(step.after.get('version') or '')}"
 
 
 def _create_event_trigger(step: Step) -> Commands:
@@ -38,7 +32,7 @@ def _create_event_trigger(step: Step) -> Commands:
 
 
 def _enable_event_trigger(step: Step) -> Commands:
-    yield f"ALTER EVENT TRIGGER {step.key.identity} {_STATES[step.after.get('enabled') or 'origin']}"
+    yield f"{alter(step)} {ENABLED[step.after.get('enabled') or 'origin']}"
 
 
 def _published(fields: Fields) -> str:
@@ -64,15 +58,15 @@ def _change_parameters(step: Step) -> Commands:
     clauses = _parameters(step.after)
     if step.before.get("generated_columns") and not step.after.get("generated_columns"):
         clauses += ", publish_generated_columns = none"
-    yield f"ALTER PUBLICATION {step.key.identity} SET ({clauses})"
+    yield f"{alter(step)} SET ({clauses})"
 
 
 def _change_published(step: Step) -> Commands:
     published = _published(step.after)
     if published:
-        yield f"ALTER PUBLICATION {step.key.identity} SET {published}"
+        yield f"{alter(step)} SET {published}"
     elif _published(step.before):
-        yield f"ALTER PUBLICATION {step.key.identity} DROP {_published(step.before)}"
+        yield f"{alter(step)} DROP {_published(step.before)}"
 
 
 def _setting(key: Key) -> tuple[str, str]:
@@ -137,7 +131,7 @@ EXTENSION = Kind(
     "EXTENSION",
     create=_create_extension,
     covers=frozenset({"version", "schema"}),
-    alters={"version": _update_extension, "schema": _move_extension},
+    alters={"version": _update_extension, "schema": clause("schema", "SET SCHEMA {}", "")},
     drop_hazards=("CM035",),
     owned=False,
 )

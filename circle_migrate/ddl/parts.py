@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl.columns import option_changes, own, redeclared
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, name_on_owner
+from circle_migrate.ddl.kind import ENABLED, Commands, Hazardous, Kind, Step, clause, name_on_owner
 from circle_migrate.ddl.names import IDENTIFIER, last, listed, listed_names, parts
 from circle_migrate.ddl.privileges import sql_role
 
@@ -21,7 +21,6 @@ _CONSTRAINT_HAZARDS = {
     "unique": ("CM062", "CM023"),
 }
 _UNCHECKED = (" NOT VALID", " NOT ENFORCED")
-_STATES = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
 
 
 def _alter_owner(fields: Fields) -> str:
@@ -79,11 +78,6 @@ def _index_options(step: Step) -> Commands:
     return option_changes(_index_of_constraint(step), *step.change("index_options"))
 
 
-def _index_tablespace(step: Step) -> Commands:
-    space = step.after.get("index_tablespace") or "pg_default"
-    yield Hazardous(f"{_index_of_constraint(step)} SET TABLESPACE {space}", ("CM058",))
-
-
 def _lacking_constraint(step: Step) -> str | None:
     return "the state of its triggers" if step.differs("triggers") else redeclared(step)
 
@@ -108,11 +102,6 @@ def _partitioned(step: Step) -> bool:
 def _drop_index(step: Step) -> Commands:
     if not step.before.get("constraint") and not step.before.get("inherited"):
         yield Hazardous(f"DROP INDEX {step.key.identity}", ("CM065",))
-
-
-def _move_index(step: Step) -> Commands:
-    space = step.after.get("tablespace") or "pg_default"
-    yield Hazardous(f"ALTER INDEX {step.key.identity} SET TABLESPACE {space}", ("CM058",))
 
 
 def _validate_index(step: Step) -> Commands:
@@ -157,14 +146,10 @@ def _lacking_index(step: Step) -> str | None:
     )
 
 
-def _enable_trigger(step: Step) -> Commands:
-    state = _STATES[step.after.get("enabled") or "origin"]
-    yield f"ALTER TABLE {step.owner.identity} {state} TRIGGER {last(step.key.identity)}"
-
-
-def _enable_rule(step: Step) -> Commands:
-    state = _STATES[step.after.get("enabled") or "origin"]
-    yield f"ALTER TABLE {step.owner.identity} {state} RULE {last(step.key.identity)}"
+def _enable(step: Step) -> Commands:
+    """Of a trigger or a rule."""
+    state, noun = ENABLED[step.after.get("enabled") or "origin"], step.key.kind.upper()
+    yield f"ALTER TABLE {step.owner.identity} {state} {noun} {last(step.key.identity)}"
 
 
 def _drop_trigger(step: Step) -> Commands:
@@ -187,10 +172,7 @@ def _create_policy(step: Step) -> Commands:
     )
 
 
-def _statistics_target(step: Step) -> Commands:
-    yield f"ALTER STATISTICS {step.key.identity} SET STATISTICS {step.after.get('target') or '-1'}"
-
-
+_TABLESPACE = ("SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM058")
 _INHERITED = frozenset({"inherited", "local", "generated_name"})
 
 CONSTRAINT = Kind(
@@ -201,7 +183,7 @@ CONSTRAINT = Kind(
     alters={
         "validated": _validate,
         "index_options": _index_options,
-        "index_tablespace": _index_tablespace,
+        "index_tablespace": clause("index_tablespace", *_TABLESPACE, head=_index_of_constraint),
     },
     follows=_INHERITED | {"triggers"},
     name=name_on_owner,
@@ -216,7 +198,7 @@ INDEX = Kind(
     covers=frozenset({"definition"}),
     alters={
         "valid": _validate_index,
-        "tablespace": _move_index,
+        "tablespace": clause("tablespace", *_TABLESPACE),
         "clustered": _cluster,
         "replica_identity": _identify,
         "statistics": _index_statistics,
@@ -228,15 +210,13 @@ INDEX = Kind(
 TRIGGER = Kind(
     "TRIGGER",
     drop=_drop_trigger,
-    alters={"enabled": _enable_trigger},
+    alters={"enabled": _enable},
     born={"enabled": "origin"},
     follows=_INHERITED,
     name=name_on_owner,
     owned=False,
 )
-RULE = Kind(
-    "RULE", alters={"enabled": _enable_rule}, born={"enabled": "origin"}, name=name_on_owner, owned=False
-)
+RULE = Kind("RULE", alters={"enabled": _enable}, born={"enabled": "origin"}, name=name_on_owner, owned=False)
 POLICY = Kind(
     "POLICY",
     create=_create_policy,
@@ -245,4 +225,4 @@ POLICY = Kind(
     name=name_on_owner,
     owned=False,
 )
-STATISTICS = Kind("STATISTICS", alters={"target": _statistics_target})
+STATISTICS = Kind("STATISTICS", alters={"target": clause("target", "SET STATISTICS {}", "SET STATISTICS -1")})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from circle_migrate.core.catalog import Key
 from circle_migrate.ddl.attributes import initial
@@ -11,7 +13,6 @@ from circle_migrate.ddl.columns import recreated, table_of
 from circle_migrate.ddl.identities import with_born_privileges
 from circle_migrate.ddl.kind import Step
 from circle_migrate.ddl.kinds import KINDS, RANKS, RENAMED_FIRST
-from circle_migrate.ddl.order import ordered
 from circle_migrate.ddl.references import RELATIONS, ROUTINES, Catalog
 from circle_migrate.ddl.statements import Verb
 
@@ -250,3 +251,32 @@ def _waits(verb: Verb, user: Verb, *, still: bool) -> bool:
     if user in {Verb.RELEASE, Verb.DROP}:
         return verb in {Verb.DROP, Verb.RENAME, Verb.ALTER}
     return verb is Verb.DISCARD or (verb is Verb.DROP and not still)
+
+
+T = TypeVar("T")
+
+
+def ordered(nodes: Collection[T], earlier: Mapping[T, Collection[T]], rank: Callable[[T], Any]) -> list[T]:
+    """Sort the nodes topologically: each after its `earlier` ones; lowest rank first where there is a choice.
+
+    A cycle is cut at its lowest rank: PostgreSQL then reports what the snapshots could not show.
+    """
+    wanted = set(nodes)
+    waiting = {node: wanted.intersection(earlier.get(node, ())) - {node} for node in wanted}
+    later: dict[T, list[T]] = {node: [] for node in waiting}
+    for node, others in waiting.items():
+        for other in others:
+            later[other].append(node)
+    ready = [(rank(node), node) for node, others in waiting.items() if not others]
+    heapq.heapify(ready)
+    done: list[T] = []
+    while waiting:
+        node = heapq.heappop(ready)[1] if ready else min(waiting, key=rank)
+        del waiting[node]
+        done.append(node)
+        for other in later[node]:
+            if other in waiting:
+                waiting[other].discard(node)
+                if not waiting[other]:
+                    heapq.heappush(ready, (rank(other), other))
+    return done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from circle_migrate.ddl.columns import option_changes, options
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause
 from circle_migrate.ddl.names import valued
 
 _SETS = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
@@ -39,7 +39,7 @@ def _replace_view(step: Step) -> Commands:
 
 
 def _change_options(step: Step) -> Commands:
-    return option_changes(f"ALTER {step.key.kind.upper()} {step.key.identity}", *step.change("options"))
+    return option_changes(alter(step), *step.change("options"))
 
 
 def _create_materialized_view(step: Step) -> Commands:
@@ -54,11 +54,6 @@ def _create_materialized_view(step: Step) -> Commands:
 def _populate(step: Step) -> Commands:
     data = "NO DATA" if step.after.get("populated") == "no" else "DATA"
     yield Hazardous(f"REFRESH MATERIALIZED VIEW {step.key.identity} WITH {data}", ("CM066",))
-
-
-def _move_view(step: Step) -> Commands:
-    space = step.after.get("tablespace") or "pg_default"
-    yield Hazardous(f"ALTER MATERIALIZED VIEW {step.key.identity} SET TABLESPACE {space}", ("CM069",))
 
 
 def _same_signature(step: Step) -> bool:
@@ -84,7 +79,11 @@ MATERIALIZED_VIEW = Kind(
     "MATERIALIZED VIEW",
     create=_create_materialized_view,
     covers=frozenset({"definition", "options", "populated", "tablespace", "access_method"}),
-    alters={"options": _change_options, "populated": _populate, "tablespace": _move_view},
+    alters={
+        "options": _change_options,
+        "populated": _populate,
+        "tablespace": clause("tablespace", "SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM069"),
+    },
     drop_hazards=("CM014",),
     grant="TABLE",
 )

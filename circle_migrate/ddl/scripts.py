@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from circle_migrate import __version__
-from circle_migrate.ddl.statements import Sketch, Statement, hazard_comment
+from circle_migrate.ddl.sketching import Sketch
+from circle_migrate.ddl.statements import Statement, hazard_comment
 
 
 def render_sql(sketches: Sequence[Sketch]) -> str:

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, compare
 from circle_migrate.core.differences import Comparison
 from circle_migrate.core.differing.pairing import drop_implied
-from circle_migrate.ddl.completeness import incomplete
+from circle_migrate.ddl import attributes
+from circle_migrate.ddl.kinds import KINDS
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import Catalog
-from circle_migrate.ddl.statements import Sketch
+from circle_migrate.ddl.statements import Statement
 from circle_migrate.ddl.versions import adapted, unknown
 from circle_migrate.ddl.writing import statements
+
+_FOLLOWS_FROM_OTHERS = frozenset({"of", "generated_name", "position"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """The DDL that leads one database from one side of a comparison to the other.
+
+    `before` and `after` say where from and where to. `incomplete` names what the statements leave different,
+    in words; empty means that they lead to a catalogue without a difference. `plan` is what was decided
+    before it was written.
+    """
+
+    comparison: Comparison
+    before: str
+    after: str
+    statements: tuple[Statement, ...]
+    incomplete: tuple[str, ...]
+    plan: Plan
+
+    @property
+    def database(self) -> str:
+        """The database it is for."""
+        return self.comparison.database
 
 
 def sketch(comparison: Comparison) -> Sketch:
@@ -30,7 +56,7 @@ def reverse(comparison: Comparison) -> Sketch:
 
 
 def _sketch(comparison: Comparison, plan: Plan, before: str, after: str) -> Sketch:
-    lacking = (*incomplete(plan), *unknown(comparison))
+    lacking = (*_incomplete(plan), *unknown(comparison))
     return Sketch(comparison, before, after, statements(plan), lacking, plan)
 
 
@@ -73,3 +99,31 @@ def _with_followers(comparison: Comparison) -> list[Change]:
             break
         followers = [change for change in followers if change.key not in alone]
     return [*told, *followers]
+
+
+def _incomplete(plan: Plan) -> tuple[str, ...]:
+    """Each thing that differs and has no statement."""
+    changed = sorted(plan.created | plan.altered | plan.replaced | plan.renamed)
+    lacking = (f"{what} of {key}" for key in changed for what in _lacking(plan, key))
+    return tuple(dict.fromkeys([*lacking, *_misplaced(plan)]))
+
+
+def _lacking(plan: Plan, key: Key) -> list[str]:
+    kind, step = KINDS[key.kind], plan.step(key)
+    if not kind.makeable and plan.made(key):
+        return ["all"]
+    known = kind.covers | kind.follows | kind.alters.keys() | attributes.NAMES | _FOLLOWS_FROM_OTHERS
+    unknown = sorted((step.before.keys() | step.after.keys()) - known)
+    words = [name.replace("_", " ") for name in unknown if step.differs(name)]
+    return [*words, *filter(None, [kind.lacks(step), attributes.lacking(step)])]
+
+
+def _misplaced(plan: Plan) -> Iterator[str]:
+    """Tables whose columns end in another order; positions with gaps say that nobody asks for an order."""
+    for table in sorted(plan.before.objects.keys() & plan.after.objects.keys() - plan.replaced):
+        columns = plan.after.parts_of(table, "column")
+        positions = [int(plan.after.value(key, "position") or 0) for key in columns]
+        kept = [key for key in plan.before.parts_of(table, "column") if not plan.gone(key)]
+        new = [key for key in columns if plan.made(key)]
+        if positions == list(range(1, len(columns) + 1)) and columns != [*kept, *new]:
+            yield f"column order of {table}"

@@ -1,16 +1,11 @@
-"""What a sketch consists of."""
+"""The statements of a script."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Key
-from circle_migrate.core.differences import Comparison
-
-if TYPE_CHECKING:
-    from circle_migrate.ddl.plan import Plan
 
 
 class Verb(IntEnum):
@@ -53,25 +48,3 @@ def hazard_comment(hazard: str) -> str:
     from circle_migrate.core.hazards import HAZARDS
 
     return f"HAZARD: {hazard} {HAZARDS[hazard].title}"
-
-
-@dataclass(frozen=True, slots=True)
-class Sketch:
-    """The DDL that leads one database from one side of a comparison to the other.
-
-    `before` and `after` say where from and where to. `incomplete` names what the statements leave different,
-    in words; empty means that they lead to a catalogue without a difference. `plan` is what was decided
-    before it was written.
-    """
-
-    comparison: Comparison
-    before: str
-    after: str
-    statements: tuple[Statement, ...]
-    incomplete: tuple[str, ...]
-    plan: Plan
-
-    @property
-    def database(self) -> str:
-        """The database it is for."""
-        return self.comparison.database

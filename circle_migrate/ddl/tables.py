@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from circle_migrate.ddl.columns import clauses, definition, foreign_options, option_changes, options, own
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause, never
 from circle_migrate.ddl.names import last, listed_names, valued
 
 _COVERED = frozenset(
@@ -95,8 +96,8 @@ def _change_partition(step: Step) -> Commands:
 
 def _change_parents(step: Step) -> Iterator[str]:
     before, after = (listed_names(text) for text in step.change("inherits"))
-    yield from (f"{_alter(step)} NO INHERIT {parent}" for parent in before if parent not in after)
-    yield from (f"{_alter(step)} INHERIT {parent}" for parent in after if parent not in before)
+    yield from (f"{alter(step)} NO INHERIT {parent}" for parent in before if parent not in after)
+    yield from (f"{alter(step)} INHERIT {parent}" for parent in after if parent not in before)
 
 
 def _lacking(step: Step) -> str | None:
@@ -106,61 +107,28 @@ def _lacking(step: Step) -> str | None:
     return "the order of the parents" if reached != after else None
 
 
-def _alter(step: Step) -> str:
-    return f"ALTER {step.key.kind.upper()} {step.key.identity}"
-
-
 def _change_options(step: Step) -> Commands:
-    return option_changes(_alter(step), *step.change("options"), foreign=step.key.kind == "foreign table")
-
-
-def _change_persistence(step: Step) -> Commands:
-    logged = "UNLOGGED" if step.after.get("persistence") else "LOGGED"
-    yield Hazardous(f"{_alter(step)} SET {logged}", ("CM069",))
-
-
-def _change_access_method(step: Step) -> Commands:
-    method = step.after.get("access_method") or "heap"
-    yield Hazardous(f"{_alter(step)} SET ACCESS METHOD {method}", ("CM069",))
-
-
-def _change_tablespace(step: Step) -> Commands:
-    tablespace = step.after.get("tablespace") or "pg_default"
-    yield Hazardous(f"{_alter(step)} SET TABLESPACE {tablespace}", ("CM069",))
-
-
-def _change_type(step: Step) -> Commands:
-    type_ = step.after.get("of_type")
-    yield f"{_alter(step)} OF {type_}" if type_ else f"{_alter(step)} NOT OF"
-
-
-def _row_security(step: Step) -> Commands:
-    verb = "ENABLE" if step.after.get("rls") else "DISABLE"
-    yield Hazardous(f"{_alter(step)} {verb} ROW LEVEL SECURITY", ("CM034",))
-
-
-def _force_row_security(step: Step) -> Commands:
-    yield f"{_alter(step)} {'FORCE' if step.after.get('rls_forced') else 'NO FORCE'} ROW LEVEL SECURITY"
+    return option_changes(alter(step), *step.change("options"), foreign=step.key.kind == "foreign table")
 
 
 def _replica_identity(step: Step) -> Commands:
     """That of an index is said at the index."""
     identity = step.after.get("replica_identity")
     if identity != "index":
-        yield f"{_alter(step)} REPLICA IDENTITY {(identity or 'default').upper()}"
+        yield f"{alter(step)} REPLICA IDENTITY {(identity or 'default').upper()}"
 
 
 _ALTERS = {
-    "persistence": _change_persistence,
+    "persistence": clause("persistence", "SET UNLOGGED", "SET LOGGED", "CM069"),
     "options": _change_options,
-    "access_method": _change_access_method,
+    "access_method": clause("access_method", "SET ACCESS METHOD {}", "SET ACCESS METHOD heap", "CM069"),
     "partition_of": _change_partition,
     "partition_bound": _change_partition,
     "inherits": _change_parents,
-    "of_type": _change_type,
-    "tablespace": _change_tablespace,
-    "rls": _row_security,
-    "rls_forced": _force_row_security,
+    "of_type": clause("of_type", "OF {}", "NOT OF"),
+    "tablespace": clause("tablespace", "SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM069"),
+    "rls": clause("rls", "ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY", "CM034"),
+    "rls_forced": clause("rls_forced", "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
     "replica_identity": _replica_identity,
 }
 
@@ -174,12 +142,4 @@ TABLE = Kind(
     lacks=_lacking,
     drop_hazards=("CM013",),
 )
-FOREIGN_TABLE = Kind(
-    "FOREIGN TABLE",
-    create=_create,
-    covers=_COVERED,
-    alters=_ALTERS,
-    grant="TABLE",
-    born={"replica_identity": "nothing"},
-    drop_hazards=("CM013",),
-)
+FOREIGN_TABLE = replace(TABLE, noun="FOREIGN TABLE", lacks=never, born={"replica_identity": "nothing"})

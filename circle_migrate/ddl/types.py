@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields
 from circle_migrate.core.enumerations import labels
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause
 from circle_migrate.ddl.names import listed, listed_names, literal, parts
 
 
@@ -41,11 +41,6 @@ def _create_domain(step: Step) -> Commands:
     if fields.get("not_null"):
         clauses.append("NOT NULL")
     yield " ".join(clauses)
-
-
-def _domain_default(step: Step) -> Commands:
-    default = step.after.get("default")
-    yield f"ALTER DOMAIN {step.key.identity} " + (f"SET DEFAULT {default}" if default else "DROP DEFAULT")
 
 
 def _domain_not_null(step: Step) -> Commands:
@@ -173,7 +168,6 @@ ENUM = Kind(
     "TYPE",
     create=_create_enum,
     covers=frozenset({"labels"}),
-    alters={},
     grant="TYPE",
     in_place=_only_adds,
     rerun=_add_labels,
@@ -182,7 +176,7 @@ DOMAIN = Kind(
     "DOMAIN",
     create=_create_domain,
     covers=frozenset({"type", "collation", "default", "not_null"}),
-    alters={"default": _domain_default, "not_null": _domain_not_null},
+    alters={"default": clause("default", "SET DEFAULT {}", "DROP DEFAULT"), "not_null": _domain_not_null},
     grant="TYPE",
 )
 COMPOSITE_TYPE = Kind(

@@ -6,7 +6,8 @@ Texts are exact, secrets too where a database has any in its catalogue: what is 
 from __future__ import annotations
 
 from circle_migrate.core.differences import Diff
-from circle_migrate.ddl import render_sql, sketch
+from circle_migrate.ddl.scripts import render_sql
+from circle_migrate.ddl.sketching import sketch
 from circle_migrate.reports.comments import controls_replaced, not_compared
 
 _MARK = "-- "

@@ -20,12 +20,13 @@ from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards import HAZARDS
-from circle_migrate.ddl import render_sql, reverse, sketch
 from circle_migrate.ddl.alembic import bodies, render
 from circle_migrate.ddl.names import bare, last, literal, parts, quoted
-from circle_migrate.ddl.order import ordered
+from circle_migrate.ddl.plan import ordered
 from circle_migrate.ddl.python import string, text
 from circle_migrate.ddl.references import Catalog
+from circle_migrate.ddl.scripts import render_sql
+from circle_migrate.ddl.sketching import reverse, sketch
 from circle_migrate.ddl.sqlalchemy_types import type_code
 
 OWNED = {"owner": "<owner>"}
