@@ -14,7 +14,7 @@ from circle_migrate.core.differing.ignoring import Ignore, parse_ignore
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare, today
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sides
-from circle_migrate.core.differing.wording import counted, detail, message
+from circle_migrate.core.differing.wording import counted, detail, summary
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
@@ -175,7 +175,7 @@ def _finding(
     return Finding(
         rule=rule,
         severity=difference.severity,
-        message=message(difference, comparison),
+        message=f"{comparison.database}: {summary(difference, comparison)}",
         status=ExitCode.DRIFT,
         database=comparison.database,
         subject=str(difference.change.key),

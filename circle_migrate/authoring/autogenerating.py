@@ -72,7 +72,7 @@ def _refuse_behind(graph: Graph, current: tuple[str, ...]) -> None:
     pending = graph.ancestors(graph.real_heads) - graph.ancestors(current)
     if pending:
         raise Refused(
-            f"{graph.database} is {len(pending)} revision{'s' if len(pending) > 1 else ''} behind; "
+            f"{graph.database} is {counted({'revision': len(pending)})} behind; "
             "what is pending should be applied before more is written",
             database=graph.database,
             state="nothing was written",

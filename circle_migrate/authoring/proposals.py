@@ -17,11 +17,11 @@ from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.ignoring import without_fields
 from circle_migrate.core.differing.judging import CompareOptions, Profile, aspect_of, compare
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers
-from circle_migrate.core.differing.wording import message
+from circle_migrate.core.differing.wording import summary
 from circle_migrate.database import Database
 from circle_migrate.ddl.alembic import body
 from circle_migrate.ddl.sketching import Sketch, reverse, sketch
-from circle_migrate.ddl.statements import Statement, hazard_comment
+from circle_migrate.ddl.statements import Statement, hazard_comment, unsupported_comment
 from circle_migrate.faults import server_words
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.states.equivalence import checks_for, equal_in_scratch
@@ -63,7 +63,7 @@ class Proposal:
 
     def body(self, code: str, left: tuple[str, ...]) -> str:
         """One of the bodies with comments on what it leaves."""
-        comments = [f"    # NOT EXPRESSED: {' '.join(words.split())}" for words in left]
+        comments = [f"    # {unsupported_comment(words)}" for words in left]
         return "\n".join([*comments, code or "    pass"])
 
     def of(self, draft: Draft) -> Draft:
@@ -244,8 +244,7 @@ class _Bench:
 
 
 def _words(comparison: Comparison) -> tuple[str, ...]:
-    start = f"{comparison.database}: "
-    return tuple(message(each, comparison).removeprefix(start) for each in comparison.differences)
+    return tuple(summary(difference, comparison) for difference in comparison.differences)
 
 
 def _shown(statement: Statement) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from circle_migrate.ddl import operations
 from circle_migrate.ddl.python import execute, indented
 from circle_migrate.ddl.sketching import Sketch, reverse
-from circle_migrate.ddl.statements import Statement, hazard_comment
+from circle_migrate.ddl.statements import Statement, hazard_comment, unsupported_comment
 
 _INDENT = "    "
 
@@ -43,7 +43,7 @@ def body(sketch: Sketch, default_schema: str | None = None) -> str:
 
     Statements of SQL name every schema, so that no search_path leads them elsewhere.
     """
-    lines = [f"{_INDENT}# NOT EXPRESSED: {_line(what)}" for what in sketch.incomplete]
+    lines = [f"{_INDENT}# {unsupported_comment(what)}" for what in sketch.incomplete]
     for statement in sketch.statements:
         lines += _lines(sketch, statement, default_schema)
     if not sketch.statements:
@@ -59,7 +59,3 @@ def _lines(sketch: Sketch, statement: Statement, default: str | None) -> Iterato
     else:
         yield f"{_INDENT}with op.get_context().autocommit_block():"
         yield indented(call, _INDENT * 2)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

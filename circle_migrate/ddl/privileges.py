@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.differing.scope import MAINTAIN_SINCE
 from circle_migrate.ddl.names import listed_names
 from circle_migrate.ddl.references import Catalog
 
@@ -40,7 +41,6 @@ _DEFAULTS_FOR = {
     "SCHEMA": "schemas",
 }
 _PUBLIC = {"FUNCTION": "EXECUTE", "PROCEDURE": "EXECUTE", "TYPE": "USAGE", "LANGUAGE": "USAGE"}
-MAINTAIN_SINCE = 17
 
 Privileges = Mapping[str, Mapping[str, bool]]
 """Per role, the privileges it has and whether it may grant them on."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from circle_migrate import __version__
 from circle_migrate.ddl.sketching import Sketch
-from circle_migrate.ddl.statements import Statement, hazard_comment
+from circle_migrate.ddl.statements import Statement, hazard_comment, unsupported_comment
 
 
 def render_sql(sketches: Sequence[Sketch]) -> str:
@@ -19,7 +19,7 @@ def render_sql(sketches: Sequence[Sketch]) -> str:
     for sketch in sketches:
         if several and sketch.statements:
             parts.append(f"\\connect :{sketch.database}\n\n")
-        parts += [f"-- NOT EXPRESSED: {_line(what)}\n" for what in sketch.incomplete]
+        parts += [f"-- {unsupported_comment(what)}\n" for what in sketch.incomplete]
         parts += (f"{text}\n\n" for text in map(_statement, sketch.statements))
     return "".join(parts)
 

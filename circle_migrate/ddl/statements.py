@@ -43,6 +43,11 @@ class Statement:
     transactional: bool = True
 
 
+def unsupported_comment(text: str) -> str:
+    """Return the text of a comment about what no statement expresses."""
+    return f"NOT EXPRESSED: {' '.join(text.split())}"
+
+
 def hazard_comment(hazard: str) -> str:
     """Return the text of a comment above a statement with a hazard."""
     from circle_migrate.core.hazards import HAZARDS

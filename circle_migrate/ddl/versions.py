@@ -6,16 +6,15 @@ server cannot grant it, and that one does not know it is no reason to take it fr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields, Snapshot
 from circle_migrate.core.differences import Comparison
+from circle_migrate.core.differing.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
 from circle_migrate.ddl.names import listed_names
-from circle_migrate.ddl.privileges import LINE, MAINTAIN_SINCE, parse
+from circle_migrate.ddl.privileges import LINE, parse
 
 _MAINTAIN = "MAINTAIN"
-_AMONG_OTHERS = re.compile(rf", {_MAINTAIN}\b\*?")
 
 
 def adapted(comparison: Comparison, wanted: Fields, had: Fields | None) -> Fields:
@@ -57,4 +56,4 @@ def _without(wanted: Fields) -> Iterator[str]:
     for line in listed_names(wanted.get("acl")):
         match = LINE.fullmatch(line)
         if match is None or match[2].rstrip("*") != _MAINTAIN:
-            yield _AMONG_OTHERS.sub("", line)
+            yield MAINTAIN_ITEM.sub("", line)

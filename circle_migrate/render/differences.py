@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from circle_migrate.core.differing.wording import (
     plural,
     short,
     sides,
+    tally,
 )
 from circle_migrate.core.findings import Severity
 from circle_migrate.render.drawing import Part, line, say
@@ -133,12 +134,8 @@ def _altered(field: Altered, console: Console) -> None:
 
 
 def _field(field: Altered) -> Iterator[Part]:
-    if field.label:
-        yield (f"{field.label} " if field.before is not None else field.label, "")
-    if field.before is not None and field.after is not None:
-        yield (field.before, _FAINT if field.before == NOTHING else _BEFORE)
-        yield (" -> ", "")
-        yield (field.after, _FAINT if field.after == NOTHING else _AFTER)
+    for text, style in zip(field.pieces, ("", _BEFORE, "", _AFTER), strict=False):
+        yield text, _FAINT if style and text == NOTHING else style
 
 
 def _lacked(difference: Difference, comparison: Comparison, ownership: Ownership, console: Console) -> None:
@@ -152,7 +149,7 @@ def _lacked(difference: Difference, comparison: Comparison, ownership: Ownership
             line(console, _FIELD, (each, style))
         if len(shown) > _MOST_LINES:
             line(console, _FIELD, (f"and {len(shown) - _MOST_LINES} lines more", _FAINT))
-    owned = _tally(key.kind for key in ownership.of(change.key) if key in snapshot.objects)
+    owned = tally(key.kind for key in ownership.of(change.key) if key in snapshot.objects)
     partitions = sum(key in snapshot.objects for key in ownership.partitions(change.key))
     owned |= {"partition": partitions} if partitions else {}
     if owned:
@@ -162,7 +159,7 @@ def _lacked(difference: Difference, comparison: Comparison, ownership: Ownership
 def _asides(comparison: Comparison) -> Iterator[str]:
     """What is no difference and still worth a line."""
     if comparison.equivalent:
-        counts = _tally(change.key.kind for change in comparison.equivalent)
+        counts = tally(change.key.kind for change in comparison.equivalent)
         yield f"equivalent: printed differently, meaning the same: {counted(counts)}"
     for rule, count in comparison.ignored.items():
         yield f"ignored: {count} by {rule}"
@@ -194,10 +191,3 @@ def _shown(result: Diff) -> frozenset[tuple[str | None, str | None]]:
         for comparison in result.comparisons
         for each in comparison.differences
     )
-
-
-def _tally(words: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for word in words:
-        counts[word] = counts.get(word, 0) + 1
-    return dict(sorted(counts.items()))

@@ -23,7 +23,7 @@ from circle_migrate import redaction
 from circle_migrate.cli.output import console
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Ownership, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
-from circle_migrate.core.differing.wording import altered, detail, message, plural, short
+from circle_migrate.core.differing.wording import altered, detail, plural, short, summary
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.render import render
@@ -266,7 +266,7 @@ def test_findings_that_are_the_differences_are_not_repeated() -> None:
     found = Finding(
         "models-differ",
         Severity.ERROR,
-        message(difference, made),
+        f"main: {summary(difference, made)}",
         ExitCode.DRIFT,
         database="main",
         subject=str(EMAIL),
@@ -283,7 +283,7 @@ def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None
     found = Finding(
         "models-differ",
         Severity.ERROR,
-        message(difference, made),
+        f"main: {summary(difference, made)}",
         ExitCode.DRIFT,
         database="main",
         subject=str(difference.change.key),
@@ -397,7 +397,7 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_fields_are_said_in_words(field: str, sides: tuple[str | None, str | None], words: str) -> None:
     assert str(altered(field, sides)) == words
-    assert message(*_judged(EMAIL, {field: sides})) == f"main: column public.users.email: {words}"
+    assert summary(*_judged(EMAIL, {field: sides})) == f"column public.users.email: {words}"
 
 
 def _judged(key: Key, fields: Mapping[str, tuple[str | None, str | None]]) -> tuple[Difference, Comparison]:

@@ -15,6 +15,7 @@ from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.ignoring import Ignore, without_fields, without_ignored
 from circle_migrate.core.differing.pairing import drop_implied, parents, renames, without_generated_names
 from circle_migrate.core.differing.scope import (
+    UNSUPPORTED_BY_MODELS,
     ChangeSet,
     EquivalenceAnswers,
     Models,
@@ -25,6 +26,7 @@ from circle_migrate.core.differing.scope import (
     without_not_null,
     without_order,
 )
+from circle_migrate.core.differing.wording import tally
 from circle_migrate.core.findings import Severity
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
@@ -90,14 +92,13 @@ async def compare(
         changes, partitions = _without_extra_partitions(changes, before, after)
     valid = [rule for rule in options.ignore if not rule.expired(options.today)]
     changes, ignored = without_ignored(changes, after.database, valid)
-    kinds = Counter(key.kind for key in before.objects.keys() | after.objects.keys())
     return Comparison(
         before,
         after,
         tuple(_differences(changes, before, after, options)),
         equivalent=tuple(equivalent),
         ignored=partitions | ignored,
-        compared=dict(sorted(kinds.items())),
+        compared=tally(key.kind for key in before.objects.keys() | after.objects.keys()),
         not_compared=tuple(change_set.not_compared),
     )
 
@@ -112,7 +113,7 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
     if not options.column_order:
         without_order(change_set, before, after)
     if options.models is not None:
-        without_not_null(change_set, "models cannot express them", before, after)
+        without_not_null(change_set, UNSUPPORTED_BY_MODELS, before, after)
     elif before.major != after.major:
         without_not_null(change_set, "not every version has them", before, after)
     change_set.keep(without_new_privileges(change_set.changes, before, after))

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differing.ignoring import without_fields
-from circle_migrate.core.differing.wording import counted, label
+from circle_migrate.core.differing.wording import counted, label, tally
 
 EquivalenceAnswers = Mapping[tuple[Key, str], bool]
 """Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""
@@ -59,12 +59,14 @@ _INEXPRESSIBLE_FIELDS = frozenset(
 _COMMENTED = frozenset({"table", "column", "constraint"})
 """The kinds that models can comment."""
 
+UNSUPPORTED_BY_MODELS = "models cannot express them"
+
 _PRINTED_DIFFERENTLY = frozenset({"view", "materialized view", "rule"})
 """Kinds whose definitions two major versions print differently: PostgreSQL 16 leaves out qualifiers."""
 
 # https://www.postgresql.org/docs/17/release-17.html: owners have it there; older servers do not know it.
-_MAINTAIN_SINCE = 17
-_MAINTAIN = re.compile(r", MAINTAIN\b\*?")
+MAINTAIN_SINCE = 17
+MAINTAIN_ITEM = re.compile(r", MAINTAIN\b\*?")
 
 
 @dataclass(slots=True)
@@ -83,8 +85,8 @@ class ChangeSet:
         if not changes:
             return
         gone = {change.key for change in changes}
-        whole = Counter(change.key.kind for change in changes if change.owner not in gone)
-        self.not_compared.append(f"{counted(dict(sorted(whole.items())))}: {why}")
+        whole = tally(change.key.kind for change in changes if change.owner not in gone)
+        self.not_compared.append(f"{counted(whole)}: {why}")
         self.keep(each for each in self.changes if each.key not in gone and each.owner not in gone)
 
 
@@ -94,7 +96,7 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
     snapshot = after if models is Models.BEFORE else before
     theirs = [change for change in change_set.changes if change.op is other_only]
     change_set.leave_out(
-        [change for change in theirs if _unsupported_by_models(change)], "models cannot express them"
+        [change for change in theirs if _unsupported_by_models(change)], UNSUPPORTED_BY_MODELS
     )
     tables = {change.key for change in theirs} | {None}
     partitions = [each for each in theirs if _partitioned(each.key, snapshot) not in tables]
@@ -106,7 +108,7 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
     )
     if silent:
         words = (f"{words} of {counted({kind: number})}" for (words, kind), number in sorted(silent.items()))
-        change_set.not_compared.append(f"{', '.join(words)}: models cannot express them")
+        change_set.not_compared.append(f"{', '.join(words)}: {UNSUPPORTED_BY_MODELS}")
     change_set.keep(_supported_part(change) for change in change_set.changes)
 
 
@@ -182,7 +184,7 @@ def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
 
 def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: Snapshot) -> list[Change]:
     """The changes without privileges that one of the two servers does not have."""
-    if min(before.major, after.major) >= _MAINTAIN_SINCE or max(before.major, after.major) < _MAINTAIN_SINCE:
+    if min(before.major, after.major) >= MAINTAIN_SINCE or max(before.major, after.major) < MAINTAIN_SINCE:
         return list(changes)
     less = (_without_maintain(change) for change in changes)
     return [each for each in less if each is not None]
@@ -191,7 +193,7 @@ def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: S
 def _without_maintain(change: Change) -> Change | None:
     if change.op is not Op.CHANGED or "acl" not in change.fields:
         return change
-    one, other = (text if text is None else _MAINTAIN.sub("", text) for text in change.fields["acl"])
+    one, other = (text if text is None else MAINTAIN_ITEM.sub("", text) for text in change.fields["acl"])
     if one == other:
         return without_fields(change, {"acl"})
     return replace(change, fields={**change.fields, "acl": (one, other)})
@@ -208,9 +210,8 @@ def drop_version_formatting(change_set: ChangeSet, answers: EquivalenceAnswers) 
         and (change.key, "definition") not in answers
     ]
     if unsure:
-        kinds = Counter(change.key.kind for change in unsure)
-        what = counted(dict(sorted(kinds.items())))
-        change_set.not_compared.append(f"the text of {what}: the servers print it differently")
+        texts = counted(tally(change.key.kind for change in unsure))
+        change_set.not_compared.append(f"the text of {texts}: the servers print it differently")
     keys = {change.key for change in unsure}
     change_set.keep(
         without_fields(change, {"definition"}) if change.key in keys else change

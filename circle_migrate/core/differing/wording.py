@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from circle_migrate.core.catalog import Fields, Key, Op, Snapshot
@@ -85,12 +86,15 @@ class Altered:
         texts = (self.before or "") + (self.after or "")
         return "\n" not in texts and len(texts) <= _LONGEST_IN_LINE
 
-    def __str__(self) -> str:
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The line as label, value before, arrow and value after; the label alone where it says it all."""
         if self.before is None or self.after is None:
-            return self.label
-        if not self.fits_in_line:
-            return f"different {self.label}"
-        return " ".join(filter(None, [self.label, self.before, "->", self.after]))
+            return (self.label,)
+        return (f"{self.label} " if self.label else "", self.before, " -> ", self.after)
+
+    def __str__(self) -> str:
+        return "".join(self.pieces) if self.fits_in_line else f"different {self.label}"
 
 
 def altered(name: str, sides: tuple[str | None, str | None]) -> Altered:
@@ -182,16 +186,16 @@ def headline(difference: Difference, name: str, comparison: Comparison) -> str:
     return f"{words}, {hint} {difference.renamed.identity}" if difference.renamed else words
 
 
-def message(difference: Difference, comparison: Comparison) -> str:
-    """A difference in one line, for a finding."""
+def summary(difference: Difference, comparison: Comparison) -> str:
+    """Describe a difference in one line."""
     change = difference.change
     words = headline(difference, str(change.key), comparison)
     fields = "; ".join(str(altered(name, both)) for name, both in change.fields.items())
-    return f"{comparison.database}: {words}{': ' + fields if change.op is Op.CHANGED else ''}"
+    return f"{words}{': ' + fields if change.op is Op.CHANGED else ''}"
 
 
 def detail(difference: Difference, comparison: Comparison) -> str | None:
-    """The texts that are too long for the line of `message`, as unified diffs; None where there are none."""
+    """Return the texts that are too long for `summary`, as unified diffs; None where there are none."""
     change = difference.change
     if change.op is not Op.CHANGED:
         return None
@@ -203,6 +207,11 @@ def detail(difference: Difference, comparison: Comparison) -> str | None:
             texts += [f"--- {before}: {field.label}", f"+++ {after}: {field.label}"]
             texts += lines(field.before, field.after)
     return "\n".join(texts) or None
+
+
+def tally(kinds: Iterable[str]) -> dict[str, int]:
+    """Count the objects of each kind, in the order of the kinds' names."""
+    return dict(sorted(Counter(kinds).items()))
 
 
 def counted(counts: Mapping[str, int]) -> str:
