@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Key
 from circle_migrate.ddl import privileges
-from circle_migrate.ddl.kind import Kind, Step
-from circle_migrate.ddl.names import last, literal, parts
+from circle_migrate.ddl.kind import Kind, Step, comment_on
+from circle_migrate.ddl.names import last, parts
 from circle_migrate.ddl.privileges import OWNER, Grantable, Privileges
 from circle_migrate.ddl.references import Catalog
 
@@ -35,9 +35,7 @@ def commands(kind: Kind, step: Step, *, new: bool) -> Iterator[str]:
         had = _held(kind, step, new=new)
         yield from privileges.change(target, had, privileges.parse(step.after.get("acl")))
     if step.before.get("comment") != step.after.get("comment"):
-        comment = step.after.get("comment")
-        text = literal(comment) if comment is not None else "NULL"
-        yield f"COMMENT ON {kind.noun} {kind.name(step.key, step.after)} IS {text}"
+        yield comment_on(f"{kind.noun} {kind.name(step.key, step.after)}", step.after.get("comment"))
 
 
 def grantable(kind: Kind, key: Key) -> Grantable:

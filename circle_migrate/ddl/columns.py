@@ -9,7 +9,7 @@ from dataclasses import replace
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl import identities
 from circle_migrate.ddl.casts import base, using
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause
 from circle_migrate.ddl.names import last, literal, quoted, valued
 from circle_migrate.ddl.references import Catalog
 
@@ -175,6 +175,11 @@ def _options(step: Step) -> Commands:
     yield from option_changes(
         _head(step), *step.change("options"), foreign=step.owner.kind == "foreign table"
     )
+
+
+def change_options(step: Step) -> Commands:
+    """Write the commands that change the options of a relation."""
+    return option_changes(alter(step), *step.change("options"), foreign=step.key.kind == "foreign table")
 
 
 def option_changes(

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl import privileges
-from circle_migrate.ddl.kind import Commands, Step
-from circle_migrate.ddl.names import bare, listed, literal, parts, quoted, schema_of
+from circle_migrate.ddl.kind import Commands, Step, comment_on
+from circle_migrate.ddl.names import bare, listed, parts, quoted, schema_of
 from circle_migrate.ddl.privileges import OWNER, Grantable, Privileges
 
 _DEFAULTS = {
@@ -92,8 +92,7 @@ def _held(acl: str | None, owner: str, step: Step) -> Privileges:
 
 def _comment(step: Step) -> Commands:
     if step.after.get("identity"):
-        comment = step.after.get("sequence_comment")
-        yield f"COMMENT ON SEQUENCE {_sequence(step)} IS {'NULL' if comment is None else literal(comment)}"
+        yield comment_on(f"SEQUENCE {_sequence(step)}", step.after.get("sequence_comment"))
 
 
 def _persistence(step: Step) -> Commands:

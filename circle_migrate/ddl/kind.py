@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.ddl.names import last
+from circle_migrate.ddl.names import last, literal
 from circle_migrate.ddl.references import Catalog
 
 
@@ -63,6 +63,21 @@ ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REP
 def alter(step: Step) -> str:
     """Return the beginning of the ALTER of an object whose kind is its SQL noun."""
     return f"ALTER {step.key.kind.upper()} {step.key.identity}"
+
+
+def given(fields: Fields, templates: Mapping[str, str]) -> list[str]:
+    """Return the clause of each field that has a value, which stands for {}."""
+    return [text.format(fields[name]) for name, text in templates.items() if fields.get(name)]
+
+
+def from_template(template: str) -> Write:
+    """Write a CREATE with the object's identity for {0} and its definition for {1}."""
+    return lambda step: [template.format(step.key.identity, step.after.get("definition"))]
+
+
+def comment_on(target: str, comment: str | None) -> str:
+    """Return the COMMENT command of an object; without a comment it is removed."""
+    return f"COMMENT ON {target} IS {'NULL' if comment is None else literal(comment)}"
 
 
 def clause(field: str, given: str, absent: str, *hazards: str, head: Callable[[Step], str] = alter) -> Write:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.ddl.kind import ENABLED, Commands, Kind, Step, alter, clause
+from circle_migrate.ddl.kind import ENABLED, Commands, Kind, Step, alter, clause, from_template
 from circle_migrate.ddl.names import listed, literal, parts
 from circle_migrate.ddl.privileges import Grantable, change, default, parse, sql_role
-
-
-def _create_schema(step: Step) -> Commands:
-    yield f"CREATE SCHEMA {step.key.identity}"
 
 
 def _create_extension(step: Step) -> Commands:
@@ -126,7 +122,13 @@ def _privileges(key: Key, before: str | None, after: str | None, major: int) -> 
     return (f"{head} {command}" for command in change(Grantable(noun.upper(), ""), had, has))
 
 
-SCHEMA = Kind("SCHEMA", create=_create_schema, covers=frozenset(), grant="SCHEMA", drop_hazards=("CM013",))
+SCHEMA = Kind(
+    "SCHEMA",
+    create=from_template("CREATE SCHEMA {0}"),
+    covers=frozenset(),
+    grant="SCHEMA",
+    drop_hazards=("CM013",),
+)
 EXTENSION = Kind(
     "EXTENSION",
     create=_create_extension,

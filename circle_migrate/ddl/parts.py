@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl.columns import option_changes, own, redeclared
@@ -121,17 +120,11 @@ def _identify(step: Step) -> Commands:
 
 
 def _index_statistics(step: Step) -> Commands:
-    before, after = (dict(_numbered(text)) for text in step.change("statistics"))
+    before, after = (dict(line.split(": ", 1) for line in listed(text)) for text in step.change("statistics"))
     for number in sorted(before.keys() | after.keys()):
         if before.get(number) != after.get(number):
             target = after.get(number, "-1")
             yield f"ALTER INDEX {step.key.identity} ALTER COLUMN {number} SET STATISTICS {target}"
-
-
-def _numbered(text: str | None) -> Iterator[tuple[str, str]]:
-    for line in listed(text):
-        number, _, value = line.partition(": ")
-        yield number, value
 
 
 def _lacking_index(step: Step) -> str | None:

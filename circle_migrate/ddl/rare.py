@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.ddl.columns import foreign_options, option_changes
-from circle_migrate.ddl.kind import Commands, Kind, Step, plain_name
+from circle_migrate.ddl.kind import Commands, Kind, Step, from_template, plain_name
 from circle_migrate.ddl.names import listed, literal, parts, valued
 from circle_migrate.ddl.privileges import sql_role
 
@@ -42,11 +42,8 @@ def _create_collation(step: Step) -> Commands:
     fields = step.after
     locale, slash, ctype = (fields.get("locale") or "").partition(" / ")
     clauses = [f"PROVIDER = {fields.get('provider')}"]
-    clauses += (
-        [f"LC_COLLATE = {literal(locale)}, LC_CTYPE = {literal(ctype)}"]
-        if slash
-        else [f"LOCALE = {literal(locale)}"]
-    )
+    one, other = literal(locale), literal(ctype)
+    clauses.append(f"LC_COLLATE = {one}, LC_CTYPE = {other}" if slash else f"LOCALE = {one}")
     if fields.get("deterministic") == "no":
         clauses.append("DETERMINISTIC = false")
     if fields.get("rules"):
@@ -68,31 +65,18 @@ def _create_operator(step: Step) -> Commands:
         word, equals, value = line.partition(" = ")
         called = value.partition("(")[0]
         clauses.append(
-            f"{word} = {_operator(called) if word.endswith('ATOR') else called}" if equals else word
+            f"{word} = {f'OPERATOR({called})' if word.endswith('ATOR') else called}" if equals else word
         )
     yield f"CREATE OPERATOR {name} ({', '.join(clauses)})"
 
 
-def _operator(name: str) -> str:
-    return f"OPERATOR({name})"
+def _create_access_method(step: Step) -> Commands:
+    yield f"CREATE ACCESS METHOD {step.key.identity} {' '.join(listed(step.after.get('definition')))}"
 
 
-def _after_name(noun: str) -> Callable[[Step], Commands]:
-    """A CREATE that has the definition's lines behind the name."""
-
-    def create(step: Step) -> Commands:
-        yield f"CREATE {noun} {step.key.identity} {' '.join(listed(step.after.get('definition')))}"
-
-    return create
-
-
-def _in_brackets(noun: str) -> Callable[[Step], Commands]:
-    """A CREATE that has the definition in brackets."""
-
-    def create(step: Step) -> Commands:
-        yield f"CREATE {noun} {step.key.identity} ({step.after.get('definition')})"
-
-    return create
+def _hidden_options(step: Step) -> str | None:
+    hidden = step.differs("options") and "=<hidden>" in (step.after.get("options") or "")
+    return "its secrets" if hidden else None
 
 
 def _create_conversion(step: Step) -> Commands:
@@ -122,21 +106,13 @@ def _create_configuration(step: Step) -> Commands:
         yield f"ALTER {name} ADD MAPPING FOR {token} WITH {dictionaries}"
 
 
-def _create_cast(step: Step) -> Commands:
-    yield f"CREATE CAST ({step.key.identity}) {step.after.get('definition')}"
-
-
 def _cast_name(key: Key, _fields: Fields) -> str:
     return f"({key.identity})"
 
 
-def _nothing(_step: Step) -> Commands:
-    return []
-
-
 def unknown(noun: str, name: Callable[[Key, Fields], str] = plain_name, *, owned: bool = True) -> Kind:
     """A kind that can be dropped and not be made."""
-    return Kind(noun, create=_nothing, covers=frozenset(), name=name, owned=owned, makeable=False)
+    return Kind(noun, create=lambda _step: [], covers=frozenset(), name=name, owned=owned, makeable=False)
 
 
 def mapping_name(key: Key, _fields: Fields) -> str:
@@ -153,14 +129,6 @@ def _change_options(step: Step) -> Commands:
 def _change_version(step: Step) -> Commands:
     version = step.after.get("version")
     yield f"ALTER SERVER {step.key.identity} VERSION {'NULL' if version is None else literal(version)}"
-
-
-def _hidden_options(step: Step) -> str | None:
-    return (
-        "its secrets"
-        if step.differs("options") and "=<hidden>" in (step.after.get("options") or "")
-        else None
-    )
 
 
 FOREIGN_DATA_WRAPPER = Kind(
@@ -185,13 +153,15 @@ COLLATION = Kind(
     follows=frozenset({"version"}),
     lacks=_lacking_version,
 )
-CAST = Kind("CAST", create=_create_cast, name=_cast_name, owned=False)
+CAST = Kind("CAST", create=from_template("CREATE CAST ({0}) {1}"), name=_cast_name, owned=False)
 OPERATOR = Kind("OPERATOR", create=_create_operator)
 CONVERSION = Kind("CONVERSION", create=_create_conversion)
 LANGUAGE = Kind("LANGUAGE", create=_create_language, grant="LANGUAGE")
 TRANSFORM = Kind("TRANSFORM", create=_create_transform, owned=False)
 CONFIGURATION = Kind("TEXT SEARCH CONFIGURATION", create=_create_configuration)
-DICTIONARY = Kind("TEXT SEARCH DICTIONARY", create=_in_brackets("TEXT SEARCH DICTIONARY"))
-PARSER = Kind("TEXT SEARCH PARSER", create=_in_brackets("TEXT SEARCH PARSER"), owned=False)
-TEMPLATE = Kind("TEXT SEARCH TEMPLATE", create=_in_brackets("TEXT SEARCH TEMPLATE"), owned=False)
-ACCESS_METHOD = Kind("ACCESS METHOD", create=_after_name("ACCESS METHOD"), owned=False)
+DICTIONARY = Kind("TEXT SEARCH DICTIONARY", create=from_template("CREATE TEXT SEARCH DICTIONARY {0} ({1})"))
+PARSER = Kind("TEXT SEARCH PARSER", create=from_template("CREATE TEXT SEARCH PARSER {0} ({1})"), owned=False)
+TEMPLATE = Kind(
+    "TEXT SEARCH TEMPLATE", create=from_template("CREATE TEXT SEARCH TEMPLATE {0} ({1})"), owned=False
+)
+ACCESS_METHOD = Kind("ACCESS METHOD", create=_create_access_method, owned=False)

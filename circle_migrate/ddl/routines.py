@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
-from circle_migrate.ddl.columns import option_changes, options
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause
+from circle_migrate.ddl.columns import change_options, options
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause
 from circle_migrate.ddl.names import valued
 
 _SETS = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
@@ -21,8 +22,8 @@ def _with(step: Step) -> str:
     return f" WITH ({options(named)})" if named else ""
 
 
-def _create_view(step: Step) -> Commands:
-    yield f"CREATE VIEW {step.key.identity}{_with(step)} AS\n{_query(step)}"
+def _create_view(step: Step, verb: str = "CREATE") -> Commands:
+    yield f"{verb} VIEW {step.key.identity}{_with(step)} AS\n{_query(step)}"
 
 
 def _same_columns(step: Step) -> bool:
@@ -32,14 +33,6 @@ def _same_columns(step: Step) -> bool:
         return False
     one, other = _CONDITION.search(before), _CONDITION.search(after)
     return one is not None and other is not None and before[: one.start()] == after[: other.start()]
-
-
-def _replace_view(step: Step) -> Commands:
-    yield f"CREATE OR REPLACE VIEW {step.key.identity}{_with(step)} AS\n{_query(step)}"
-
-
-def _change_options(step: Step) -> Commands:
-    return option_changes(alter(step), *step.change("options"))
 
 
 def _create_materialized_view(step: Step) -> Commands:
@@ -70,17 +63,17 @@ VIEW = Kind(
     "VIEW",
     create=_create_view,
     covers=frozenset({"definition", "options"}),
-    alters={"options": _change_options},
+    alters={"options": change_options},
     grant="TABLE",
     in_place=_same_columns,
-    rerun=_replace_view,
+    rerun=partial(_create_view, verb="CREATE OR REPLACE"),
 )
 MATERIALIZED_VIEW = Kind(
     "MATERIALIZED VIEW",
     create=_create_materialized_view,
     covers=frozenset({"definition", "options", "populated", "tablespace", "access_method"}),
     alters={
-        "options": _change_options,
+        "options": change_options,
         "populated": _populate,
         "tablespace": clause("tablespace", "SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM069"),
     },

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.ddl.columns import clauses, definition, foreign_options, option_changes, options, own
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause, never
+from circle_migrate.ddl.columns import change_options, clauses, definition, foreign_options, options, own
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause, given, never
 from circle_migrate.ddl.names import last, listed_names, valued
 
 _COVERED = frozenset(
@@ -39,21 +39,15 @@ def _create(step: Step) -> Commands:
     clauses = [f"CREATE {words} {step.key.identity} {_body(step)}"]
     if fields.get("inherits"):
         clauses.append(f"INHERITS ({', '.join(listed_names(fields['inherits']))})")
-    if fields.get("partition_key"):
-        clauses.append(f"PARTITION BY {fields['partition_key']}")
-    clauses += [
-        f"{word} {fields[name]}"
-        for word, name in (("SERVER", "server"), ("USING", "access_method"))
-        if fields.get(name)
-    ]
+    clauses += given(
+        fields, {"partition_key": "PARTITION BY {}", "server": "SERVER {}", "access_method": "USING {}"}
+    )
     named = valued(fields.get("options"))
     if named and foreign:
         clauses.append(foreign_options(named))
     elif named:
         clauses.append(f"WITH ({options(named)})")
-    if fields.get("tablespace"):
-        clauses.append(f"TABLESPACE {fields['tablespace']}")
-    yield "\n".join(clauses)
+    yield "\n".join([*clauses, *given(fields, {"tablespace": "TABLESPACE {}"})])
     if fields.get("partition_of") and attached(step):
         yield _attach(step)
 
@@ -107,10 +101,6 @@ def _lacking(step: Step) -> str | None:
     return "the order of the parents" if reached != after else None
 
 
-def _change_options(step: Step) -> Commands:
-    return option_changes(alter(step), *step.change("options"), foreign=step.key.kind == "foreign table")
-
-
 def _replica_identity(step: Step) -> Commands:
     """That of an index is said at the index."""
     identity = step.after.get("replica_identity")
@@ -120,7 +110,7 @@ def _replica_identity(step: Step) -> Commands:
 
 _ALTERS = {
     "persistence": clause("persistence", "SET UNLOGGED", "SET LOGGED", "CM069"),
-    "options": _change_options,
+    "options": change_options,
     "access_method": clause("access_method", "SET ACCESS METHOD {}", "SET ACCESS METHOD heap", "CM069"),
     "partition_of": _change_partition,
     "partition_bound": _change_partition,

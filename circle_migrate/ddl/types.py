@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields
 from circle_migrate.core.enumerations import labels
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause, comment_on, given
 from circle_migrate.ddl.names import listed, listed_names, literal, parts
 
 
@@ -33,14 +33,8 @@ def _add_labels(step: Step) -> Iterator[str]:
 
 def _create_domain(step: Step) -> Commands:
     fields = step.after
-    clauses = [f"CREATE DOMAIN {step.key.identity} AS {fields.get('type')}"]
-    if fields.get("collation"):
-        clauses.append(f"COLLATE {fields['collation']}")
-    if fields.get("default"):
-        clauses.append(f"DEFAULT {fields['default']}")
-    if fields.get("not_null"):
-        clauses.append("NOT NULL")
-    yield " ".join(clauses)
+    clauses = given(fields, {"collation": "COLLATE {}", "default": "DEFAULT {}", "not_null": "NOT NULL"})
+    yield " ".join([f"CREATE DOMAIN {step.key.identity} AS {fields.get('type')}", *clauses])
 
 
 def _domain_not_null(step: Step) -> Commands:
@@ -92,8 +86,7 @@ def _attribute_comments(step: Step) -> Iterator[str]:
     )
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
-            comment = literal(after[name]) if name in after else "NULL"
-            yield f"COMMENT ON COLUMN {step.key.identity}.{name} IS {comment}"
+            yield comment_on(f"COLUMN {step.key.identity}.{name}", after.get(name))
 
 
 _RANGE = {
