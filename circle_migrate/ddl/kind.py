@@ -65,7 +65,7 @@ def alter(step: Step) -> str:
     return f"ALTER {step.key.kind.upper()} {step.key.identity}"
 
 
-def given(fields: Fields, templates: Mapping[str, str]) -> list[str]:
+def optional_clauses(fields: Fields, templates: Mapping[str, str]) -> list[str]:
     """Return the clause of each field that has a value, which stands for {}."""
     return [text.format(fields[name]) for name, text in templates.items() if fields.get(name)]
 
@@ -80,12 +80,14 @@ def comment_on(target: str, comment: str | None) -> str:
     return f"COMMENT ON {target} IS {'NULL' if comment is None else literal(comment)}"
 
 
-def clause(field: str, given: str, absent: str, *hazards: str, head: Callable[[Step], str] = alter) -> Write:
-    """Write an ALTER for one field: `given` with the value for {}, or `absent` if there is none."""
+def clause(
+    field: str, present: str, absent: str, *hazards: str, head: Callable[[Step], str] = alter
+) -> Write:
+    """Write an ALTER for one field: `present` with the value for {}, or `absent` if there is none."""
 
     def write(step: Step) -> Commands:
         value = step.after.get(field)
-        yield Hazardous(f"{head(step)} {given.format(value) if value else absent}", hazards)
+        yield Hazardous(f"{head(step)} {present.format(value) if value else absent}", hazards)
 
     return write
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.ddl.columns import change_options, clauses, definition, foreign_options, options, own
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause, given, never
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause, never, optional_clauses
 from circle_migrate.ddl.names import last, listed_names, valued
 
 _COVERED = frozenset(
@@ -39,7 +39,7 @@ def _create(step: Step) -> Commands:
     clauses = [f"CREATE {words} {step.key.identity} {_body(step)}"]
     if fields.get("inherits"):
         clauses.append(f"INHERITS ({', '.join(listed_names(fields['inherits']))})")
-    clauses += given(
+    clauses += optional_clauses(
         fields, {"partition_key": "PARTITION BY {}", "server": "SERVER {}", "access_method": "USING {}"}
     )
     named = valued(fields.get("options"))
@@ -47,7 +47,7 @@ def _create(step: Step) -> Commands:
         clauses.append(foreign_options(named))
     elif named:
         clauses.append(f"WITH ({options(named)})")
-    yield "\n".join([*clauses, *given(fields, {"tablespace": "TABLESPACE {}"})])
+    yield "\n".join([*clauses, *optional_clauses(fields, {"tablespace": "TABLESPACE {}"})])
     if fields.get("partition_of") and attached(step):
         yield _attach(step)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields
 from circle_migrate.core.enumerations import labels
-from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause, comment_on, given
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause, comment_on, optional_clauses
 from circle_migrate.ddl.names import listed, listed_names, literal, parts
 
 
@@ -33,7 +33,9 @@ def _add_labels(step: Step) -> Iterator[str]:
 
 def _create_domain(step: Step) -> Commands:
     fields = step.after
-    clauses = given(fields, {"collation": "COLLATE {}", "default": "DEFAULT {}", "not_null": "NOT NULL"})
+    clauses = optional_clauses(
+        fields, {"collation": "COLLATE {}", "default": "DEFAULT {}", "not_null": "NOT NULL"}
+    )
     yield " ".join([f"CREATE DOMAIN {step.key.identity} AS {fields.get('type')}", *clauses])
 
 
