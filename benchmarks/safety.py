@@ -24,7 +24,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
 from circle_migrate.core.traces import Traced  # noqa: E402 - the tests' cases lie beside this folder
-from circle_migrate.core.verdicts import judge  # noqa: E402
+from circle_migrate.core.verdicts.judging import judge  # noqa: E402
 from circle_migrate.judging import squawk  # noqa: E402
 from tests import hazard_verdicts, safety_cases, safety_operations  # noqa: E402
 from tests.projects import Project  # noqa: E402
@@ -121,7 +121,7 @@ async def examples(live: Databases, scratch: Databases) -> AsyncIterator[Outcome
     for case in hazard_verdicts.JUDGED:
         with tempfile.TemporaryDirectory() as folder:
             found = await hazard_verdicts.evidence(case, live, scratch, Path(folder))
-        own = [each.level for each in judge(found) if each.hazard == case.hazard.id]
+        own = [each.severity for each in judge(found) if each.rule == case.hazard.id]
         good = case.name == "good"
         ours = bool(own) if not good else any(level != "note" for level in own)
         statements = found.trace.statements

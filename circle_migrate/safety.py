@@ -14,7 +14,7 @@ from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.core.plan import Direction, Plan, Step
 from circle_migrate.core.revisions import Revision
-from circle_migrate.core.safety import Coverage, Judged, Safety, worst_first
+from circle_migrate.core.safety import Coverage, HazardFinding, Safety, worst_first
 from circle_migrate.core.traces import Trace
 from circle_migrate.core.verdicts.record import Mode
 from circle_migrate.errors import (
@@ -112,9 +112,8 @@ async def judged(
     known: frozenset[str] = frozenset(),
 ) -> Safety:
     """Judge a plan that was made. `versions` are the servers' version numbers, `known` a baseline."""
-    from circle_migrate.core.verdicts import judge
+    from circle_migrate.core.verdicts.judging import judge
     from circle_migrate.judging.evidence import Gathering
-    from circle_migrate.judging.findings import finding
 
     revisions = [action.revision for action in plan.actions if isinstance(action, Step)]
     started = datetime.now(UTC)
@@ -129,8 +128,7 @@ async def judged(
         evidence = await gathering.without_databases(statistics, traced=error is None)
     else:
         evidence = await gathering.live(traced=error is None)
-    found = [finding(each, trace) for each in judge(evidence)]
-    found = _weighed(found, revisions, trace, options)
+    found = _located(judge(evidence), revisions, trace, options)
     direction = next(action.direction for action in plan.actions if isinstance(action, Step))
     settled = settle(
         found,
@@ -225,28 +223,29 @@ def _not_traced(error: CircleError | None, options: Options) -> tuple[Finding, .
     )
 
 
-def _weighed(
-    found: Sequence[Judged], revisions: Sequence[Revision], trace: Trace, options: Options
-) -> list[Judged]:
-    """The findings with a place each; of a revision that could not be traced, an error unless allowed.
+def _located(
+    findings: Iterable[HazardFinding], revisions: Sequence[Revision], trace: Trace, options: Options
+) -> list[HazardFinding]:
+    """Complete the findings with the revision's file where they have none.
 
-    What follows a statement that fails would have been traced but for that, which is an error already.
+    A revision that could not be traced is an error unless that is allowed. What follows a statement that
+    fails would have been traced but for that, which is an error already.
     """
-    places = {each.qualified: each for each in revisions}
-    excused = options.allow_unknown or any(each.error for each in trace.statements)
-    weighed = []
-    for each in found:
-        revision = places.get(f"{each.database}@{each.revision}", revisions[0])
-        unknown = each.subject in trace.untraced and each.rule == _UNTRACED and not excused
-        weighed.append(
+    known = {revision.qualified: revision for revision in revisions}
+    excused = options.allow_unknown or any(statement.error for statement in trace.statements)
+    located = []
+    for finding in findings:
+        revision = known.get(f"{finding.database}@{finding.revision}", revisions[0])
+        unknown = finding.rule == _UNTRACED and finding.subject in trace.untraced and not excused
+        located.append(
             replace(
-                each,
-                severity=Severity.ERROR if unknown else each.severity,
-                file=each.file or revision.path,
-                line=each.line if each.file else revision.line,
+                finding,
+                severity=Severity.ERROR if unknown else finding.severity,
+                file=finding.file or revision.path,
+                line=finding.line if finding.file else revision.line,
             )
         )
-    return weighed
+    return located
 
 
 def _checks(
@@ -283,7 +282,7 @@ def _written(safety: Safety, path: Path) -> Safety:
             findings=tuple(
                 each
                 for each in check.findings
-                if not (isinstance(each, Judged) and each.fingerprint in known)
+                if not (isinstance(each, HazardFinding) and each.fingerprint in known)
             ),
         )
         for check in safety.checks

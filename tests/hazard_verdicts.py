@@ -14,7 +14,7 @@ from circle_migrate.core.hazards import HAZARDS, Example
 from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Trace
-from circle_migrate.core.verdicts import Evidence, Limits, Thresholds
+from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
 from circle_migrate.errors import CircleError
 from circle_migrate.judging.evidence import Gathering
 from circle_migrate.tracing import Backend, Recorder

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from circle_migrate.core.result import Result, worst
 from circle_migrate.core.rules import RULES, Rule
@@ -36,6 +36,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     NOTE = "note"
 
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Severity).index(self)
+
 
 class Outcome(StrEnum):
     """How a check ended."""
@@ -50,11 +55,13 @@ class Outcome(StrEnum):
 class Finding:
     """One reportable thing.
 
-    `rule` is a key of RULES; anything else raises `ValueError`. `subject` names the object of the database
+    `rule` is a key of KNOWN; anything else raises `ValueError`. `subject` names the object of the database
     it is about, where one rule can hold for several (an index, a column). `file` is absolute or relative to
     the current directory, `line` counts from 1. `detail` holds the server's words or other long text.
     `unlooked` says that nothing could be looked at for it, where the status does not.
     """
+
+    KNOWN: ClassVar[Mapping[str, object]] = RULES
 
     rule: str
     severity: Severity
@@ -70,7 +77,7 @@ class Finding:
     unlooked: bool = False
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
+        if self.rule not in self.KNOWN:
             raise ValueError(f"no rule is called {self.rule!r}")
 
     @property

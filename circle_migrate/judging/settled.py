@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards import HAZARDS
 from circle_migrate.core.plan import Direction
-from circle_migrate.core.safety import Judged, Suppressed
+from circle_migrate.core.safety import HazardFinding, Suppressed
 from circle_migrate.core.suppressing import EXPIRED, UNUSED, Fault, Place, Source, Suppression
 from circle_migrate.errors import ExitCode
 from circle_migrate.judging.ignores import Declared
@@ -21,12 +21,12 @@ _FUNCTIONS = {Direction.UP: "upgrade", Direction.DOWN: "downgrade"}
 class Settled:
     """The findings that stand, with those about suppressions, and those that were let pass."""
 
-    findings: tuple[Judged, ...]
+    findings: tuple[HazardFinding, ...]
     suppressed: tuple[Suppressed, ...]
 
 
 def settle(
-    found: Sequence[Judged],
+    found: Sequence[HazardFinding],
     declared: Declared,
     settings: Sequence[Suppression],
     known: Collection[str],
@@ -42,7 +42,7 @@ def settle(
     """
     today = today or datetime.now(UTC).date()
     suppressions = (*declared.suppressions, *settings)
-    standing: list[Judged] = []
+    standing: list[HazardFinding] = []
     hidden: list[Suppressed] = []
     used: set[Suppression] = set()
     for each in found:
@@ -65,12 +65,12 @@ def settle(
     return Settled((*standing, *faults), tuple(hidden))
 
 
-def in_baseline(finding: Judged) -> Suppressed:
+def in_baseline(finding: HazardFinding) -> Suppressed:
     """A finding that a baseline knows."""
     return Suppressed(finding, Source.BASELINE, "it is in the baseline")
 
 
-def _place(finding: Judged) -> Place:
+def _place(finding: HazardFinding) -> Place:
     names = tuple(filter(None, (finding.relation, finding.subject)))
     return Place(
         finding.rule, finding.database or "", finding.revision or "", finding.file, finding.line, names
@@ -102,9 +102,9 @@ def _of(one: Suppression, hazard: str, message: str) -> Fault:
     return Fault(hazard, f"{ids}{where}: {message}", one.revision, one.file, one.line)
 
 
-def _fault(fault: Fault, severity: Severity = Severity.WARNING) -> Judged:
+def _fault(fault: Fault, severity: Severity = Severity.WARNING) -> HazardFinding:
     database, _, revision = (fault.revision or "").partition("@")
-    return Judged(
+    return HazardFinding(
         fault.hazard,
         severity,
         f"{HAZARDS[fault.hazard].title}: {fault.message}",
@@ -114,5 +114,4 @@ def _fault(fault: Fault, severity: Severity = Severity.WARNING) -> Judged:
         file=fault.file,
         line=fault.line,
         subject="safety-ignore" if fault.line is None else f"line {fault.line}",
-        confidence="static",
     )

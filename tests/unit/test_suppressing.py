@@ -13,9 +13,9 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards import HAZARDS
 from circle_migrate.core.plan import Direction
 from circle_migrate.core.revisions import Revision
-from circle_migrate.core.safety import Judged
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.suppressing import parse_line
-from circle_migrate.core.verdicts import Limits
+from circle_migrate.core.verdicts.record import Limits
 from circle_migrate.core.weights import limits, parse_assumption
 from circle_migrate.errors import ExitCode, TreeError, UsageError
 from circle_migrate.judging.ignores import Declared, declared
@@ -55,7 +55,7 @@ def revision(folder: Path, body: str, *, head: str = "", function: str = "upgrad
     return Revision("main", "r1", path=str(path))
 
 
-def finding(made: Revision, hazard: str = "CM013") -> Judged:
+def finding(made: Revision, hazard: str = "CM013") -> HazardFinding:
     """A finding at the first line of the statement with DROP in it, as a trace has it."""
     text = Path(made.path).read_text(encoding="utf-8")
     node = next(
@@ -65,7 +65,7 @@ def finding(made: Revision, hazard: str = "CM013") -> Judged:
         and not isinstance(each, ast.FunctionDef | ast.For)
         and "DROP" in (ast.get_source_segment(text, each) or "")
     )
-    return Judged(
+    return HazardFinding(
         hazard,
         Severity.ERROR,
         "m",

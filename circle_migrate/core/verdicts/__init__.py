@@ -1,20 +1,5 @@
-"""What a plan means for the databases it is for: all evidence weighed into one verdict for each cause.
+"""Rules that turn the evidence about a plan into findings.
 
-PostgreSQL's own account of what it did on a scratch database decides, with the sizes and rows of the live
-database; a linter of texts only adds what neither can see, and is never louder than they are.
+What PostgreSQL did on a scratch database decides, with sizes and rows of the live databases; a linter of
+statement texts only adds what neither of them shows.
 """
-
-from __future__ import annotations
-
-from circle_migrate.core.verdicts.judging import judge
-from circle_migrate.core.verdicts.record import (
-    Confidence,
-    Evidence,
-    Level,
-    Limits,
-    Mode,
-    Thresholds,
-    Verdict,
-)
-
-__all__ = ["Confidence", "Evidence", "Level", "Limits", "Mode", "Thresholds", "Verdict", "judge"]

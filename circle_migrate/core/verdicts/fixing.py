@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.hazards.record import Example
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.names import matcher, own_name
-from circle_migrate.core.verdicts.record import Verdict
 from circle_migrate.core.verdicts.story import Scene
 
 _INDEX = matcher(r"CREATE (?:UNIQUE )?INDEX ")
@@ -23,19 +23,19 @@ _MOST_CHARACTERS = 63
 _IN_NO_TRANSACTION, _NEW_LABEL = "25001", "55P04"
 
 
-def code(scene: Scene, verdict: Verdict) -> str | None:
+def code(scene: Scene, finding: HazardFinding) -> str | None:
     """Revisions for a statement, ready to paste; None where the hazard's own example has to do.
 
     Empty where there is none: what to do about a statement that fails depends on why it does.
     """
-    if verdict.hazard == "CM021" and verdict.subject not in (_IN_NO_TRANSACTION, _NEW_LABEL):
+    if finding.rule == "CM021" and finding.subject not in (_IN_NO_TRANSACTION, _NEW_LABEL):
         return ""
-    writer = _WRITERS.get(verdict.hazard)
-    found = None if writer is None else writer(scene, verdict)
+    writer = _WRITERS.get(finding.rule)
+    found = None if writer is None else writer(scene, finding)
     return None if found is None else found.code
 
 
-def _proved(scene: Scene, verdict: Verdict) -> Example | None:
+def _proved(scene: Scene, finding: HazardFinding) -> Example | None:
     """NOT NULL that a valid CHECK proves."""
     columns = [
         each
@@ -46,7 +46,7 @@ def _proved(scene: Scene, verdict: Verdict) -> Example | None:
         return None
     table, column = columns[0].owner.identity, _last(columns[0])
     check = _quoted(f"ck_{own_name(table)}_{own_name(columns[0].key.identity)}_not_null")
-    mended = (f"# first: give {column} a value, in batches",) if verdict.hazard == "CM020" else ()
+    mended = (f"# first: give {column} a value, in batches",) if finding.rule == "CM020" else ()
     return _revisions(
         (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),),
         (*mended, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")),
@@ -57,14 +57,14 @@ def _proved(scene: Scene, verdict: Verdict) -> Example | None:
     )
 
 
-def _validated(scene: Scene, verdict: Verdict) -> Example | None:
+def _validated(scene: Scene, finding: HazardFinding) -> Example | None:
     """A constraint that looks at the rows when writes can pass."""
     made = _only_constraint(scene, "check", "foreign key")
     if made is None or made.owner is None or scene.before.get(made.owner, {}).get("partition_key"):
         return None
     table, name = made.owner.identity, _last(made)
     definition = str(made.fields["definition"][1])
-    orphans = ("# first: mend or delete the rows that are in the way",) if verdict.hazard in _BROKEN else ()
+    orphans = ("# first: mend or delete the rows that are in the way",) if finding.rule in _BROKEN else ()
     return _revisions(
         (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID"),),
         (*orphans, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")),
@@ -74,11 +74,11 @@ def _validated(scene: Scene, verdict: Verdict) -> Example | None:
 _BROKEN = frozenset({"CM024", "CM025"})
 
 
-def _checked(scene: Scene, verdict: Verdict) -> Example | None:
-    return _proved(scene, verdict) or _validated(scene, verdict)
+def _checked(scene: Scene, finding: HazardFinding) -> Example | None:
+    return _proved(scene, finding) or _validated(scene, finding)
 
 
-def _indexed(scene: Scene, _: Verdict) -> Example | None:
+def _indexed(scene: Scene, _: HazardFinding) -> Example | None:
     """An index that is built beside writes; one that a build which was cut off has left goes first."""
     made = [each for each in scene.added if each.key.kind == "index"]
     definition = str(made[0].fields["definition"][1]) if len(made) == 1 else ""
@@ -90,7 +90,7 @@ def _indexed(scene: Scene, _: Verdict) -> Example | None:
     return Example("", _outside(drop, build), transactional=False, downgrade=_outside(drop))
 
 
-def _using_index(scene: Scene, _: Verdict) -> Example | None:
+def _using_index(scene: Scene, _: HazardFinding) -> Example | None:
     """A key whose index is built first, beside writes."""
     made = _only_constraint(scene, "unique", "primary key")
     match = made and _KEY.fullmatch(str(made.fields["definition"][1]))
@@ -106,24 +106,24 @@ def _using_index(scene: Scene, _: Verdict) -> Example | None:
     return Example("", _outside(drop, _execute(index)), transactional=False, then=then)
 
 
-def _alone(scene: Scene, _: Verdict) -> Example | None:
+def _alone(scene: Scene, _: HazardFinding) -> Example | None:
     """The statement in a transaction of its own; its parameters are not known here."""
     sql = scene.statement.sql.strip().rstrip(";")
     return None if "$" in sql else Example("", _execute(sql), transactional=False)
 
 
-def _without_transaction(scene: Scene, verdict: Verdict) -> Example | None:
-    if verdict.subject != _IN_NO_TRANSACTION:
+def _without_transaction(scene: Scene, finding: HazardFinding) -> Example | None:
+    if finding.subject != _IN_NO_TRANSACTION:
         return None
     return Example("", _outside(_execute(scene.statement.sql.strip().rstrip(";"))), transactional=False)
 
 
-def _kept(_: Scene, verdict: Verdict) -> Example:
+def _kept(_: Scene, finding: HazardFinding) -> Example:
     remark = "unused; to be dropped by a later release"
-    return Example("", _execute(f"COMMENT ON COLUMN {verdict.subject} IS '{remark}'"))
+    return Example("", _execute(f"COMMENT ON COLUMN {finding.subject} IS '{remark}'"))
 
 
-_WRITERS: Mapping[str, Callable[[Scene, Verdict], Example | None]] = {
+_WRITERS: Mapping[str, Callable[[Scene, HazardFinding], Example | None]] = {
     "CM002": _alone,
     "CM007": _checked,
     "CM008": _indexed,
