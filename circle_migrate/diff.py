@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Comparison, Diff, Difference
 from circle_migrate.core.differing.aspects import Profile
-from circle_migrate.core.differing.ignoring import Ignore, parse_ignore
 from circle_migrate.core.differing.judging import Rules, judge, relevant, today
 from circle_migrate.core.differing.scope import Answers, Models
 from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sides
 from circle_migrate.core.differing.wording import counted, detail, message
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
+from circle_migrate.core.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode
 from circle_migrate.scratch import ScratchServers
@@ -56,7 +56,7 @@ async def diff(deployment: Deployment, texts: Sequence[str] = DRIFT, options: Op
     sides = parse_sides(tuple(texts))
     ignore = (
         *deployment.settings.diff_ignore,
-        *(parse_ignore(text, deployment.databases) for text in options.ignore),
+        *(parse_difference_rule(text, deployment.databases) for text in options.ignore),
     )
     async with ScratchServers(deployment) as servers:
         sources = Sources.of(deployment, servers, sides)
@@ -80,7 +80,7 @@ def _rules(
     name: str,
     sides: tuple[Side, Side],
     options: Options,
-    ignore: tuple[Ignore, ...],
+    ignore: tuple[IgnoreRule, ...],
 ) -> Rules:
     of_models = [which for which, side in zip(Models, sides, strict=True) if side.source is Source.MODELS]
     return Rules(
@@ -189,18 +189,18 @@ def _finding(
 
 
 def _remarks(
-    rules: Iterable[Ignore], comparisons: Sequence[Comparison], *, unused: bool
+    rules: Iterable[IgnoreRule], comparisons: Sequence[Comparison], *, unused: bool
 ) -> Iterator[Finding]:
     """What is to be said about the rules themselves; `unused` ones only where all was compared."""
     used = {text for comparison in comparisons for text in comparison.ignored}
     for rule in rules:
-        if rule.expired(today()):
+        if rule.has_expired(today()):
             yield _remark("expired-ignore-rule", Severity.WARNING, rule, f"expired on {rule.until}")
         elif unused and rule.text not in used:
             yield _remark("unused-ignore-rule", Severity.NOTE, rule, "hides nothing")
 
 
-def _remark(kind: str, severity: Severity, rule: Ignore, what: str) -> Finding:
+def _remark(kind: str, severity: Severity, rule: IgnoreRule, what: str) -> Finding:
     return Finding(
         rule=kind,
         severity=severity,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import planning
-from circle_migrate.core import suppressing
 from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.core.plan import Direction, Plan, Step
@@ -27,8 +26,13 @@ from circle_migrate.errors import (
 )
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.judging import baseline
-from circle_migrate.judging.ignores import declared
-from circle_migrate.judging.settled import Settled, settle
+from circle_migrate.judging.suppressions import (
+    OWN_HAZARDS,
+    SuppressionResult,
+    apply_suppressions,
+    in_baseline,
+    read_annotations,
+)
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:
@@ -120,34 +124,33 @@ async def judged(
     if not revisions:
         check = Check("trace", _TRACED, skipped=Coverage().words)
         return Safety(COMMAND, (check,), folders=folders(deployment), profile=str(options.mode))
-    said = declared(revisions)
+    annotations = read_annotations(revisions)
     trace, error = await _traced(deployment, plan, versions, notify)
-    assumptions = (*said.assumptions, *deployment.settings.safety_tables)
+    assumptions = (*annotations.assumptions, *deployment.settings.safety_tables)
     gathering = Gathering(deployment, plan, trace, versions, assumptions)
     if options.mode is Mode.CI:
         evidence = await gathering.without_databases(statistics, traced=error is None)
     else:
         evidence = await gathering.live(traced=error is None)
-    found = _located(judge(evidence), revisions, trace, options)
     direction = next(action.direction for action in plan.actions if isinstance(action, Step))
-    settled = settle(
-        found,
-        said,
+    result = apply_suppressions(
+        _located(judge(evidence), revisions, trace, options),
+        annotations,
         deployment.settings.safety_ignore,
         known,
-        judged_in=direction if error is None else None,
+        direction=direction if error is None else None,
         untraced=frozenset(trace.untraced),
     )
     coverage = _coverage(revisions, trace, traced=error is None)
     return Safety(
         COMMAND,
-        _checks(revisions, settled, _not_traced(error, options)),
+        _checks(revisions, result, _not_traced(error, options)),
         folders=folders(deployment),
         started_at=started,
         profile=str(options.mode),
         coverage=coverage,
         notes=(*trace.notes, *gathering.notes),
-        suppressed=settled.suppressed,
+        suppressed=result.suppressed,
     )
 
 
@@ -249,14 +252,14 @@ def _located(
 
 
 def _checks(
-    revisions: Iterable[Revision], settled: Settled, not_traced: Sequence[Finding]
+    revisions: Iterable[Revision], result: SuppressionResult, not_traced: Sequence[Finding]
 ) -> tuple[Check, ...]:
     """One check for the trace, and one for each revision in the order of the plan; first for the settings."""
     of_revision: dict[str, list[Finding]] = {}
-    for each in settled.findings:
+    for each in result.findings:
         of_revision.setdefault(f"{each.database}@{each.revision}", []).append(each)
     checks = [Check("trace", _TRACED, tuple(not_traced))]
-    of_settings = tuple(each for each in settled.findings if each.revision is None)
+    of_settings = tuple(each for each in result.findings if each.revision is None)
     if of_settings:
         checks.insert(0, Check("safety-ignore", "what the settings let pass still holds", of_settings))
     for revision in revisions:
@@ -268,12 +271,8 @@ def _checks(
 
 def _written(safety: Safety, path: Path) -> Safety:
     """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
-    from circle_migrate.judging.settled import in_baseline
-
     kept = [
-        each
-        for each in safety.judged
-        if each.severity is not Severity.NOTE and each.rule not in suppressing.THEMSELVES
+        each for each in safety.judged if each.severity is not Severity.NOTE and each.rule not in OWN_HAZARDS
     ]
     baseline.write(path, kept)
     known = {each.fingerprint for each in kept}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from circle_migrate.core.result import Result, worst
 from circle_migrate.core.rules import RULES, Rule
@@ -55,13 +55,11 @@ class Outcome(StrEnum):
 class Finding:
     """One reportable thing.
 
-    `rule` is a key of KNOWN; anything else raises `ValueError`. `subject` names the object of the database
+    `rule` is a key of RULES; anything else raises `ValueError`. `subject` names the object of the database
     it is about, where one rule can hold for several (an index, a column). `file` is absolute or relative to
     the current directory, `line` counts from 1. `detail` holds the server's words or other long text.
     `unlooked` says that nothing could be looked at for it, where the status does not.
     """
-
-    KNOWN: ClassVar[Mapping[str, object]] = RULES
 
     rule: str
     severity: Severity
@@ -77,8 +75,10 @@ class Finding:
     unlooked: bool = False
 
     def __post_init__(self) -> None:
-        if self.rule not in self.KNOWN:
-            raise ValueError(f"no rule is called {self.rule!r}")
+        try:
+            _ = self.about
+        except KeyError:
+            raise ValueError(f"no rule is called {self.rule!r}") from None
 
     @property
     def about(self) -> Rule:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.core.hazards import HAZARDS, Hazard, HazardClass
 from circle_migrate.core.rules import Rule
-from circle_migrate.core.suppressing import Source
 
 
 class Confidence(StrEnum):
@@ -27,13 +26,11 @@ class Confidence(StrEnum):
 class HazardFinding(Finding):
     """A hazard of a statement, of a revision that could not be traced, or of a suppression.
 
-    `rule` is a key of HAZARDS. `place` is the statement's index in the trace, None for a revision as a whole;
-    `statement` is its SQL, `relation` the table or view concerned. `lock`, `work`, `size` and `estimate` are
-    texts, empty where they play no part. `code` are revisions for this very statement, None where there is
-    only the hazard's example.
+    `rule` is the id of a hazard. `place` is the statement's index in the trace, None for a revision as a
+    whole; `statement` is its SQL, `relation` the table or view concerned. `lock`, `work`, `size` and
+    `estimate` are texts, empty where they play no part. `code` are revisions for this very statement, None
+    where there is only the hazard's example.
     """
-
-    KNOWN: ClassVar[Mapping[str, Hazard]] = HAZARDS
 
     confidence: Confidence = Confidence.STATIC
     place: int | None = None
@@ -94,6 +91,15 @@ class HazardFinding(Finding):
             "estimate": self.estimate or None,
             "fix": self.fix,
         }
+
+
+class Source(StrEnum):
+    """Where a suppression was written."""
+
+    COMMENT = "comment"
+    REVISION = "revision"
+    SETTINGS = "settings"
+    BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True)

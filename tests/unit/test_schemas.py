@@ -43,8 +43,8 @@ from circle_migrate.core.result import Result
 from circle_migrate.core.revisions import Revision
 from circle_migrate.core.runs import Log, Recovered, Settled, Source
 from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppressed
+from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
-from circle_migrate.core.suppressing import Source as Decided
 from circle_migrate.core.taken import Taken
 from circle_migrate.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.reports import write, write_failure

@@ -15,7 +15,7 @@ from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
 from circle_migrate.core.differences import Comparison, Difference
 from circle_migrate.core.differing.aspects import Profile, weigh
 from circle_migrate.core.differing.following import parents, without_followers
-from circle_migrate.core.differing.ignoring import Ignore, without_fields, without_ignored
+from circle_migrate.core.differing.ignoring import without_fields, without_ignored
 from circle_migrate.core.differing.pairing import renames, without_generated_names
 from circle_migrate.core.differing.scope import (
     Answers,
@@ -28,6 +28,7 @@ from circle_migrate.core.differing.scope import (
     without_not_null,
     without_order,
 )
+from circle_migrate.core.ignore_rule import IgnoreRule
 
 _ORDER = frozenset({"position"})
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
@@ -56,7 +57,7 @@ class Rules:
     models: Models | None = None
     column_order: bool = False
     partitions: bool = False
-    ignore: tuple[Ignore, ...] = ()
+    ignore: tuple[IgnoreRule, ...] = ()
     today: date = field(default_factory=today)
 
 
@@ -92,7 +93,7 @@ def judge(
     counts: dict[str, int] = {}
     if not rules.partitions:
         changes, counts = _without_extra_partitions(changes, before, after)
-    valid = [rule for rule in rules.ignore if not rule.expired(rules.today)]
+    valid = [rule for rule in rules.ignore if not rule.has_expired(rules.today)]
     changes, ignored = without_ignored(changes, after.database, valid)
     return Comparison(
         before,
