@@ -23,8 +23,8 @@ from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Threshol
 from circle_migrate.deployment import Deployment
 from circle_migrate.judging.squawk import lint
 from circle_migrate.settings import load
-from circle_migrate.tracing import Backend, Recorder
-from circle_migrate.tracing.origins import Origin
+from circle_migrate.tracing.backend import Backend
+from circle_migrate.tracing.recorder import Origin, Recorder
 from tests.safety_cases import LARGE_ROWS, SafetyCase
 
 _FILE = Path(__file__).parent / "integration" / "safety_operations.jsonl"

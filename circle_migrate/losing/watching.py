@@ -11,7 +11,7 @@ from circle_migrate.core.catalog import Key
 from circle_migrate.core.plan import Step
 from circle_migrate.core.vanished import Address, Catalogue, Outcome, outcome
 from circle_migrate.introspect import addresses, capture
-from circle_migrate.tracing import TracingHooks
+from circle_migrate.tracing.recorder import TracingHooks
 
 if TYPE_CHECKING:
     import asyncpg

@@ -63,7 +63,6 @@ _LONE = re.compile(
     re.IGNORECASE,
 )
 _CALLS = re.compile(rf"({_PART})\s*\(")
-_CALLS = re.compile(rf"({_PART})\s*\(")
 _ENDS_TRANSACTION = re.compile(r"\b(?:COMMIT|ROLLBACK)\b", re.IGNORECASE)
 
 
