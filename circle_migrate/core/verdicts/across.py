@@ -18,7 +18,7 @@ _SECRET = matcher(
 
 
 def across(story: Story) -> Iterator[HazardFinding]:
-    """The verdicts about two databases."""
+    """Yield findings about two databases."""
     for scene in story.scenes:
         if scene.statement.error is None:
             yield from _moved(story, scene)

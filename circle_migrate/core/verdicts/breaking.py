@@ -26,7 +26,7 @@ _READ_ONLY = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNIO
 
 
 def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFinding]:
-    """The verdicts about names that nothing answers to when a transaction ends."""
+    """Yield a finding for each name that no longer resolves after the transaction."""
     errors = (scene.statement.error for scene in scenes)
     if any(error is not None and not lacks_extension(error) for error in errors):
         return
@@ -122,7 +122,7 @@ def _removed(story: Story, scene: Scene, change: Change) -> Iterator[HazardFindi
 
 
 def altering(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about columns of which statements of the running release expect something else."""
+    """Yield findings about columns of which statements of the running release expect something else."""
     if scene.statement.error is not None:
         return
     for change in (*scene.added, *scene.changes(Op.CHANGED, "column")):

@@ -34,7 +34,7 @@ _LOCAL_TIME, _POINT_IN_TIME = "timestamp without time zone", "timestamp with tim
 
 
 def failing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about whether a statement ends well."""
+    """Yield findings about whether a statement ends well."""
     said = scene.statement
     if said.error is not None:
         yield _error(story, scene, said.error)
@@ -46,7 +46,7 @@ def failing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
 
 
 def answered(story: Story) -> Iterator[HazardFinding]:
-    """The verdicts that answers of the live databases lead to."""
+    """Yield findings that follow from answers of the live databases."""
     required = {
         (scene.place, change.key.identity)
         for scene in story.scenes

@@ -29,7 +29,7 @@ _REPEATABLE = matcher(
 
 
 def forming(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about what a statement makes."""
+    """Yield findings about what a statement makes."""
     if scene.statement.error is not None:
         return
     last = story.last.get(scene.statement.database, scene.after)

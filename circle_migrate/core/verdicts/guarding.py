@@ -21,7 +21,7 @@ _EVERYBODY = "public"
 
 
 def guarding(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about rules that a statement takes away or switches."""
+    """Yield findings about constraints, triggers, policies and privileges that go or are switched."""
     if scene.statement.error is not None:
         return
     for change in scene.dropped:

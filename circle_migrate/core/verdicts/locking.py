@@ -19,7 +19,7 @@ _NO_TIMEOUT = matcher(
 
 
 def locking(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about the locks of a statement."""
+    """Yield findings about the locks of a statement."""
     yield from _unnamed(story, scene)
     yield from _several(story, scene)
     yield from _detached(story, scene)

@@ -24,7 +24,7 @@ _PARTS_OF_OTHERS = frozenset({"constraint", "index", "trigger", "policy", "rule"
 
 
 def losing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about what a statement takes away."""
+    """Yield findings about what a statement takes away."""
     if scene.statement.error is not None:
         return
     for change in scene.dropped:

@@ -15,7 +15,7 @@ _COMPUTED = {"index": "definition", "constraint": "definition", "column": "gener
 
 
 def resting(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about functions that indexes, constraints and generated columns call."""
+    """Yield findings about functions that indexes, constraints and generated columns call."""
     if scene.statement.error is not None:
         return
     for change in scene.changes(Op.CHANGED, "function"):

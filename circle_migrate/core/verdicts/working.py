@@ -28,7 +28,7 @@ _ORDER = (*_LONGEST, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
 
 
 def working(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about a statement that reads or copies tables: one for each hazard and table."""
+    """Yield findings about a statement that reads or copies tables: one for each hazard and table."""
     if scene.statement.error is not None:
         return
     found: dict[tuple[str | None, str], list[Work]] = {}
@@ -88,7 +88,7 @@ def _carried(story: Story, scene: Scene, root: str, works: Sequence[Work]) -> It
 def under_locks(
     story: Story, scene: Scene, hazard: str, root: str, works: Sequence[Work], held: dict[str, Lock]
 ) -> HazardFinding:
-    """The verdict about work that would let others pass, but for locks that its transaction holds already.
+    """A finding about work that would let others pass, but for locks that its transaction holds already.
 
     Where only earlier revisions took those, that they share a transaction is the hazard.
     """

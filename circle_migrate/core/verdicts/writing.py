@@ -17,7 +17,7 @@ _FROM = matcher(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
 def writing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    """The verdicts about rows that a statement writes, however many there are."""
+    """Yield findings about rows that a statement writes, however many there are."""
     if scene.statement.error is not None:
         return
     for work in scene.statement.work:
