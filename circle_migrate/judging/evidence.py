@@ -60,7 +60,8 @@ class Gathering:
 
     async def live(self, *, traced: bool = True) -> Evidence:
         """With what the live databases say."""
-        from circle_migrate.live_facts import probes, uses
+        from circle_migrate.live_facts.conditions import uses
+        from circle_migrate.live_facts.probing import probes
 
         names = [name for name in self.plan.databases if self._statements(name)]
         asked = [self._asked(name, "its catalogue", uses(self._database(name)), Uses()) for name in names]
@@ -112,27 +113,24 @@ class Gathering:
         )
 
     async def _facts(self, name: str, questions: Sequence[Probe]) -> _Facts:
-        from circle_migrate import live_facts
         from circle_migrate.introspect import snapshot
+        from circle_migrate.live_facts.asking import ask
+        from circle_migrate.live_facts.blocking import blockers
+        from circle_migrate.live_facts.conditions import invalid_indexes, published
         from circle_migrate.live_facts.expecting import expected_rows
+        from circle_migrate.live_facts.sizing import sizes
 
         database = self._database(name)
         relations = self._relations(name)
         writing = {place: each.sql for place, each in self._statements(name).items()}
         locks, concurrent = self._locks(name)
         facts = _Facts()
-        facts.sizes = await self._asked(name, "sizes", live_facts.sizes(database), {})
+        facts.sizes = await self._asked(name, "sizes", sizes(database), {})
         facts.catalogue = await self._asked(name, "its catalogue", snapshot(database), None)
-        facts.answers = await self._asked(name, "its rows", live_facts.ask(database, questions), ())
-        facts.blockers = await self._asked(
-            name, "who holds locks", live_facts.blockers(database, locks, concurrent), ()
-        )
-        facts.published = await self._asked(
-            name, "publications", live_facts.published(database, relations), ()
-        )
-        facts.invalid = await self._asked(
-            name, "invalid indexes", live_facts.invalid_indexes(database, relations), ()
-        )
+        facts.answers = await self._asked(name, "its rows", ask(database, questions), ())
+        facts.blockers = await self._asked(name, "who holds locks", blockers(database, locks, concurrent), ())
+        facts.published = await self._asked(name, "publications", published(database, relations), ())
+        facts.invalid = await self._asked(name, "invalid indexes", invalid_indexes(database, relations), ())
         facts.rows = await self._asked(name, "the planner", expected_rows(database, writing), {})
         return facts
 

@@ -21,8 +21,8 @@ from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.core.traces import ServerError, Traced
 from circle_migrate.faults import server_error
-from circle_migrate.hooks import Hooks
 from circle_migrate.redaction import redact
+from circle_migrate.run import Hooks, Run
 from circle_migrate.tracing.backend import Backend, Begun
 from circle_migrate.tracing.work import Relation
 from circle_migrate.tree import module_of
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, ExceptionContext
 
     from circle_migrate.errors import CircleError
-    from circle_migrate.run import Run
 
 T = TypeVar("T")
 
