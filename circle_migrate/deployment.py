@@ -11,7 +11,6 @@ from circle_migrate.core.forest import Forest
 from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
 from circle_migrate.errors import CircleError, SettingsError, UsageError
-from circle_migrate.pondering import Pondering
 
 if TYPE_CHECKING:
     from circle_migrate.core.plan import Direction, Grouping
@@ -23,7 +22,8 @@ Current = Mapping[str, tuple[str, ...]]
 T = TypeVar("T")
 
 _TURNS_TO_CONNECT = 5
-"""How often the event loop turns until a connection's first message is on its way, and there is time."""
+"""Iterations of the event loop until a new connection has sent its first message; also run before each tree
+is read, so that answers that arrived meanwhile lead to the next query."""
 
 
 class Deployment:
@@ -88,17 +88,12 @@ class Deployment:
             raise
 
     async def _answers(self, questions: Iterable[Coroutine[Any, Any, T]]) -> list[T | CircleError]:
-        pondering = Pondering()
-        for database in self.databases.values():
-            database.pondering = pondering
         asked = asyncio.gather(*questions, return_exceptions=True)
-        asked.add_done_callback(lambda _: pondering.end())
         try:
-            for _ in range(_TURNS_TO_CONNECT):
-                await asyncio.sleep(0)
             for database in self.databases.values():
-                while database.tree.look():
-                    await pondering.wait()
+                for _ in range(_TURNS_TO_CONNECT):
+                    await asyncio.sleep(0)
+                _ = database.graph
             _ = self.forest
         except BaseException:
             asked.cancel()

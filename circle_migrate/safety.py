@@ -128,7 +128,7 @@ async def judged(
     annotations = read_annotations(revisions)
     trace, error = await _traced(deployment, plan, versions, notify)
     assumptions = (*annotations.assumptions, *deployment.settings.safety_tables)
-    gathering = Gathering(deployment, plan, trace, versions, assumptions)
+    gathering = Gathering(deployment, plan, trace, assumptions)
     if options.mode is Mode.CI:
         evidence = await gathering.without_databases(statistics, traced=error is None)
     else:
@@ -219,7 +219,7 @@ def _not_traced(error: CircleError | None, options: Options) -> tuple[Finding, .
         Finding(
             NOT_TRACED,
             Severity.WARNING if options.allow_unknown else Severity.ERROR,
-            f"the plan could not be traced, and its text alone was judged: {error.message}",
+            f"the plan could not be traced, so most hazards cannot be found: {error.message}",
             error.status if prevented else ExitCode.REFUSED,
             detail=error.detail,
             remedy=error.hint,

@@ -131,7 +131,7 @@ async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evid
     deployment = Deployment(load(overrides, environ=environment(databases)))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     traced = await trace(deployment, plan, major=version // 10000)
-    found = await Gathering(deployment, plan, traced, {"main": version}, ()).live()
+    found = await Gathering(deployment, plan, traced, ()).live()
     return replace(found, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
 
 

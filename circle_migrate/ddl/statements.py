@@ -35,17 +35,24 @@ class Statement:
     """One SQL command, without a semicolon.
 
     `undo` are the commands that reverse it alone, as far as the catalogue goes (rows do not come back); None
-    where there is nothing to undo or it takes more than this statement's object. `hazard` says in a sentence
-    what it destroys or blocks. `transactional` is False where it, or a later statement that uses what it
-    makes, fails in the same transaction.
+    where there is nothing to undo or it takes more than this statement's object. `hazards` are ids of the
+    hazard catalogue. `transactional` is False where it, or a later statement that uses what it makes, fails
+    in the same transaction.
     """
 
     sql: str
     key: Key
     verb: Verb
     undo: str | None = None
-    hazard: str | None = None
+    hazards: tuple[str, ...] = ()
     transactional: bool = True
+
+
+def hazard_comment(hazard: str) -> str:
+    """Return the text of a comment above a statement with a hazard."""
+    from circle_migrate.core.hazards import HAZARDS
+
+    return f"HAZARD: {hazard} {HAZARDS[hazard].title}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from circle_migrate.core.catalog import Key
 from circle_migrate.ddl import attributes
 from circle_migrate.ddl.columns import VIEWS, release
-from circle_migrate.ddl.hazards import hazard
+from circle_migrate.ddl.kind import Command, Commands, Hazardous
 from circle_migrate.ddl.kinds import KINDS
 from circle_migrate.ddl.names import bare, last, quoted, schema_of
 from circle_migrate.ddl.plan import Plan
@@ -22,8 +22,6 @@ _OLD = "__old"
 _LONGEST_NAME = 63
 """Bytes that PostgreSQL keeps of a name."""
 
-_USED_LABEL = "has to be committed before the label is used"
-
 
 def statements(plan: Plan) -> tuple[Statement, ...]:
     """Everything the plan does, in order."""
@@ -32,8 +30,8 @@ def statements(plan: Plan) -> tuple[Statement, ...]:
         commands = list(_COMMANDS[verb](plan, key))
         undone = _undone(plan, verb, key, len(commands))
         written += [
-            Statement(sql, key, verb, undo, None if _on_new(plan, key) else hazard(sql))
-            for sql, undo in zip(commands, undone, strict=True)
+            Statement(_sql(command), key, verb, undo, () if _on_new(plan, key) else _hazards(command))
+            for command, undo in zip(commands, undone, strict=True)
         ]
     return tuple(_apart(_without_looking_at_bodies(written)))
 
@@ -61,16 +59,16 @@ def _apart(statements: list[Statement]) -> Iterator[Statement]:
         used = label is not None and any(
             f"{label[2]}::{label[1]}" in other.sql for other in statements if other is not statement
         )
-        yield replace(statement, transactional=False, hazard=_USED_LABEL) if used else statement
+        yield replace(statement, transactional=False, hazards=("CM040",)) if used else statement
 
 
-def _release(plan: Plan, key: Key) -> Iterable[str]:
+def _release(plan: Plan, key: Key) -> Commands:
     if key.kind == "sequence":
         return [f"ALTER SEQUENCE {key.identity} OWNED BY NONE"]
     return release(plan.whole(key))
 
 
-def _drop(plan: Plan, key: Key) -> Iterable[str]:
+def _drop(plan: Plan, key: Key) -> Commands:
     """A view's column stays; it loses what was said of it."""
     kind, step = KINDS[key.kind], plan.leaving(key)
     if not _of_view(key, plan.before):
@@ -79,30 +77,30 @@ def _drop(plan: Plan, key: Key) -> Iterable[str]:
     return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
 
 
-def _rename(_plan: Plan, key: Key) -> Iterable[str]:
+def _rename(_plan: Plan, key: Key) -> Commands:
     return [f"ALTER {KINDS[key.kind].noun} {key.identity} RENAME TO {_old(key)}"]
 
 
-def _create(plan: Plan, key: Key) -> Iterable[str]:
+def _create(plan: Plan, key: Key) -> Commands:
     kind, step = KINDS[key.kind], plan.step(key)
     made = kind.create(step) if _has_create(plan, key) else []
     return [*made, *kind.altering(step), *attributes.commands(kind, step, new=True)]
 
 
-def _alter(plan: Plan, key: Key) -> Iterable[str]:
+def _alter(plan: Plan, key: Key) -> Commands:
     kind, step = KINDS[key.kind], plan.step(key)
     return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
 
 
-def _attach(plan: Plan, key: Key) -> Iterable[str]:
+def _attach(plan: Plan, key: Key) -> Commands:
     return [f"ALTER SEQUENCE {key.identity} OWNED BY {plan.after.value(key, 'owned_by')}"]
 
 
-def _discard(_plan: Plan, key: Key) -> Iterable[str]:
-    return [f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old(key)}"]
+def _discard(_plan: Plan, key: Key) -> Commands:
+    return [Hazardous(f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old(key)}", ("CM014",))]
 
 
-_COMMANDS: Mapping[Verb, Callable[[Plan, Key], Iterable[str]]] = {
+_COMMANDS: Mapping[Verb, Callable[[Plan, Key], Commands]] = {
     Verb.RELEASE: _release,
     Verb.DROP: _drop,
     Verb.RENAME: _rename,
@@ -143,15 +141,23 @@ def _undone(plan: Plan, verb: Verb, key: Key, count: int) -> list[str | None]:
         step = plan.step(key)
         back = replace(step, before=step.after, after=step.before, catalog=plan.before)
         commands = [*kind.altering(back), *attributes.commands(kind, back, new=False)]
-        return [*commands[::-1]] if len(commands) == count else nothing
+        return [*map(_sql, reversed(commands))] if len(commands) == count else nothing
     return nothing
 
 
-def _joined(commands: Iterable[str]) -> str | None:
-    return ";\n".join(commands) or None
+def _sql(command: Command) -> str:
+    return command if isinstance(command, str) else command.sql
 
 
-def _made_again(plan: Plan, key: Key) -> Iterator[str]:
+def _hazards(command: Command) -> tuple[str, ...]:
+    return () if isinstance(command, str) else command.hazards
+
+
+def _joined(commands: Commands) -> str | None:
+    return ";\n".join(map(_sql, commands)) or None
+
+
+def _made_again(plan: Plan, key: Key) -> Iterator[Command]:
     """What makes an object as it was, with all that goes with it."""
     gone = {key, *plan.before.all_parts(key)}
     gone.update(*(plan.before.owned_sequences.get(each, ()) for each in tuple(gone)))

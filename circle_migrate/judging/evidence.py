@@ -1,17 +1,15 @@
-"""What is known of a plan before it is judged: its trace, the live databases or a file, squawk."""
+"""Evidence about a plan: its trace, and the live databases or a file of statistics."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.live import Answer, Blocker, InvalidIndex, Probe, Published, Size, Uses
-from circle_migrate.core.squawk_rules import SquawkFinding
 from circle_migrate.core.traces import Lock, Trace, Traced
 from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.core.weights import Assumption, limits
@@ -46,15 +44,11 @@ class _Facts:
 
 @dataclass(slots=True)
 class Gathering:
-    """Gathers the evidence about one plan; `notes` are told what could not be found out.
-
-    `versions` are the servers' version numbers where they are known.
-    """
+    """Gathers the evidence about one plan; `notes` are told what could not be found out."""
 
     deployment: Deployment
     plan: Plan
     trace: Trace
-    versions: Mapping[str, int]
     assumptions: Sequence[Assumption]
     notes: list[str] = field(default_factory=list)
 
@@ -80,7 +74,7 @@ class Gathering:
             )
         )
         return replace(
-            await self._common(Mode.LIVE, traced=traced),
+            self._common(Mode.LIVE, traced=traced),
             sizes={name: each.sizes for name, each in facts.items()},
             answers=tuple(answer for each in facts.values() for answer in each.answers),
             blockers={name: each.blockers for name, each in facts.items()},
@@ -94,15 +88,14 @@ class Gathering:
         """With the sizes of a file; what it does not have counts as large."""
         sizes = {name: each.sizes for name, each in statistics.databases.items()} if statistics else {}
         catalogues = await self._expected() if traced else {}
-        return replace(await self._common(Mode.CI, traced=traced), sizes=sizes, catalogues=catalogues)
+        return replace(self._common(Mode.CI, traced=traced), sizes=sizes, catalogues=catalogues)
 
-    async def _common(self, mode: Mode, *, traced: bool) -> Evidence:
+    def _common(self, mode: Mode, *, traced: bool) -> Evidence:
         settings = self.deployment.settings
         names = {name: self._relations(name) for name in self.plan.databases}
         strict = [each.name for each in settings.databases if each.profile == _SECRETIVE]
         return Evidence(
             self.trace,
-            squawk=await self._squawk(),
             thresholds=Thresholds(
                 Limits(settings.safety_rows, settings.safety_bytes), limits(self.assumptions, names)
             ),
@@ -154,27 +147,6 @@ class Gathering:
             if answer is not None:
                 found[name] = answer.snapshot
         return found
-
-    async def _squawk(self) -> tuple[SquawkFinding, ...]:
-        """squawk's findings; it reads each transaction of each database as a whole."""
-        from circle_migrate.judging import squawk
-
-        groups = list(self._batches())
-        places = [place for group in groups for place in group]
-        batches = [[self.trace.statements[place] for place in group] for group in groups]
-        version = min(self.versions.values(), default=self.trace.scratch_major * 10000)
-        found = await asyncio.to_thread(squawk.lint, batches, version, self.notes.append)
-        return tuple(replace(each, statement=places[each.statement]) for each in found)
-
-    def _batches(self) -> Iterator[list[int]]:
-        """The places of statements that share a transaction, in the order of the plan."""
-
-        def transaction(place: int) -> tuple[object, ...]:
-            each = self.trace.statements[place]
-            return (each.segment, each.database, 0 if each.transactional else place + 1)
-
-        order = sorted(range(len(self.trace.statements)), key=transaction)
-        yield from sorted(list(group) for _, group in groupby(order, key=transaction))
 
     def _database(self, name: str) -> Database:
         return self.deployment.databases[name]

@@ -1,5 +1,4 @@
 """Rules that turn the evidence about a plan into findings.
 
-What PostgreSQL did on a scratch database decides, with sizes and rows of the live databases; a linter of
-statement texts only adds what neither of them shows.
+What PostgreSQL did on a scratch database decides, with sizes and rows of the live databases.
 """

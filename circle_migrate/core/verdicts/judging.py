@@ -7,16 +7,15 @@ from dataclasses import replace
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import Confidence, HazardFinding
+from circle_migrate.core.verdicts import names
 from circle_migrate.core.verdicts.across import across
 from circle_migrate.core.verdicts.breaking import altering, ending
 from circle_migrate.core.verdicts.failing import answered, failing
 from circle_migrate.core.verdicts.fixing import code
 from circle_migrate.core.verdicts.forming import committing, forming
 from circle_migrate.core.verdicts.guarding import guarding, replicating
-from circle_migrate.core.verdicts.linting import linting, opaque
 from circle_migrate.core.verdicts.locking import blocked, locking
 from circle_migrate.core.verdicts.losing import losing
-from circle_migrate.core.verdicts.names import shortened
 from circle_migrate.core.verdicts.record import Evidence
 from circle_migrate.core.verdicts.resting import resting
 from circle_migrate.core.verdicts.story import Story
@@ -27,6 +26,7 @@ from circle_migrate.errors import ExitCode
 _OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
 _OF_TRANSACTIONS = (ending, replicating)
 _OF_PLANS = (answered, blocked, committing, across)
+_OPAQUE = names.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 
 
 def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
@@ -40,7 +40,6 @@ def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
     """
     story = Story(evidence)
     findings = [*_of_statements(story)]
-    findings += linting(story, findings)
     notes = ("it was not traced to its end", *evidence.trace.notes)
     for name in evidence.trace.untraced:
         database, _, revision = name.partition("@")
@@ -53,7 +52,7 @@ def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
         _of_revision("CM044", Severity.NOTE, each.database, each.revision, each.why)
         for each in evidence.trace.unlike
     )
-    findings += opaque(story)
+    findings += _opaque(story)
     return tuple(_completed(story, each) for each in sorted(_merged(findings), key=_order))
 
 
@@ -66,6 +65,19 @@ def _of_statements(story: Story) -> Iterator[HazardFinding]:
             yield from of_group(story, scenes)
     for of_plan in _OF_PLANS:
         yield from of_plan(story)
+
+
+def _opaque(story: Story) -> Iterator[HazardFinding]:
+    """Yield a finding for each statement whose text does not show what it does, where nothing was traced."""
+    for scene in () if story.evidence.traced else story.scenes:
+        if _OPAQUE.match(names.code(scene.statement.sql)):
+            yield story.finding(
+                scene,
+                "CM060",
+                Severity.WARNING,
+                "statement",
+                "no scratch database has run it: it may do anything",
+            )
 
 
 def _of_revision(
@@ -105,7 +117,7 @@ def _completed(story: Story, finding: HazardFinding) -> HazardFinding:
     """Add the texts of the hazard and, where there is some, code for the statement itself."""
     hazard, why, subject = finding.hazard, finding.message, finding.subject or ""
     facts = {
-        "statement": shortened(finding.statement),
+        "statement": names.shortened(finding.statement),
         "lock": finding.lock,
         "work": finding.work,
         "size": finding.size,
