@@ -89,7 +89,6 @@ class State(NamedTuple):
     read_only: bool
     schema: str
     version_table: str
-    versioned: bool
     current: tuple[str, ...]
     journal_of: str | None = None
     in_doubt: tuple[str, ...] = ()
@@ -191,7 +190,6 @@ class Database:
             read_only=row["read_only"],
             schema=row["schema"],
             version_table=self.settings.version_table,
-            versioned=row["version_table"] is not None,
             current=current,
             journal_of=journal_of,
             in_doubt=tuple(row["in_doubt"]),

@@ -1,4 +1,4 @@
-"""A plan's nodes as statements, each with what takes it back."""
+"""Write the SQL statements of a plan."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ def statements(plan: Plan) -> tuple[Statement, ...]:
     """Everything the plan does, in order."""
     written = []
     for verb, key in plan.nodes():
-        commands = list(_COMMANDS[verb](plan, key))
-        undone = _undone(plan, verb, key, len(commands))
         written += [
-            Statement(sql, key, verb, undo, None if _on_new(plan, key) else hazard(sql))
-            for sql, undo in zip(commands, undone, strict=True)
+            Statement(sql, key, None if _on_new(plan, key) else hazard(sql))
+            for sql in _COMMANDS[verb](plan, key)
         ]
     return tuple(_apart(_without_looking_at_bodies(written)))
 
@@ -49,8 +47,8 @@ def _without_looking_at_bodies(written: list[Statement]) -> list[Statement]:
     routines = [each.key for each in written if each.key.kind in ROUTINES and _BODY.search(each.sql)]
     if not routines:
         return written
-    off = Statement("SET check_function_bodies = off", routines[0], Verb.CREATE)
-    on = Statement("RESET check_function_bodies", routines[-1], Verb.CREATE)
+    off = Statement("SET check_function_bodies = off", routines[0])
+    on = Statement("RESET check_function_bodies", routines[-1])
     return [off, *written, on]
 
 
@@ -128,33 +126,3 @@ def _has_create(plan: Plan, key: Key) -> bool:
 def _of_view(key: Key, catalog: Catalog) -> bool:
     owner = catalog.owner_of(key) if key.kind == "column" else None
     return owner is not None and owner.kind in VIEWS
-
-
-def _undone(plan: Plan, verb: Verb, key: Key, count: int) -> list[str | None]:
-    """For each command of one object the commands that take it back."""
-    nothing: list[str | None] = [None] * count
-    kind = KINDS[key.kind]
-    if count and verb is Verb.DROP and not _of_view(key, plan.before):
-        return [_joined(_made_again(plan, key)), *nothing[1:]]
-    if count and verb is Verb.CREATE and key not in plan.renamed and _has_create(plan, key):
-        step = plan.step(key)
-        return [_joined(kind.dropping(replace(step, before=step.after))), *nothing[1:]]
-    if verb is Verb.ALTER:
-        step = plan.step(key)
-        back = replace(step, before=step.after, after=step.before, catalog=plan.before)
-        commands = [*kind.altering(back), *attributes.commands(kind, back, new=False)]
-        return [*commands[::-1]] if len(commands) == count else nothing
-    return nothing
-
-
-def _joined(commands: Iterable[str]) -> str | None:
-    return ";\n".join(commands) or None
-
-
-def _made_again(plan: Plan, key: Key) -> Iterator[str]:
-    """What makes an object as it was, with all that goes with it."""
-    gone = {key, *plan.before.all_parts(key)}
-    gone.update(*(plan.before.owned_sequences.get(each, ()) for each in tuple(gone)))
-    lost = Plan(Catalog({}), Catalog({each: plan.before.objects[each] for each in gone}), plan.major)
-    for verb, each in lost.nodes():
-        yield from _COMMANDS[verb](lost, each)
