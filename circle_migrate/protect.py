@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.identifier import quote
 from circle_migrate.core.markers import Marker
 from circle_migrate.core.plan import Action, Plan, Segment, Stamp
 from circle_migrate.core.protections import Protections
-from circle_migrate.database import PROTECTION, quote
+from circle_migrate.database import PROTECTION
 from circle_migrate.errors import Refused
 from circle_migrate.hooks import Hooks
 from circle_migrate.journal import os_user

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.identifier import base_name, quote_if_needed, schema_of, unquote
 from circle_migrate.ddl import attributes
 from circle_migrate.ddl.columns import VIEWS, release
 from circle_migrate.ddl.hazards import hazard
 from circle_migrate.ddl.kinds import KINDS
-from circle_migrate.ddl.names import bare, last, quoted, schema_of
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import ROUTINES, Catalog
 from circle_migrate.ddl.statements import Statement, Verb
@@ -113,8 +113,8 @@ _COMMANDS: Mapping[Verb, Callable[[Plan, Key], Iterable[str]]] = {
 
 def _old(key: Key) -> str:
     """The name a type has until no column has it any more."""
-    kept = bare(last(key.identity)).encode()[: _LONGEST_NAME - len(_OLD)].decode(errors="ignore")
-    return quoted(kept + _OLD)
+    kept = unquote(base_name(key.identity)).encode()[: _LONGEST_NAME - len(_OLD)].decode(errors="ignore")
+    return quote_if_needed(kept + _OLD)
 
 
 def _has_create(plan: Plan, key: Key) -> bool:

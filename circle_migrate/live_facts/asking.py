@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Answer, Ask, Probe
 from circle_migrate.faults import INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE, server_words, sqlstate
 from circle_migrate.live_facts.looking import limits
-from circle_migrate.live_facts.printed import parts
 from circle_migrate.live_facts.question import LIMIT
 
 if TYPE_CHECKING:
@@ -149,4 +149,4 @@ async def _covered(
 
 def _question(probe: Probe, relation: str) -> tuple[object, ...]:
     """What is asked, of a column or of a whole table, whichever table that is."""
-    return (probe.statement, probe.ask, relation, parts(probe.subject)[2:])
+    return (probe.statement, probe.ask, relation, split_identity(probe.subject)[2:])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.traces import Lock, Task, Traced
-from circle_migrate.live_facts.printed import parts, plain
 
 _WRITING = frozenset({Task.INSERT, Task.UPDATE, Task.DELETE, Task.TRUNCATE})
 _CAN_WRITE = re.compile(
@@ -52,5 +52,5 @@ def _writes(statement: Traced, relation: str) -> bool:
 
 def _says(statement: Traced, relation: str) -> bool:
     """Whether the text has the relation's own name as a word."""
-    name = re.escape(plain(parts(relation)[-1]))
+    name = re.escape(unquote_and_fold(split_identity(relation)[-1]))
     return re.search(rf"(?<!\w){name}(?!\w)", statement.sql, re.IGNORECASE) is not None

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.enumerations import label
+from circle_migrate.core.identifier import literal, split_identity, unquote_and_fold
 from circle_migrate.core.losses import Count, Effect, Loss, Precision
-from circle_migrate.database import literal
 from circle_migrate.live_facts import sizes
-from circle_migrate.live_facts.printed import parts, plain
 from circle_migrate.losing.asking import AbsentError, Asking, TooLongError, UnansweredError, asking
 
 if TYPE_CHECKING:
@@ -146,7 +145,9 @@ class _Counting:
         """What the statistics say of a column: nothing of one the role may not read, or never analysed."""
         if loss.rows is None:
             return loss
-        schema, name, attribute = (plain(each) for each in (*parts(table), *parts(column)))
+        schema, name, attribute = (
+            unquote_and_fold(each) for each in (*split_identity(table), *split_identity(column))
+        )
         row = await self._ask.row(_STATISTICS, schema, name, attribute)
         if row is None:
             why = "too many rows to count, and no statistics: ANALYZE"

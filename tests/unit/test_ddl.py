@@ -19,7 +19,6 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.ddl import render_sql, reverse, sketch
 from circle_migrate.ddl.alembic import bodies, render
 from circle_migrate.ddl.hazards import hazard
-from circle_migrate.ddl.names import bare, last, literal, parts, quoted
 from circle_migrate.ddl.order import ordered
 from circle_migrate.ddl.python import string, text
 from circle_migrate.ddl.references import Catalog
@@ -169,34 +168,6 @@ def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
     made = sketch(compared(before, after)).statements
     assert [each.transactional for each in made] == [False, True]
     assert "with op.get_context().autocommit_block():" in render(sketch(compared(before, after)))
-
-
-@pytest.mark.parametrize(
-    ("identity", "expected"),
-    [
-        ("public.t", ["public", "t"]),
-        ('"a.b"."x(y)"."Z z"', ['"a.b"', '"x(y)"', '"Z z"']),
-        ('app."q""uote"', ["app", '"q""uote"']),
-        ('app."f g"(integer, app."T")', ["app", '"f g"']),
-        ("<owner>.app.tables", ["<owner>", "app", "tables"]),
-    ],
-)
-def test_identities_are_taken_apart(identity: str, expected: list[str]) -> None:
-    assert parts(identity) == expected
-    assert last(identity) == expected[-1]
-
-
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
-def test_names_survive_quoting(name: str) -> None:
-    assert bare(quoted(name)) == name
-    assert parts(f"app.{quoted(name)}") == ["app", quoted(name)]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [("it's", "'it''s'"), ("a\\b", "E'a\\\\b'"), ("", "''"), ("'\\", "E'''\\\\'")]
-)
-def test_literals(value: str, expected: str) -> None:
-    assert literal(value) == expected
 
 
 def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> None:
