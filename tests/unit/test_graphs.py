@@ -480,11 +480,11 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     file = tmp_path / "a.dot"
     file.write_text("before")
 
-    def fail(_descriptor: int) -> None:
+    def fail(_file: Path, _target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("os.fsync", fail)
+        patched.setattr(Path, "replace", fail)
         with pytest.raises(UsageError, match="cannot be written") as caught:
             drawn(trees(), Form.DOT, file)
     assert caught.value.detail == "No space left on device"
