@@ -16,10 +16,10 @@ from circle_migrate.core.catalog import Fields, Key, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
+from circle_migrate.core.links import topological
 from circle_migrate.ddl import render_sql, reverse, sketch
 from circle_migrate.ddl.alembic import bodies, render
 from circle_migrate.ddl.hazards import hazard
-from circle_migrate.ddl.order import ordered
 from circle_migrate.ddl.python import string, text
 from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.sqlalchemy_types import type_code
@@ -181,13 +181,14 @@ def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> Non
 @given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9))))
 def test_order_keeps_every_wish_that_is_no_circle(earlier: dict[int, set[int]]) -> None:
     wishes = {node: {other for other in others if other < node} for node, others in earlier.items()}
-    done = ordered(range(10), wishes, lambda node: -node)
+    done = topological(range(10), wishes, lambda node: -node, cut_cycles=True)
     assert sorted(done) == list(range(10))
     assert all(done.index(other) < done.index(node) for node, others in wishes.items() for other in others)
 
 
 def test_a_circle_is_cut_and_nothing_is_lost() -> None:
-    assert ordered(["a", "b", "c"], {"a": ["b"], "b": ["a"], "c": ["b"]}, str) == ["a", "b", "c"]
+    wishes = {"a": ["b"], "b": ["a"], "c": ["b"]}
+    assert topological(["a", "b", "c"], wishes, str, cut_cycles=True) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
