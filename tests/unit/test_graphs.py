@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circle_migrate.core.catalog import Key, Snapshot
-from circle_migrate.core.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, visible
+from circle_migrate.core.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, printable
 from circle_migrate.core.forest import Forest
 from circle_migrate.core.forms import Form
 from circle_migrate.core.identifier import quote
@@ -157,7 +157,7 @@ def test_every_line_of_mermaid_is_in_its_grammar(drawing: Drawing) -> None:
 def test_mermaid_shows_what_was_escaped(name: str) -> None:
     escaped = escape(name)
     unescaped = re.sub(r"#(\d+);", lambda match: chr(int(match[1])), escaped)
-    assert unescaped == (" ".join(visible(name).split()) or " ")
+    assert unescaped == (" ".join(printable(name).split()) or " ")
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ def test_svg_by_graphviz_says_every_name() -> None:
     for drawing in (Drawing("\\N", ('"g"',), tables, relations), Drawing("\\N", ('"g"',), revisions, ())):
         image = ElementTree.fromstring(write(drawing, Form.SVG))
         texts = {element.text for element in image.iter(f"{SVG}text")}
-        assert {visible(name) for name in HOSTILE if name.strip()} - {t and t.strip() for t in texts} <= {
+        assert {printable(name) for name in HOSTILE if name.strip()} - {t and t.strip() for t in texts} <= {
             # Spaces at the ends are Graphviz's to drop.
-            visible(name)
+            printable(name)
             for name in HOSTILE
-            if visible(name) != visible(name).strip()
+            if printable(name) != printable(name).strip()
         }
         assert {"\\N", '"g"'} <= texts
 
@@ -236,7 +236,7 @@ def test_strings_of_dot_end_where_they_should(name: str) -> None:
     [("a\nb", "a␊b"), ("\x00\x7f", "␀␡"), ("\u202eabc\ufeff", "�abc�"), ("ü日\u200d", "ü日\u200d")],
 )
 def test_what_cannot_be_drawn_is_made_visible(text: str, shown_as: str) -> None:
-    assert visible(text) == shown_as
+    assert printable(text) == shown_as
 
 
 def forest() -> Forest:
