@@ -14,7 +14,7 @@ def main() -> None:
     """Run the command line; the process ends with its exit status."""
     _open_streams()
     # What importing modules makes stays: to look for garbage in it again and again only takes time.
-    gc.set_threshold(50_000)
+    gc.set_threshold(200_000)
     try:
         from circle_migrate.cli.app import app
 

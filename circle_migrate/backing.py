@@ -14,12 +14,11 @@ from circle_migrate.core.backups import BackedUp, WayBack
 from circle_migrate.deployment import Deployment
 from circle_migrate.dumps import manifest
 from circle_migrate.errors import CircleError, SettingsError
-from circle_migrate.hooks import Hooks
+from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     from circle_migrate.core.plan import Plan
     from circle_migrate.database import State
-    from circle_migrate.run import Run
 
 FOLDER = Path("backups")
 """Where backups go where nothing else is asked for: in the current directory, as `backup` has it."""

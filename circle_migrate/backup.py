@@ -20,7 +20,6 @@ from circle_migrate import __version__
 from circle_migrate.core.backups import BackedUp, Dump, Manifest
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.events import Event, Kind, Notify, ignore
-from circle_migrate.deployment import refuse_same
 from circle_migrate.dumps import manifest
 from circle_migrate.dumps.contents import Catalogue, catalogue, encrypted, size
 from circle_migrate.dumps.dumping import Dumping, list_contents
@@ -30,13 +29,12 @@ from circle_migrate.dumps.sizes import followed
 from circle_migrate.errors import BackupFailed, UsageError
 from circle_migrate.faults import server_words
 from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.recognising import refuse_swapped
+from circle_migrate.identity import ensure_distinct, ensure_not_swapped
 from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
     from circle_migrate.database import State
     from circle_migrate.deployment import Deployment
-    from circle_migrate.locks import Holder
 
 _UNFINISHED = ".unfinished"
 
@@ -66,17 +64,14 @@ async def backup(
     """
     databases = {name: deployment.databases[name] for name in deployment.selected}
     states = await deployment.states()
-    refuse_same(states)
-    refuse_swapped(deployment, states)
+    ensure_distinct(states)
+    ensure_not_swapped(deployment, states)
     refuse_in_doubt(states)
     plans = dumping(deployment, states, keeping)
 
-    def waiting(name: str, holder: Holder | None) -> None:
-        notify(Event(Kind.WAITING, name, f"for another deployer: {holder or 'unknown'}"))
-
     folder = _new_folder(keeping.folder)
     try:
-        async with moments(databases, deployment.settings.lock_wait, waiting, locked=locked) as taken:
+        async with moments(databases, deployment.settings.lock_wait, notify, locked=locked) as taken:
             refuse_in_doubt({name: each.state for name, each in taken.of.items()})
             dumps = await _dumped(taken, plans, folder, deployment.settings.lock_wait, notify)
             await require_held(taken)

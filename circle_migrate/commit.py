@@ -25,7 +25,7 @@ from circle_migrate.database import GID_PREFIX
 from circle_migrate.errors import CircleError, InDoubt, MigrationFailed, Refused
 from circle_migrate.failures import where_things_are
 from circle_migrate.faults import server_words
-from circle_migrate.run import Mode, Run
+from circle_migrate.run import Run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -68,7 +68,7 @@ class Gid:
 
 async def refuse_not_atomic(run: Run, plan: Plan) -> None:
     """Raise `Refused`, before anything runs, where one decision over the whole plan is not possible."""
-    if run.mode is not Mode.ATOMIC or len(plan.databases) < 2:
+    if not run.deployment.settings.atomic or len(plan.databases) < 2:
         return
     for segment in plan.segments:
         if segment.ends_because:
@@ -97,7 +97,7 @@ async def commit(run: Run, number: int, segment: Segment) -> None:
     Raises `MigrationFailed` where nothing was committed, `InDoubt` where only a part was or nobody can tell.
     """
     sessions = {name: run.sessions[name] for name in run.deployment.databases if name in segment.databases}
-    how = _atomic if run.mode is Mode.ATOMIC and len(sessions) > 1 else _serial
+    how = _atomic if run.deployment.settings.atomic and len(sessions) > 1 else _serial
     try:
         await how(run, number, sessions)
     except Exception:

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from circle_migrate.bounded_read import bounded_read
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.merging import Merge, Side
 from circle_migrate.core.relations import Column, Compared, Consistency, Keys, Relation
 from circle_migrate.database import State
-from circle_migrate.deployment import Deployment, refuse_same
+from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
+from circle_migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.matching.keys import Family, Form, Located, Missing, among, locate
 from circle_migrate.matching.relations import declared
-from circle_migrate.matching.streams import looking, reading_fault, streaming
+from circle_migrate.matching.streams import reading_fault, streaming
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:
@@ -102,7 +104,11 @@ class _Reading:
             yield await _both(
                 {
                     side: stack.enter_async_context(
-                        looking(self.deployment.databases[column.database], settings.lock_timeout)
+                        bounded_read(
+                            self.deployment.databases[column.database],
+                            seconds=None,
+                            lock_seconds=settings.lock_timeout,
+                        )
                     )
                     for side, column in relation.columns.items()
                 }
@@ -227,8 +233,8 @@ async def _absent(
     survey = await deployment.survey(name for name in deployment.databases if name in relation.databases)
     states = {name: state for name, state in survey.items() if not isinstance(state, CircleError)}
     errors = [state for state in survey.values() if isinstance(state, CircleError)]
-    questions: list[Callable[[], object]] = [partial(refuse_same, states)]
-    questions += [partial(deployment.recognise, {name: state}) for name, state in states.items()]
+    questions: list[Callable[[], object]] = [partial(ensure_distinct, states)]
+    questions += [partial(verify_identity, deployment, {name: state}) for name, state in states.items()]
     for question in questions:
         try:
             question()

@@ -19,8 +19,7 @@ from circle_migrate.core.markers import Marker
 from circle_migrate.core.revisions import Graph
 from circle_migrate.errors import CircleError, MissingPrivilege, Refused
 from circle_migrate.faults import connecting, privilege_hint, server_words, statement_fault
-from circle_migrate.pondering import Pondering
-from circle_migrate.tree_index import Tree
+from circle_migrate.tree_index import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -107,7 +106,6 @@ class Database:
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
         self.name = settings.name
-        self.pondering = Pondering()
 
     @property
     def address(self) -> Address:
@@ -115,14 +113,9 @@ class Database:
         return self.settings.address
 
     @cached_property
-    def tree(self) -> Tree:
-        """Its revision files."""
-        return Tree(self.name, self.settings.revisions)
-
-    @cached_property
     def graph(self) -> Graph:
         """Its revisions. Raises `TreeError` where the files do not form a tree."""
-        return self.tree.graph(load_module)
+        return read_graph(self.name, self.settings.revisions, load_module)
 
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
@@ -136,8 +129,7 @@ class Database:
         with connecting(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
-            with self.pondering:
-                connection = await asyncpg.connect(**arguments)
+            connection = await asyncpg.connect(**arguments)
             try:
                 _still_wanted()
                 await connection.execute(f"{begin};{self._session({})}")
@@ -164,10 +156,9 @@ class Database:
         """`state` over a connection that is open already."""
         table = self.settings.version_table
         try:
-            with self.pondering:
-                row = await connection.fetchrow(
-                    _STATE, table, self.settings.version_table_schema, RUNS, GID_PREFIX, PROTECTION
-                )
+            row = await connection.fetchrow(
+                _STATE, table, self.settings.version_table_schema, RUNS, GID_PREFIX, PROTECTION
+            )
             if row["schema"] is None:
                 raise MissingPrivilege(
                     f"{self.name}: the role {row['role']!r} may not use any schema of its search_path",

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate import planning
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Direction, Plan
 from circle_migrate.database import State
-from circle_migrate.deployment import Current, Deployment
-from circle_migrate.errors import CircleError, Refused
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import CircleError
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
-from circle_migrate.planning import Saved, agreeing
+from circle_migrate.identity import verify_identity
+from circle_migrate.planning import Planner, ensure_same_plan
 from circle_migrate.protection import Guard
 
 if TYPE_CHECKING:
     from circle_migrate.backing import Backing, Decision
-    from circle_migrate.losing.found import Found
+    from circle_migrate.losses import LossCollector
+    from circle_migrate.plan import SavedPlan
 
 Confirm = Callable[[Plan], None]
 """Shows a plan and returns; raises `NotConfirmed` where it is not wanted."""
@@ -33,7 +35,7 @@ class Weighing:
     `find` finds that out; `accept` shows it and returns, or raises `NotConfirmed` where it is not wanted.
     """
 
-    find: Callable[[Plan], Awaitable[Found]]
+    find: Callable[[Plan], Awaitable[LossCollector]]
     accept: Callable[[LossReport], None]
 
 
@@ -43,7 +45,7 @@ class _Agreed:
 
     plan: Plan
     decision: Decision
-    found: Found | None = None
+    collector: LossCollector | None = None
     report: LossReport | None = None
 
     @property
@@ -66,7 +68,7 @@ async def downgrade(
     keep: bool = False,
     backing: Backing | None = None,
     dry_run: bool = False,
-    saved: Saved | None = None,
+    saved: SavedPlan | None = None,
     overridden: Sequence[str] = (),
     notify: Notify = ignore,
 ) -> Moved | LossReport:
@@ -76,28 +78,29 @@ async def downgrade(
     accepted is stopped. With `keep` what goes is put into side tables. `backing` says whether the databases
     are backed up first, under the same locks. Protected databases are left alone, but for those in
     `overridden`. Raises `Refused` for one of them, where a revision of another database would be stranded,
-    where one is irreversible, or where the databases have moved since the plan was confirmed; and what a
+    where one is irreversible, or where the databases have changed since the plan was confirmed; and what a
     backup raises.
     """
     guard = Guard(deployment, overridden)
-    planned = planning.planner(deployment, targets, Direction.DOWN, cascade=cascade)
-    planner = agreeing(saved, deployment, planned)
+    guards = (saved.guard(deployment),) if saved else ()
+    planner = Planner(deployment, targets, Direction.DOWN, cascade, guards=guards)
     names = deployment.within_reach(Direction.DOWN)
     states = await deployment.states(names)
-    plan = planner(deployment.recognise(states))
+    plan = planner(verify_identity(deployment, states))
     guard.refuse_slips(states)
     if dry_run or not plan:
         refuse_in_doubt(states)
         remarks = guard.remarks(states, plan.databases)
         if not (dry_run and isinstance(confirm, Weighing)):
-            return Moved("downgrade", plan, planning.mode(deployment), dry_run=dry_run, notes=remarks)
+            return Moved("downgrade", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
     else:
         remarks = ()
         guard.refuse(states, plan.databases)
     agreed = await _agreed(deployment, plan, states, confirm, backing, keep=keep, dry_run=dry_run)
     if dry_run and agreed.report is not None:
         return replace(agreed.report, notes=(*remarks, *agreed.report.notes))
-    return await _undo(deployment, names, same_as(plan, planner), agreed, guard, notify, keep=keep)
+    planner = planner.guarded(partial(ensure_same_plan, plan))
+    return await _undo(deployment, names, planner, agreed, guard, notify, keep=keep)
 
 
 async def _agreed(
@@ -122,8 +125,10 @@ async def _agreed(
     refuse_in_doubt(states)
     for name in () if dry_run else plan.databases:
         refuse_unwritable(states[name])
-    found = await confirm.find(plan)
-    report = await found.counted()
+    from circle_migrate.losing.counting import loss_report
+
+    collector = await confirm.find(plan)
+    report = await loss_report(deployment, collector)
     if keep:
         from circle_migrate.keeping.keys import refuse_without_key
 
@@ -133,13 +138,13 @@ async def _agreed(
     report = replace(report, notes=(*report.notes, *filter(None, [decision.sentence])))
     if not dry_run:
         confirm.accept(report)
-    return _Agreed(plan, decision, found, report)
+    return _Agreed(plan, decision, collector, report)
 
 
 async def _undo(
     deployment: Deployment,
     names: tuple[str, ...],
-    planner: Callable[[Current], Plan],
+    planner: Planner,
     agreed: _Agreed,
     guard: Guard,
     notify: Notify,
@@ -148,16 +153,16 @@ async def _undo(
 ) -> Moved:
     from circle_migrate.backing import BackupHooks
     from circle_migrate.executor import Options, apply
-    from circle_migrate.hooks import Together
     from circle_migrate.keeping.hooks import KeepingHooks
     from circle_migrate.losing.growth import GrowthHooks
+    from circle_migrate.run import Together
 
     notes = agreed.notes
     keeping = KeepingHooks() if keep else None
     backup = BackupHooks(agreed.decision.keeping, notes) if agreed.decision.keeping else None
     growth = None
-    if agreed.found is not None and agreed.report is not None and not keep:  # what is kept is no loss
-        growth = GrowthHooks(agreed.found, agreed.report)
+    if agreed.collector is not None and agreed.report is not None and not keep:  # what is kept is no loss
+        growth = GrowthHooks(agreed.collector, agreed.report)
     # Again after a backup, which takes its time, and does not have what is written meanwhile.
     hooks = Together(*filter(None, (keeping, growth, backup, growth if backup else None)))
     options = Options("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
@@ -171,25 +176,9 @@ async def _undo(
     return Moved(
         "downgrade",
         outcome.plan,
-        planning.mode(deployment),
+        deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keeping.kept if keeping else (),
         way_back=backup.way_back if backup else None,
     )
-
-
-def same_as(confirmed: Plan, planner: Callable[[Current], Plan]) -> Callable[[Current], Plan]:
-    """A planner that refuses to plan anything but what was confirmed."""
-
-    def planned(current: Current) -> Plan:
-        plan = planner(current)
-        if plan != confirmed:
-            raise Refused(
-                "the databases have moved since this was confirmed",
-                state="nothing was changed",
-                hint="run the command again to see what it would do now",
-            )
-        return plan
-
-    return planned

@@ -25,11 +25,10 @@ from circle_migrate.errors import CircleError, MigrationFailed
 from circle_migrate.failures import gave_up_waiting, interrupted, step_failed, where_things_are
 from circle_migrate.faults import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, server_words, sqlstate
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
-from circle_migrate.hooks import Hooks
+from circle_migrate.identity import verify_identity
 from circle_migrate.journal import Journal
-from circle_migrate.locks import Holder, deployer_lock
-from circle_migrate.recording import announce, conclude
-from circle_migrate.run import Applied, Checkpoint, Run, describe
+from circle_migrate.locks import deployer_lock
+from circle_migrate.run import Applied, Checkpoint, Hooks, Run, describe, finish_run, start_run
 from circle_migrate.sessions import watched, working_session
 from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 
@@ -38,7 +37,9 @@ if TYPE_CHECKING:
 
     from circle_migrate.protection import Guard
 
-Planner = Callable[[Current], Plan]
+MakePlan = Callable[[Current], Plan]
+"""Plans from the current revisions that were read under the lock."""
+
 
 MOST_TRIES = 30
 """How often a segment is tried that does not get its locks."""
@@ -94,7 +95,7 @@ class _StepFailed(Exception):
 async def apply(
     deployment: Deployment,
     databases: tuple[str, ...],
-    planner: Planner,
+    planner: MakePlan,
     notify: Notify,
     options: Options,
 ) -> Outcome:
@@ -117,7 +118,7 @@ async def apply(
         stack.push(run.explain)
         await _open(run, databases, stack)
         current = {name: state.current for name, state in run.states.items()}
-        plan = planner(deployment.recognise(run.states) if options.recognised else current)
+        plan = planner(verify_identity(deployment, run.states) if options.recognised else current)
         if plan:
             await _prepare(run, plan, options)
             await _carry_out(run, plan)
@@ -131,11 +132,8 @@ async def _open(run: Run, databases: tuple[str, ...], stack: AsyncExitStack) -> 
         opened = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
         run.sessions[name] = await stack.enter_async_context(opened)
 
-    def waiting(database: str, holder: Holder | None) -> None:
-        run.tell(Kind.WAITING, database, f"for another deployer: {holder or 'unknown'}")
-
     for name, session in run.sessions.items():
-        lock = deployer_lock(session.driver, name, settings.lock_wait, waiting)
+        lock = deployer_lock(session.driver, name, settings.lock_wait, run.notify)
         await stack.enter_async_context(lock)
     for name, session in run.sessions.items():
         database = run.deployment.databases[name]
@@ -170,7 +168,7 @@ async def _prepare(run: Run, plan: Plan, options: Options) -> None:
         await refuse_edited(run)
     await run.hooks.prepared(run, plan)
     if not run.rehearsal:
-        await announce(run, plan, {**options.notes, **overridden})
+        await start_run(run, plan, {**options.notes, **overridden})
 
 
 async def _carry_out(run: Run, plan: Plan) -> None:
@@ -183,12 +181,12 @@ async def _carry_out(run: Run, plan: Plan) -> None:
                 await _alone(run, number, segment)
     except asyncio.CancelledError:
         error = await interrupted(run, segment)
-        await conclude(run, "interrupted", error)
+        await finish_run(run, "interrupted", error)
         raise error from None
     except CircleError as error:
-        await conclude(run, "failed", error)
+        await finish_run(run, "failed", error)
         raise
-    await shielded(conclude(run, "done"), raise_error=True)
+    await shielded(finish_run(run, "done"), raise_error=True)
 
 
 async def _in_transactions(run: Run, number: int, segment: Segment) -> None:

@@ -64,9 +64,8 @@ async def read_facts(database: Database) -> Facts:
             if state.journal_of is not None:
                 last = await journal.last_run(connection)
                 changed = await _changed(journal, connection, state)
-                with database.pondering:
-                    files = await journal.digest(connection)
-            graph = database.graph  # as late as can be: its files are looked at while servers answer
+                files = await journal.digest(connection)
+            graph = database.graph
             strangers: dict[str, Applied | None] = {key: None for key in state.current if key not in graph}
             if files is not None:
                 edits = await edited(graph, state.current, journal, connection, files)
@@ -113,7 +112,7 @@ async def _changed(journal: Journal, connection: asyncpg.Connection, state: Stat
         return None
     from circle_migrate.introspect.fingerprints import changed, mark
 
-    return changed(recorded, await mark(connection, state, state.current, journal.database.pondering))
+    return changed(recorded, await mark(connection, state, state.current))
 
 
 async def survey(deployment: Deployment, names: Iterable[str]) -> dict[str, Facts | CircleError]:

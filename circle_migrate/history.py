@@ -10,6 +10,7 @@ from circle_migrate.database import State
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import CircleError, UsageError
 from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.identity import verify_identity
 
 
 async def current(deployment: Deployment) -> Currents:
@@ -28,7 +29,7 @@ async def current(deployment: Deployment) -> Currents:
 def _standing(deployment: Deployment, graph: Graph, state: State) -> Standing:
     address = deployment.databases[graph.database].address.display()
     try:
-        deployment.recognise({graph.database: state})
+        verify_identity(deployment, {graph.database: state})
         refuse_in_doubt({graph.database: state})
     except CircleError as error:
         strangers = tuple(graph.revisions.get(key, Revision(graph.database, key)) for key in state.current)

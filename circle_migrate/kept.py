@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.kept import Kept, KeptEntries, State
-from circle_migrate.core.plan import Action, Plan, Segment, Stamp
+from circle_migrate.core.plan import Action, Plan, plan_without_changes
 from circle_migrate.errors import Refused, UsageError
-from circle_migrate.hooks import Hooks
 from circle_migrate.keeping import entries
 from circle_migrate.protection import Guard
+from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.deployment import Current, Deployment
-    from circle_migrate.run import Run
+    from circle_migrate.deployment import Deployment
 
 _FEWEST_CHARACTERS = 4
 """Of a run's id, as of a revision's: fewer would name several by accident."""
@@ -105,11 +105,7 @@ async def _carry_out(
     from circle_migrate.executor import Options, apply
 
     databases = _databases(deployment, chosen)
-
-    def planner(current: Current) -> Plan:
-        actions = tuple(Stamp(name, current[name]) for name in databases)
-        return Plan(dict(current), dict(current), (Segment(actions, transactional=True),))
-
+    planner = partial(plan_without_changes, databases)
     notes: Mapping[str, object] = {"entries": [each.id for each in chosen]}
     options = Options(command, hooks=hooks, guard=guard, notes=notes)
     outcome = await apply(deployment, databases, planner, notify, options)

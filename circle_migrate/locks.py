@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.errors import LockNotObtained
 
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ async def holder(connection: asyncpg.Connection) -> Holder | None:
 
 @asynccontextmanager
 async def deployer_lock(
-    connection: asyncpg.Connection, database: str, wait: float, waiting: Callable[[str, Holder | None], None]
+    connection: asyncpg.Connection, database: str, wait: float, notify: Notify
 ) -> AsyncIterator[None]:
     """Hold the deployer lock of a database; `connection` must be outside any transaction.
 
-    Waits up to `wait` seconds and tells `waiting` for whom. Raises `LockNotObtained` with the holder.
+    Waits up to `wait` seconds and notifies of the holder once. Raises `LockNotObtained` with the holder.
     """
     deadline = time.monotonic() + wait
     seen: Holder | None = None
@@ -83,7 +84,7 @@ async def deployer_lock(
                 + (f"SELECT pg_terminate_backend({seen.pid});" if seen else "see pg_locks"),
             )
         if not told:
-            waiting(database, seen)
+            notify(Event(Kind.WAITING, database, f"for another deployer: {seen or 'unknown'}"))
             told = True
         import random
 

@@ -1,33 +1,32 @@
-"""Losses: what a downgrade would take away, before it takes anything.
+"""Find what a downgrade would take away, before it takes anything.
 
 The downgrade runs on scratch databases at the live ones' revisions, and catalogues are compared there by the
-identity of objects: that sees what `op.execute`, helpers and CASCADE take, and knows a rename from a column
-that is dropped and made anew. How much there is of each is asked of the live databases, read only. What
-statements of a revision do to rows shows where there are rows: on request the downgrade is rehearsed on the
-live databases and rolled back.
+identity of objects: that sees what `op.execute`, helpers and CASCADE take, and tells a rename from a column
+that is dropped and added again. What statements of a revision do to rows shows only on live rows: on request
+the downgrade is rehearsed on the live databases and rolled back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import compare
+from circle_migrate.core.catalog import Snapshot, compare
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.losses import Effect, Failure, Loss, LossReport, Method
+from circle_migrate.core.losses import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.core.plan import Plan
 from circle_migrate.core.traces import Trace, Traced
+from circle_migrate.core.vanished import compare_by_name
 from circle_migrate.errors import CircleError, MigrationFailed
-from circle_migrate.losing.found import Found
-from circle_migrate.losing.listing import Names, by_names, listed
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.states.expected import expected
+from circle_migrate.trace import trace
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment
     from circle_migrate.losing.rehearsing import Rehearsal
-    from circle_migrate.losing.watching import Watch
+    from circle_migrate.losing.watching import CatalogWatch
 
 REHEARSAL_SECONDS = 5.0
 """How long others may have to wait for a rehearsal where nothing else is asked for."""
@@ -45,19 +44,36 @@ _INCOMPLETE = (
 )
 
 
-async def losses(
-    deployment: Deployment,
-    plan: Plan,
-    *,
-    rehearse: bool = False,
-    seconds: float = REHEARSAL_SECONDS,
-    notify: Notify = ignore,
-) -> LossReport:
-    """What the plan of a downgrade would take from the databases, and what would keep it from running.
+@dataclass
+class LossCollector:
+    """What a plan takes from its databases, as the methods find it, without counts.
 
-    Raises what `find` and `Found.counted` raise.
+    `before` has the catalogues in which it was found, `statements` what runs. Of a rehearsal, `skipped` says
+    why revisions were left out, and `altered` how many values of a column a conversion alters.
     """
-    return await (await find(deployment, plan, rehearse=rehearse, seconds=seconds, notify=notify)).counted()
+
+    plan: Plan
+    namers: Mapping[str, LossNamer] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+    before: dict[str, Snapshot] = field(default_factory=dict)
+    statements: list[Traced] = field(default_factory=list)
+    methods: list[Method] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    altered: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def add(self, losses: Iterable[Loss]) -> None:
+        """Add losses; of one that is there already, the first has more to say."""
+        self.losses = merge(self.losses, losses)
+
+    def add_watched(self, watch: CatalogWatch) -> None:
+        """Add what the catalogues show that were recorded during a run."""
+        for name, catalogue in watch.before.items():
+            known = self.before[name].objects if name in self.before else {}
+            objects = {**catalogue.snapshot.objects, **known}
+            self.before[name] = replace(catalogue.snapshot, objects=objects)
+            self.add(watch.losses(self.namers[name]))
 
 
 async def find(
@@ -67,125 +83,116 @@ async def find(
     rehearse: bool = False,
     seconds: float = REHEARSAL_SECONDS,
     notify: Notify = ignore,
-) -> Found:
-    """What the plan would take, not counted yet.
+) -> LossCollector:
+    """Find what the plan would take; `losing.counting` counts it.
 
-    Without a server for scratch databases the shipped snapshots have to do, and the report says so. A
+    Without a server for scratch databases the shipped snapshots are compared, and the report says so. A
     rehearsal takes the deployer locks, and holds others up for `seconds` at most. Raises `SettingsError`
     where there is neither a server nor a snapshot, what connecting raises, and of a rehearsal `NotWritable`
     and `Interrupted`.
     """
-    found = Found(deployment, plan)
+    paths = {name: deployment.databases[name].settings.search_path for name in plan.databases}
+    collector = LossCollector(plan, {name: LossNamer.of(name, path) for name, path in paths.items()})
     if plan:
-        await _from_scratch(found)
+        await _from_scratch(deployment, collector)
         if rehearse:
-            await _from_rehearsal(found, seconds, notify)
-    return found
+            await _from_rehearsal(deployment, collector, seconds, notify)
+    return collector
 
 
-async def _from_scratch(found: Found) -> None:
-    """Run the plan on scratch databases; snapshots have to do, or to add, where that does not go."""
-    deployment, plan = found.deployment, found.plan
+async def _from_scratch(deployment: Deployment, collector: LossCollector) -> None:
+    """Run the plan on scratch databases; compare snapshots where that fails or ends early."""
+    plan = collector.plan
     majors = {
         name: state.server_version_num // 10000
         for name, state in (await deployment.states(plan.databases)).items()
     }
+    major = majors[plan.databases[0]]
     async with ScratchServers(deployment) as servers:
-        there = await servers.majors(plan.databases[0], majors[plan.databases[0]])
-    if not there:
-        found.notes.append(_NO_SCRATCH)
-        await _from_snapshots(found, majors)
+        available = await servers.majors(plan.databases[0], major)
+    if not available:
+        collector.notes.append(_NO_SCRATCH)
+        await _from_snapshots(deployment, collector, majors)
         return
+    from circle_migrate.losing.watching import CatalogWatch, LossHooks
+
+    watch = CatalogWatch(plan)
     try:
-        traced, watch = await _traced(deployment, plan, majors[plan.databases[0]])
+        traced = await trace(deployment, plan, major=major, hooks=LossHooks(watch))
     except MigrationFailed as error:
-        found.notes.append(f"{_NOT_THERE}: {error.message}")
-        await _from_snapshots(found, majors)
+        collector.notes.append(f"{_NOT_THERE}: {error.message}")
+        await _from_snapshots(deployment, collector, majors)
         return
-    found.methods.append(Method.SCRATCH)
-    found.notes += traced.notes
-    found.statements += traced.statements
-    _add_watched(found, watch)
-    found.failures += _failed(traced)
-    if found.failures or traced.untraced:
+    collector.methods.append(Method.SCRATCH)
+    collector.notes += traced.notes
+    collector.statements += traced.statements
+    collector.add_watched(watch)
+    collector.failures += _failures(traced)
+    if collector.failures or traced.untraced:
         try:
-            await _from_snapshots(found, majors)
+            await _from_snapshots(deployment, collector, majors)
         except CircleError as error:
-            found.notes.append(f"the snapshots of the revisions could not be compared: {error.message}")
+            collector.notes.append(f"the snapshots of the revisions could not be compared: {error.message}")
         else:
-            found.notes.append(_INCOMPLETE)
+            collector.notes.append(_INCOMPLETE)
 
 
-async def _traced(deployment: Deployment, plan: Plan, major: int) -> tuple[Trace, Watch]:
-    from circle_migrate.losing.watching import LossHooks, Watch
-    from circle_migrate.trace import trace
-
-    watch = Watch(plan)
-    return await trace(deployment, plan, major=major, hooks=LossHooks(watch)), watch
-
-
-def _failed(traced: Trace) -> Iterator[Failure]:
-    for each in traced.statements:
-        if each.error is not None:
-            place = f"{each.file}:{each.line}" if each.file else None
-            words = f"{each.error.message} (SQLSTATE {each.error.sqlstate})"
-            yield Failure(each.database, each.revision, Method.SCRATCH, words, place)
+def _failures(traced: Trace) -> Iterator[Failure]:
+    for statement in traced.statements:
+        if statement.error is not None:
+            location = f"{statement.file}:{statement.line}" if statement.file else None
+            message = f"{statement.error.message} (SQLSTATE {statement.error.sqlstate})"
+            yield Failure(statement.database, statement.revision, Method.SCRATCH, message, location)
 
 
-def _add_watched(found: Found, watch: Watch) -> None:
-    """What became of the catalogues, by what was seen after each step."""
-    for name, catalogue in watch.before.items():
-        known = found.before.get(name)
-        objects = {**catalogue.snapshot.objects, **(known.objects if known else {})}
-        found.before[name] = replace(catalogue.snapshot, objects=objects)
-        found.add(listed(found.names[name], watch.outcome(name), catalogue.snapshot))
+async def _from_snapshots(
+    deployment: Deployment, collector: LossCollector, majors: Mapping[str, int]
+) -> None:
+    """Compare the snapshots of the current revisions and of the target, by name."""
+    plan = collector.plan
+    collector.methods.append(Method.SNAPSHOTS)
+    untraced = not collector.statements
+    for name in plan.databases:
+        current = await expected(deployment, name, plan.current[name], majors[name])
+        target = await expected(deployment, name, plan.after[name], majors[name])
+        before, after = current.snapshot, target.snapshot
+        collector.notes += filter(None, (current.note, target.note))
+        collector.before.setdefault(name, before)
+        collector.add(compare_by_name(collector.namers[name], before, after))
+        if untraced:
+            # Probes of rows need statements: these changes, as if one had made them all.
+            collector.statements.append(Traced(name, 1, "", "", changes=compare(before, after)))
 
 
-async def _from_snapshots(found: Found, majors: Mapping[str, int]) -> None:
-    """Compare what the current revisions and the target lead to."""
-    found.methods.append(Method.SNAPSHOTS)
-    unseen = not found.statements
-    for name in found.plan.databases:
-        sides = []
-        for revisions in (found.plan.current[name], found.plan.after[name]):
-            made = await expected(found.deployment, name, revisions, majors[name])
-            sides.append(made.snapshot)
-            found.notes += filter(None, [made.note])
-        before, after = sides
-        found.before.setdefault(name, before)
-        found.add(listed(found.names[name], by_names(before, after), before))
-        if unseen:
-            # Questions about rows need statements: these changes, as if one had made them all.
-            found.statements.append(Traced(name, 1, "", "", changes=compare(before, after)))
-
-
-async def _from_rehearsal(found: Found, seconds: float, notify: Notify) -> None:
+async def _from_rehearsal(
+    deployment: Deployment, collector: LossCollector, seconds: float, notify: Notify
+) -> None:
     from circle_migrate.losing.rehearsing import rehearse
 
-    names = found.names
-    seen = await rehearse(found.deployment, found.plan, found.statements, seconds, notify)
-    found.methods.append(Method.REHEARSAL)
-    found.skipped, found.altered = seen.skipped, seen.altered
-    _add_watched(found, seen.watch)
-    found.add(seen.written(names))
-    found.failures += filter(None, [seen.failure])
-    found.notes += filter(None, [seen.note])
-    if seen.moved:
-        moved = ", ".join(names[name].name(sequence) for name, sequence in sorted(seen.moved))
-        found.notes.append(f"not undone by the rollback: {moved} moved, as sequences do")
-    found.losses = [_with_inserts(each, seen, names) for each in found.losses]
-    found.statements = [_without_rehearsed(each, seen) for each in found.statements]
+    namers = collector.namers
+    rehearsal = await rehearse(deployment, collector.plan, collector.statements, seconds, notify)
+    collector.methods.append(Method.REHEARSAL)
+    collector.skipped, collector.altered = rehearsal.skipped, rehearsal.altered
+    collector.add_watched(rehearsal.watch)
+    collector.add(rehearsal.losses(namers))
+    collector.failures += filter(None, [rehearsal.failure])
+    collector.notes += filter(None, [rehearsal.note])
+    if rehearsal.moved:
+        moved = ", ".join(namers[name].name(sequence) for name, sequence in sorted(rehearsal.moved))
+        collector.notes.append(f"not undone by the rollback: {moved} moved, as sequences do")
+    collector.losses = [_with_inserts(loss, rehearsal, namers) for loss in collector.losses]
+    # The rehearsal has counted the rows that these statements delete or change.
+    collector.statements = [
+        replace(statement, work=())
+        if f"{statement.database}@{statement.revision}" in rehearsal.done
+        else statement
+        for statement in collector.statements
+    ]
 
 
-def _with_inserts(loss: Loss, seen: Rehearsal, names: Mapping[str, Names]) -> Loss:
-    """A table that goes, beside what its revision puts elsewhere: the rows may live on there."""
+def _with_inserts(loss: Loss, rehearsal: Rehearsal, namers: Mapping[str, LossNamer]) -> Loss:
+    """Add to a table or column that goes what its revision inserts elsewhere: the rows may live on there."""
     if loss.effect is not Effect.DROPPED or loss.kind not in ("table", "column"):
         return loss
-    words = seen.inserted(loss.database, loss.revision, names[loss.database])
-    return replace(loss, detail=", ".join(filter(None, (loss.detail, words))))
-
-
-def _without_rehearsed(statement: Traced, seen: Rehearsal) -> Traced:
-    """A statement without the work whose rows a rehearsal has counted."""
-    rehearsed = f"{statement.database}@{statement.revision}" in seen.done
-    return replace(statement, work=()) if rehearsed else statement
+    inserts = rehearsal.inserted(loss.database, loss.revision, namers[loss.database])
+    return replace(loss, detail=", ".join(filter(None, (loss.detail, inserts))))

@@ -1,51 +1,100 @@
-"""Plans on their own: shown, saved to a file, and refused later where anything has changed since."""
+"""Plan from current revisions to targets, and refuse a plan that is not the expected one."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
-from circle_migrate import __version__
-from circle_migrate.core.moves import Planned, plan_dict
-from circle_migrate.core.plan import Direction, Plan, Step
+from circle_migrate.core import targets
+from circle_migrate.core.plan import Direction, Plan, Step, plan_downgrade, plan_stamp, plan_upgrade
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import Refused, UsageError
-from circle_migrate.guards import refuse_in_doubt
 
-_FORM = 1
-
-
-async def plan(
-    deployment: Deployment, targets: Sequence[str], direction: Direction, *, cascade: bool = False
-) -> Planned:
-    """What an upgrade or downgrade to the targets would do now; nothing is changed and no lock taken."""
-    names = deployment.within_reach(direction)
-    states = await deployment.states(names)
-    current = deployment.recognise(states)
-    refuse_in_doubt(states)
-    made = planner(deployment, targets, direction, cascade=cascade)(current)
-    return Planned("plan", made, mode(deployment))
+PlanGuard = Callable[[Plan], None]
+"""Raises `Refused` for a plan that must not run."""
 
 
-def planner(
-    deployment: Deployment, targets: Sequence[str], direction: Direction, *, cascade: bool = False
-) -> Callable[[Current], Plan]:
-    """The function from current revisions to a plan for these targets."""
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Plan to the targets, in one direction; call it with the current revisions.
 
-    def planned(current: Current) -> Plan:
-        if direction is Direction.UP:
-            return deployment.plan_upgrade(current, targets, deployment.grouping)
-        return deployment.plan_downgrade(current, targets, deployment.grouping, cascade=cascade)
+    A downgrade with `cascade` also undoes the revisions of other databases that require an undone one. A
+    stamp with `purge` drops version rows that no tree has. Every guard checks every plan.
+    """
 
-    return planned
+    deployment: Deployment
+    targets: Sequence[str]
+    direction: Direction
+    cascade: bool = False
+    purge: bool = False
+    guards: tuple[PlanGuard, ...] = ()
+
+    def __call__(self, current: Current) -> Plan:
+        """Plan over the databases in `current`.
+
+        Raises `UsageError` for a target that is none here, the errors of `core.plan` and of the guards.
+        """
+        plan = self._plan(current)
+        for guard in self.guards:
+            guard(plan)
+        return plan
+
+    def guarded(self, guard: PlanGuard) -> Planner:
+        """Return the same planner with one more guard."""
+        return replace(self, guards=(*self.guards, guard))
+
+    def _plan(self, current: Current) -> Plan:
+        forest, graphs = self.deployment.forest, self.deployment.graphs
+        assigned = targets.assign(self.targets, graphs).items()
+        if self.direction is Direction.STAMP:
+            claims = {}
+            for name, target in assigned:
+                known = tuple(key for key in current[name] if key in graphs[name])
+                claims[name] = targets.claimed(graphs[name], known, target)
+            return plan_stamp(forest, current, claims, purge=self.purge)
+        grouping = self.deployment.grouping
+        if self.direction is Direction.DOWN:
+            unwanted = {name: targets.unwanted(graphs[name], current[name], to) for name, to in assigned}
+            return plan_downgrade(forest, current, unwanted, grouping, cascade=self.cascade)
+        if all(targets.is_top(graphs[name], to) for name, to in assigned) and self._is_current(current):
+            return Plan(dict(current), {name: forest.graphs[name].real_heads for name in current})
+        wanted = {name: targets.wanted(graphs[name], current[name], to) for name, to in assigned}
+        return plan_upgrade(forest, current, wanted, grouping)
+
+    def _is_current(self, current: Current) -> bool:
+        """Whether `current` has all databases and no revision is pending."""
+        graphs = self.deployment.forest.graphs
+        return graphs.keys() == current.keys() and not any(
+            graphs[name].pending(heads) for name, heads in current.items()
+        )
 
 
-def offline(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Plan:
-    """The plan for spans `FROM:TO`, which needs no server. Raises `UsageError` for what is none."""
-    from circle_migrate.core import targets
+def ensure_same_plan(confirmed: Plan, plan: Plan) -> None:
+    """Raise `Refused` where the plan is not the one that was confirmed."""
+    if plan != confirmed:
+        raise _changed()
 
+
+def ensure_no_new_steps(judged: Plan, plan: Plan) -> None:
+    """Raise `Refused` where the plan has a step that was not judged; it may have fewer."""
+    if not _steps(plan) <= _steps(judged):
+        raise _changed()
+
+
+def _steps(plan: Plan) -> set[str]:
+    return {action.revision.qualified for action in plan.actions if isinstance(action, Step)}
+
+
+def _changed() -> Refused:
+    return Refused(
+        "the databases have changed since this was planned",
+        state="nothing was changed",
+        hint="run the command again to see what it would do now",
+    )
+
+
+def plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Plan:
+    """Plan for spans `FROM:TO`, which needs no server. Raises `UsageError` for what is none."""
     lows, highs = [], []
     for text in texts:
         low, colon, high = text.rpartition(":")
@@ -57,12 +106,12 @@ def offline(deployment: Deployment, texts: Sequence[str], direction: Direction) 
         lows.append(low)
         highs.append(high)
     graphs = deployment.graphs
-    current = _of_the_others(deployment, direction)
+    current = _assumed_current(deployment, direction)
     for name, target in targets.assign(lows, graphs).items():
         current[name] = graphs[name].tips(targets.claimed(graphs[name], (), target))
+    plan = Planner(deployment, highs, direction)(current)
     if direction is Direction.DOWN:
-        return deployment.plan_downgrade(current, highs, deployment.grouping)
-    plan = deployment.plan_upgrade(current, highs, deployment.grouping)
+        return plan
     for name, target in targets.assign(highs, graphs).items():
         reached = graphs[name].tips(targets.claimed(graphs[name], current[name], target))
         if name not in plan.databases and set(reached) != set(current[name]):
@@ -74,96 +123,8 @@ def offline(deployment: Deployment, texts: Sequence[str], direction: Direction) 
     return plan
 
 
-def _of_the_others(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
-    """What databases without a span are taken to be at: where nothing in them stands in the way."""
+def _assumed_current(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
+    """Assumed revisions of databases without FROM:TO: heads for up, base for down."""
     if direction is Direction.UP:
         return {name: graph.real_heads for name, graph in deployment.forest.graphs.items()}
     return dict.fromkeys(deployment.databases, ())
-
-
-def agreeing(
-    saved: Saved | None, deployment: Deployment, planned: Callable[[Current], Plan]
-) -> Callable[[Current], Plan]:
-    """The planner, refusing to plan anything but what was saved."""
-
-    def agreed(current: Current) -> Plan:
-        made = planned(current)
-        if saved is not None:
-            saved.refuse_changed(made, mode(deployment))
-        return made
-
-    return agreed
-
-
-def mode(deployment: Deployment) -> str:
-    """How a segment over several databases is committed."""
-    return "atomic" if deployment.settings.atomic else "serial"
-
-
-def save(
-    planned: Planned, targets: Sequence[str], direction: Direction, path: Path, *, cascade: bool = False
-) -> None:
-    """Write a plan to a file. Raises `UsageError` where it cannot be written."""
-    saved = {
-        "circle_migrate_plan": _FORM,
-        "tool_version": __version__,
-        "direction": str(direction),
-        "targets": list(targets),
-        "cascade": cascade,
-        **_comparable(planned.plan, planned.mode),
-    }
-    try:
-        path.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written", detail=error.strerror) from error
-
-
-def _comparable(made: Plan, how: str) -> dict[str, Any]:
-    """What must still be the same when a saved plan is applied; where files lie is not part of it."""
-    shown = plan_dict(made)
-    for segment in shown["segments"]:
-        for step in segment["steps"]:
-            step.pop("file", None)
-    checksums = {
-        action.revision.qualified: action.revision.checksum
-        for action in made.actions
-        if isinstance(action, Step)
-    }
-    return {"mode": how, "plan": shown, "checksums": checksums}
-
-
-class Saved:
-    """A plan from a file. Raises `UsageError` at construction where the file is not one."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if self.content["circle_migrate_plan"] != _FORM:
-                raise UsageError(f"{path} is a plan of another version of circle-migrate", hint="plan again")
-            self.direction = Direction(self.content["direction"])
-            self.targets: list[str] = self.content["targets"]
-            self.cascade = bool(self.content["cascade"])
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read", detail=error.strerror) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} is not a saved plan", hint="`circle-migrate plan -o FILE` writes one"
-            ) from error
-
-    def refuse_changed(self, made: Plan, how: str) -> None:
-        """Raise `Refused` with what is different where the plan made now is not the saved one."""
-        now = _comparable(made, how)
-        for what, then_, now_ in (
-            ("the current revisions", self.content["plan"]["current"], now["plan"]["current"]),
-            ("the files of its revisions", self.content["checksums"], now["checksums"]),
-            ("the commit mode", self.content["mode"], now["mode"]),
-            ("the steps", self.content["plan"], now["plan"]),
-        ):
-            if then_ != now_:
-                raise Refused(
-                    f"the plan in {self.path} is stale: {what} have changed since",
-                    detail=f"then {json.dumps(then_)[:300]}, now {json.dumps(now_)[:300]}",
-                    state="nothing was changed",
-                    hint=f"look at what it would do now: circle-migrate plan {' '.join(self.targets)}",
-                )

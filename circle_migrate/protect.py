@@ -10,25 +10,26 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.identifier import quote
 from circle_migrate.core.markers import Marker
-from circle_migrate.core.plan import Action, Plan, Segment, Stamp
+from circle_migrate.core.plan import Action, Plan, plan_without_changes
 from circle_migrate.core.protections import Protections
 from circle_migrate.database import PROTECTION
 from circle_migrate.errors import Refused
-from circle_migrate.hooks import Hooks
+from circle_migrate.identity import verify_identity
 from circle_migrate.journal import os_user
 from circle_migrate.protection import Guard
+from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.deployment import Current, Deployment
-    from circle_migrate.run import Run
+    from circle_migrate.deployment import Deployment
 
 Agree = Callable[[str, Marker], None]
 """Shows a database's marker and returns; raises `NotConfirmed` where it is to stay."""
@@ -59,7 +60,7 @@ async def protect(deployment: Deployment, reason: str | None = None, notify: Not
     Without a reason a marker that is there stays as it is. Raises the errors of the executor.
     """
     states = await deployment.states()
-    deployment.recognise(states)
+    verify_identity(deployment, states)
     chosen = tuple(name for name, state in states.items() if reason or state.marker is None)
     return await _carry_out(deployment, "protect", chosen, _Marking(reason), {"reason": reason}, notify)
 
@@ -71,7 +72,7 @@ async def unprotect(deployment: Deployment, agree: Agree, notify: Notify = ignor
     the errors of the executor.
     """
     states = await deployment.states()
-    deployment.recognise(states)
+    verify_identity(deployment, states)
     for name, each in Guard(deployment).protections(states).items():
         if each.marker is None:
             raise Refused(
@@ -100,14 +101,9 @@ async def _carry_out(
     if databases:
         from circle_migrate.executor import Options, apply
 
-        def planner(current: Current) -> Plan:
-            actions = tuple(Stamp(name, current[name]) for name in databases)
-            return Plan(dict(current), dict(current), (Segment(actions, transactional=True),))
-
-        outcome = await apply(
-            deployment, tuple(databases), planner, notify, Options(command, hooks=hooks, notes=notes)
-        )
-        run = outcome.run
+        planner = partial(plan_without_changes, databases)
+        options = Options(command, hooks=hooks, notes=notes)
+        run = (await apply(deployment, tuple(databases), planner, notify, options)).run
     found = Guard(deployment).protections(await deployment.states())
     left = {name: found.get(name) for name in deployment.selected}
     return Protections(command, left, run, tuple(databases))

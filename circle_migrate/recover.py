@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from circle_migrate.commit import Gid
-from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.identifier import literal
 from circle_migrate.core.runs import Recovered, Settled
 from circle_migrate.database import State
@@ -20,7 +20,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import InDoubt, UsageError
 from circle_migrate.faults import server_words
 from circle_migrate.journal import Journal
-from circle_migrate.locks import Holder, deployer_lock
+from circle_migrate.locks import deployer_lock
 
 if TYPE_CHECKING:
     import asyncpg
@@ -39,9 +39,6 @@ async def recover(deployment: Deployment, *, dry_run: bool = False, notify: Noti
             hint="leave out --database",
         )
 
-    def waiting(database: str, holder: Holder | None) -> None:
-        notify(Event(Kind.WAITING, database, f"for another deployer: {holder or 'unknown'}"))
-
     async with AsyncExitStack() as stack:
         connections: dict[str, asyncpg.Connection] = {}
         for name, database in deployment.databases.items():
@@ -50,7 +47,7 @@ async def recover(deployment: Deployment, *, dry_run: bool = False, notify: Noti
             connections[name] = connection
         for name, connection in connections.items():
             wait = deployment.settings.lock_wait
-            await stack.enter_async_context(deployer_lock(connection, name, wait, waiting))
+            await stack.enter_async_context(deployer_lock(connection, name, wait, notify))
         states = {
             name: await deployment.databases[name].read_state(connection)
             for name, connection in connections.items()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.backups import Manifest, Restored
-from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.core.events import Notify, ignore
 from circle_migrate.database import State
 from circle_migrate.dumps import beside, manifest
 from circle_migrate.dumps.contents import anything
@@ -33,7 +33,6 @@ from circle_migrate.protection import Guard
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment
-    from circle_migrate.locks import Holder
 
 Confirm = Callable[[Manifest, Mapping[str, str]], None]
 """Is told which databases hold something and are to be replaced: by name, what each is on its server.
@@ -132,17 +131,13 @@ async def _contents(target: Target) -> tuple[str, ...]:
 @asynccontextmanager
 async def _locked(targets: Sequence[Target], wait: float, notify: Notify) -> AsyncIterator[None]:
     """Hold the deployer locks of all targets; `wait` in seconds. Raises `LockNotObtained`."""
-
-    def waiting(name: str, holder: Holder | None) -> None:
-        notify(Event(Kind.WAITING, name, f"for another deployer: {holder or 'unknown'}"))
-
     async with AsyncExitStack() as stack:
         for target in targets:
             connection = await target.database.connect(NAME)
             stack.callback(connection.terminate)
             if connection.get_server_version().major >= 14:
                 await connection.execute("SET idle_session_timeout = 0")
-            await stack.enter_async_context(deployer_lock(connection, target.name, wait, waiting))
+            await stack.enter_async_context(deployer_lock(connection, target.name, wait, notify))
         yield
 
 

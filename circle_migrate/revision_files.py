@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,9 +44,17 @@ ModuleLoader = Callable[[Path], Any]
 
 
 def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revision:
-    """One file as a `Revision`. Raises `TreeError` where it cannot be read, or is no revision in Python."""
+    """Read one file. Raises `TreeError` where it cannot be read or is not a revision."""
+    return read_source(database, path, read_file(database, path)[0], load_module)
+
+
+def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
+    """Return a file's content and its status before the read. Raises `TreeError` where it cannot be read."""
     try:
-        source = path.read_bytes()
+        with path.open("rb") as file:
+            # Of the open file, as the path may lead to another one meanwhile.
+            status = os.fstat(file.fileno())
+            return file.read(), status
     except OSError as error:
         raise TreeError(
             f"{path.name} cannot be read",
@@ -54,7 +63,6 @@ def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revis
             detail=error.strerror,
             hint="make it readable, or take it away where it is no revision; nothing was run",
         ) from error
-    return read_source(database, path, source, load_module)
 
 
 def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoader) -> Revision:

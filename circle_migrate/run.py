@@ -1,35 +1,84 @@
-"""One run of the executor: what it is about, what it has open, and what it has done so far."""
+"""One run of the executor: its state, its hooks, and its entries in the journals."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.core.plan import Action, Stamp
+from circle_migrate.core.plan import Action, Plan, Segment, Stamp
 from circle_migrate.database import State
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError
+from circle_migrate.guards import no_journal
+from circle_migrate.journal import Journal
 
 if TYPE_CHECKING:
-    from circle_migrate.hooks import Hooks
-    from circle_migrate.journal import Journal
+    from sqlalchemy.engine import Connection
+
     from circle_migrate.sessions import Session
     from circle_migrate.tree import Runner
+
+_FINGERPRINT_SECONDS = 2.0
+"""Time limit for the fingerprint of a schema; one of 5,000 tables takes 0.6 s."""
 
 Checkpoint = Callable[[str], None]
 """Called with the name of each point of the commit protocol; tests end the process there."""
 
 
-class Mode(StrEnum):
-    """How a segment over several databases is committed."""
+class Hooks:
+    """Called by the executor at the points below; each does nothing unless it is overridden.
 
-    SERIAL = "serial"
-    ATOMIC = "atomic"
+    Whatever one of them raises ends the run as if the step had raised it.
+    """
+
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        """Under the deployer locks, when nothing refuses the plan and nothing of it has run.
+
+        What it raises stops the run before anything was touched.
+        """
+
+    def trying(self, number: int, segment: Segment) -> None:
+        """A segment, counted from 1, is about to run; again where it did not get its locks."""
+
+    def before(self, connection: Connection, action: Action) -> None:
+        """In the action's transaction, before it.
+
+        For a step that cannot run in one it is outside of any, and must not leave one open.
+        """
+
+    def after(self, connection: Connection, action: Action) -> None:
+        """In the action's transaction, after it and its version row; outside of any as above."""
+
+
+class Together(Hooks):
+    """Several hooks as one, called in this order; the first that raises is the last that is called."""
+
+    def __init__(self, *hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        """Call all."""
+        for hook in self._hooks:
+            await hook.prepared(run, plan)
+
+    def trying(self, number: int, segment: Segment) -> None:
+        """Call all."""
+        for hook in self._hooks:
+            hook.trying(number, segment)
+
+    def before(self, connection: Connection, action: Action) -> None:
+        """Call all."""
+        for hook in self._hooks:
+            hook.before(connection, action)
+
+    def after(self, connection: Connection, action: Action) -> None:
+        """Call all."""
+        for hook in self._hooks:
+            hook.after(connection, action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +115,9 @@ class Run:
     number: int = 0
     total: int = 0
 
-    @property
-    def mode(self) -> Mode:
-        """How segments over several databases are committed."""
-        return Mode.ATOMIC if self.deployment.settings.atomic else Mode.SERIAL
-
     def tell(self, kind: Kind, database: str, text: str, seconds: float = 0.0) -> None:
         """Tell whoever shows progress."""
         self.notify(Event(kind, database, text, self.number, self.total, seconds))
-
-    def announce(self, planned: Mapping[str, Sequence[str]]) -> None:
-        """Tell what is to come on each database."""
-        for name, steps in planned.items():
-            self.notify(Event(Kind.PLANNED, name, self.mode, total=self.total, steps=tuple(steps)))
 
     def observe(self, kind: Kind, database: str, text: str) -> None:
         """Tell what a server was seen doing; remember for whom it waited."""
@@ -105,3 +144,70 @@ def describe(action: Action) -> str:
         return f"{'stamp' if moves else 'stay at'} {', '.join(action.heads) or 'base'}"
     verb = {"up": "upgrade", "down": "downgrade"}[action.direction]
     return f"{verb} {action.revision.id} {action.revision.message}".rstrip()
+
+
+async def start_run(run: Run, plan: Plan, notes: Mapping[str, object]) -> None:
+    """Record the run in every journal and report its steps. Raises the errors of `no_journal`."""
+    mode = run.deployment.commit_mode
+    planned = {
+        name: tuple(describe(action) for action in plan.actions if action.database == name)
+        for name in plan.databases
+    }
+    await _close_lost(run)
+    for name, journal in run.journals.items():
+        driver = run.sessions[name].driver
+        try:
+            await journal.ensure(driver)
+            await journal.announce(driver, run.id, run.command, mode, planned, notes)
+        except Exception as error:
+            raise no_journal(run.states[name], error) from error
+    for name, steps in planned.items():
+        run.notify(Event(Kind.PLANNED, name, mode, total=run.total, steps=steps))
+
+
+async def _close_lost(run: Run) -> None:
+    """Mark runs that never ended as lost: we hold the deployer lock of every database, so none is alive."""
+    for name, state in run.states.items():
+        if state.journal_of is None or state.standby or state.read_only:
+            continue
+        journal = Journal(run.deployment.databases[name], state.schema)
+        try:
+            await journal.close_lost(run.sessions[name].driver)
+        except Exception as error:
+            raise no_journal(state, error) from error
+
+
+async def finish_run(run: Run, outcome: str, error: CircleError | None = None) -> None:
+    """Record in every journal how the run ended; where a server fails, the next run marks it as lost."""
+    text = " ".join(filter(None, [error.message, error.detail])) if error else None
+    for name, journal in run.journals.items():
+        driver = run.sessions[name].driver
+        fingerprint = await _fingerprint(run, name) if error is None else None
+        try:
+            async with asyncio.timeout(2):
+                if not driver.is_closed():
+                    await journal.conclude(driver, run.id, outcome, text, fingerprint)
+                    continue
+                another = await run.deployment.databases[name].connect()
+                try:
+                    await journal.conclude(another, run.id, outcome, text)
+                finally:
+                    another.terminate()
+        except Exception:  # noqa: BLE001, S112 - see above
+            continue
+
+
+async def _fingerprint(run: Run, name: str) -> str | None:
+    """Return the fingerprint of the schema that the run leaves, None where it fails or takes too long.
+
+    A run that changed no revision keeps the fingerprint of the run before it.
+    """
+    from circle_migrate.introspect import mark
+
+    try:
+        async with asyncio.timeout(_FINGERPRINT_SECONDS):
+            if run.at[name] == run.states[name].current:
+                return await run.journals[name].last_mark(run.sessions[name].driver)
+            return await mark(run.sessions[name].driver, run.states[name], run.at[name])
+    except Exception:  # noqa: BLE001 - the run has succeeded, with or without it
+        return None

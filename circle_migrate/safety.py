@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate import planning
 from circle_migrate.core import suppressing
 from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
@@ -26,9 +25,11 @@ from circle_migrate.errors import (
     UsageError,
 )
 from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.identity import verify_identity
 from circle_migrate.judging import baseline
 from circle_migrate.judging.ignores import declared
 from circle_migrate.judging.settled import Settled, settle
+from circle_migrate.planning import Planner, plan_offline
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ async def safety_check(
     else:
         names = deployment.within_reach(direction)
         states = await deployment.states(names)
-        current = deployment.recognise(states)
+        current = verify_identity(deployment, states)
         refuse_in_doubt(states)
-        plan = planning.planner(deployment, targets, direction, cascade=options.cascade)(current)
+        plan = Planner(deployment, targets, direction, options.cascade)(current)
         versions = {name: state.server_version_num for name, state in states.items()}
     safety = await judged(deployment, plan, versions, options, statistics, notify=notify, known=known)
     if options.baseline and options.write_baseline:
@@ -124,7 +125,7 @@ async def judged(
     said = declared(revisions)
     trace, error = await _traced(deployment, plan, versions, notify)
     assumptions = (*said.assumptions, *deployment.settings.safety_tables)
-    gathering = Gathering(deployment, plan, trace, versions, assumptions)
+    gathering = Gathering(deployment, plan, trace, assumptions)
     if options.mode is Mode.CI:
         evidence = await gathering.without_databases(statistics, traced=error is None)
     else:
@@ -160,13 +161,13 @@ async def _planned_without(
         from circle_migrate.base_revision import heads_at
 
         current = await heads_at(deployment, options.base)
-        return planning.planner(deployment, targets, direction, cascade=options.cascade)(current)
+        return Planner(deployment, targets, direction, options.cascade)(current)
     if not any(":" in text for text in targets):
         raise UsageError(
             "without a database nobody knows which revisions are pending",
             hint="say it: --base origin/main for those of this branch, or a span, FROM:TO",
         )
-    return planning.offline(deployment, targets, direction)
+    return plan_offline(deployment, targets, direction)
 
 
 async def _traced(
@@ -217,7 +218,7 @@ def _not_traced(error: CircleError | None, options: Options) -> tuple[Finding, .
         Finding(
             NOT_TRACED,
             Severity.WARNING if options.allow_unknown else Severity.ERROR,
-            f"the plan could not be traced, and its text alone was judged: {error.message}",
+            f"the plan could not be traced, so most hazards cannot be found: {error.message}",
             error.status if prevented else ExitCode.REFUSED,
             detail=error.detail,
             remedy=error.hint,

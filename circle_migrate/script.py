@@ -9,7 +9,8 @@ from circle_migrate import __version__
 from circle_migrate.core.moves import Script
 from circle_migrate.core.plan import Direction, Plan, Segment
 from circle_migrate.deployment import Deployment
-from circle_migrate.planning import offline
+from circle_migrate.identity import verify_identity
+from circle_migrate.planning import Planner, plan_offline
 from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 
 
@@ -20,14 +21,11 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
     """
     spans = [text for text in texts if ":" in text]
     if spans:
-        plan = offline(deployment, texts, direction)
+        plan = plan_offline(deployment, texts, direction)
     else:
         names = deployment.within_reach(direction)
-        current = deployment.recognise(await deployment.states(names))
-        if direction is Direction.UP:
-            plan = deployment.plan_upgrade(current, texts, deployment.grouping)
-        else:
-            plan = deployment.plan_downgrade(current, texts, deployment.grouping, cascade=True)
+        current = verify_identity(deployment, await deployment.states(names))
+        plan = Planner(deployment, texts, direction, cascade=True)(current)
     async with one_at_a_time():
         text = render(deployment, plan)
     return Script("upgrade" if direction is Direction.UP else "downgrade", text)

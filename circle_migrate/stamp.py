@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.moves import Moved
-from circle_migrate.core.plan import Plan
-from circle_migrate.deployment import Current, Deployment, refuse_same
-from circle_migrate.downgrade import Confirm, same_as
+from circle_migrate.core.plan import Direction
+from circle_migrate.deployment import Deployment
+from circle_migrate.downgrade import Confirm
 from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.planning import mode
+from circle_migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.planning import Planner, ensure_same_plan
 from circle_migrate.protection import Guard
 
 
@@ -30,25 +32,23 @@ async def stamp(
     left alone, but for those in `overridden`. Raises the errors of `deployment` and `executor`.
     """
     guard = Guard(deployment, overridden)
-
-    def planner(current: Current) -> Plan:
-        return deployment.plan_stamp(current, targets, purge=purge)
-
+    planner = Planner(deployment, targets, Direction.STAMP, purge=purge)
     states = await deployment.states()
-    refuse_same(states)
+    ensure_distinct(states)
     current = {name: state.current for name, state in states.items()}
-    plan = planner(current if purge else deployment.recognise(states))
+    plan = planner(current if purge else verify_identity(deployment, states))
     guard.refuse_slips(states)
     if dry_run or not plan:
         refuse_in_doubt(states)
         remarks = guard.remarks(states, plan.databases)
-        return Moved("stamp", plan, mode(deployment), dry_run=dry_run, notes=remarks)
+        return Moved("stamp", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
     guard.refuse(states, plan.databases)
     confirm(plan)
 
     from circle_migrate.executor import Options, apply
 
+    planner = planner.guarded(partial(ensure_same_plan, plan))
     options = Options("stamp", recognised=not purge, guard=guard)
-    outcome = await apply(deployment, deployment.selected, same_as(plan, planner), notify, options)
+    outcome = await apply(deployment, deployment.selected, planner, notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
-    return Moved("stamp", outcome.plan, mode(deployment), run=outcome.run, seconds=seconds)
+    return Moved("stamp", outcome.plan, deployment.commit_mode, run=outcome.run, seconds=seconds)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from circle_migrate.core.measured import Measured, Measurement, Statistics
 from circle_migrate.deployment import Deployment
+from circle_migrate.identity import verify_identity
 from circle_migrate.judging.stats_file import write
 from circle_migrate.live_facts.sizing import sizes
 
@@ -19,7 +20,7 @@ async def stats(deployment: Deployment, output: Path | None = None) -> Measured:
     `UsageError` for a place that cannot be written to.
     """
     states = await deployment.states()
-    deployment.recognise(states)
+    verify_identity(deployment, states)
     found = await asyncio.gather(*(sizes(deployment.databases[name]) for name in states))
     measurements = {
         name: Measurement(state.server_version_num, each)

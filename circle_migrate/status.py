@@ -9,11 +9,12 @@ from functools import partial
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.revisions import Graph
 from circle_migrate.core.statuses import DatabaseStatus, Status
-from circle_migrate.deployment import Deployment, refuse_same
+from circle_migrate.deployment import Deployment
 from circle_migrate.edited import refusal
 from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.facts import Facts, survey
 from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.protection import protection
 from circle_migrate.revision_folder import versions_folder
 from circle_migrate.strangers import ahead, unknown
@@ -127,11 +128,11 @@ def _unreadable(answers: Answers) -> Iterator[Finding]:
 
 def _strange(deployment: Deployment, facts: list[Facts]) -> Iterator[Finding]:
     states = {each.state.database: each.state for each in facts}
-    yield from _raised([partial(refuse_same, states)])
+    yield from _raised([partial(ensure_distinct, states)])
     for each in facts:
         name = each.state.database
         try:
-            deployment.recognise({name: each.state})
+            verify_identity(deployment, {name: each.state})
         except UnknownRevision as error:
             yield from unknown(deployment.forest.graphs[name], each, error)
         except CircleError as error:

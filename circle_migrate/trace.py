@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.plan import Direction, Plan, Step, segment
+from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.redaction import redact
@@ -56,28 +55,17 @@ async def trace(
 
 async def _prepare(deployment: Deployment, made: Scratch, current: Current) -> tuple[str, ...]:
     """Give the scratch databases the live ones' settings and current revisions."""
-    from circle_migrate.executor import Options, apply
+    from circle_migrate.states.building import upgrade_scratch
     from circle_migrate.tracing.surroundings import copy_settings
 
     notes: list[str] = []
     for name in current:
         notes += await copy_settings(deployment.databases[name], made.deployment.databases[name])
-    options = Options(COMMAND, allow_edited=True)
-    planner = partial(_up_to, made.deployment, current)
-    await made.attempt(lambda: apply(made.deployment, tuple(current), planner, ignore, options))
+    graphs = deployment.forest.graphs
+    await upgrade_scratch(
+        made, {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)}
+    )
     return tuple(notes)
-
-
-def _up_to(deployment: Deployment, wanted: Current, current: Current) -> Plan:
-    """From where an attempt left the databases to exactly the wanted revisions."""
-    forest = deployment.forest
-    names = {
-        f"{name}@{key}"
-        for name, heads in wanted.items()
-        for key in forest.graphs[name].ancestors(heads) - forest.graphs[name].ancestors(current[name])
-    }
-    steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(names)]
-    return Plan(dict(current), dict(wanted), segment(steps))
 
 
 async def _run(

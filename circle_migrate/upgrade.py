@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate import planning
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
 from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.planning import Saved, agreeing
+from circle_migrate.identity import verify_identity
+from circle_migrate.planning import Planner, ensure_no_new_steps
 
 if TYPE_CHECKING:
     from circle_migrate.judging.gate import Gate
+    from circle_migrate.plan import SavedPlan
 
 
 async def upgrade(
@@ -25,7 +27,7 @@ async def upgrade(
     *,
     dry_run: bool = False,
     allow_edited: bool = False,
-    saved: Saved | None = None,
+    saved: SavedPlan | None = None,
     gate: Gate | None = None,
     restore_kept: bool = True,
     notify: Notify = ignore,
@@ -38,15 +40,16 @@ async def upgrade(
     gate.
     """
     targets = targets or ("head",)
-    planner = agreeing(saved, deployment, planning.planner(deployment, targets, Direction.UP))
+    guards = (saved.guard(deployment),) if saved else ()
+    planner = Planner(deployment, targets, Direction.UP, guards=guards)
     names = deployment.within_reach(Direction.UP)
     states = await deployment.states(names)
-    plan = planner(deployment.recognise(states))
+    plan = planner(verify_identity(deployment, states))
     if dry_run:
         refuse_in_doubt(states)
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):
         shown = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
-        return Moved("upgrade", plan, planning.mode(deployment), dry_run=dry_run, tables=shown)
+        return Moved("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=shown)
 
     from circle_migrate.executor import Options, apply
     from circle_migrate.keeping.hooks import RestoringHooks
@@ -55,13 +58,14 @@ async def upgrade(
     notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
         notes = await gate.judge(plan, states)
-        planner = gate.planner(plan, planner)
+        if gate.required:
+            planner = planner.guarded(partial(ensure_no_new_steps, plan))
     options = Options("upgrade", allow_edited=allow_edited, hooks=hooks, notes=notes)
     outcome = await apply(deployment, names, planner, notify, options)
     return Moved(
         "upgrade",
         outcome.plan,
-        planning.mode(deployment),
+        deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         tables=await tables(deployment),

@@ -13,6 +13,7 @@ from circle_migrate.core.findings import Check, Finding, Report, Severity, from_
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.facts import Facts, survey
+from circle_migrate.identity import verify_identity
 from circle_migrate.status import folders
 from circle_migrate.strangers import ahead, unknown
 
@@ -63,7 +64,7 @@ def _not_there(deployment: Deployment, facts: Facts, *, compatible: bool) -> Fin
     state = facts.state
     graph = deployment.forest.graphs[state.database]
     try:
-        deployment.recognise({state.database: state})
+        verify_identity(deployment, {state.database: state})
     except UnknownRevision as error:
         return None if compatible and ahead(graph, facts) else next(unknown(graph, facts, error))
     except CircleError as error:

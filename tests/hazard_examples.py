@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from circle_migrate.core.forest import Forest
-from circle_migrate.core.hazards import HAZARDS, Example, Hazard
+from circle_migrate.core.hazards import HAZARDS, ExampleRevision, Hazard
 from circle_migrate.core.plan import Grouping, Plan, plan_upgrade
 from circle_migrate.core.revisions import Graph
 from circle_migrate.revision_files import read_revision
@@ -51,31 +51,40 @@ class Case:
 
     hazard: Hazard
     name: str
-    example: Example
+
+    @property
+    def revisions(self) -> tuple[ExampleRevision, ...]:
+        """The revisions in the order in which they run."""
+        return self.hazard.bad if self.name == "bad" else self.hazard.good
+
+    @property
+    def fails(self) -> str:
+        """How the last revision ends."""
+        return self.revisions[-1].fails
 
     def __str__(self) -> str:
         return f"{self.hazard.id}-{self.name}"
 
 
-CASES = tuple(Case(hazard, name, example) for hazard in HAZARDS.values() for name, example in hazard.examples)
+CASES = tuple(Case(hazard, name) for hazard in HAZARDS.values() for name in ("bad", "good"))
 
 
-def database_of(revision: Example) -> str:
+def database_of(revision: ExampleRevision) -> str:
     """The database an example's revision belongs to."""
-    return NAMES[revision.second]
+    return NAMES[revision.second_database]
 
 
 def write(case: Case, folders: dict[str, Path]) -> None:
     """The case's revision files, `r1.py` first, in the folder of each one's database."""
     last: dict[str, str] = {}
     before = ""
-    for number, revision in enumerate(case.example.revisions, 1):
+    for number, revision in enumerate(case.revisions, 1):
         key, database = f"r{number}", database_of(revision)
         text = _HEADER.format(
             title=case.hazard.title,
             key=key,
             down=last.get(database),
-            requires=before if revision.requires else None,
+            requires=before if revision.requires_previous else None,
             source=revision.source,
         )
         (folders[database] / f"{key}.py").write_text(text, encoding="utf-8")
@@ -96,7 +105,7 @@ def forest(folders: dict[str, Path]) -> Forest:
 
 def plan(case: Case, trees: Forest) -> Plan:
     """The plan that runs the whole case, in the transactions that it is about."""
-    grouping = Grouping.ALL if case.example.together else Grouping.PER_REVISION
+    grouping = Grouping.ALL if case.hazard.one_transaction else Grouping.PER_REVISION
     wanted = {name: set(graph.revisions) for name, graph in trees.graphs.items()}
     return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, grouping)
 
@@ -107,14 +116,17 @@ async def prepared(case: Case, databases: Databases) -> AsyncIterator[None]:
     for name in NAMES:
         async with databases.connect(name) as connection:
             await connection.execute(_EMPTY)
-            for revision in case.example.revisions:
+            if name == NAMES[0]:
+                await connection.execute(case.hazard.setup)
+            for revision in case.revisions:
                 if revision.setup and database_of(revision) == name:
                     await connection.execute(revision.setup)
-    async with databases.connect(database_of(case.example)) as connection:
+    first = case.revisions[0]
+    async with databases.connect(database_of(first)) as connection:
         transaction = connection.transaction()
         await transaction.start()
-        if case.example.meanwhile:
-            await connection.execute(case.example.meanwhile)
+        if first.meanwhile:
+            await connection.execute(first.meanwhile)
         yield
         await transaction.rollback()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from circle_migrate.core.forest import Forest
-from circle_migrate.core.hazards import HAZARDS, Example
+from circle_migrate.core.hazards import HAZARDS, ExampleRevision
 from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Trace
@@ -44,12 +44,11 @@ async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path
     write(case, folders)
     trees = forest(folders)
     made = plan(case, trees)
-    async with prepared(replace(case, example=_bare(case.example)), scratch):
+    async with prepared(_bare(case), scratch):
         pass
     async with prepared(case, live):
         traced = await _traced(made, scratch, trees)
-        versions = dict.fromkeys(made.databases, traced.scratch_major * 10000)
-        found = await Gathering(deployment(live), made, traced, versions, ()).live()
+        found = await Gathering(deployment(live), made, traced, ()).live()
     hidden = case.hazard.id == "CM060"  # a hazard only where nothing was run
     return replace(
         found,
@@ -60,10 +59,19 @@ async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path
     )
 
 
-def _bare(example: Example) -> Example:
-    """An example whose setup makes no rows."""
-    setup = ";\n".join(without_rows(tuple(statements(example.setup))))
-    return replace(example, setup=setup, meanwhile="", then=example.then and _bare(example.then))
+def _bare(case: Case) -> Case:
+    """A case whose setup makes no rows."""
+
+    def bare(revision: ExampleRevision) -> ExampleRevision:
+        return replace(revision, setup=_without_rows(revision.setup), meanwhile="")
+
+    hazard = case.hazard
+    bad, good = tuple(map(bare, hazard.bad)), tuple(map(bare, hazard.good))
+    return replace(case, hazard=replace(hazard, setup=_without_rows(hazard.setup), bad=bad, good=good))
+
+
+def _without_rows(setup: str) -> str:
+    return ";\n".join(without_rows(tuple(statements(setup))))
 
 
 async def _traced(made: Plan, scratch: Databases, trees: Forest) -> Trace:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.core.plan import Grouping
+from circle_migrate.core.plan import Direction
 from circle_migrate.core.verdicts import Evidence, Level, Limits, Thresholds, Verdict, judge
 from circle_migrate.deployment import Deployment
 from circle_migrate.judging.evidence import Gathering
+from circle_migrate.planning import Planner
 from circle_migrate.settings import load
 from circle_migrate.trace import trace
 from tests.deployments import environment
@@ -123,11 +124,11 @@ async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evid
         await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
         for each in case.setup:
             await connection.execute(each)
-    overrides = {"scratch_url": databases.server.admin_url}
+    overrides = {"scratch_url": databases.server.admin_url, "transaction": "per-revision"}
     deployment = Deployment(load(overrides, environ=environment(databases)))
-    plan = deployment.plan_upgrade({"main": ("r0",), "credentials": ()}, ["head"], Grouping.PER_REVISION)
+    plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     traced = await trace(deployment, plan, major=version // 10000)
-    found = await Gathering(deployment, plan, traced, {"main": version}, ()).live()
+    found = await Gathering(deployment, plan, traced, ()).live()
     return replace(found, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
 
 

@@ -15,11 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.live import Size
-from circle_migrate.core.squawk_rules import SquawkFinding
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.core.verdicts import Evidence, Limits, Mode, Thresholds, Verdict, judge
 from circle_migrate.deployment import Deployment
-from circle_migrate.judging.squawk import lint
 from circle_migrate.settings import load
 from circle_migrate.tracing import Backend, Recorder
 from circle_migrate.tracing.origins import Origin
@@ -96,18 +94,10 @@ class Bench:
             Evidence(
                 Trace(tuple(statements), (), self.version // 10000),
                 sizes={"main": sizes},
-                squawk=self.linted(statements),
                 thresholds=Thresholds(Limits(rows=LARGE_ROWS)),
                 mode=Mode.CI,
                 catalogues={} if self.catalogue is None else {"main": self.catalogue},
             )
-        )
-
-    def linted(self, statements: Sequence[Traced]) -> tuple[SquawkFinding, ...]:
-        """What squawk says of them, transaction by transaction."""
-        segments = sorted({each.segment for each in statements})
-        return lint(
-            [[each for each in statements if each.segment == segment] for segment in segments], self.version
         )
 
 

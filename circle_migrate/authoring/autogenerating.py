@@ -24,6 +24,7 @@ from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, Refused
+from circle_migrate.identity import verify_identity
 from circle_migrate.introspect import snapshot
 from circle_migrate.metadata import load_models
 from circle_migrate.scratch import ScratchServers
@@ -57,13 +58,13 @@ async def autogenerate(deployment: Deployment, message: str, position: Position)
 
 
 async def _states(deployment: Deployment) -> dict[str, State]:
-    """Where the databases with an address are. Raises what `recognise` raises, `Refused` for one behind."""
+    """The states of the databases with an address. Raises `Refused` for one that is behind."""
     graphs = deployment.graphs
     for graph in graphs.values():
         graph.head()
     located = [name for name in deployment.selected if deployment.databases[name].settings.url is not None]
     states = await deployment.states(located) if located else {}
-    for name, current in deployment.recognise(states).items():
+    for name, current in verify_identity(deployment, states).items():
         _refuse_behind(graphs[name], current)
     return states
 

@@ -21,7 +21,7 @@ from circle_migrate.core.differing.wording import message
 from circle_migrate.database import Database
 from circle_migrate.ddl import Sketch, Statement, reverse, sketch
 from circle_migrate.ddl.alembic import body
-from circle_migrate.ddl.hazards import hazard
+from circle_migrate.ddl.statements import hazard_comment
 from circle_migrate.faults import server_words
 from circle_migrate.introspect import snapshot
 from circle_migrate.states.equivalence import ask, questions
@@ -244,7 +244,7 @@ class _Bench:
             schema = await connection.fetchval("SELECT current_schema()")
         finally:
             connection.terminate()
-        statements = (replace(each, hazard=_shown(each) if marked else None) for each in made.statements)
+        statements = (replace(each, hazards=_shown(each) if marked else ()) for each in made.statements)
         return body(replace(made, statements=tuple(statements), incomplete=()), schema)
 
 
@@ -253,24 +253,25 @@ def _words(comparison: Comparison) -> tuple[str, ...]:
     return tuple(message(each, comparison).removeprefix(start) for each in comparison.differences)
 
 
-def _shown(statement: Statement) -> str | None:
+def _shown(statement: Statement) -> tuple[str, ...]:
     """The hazards that belong into the file; the others are for `check`, which sees the tables too."""
-    hazard = statement.hazard or ""
-    return hazard if "destroys" in hazard or not statement.transactional else None
+    from circle_migrate.core.hazards import HAZARDS, HazardClass
+
+    shown = (HazardClass.DATA_LOSS, HazardClass.APP_BREAK)
+    return tuple(
+        hazard for hazard in statement.hazards if HAZARDS[hazard].kind in shown or not statement.transactional
+    )
 
 
-_DESTROYING = {
-    "op.drop_table(": hazard("DROP TABLE t"),
-    "op.drop_column(": hazard("ALTER TABLE t DROP COLUMN c"),
-}
+_DESTROYING = {"op.drop_table(": "CM013", "op.drop_column(": "CM010"}
 
 
 def _marked(code: str) -> str:
     """Alembic's operations with a comment above each that destroys something."""
     lines = []
     for line in code.splitlines():
-        words = (words for call, words in _DESTROYING.items() if line.strip().startswith(call))
-        lines += [f"    # HAZARD: {each}" for each in words]
+        hazards = (hazard for call, hazard in _DESTROYING.items() if line.strip().startswith(call))
+        lines += [f"    # {hazard_comment(hazard)}" for hazard in hazards]
         lines.append(line)
     return "\n".join(lines)
 

@@ -97,8 +97,10 @@ async def _trees(call: Call, span: str | None, *, current: bool) -> Drawing:
 
     if not current:
         return revisions(call.files(), span)
+    from circle_migrate.identity import verify_identity
+
     deployment = await call.ready(call.deployment())
-    return revisions(deployment, span, deployment.recognise(await deployment.states()))
+    return revisions(deployment, span, verify_identity(deployment, await deployment.states()))
 
 
 async def _tables(call: Call, origin: _Origin | None) -> Drawing:

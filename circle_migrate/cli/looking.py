@@ -133,11 +133,12 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """List the revisions, newest first."""
         from circle_migrate.history import history as action
+        from circle_migrate.identity import verify_identity
 
         if not indicate_current:
             return action(call.files(), span)
         deployment = await call.ready(call.deployment())
-        return action(deployment, span, deployment.recognise(await deployment.states()))
+        return action(deployment, span, verify_identity(deployment, await deployment.states()))
 
     @command(app, panel=_PANEL)
     def heads(call: Call) -> Result:

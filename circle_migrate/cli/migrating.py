@@ -18,7 +18,7 @@ from circle_migrate.cli.options import (
     EncryptTo,
     OptionalTargets,
     Overridden,
-    SavedPlan,
+    PlanFile,
     Sql,
     Yes,
 )
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from circle_migrate.backing import Backing
     from circle_migrate.core.result import Result
     from circle_migrate.deployment import Deployment
-    from circle_migrate.planning import Saved
+    from circle_migrate.plan import SavedPlan
 
 _PANEL = "Migrate"
 
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
         target: OptionalTargets = None,
         dry_run: DryRun = False,
         sql: Sql = False,
-        plan: SavedPlan = None,
+        plan: PlanFile = None,
         allow_edited: Annotated[
             bool, typer.Option("--allow-edited", help="Although files of applied revisions have changed.")
         ] = False,
@@ -100,7 +100,7 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(metavar="NAME", help="May be lost, as the report calls it; once for each."),
         ] = None,
-        plan: SavedPlan = None,
+        plan: PlanFile = None,
         cascade: Cascade = False,
         keep: Annotated[
             bool,
@@ -174,8 +174,8 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Show the steps, the transactions they share, and why each ends where it does."""
         from circle_migrate.core.plan import Direction
-        from circle_migrate.planning import plan as action
-        from circle_migrate.planning import save
+        from circle_migrate.plan import plan as action
+        from circle_migrate.plan import save
 
         if down and not target:
             raise UsageError("the plan of a downgrade needs a target", hint="-1, base or a revision id")
@@ -212,14 +212,14 @@ def _backing(
     return Backing(When.ON_LOSS if folder is None else When.ALWAYS, keeping)
 
 
-def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Saved | None:
+def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> SavedPlan | None:
     """The plan in the file, which stands for the target. Raises `UsageError` for both, or the other way."""
     if path is None:
         return None
     from circle_migrate.core.plan import Direction
-    from circle_migrate.planning import Saved
+    from circle_migrate.plan import SavedPlan
 
-    saved = Saved(path)
+    saved = SavedPlan(path)
     if target:
         raise UsageError("a saved plan has its own targets", hint="leave out TARGET or --plan")
     if saved.direction is not (Direction.UP if up else Direction.DOWN):

@@ -43,7 +43,7 @@ DownTargets = Annotated[
     list[str] | None,
     typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions, callback=no_option),
 ]
-SavedPlan = Annotated[
+PlanFile = Annotated[
     Path | None,
     typer.Option("--plan", metavar="FILE", help="Run the plan saved there, if nothing has changed since."),
 ]

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 Fields = Mapping[str, str | None]
 """What is known of one object. `of` names the object it belongs to, as `kind identity`."""
 
+Address = tuple[int, int, int]
+"""The id of an object in PostgreSQL: the oid of its catalogue, its own, and the number of a column."""
+
 
 class Key(NamedTuple):
     """An object: its kind, and what tells it from others of its kind, as PostgreSQL prints it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from circle_migrate.core.hazards import HAZARDS, Hazard
+from circle_migrate.core.hazards import HAZARDS, Hazard, render_revisions
 from circle_migrate.core.result import Result
 from circle_migrate.errors import UsageError
 
@@ -46,6 +46,6 @@ def _shown(hazard: Hazard) -> dict[str, Any]:
         "condition": hazard.condition,
         "effect": hazard.effect,
         "remedy": hazard.remedy,
-        "bad": hazard.bad.code,
-        "good": hazard.good.code,
+        "bad": render_revisions(hazard.bad),
+        "good": hazard.fix,
     }

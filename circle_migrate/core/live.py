@@ -121,12 +121,3 @@ class Published:
     publication: str
     identity: str
     updates_or_deletes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DependentView:
-    """A view or materialized view that reads a relation, directly or through other views."""
-
-    relation: str
-    view: str
-    materialized: bool

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from circle_migrate.core.catalog import Key
 from circle_migrate.core.moves import plan_dict
 from circle_migrate.core.plan import Plan
 from circle_migrate.core.result import Result
@@ -141,6 +142,29 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class LossNamer:
+    """Names objects of a database as people type them: without `schema`, which needs no qualification."""
+
+    database: str
+    schema: str
+
+    @classmethod
+    def of(cls, database: str, search_path: str) -> LossNamer:
+        """Return the namer for a search_path, whose entry "$user" counts as no schema."""
+        schemas = (schema.strip() for schema in search_path.split(","))
+        return cls(database, next((schema for schema in schemas if schema.strip('"') != "$user"), "public"))
+
+    def name(self, identity: str) -> str:
+        """Return the name of an object whose identity is as its catalogue prints it."""
+        return f"{self.database}.{identity.removeprefix(f'{self.schema}.')}"
+
+    def loss(self, key: Key, effect: Effect, revision: str = "", detail: str = "") -> Loss:
+        """Return the loss of an object, without counts."""
+        name = self.name(key.identity)
+        return Loss(self.database, key.kind, name, key.identity, effect, revision, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A step that would not get through: where it was tried, and the server's words."""
 
@@ -215,6 +239,18 @@ class LossReport(Result):
             "not_rehearsed": dict(self.not_rehearsed),
             "notes": list(self.notes),
         }
+
+
+def merge(losses: Sequence[Loss], more: Iterable[Loss]) -> list[Loss]:
+    """Add the losses that are not there yet, nor part of an object that is dropped; earlier ones win."""
+    merged = list(losses)
+    known = {loss.key for loss in merged}
+    dropped = {(loss.database, loss.identity) for loss in merged if loss.effect is Effect.DROPPED}
+    for loss in more:
+        part = loss.effect is not Effect.DROPPED and (loss.database, loss.identity) in dropped
+        if not part and loss.key not in known:
+            merged.append(loss)
+    return merged
 
 
 def biggest_first(loss: Loss) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ whether the databases have moved since.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
@@ -144,6 +144,19 @@ def plan_upgrade(
     return _plan(forest, current, applied | needed, steps, grouping, pulled)
 
 
+def plan_exactly(
+    forest: Forest,
+    current: Mapping[str, tuple[str, ...]],
+    revisions: Collection[str],
+    grouping: Grouping = Grouping.ALL,
+) -> Plan:
+    """Plan the steps that apply `revisions`, each `database@id`, and nothing that they require."""
+    applied = _applied(forest, current)
+    missing = set(revisions) - applied
+    steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(missing)]
+    return _plan(forest, current, applied | missing, steps, grouping, ())
+
+
 def plan_downgrade(
     forest: Forest,
     current: Mapping[str, tuple[str, ...]],
@@ -203,6 +216,12 @@ def plan_stamp(
             stamps.append(Stamp(name, heads, claimed, disowned, purge))
     segments = (Segment(tuple(stamps), transactional=True),) if stamps else ()
     return Plan(dict(current), after, segments)
+
+
+def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[str, ...]]) -> Plan:
+    """Plan a run that leaves every revision as it is, for work in a transaction of each database."""
+    stamps = tuple(Stamp(name, current[name]) for name in databases)
+    return Plan(dict(current), dict(current), (Segment(stamps, transactional=True),))
 
 
 def _applied(forest: Forest, current: Mapping[str, tuple[str, ...]]) -> set[str]:

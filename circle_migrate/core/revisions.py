@@ -64,10 +64,7 @@ def files_digest(files: Iterable[tuple[str, str]]) -> str:
 
 
 class Graph:
-    """All revisions of one database. Raises `TreeError` at construction where they do not form a tree.
-
-    What is derived from the revisions is derived once; a subclass may know it already.
-    """
+    """All revisions of one database. Raises `TreeError` at construction where they do not form a tree."""
 
     def __init__(self, database: str, revisions: Iterable[Revision]) -> None:
         self.database = database
@@ -235,9 +232,7 @@ class Graph:
 
     def sorted(self, keys: Iterable[str]) -> tuple[str, ...]:
         """The ids in tree order: parents before children."""
-        found = tuple(keys)
-        # The order of thousands of revisions is not read for the answer that there is nothing to order.
-        return found if len(found) < 2 else tuple(sorted(found, key=self.order.__getitem__))
+        return tuple(sorted(keys, key=self.order.__getitem__))
 
     def ancestors(self, keys: Iterable[str]) -> set[str]:
         """The revisions and everything they follow or depend on; what is applied where `keys` are current."""

@@ -1,21 +1,23 @@
-"""Two catalogues of one database compared by the identities of their objects, which no rename changes."""
+"""Compare two catalogues of one database by the addresses of objects, which no rename changes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from circle_migrate.core.catalog import Fields, Key, Snapshot
+from circle_migrate.core.catalog import Address, Fields, Key, Snapshot
 from circle_migrate.core.differing.grouping import Ownership
-
-Address = tuple[int, int, int]
-"""What PostgreSQL knows an object by: the oid of its catalogue, its own, and the number of a column."""
+from circle_migrate.core.losses import Effect, Loss, LossNamer
 
 HOLDING = frozenset({"table", "column", "sequence"})
 """Kinds that hold what is lost with them, even where another one of the name is made."""
 
 _ENUM = "enum"
+_WITHOUT_ROWS_OF_ITS_OWN = ("view", "materialized view", "foreign table")
+_LONGEST = 60
+"""Characters of the values of a field that are shown; of longer ones only that they differ."""
+
 _NOT_TOLD = frozenset(
     {"of", "position", "comment", "inherited", "local", "generated_name", "statistics", "storage", "options"}
     | {"attribute_comments", "sequence_comment", "acl_of", "tablespace", "index_tablespace", "owned_by"}
@@ -34,72 +36,50 @@ class Catalogue:
     addresses: Mapping[Key, Address]
 
 
-@dataclass(frozen=True, slots=True)
-class Vanished:
-    """An object that is there no more, by the name it began with, and the revision that took it."""
+def catalog_losses(
+    namer: LossNamer,
+    before: Catalogue,
+    steps: Sequence[tuple[str, Collection[Address]]],
+    after: Catalogue | None,
+) -> Iterator[Loss]:
+    """Yield what is gone or altered, by the addresses that were left after each revision.
 
-    key: Key
-    revision: str
-    replaced: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Altered:
-    """An object that is still there, or again, and is not what it was: the fields that differ."""
-
-    key: Key
-    fields: Mapping[str, tuple[str | None, str | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A value that an enumeration has no more."""
-
-    enum: Key
-    label: str
-    revision: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a catalogue came out of a plan."""
-
-    vanished: tuple[Vanished, ...] = ()
-    altered: tuple[Altered, ...] = ()
-    labels: tuple[Label, ...] = field(default=())
-
-
-def outcome(
-    before: Catalogue, steps: Sequence[tuple[str, Collection[Address]]], after: Catalogue | None
-) -> Outcome:
-    """What is gone and what is not as it was, by the addresses that were left after each revision.
-
-    What belongs to something that is gone is part of it. Where the plan did not get to its end there is no
-    `after`, and nothing is known of changes.
+    A part of an object that is gone is not listed apart from it. Where the plan did not finish there is no
+    `after`, and alterations are unknown.
     """
-    gone = dict(_gone(before, steps, after))
+    old = before.snapshot.objects
     now = after.snapshot.objects if after else {}
+    gone = dict(_gone(before, steps, after))
     again = {key: now[key] for key in gone if key in now and key.kind not in HOLDING}
     lost = gone.keys() - again.keys()
-    parts = _Parts(before.snapshot, lost)
-    compared = dict(_still_there(before, after)) | again if after else {}
-    renames = _renames(before, after) if after else {}
-    old = before.snapshot.objects
-    return Outcome(
-        tuple(Vanished(key, gone[key], key in now) for key in sorted(lost) if not parts.covers(key)),
-        tuple(
-            Altered(key, fields)
-            for key in sorted(compared)
-            if key.kind != _ENUM and not parts.covers(key)
-            if (fields := _differing(old[key], compared[key], renames))
-        ),
-        tuple(
-            Label(key, label, gone.get(key, ""))
-            for key in sorted(compared)
-            if key.kind == _ENUM
-            for label in _labels_lost(old[key], compared[key])
-        ),
-    )
+    parts = _parts(before.snapshot, lost)
+    for key in sorted(lost - parts):
+        detail = "one of the same name is made anew" if key in now else ""
+        yield replace(namer.loss(key, Effect.DROPPED, gone[key], detail), derived=_is_derived(old[key]))
+    if after is None:
+        return
+    renames = _renames(before, after)
+    for key, fields in sorted((dict(_still_there(before, after)) | again).items()):
+        if key.kind == _ENUM:
+            for label in _removed_labels(old[key], fields):
+                value = Key("enum value", f"{key.identity}.{label}")
+                yield namer.loss(value, Effect.DROPPED, gone.get(key, ""))
+        elif key not in parts and (detail := _alterations(old[key], fields, renames)):
+            yield namer.loss(key, Effect.CHANGED, detail=detail)
+
+
+def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iterator[Loss]:
+    """Yield what two snapshots alone show: an object is gone where its name is."""
+    addresses: dict[Key, Address] = {key: (0, number, 0) for number, key in enumerate(sorted(before.objects))}
+    left = {key: address for key, address in addresses.items() if key in after.objects}
+    steps = [("", frozenset(left.values()))]
+    return catalog_losses(namer, Catalogue(before, addresses), steps, Catalogue(after, left))
+
+
+def _is_derived(fields: Fields) -> bool:
+    """Return whether it is a column whose values are computed, or stored elsewhere."""
+    owner = Key.parse(fields.get("of") or "")
+    return fields.get("generated") is not None or owner.kind in _WITHOUT_ROWS_OF_ITS_OWN
 
 
 def _gone(
@@ -140,16 +120,17 @@ def _last(key: Key) -> str:
     return last[0]
 
 
-def _differing(
-    one: Fields, other: Fields, renames: Mapping[str, str]
-) -> dict[str, tuple[str | None, str | None]]:
-    names = sorted((one.keys() | other.keys()) - _NOT_TOLD)
-    sides = {name: (one.get(name), other.get(name)) for name in names}
-    return {
-        name: (old, new)
-        for name, (old, new) in sides.items()
-        if old != new and not (old and new and renames and _same_but_for_names(old, new, renames))
-    }
+def _alterations(old: Fields, new: Fields, renames: Mapping[str, str]) -> str:
+    """Describe the fields that differ by more than a renamed object."""
+    texts = []
+    for name in sorted((old.keys() | new.keys()) - _NOT_TOLD):
+        one, other = old.get(name), new.get(name)
+        if one == other or (one and other and renames and _same_but_for_names(one, other, renames)):
+            continue
+        one, other, field = one or "none", other or "none", name.replace("_", " ")
+        short = len(one + other) <= _LONGEST and "\n" not in one + other
+        texts.append(f"{field}: {one} -> {other}" if short else f"another {field}")
+    return ", ".join(texts)
 
 
 def _same_but_for_names(old: str, new: str, renames: Mapping[str, str]) -> bool:
@@ -163,30 +144,25 @@ def _same_but_for_names(old: str, new: str, renames: Mapping[str, str]) -> bool:
     return one == other
 
 
-def _labels_lost(one: Fields, other: Fields) -> list[str]:
-    left = (other.get("labels") or "").split("\n")
-    return [label for label in (one.get("labels") or "").split("\n") if label and label not in left]
+def _removed_labels(old: Fields, new: Fields) -> list[str]:
+    left = (new.get("labels") or "").split("\n")
+    return [label for label in (old.get("labels") or "").split("\n") if label and label not in left]
 
 
-class _Parts:
-    """Which objects are gone as a part of another one that is."""
+def _parts(snapshot: Snapshot, gone: Collection[Key]) -> set[Key]:
+    """Return the objects that are gone, or altered, as parts of others that are gone."""
+    ownership = Ownership(snapshot)
+    owned = {part for key in gone for part in ownership.of(key)}
+    return owned | {
+        key for key, fields in snapshot.objects.items() if any(above in gone for above in _above(key, fields))
+    }
 
-    def __init__(self, snapshot: Snapshot, gone: Collection[Key]) -> None:
-        self._objects = snapshot.objects
-        self._gone = gone
-        ownership = Ownership(snapshot)
-        self._owned = {part for key in gone for part in ownership.of(key)}
 
-    def covers(self, key: Key) -> bool:
-        """Whether what it belongs to is listed for it."""
-        return key in self._owned or any(above in self._gone for above in self._above(key))
-
-    def _above(self, key: Key) -> Iterator[Key]:
-        fields = self._objects[key]
-        owner = Key.parse(fields.get("of") or "")
-        if key.kind == "index" and fields.get("constraint"):
-            yield Key("constraint", f"{owner.identity}.{fields['constraint']}")
-        if key.kind == "sequence" and fields.get("owned_by"):
-            yield Key("column", fields["owned_by"] or "")
-        for parent in (fields.get("partition_of") or "").split("\n"):
-            yield Key("table", parent)
+def _above(key: Key, fields: Fields) -> Iterator[Key]:
+    owner = Key.parse(fields.get("of") or "")
+    if key.kind == "index" and fields.get("constraint"):
+        yield Key("constraint", f"{owner.identity}.{fields['constraint']}")
+    if key.kind == "sequence" and fields.get("owned_by"):
+        yield Key("column", fields["owned_by"] or "")
+    for parent in (fields.get("partition_of") or "").split("\n"):
+        yield Key("table", parent)

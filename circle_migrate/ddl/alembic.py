@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from circle_migrate.ddl import operations
 from circle_migrate.ddl.python import execute, indented
 from circle_migrate.ddl.sketching import reverse
-from circle_migrate.ddl.statements import Sketch, Statement
+from circle_migrate.ddl.statements import Sketch, Statement, hazard_comment
 
 _INDENT = "    "
 
@@ -52,8 +52,7 @@ def body(sketch: Sketch, default_schema: str | None = None) -> str:
 
 
 def _lines(sketch: Sketch, statement: Statement, default: str | None) -> Iterator[str]:
-    if statement.hazard:
-        yield f"{_INDENT}# HAZARD: {_line(statement.hazard)}"
+    yield from (f"{_INDENT}# {hazard_comment(hazard)}" for hazard in statement.hazards)
     call = operations.call(sketch.plan, statement, default) or execute(statement.sql)
     if statement.transactional:
         yield indented(call, _INDENT)

@@ -10,7 +10,7 @@ from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.core.identifier import base_name, literal, quote_if_needed
 from circle_migrate.ddl import identities
 from circle_migrate.ddl.casts import base, using
-from circle_migrate.ddl.kind import Commands, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
 from circle_migrate.ddl.names import valued
 from circle_migrate.ddl.references import Catalog
 
@@ -79,12 +79,12 @@ def recreated(step: Step) -> bool:
     return before[2] != after[2] or step.major < _EXPRESSION_SINCE
 
 
-def release(step: Step) -> Iterator[str]:
+def release(step: Step) -> Commands:
     """What has to go before the type, or what the default uses, can change."""
     if step.before.get("default"):
         yield f"{_head(step)} DROP DEFAULT"
     if step.before.get("identity") and not step.after.get("identity"):
-        yield f"{_head(step)} DROP IDENTITY"
+        yield Hazardous(f"{_head(step)} DROP IDENTITY", ("CM036",))
 
 
 def _table(step: Step) -> str:
@@ -103,12 +103,23 @@ def _add(step: Step) -> Commands:
     elif _of_type(step):
         yield from _alter(replace(step, before={"type": step.after.get("type")}))
     elif own(step.after):
-        yield f"{_table(step)} ADD COLUMN {definition(step.catalog, step.key)}"
+        yield Hazardous(
+            f"{_table(step)} ADD COLUMN {definition(step.catalog, step.key)}", tuple(_hazards(step))
+        )
+
+
+def _hazards(step: Step) -> Iterator[str]:
+    """Yield the hazards of a new column; a default that calls a function may differ from row to row."""
+    value = next(iter(clauses(step.catalog, step.key)), "")
+    if value == "NOT NULL":
+        yield "CM028"
+    elif step.after.get("identity") or re.match(r"DEFAULT .*\(|.* STORED$", value, re.DOTALL):
+        yield "CM001"
 
 
 def _drop(step: Step) -> Commands:
     if own(step.before) and not _of_type(step):
-        yield f"{_table(step)} DROP COLUMN {base_name(step.key.identity)}"
+        yield Hazardous(f"{_table(step)} DROP COLUMN {base_name(step.key.identity)}", ("CM010",))
 
 
 def _of_type(step: Step) -> bool:
@@ -117,11 +128,11 @@ def _of_type(step: Step) -> bool:
     return before is not None and before == after
 
 
-def _alter(step: Step) -> Iterator[str]:
+def _alter(step: Step) -> Commands:
     """Everything a column's definition says, in an order in which one part permits the next."""
     head, before, after = _head(step), step.before, step.after
     if before.get("generated") and not after.get("generated"):
-        yield f"{head} DROP EXPRESSION"
+        yield Hazardous(f"{head} DROP EXPRESSION", ("CM036",))
     if before.get("not_null") and not after.get("not_null"):
         yield f"{head} DROP NOT NULL"
     if step.differs("type", "collation") and not _of_type(step):
@@ -134,15 +145,15 @@ def _alter(step: Step) -> Iterator[str]:
         and not before.get("not_null")
         and named_not_null(step.catalog, step.key) is None
     ):
-        yield f"{head} SET NOT NULL"
+        yield Hazardous(f"{head} SET NOT NULL", ("CM007", "CM020"))
     if after.get("generated") and step.differs("generated"):
         found = _GENERATED.fullmatch(after["generated"] or "")
-        yield f"{head} SET EXPRESSION AS ({found[1] if found else ''})"
+        yield Hazardous(f"{head} SET EXPRESSION AS ({found[1] if found else ''})", ("CM069",))
     if after.get("identity") and step.differs("identity"):
         yield f"{head} {identities.change(step)}"
 
 
-def _retype(step: Step) -> str:
+def _retype(step: Step) -> Hazardous:
     name, before, after = (
         base_name(step.key.identity),
         step.before.get("type") or "",
@@ -150,7 +161,8 @@ def _retype(step: Step) -> str:
     )
     collation = f" COLLATE {step.after['collation']}" if step.after.get("collation") else ""
     cast = using(name, "" if step.converted else before, after)
-    return f"{_head(step)} TYPE {after}{collation}{cast}"
+    fails = "CM026" if cast else "CM027"
+    return Hazardous(f"{_head(step)} TYPE {after}{collation}{cast}", ("CM061", fails))
 
 
 def _storage(step: Step) -> Commands:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.core.identifier import base_name
 from circle_migrate.ddl.references import Catalog
 
-Commands = Iterable[str]
+
+class Hazardous(NamedTuple):
+    """A command with the ids of the hazards it may be, as the hazard catalogue has them."""
+
+    sql: str
+    hazards: tuple[str, ...]
+
+
+Command = str | Hazardous
+Commands = Iterable[Command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +86,11 @@ class Kind:
 
     `noun` is the SQL for the kind. `create` writes the commands that make an object and `covers` names the
     fields they decide; the other fields of a new object are altered as those of an old one, from what `born`
-    says. `alters` changes fields in place; a change of any other covered field replaces the object, unless
-    `in_place` agrees that `rerun` leads there. `follows` are fields that another object or field decides.
-    `grant` is the noun of GRANT, `owned` whether it has an owner of its own, `name` what follows the noun.
-    `lacks` says what of a step cannot be expressed. Of what is not `makeable` a snapshot does not hold
-    enough: secrets, or members it does not list.
+    says. `drop_hazards` are those of the usual DROP. `alters` changes fields in place; a change of any other
+    covered field replaces the object, unless `in_place` agrees that `rerun` leads there. `follows` are fields
+    that another object or field decides. `grant` is the noun of GRANT, `owned` whether it has an owner of its
+    own, `name` what follows the noun. `lacks` says what of a step cannot be expressed. Of what is not
+    `makeable` a snapshot does not hold enough: secrets, or members it does not list.
     """
 
     noun: str
@@ -90,6 +100,7 @@ class Kind:
     follows: frozenset[str] = frozenset()
     name: Callable[[Key, Fields], str] = plain_name
     drop: Write | None = None
+    drop_hazards: tuple[str, ...] = ()
     grant: str | None = None
     owned: bool = True
     in_place: Callable[[Step], bool] | None = None
@@ -102,13 +113,13 @@ class Kind:
         """The commands that drop what a step starts with; none where it goes with something else."""
         if self.drop is not None:
             return self.drop(step)
-        return [f"DROP {self.noun} {self.name(step.key, step.before)}"]
+        return [Hazardous(f"DROP {self.noun} {self.name(step.key, step.before)}", self.drop_hazards)]
 
     def replaces(self, step: Step) -> bool:
         """Whether an object has to be dropped and made again."""
         return self._beyond(step) and not (self.in_place is not None and self.in_place(step))
 
-    def altering(self, step: Step) -> Iterator[str]:
+    def altering(self, step: Step) -> Iterator[Command]:
         """The commands that change an object in place."""
         if self.rerun is not None and self._beyond(step):
             yield from self.rerun(step)

@@ -133,12 +133,13 @@ def _privileges(key: Key, before: str | None, after: str | None, major: int) -> 
     return (f"{head} {command}" for command in change(Grantable(noun.upper(), ""), had, has))
 
 
-SCHEMA = Kind("SCHEMA", create=_create_schema, covers=frozenset(), grant="SCHEMA")
+SCHEMA = Kind("SCHEMA", create=_create_schema, covers=frozenset(), grant="SCHEMA", drop_hazards=("CM013",))
 EXTENSION = Kind(
     "EXTENSION",
     create=_create_extension,
     covers=frozenset({"version", "schema"}),
     alters={"version": _update_extension, "schema": _move_extension},
+    drop_hazards=("CM035",),
     owned=False,
 )
 EVENT_TRIGGER = Kind(
@@ -151,6 +152,7 @@ EVENT_TRIGGER = Kind(
 PUBLICATION = Kind(
     "PUBLICATION",
     create=_create_publication,
+    drop_hazards=("CM035",),
     covers=frozenset({"all_tables", "operations", "via_root", "generated_columns", "tables", "schemas"}),
     alters={
         **dict.fromkeys(("operations", "via_root", "generated_columns"), _change_parameters),

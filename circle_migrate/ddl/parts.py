@@ -8,11 +8,20 @@ from collections.abc import Iterator
 from circle_migrate.core.catalog import Fields, Key
 from circle_migrate.core.identifier import IDENTIFIER, base_name, split_identity, split_lines
 from circle_migrate.ddl.columns import option_changes, own, redeclared
-from circle_migrate.ddl.kind import Commands, Kind, Step, name_on_owner
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, name_on_owner
 from circle_migrate.ddl.names import listed
 from circle_migrate.ddl.privileges import sql_role
 
 _ON_ONLY = re.compile(rf"(CREATE (?:UNIQUE )?INDEX {IDENTIFIER} ON )ONLY ")
+_CONSTRAINT_HAZARDS = {
+    "check": ("CM007", "CM025"),
+    "exclusion": ("CM063", "CM025"),
+    "foreign key": ("CM009", "CM024"),
+    "not null": ("CM007", "CM020"),
+    "primary key": ("CM062", "CM023"),
+    "unique": ("CM062", "CM023"),
+}
+_UNCHECKED = (" NOT VALID", " NOT ENFORCED")
 _STATES = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
 
 
@@ -28,18 +37,20 @@ def _add_constraint(step: Step) -> Commands:
         if column and step.existing.value(Key("column", f"{step.owner.identity}.{column}"), "not_null"):
             yield f"{_alter_owner(step.after)} ALTER COLUMN {column} DROP NOT NULL"
         name = "" if step.after.get("type") == "not null" else f"CONSTRAINT {base_name(step.key.identity)} "
-        yield f"{_alter_owner(step.after)} ADD {name}{step.after.get('definition')}"
+        sql = f"{_alter_owner(step.after)} ADD {name}{step.after.get('definition')}"
+        hazards = _CONSTRAINT_HAZARDS.get(step.after.get("type") or "check", ())  # a domain has no type
+        yield sql if sql.endswith(_UNCHECKED) else Hazardous(sql, hazards)
 
 
 def _drop_constraint(step: Step) -> Commands:
     """Where a column is to stay NOT NULL, SET NOT NULL puts an ordinary constraint in the place."""
     head, column = _alter_owner(step.before), _not_null_column(step.before)
-    if not column:
-        return [f"{head} DROP CONSTRAINT {base_name(step.key.identity)}"] if own(step.before) else []
-    stays = step.catalog.value(Key("column", f"{step.owner.identity}.{column}"), "not_null")
-    return [
-        f"{head} ALTER COLUMN {column} {verb} NOT NULL" for verb in ("DROP", "SET") if verb == "DROP" or stays
-    ]
+    if column:
+        yield f"{head} ALTER COLUMN {column} DROP NOT NULL"
+        if step.catalog.value(Key("column", f"{step.owner.identity}.{column}"), "not_null"):
+            yield Hazardous(f"{head} ALTER COLUMN {column} SET NOT NULL", ("CM007",))
+    elif own(step.before):
+        yield f"{head} DROP CONSTRAINT {base_name(step.key.identity)}"
 
 
 def _not_null_column(fields: Fields) -> str | None:
@@ -57,7 +68,10 @@ def _only_validates(step: Step) -> bool:
 
 def _validate(step: Step) -> Commands:
     if not step.after.get("validated"):
-        yield f"{_alter_owner(step.after)} VALIDATE CONSTRAINT {base_name(step.key.identity)}"
+        fails = "CM024" if step.after.get("type") == "foreign key" else "CM025"
+        yield Hazardous(
+            f"{_alter_owner(step.after)} VALIDATE CONSTRAINT {base_name(step.key.identity)}", (fails,)
+        )
 
 
 def _index_of_constraint(step: Step) -> str:
@@ -69,7 +83,8 @@ def _index_options(step: Step) -> Commands:
 
 
 def _index_tablespace(step: Step) -> Commands:
-    yield f"{_index_of_constraint(step)} SET TABLESPACE {step.after.get('index_tablespace') or 'pg_default'}"
+    space = step.after.get("index_tablespace") or "pg_default"
+    yield Hazardous(f"{_index_of_constraint(step)} SET TABLESPACE {space}", ("CM058",))
 
 
 def _lacking_constraint(step: Step) -> str | None:
@@ -85,7 +100,8 @@ def _create_index(step: Step) -> Commands:
     if not step.after.get("constraint") and not step.after.get("inherited"):
         definition = step.after.get("definition") or ""
         partitioned = _ON_ONLY.match(definition) and not step.after.get("valid")
-        yield _ON_ONLY.sub(r"\1", definition) if partitioned else definition
+        sql = _ON_ONLY.sub(r"\1", definition) if partitioned else definition
+        yield Hazardous(sql, ("CM068" if partitioned else "CM008",))
 
 
 def _partitioned(step: Step) -> bool:
@@ -94,16 +110,17 @@ def _partitioned(step: Step) -> bool:
 
 def _drop_index(step: Step) -> Commands:
     if not step.before.get("constraint") and not step.before.get("inherited"):
-        yield f"DROP INDEX {step.key.identity}"
+        yield Hazardous(f"DROP INDEX {step.key.identity}", ("CM065",))
 
 
 def _move_index(step: Step) -> Commands:
-    yield f"ALTER INDEX {step.key.identity} SET TABLESPACE {step.after.get('tablespace') or 'pg_default'}"
+    space = step.after.get("tablespace") or "pg_default"
+    yield Hazardous(f"ALTER INDEX {step.key.identity} SET TABLESPACE {space}", ("CM058",))
 
 
 def _validate_index(step: Step) -> Commands:
     if not step.after.get("valid") and not _partitioned(step):
-        yield f"REINDEX INDEX {step.key.identity}"
+        yield Hazardous(f"REINDEX INDEX {step.key.identity}", ("CM058",))
 
 
 def _cluster(step: Step) -> Commands:
@@ -228,6 +245,7 @@ RULE = Kind(
 POLICY = Kind(
     "POLICY",
     create=_create_policy,
+    drop_hazards=("CM034",),
     covers=frozenset({"definition", "command", "permissive", "roles", "using", "check"}),
     name=name_on_owner,
     owned=False,

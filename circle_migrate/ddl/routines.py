@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from circle_migrate.ddl.columns import option_changes, options
-from circle_migrate.ddl.kind import Commands, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
 from circle_migrate.ddl.names import valued
 
 _SETS = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
@@ -46,21 +46,19 @@ def _create_materialized_view(step: Step) -> Commands:
     fields = step.after
     method = f" USING {fields['access_method']}" if fields.get("access_method") else ""
     tablespace = f" TABLESPACE {fields['tablespace']}" if fields.get("tablespace") else ""
-    data = "NO DATA" if fields.get("populated") == "no" else "DATA"
-    yield (
-        f"CREATE MATERIALIZED VIEW {step.key.identity}{method}{_with(step)}{tablespace} AS\n"
-        f"{_query(step)}\nWITH {data}"
-    )
+    head = f"CREATE MATERIALIZED VIEW {step.key.identity}{method}{_with(step)}{tablespace}"
+    sql = f"{head} AS\n{_query(step)}\nWITH "
+    yield f"{sql}NO DATA" if fields.get("populated") == "no" else Hazardous(f"{sql}DATA", ("CM066",))
 
 
 def _populate(step: Step) -> Commands:
     data = "NO DATA" if step.after.get("populated") == "no" else "DATA"
-    yield f"REFRESH MATERIALIZED VIEW {step.key.identity} WITH {data}"
+    yield Hazardous(f"REFRESH MATERIALIZED VIEW {step.key.identity} WITH {data}", ("CM066",))
 
 
 def _move_view(step: Step) -> Commands:
     space = step.after.get("tablespace") or "pg_default"
-    yield f"ALTER MATERIALIZED VIEW {step.key.identity} SET TABLESPACE {space}"
+    yield Hazardous(f"ALTER MATERIALIZED VIEW {step.key.identity} SET TABLESPACE {space}", ("CM069",))
 
 
 def _same_signature(step: Step) -> bool:
@@ -87,6 +85,7 @@ MATERIALIZED_VIEW = Kind(
     create=_create_materialized_view,
     covers=frozenset({"definition", "options", "populated", "tablespace", "access_method"}),
     alters={"options": _change_options, "populated": _populate, "tablespace": _move_view},
+    drop_hazards=("CM014",),
     grant="TABLE",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from circle_migrate import __version__
-from circle_migrate.ddl.statements import Sketch, Statement
+from circle_migrate.ddl.statements import Sketch, Statement, hazard_comment
 
 
 def render_sql(sketches: Sequence[Sketch]) -> str:
@@ -38,8 +38,7 @@ def _statement(statement: Statement) -> str:
 
 
 def _remarks(statement: Statement) -> Iterator[str]:
-    if statement.hazard:
-        yield f"-- HAZARD: {_line(statement.hazard)}"
+    yield from (f"-- {hazard_comment(hazard)}" for hazard in statement.hazards)
     if not statement.transactional:
         yield "-- NOT IN A TRANSACTION with what follows"
 

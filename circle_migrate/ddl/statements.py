@@ -34,14 +34,21 @@ class Verb(IntEnum):
 class Statement:
     """One SQL command, without a semicolon.
 
-    `hazard` says in a sentence what it destroys or blocks. `transactional` is False where it, or a later
-    statement that uses what it makes, fails in the same transaction.
+    `hazards` are ids of the hazard catalogue. `transactional` is False where it, or a later statement that
+    uses what it makes, fails in the same transaction.
     """
 
     sql: str
     key: Key
-    hazard: str | None = None
+    hazards: tuple[str, ...] = ()
     transactional: bool = True
+
+
+def hazard_comment(hazard: str) -> str:
+    """Return the text of a comment above a statement with a hazard."""
+    from circle_migrate.core.hazards import HAZARDS
+
+    return f"HAZARD: {hazard} {HAZARDS[hazard].title}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from circle_migrate.core.identifier import base_name, split_lines
 from circle_migrate.ddl.columns import clauses, definition, foreign_options, option_changes, options, own
-from circle_migrate.ddl.kind import Commands, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
 from circle_migrate.ddl.names import valued
 
 _COVERED = frozenset(
@@ -83,12 +83,12 @@ def _column_options(step: Step) -> str:
     return " (\n" + ",\n".join(lines) + "\n)" if lines else ""
 
 
-def _attach(step: Step) -> str:
+def _attach(step: Step) -> Hazardous:
     parent, bound = step.after.get("partition_of"), step.after.get("partition_bound")
-    return f"ALTER TABLE {parent} ATTACH PARTITION {step.key.identity} {bound}"
+    return Hazardous(f"ALTER TABLE {parent} ATTACH PARTITION {step.key.identity} {bound}", ("CM067",))
 
 
-def _change_partition(step: Step) -> Iterator[str]:
+def _change_partition(step: Step) -> Commands:
     before = step.before.get("partition_of")
     if before:
         yield f"ALTER TABLE {before} DETACH PARTITION {step.key.identity}"
@@ -118,15 +118,18 @@ def _change_options(step: Step) -> Commands:
 
 
 def _change_persistence(step: Step) -> Commands:
-    yield f"{_alter(step)} SET {'UNLOGGED' if step.after.get('persistence') else 'LOGGED'}"
+    logged = "UNLOGGED" if step.after.get("persistence") else "LOGGED"
+    yield Hazardous(f"{_alter(step)} SET {logged}", ("CM069",))
 
 
 def _change_access_method(step: Step) -> Commands:
-    yield f"{_alter(step)} SET ACCESS METHOD {step.after.get('access_method') or 'heap'}"
+    method = step.after.get("access_method") or "heap"
+    yield Hazardous(f"{_alter(step)} SET ACCESS METHOD {method}", ("CM069",))
 
 
 def _change_tablespace(step: Step) -> Commands:
-    yield f"{_alter(step)} SET TABLESPACE {step.after.get('tablespace') or 'pg_default'}"
+    tablespace = step.after.get("tablespace") or "pg_default"
+    yield Hazardous(f"{_alter(step)} SET TABLESPACE {tablespace}", ("CM069",))
 
 
 def _change_type(step: Step) -> Commands:
@@ -135,7 +138,8 @@ def _change_type(step: Step) -> Commands:
 
 
 def _row_security(step: Step) -> Commands:
-    yield f"{_alter(step)} {'ENABLE' if step.after.get('rls') else 'DISABLE'} ROW LEVEL SECURITY"
+    verb = "ENABLE" if step.after.get("rls") else "DISABLE"
+    yield Hazardous(f"{_alter(step)} {verb} ROW LEVEL SECURITY", ("CM034",))
 
 
 def _force_row_security(step: Step) -> Commands:
@@ -164,7 +168,15 @@ _ALTERS = {
 }
 
 
-TABLE = Kind("TABLE", create=_create, covers=_COVERED, alters=_ALTERS, grant="TABLE", lacks=_lacking)
+TABLE = Kind(
+    "TABLE",
+    create=_create,
+    covers=_COVERED,
+    alters=_ALTERS,
+    grant="TABLE",
+    lacks=_lacking,
+    drop_hazards=("CM013",),
+)
 FOREIGN_TABLE = Kind(
     "FOREIGN TABLE",
     create=_create,
@@ -172,4 +184,5 @@ FOREIGN_TABLE = Kind(
     alters=_ALTERS,
     grant="TABLE",
     born={"replica_identity": "nothing"},
+    drop_hazards=("CM013",),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from circle_migrate.core.catalog import Fields
 from circle_migrate.core.enumerations import labels
 from circle_migrate.core.identifier import literal, split_identity, split_lines
-from circle_migrate.ddl.kind import Commands, Kind, Step
+from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step
 from circle_migrate.ddl.names import listed
 
 
@@ -50,8 +50,10 @@ def _domain_default(step: Step) -> Commands:
 
 
 def _domain_not_null(step: Step) -> Commands:
-    verb = "SET" if step.after.get("not_null") else "DROP"
-    yield f"ALTER DOMAIN {step.key.identity} {verb} NOT NULL"
+    if step.after.get("not_null"):
+        yield Hazardous(f"ALTER DOMAIN {step.key.identity} SET NOT NULL", ("CM007",))
+    else:
+        yield f"ALTER DOMAIN {step.key.identity} DROP NOT NULL"
 
 
 def _create_composite(step: Step) -> Commands:
@@ -74,15 +76,16 @@ def _keeps_order(step: Step) -> bool:
     return list(after)[: len(kept)] == kept
 
 
-def _change_attributes(step: Step) -> Iterator[str]:
+def _change_attributes(step: Step) -> Commands:
     before, after = (_attributes(text) for text in step.change("attributes"))
     head, tail = f"ALTER TYPE {step.key.identity}", " CASCADE" if _has_typed_tables(step) else ""
-    yield from (f"{head} DROP ATTRIBUTE {name}{tail}" for name in before if name not in after)
+    gone = (name for name in before if name not in after)
+    yield from (Hazardous(f"{head} DROP ATTRIBUTE {name}{tail}", ("CM010",)) for name in gone)
     for name, type_ in after.items():
         if name not in before:
             yield f"{head} ADD ATTRIBUTE {name} {type_}{tail}"
         elif before[name] != type_:
-            yield f"{head} ALTER ATTRIBUTE {name} TYPE {type_}{tail}"
+            yield Hazardous(f"{head} ALTER ATTRIBUTE {name} TYPE {type_}{tail}", ("CM016",))
 
 
 def _has_typed_tables(step: Step) -> bool:
@@ -147,8 +150,8 @@ def _change_sequence(step: Step) -> Commands:
     """Where it began is outside the new bounds, it is likely to be there still, which PostgreSQL refuses."""
     start = int(step.before.get("start") or 0)
     low, high = (int(step.after.get(name) or start) for name in ("minimum", "maximum"))
-    restart = "" if low <= start <= high else " RESTART"
-    yield f"ALTER SEQUENCE {step.key.identity} {_sequence_options(step.before, step.after)}{restart}"
+    sql = f"ALTER SEQUENCE {step.key.identity} {_sequence_options(step.before, step.after)}"
+    yield sql if low <= start <= high else Hazardous(f"{sql} RESTART", ("CM032",))
 
 
 def _sequence_persistence(step: Step) -> Commands:
@@ -165,6 +168,7 @@ SEQUENCE = Kind(
     alters={**dict.fromkeys([*_SEQUENCE, "cycle"], _change_sequence), "persistence": _sequence_persistence},
     follows=frozenset({"owned_by"}),
     grant="SEQUENCE",
+    drop_hazards=("CM014",),
 )
 ENUM = Kind(
     "TYPE",

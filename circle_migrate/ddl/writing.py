@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from circle_migrate.core.catalog import Key
 from circle_migrate.core.identifier import base_name, quote_if_needed, schema_of, unquote
 from circle_migrate.ddl import attributes
 from circle_migrate.ddl.columns import VIEWS, release
-from circle_migrate.ddl.hazards import hazard
+from circle_migrate.ddl.kind import Commands, Hazardous
 from circle_migrate.ddl.kinds import KINDS
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import ROUTINES, Catalog
@@ -22,17 +22,14 @@ _OLD = "__old"
 _LONGEST_NAME = 63
 """Bytes that PostgreSQL keeps of a name."""
 
-_USED_LABEL = "has to be committed before the label is used"
-
 
 def statements(plan: Plan) -> tuple[Statement, ...]:
     """Everything the plan does, in order."""
     written = []
     for verb, key in plan.nodes():
-        written += [
-            Statement(sql, key, None if _on_new(plan, key) else hazard(sql))
-            for sql in _COMMANDS[verb](plan, key)
-        ]
+        for command in _COMMANDS[verb](plan, key):
+            sql, hazards = (command, ()) if isinstance(command, str) else command
+            written.append(Statement(sql, key, () if _on_new(plan, key) else hazards))
     return tuple(_apart(_without_looking_at_bodies(written)))
 
 
@@ -59,16 +56,16 @@ def _apart(statements: list[Statement]) -> Iterator[Statement]:
         used = label is not None and any(
             f"{label[2]}::{label[1]}" in other.sql for other in statements if other is not statement
         )
-        yield replace(statement, transactional=False, hazard=_USED_LABEL) if used else statement
+        yield replace(statement, transactional=False, hazards=("CM040",)) if used else statement
 
 
-def _release(plan: Plan, key: Key) -> Iterable[str]:
+def _release(plan: Plan, key: Key) -> Commands:
     if key.kind == "sequence":
         return [f"ALTER SEQUENCE {key.identity} OWNED BY NONE"]
     return release(plan.whole(key))
 
 
-def _drop(plan: Plan, key: Key) -> Iterable[str]:
+def _drop(plan: Plan, key: Key) -> Commands:
     """A view's column stays; it loses what was said of it."""
     kind, step = KINDS[key.kind], plan.leaving(key)
     if not _of_view(key, plan.before):
@@ -77,30 +74,30 @@ def _drop(plan: Plan, key: Key) -> Iterable[str]:
     return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
 
 
-def _rename(_plan: Plan, key: Key) -> Iterable[str]:
+def _rename(_plan: Plan, key: Key) -> Commands:
     return [f"ALTER {KINDS[key.kind].noun} {key.identity} RENAME TO {_old(key)}"]
 
 
-def _create(plan: Plan, key: Key) -> Iterable[str]:
+def _create(plan: Plan, key: Key) -> Commands:
     kind, step = KINDS[key.kind], plan.step(key)
     made = kind.create(step) if _has_create(plan, key) else []
     return [*made, *kind.altering(step), *attributes.commands(kind, step, new=True)]
 
 
-def _alter(plan: Plan, key: Key) -> Iterable[str]:
+def _alter(plan: Plan, key: Key) -> Commands:
     kind, step = KINDS[key.kind], plan.step(key)
     return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
 
 
-def _attach(plan: Plan, key: Key) -> Iterable[str]:
+def _attach(plan: Plan, key: Key) -> Commands:
     return [f"ALTER SEQUENCE {key.identity} OWNED BY {plan.after.value(key, 'owned_by')}"]
 
 
-def _discard(_plan: Plan, key: Key) -> Iterable[str]:
-    return [f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old(key)}"]
+def _discard(_plan: Plan, key: Key) -> Commands:
+    return [Hazardous(f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old(key)}", ("CM014",))]
 
 
-_COMMANDS: Mapping[Verb, Callable[[Plan, Key], Iterable[str]]] = {
+_COMMANDS: Mapping[Verb, Callable[[Plan, Key], Commands]] = {
     Verb.RELEASE: _release,
     Verb.DROP: _drop,
     Verb.RENAME: _rename,

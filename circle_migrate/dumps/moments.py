@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.events import Notify
 from circle_migrate.database import APPLICATION_NAME, Database, State
 from circle_migrate.errors import BackupFailed, CircleError
 from circle_migrate.faults import server_words
-from circle_migrate.locks import Holder, deployer_lock
+from circle_migrate.locks import deployer_lock
 
 if TYPE_CHECKING:
     import asyncpg
@@ -27,8 +28,6 @@ _EXPORT = """
 SELECT pg_export_snapshot() AS snapshot,
        to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS moment
 """
-
-Waiting = Callable[[str, Holder | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Moments:
 
 @asynccontextmanager
 async def moments(
-    databases: Mapping[str, Database], wait: float, waiting: Waiting, *, locked: bool
+    databases: Mapping[str, Database], wait: float, notify: Notify, *, locked: bool
 ) -> AsyncIterator[Moments]:
     """Hold the moments of the databases open while the block runs.
 
@@ -77,7 +76,7 @@ async def moments(
             if await connection.fetchval("SELECT pg_is_in_recovery()"):
                 guarded = False
             else:
-                await stack.enter_async_context(deployer_lock(connection, name, wait, waiting))
+                await stack.enter_async_context(deployer_lock(connection, name, wait, notify))
         for _, connection in opened.values():
             await connection.execute(_timeouts_off(connection.get_server_version().major))
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.backups import Dump, Manifest
-from circle_migrate.deployment import refuse_same
 from circle_migrate.dumps import manifest
 from circle_migrate.dumps.dumping import list_contents, list_encrypted
 from circle_migrate.dumps.encryption import decrypting
 from circle_migrate.dumps.restoring import Restoring
 from circle_migrate.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
-from circle_migrate.recognising import refuse_swapped
+from circle_migrate.identity import ensure_distinct, ensure_not_swapped
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database, State
@@ -79,8 +78,8 @@ async def checked(deployment: Deployment, made: Manifest, folder: Path, wanted: 
     for dump in dumps.values():
         await asyncio.to_thread(manifest.verify, folder, dump)
     states = await _states(deployment)
-    refuse_same(states)
-    refuse_swapped(deployment, states)
+    ensure_distinct(states)
+    ensure_not_swapped(deployment, states)
     refuse_in_doubt(states)
     for name, state in states.items():
         refuse_unwritable(state)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Key
-from circle_migrate.core.vanished import Address
+from circle_migrate.core.catalog import Address, Key
 from circle_migrate.database import OWN_TABLES
 from circle_migrate.introspect import queries
 from circle_migrate.introspect.views import PINS, one_view

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from circle_migrate.database import OWN_TABLES
@@ -16,12 +15,8 @@ if TYPE_CHECKING:
 
     from circle_migrate.database import State
 
-_UNHEEDED = nullcontext()
 
-
-async def fingerprint(
-    connection: asyncpg.Connection, version_table: str, pondering: AbstractContextManager[None] = _UNHEEDED
-) -> str:
+async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str:
     """The same text as long as nothing of the schema changes, in this database and its TEMPLATE copies.
 
     A sum of 64-bit hashes over the rows of the catalogues, which neither data nor VACUUM, REINDEX, TRUNCATE,
@@ -32,18 +27,10 @@ async def fingerprint(
     async with one_view(connection, PINS):
         used = frozenset(await connection.fetchval(queries.filled(major)))
         ours = [version_table, *OWN_TABLES]
-        # In a step of its own, as only what comes then takes long.
-        asked = await connection.prepare(queries.fingerprint(major, used))
-        with pondering:
-            return str(await asked.fetchval(ours))
+        return str(await connection.fetchval(queries.fingerprint(major, used), ours))
 
 
-async def mark(
-    connection: asyncpg.Connection,
-    state: State,
-    heads: Sequence[str],
-    pondering: AbstractContextManager[None] = _UNHEEDED,
-) -> str:
+async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:
     """The fingerprint, behind what it is of: this way of asking, this database, at these revisions.
 
     Two marks can be told apart by `changed` only where all of that is the same.
@@ -51,7 +38,7 @@ async def mark(
     asked = queries.fingerprint(connection.get_server_version().major)
     way = hashlib.sha256(asked.encode()).hexdigest()[:12]
     where = f"{state.cluster}/{state.oid}"
-    found = await fingerprint(connection, state.version_table, pondering)
+    found = await fingerprint(connection, state.version_table)
     return f"{way}:{where}:{'+'.join(sorted(heads))}:{found}"
 
 

@@ -1,17 +1,15 @@
-"""What is known of a plan before it is judged: its trace, the live databases or a file, squawk."""
+"""Evidence about a plan: its trace, and the live databases or a file of statistics."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.live import Answer, Blocker, InvalidIndex, Probe, Published, Size, Uses
-from circle_migrate.core.squawk_rules import SquawkFinding
 from circle_migrate.core.traces import Lock, Trace, Traced
 from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.core.weights import Assumption, limits
@@ -46,21 +44,18 @@ class _Facts:
 
 @dataclass(slots=True)
 class Gathering:
-    """Gathers the evidence about one plan; `notes` are told what could not be found out.
-
-    `versions` are the servers' version numbers where they are known.
-    """
+    """Gathers the evidence about one plan; `notes` are told what could not be found out."""
 
     deployment: Deployment
     plan: Plan
     trace: Trace
-    versions: Mapping[str, int]
     assumptions: Sequence[Assumption]
     notes: list[str] = field(default_factory=list)
 
     async def live(self, *, traced: bool = True) -> Evidence:
         """With what the live databases say."""
-        from circle_migrate.live_facts import probes, uses
+        from circle_migrate.live_facts.conditions import uses
+        from circle_migrate.live_facts.probing import probes
 
         names = [name for name in self.plan.databases if self._statements(name)]
         asked = [self._asked(name, "its catalogue", uses(self._database(name)), Uses()) for name in names]
@@ -79,7 +74,7 @@ class Gathering:
             )
         )
         return replace(
-            await self._common(Mode.LIVE, traced=traced),
+            self._common(Mode.LIVE, traced=traced),
             sizes={name: each.sizes for name, each in facts.items()},
             answers=tuple(answer for each in facts.values() for answer in each.answers),
             blockers={name: each.blockers for name, each in facts.items()},
@@ -93,15 +88,14 @@ class Gathering:
         """With the sizes of a file; what it does not have counts as large."""
         sizes = {name: each.sizes for name, each in statistics.databases.items()} if statistics else {}
         catalogues = await self._expected() if traced else {}
-        return replace(await self._common(Mode.CI, traced=traced), sizes=sizes, catalogues=catalogues)
+        return replace(self._common(Mode.CI, traced=traced), sizes=sizes, catalogues=catalogues)
 
-    async def _common(self, mode: Mode, *, traced: bool) -> Evidence:
+    def _common(self, mode: Mode, *, traced: bool) -> Evidence:
         settings = self.deployment.settings
         names = {name: self._relations(name) for name in self.plan.databases}
         strict = [each.name for each in settings.databases if each.profile == _SECRETIVE]
         return Evidence(
             self.trace,
-            squawk=await self._squawk(),
             thresholds=Thresholds(
                 Limits(settings.safety_rows, settings.safety_bytes), limits(self.assumptions, names)
             ),
@@ -112,27 +106,24 @@ class Gathering:
         )
 
     async def _facts(self, name: str, questions: Sequence[Probe]) -> _Facts:
-        from circle_migrate import live_facts
         from circle_migrate.introspect import snapshot
+        from circle_migrate.live_facts.asking import ask
+        from circle_migrate.live_facts.blocking import blockers
+        from circle_migrate.live_facts.conditions import invalid_indexes, published
         from circle_migrate.live_facts.expecting import expected_rows
+        from circle_migrate.live_facts.sizing import sizes
 
         database = self._database(name)
         relations = self._relations(name)
         writing = {place: each.sql for place, each in self._statements(name).items()}
         locks, concurrent = self._locks(name)
         facts = _Facts()
-        facts.sizes = await self._asked(name, "sizes", live_facts.sizes(database), {})
+        facts.sizes = await self._asked(name, "sizes", sizes(database), {})
         facts.catalogue = await self._asked(name, "its catalogue", snapshot(database), None)
-        facts.answers = await self._asked(name, "its rows", live_facts.ask(database, questions), ())
-        facts.blockers = await self._asked(
-            name, "who holds locks", live_facts.blockers(database, locks, concurrent), ()
-        )
-        facts.published = await self._asked(
-            name, "publications", live_facts.published(database, relations), ()
-        )
-        facts.invalid = await self._asked(
-            name, "invalid indexes", live_facts.invalid_indexes(database, relations), ()
-        )
+        facts.answers = await self._asked(name, "its rows", ask(database, questions), ())
+        facts.blockers = await self._asked(name, "who holds locks", blockers(database, locks, concurrent), ())
+        facts.published = await self._asked(name, "publications", published(database, relations), ())
+        facts.invalid = await self._asked(name, "invalid indexes", invalid_indexes(database, relations), ())
         facts.rows = await self._asked(name, "the planner", expected_rows(database, writing), {})
         return facts
 
@@ -156,27 +147,6 @@ class Gathering:
             if answer is not None:
                 found[name] = answer.snapshot
         return found
-
-    async def _squawk(self) -> tuple[SquawkFinding, ...]:
-        """squawk's findings; it reads each transaction of each database as a whole."""
-        from circle_migrate.judging import squawk
-
-        groups = list(self._batches())
-        places = [place for group in groups for place in group]
-        batches = [[self.trace.statements[place] for place in group] for group in groups]
-        version = min(self.versions.values(), default=self.trace.scratch_major * 10000)
-        found = await asyncio.to_thread(squawk.lint, batches, version, self.notes.append)
-        return tuple(replace(each, statement=places[each.statement]) for each in found)
-
-    def _batches(self) -> Iterator[list[int]]:
-        """The places of statements that share a transaction, in the order of the plan."""
-
-        def transaction(place: int) -> tuple[object, ...]:
-            each = self.trace.statements[place]
-            return (each.segment, each.database, 0 if each.transactional else place + 1)
-
-        order = sorted(range(len(self.trace.statements)), key=transaction)
-        yield from sorted(list(group) for _, group in groupby(order, key=transaction))
 
     def _database(self, name: str) -> Database:
         return self.deployment.databases[name]

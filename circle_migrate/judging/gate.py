@@ -7,21 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.plan import Plan, Step
-from circle_migrate.deployment import Current
 from circle_migrate.errors import CircleError, Interrupted, Refused
 from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.core.hazards import HazardClass
+    from circle_migrate.core.plan import Plan
     from circle_migrate.core.safety import Judged, Safety
     from circle_migrate.database import State
     from circle_migrate.deployment import Deployment
 
 _SHOWN = 3
 """Dangers that a refusal names; the others are counted."""
-
-Planner = Callable[[Current], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +62,9 @@ class Gate:
             self._refuse(safety)
         return _notes(self, safety)
 
-    def planner(self, judged: Plan, planner: Planner) -> Planner:
-        """A planner that plans nothing but what was judged, where that is required; less is fine."""
-        if not self.required:
-            return planner
-        known = {_name(each) for each in judged.actions}
-
-        def planned(current: Current) -> Plan:
-            plan = planner(current)
-            if {_name(each) for each in plan.actions} - known:
-                raise Refused(
-                    "the databases have moved since the plan was judged",
-                    state="nothing was changed",
-                    hint="run the command again",
-                )
-            return plan
-
-        return planned
-
     async def _holds_rows(self, plan: Plan) -> bool:
         """Whether a database of the plan has a table with a row, or one of which nobody knows."""
-        from circle_migrate.live_facts import sizes
+        from circle_migrate.live_facts.sizing import sizes
 
         databases = (self.deployment.databases[name] for name in plan.databases)
         try:
@@ -101,10 +80,6 @@ class Gate:
         for each in safety.findings:
             if each.prevented:
                 raise Refused(each.message, state="nothing was changed", hint=each.remedy)
-
-
-def _name(action: object) -> object:
-    return action.revision.qualified if isinstance(action, Step) else action
 
 
 def _refusal(dangers: tuple[Judged, ...]) -> Refused:

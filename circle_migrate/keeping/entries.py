@@ -46,8 +46,8 @@ CREATE TABLE {ENTRIES} (
     f"COMMENT ON TABLE {ENTRIES} IS 'circle-migrate: what downgrades have kept (circle-migrate kept list)'",
 )
 _ALL = f"""
-SELECT number, run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, created_at,
-       state, position, restored, missing
+SELECT number, run, revision, kind AS what, ARRAY[schema_name, object_name] AS "table", side_table AS side,
+       keys, columns, rows, created_at, state, position, restored, missing
 FROM {ENTRIES} ORDER BY number
 """
 _THERE = f"SELECT to_regclass('{ENTRIES}') IS NOT NULL"
@@ -116,13 +116,6 @@ def settle(
     connection.exec_driver_sql(_SETTLE, (entry.number, str(state), side, restored, missing))
 
 
-def entries(connection: Connection, database: str) -> tuple[Kept, ...]:
-    """The list of a database, oldest first, from within a transaction."""
-    if not connection.exec_driver_sql(_THERE).scalar_one():
-        return ()
-    return tuple(_kept(database, row) for row in connection.exec_driver_sql(_ALL).mappings())
-
-
 async def read(database: Database) -> tuple[Kept, ...]:
     """The list of a live database, oldest first; nothing is written. Raises what connecting raises."""
     async with database.reading() as connection:
@@ -136,21 +129,9 @@ async def listed(connection: asyncpg.Connection, database: str) -> tuple[Kept, .
     return tuple(_kept(database, row) for row in await connection.fetch(_ALL))
 
 
-def _kept(database: str, row: Any) -> Kept:
-    return Kept(
-        database=database,
-        number=row["number"],
-        run=row["run"],
-        revision=row["revision"],
-        what=What(row["kind"]),
-        table=(row["schema_name"], row["object_name"]),
-        side=row["side_table"],
-        keys=tuple(row["keys"]),
-        columns=tuple(row["columns"]),
-        rows=row["rows"],
-        created_at=row["created_at"],
-        state=State(row["state"]),
-        position=row["position"],
-        restored=row["restored"],
-        missing=row["missing"],
-    )
+def _kept(database: str, row: asyncpg.Record) -> Kept:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+    }
+    values |= {"what": What(row["what"]), "state": State(row["state"])}
+    return Kept(database=database, **values)

@@ -13,18 +13,17 @@ from circle_migrate.core.kept import Kept, KeptRows, State, What
 from circle_migrate.core.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.database import KEPT_SCHEMA
 from circle_migrate.errors import MigrationFailed, MissingPrivilege, Refused
-from circle_migrate.hooks import Hooks
 from circle_migrate.keeping import entries
 from circle_migrate.keeping.copying import Copy, copy, settle
 from circle_migrate.keeping.putting_back import put_back
 from circle_migrate.keeping.seeing import Seen, going, see
 from circle_migrate.revision_files import NOT_IN_TRANSACTION
+from circle_migrate.run import Hooks, Run
 from circle_migrate.tree import one_at_a_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.run import Run
 
 # What a step that commits by itself may do while nothing is kept: none of it changes a value.
 _HARMLESS = re.compile(

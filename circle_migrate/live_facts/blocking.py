@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.bounded_read import bounded_read
 from circle_migrate.core.live import Blocker
 from circle_migrate.core.traces import Lock
-from circle_migrate.live_facts.looking import looking
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database
@@ -71,12 +71,12 @@ async def blockers(
     `concurrent` are relations on which an index is built CONCURRENTLY: that waits for whoever writes them,
     and for every older snapshot. A vacuum is named only where it works against wraparound: any other one
     gives way. What sessions of other roles do is hidden from a role without pg_read_all_stats. Raises what
-    `looking` raises.
+    `bounded_read` raises.
     """
     wanted = {**locks, **{name: max(Lock.Share, locks.get(name, Lock.Share)) for name in concurrent}}
     if not wanted:
         return ()
-    async with looking(database) as connection:
+    async with bounded_read(database) as connection:
         holders = await connection.fetch(_HOLDERS, sorted(wanted), _WRAPAROUND)
         snapshots = await connection.fetch(_SNAPSHOTS) if concurrent else ()
     found = [

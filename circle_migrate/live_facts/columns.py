@@ -86,7 +86,7 @@ def _required(change: Change, situation: Situation) -> Iterator[Question]:
     if renamed or column.relation in situation.done.come or _says(change, "inherited", *_FILLED_BY_ITSELF):
         return
     if _says(change, "not_null") and not _not_validated(change, situation):
-        yield from _known(situation.about(Ask.NULLS, column.relation, change.key.identity, ""))
+        yield from situation.about(Ask.NULLS, column.relation, change.key.identity, "")
 
 
 def _nulls(change: Change, situation: Situation) -> Iterator[Question]:
@@ -126,7 +126,7 @@ def _not_validated(change: Change, situation: Situation) -> bool:
 def _null_values(situation: Situation, relation: str, column: str, *, subject: str) -> Iterator[Question]:
     live = situation.after.column(relation, column)
     test = live if isinstance(live, Absent) else f"{live} IS NULL"
-    yield from _known(situation.about(Ask.NULLS, relation, subject, test))
+    yield from situation.about(Ask.NULLS, relation, subject, test)
 
 
 def _nulls_of_domain(change: Change, situation: Situation) -> Iterator[Question]:
@@ -150,7 +150,7 @@ def _converted(change: Change, situation: Situation) -> Iterator[Question]:
     if live is Absent.BORN or relation is Absent.BORN:
         return
     if isinstance(live, Absent) or isinstance(relation, Absent):
-        yield from _known(situation.about(Ask.UNCASTABLE, column.relation, subject, Absent.UNSURE))
+        yield from situation.about(Ask.UNCASTABLE, column.relation, subject, Absent.UNSURE)
         return
     sql = situation.done.statement.sql
     for doubt in Conversion(live, column.name, old, new, sql, situation.labels).doubts():
@@ -173,8 +173,3 @@ def _type_renamed(old: str, new: str, situation: Situation) -> bool:
 def _says(change: Change, *names: str) -> bool:
     """Whether a column that came or went has any of these fields."""
     return any(side is not None for name in names for side in change.fields.get(name, ()))
-
-
-def _known(question: Question | None) -> Iterator[Question]:
-    if question is not None:
-        yield question

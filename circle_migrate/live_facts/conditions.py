@@ -1,12 +1,12 @@
-"""What else of a live database decides how a plan ends there: each question is one look at the catalogue."""
+"""Read from the live catalogue: column uses, invalid indexes and publications."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.live import Column, DependentView, InvalidIndex, Published, Uses
-from circle_migrate.live_facts.looking import looking
+from circle_migrate.bounded_read import bounded_read
+from circle_migrate.core.live import Column, InvalidIndex, Published, Uses
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database
@@ -24,12 +24,13 @@ WHERE asked.name = ANY ($1) AND named.relkind = 'i' ORDER BY 1, 2
 """
 
 _PUBLISHED = f"""
-SELECT DISTINCT asked.name AS relation, p.pubname AS publication, p.pubupdate OR p.pubdelete AS changes,
+SELECT DISTINCT asked.name AS relation, p.pubname AS publication,
        CASE asked.relreplident
             WHEN 'f' THEN 'full'
             WHEN 'n' THEN 'nothing'
             WHEN 'i' THEN CASE WHEN identity.found THEN 'index' ELSE 'nothing' END
-            ELSE CASE WHEN identity.has_key THEN 'primary key' ELSE 'nothing' END END AS identity
+            ELSE CASE WHEN identity.has_key THEN 'primary key' ELSE 'nothing' END END AS identity,
+       p.pubupdate OR p.pubdelete AS updates_or_deletes
 FROM ({_NAMED}) asked
 JOIN pg_catalog.pg_publication p
     ON p.pubname IN (SELECT t.pubname FROM pg_catalog.pg_publication_tables t
@@ -40,21 +41,6 @@ CROSS JOIN LATERAL (
     FROM pg_catalog.pg_index WHERE indrelid = asked.oid
 ) identity
 WHERE asked.name = ANY ($1) ORDER BY 1, 2
-"""
-
-_VIEWS = f"""
-WITH RECURSIVE reading (relation, oid) AS (
-    SELECT asked.name, asked.oid FROM ({_NAMED}) asked WHERE asked.name = ANY ($1)
-    UNION
-    SELECT reading.relation, r.ev_class
-    FROM reading
-    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = reading.oid
-        AND d.classid = 'pg_catalog.pg_rewrite'::regclass
-    JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid AND r.ev_class <> reading.oid
-)
-SELECT reading.relation, named.name AS view, named.relkind = 'm' AS materialized
-FROM reading JOIN ({_NAMED}) named ON named.oid = reading.oid AND named.relkind IN ('v', 'm')
-WHERE named.name <> reading.relation ORDER BY 1, 2
 """
 
 _SEQUENCES = f"""
@@ -80,8 +66,8 @@ WHERE t.typtype = 'd' AND n.nspname NOT IN ('pg_catalog', 'information_schema') 
 
 
 async def uses(database: Database) -> Uses:
-    """Which columns owned sequences feed, and which are of a domain. Raises what `looking` raises."""
-    async with looking(database) as connection:
+    """Which columns owned sequences feed, and which are of a domain. Raises what `bounded_read` raises."""
+    async with bounded_read(database) as connection:
         sequences = await connection.fetch(_SEQUENCES)
         columns = await connection.fetch(_DOMAINS)
     domains: dict[str, tuple[Column, ...]] = {}
@@ -93,24 +79,15 @@ async def uses(database: Database) -> Uses:
 async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple[InvalidIndex, ...]:
     """The INVALID indexes of these relations, with which IF NOT EXISTS is content.
 
-    Raises what `looking` raises.
+    Raises what `bounded_read` raises.
     """
-    async with looking(database) as connection:
+    async with bounded_read(database) as connection:
         rows = await connection.fetch(_INVALID, sorted(relations))
-    return tuple(InvalidIndex(row["relation"], row["index"]) for row in rows)
+    return tuple(InvalidIndex(*row) for row in rows)
 
 
 async def published(database: Database, relations: Iterable[str]) -> tuple[Published, ...]:
-    """By which publications these relations are sent. Raises what `looking` raises."""
-    async with looking(database) as connection:
+    """By which publications these relations are sent. Raises what `bounded_read` raises."""
+    async with bounded_read(database) as connection:
         rows = await connection.fetch(_PUBLISHED, sorted(relations))
-    return tuple(
-        Published(row["relation"], row["publication"], row["identity"], row["changes"]) for row in rows
-    )
-
-
-async def dependent_views(database: Database, relations: Iterable[str]) -> tuple[DependentView, ...]:
-    """The views that read these relations, those that no revision made too. Raises what `looking` raises."""
-    async with looking(database) as connection:
-        rows = await connection.fetch(_VIEWS, sorted(relations))
-    return tuple(DependentView(row["relation"], row["view"], row["materialized"]) for row in rows)
+    return tuple(Published(*row) for row in rows)

@@ -44,11 +44,9 @@ def _of_relation(change: Change, relation: str, situation: Situation) -> Iterato
         "CHECK": (Ask.VIOLATIONS, _violations),
     }.get(word, (Ask.DUPLICATES, _duplicates))
     try:
-        found = question(situation, relation, subject, definition)
+        yield from question(situation, relation, subject, definition)
     except UnreadableError as error:
-        found = situation.unknown(ask, relation, subject, str(error))
-    if found is not None:
-        yield found
+        yield from situation.unknown(ask, relation, subject, str(error))
 
 
 def _is_new_rule(change: Change, situation: Situation) -> bool:
@@ -123,26 +121,24 @@ def _rule(definition: str) -> Uniqueness | str:
         return definition
 
 
-def _duplicates(situation: Situation, relation: str, subject: str, definition: str) -> Question | None:
+def _duplicates(situation: Situation, relation: str, subject: str, definition: str) -> tuple[Question, ...]:
     wanted = uniqueness(definition)
     keys = [situation.expression(relation, key) for key in wanted.keys]
     among = situation.expression(relation, wanted.predicate or "")
-    absent = next((each for each in (*keys, among) if isinstance(each, Absent)), None)
+    live = situation.after.relation(relation)
+    absent = next((each for each in (*keys, among, live) if isinstance(each, Absent)), None)
     if absent is not None:
         return situation.about(Ask.DUPLICATES, relation, subject, absent)
     columns = [str(key) for key in keys]
     conditions = [str(among)] if among else []
     if wanted.nulls_distinct:
         conditions += [f"({key}) IS NOT NULL" for key in columns]
-    live = situation.after.relation(relation)
-    if isinstance(live, Absent):
-        return situation.about(Ask.DUPLICATES, relation, subject, live)
     grouped = f" GROUP BY {', '.join(columns)} HAVING count(*) > 1"
-    query = counted(live, " AND ".join(conditions), grouped)
-    return Question(Ask.DUPLICATES, live, subject, query, related=(live, relation))
+    query = counted(str(live), " AND ".join(conditions), grouped)
+    return (Question(Ask.DUPLICATES, str(live), subject, query, related=(str(live), relation)),)
 
 
-def _orphans(situation: Situation, relation: str, subject: str, definition: str) -> Question | None:
+def _orphans(situation: Situation, relation: str, subject: str, definition: str) -> tuple[Question, ...]:
     wanted = reference(definition)
     parent = situation.after.relation(wanted.relation)
     child = [situation.after.column(relation, name) for name in wanted.columns]
@@ -160,10 +156,10 @@ def _orphans(situation: Situation, relation: str, subject: str, definition: str)
     some = " OR ".join(f"{name} IS NOT NULL" for name in own)
     test = f"({some}) AND {alone}" if wanted.full else f"{filled} AND {alone}"
     related = (str(live), relation, parent, wanted.relation)
-    return Question(Ask.ORPHANS, str(live), subject, counted(f"{live} AS child", test), related=related)
+    return (Question(Ask.ORPHANS, str(live), subject, counted(f"{live} AS child", test), related=related),)
 
 
-def _violations(situation: Situation, relation: str, subject: str, definition: str) -> Question | None:
+def _violations(situation: Situation, relation: str, subject: str, definition: str) -> tuple[Question, ...]:
     test = situation.expression(relation, condition(definition))
     wrong = test if isinstance(test, Absent) else f"NOT {test}"
     return situation.about(Ask.VIOLATIONS, relation, subject, wrong)
@@ -195,6 +191,4 @@ def _of_partitions(situation: Situation) -> Iterator[Question]:
         why = "whether rows of the default partition belong into the new one is not asked"
         if relation in attached:
             why = "whether the rows lie within the partition's bounds is not asked"
-        found = situation.unknown(Ask.VIOLATIONS, relation, relation, why)
-        if found is not None:
-            yield found
+        yield from situation.unknown(Ask.VIOLATIONS, relation, relation, why)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from circle_migrate.core.identifier import literal, unquote_and_fold
 from circle_migrate.core.live import Ask
-from circle_migrate.live_facts.printed import Token, tokens
+from circle_migrate.live_facts.printed import listed, tokens
 
 OWN_EXPRESSION = "the conversion is the revision's own expression"
 
@@ -142,7 +142,7 @@ def expression_of(column: str, sql: str) -> str | None:
         return (
             sql if re.search(r"\bUSING\b", sql, re.IGNORECASE) and words[:2] != ["ALTER", "TABLE"] else None
         )
-    for action in _actions(found):
+    for action in listed(found, ",;"):
         upper = [token.text.upper() for token in action]
         if "TYPE" not in upper or "USING" not in upper:
             continue
@@ -153,18 +153,6 @@ def expression_of(column: str, sql: str) -> str | None:
         ):
             return " ".join(token.text for token in action[upper.index("USING") + 1 :])
     return None
-
-
-def _actions(found: list[Token]) -> Iterator[list[Token]]:
-    """What an ALTER TABLE does, comma by comma."""
-    action: list[Token] = []
-    for token in found:
-        if token.text in {",", ";"} and token.depth == 0:
-            yield action
-            action = []
-        else:
-            action.append(token)
-    yield action
 
 
 _CAST_CALL = re.compile(r"CAST \( (?P<inner>.*) AS (?P<type>.*) \)", re.IGNORECASE)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.bounded_read import bounded_read
 from circle_migrate.introspect.views import one_view
-from circle_migrate.live_facts.looking import looking
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,13 +24,13 @@ _PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_s
 async def expected_rows(database: Database, statements: Mapping[int, str]) -> dict[int, int]:
     """The expected rows by the statement's key; without those that write none or cannot be planned there.
 
-    A statement that names what the plan has yet to make cannot. Raises what `looking` raises.
+    A statement that names what the plan has yet to make cannot. Raises what `bounded_read` raises.
     """
     writing = {key: sql for key, sql in statements.items() if _WRITES.match(sql)}
     if not writing:
         return {}
     found = {}
-    async with looking(database) as connection:
+    async with bounded_read(database) as connection:
         for key, sql in writing.items():
             rows = await _expected(connection, f"{_NAME}_{key}", sql)
             if rows is not None:

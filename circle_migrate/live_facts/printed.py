@@ -77,7 +77,7 @@ def uniqueness(definition: str) -> Uniqueness:
     rest = found[end:]
     excludes = found[0].text.upper() == "EXCLUDE"
     keys = tuple(
-        _key(_without_operator(each) if excludes else each) for each in _listed(found[start + 1 : end - 1])
+        _key(_without_operator(each) if excludes else each) for each in listed(found[start + 1 : end - 1])
     )
     words = [token.text.upper() for token in found if token.kind == "name" and token.depth == 0]
     return Uniqueness(keys, _after_where(rest), nulls_distinct="DISTINCT" not in words)
@@ -92,7 +92,7 @@ def reference(definition: str) -> Reference:
         raise UnreadableError("its definition is no foreign key")
     target = _text(found[words.index("REFERENCES") + 1 : lists[1]])
     columns, referred = (
-        tuple(_text(each) for each in _listed(found[at + 1 : _end(found, at) - 1])) for at in lists[:2]
+        tuple(_text(each) for each in listed(found[at + 1 : _end(found, at) - 1])) for at in lists[:2]
     )
     if any(len(tokens(each)) > 1 for each in (*columns, *referred)):
         raise UnreadableError("a foreign key over periods of time is not asked")
@@ -132,14 +132,14 @@ def _may_be_column(found: list[Token], at: int) -> bool:
     return before not in {".", "::", "COLLATE"} and after not in {"(", "."}
 
 
-def _listed(found: list[Token]) -> Iterator[list[Token]]:
-    """The items between commas."""
+def listed(found: list[Token], separators: str = ",") -> Iterator[list[Token]]:
+    """Yield the items between separators that are in no brackets."""
     if not found:
         return
     depth = min(token.depth for token in found)
     item: list[Token] = []
     for token in found:
-        if token.text == "," and token.depth == depth:
+        if token.text in separators and token.depth == depth:
             yield item
             item = []
         else:

@@ -6,18 +6,26 @@ table without any is read to its end or to the time limit of `ask`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from circle_migrate.core.catalog import Op
 from circle_migrate.core.enumerations import labels
+from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.live import Ask, Probe, Uses
-from circle_migrate.core.traces import Traced
+from circle_migrate.core.traces import Lock, Task, Traced
 from circle_migrate.live_facts.columns import column_questions
 from circle_migrate.live_facts.constraints import constraint_questions
 from circle_migrate.live_facts.lineage import Alterations, Lineage
 from circle_migrate.live_facts.question import Question, Situation
 from circle_migrate.live_facts.sequences import sequence_questions
-from circle_migrate.live_facts.writers import mending, sequence_mending
+
+_WRITING = frozenset({Task.INSERT, Task.UPDATE, Task.DELETE, Task.TRUNCATE})
+_CAN_WRITE = re.compile(
+    r"\s*(?:INSERT|UPDATE|DELETE|MERGE|COPY|TRUNCATE|WITH|DO|CALL|SELECT)\b", re.IGNORECASE
+)
+_WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|COPY|TRUNCATE)\b", re.IGNORECASE)
+_SETS_SEQUENCE = re.compile(r"\b(?:setval\s*\(|RESTART\b)", re.IGNORECASE)
 
 _LOST = frozenset({Ask.ROWS, Ask.VALUES})
 """What earlier statements do not mend: what they change is gone as well."""
@@ -67,9 +75,9 @@ def _probe(question: Question, statements: Sequence[Traced], index: int) -> Prob
     if question.ask is Ask.BEHIND:
         restarted = question.subject in question.related
         names = (question.relation, *question.related)
-        mended_by = sequence_mending(statements, index, names, earlier=not restarted)
+        mended_by = _sequence_fixed_by(statements, index, names, earlier=not restarted)
     elif question.ask not in _LOST:
-        mended_by = mending(statements, index, question.related)
+        mended_by = _fixed_by(statements, index, question.related)
     return Probe(
         question.ask,
         question.relation,
@@ -80,3 +88,42 @@ def _probe(question: Question, statements: Sequence[Traced], index: int) -> Prob
         question.unknown,
         mended_by,
     )
+
+
+def _fixed_by(statements: Sequence[Traced], index: int, names: Sequence[str]) -> str:
+    """Return the last revision up to `index` that changes rows of one of these relations, or nothing.
+
+    A lock or work of the trace proves it; the text has to do where a stronger lock was held already.
+    """
+    for statement in reversed(statements[: index + 1]):
+        ours = statement.database == statements[index].database
+        if ours and any(_writes(statement, name) for name in names):
+            return statement.revision
+    return ""
+
+
+def _sequence_fixed_by(
+    statements: Sequence[Traced], index: int, names: Sequence[str], *, earlier: bool
+) -> str:
+    """Return the revision of another statement that sets one of these sequences, `earlier` ones too."""
+    for number, statement in enumerate(statements):
+        others = number > index or (earlier and number < index)
+        ours = others and statement.database == statements[index].database
+        if ours and _SETS_SEQUENCE.search(statement.sql) and any(_says(statement, name) for name in names):
+            return statement.revision
+    return ""
+
+
+def _writes(statement: Traced, relation: str) -> bool:
+    if any(work.task in _WRITING and work.relation == relation for work in statement.work):
+        return True
+    if statement.acquired.get(relation) is Lock.RowExclusive:
+        return True
+    can = _CAN_WRITE.match(statement.sql) and _WRITES.search(statement.sql)
+    return bool(can) and _says(statement, relation)
+
+
+def _says(statement: Traced, relation: str) -> bool:
+    """Whether the text has the relation's own name as a word."""
+    name = re.escape(unquote_and_fold(split_identity(relation)[-1]))
+    return re.search(rf"(?<!\w){name}(?!\w)", statement.sql, re.IGNORECASE) is not None

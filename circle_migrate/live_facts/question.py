@@ -51,22 +51,21 @@ class Situation:
             live[name] = known
         return rewritten(text, live)
 
-    def about(self, ask: Ask, relation: str, subject: str, condition: str | Absent) -> Question | None:
-        """How many rows of a relation meet a condition; None where the plan makes what it is about."""
+    def about(self, ask: Ask, relation: str, subject: str, condition: str | Absent) -> tuple[Question, ...]:
+        """Ask how many rows of a relation meet a condition; nothing about what the plan makes."""
         live = self.after.relation(relation)
-        for each in (live, condition):
-            if each is Absent.BORN:
-                return None
+        if Absent.BORN in (live, condition):
+            return ()
         if isinstance(live, Absent) or isinstance(condition, Absent):
             return self.unknown(ask, relation, subject, Absent.UNSURE.value)
-        return Question(ask, live, subject, counted(live, condition), related=(live, relation))
+        return (Question(ask, live, subject, counted(live, condition), related=(live, relation)),)
 
-    def unknown(self, ask: Ask, relation: str, subject: str, why: str) -> Question | None:
-        """A question that cannot be put; None where the plan makes the relation."""
+    def unknown(self, ask: Ask, relation: str, subject: str, why: str) -> tuple[Question, ...]:
+        """Return a question that cannot be asked; nothing about a relation that the plan makes."""
         live = self.after.relation(relation)
         if live is Absent.BORN:
-            return None
-        return Question(ask, relation if isinstance(live, Absent) else live, subject, unknown=why)
+            return ()
+        return (Question(ask, relation if isinstance(live, Absent) else live, subject, unknown=why),)
 
 
 def counted(relation: str, condition: str, tail: str = "") -> str:

@@ -51,9 +51,8 @@ def _out_of_bounds(change: Change, situation: Situation) -> Iterator[Question]:
     bounds = (("maximum", ">"), ("minimum", "<"))
     beyond = [f"last_value {sign} {change.fields[name][1]}" for name, sign in bounds if name in change.fields]
     sequence = change.key.identity
-    found = beyond and situation.about(Ask.VIOLATIONS, sequence, sequence, " OR ".join(beyond))
-    if found:
-        yield found
+    if beyond:
+        yield from situation.about(Ask.VIOLATIONS, sequence, sequence, " OR ".join(beyond))
 
 
 def _newly_fed(change: Change, situation: Situation) -> Iterator[Question]:
@@ -114,9 +113,8 @@ def _ahead(
     """Values of a column that the sequence, beginning at `start`, would yield again."""
     live = situation.after.column(*column)
     condition = live if isinstance(live, Absent) else f"{live} >= {start}"
-    found = situation.about(Ask.BEHIND, column.relation, subject, condition)
-    if found is not None:
-        yield replace(found, related=sequences)
+    for question in situation.about(Ask.BEHIND, column.relation, subject, condition):
+        yield replace(question, related=sequences)
 
 
 def _declared(sequence: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from circle_migrate.bounded_read import bounded_read
 from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.live import Size
 from circle_migrate.database import OWN_TABLES
-from circle_migrate.live_facts.looking import looking
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database
@@ -72,12 +72,12 @@ async def sizes(database: Database, relations: Iterable[str] | None = None) -> d
 
     A partitioned table is as large as its partitions together. Rows are the server's estimate, None where it
     has none. A relation is left out where it does not exist or its size cannot be seen now. Raises what
-    `looking` raises.
+    `bounded_read` raises.
     """
     names = None if relations is None else sorted(set(relations))
     if names == []:
         return {}
-    async with looking(database) as connection:
+    async with bounded_read(database) as connection:
         rows = await connection.fetch(_SIZES, names)
     ours = {database.settings.version_table, *OWN_TABLES} if names is None else set()
     return {

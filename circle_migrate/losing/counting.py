@@ -1,29 +1,41 @@
-"""How much there is of what goes: counted on the live database up to a limit, above it estimated."""
+"""Count how much there is of each loss: exactly up to a limit, above it by the planner's statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from circle_migrate.bounded_read import (
+    AbsentError,
+    LiveQuery,
+    TooLongError,
+    UnansweredError,
+    open_live_query,
+)
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.enumerations import label
 from circle_migrate.core.identifier import literal, split_identity, unquote_and_fold
-from circle_migrate.core.losses import Count, Effect, Loss, Precision
-from circle_migrate.live_facts import sizes
-from circle_migrate.losing.asking import AbsentError, Asking, TooLongError, UnansweredError, asking
+from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Precision, biggest_first, merge
+from circle_migrate.errors import SettingsError
+from circle_migrate.live_facts.sizing import sizes
+from circle_migrate.losing.foretelling import predict_row_losses, predict_value_losses
+from circle_migrate.losing.partners import with_partners
+from circle_migrate.matching.relations import declared
 
 if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.core.live import Size
     from circle_migrate.database import Database
+    from circle_migrate.deployment import Deployment
+    from circle_migrate.losses import LossCollector
 
 EXACT_ROWS = 1_000_000
 """Rows of a table up to which its values are counted; of larger ones the statistics are taken."""
 
-_SAY_WHEN = ("updated_at", "modified_at", "changed_at", "last_modified", "created_at", "inserted_at")
+_WRITE_TIMES = ("updated_at", "modified_at", "changed_at", "last_modified", "created_at", "inserted_at")
 """Columns that say when a row was written. In a table without any, all timestamps are taken."""
 
 _TABLES = ("table", "materialized view")
@@ -37,43 +49,118 @@ ORDER BY inherited DESC LIMIT 1
 """
 
 
+async def loss_report(deployment: Deployment, collector: LossCollector) -> LossReport:
+    """Report what the plan takes, with what the live databases hold now.
+
+    Raises what connecting raises.
+    """
+    plan, notes = collector.plan, list(collector.notes)
+    losses = await recount(deployment, collector)
+    try:
+        if losses and (relations := declared(deployment.settings)):
+            losses = await with_partners(deployment, relations, losses)
+    except SettingsError as error:
+        notes.append(f"rows of the other database were not looked at: {error.message}")
+    order = list(plan.databases)
+    return LossReport(
+        "downgrade",
+        plan,
+        deployment.commit_mode,
+        tuple(sorted(losses, key=lambda loss: (order.index(loss.database), *biggest_first(loss)))),
+        tuple(collector.methods),
+        datetime.now(UTC),
+        tuple(collector.failures),
+        collector.skipped,
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+async def recount(deployment: Deployment, collector: LossCollector) -> tuple[Loss, ...]:
+    """Return the losses with their counts of now, without the rows of other databases.
+
+    Rows that the revisions' own statements change are those a rehearsal has counted, if there was one.
+    Raises what connecting raises.
+    """
+    databases = {name: deployment.databases[name] for name in collector.plan.databases}
+    losses = merge(collector.losses, predict_row_losses(collector.namers, collector.statements))
+    predicted = await predict_value_losses(databases, collector.namers, collector.statements)
+    altered = [_as_rehearsed(loss, collector.altered) for loss in predicted]
+    losses = _without_parts(merge(_without_shadows(losses, altered), altered))
+    counted: list[Loss] = []
+    for name, database in databases.items():
+        of_database = [loss for loss in losses if loss.database == name]
+        counted += await _counted(database, of_database, collector.before[name])
+    return tuple(counted)
+
+
+def _as_rehearsed(loss: Loss, altered: Mapping[tuple[str, str], int]) -> Loss:
+    """Take the number of altered values from the rehearsal where only that can tell."""
+    number = altered.get((loss.database, loss.identity))
+    if number is None or loss.effect is not Effect.NARROWED or loss.rows is not None:
+        return loss
+    return replace(loss, rows=Count(number), unknown="")
+
+
+def _without_shadows(losses: Iterable[Loss], altered: Iterable[Loss]) -> list[Loss]:
+    """Leave out the changes of columns of whose values more is known."""
+    known = {(loss.database, loss.kind, loss.identity) for loss in altered}
+    return [
+        loss
+        for loss in losses
+        if loss.effect is not Effect.CHANGED or (loss.database, loss.kind, loss.identity) not in known
+    ]
+
+
+def _without_parts(losses: Sequence[Loss]) -> list[Loss]:
+    """Leave out what happens to columns before their table is dropped as a whole."""
+    tables = {
+        (loss.database, loss.identity)
+        for loss in losses
+        if loss.kind == "table" and loss.effect is Effect.DROPPED
+    }
+    return [
+        loss
+        for loss in losses
+        if loss.kind != "column"
+        or loss.effect not in (Effect.NARROWED, Effect.CHANGED)
+        or (loss.database, ".".join(split_identity(loss.identity)[:-1])) not in tables
+    ]
+
+
+async def _counted(database: Database, losses: Sequence[Loss], before: Snapshot) -> list[Loss]:
+    """Count the losses of one database; those of what it does not have are left out.
+
+    `before` is the catalogue the losses were found in.
+    """
+    tables = {loss.identity if loss.kind in _TABLES else _table_of(loss, before) for loss in losses}
+    known = await sizes(database, filter(None, tables))
+    async with open_live_query(database) as live:
+        counting = _Counting(live, before, known)
+        return [counted for loss in losses if (counted := await counting.of(loss)) is not None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """How many rows a table has; without a count, why."""
+    """The number of rows of a table; where it is unknown, `why`."""
 
     count: Count | None
     why: str = ""
 
     @property
     def few(self) -> bool:
-        """Whether its values can be counted."""
+        """Whether the values of the table can be counted."""
         return self.count is not None and self.count.exact
 
 
-async def counted(database: Database, losses: Iterable[Loss], before: Snapshot) -> tuple[Loss, ...]:
-    """The losses of one database with their counts, without what that database does not have.
-
-    `before` is the catalogue the losses were found in. Raises what connecting raises.
-    """
-    losses = tuple(losses)
-    tables = {each.identity for each in losses if each.kind in _TABLES} | {
-        _table_of(each, before) for each in losses if each.kind == "column"
-    }
-    known = await sizes(database, filter(None, tables))
-    async with asking(database) as questions:
-        counting = _Counting(questions, before, known)
-        return tuple([found for each in losses if (found := await counting.of(each)) is not None])
-
-
 class _Counting:
-    def __init__(self, questions: Asking, before: Snapshot, sizes: Mapping[str, Size]) -> None:
-        self._ask = questions
-        self._objects = before.objects
+    def __init__(self, live: LiveQuery, before: Snapshot, sizes: Mapping[str, Size]) -> None:
+        self._live = live
+        self._before = before
         self._sizes = sizes
         self._rows: dict[str, _Rows] = {}
 
     async def of(self, loss: Loss) -> Loss | None:
-        """The loss with its counts; None where the live database has no such thing."""
+        """Return the loss with its counts; None where the live database has no such object."""
         try:
             return await self._counted(loss)
         except AbsentError:
@@ -93,6 +180,12 @@ class _Counting:
                 return await self._sequence(loss)
         return loss
 
+    async def _one(self, relation: str, what: str, condition: str = "") -> asyncpg.Record:
+        """Return aggregates over the rows of a relation that meet a condition."""
+        where = f" WHERE {condition}" if condition else ""
+        [row] = await self._live.rows(f"SELECT {what} FROM {relation}{where}")  # noqa: S608 - names as SQL
+        return row
+
     async def _table(self, loss: Loss) -> Loss:
         size = self._sizes.get(loss.identity)
         rows = await self._rows_of(loss.identity)
@@ -101,57 +194,56 @@ class _Counting:
         return replace(loss, rows=rows.count, bytes=weight, newest=newest, unknown=rows.why)
 
     async def _column(self, loss: Loss) -> Loss:
-        table = Key.parse(self._objects.get(Key("column", loss.identity), {}).get("of") or "").identity
-        if not table:  # one that the plan itself has given this name
+        table = _table_of(loss, self._before)
+        if not table:  # The plan itself has given the column this name.
             return loss
         column = loss.identity[len(table) + 1 :]
         rows = await self._rows_of(table)
         if loss.effect is Effect.NARROWED:
-            return await self._all_values(loss, table, column) if rows.few else loss
+            if rows.few:
+                row = await self._one(table, f"count({column}) AS non_null")
+                loss = replace(loss, non_null=Count(row["non_null"]))
+            return loss
+        loss = replace(loss, rows=rows.count, unknown=rows.why)
         if not rows.few:
-            return await self._estimated(replace(loss, rows=rows.count, unknown=rows.why), table, column)
+            return await self._estimated(loss, table, column)
         try:
             row = await self._values(table, column)
         except TooLongError:
-            return await self._estimated(replace(loss, rows=rows.count), table, column)
-        newest = await self._newest(table, f"{column} IS NOT NULL")
+            return await self._estimated(loss, table, column)
         return replace(
             loss,
-            rows=rows.count,
             non_null=Count(row["non_null"]),
             distinct=Count(row["distinct"]),
             bytes=Count(row["bytes"]),
-            newest=newest,
+            newest=await self._newest(table, f"{column} IS NOT NULL"),
         )
 
-    async def _all_values(self, loss: Loss, table: str, column: str) -> Loss:
-        row = await self._ask.of(table, f"count({column}) AS non_null")
-        return replace(loss, non_null=Count(row["non_null"]))
-
     async def _values(self, table: str, column: str) -> asyncpg.Record:
-        """Counts of a column's values; those of a type that cannot be compared, as text."""
+        """Count a column's values; those of a type without equality are compared as text."""
         figures = (
             "count({0}) AS non_null, count(DISTINCT {1}) AS distinct, "
             "coalesce(sum(pg_catalog.pg_column_size({0})), 0)::bigint AS bytes"
         )
         try:
-            return await self._ask.of(table, figures.format(column, column))
+            return await self._one(table, figures.format(column, column))
         except UnansweredError as error:
-            if _NO_EQUALITY not in str(error):
+            if error.sqlstate != _NO_EQUALITY:
                 raise
-        return await self._ask.of(table, figures.format(column, f"{column}::text"))
+        return await self._one(table, figures.format(column, f"{column}::text"))
 
     async def _estimated(self, loss: Loss, table: str, column: str) -> Loss:
-        """What the statistics say of a column: nothing of one the role may not read, or never analysed."""
+        """Estimate from the statistics, which exclude columns that the role may not read."""
         if loss.rows is None:
             return loss
         schema, name, attribute = (
             unquote_and_fold(each) for each in (*split_identity(table), *split_identity(column))
         )
-        row = await self._ask.row(_STATISTICS, schema, name, attribute)
-        if row is None:
+        statistics = await self._live.rows(_STATISTICS, schema, name, attribute)
+        if not statistics:
             why = "too many rows to count, and no statistics: ANALYZE"
             return replace(loss, unknown=loss.unknown or why)
+        [row] = statistics
         values = round(loss.rows.value * (1 - row["nulls"]))
         kinds = row["distinct"] if row["distinct"] >= 0 else -row["distinct"] * loss.rows.value
         return replace(
@@ -172,51 +264,50 @@ class _Counting:
         if about is not None and about.value >= EXACT_ROWS:
             return _Rows(about)
         try:
-            row = await self._ask.of(table, "count(*) AS rows")
+            row = await self._one(table, "count(*) AS rows")
         except TooLongError as error:
             return _Rows(about, "" if about else str(error))
         return _Rows(Count(row["rows"]))
 
     async def _newest(self, table: str, condition: str = "") -> datetime | None:
-        """The newest moment in a table's columns that say when a row was written; None where none does."""
-        columns = self._moments(table)
+        """Return the newest time, not in the future, in the columns that say when a row was written."""
+        columns = self._write_times(table)
         if not columns:
             return None
         past = "CASE WHEN {0}::timestamptz <= now() THEN {0}::timestamptz END"
-        newest = ", ".join(f"max({past.format(each)})" for each in columns)
+        newest = ", ".join(f"max({past.format(column)})" for column in columns)
         try:
-            row = await self._ask.of(table, f"greatest({newest}) AS newest", condition)
+            row = await self._one(table, f"greatest({newest}) AS newest", condition)
         except UnansweredError:
             return None
-        found: datetime | None = row["newest"]
-        return found.astimezone(UTC) if found is not None else None
+        return row["newest"].astimezone(UTC) if row["newest"] is not None else None
 
-    def _moments(self, table: str) -> list[str]:
-        found = [
+    def _write_times(self, table: str) -> list[str]:
+        timestamps = [
             key.identity[len(table) + 1 :]
-            for key, fields in self._objects.items()
+            for key, fields in self._before.objects.items()
             if key.kind == "column"
             and (fields.get("of") or "").endswith(f" {table}")
             and (fields.get("type") or "").startswith("timestamp")
         ]
-        return sorted(name for name in found if name in _SAY_WHEN) or sorted(found)
+        return sorted(name for name in timestamps if name in _WRITE_TIMES) or sorted(timestamps)
 
     async def _label(self, loss: Loss) -> Loss:
-        """The rows that hold a value of an enumeration, in whichever columns."""
-        enum = next(key for key in self._objects if _is_label_of(loss, key))
+        """Count the rows that hold a value of an enumeration, in all columns."""
+        enum = next(key for key in self._before.objects if _is_label_of(loss, key))
         lost = literal(label(loss.identity[len(enum.identity) + 1 :]))
         total = 0
-        for key, fields in self._objects.items():
+        for key, fields in self._before.objects.items():
             table = Key.parse(fields.get("of") or "")
             if key.kind == "column" and table.kind == "table" and _is_of(fields, enum.identity):
                 column = key.identity[len(table.identity) + 1 :]
                 array = (fields.get("type") or "").endswith("[]")
                 test = f"{lost} = ANY ({column}::text[])" if array else f"{column}::text = {lost}"
-                total += (await self._ask.of(table.identity, "count(*) AS rows", test))["rows"]
+                total += (await self._one(table.identity, "count(*) AS rows", test))["rows"]
         return replace(loss, rows=Count(total))
 
     async def _sequence(self, loss: Loss) -> Loss:
-        row = await self._ask.of(loss.identity, "last_value, is_called")
+        row = await self._one(loss.identity, "last_value, is_called")
         used = bool(row["is_called"])
         return replace(
             loss, rows=Count(int(used)), detail=f"at {row['last_value']}" if used else "never used"

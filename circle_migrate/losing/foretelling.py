@@ -1,4 +1,4 @@
-"""What a downgrade would do to rows, from the trace of its statements and questions to the live databases."""
+"""Predict what a downgrade does to rows, from the trace of its statements and probes of live rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.catalog import Key
 from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Answer, Ask, Probe
-from circle_migrate.core.losses import Count, Effect, Loss, Precision
+from circle_migrate.core.losses import Count, Effect, Loss, LossNamer, Precision
 from circle_migrate.core.traces import Task, Traced
-from circle_migrate.live_facts import ask, probes, uses
+from circle_migrate.live_facts.asking import ask
+from circle_migrate.live_facts.conditions import uses
 from circle_migrate.live_facts.conversions import OWN_EXPRESSION
-from circle_migrate.losing.listing import Names
+from circle_migrate.live_facts.probing import probes
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database
@@ -28,39 +29,39 @@ TRUNCATED = "TRUNCATE"
 """What is said of a table that a statement empties as a whole."""
 
 
-def written(names: Mapping[str, Names], statements: Sequence[Traced]) -> Iterator[Loss]:
-    """The tables whose rows these statements delete or change themselves, each once for a revision."""
-    found = {
+def predict_row_losses(namers: Mapping[str, LossNamer], statements: Sequence[Traced]) -> Iterator[Loss]:
+    """Yield the tables whose rows these statements delete or change, once for each revision."""
+    writes = {
         (statement.database, work.relation, _WRITING[work.task], statement.revision, work.task)
         for statement in statements
         for work in statement.work
         if work.task in _WRITING and work.relation not in statement.born
     }
-    for database, relation, effect, revision, task in sorted(found):
-        loss = names[database].loss(Key("table", relation), effect, revision=revision)
-        everything = task is Task.TRUNCATE
-        yield replace(loss, detail=TRUNCATED if everything else "", unknown="" if everything else REHEARSE)
+    for database, relation, effect, revision, task in sorted(writes):
+        truncated = task is Task.TRUNCATE
+        loss = namers[database].loss(Key("table", relation), effect, revision, TRUNCATED if truncated else "")
+        yield replace(loss, unknown="" if truncated else REHEARSE)
 
 
-async def foretold(
-    databases: Mapping[str, Database], names: Mapping[str, Names], statements: Sequence[Traced]
-) -> tuple[Loss, ...]:
-    """Values that would be cut and rows that would be in the way, were these statements run on live rows.
+async def predict_value_losses(
+    databases: Mapping[str, Database], namers: Mapping[str, LossNamer], statements: Sequence[Traced]
+) -> list[Loss]:
+    """Return the values that would be altered and the rows in the way, were these statements run now.
 
     Raises what connecting raises.
     """
     known = {name: await uses(database) for name, database in databases.items()}
-    questions = [_as_now(each) for each in probes(statements, known) if each.ask in _ASKED]
-    found: list[Loss] = []
+    questions = [_as_now(probe) for probe in probes(statements, known) if probe.ask in _ASKED]
+    losses: list[Loss] = []
     for name, database in databases.items():
-        answers = await ask(database, [each for each in questions if each.database == name])
-        found += (
-            _told(names[name], each, statements[each.probe.statement])
-            for each in answers
-            # What the revision itself mends before is among its own statements.
-            if each.count != 0 and not each.probe.mended_by
+        answers = await ask(database, [probe for probe in questions if probe.database == name])
+        losses += (
+            _loss(namers[name], answer, statements[answer.probe.statement])
+            for answer in answers
+            # Rows that the revision changes before are already a loss of its own statements.
+            if answer.count != 0 and not answer.probe.mended_by
         )
-    return tuple(found)
+    return losses
 
 
 def _as_now(probe: Probe) -> Probe:
@@ -68,7 +69,7 @@ def _as_now(probe: Probe) -> Probe:
     return replace(probe, mended_by="") if probe.ask is Ask.CUT else probe
 
 
-def _told(names: Names, answer: Answer, statement: Traced) -> Loss:
+def _loss(namer: LossNamer, answer: Answer, statement: Traced) -> Loss:
     probe = answer.probe
     change = next((each for each in statement.changes if each.key.identity == probe.subject), None)
     kind = change.key.kind if change else "column"
@@ -76,7 +77,7 @@ def _told(names: Names, answer: Answer, statement: Traced) -> Loss:
     altered = probe.ask is Ask.CUT or answer.why == OWN_EXPRESSION
     old, new = change.fields.get("type", (None, None)) if change else (None, None)
     retyped = f"type: {old} -> {new}" if kind == "column" and old and new else ""
-    loss = names.loss(
+    loss = namer.loss(
         Key(kind, identity),
         Effect.NARROWED if altered else Effect.REJECTED,
         revision=statement.revision,

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from circle_migrate.bounded_read import UnansweredError, open_live_query
 from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.losses import Count, Effect, Loss, Partners
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
 from circle_migrate.errors import CircleError
-from circle_migrate.losing.asking import UnansweredError, asking
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.matching.keys import Located, locate
 
@@ -66,8 +66,8 @@ async def _counted(deployment: Deployment, column: Column) -> Partners:
             place = await locate(connection, column)
         if not isinstance(place, Located):
             return Partners(str(column), why=str(place))
-        async with asking(database) as questions:
-            row = await questions.of(place.relation, f"count({place.name}) AS rows")
+        async with open_live_query(database) as live:
+            [row] = await live.rows(f"SELECT count({place.name}) AS rows FROM {place.relation}")  # noqa: S608
     except (CircleError, UnansweredError) as error:
         return Partners(str(column), why=str(error))
     return Partners(str(column), Count(row["rows"]))

@@ -15,37 +15,33 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.util import await_only
 
+from circle_migrate.bounded_read import milliseconds
 from circle_migrate.core.catalog import Key
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.core.losses import Count, Effect, Failure, Loss, Method
+from circle_migrate.core.losses import Count, Effect, Failure, Loss, LossNamer, Method
 from circle_migrate.core.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.core.vanished import Catalogue
 from circle_migrate.deployment import Current, Deployment
-from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Refused, Unreachable
+from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Unreachable
 from circle_migrate.faults import sqlstate
-from circle_migrate.hooks import Hooks
-from circle_migrate.live_facts.looking import milliseconds
 from circle_migrate.losing.foretelling import TRUNCATED
-from circle_migrate.losing.listing import Names
 from circle_migrate.losing.retyping import Retyping
-from circle_migrate.losing.watching import Watch, look_after
+from circle_migrate.losing.watching import CatalogWatch
+from circle_migrate.planning import ensure_same_plan
+from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.core.traces import Traced
-    from circle_migrate.run import Run
 
 _Counters = Mapping[int, "asyncpg.Record"]
-
-SECONDS = 5.0
-"""How long a rehearsal may take where nothing else is asked for."""
 
 _CUT_OFF = "not rehearsed to the end"
 _GRACE_SECONDS = 1.0
 _CANCELLED = "57014"
-_BEYOND = re.compile(r"\b(?:setval\s*\(|dblink|PROGRAM\b|lo_(?:import|export)\b)", re.IGNORECASE)
+_NOT_ROLLED_BACK = re.compile(r"\b(?:setval\s*\(|dblink|PROGRAM\b|lo_(?:import|export)\b)", re.IGNORECASE)
 
 # The counters are those of the running transaction alone. TRUNCATE gives a table a new file, an empty one.
 _WRITTEN = """
@@ -81,7 +77,7 @@ class Rehearsal:
     that are not where they were. `altered` has how many values of a column a conversion has made others.
     """
 
-    watch: Watch
+    watch: CatalogWatch
     skipped: Mapping[str, str]
     done: set[str] = field(default_factory=set)
     rows: list[Rows] = field(default_factory=list)
@@ -90,23 +86,22 @@ class Rehearsal:
     failure: Failure | None = None
     note: str = ""
 
-    def written(self, names: Mapping[str, Names]) -> Iterator[Loss]:
-        """The rows that were deleted and changed, as losses."""
-        for each in self.rows:
-            key = Key("table", each.relation)
-            to = names[each.database]
-            if each.truncated:
-                yield to.loss(key, Effect.DELETED, revision=each.revision, detail=TRUNCATED)
-            for effect, number in ((Effect.DELETED, each.deleted), (Effect.UPDATED, each.updated)):
+    def losses(self, namers: Mapping[str, LossNamer]) -> Iterator[Loss]:
+        """Yield the rows that were deleted and changed."""
+        for rows in self.rows:
+            key, namer = Key("table", rows.relation), namers[rows.database]
+            if rows.truncated:
+                yield namer.loss(key, Effect.DELETED, rows.revision, TRUNCATED)
+            for effect, number in ((Effect.DELETED, rows.deleted), (Effect.UPDATED, rows.updated)):
                 if number:
-                    yield replace(to.loss(key, effect, revision=each.revision), rows=Count(number))
+                    yield replace(namer.loss(key, effect, rows.revision), rows=Count(number))
 
-    def inserted(self, database: str, revision: str, names: Names) -> str:
-        """Where a step puts rows, in words: those of a table that it drops may be among them."""
+    def inserted(self, database: str, revision: str, namer: LossNamer) -> str:
+        """Describe where a step inserts rows: those of a table that it drops may be among them."""
         texts = [
-            f"{each.inserted:,} into {names.name(each.relation)}"
-            for each in self.rows
-            if (each.database, each.revision) == (database, revision) and each.inserted
+            f"{rows.inserted:,} into {namer.name(rows.relation)}"
+            for rows in self.rows
+            if (rows.database, rows.revision) == (database, revision) and rows.inserted
         ]
         return f"the same revision inserts {', '.join(texts)}" if texts else ""
 
@@ -117,25 +112,20 @@ async def rehearse(
     """Run the plan on the live databases, roll it back, and say what it did.
 
     `statements` are those of a trace of the plan. Raises what connecting raises, `NotWritable`, `Refused`
-    where the databases have moved, and `Interrupted`.
+    where the databases have changed, and `Interrupted`.
     """
     from circle_migrate.executor import Options, apply
 
-    skipped = {**_alone(plan), **_beyond(statements)}
+    skipped = {**_non_transactional(plan), **_not_rolled_back(statements)}
     rehearsed = _rehearsable(deployment, plan, skipped)
-    found = Rehearsal(Watch(rehearsed), skipped)
+    found = Rehearsal(CatalogWatch(rehearsed), skipped)
     if not any(isinstance(action, Step) for action in rehearsed.actions):
         return found
     hooks = _RehearsalHooks(found, seconds, Retyping(tuple(statements)))
     options = Options("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
 
-    def planned(current: Current) -> Plan:
-        if current != plan.current:
-            raise Refused(
-                "the databases have moved since the report began",
-                state="nothing was changed",
-                hint="run the command again",
-            )
+    def planner(current: Current) -> Plan:
+        ensure_same_plan(rehearsed, replace(rehearsed, current=current))
         return rehearsed
 
     def waiting(event: Event) -> None:
@@ -143,7 +133,7 @@ async def rehearse(
             notify(event)
 
     try:
-        await apply(_bounded(deployment, seconds), tuple(plan.current), planned, waiting, options)
+        await apply(_bounded(deployment, seconds), tuple(plan.current), planner, waiting, options)
     except (Interrupted, NotWritable, Unreachable):
         raise
     except LockNotObtained as error:
@@ -160,7 +150,7 @@ async def rehearse(
     return found
 
 
-def _alone(plan: Plan) -> dict[str, str]:
+def _non_transactional(plan: Plan) -> dict[str, str]:
     steps = (action for action in plan.actions if isinstance(action, Step))
     return {
         step.revision.qualified: f"it cannot run in a transaction: {step.revision.why_alone}"
@@ -169,11 +159,11 @@ def _alone(plan: Plan) -> dict[str, str]:
     }
 
 
-def _beyond(statements: Iterable[Traced]) -> dict[str, str]:
+def _not_rolled_back(statements: Iterable[Traced]) -> dict[str, str]:
     return {
         f"{each.database}@{each.revision}": f"no rollback undoes {match[0].rstrip(' (')}"
         for each in statements
-        if (match := _BEYOND.search(each.sql)) is not None
+        if (match := _NOT_ROLLED_BACK.search(each.sql)) is not None
     }
 
 
@@ -209,88 +199,85 @@ def _failure(action: Action, error: CircleError) -> Failure:
 
 
 class _RehearsalHooks(Hooks):
-    """Looks at catalogues and rows from within the transactions, and ends them in time."""
+    """Records catalogues and rows from within the transactions, and ends them in time."""
 
-    def __init__(self, found: Rehearsal, seconds: float, retyping: Retyping) -> None:
+    def __init__(self, rehearsal: Rehearsal, seconds: float, retyping: Retyping) -> None:
         self.running: Action | None = None
-        self._found = found
+        self._rehearsal = rehearsal
         self._seconds = seconds
         self._retyping = retyping
-        self._run: Run | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._rows: dict[str, dict[int, asyncpg.Record]] = {}
+        self._drivers: dict[str, asyncpg.Connection] = {}
+        self._rows: dict[str, _Counters] = {}
         self._sequences: dict[str, dict[str, int | None]] = {}
+        self._run: Run | None = None
 
     async def prepared(self, run: Run, plan: Plan) -> None:
-        """Look at every database before anything has run."""
+        """Limit the statements of every database, and record it before anything has run."""
         self._run = run
         for name in plan.databases:
-            driver = run.sessions[name].driver
+            driver = self._drivers[name] = run.sessions[name].driver
             # The second one for a step that is busy in Python, where our own clock cannot strike.
             await driver.execute(
                 f"SET statement_timeout = {milliseconds(self._seconds)};"
                 f"SET idle_in_transaction_session_timeout = {milliseconds(self._seconds + _GRACE_SECONDS)}"
             )
-            await self._found.watch.begin(driver, run.deployment.databases[name].settings)
+            await self._rehearsal.watch.begin(run, name)
             self._sequences[name] = await _sequences(driver)
 
     def trying(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
         """Start the clock: from here on others may wait for us."""
         self.stop()
-        self._found.rows.clear()
-        self._found.done.clear()
-        self._found.altered.clear()
+        self._rehearsal.rows.clear()
+        self._rehearsal.done.clear()
+        self._rehearsal.altered.clear()
         self._rows.clear()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+        if self._run is not None:
+            timeout = LockNotObtained(_took_too_long(self._seconds))
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._seconds, self._run.give_up, timeout)
 
     def before(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """A step begins."""
+        """Copy the values that the step converts, and count rows before the first step."""
         self.running = action
-        if isinstance(action, Step) and self._run is not None:
-            driver = self._run.sessions[action.database].driver
+        driver = self._drivers[action.database]
+        if isinstance(action, Step):
             await_only(self._retyping.before(driver, action.database, action.revision.id))
         if action.database not in self._rows:
-            self._rows[action.database] = self._look_at_rows(action)
+            self._rows[action.database] = await_only(_counters(driver))
 
     def after(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """A step has run: look at what it left, and at what it did to rows."""
-        if isinstance(action, Step) and self._run is not None:
-            altered = await_only(self._retyping.after(self._run.sessions[action.database].driver))
-            self._found.altered |= {(action.database, column): number for column, number in altered.items()}
-            look_after(self._found.watch, self._run, action)
-            before, after = self._rows[action.database], self._look_at_rows(action)
-            self._found.rows += _difference(action, before, after, self._found.watch.before[action.database])
-            self._rows[action.database] = after
-            self._found.done.add(action.revision.qualified)
-            now = await_only(_sequences(self._run.sessions[action.database].driver))
-            then = self._sequences[action.database]
-            moved = (name for name, value in then.items() if name in now and now[name] != value)
-            self._found.moved.update((action.database, name) for name in moved)
+        """Record what the step has left, and what it did to rows and sequences."""
+        if not isinstance(action, Step):
+            return
+        name, rehearsal = action.database, self._rehearsal
+        driver = self._drivers[name]
+        altered = await_only(self._retyping.after(driver))
+        rehearsal.altered |= {(name, column): number for column, number in altered.items()}
+        rehearsal.watch.record_after_step(action)
+        before, after = self._rows[name], await_only(_counters(driver))
+        rehearsal.rows += _difference(action, before, after, rehearsal.watch.before[name])
+        self._rows[name] = after
+        rehearsal.done.add(action.revision.qualified)
+        now = await_only(_sequences(driver))
+        moved = (key for key, value in self._sequences[name].items() if key in now and now[key] != value)
+        rehearsal.moved.update((name, key) for key in moved)
 
     def stop(self) -> None:
         """Stop the clock."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _end(self) -> None:
-        if self._run is not None:
-            self._run.give_up(LockNotObtained(_took_too_long(self._seconds)))
-
-    def _look_at_rows(self, action: Action) -> dict[int, asyncpg.Record]:
-        driver = self._run.sessions[action.database].driver if self._run is not None else None
-        rows = await_only(driver.fetch(_WRITTEN)) if driver is not None else ()
-        return {row["oid"]: row for row in rows}
-
 
 def _difference(step: Step, before: _Counters, after: _Counters, catalogue: Catalogue) -> Iterator[Rows]:
-    """What a step did to the rows of each table; a table of its own making only gets some."""
+    """Yield what a step did to the rows of each table; a table that it creates only gets some."""
     names = {address[1]: key.identity for key, address in catalogue.addresses.items() if key.kind == "table"}
     for oid, now in after.items():
         then = before.get(oid)
         name = names.get(oid)
         counts = {
-            each: max(0, now[each] - (then[each] if then else 0))
-            for each in ("inserted", "updated", "deleted")
+            column: max(0, now[column] - (then[column] if then else 0))
+            for column in ("inserted", "updated", "deleted")
         }
         if name is not None and then is not None:
             emptied = then["file"] != now["file"] and now["empty"] and not then["empty"]
@@ -298,6 +285,10 @@ def _difference(step: Step, before: _Counters, after: _Counters, catalogue: Cata
                 yield Rows(step.database, step.revision.id, name, **counts, truncated=emptied)
         elif then is None and counts["inserted"]:
             yield Rows(step.database, step.revision.id, now["name"], inserted=counts["inserted"])
+
+
+async def _counters(driver: asyncpg.Connection) -> _Counters:
+    return {row["oid"]: row for row in await driver.fetch(_WRITTEN)}
 
 
 async def _sequences(driver: asyncpg.Connection) -> dict[str, int | None]:

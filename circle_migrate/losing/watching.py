@@ -1,102 +1,102 @@
-"""The catalogues that a plan leaves behind, step by step, seen from within its run."""
+"""Record the catalogues that a plan leaves, step by step, from within its run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy.util import await_only
 
-from circle_migrate.core.catalog import Key
+from circle_migrate.core.catalog import Address, Key
 from circle_migrate.core.plan import Step
-from circle_migrate.core.vanished import Address, Catalogue, Outcome, outcome
+from circle_migrate.core.vanished import Catalogue, catalog_losses
 from circle_migrate.introspect import addresses, capture
 from circle_migrate.tracing import TracingHooks
 
 if TYPE_CHECKING:
-    import asyncpg
     from sqlalchemy.engine import Connection
 
+    from circle_migrate.core.losses import Loss, LossNamer
     from circle_migrate.core.plan import Action, Plan
     from circle_migrate.run import Run
-    from circle_migrate.settings import DatabaseSettings
 
 
 @dataclass(slots=True)
-class Watch:
-    """What there was in each database before a plan, after each of its steps, and at its end.
+class CatalogWatch:
+    """The catalogue of each database before a plan, its addresses after each step, the catalogue at the end.
 
-    A step that runs again, because it did not get its locks, replaces what was seen of it.
+    A step that runs again, because it did not get its locks, replaces its record.
     """
 
     plan: Plan
     before: dict[str, Catalogue] = field(default_factory=dict)
     after: dict[str, Catalogue] = field(default_factory=dict)
     left: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
+    _runs: dict[str, Run] = field(default_factory=dict)
 
-    async def begin(self, driver: asyncpg.Connection, settings: DatabaseSettings) -> None:
-        """Look at a database before anything has run there."""
-        if settings.name not in self.before:
-            self.before[settings.name] = await _catalogue(driver, settings)
-
-    async def look(self, driver: asyncpg.Connection, settings: DatabaseSettings, step: str) -> None:
-        """Look at a database when one of its steps has run; after the last one, at all of it."""
-        name = settings.name
-        if step == self.plan.steps(name)[-1].revision.id:
-            self.after[name] = await _catalogue(driver, settings)
-            found = dict(self.after[name].addresses)
-        else:
-            found = await _addresses(driver, settings)
-        self.left[name, step] = frozenset(found.values())
-
-    def outcome(self, name: str) -> Outcome:
-        """What became of a database, as far as it was seen."""
+    async def begin(self, run: Run, name: str) -> None:
+        """Record the catalogue of a database before anything of the plan has run there."""
+        self._runs[name] = run
         if name not in self.before:
-            return Outcome()
-        steps = [
-            (step.revision.id, self.left[name, step.revision.id])
-            for step in self.plan.steps(name)
-            if (name, step.revision.id) in self.left
-        ]
-        return outcome(self.before[name], steps, self.after.get(name))
+            self.before[name] = await _catalogue(run, name)
+
+    def record_after_step(self, action: Action) -> None:
+        """Record what a step has left, within its transaction."""
+        if not isinstance(action, Step):
+            return
+        name, revision = action.database, action.revision.id
+        run = self._runs[name]
+        if revision == self.plan.steps(name)[-1].revision.id:
+            self.after[name] = await_only(_catalogue(run, name))
+            left = self.after[name].addresses
+        else:
+            left = await_only(_addresses(run, name))
+        self.left[name, revision] = frozenset(left.values())
+
+    def losses(self, namer: LossNamer) -> Iterator[Loss]:
+        """Yield what the steps that were recorded take from a database."""
+        name = namer.database
+        revisions = [step.revision.id for step in self.plan.steps(name)]
+        steps = [(key, self.left[name, key]) for key in revisions if (name, key) in self.left]
+        return catalog_losses(namer, self.before[name], steps, self.after.get(name))
 
 
 class LossHooks(TracingHooks):
-    """Watches the catalogues of a run that is traced."""
+    """Records the catalogues of a run that is traced."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: CatalogWatch) -> None:
         super().__init__()
         self._watch = watch
-        self._run: Run | None = None
 
     async def prepared(self, run: Run, plan: Plan) -> None:
-        """Look at every database before anything of the plan has run."""
+        """Record every catalogue before anything of the plan has run."""
         await super().prepared(run, plan)
-        self._run = run
         for name in plan.databases:
-            await self._watch.begin(run.sessions[name].driver, run.deployment.databases[name].settings)
+            await self._watch.begin(run, name)
 
     def after(self, connection: Connection, action: Action) -> None:
-        """Look at what the step has left."""
+        """Record what the step has left."""
         super().after(connection, action)
-        look_after(self._watch, self._run, action)
+        self._watch.record_after_step(action)
 
 
-def look_after(watch: Watch, run: Run | None, action: Action) -> None:
-    """Look from within a run, in the transaction of the step that has just run."""
-    if run is not None and isinstance(action, Step):
-        settings = run.deployment.databases[action.database].settings
-        await_only(watch.look(run.sessions[action.database].driver, settings, action.revision.id))
-
-
-async def _catalogue(driver: asyncpg.Connection, settings: DatabaseSettings) -> Catalogue:
-    table, schema = settings.version_table, settings.version_table_schema
+async def _catalogue(run: Run, name: str) -> Catalogue:
+    settings = run.deployment.databases[name].settings
     snapshot = await capture(
-        driver, settings.name, "watched", version_table=table, version_table_schema=schema
+        run.sessions[name].driver,
+        name,
+        "watched",
+        version_table=settings.version_table,
+        version_table_schema=settings.version_table_schema,
     )
-    return Catalogue(snapshot, await _addresses(driver, settings))
+    return Catalogue(snapshot, await _addresses(run, name))
 
 
-async def _addresses(driver: asyncpg.Connection, settings: DatabaseSettings) -> dict[Key, Address]:
-    table, schema = settings.version_table, settings.version_table_schema
-    return await addresses(driver, version_table=table, version_table_schema=schema)
+async def _addresses(run: Run, name: str) -> dict[Key, Address]:
+    settings = run.deployment.databases[name].settings
+    return await addresses(
+        run.sessions[name].driver,
+        version_table=settings.version_table,
+        version_table_schema=settings.version_table_schema,
+    )

@@ -14,30 +14,11 @@ from circle_migrate.matching.keys import Form
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.database import Database
-
 _BATCH = 1 << 17
 """Bytes of a batch: some ten thousand keys."""
 
 _AHEAD = 2
 """Batches that are read ahead of what is compared, on each side."""
-
-_TRANSACTION_TIMEOUT_SINCE = 17
-
-
-@asynccontextmanager
-async def looking(database: Database, lock_timeout: float) -> AsyncIterator[asyncpg.Connection]:
-    """A connection in a READ ONLY transaction for reading that may take long; `lock_timeout` in seconds.
-
-    Its snapshot is taken by the first query.
-    """
-    async with database.reading() as connection:
-        unlimited = ["statement_timeout", "idle_in_transaction_session_timeout"]
-        if connection.get_server_version().major >= _TRANSACTION_TIMEOUT_SINCE:
-            unlimited.append("transaction_timeout")
-        settings = {"lock_timeout": round(lock_timeout * 1000), **dict.fromkeys(unlimited, 0)}
-        await connection.execute(";".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
-        yield connection
 
 
 class Stream:

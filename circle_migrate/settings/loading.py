@@ -14,8 +14,7 @@ from circle_migrate.settings.fields import DATABASE_FIELDS
 from circle_migrate.settings.packages import Packages
 from circle_migrate.settings.record import DEFAULT_SECRETS, text_of
 from circle_migrate.settings.result import DatabaseSettings, Settings, Value
-from circle_migrate.urls import Address, parse
-from circle_migrate.urls.text import read
+from circle_migrate.urls import Address, has_password, parse
 
 if TYPE_CHECKING:
     from circle_migrate.core.differing.ignoring import Ignore
@@ -174,7 +173,7 @@ class _Loading:
         if origin is None or not text:
             return None
         try:
-            if origin.is_shared and read(text, origin.said).password_as_written:
+            if origin.is_shared and has_password(text):
                 raise SettingsError(
                     f"{origin.said} has a password, which does not belong into a file under version control",
                     hint="set CIRCLE_MIGRATE_SCRATCH_URL in the environment or in .env",

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.core.plan import Direction
+from circle_migrate.core.events import ignore
+from circle_migrate.core.plan import Direction, Plan, plan_exactly
 from circle_migrate.database import Database
-from circle_migrate.deployment import Deployment
+from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import CircleError, SettingsError
 from circle_migrate.faults import server_words, sqlstate
 from circle_migrate.introspect import snapshot
-from circle_migrate.scratch import ScratchServers
-from circle_migrate.upgrade import upgrade
+from circle_migrate.scratch import Scratch, ScratchServers
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -32,7 +32,7 @@ async def upgraded(
 ) -> Snapshot:
     """The one selected database after an upgrade from empty to these revisions.
 
-    Raises what `upgrade` raises.
+    Raises the errors of the executor.
     """
     async with at_revisions(alone, servers, revisions, major) as database:
         return await snapshot(database)
@@ -44,15 +44,30 @@ async def at_revisions(
 ) -> AsyncIterator[Database]:
     """A scratch database at these revisions of the one that is selected.
 
-    Those of other databases which they require are run too. Raises what `upgrade` raises.
+    Those of other databases which they require are run too. Raises the errors of the executor.
     """
     (name,) = alone.selected
     needed = dict.fromkeys([name, *alone.within_reach(Direction.UP)])
     async with servers.databases(needed, major=major) as made:
-        copies = Deployment(made.deployment.settings, name)
-        for revision in revisions:
-            await made.attempt(partial(upgrade, copies, [f"{name}@{revision}"]))
-        yield copies.databases[name]
+        forest = made.deployment.forest
+        await upgrade_scratch(made, forest.closure_up(f"{name}@{key}" for key in revisions))
+        yield made.deployment.databases[name]
+
+
+async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
+    """Apply exactly these revisions, each `database@id`, to scratch databases.
+
+    Raises the errors of the executor.
+    """
+    from circle_migrate.executor import Options, apply
+
+    deployment = scratch.deployment
+
+    def planner(current: Current) -> Plan:
+        return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
+
+    options = Options("upgrade", allow_edited=True)
+    await scratch.attempt(lambda: apply(deployment, tuple(scratch.majors), planner, ignore, options))
 
 
 async def created(

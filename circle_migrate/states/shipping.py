@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.core.plan import Step
+from circle_migrate.core.plan import Direction, Step
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.introspect import snapshot
+from circle_migrate.planning import Planner
 from circle_migrate.scratch import Scratch, ScratchServers
+from circle_migrate.states.building import upgrade_scratch
 from circle_migrate.states.shipped import file_name, majors_in, snapshots_folder, source_of
 from circle_migrate.states.snapshot_files import Stored, read_stored, write
 from circle_migrate.status import folders
-from circle_migrate.upgrade import upgrade
 
 if TYPE_CHECKING:
     from circle_migrate.core.catalog import Snapshot
@@ -96,10 +96,10 @@ async def _states(made: Scratch) -> AsyncIterator[_State]:
     at: dict[str, tuple[str, ...]] = dict.fromkeys(made.majors, ())
     for name in at:
         yield await _state(copies, name, ())
-    plan = copies.plan_upgrade(at, ["heads"])
+    plan = Planner(copies, ["heads"], Direction.UP)(at)
     for action in (each for each in plan.actions if isinstance(each, Step)):
         name, revision = action.database, action.revision.id
-        await made.attempt(partial(upgrade, copies, [f"{name}@{revision}"]))
+        await upgrade_scratch(made, [action.revision.qualified])
         at[name] = copies.forest.graphs[name].tips_with(at[name], revision)
         yield await _state(copies, name, at[name])
 

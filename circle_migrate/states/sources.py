@@ -10,6 +10,7 @@ from circle_migrate.core.differing.sides import CURRENT, Side, Source
 from circle_migrate.core.targets import Target
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingPrivilege, UsageError
+from circle_migrate.identity import verify_identity
 from circle_migrate.introspect import snapshot
 from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import no_server
@@ -91,7 +92,7 @@ class Sources:
         return await snapshot(self.deployment.databases[name]) if wanted else None
 
     async def _current(self, name: str, live: Snapshot | None) -> tuple[str, ...]:
-        """The revisions the database is at, where a side depends on them. Raises what `recognise` raises."""
+        """The current revisions, where a side depends on them. Raises what `verify_identity` raises."""
         if not any(side.is_relative for side in self.sides):
             return ()
         database = self.deployment.databases[name]
@@ -105,7 +106,7 @@ class Sources:
                 "or name the side: circle-migrate diff revisions@REVISION live",
             )
         if any(key not in self.deployment.graphs[name] for key in current):
-            return self.deployment.recognise({name: await database.state()})[name]
+            return verify_identity(self.deployment, {name: await database.state()})[name]
         return current
 
     def _heads(self, side: Side, name: str, current: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from sqlalchemy.util import await_only
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.plan import Action, Plan, Segment, Step
 from circle_migrate.core.traces import Traced
-from circle_migrate.hooks import Hooks
+from circle_migrate.run import Hooks, Run
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.origins import nowhere, origin
 from circle_migrate.tracing.recorder import Recorder, why
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from circle_migrate.errors import CircleError
-    from circle_migrate.run import Run
 
 
 @dataclass(slots=True)

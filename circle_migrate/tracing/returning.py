@@ -16,9 +16,9 @@ from circle_migrate.core.events import ignore
 from circle_migrate.core.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
 from circle_migrate.core.traces import Doubtful
 from circle_migrate.errors import CircleError, Interrupted, Unreachable
-from circle_migrate.hooks import Hooks
 from circle_migrate.introspect import capture
 from circle_migrate.redaction import redact
+from circle_migrate.run import Hooks, Run
 from circle_migrate.states.equivalence import evident, questions
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from circle_migrate.core.revisions import Revision
     from circle_migrate.deployment import Current
-    from circle_migrate.run import Run
     from circle_migrate.scratch import Scratch
     from circle_migrate.settings import DatabaseSettings
 

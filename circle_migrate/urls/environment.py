@@ -12,18 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from circle_migrate.urls import session
-from circle_migrate.urls.address import Address
-from circle_migrate.urls.keywords import UNDERSTOOD
+from circle_migrate.urls import keywords, session, tls
+from circle_migrate.urls.address import Address, Endpoint
 
 # What a program needs of our own environment; the rest may hold secrets, and PG* would change where it goes.
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "KRB5CCNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
-# Where the driver looks for a server's socket when no host is named, and then at localhost.
-_SOCKETS = "/run/postgresql,/var/run/postgresql,/var/pgsql_socket,/private/tmp,/tmp"
-_DEFAULT_HOSTS = [*_SOCKETS.split(","), "localhost"]
-
-_MAY_BE_PLAIN = ("allow", "prefer")
+# Where asyncpg looks for a server's socket when no host is named, and then at localhost.
+_DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp", "localhost")  # noqa: S108
 
 _SERVICE = "circle-migrate"
 
@@ -41,40 +37,32 @@ def environment(address: Address, application_name: str, *, encrypted: bool) -> 
     programs are built without TLS. The password of a client's key has no variable; it goes through a
     service file in a private folder.
     """
-    found = plain() | {
-        name: value
-        for key, value in _parameters(address).items()
-        if value and (name := UNDERSTOOD[key]) is not None
+    endpoints = address.endpoints
+    if not any(endpoint.host for endpoint in endpoints):
+        endpoints = tuple(Endpoint(host, endpoints[0].port) for host in _DEFAULT_HOSTS)
+    parameters = {
+        **address.parameters,
+        "host": ",".join(endpoint.host for endpoint in endpoints),
+        "port": ",".join(str(endpoint.port) for endpoint in endpoints),
+        "user": address.user,
+        "password": address.password,
+        "application_name": application_name,
+        "options": session.to_options(address.session_settings),
     }
-    if encrypted and address.tls.mode in _MAY_BE_PLAIN:
-        found["PGSSLMODE"] = "require"
-    found |= {"PGDATABASE": address.database, "PGAPPNAME": application_name}
+    if address.connect_timeout is not None:
+        parameters["connect_timeout"] = str(max(round(address.connect_timeout), 2))
+    if encrypted and parameters["sslmode"] in tls.WEAK:
+        parameters["sslmode"] = "require"
+    variables = plain() | {
+        name: value for key, name in keywords.VARIABLES.items() if (value := parameters.get(key))
+    }
     # Like the driver, which knows no encryption by GSSAPI.
-    found["PGGSSENCMODE"] = "disable"
-    if not address.tls.password:
-        yield found
+    variables |= {"PGDATABASE": address.database, "PGGSSENCMODE": "disable"}
+    password = address.parameters.get("sslpassword")
+    if not password:
+        yield variables
         return
     with TemporaryDirectory(prefix="circle-migrate-") as folder:
         file = Path(folder) / "pg_service.conf"
-        file.write_text(f"[{_SERVICE}]\nsslpassword={address.tls.password}\n", encoding="utf-8")
-        yield found | {"PGSERVICEFILE": str(file), "PGSERVICE": _SERVICE}
-
-
-def _parameters(address: Address) -> dict[str, str | None]:
-    """The address as libpq's keywords."""
-    endpoints = [(endpoint.host, endpoint.port) for endpoint in address.endpoints]
-    if not any(host for host, _ in endpoints):
-        endpoints = [(host, endpoints[0][1]) for host in _DEFAULT_HOSTS]
-    timeout = address.connect_timeout
-    return {
-        "host": ",".join(host for host, _ in endpoints),
-        "port": ",".join(str(port) for _, port in endpoints),
-        "user": address.user,
-        "password": address.password,
-        "options": session.written(address.session_settings),
-        "connect_timeout": None if timeout is None else str(max(round(timeout), 2)),
-        "target_session_attrs": address.target_session_attrs,
-        "sslmode": address.tls.mode,
-        **{key: value for key, value in address.tls.parameters.items() if key != "sslmode"},
-        **address.kerberos,
-    }
+        file.write_text(f"[{_SERVICE}]\nsslpassword={password}\n", encoding="utf-8")
+        yield variables | {"PGSERVICEFILE": str(file), "PGSERVICE": _SERVICE}

@@ -1,4 +1,4 @@
-"""The settings a connection starts with: `options` of libpq, `server_settings` of asyncpg."""
+"""The settings a session starts with: `options` of libpq, `server_settings` of asyncpg."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.urls.keywords import InvalidUrl, unescape
 
 _OPTION = r"(?s:(?:-c\s*|--)(?P<name>[A-Za-z_][\w.-]*)=(?P<value>(?:\\.|[^\s\\])*)(?:\s+|$))"
 # Neon's way to name the branch for clients without SNI, which asyncpg has.
@@ -15,40 +15,36 @@ _NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?"
 _HINT = "options=-c%20name%3Dvalue"
 
 
-def read(parameters: Mapping[str, str], source: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The settings by name, and notes. Raises SettingsError for anything but settings."""
+def read(parameters: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The settings by name, and notes. Raises InvalidUrl for anything but settings."""
     settings: dict[str, str] = {}
     notes: list[str] = []
     rest = parameters.get("options", "").strip()
     while rest:
-        if neon := re.match(_NEON_OPTION, rest):
+        if match := re.match(_NEON_OPTION, rest):
             notes.append("endpoint in options is ignored: the driver names the host by SNI")
-            rest = rest[neon.end() :]
-            continue
-        option = re.match(_OPTION, rest)
-        if not option:
-            raise SettingsError(f"{source} has options other than -c name=value", hint=_HINT)
-        # The server reads a dash in a name as an underscore.
-        settings[option["name"].replace("-", "_")] = re.sub(r"\\(.)", r"\1", option["value"], flags=re.DOTALL)
-        rest = rest[option.end() :]
-    settings |= _server_settings(parameters.get("server_settings"), source)
+        elif match := re.match(_OPTION, rest):
+            # The server reads a dash in a name as an underscore.
+            settings[match["name"].replace("-", "_")] = unescape(match["value"])
+        else:
+            raise InvalidUrl("has options other than -c name=value", hint=_HINT)
+        rest = rest[match.end() :]
+    settings |= _server_settings(parameters.get("server_settings", "{}"))
     if not all(re.fullmatch(_NAME, name) for name in settings):
-        raise SettingsError(f"{source} sets something that is not the name of a setting", hint=_HINT)
+        raise InvalidUrl("sets something that is not the name of a setting", hint=_HINT)
     return settings, tuple(notes)
 
 
-def written(settings: Mapping[str, str]) -> str:
-    """The settings as `options` has them."""
+def to_options(settings: Mapping[str, str]) -> str:
+    """The settings as a value of `options`."""
     return " ".join(f"-c {name}=" + re.sub(r"([\s\\])", r"\\\1", value) for name, value in settings.items())
 
 
-def _server_settings(text: str | None, source: str) -> dict[str, str]:
+def _server_settings(text: str) -> dict[str, str]:
     try:
-        settings = json.loads(text) if text else {}
+        settings = json.loads(text)
     except ValueError:
         settings = None
     if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
-        raise SettingsError(
-            f"{source} has server_settings that are not a JSON object of texts", hint=f"use {_HINT}"
-        )
+        raise InvalidUrl("has server_settings that are not a JSON object of texts", hint=f"use {_HINT}")
     return settings

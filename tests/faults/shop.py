@@ -11,8 +11,9 @@ from circle_migrate.core.plan import Direction
 from circle_migrate.core.runs import Recovered
 from circle_migrate.deployment import Deployment
 from circle_migrate.executor import Options, Outcome, apply
-from circle_migrate.planning import planner
+from circle_migrate.planning import Planner
 from circle_migrate.recover import recover
+from circle_migrate.run import Hooks
 from circle_migrate.settings import load
 from tests.deployments import environment
 from tests.projects import Project
@@ -93,14 +94,15 @@ class Shop(Project):
         *,
         notify: Notify = ignore,
         checkpoint: Any = lambda _name: None,
+        hooks: Hooks | None = None,
         **flags: object,
     ) -> Outcome:
         """All the way up or down."""
         deployment = self.deployment(databases, **flags)
         targets = ["head" if direction is Direction.UP else "base"]
         command = "upgrade" if direction is Direction.UP else "downgrade"
-        options = Options(command, checkpoint=checkpoint)
-        return await apply(deployment, NAMES, planner(deployment, targets, direction), notify, options)
+        options = Options(command, hooks=hooks or Hooks(), checkpoint=checkpoint)
+        return await apply(deployment, NAMES, Planner(deployment, targets, direction), notify, options)
 
     async def upgrade(self, databases: Databases, **how: Any) -> Outcome:
         """To head."""

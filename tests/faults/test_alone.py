@@ -10,7 +10,7 @@ import pytest
 
 from circle_migrate.core.plan import Direction
 from circle_migrate.errors import Refused
-from circle_migrate.planning import planner
+from circle_migrate.planning import Planner
 from circle_migrate.run import describe
 from tests.deployments import versions
 from tests.faults.processes import holding, started, until
@@ -69,7 +69,7 @@ def write(shop: Shop, way: Way) -> None:
 def test_planned_alone_and_run(own_shop: Shop, databases: Databases, way: Way) -> None:
     write(own_shop, way)
     deployment = own_shop.deployment(databases)
-    plan = planner(deployment, ["head"], Direction.UP)({"main": (), "credentials": ()})
+    plan = Planner(deployment, ["head"], Direction.UP)({"main": (), "credentials": ()})
     shown = [([describe(action).split()[1] for action in s.actions], s.transactional) for s in plan.segments]
     assert (["m2"], False) in shown
     assert all(transactional for actions, transactional in shown if actions != ["m2"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
+import asyncpg
 import pytest
 
-from circle_migrate.core.plan import Direction
+from circle_migrate.core.plan import Direction, Plan
 from circle_migrate.database import RUNS
 from circle_migrate.errors import MigrationFailed, Refused
+from circle_migrate.run import Hooks, Run
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import everything, position, prepared, rows
 from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries
@@ -62,6 +66,37 @@ def test_what_cannot_be_prepared_leaves_nothing(own_shop: Shop, databases: Datab
     with pytest.raises(MigrationFailed, match="credentials: the transaction cannot be prepared"):
         run(own_shop.upgrade(databases, atomic=True))
     assert run(rows(databases, "main", "SELECT to_regclass('people')")) == [(None,)]
+    assert run(prepared(databases)) == []
+
+
+class _AbortedBeforePrepare:
+    """A driver connection whose transaction fails unseen right before it is prepared."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    async def execute(self, statement: str, *values: object) -> str:
+        """Send the statement; the server answers a PREPARE TRANSACTION with the command tag ROLLBACK."""
+        if statement.startswith("PREPARE TRANSACTION"):
+            with pytest.raises(asyncpg.DivisionByZeroError):
+                await self._driver.execute("SELECT 1 / 0")
+        return str(await self._driver.execute(statement, *values))
+
+
+class _FailsUnseen(Hooks):
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        session = run.sessions["credentials"]
+        run.sessions["credentials"] = replace(session, driver=_AbortedBeforePrepare(session.driver))
+
+
+def test_prepare_that_is_answered_with_rollback_is_a_failure(shop: Shop, databases: Databases) -> None:
+    with pytest.raises(MigrationFailed, match="was rolled back instead of prepared") as caught:
+        run(shop.upgrade(databases, hooks=_FailsUnseen(), atomic=True))
+    assert caught.value.state == "rolled back on every database"
+    assert run(position(databases)) == BASE
     assert run(prepared(databases)) == []
 
 

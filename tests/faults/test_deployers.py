@@ -8,9 +8,12 @@ from contextlib import ExitStack
 import pytest
 
 from circle_migrate.core.events import Event, Kind
-from circle_migrate.errors import LockNotObtained
+from circle_migrate.errors import LockNotObtained, Refused
+from circle_migrate.judging.gate import Gate
+from circle_migrate.upgrade import upgrade
+from tests.deployments import execute
 from tests.faults.processes import PATIENCE_SECONDS, Process, deploying, holding, started, until
-from tests.faults.shop import HEAD, HEADS, Shop
+from tests.faults.shop import BASE, HEAD, HEADS, Shop
 from tests.faults.states import outcomes, position, rows, steps
 from tests.servers import NAMES, Databases, run
 
@@ -79,6 +82,39 @@ def test_lock_that_comes_free_is_taken(shop: Shop, databases: Databases) -> None
 
     run(scenario())
     assert run(position(databases)) == HEAD
+
+
+BACK_TO_BASE = "DROP TABLE people; DELETE FROM alembic_version"
+ON_TO_HEAD = "ALTER TABLE people ADD name text; UPDATE alembic_version SET version_num = 'm2'"
+
+
+@pytest.mark.parametrize("meanwhile", [BACK_TO_BASE, ON_TO_HEAD], ids=["more to do", "less to do"])
+def test_what_was_not_judged_is_refused_under_the_lock(
+    shop: Shop, databases: Databases, meanwhile: str
+) -> None:
+    """Another deployer moves main after the gate has judged the plan, and before the lock is free."""
+    waiting = asyncio.Event()
+
+    def notify(event: Event) -> None:
+        if event.kind is Kind.WAITING:
+            waiting.set()
+
+    async def scenario() -> None:
+        deployment = shop.deployment(databases)
+        await upgrade(deployment, ["main@m1"])
+        async with deploying(databases, "main"):
+            gate = Gate(deployment, required=True)
+            judged = asyncio.create_task(upgrade(deployment, gate=gate, notify=notify))
+            await asyncio.wait_for(waiting.wait(), PATIENCE_SECONDS)
+            await execute(databases, "main", meanwhile)
+        if meanwhile == ON_TO_HEAD:
+            assert len((await judged).plan.actions) == 2
+        else:
+            with pytest.raises(Refused, match="have changed since this was planned"):
+                await judged
+
+    run(scenario())
+    assert run(position(databases)) == (HEAD if meanwhile == ON_TO_HEAD else BASE)
 
 
 def test_waiting_deployer_does_not_hold_up_a_concurrent_build(own_shop: Shop, databases: Databases) -> None:

@@ -88,9 +88,9 @@ async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.core.plan import Direction
     from circle_migrate.deployment import Deployment
     from circle_migrate.executor import Options, apply
-    from circle_migrate.hooks import Hooks
     from circle_migrate.keeping.hooks import KeepingHooks
-    from circle_migrate.planning import planner
+    from circle_migrate.planning import Planner
+    from circle_migrate.run import Hooks
     from circle_migrate.settings import load
 
     def reach(point: str) -> None:
@@ -104,10 +104,10 @@ async def _move(job: dict[str, Any]) -> None:
     deployment = Deployment(load(job["flags"], environ=job["environ"], cwd=Path(job["folder"])))
     direction = Direction(job["direction"])
     targets = ["head" if direction is Direction.UP else "base"]
-    planned = planner(deployment, targets, direction)
+    planner = Planner(deployment, targets, direction)
     hooks = KeepingHooks() if job["keep"] else Hooks()
     options = Options("test", hooks=hooks, checkpoint=reach)
-    await apply(deployment, deployment.selected, planned, notify, options)
+    await apply(deployment, deployment.selected, planner, notify, options)
 
 
 if __name__ == "__main__":

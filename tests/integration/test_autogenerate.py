@@ -183,7 +183,7 @@ FATAL = {
 
 OF_ALEMBIC = (
     r'op\.add_column\(\s*"t_column_added", ',
-    r"# HAZARD: destroys the column's values\n    op\.drop_column\(\s*\"t_column_dropped\"",
+    r"# HAZARD: CM010 Column is dropped with its values\n    op\.drop_column\(\s*\"t_column_dropped\"",
     r'op\.alter_column\(\s*"t_length",\s*"a",\s*existing_type=',
     r'op\.create_index\(\s*op\.f\("ix_t_index_added_a"\)',
     r'op\.create_unique_constraint\("t_unique_a_key", "t_unique", \["a"\]\)',

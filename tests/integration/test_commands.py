@@ -31,6 +31,7 @@ from circle_migrate.errors import (
     UsageError,
 )
 from circle_migrate.history import branches, current, heads, history, show
+from circle_migrate.identity import verify_identity
 from circle_migrate.locks import KEY
 from circle_migrate.settings import load
 from circle_migrate.stamp import stamp
@@ -286,7 +287,7 @@ def test_database_of_the_old_script_is_recognised_and_taken_to_head(
 
 async def marked_history(databases: Databases) -> None:
     target = deployment(databases)
-    history(target, None, target.recognise(await target.states()))
+    history(target, None, verify_identity(target, await target.states()))
 
 
 LOOKING: list[Callable[[Databases], Coroutine[Any, Any, Any]]] = [
@@ -359,7 +360,7 @@ def test_what_was_confirmed_is_what_is_done(migrated_databases: Databases) -> No
             with ThreadPoolExecutor() as pool:
                 pool.submit(run, down(migrated_databases, "main@-1")).result()
 
-        with pytest.raises(Refused, match="have moved"):
+        with pytest.raises(Refused, match="have changed since this was planned"):
             await down(migrated_databases, "main@-1", confirm=meanwhile)
         assert (await versions(migrated_databases))["main"] == [MAIN[-2]]
 

@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 from rich.console import Console
 
+from circle_migrate.bounded_read import bounded_read
 from circle_migrate.check import Questions, check
 from circle_migrate.cli.live import Live
 from circle_migrate.consistency import consistency
@@ -23,7 +24,6 @@ from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Consistency
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode
-from circle_migrate.matching.streams import looking
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, deployment, environment, execute, invoke
@@ -286,7 +286,8 @@ def test_a_look_writes_nothing_and_waits_for_locks_alone(at_head: Databases) -> 
     names = ("lock_timeout", "statement_timeout", "transaction_read_only", "transaction_isolation")
 
     async def look() -> list[str]:
-        async with looking(deployment(at_head).databases["main"], 0.25) as connection:
+        database = deployment(at_head).databases["main"]
+        async with bounded_read(database, seconds=None, lock_seconds=0.25) as connection:
             return [await connection.fetchval(f"SHOW {name}") for name in names]
 
     assert run(look()) == ["250ms", "0", "on", "repeatable read"]

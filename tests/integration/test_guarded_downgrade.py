@@ -24,8 +24,7 @@ from circle_migrate.downgrade import Weighing, downgrade
 from circle_migrate.dumps import programs
 from circle_migrate.errors import BackupFailed, MigrationFailed, Refused, SettingsError
 from circle_migrate.losing import counting
-from circle_migrate.losing.found import Found
-from circle_migrate.losses import find
+from circle_migrate.losses import LossCollector, find
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
 from tests.cli.terminal import Terminal
@@ -191,7 +190,7 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
     monkeypatch.setattr(programs, "_known", dict)
     looked: list[Plan] = []
 
-    async def look(plan: Plan) -> Found:
+    async def look(plan: Plan) -> LossCollector:
         looked.append(plan)
         return await find(over(at_hand, live), plan)
 

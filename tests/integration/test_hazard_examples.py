@@ -152,7 +152,7 @@ async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
 
 def way_back(case: Case, trees: Forest, made: Plan) -> Plan:
     """The plan that undoes the case where its revisions say how; an empty one where they do not."""
-    if not all(revision.downgrade for revision in case.example.revisions):
+    if not all(revision.downgrade for revision in case.revisions):
         return Plan({}, {})
     applied = {name: set(trees.graphs[name].revisions) for name in made.databases}
     return plan_downgrade(trees, made.after, applied)
@@ -189,7 +189,7 @@ def databases(server: Server) -> Iterator[Databases]:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_example_ends_as_its_record_says(case: Case, databases: Databases, tmp_path: Path) -> None:
     ending = run(carry_out(case, databases, tmp_path))
-    assert ending.error == case.example.fails
+    assert ending.error == case.fails
     waits = [text for watch in ending.watches.values() for text in watch.waits]
     if case.name == "good":
         assert waits == []

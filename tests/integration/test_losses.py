@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.core.losses import Effect, Loss, LossReport, Method, Precision
+from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Method, Precision
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, SettingsError
+from circle_migrate.identity import verify_identity
 from circle_migrate.introspect import addresses, capture
 from circle_migrate.losing import counting
 from circle_migrate.losing.wording import how_much, remarks
-from circle_migrate.losses import losses
+from circle_migrate.losses import find
+from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
 from circle_migrate.settings import load
 from circle_migrate.upgrade import upgrade
@@ -154,8 +157,9 @@ def over(made: Project, databases: Databases, **flags: object) -> Deployment:
 
 async def report(deployment: Deployment, *targets: str, **how: Any) -> LossReport:
     names = deployment.within_reach(Direction.DOWN)
-    current = deployment.recognise(await deployment.states(names))
-    return await losses(deployment, deployment.plan_downgrade(current, targets, deployment.grouping), **how)
+    current = verify_identity(deployment, await deployment.states(names))
+    plan = Planner(deployment, targets, Direction.DOWN)(current)
+    return await counting.loss_report(deployment, await find(deployment, plan, **how))
 
 
 def told(found: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:
@@ -560,6 +564,61 @@ def test_a_rehearsal_counts_what_an_expression_alters(tmp_path: Path, empty_data
     assert counts(found) == dict(zip(columns, (5, None, 2), strict=True))
     assert found.failures == ()
     assert run(contents(empty_databases)) == before
+
+
+_READABLE = {
+    "m1": (
+        [
+            "CREATE TABLE visits (id int PRIMARY KEY)",
+            (
+                "CREATE TABLE posts (id int PRIMARY KEY, created_at timestamptz, updated_at timestamptz,"
+                " read_at timestamptz)"
+            ),
+            "ALTER TABLE visits ENABLE ROW LEVEL SECURITY",
+        ],
+        ["DROP TABLE visits, posts"],
+    ),
+}
+
+
+def test_rows_that_a_policy_hides_are_not_counted_as_none(tmp_path: Path, empty_databases: Databases) -> None:
+    made = project(tmp_path / "policed", _READABLE)
+    run(upgrade(over(made, empty_databases)))
+    role = f"visitor_{secrets.token_hex(4)}"
+    url = empty_databases.urls["main"]
+    limited = {"DATABASE_URL": f"{url}{'&' if '?' in url else '?'}options=-crole%3D{role}"}
+    flags = {"scratch_url": empty_databases.server.admin_url}
+    settings = load(flags, environ=environment(empty_databases) | limited, cwd=made.folder)
+
+    async def as_visitor() -> LossReport:
+        await execute(
+            empty_databases,
+            "main",
+            "INSERT INTO visits VALUES (1)",
+            f"CREATE ROLE {role}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        )
+        try:
+            return await report(Deployment(settings), "main@base")
+        finally:
+            await execute(empty_databases, "main", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+    found = {loss.name: loss for loss in run(as_visitor()).losses}
+    assert (found["main.posts"].rows, found["main.posts"].destroys_data) == (Count(0), False)
+    assert (found["main.visits"].rows, found["main.visits"].destroys_data) == (None, True)
+    assert "row-level security" in found["main.visits"].unknown
+
+
+def test_a_column_that_says_when_rows_were_written_is_preferred(
+    tmp_path: Path, empty_databases: Databases
+) -> None:
+    """Other timestamps, as that of the last reading, are later and do not count."""
+    made = project(tmp_path / "written", _READABLE)
+    run(upgrade(over(made, empty_databases)))
+    ages = ", ".join(f"now() - interval '{days} days'" for days in (9, 5, 1))
+    run(execute(empty_databases, "main", f"INSERT INTO posts VALUES (1, {ages})"))
+    found = run(report(over(made, empty_databases), "main@base"))
+    assert told(found, destroyed=True) == {"main.posts dropped": "1 row, last written 5 days ago"}
 
 
 def point(monkeypatch: pytest.MonkeyPatch, made: Project, databases: Databases) -> None:

@@ -22,7 +22,7 @@ from circle_migrate.errors import Refused, UsageError
 from circle_migrate.introspect import fingerprint, snapshot
 from circle_migrate.journal import Journal
 from circle_migrate.kept import drop, listing
-from circle_migrate.losing.found import Found
+from circle_migrate.losses import LossCollector
 from circle_migrate.protect import protect, unprotect
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status
@@ -126,9 +126,9 @@ def test_a_dry_run_shows_what_would_be_and_says_that_it_is_protected(protected_d
 
     there = deployment(protected_databases)
 
-    async def find(plan: Plan) -> Found:
+    async def find(plan: Plan) -> LossCollector:
         before = {name: Snapshot(name, "live", 180000, {}) for name in plan.databases}
-        return Found(there, plan, before=before, notes=["found"])
+        return LossCollector(plan, before=before, notes=["found"])
 
     weighing = Weighing(find, never)
     found = run(downgrade(there, ["-1"], confirm=weighing, dry_run=True))

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate import revision_folder
 from circle_migrate.check import Questions, check
 from circle_migrate.cli.call import Format
 from circle_migrate.cli.output import success
 from circle_migrate.core.findings import Outcome, Report, Severity
-from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, TreeError
 from circle_migrate.settings import load
@@ -251,10 +249,7 @@ def test_an_unreachable_database_is_a_state_and_the_other_is_still_shown(
     assert seen.databases[1].error is not None
 
 
-def test_trees_are_read_to_their_ends_whether_servers_ponder_or_not(
-    migrated_databases: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(revision_folder, "_PIECE", 1)
+def test_heads_are_shown_where_no_database_can_be_reached(migrated_databases: Databases) -> None:
     healthy = deployment(migrated_databases)
     assert run(status(healthy)).exit_code is ExitCode.DONE
     gone = nowhere(nowhere(deployment(migrated_databases), "main"), "credentials")
@@ -276,22 +271,6 @@ def test_a_broken_tree_is_said_without_waiting_for_a_server_that_does_not_answer
 
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TreeError, match="not valid Python"):
         run(both())
-
-
-def test_a_broken_tree_is_said_where_no_server_ponders_and_none_answers(
-    empty_databases: Databases, project_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(revision_folder, "_PIECE", 1)
-    project = Project(project_folder)
-    project.write_settings()
-    for name in ("a", "b"):
-        (project.versions("main") / f"{name}.py").write_text("def upgrade(:\n")
-
-    async def silence(_: Database) -> None:
-        await asyncio.sleep(3600)
-
-    with pytest.raises(TreeError, match="not valid Python"):
-        run(asyncio.wait_for(deployment(empty_databases).answers(["main"], silence), 15))
 
 
 def test_the_holder_of_the_deployer_lock_is_named(migrated_databases: Databases) -> None:

@@ -19,6 +19,7 @@ from circle_migrate.core.plan import Direction, Grouping, Step
 from circle_migrate.core.traces import Lock, ServerError, Trace, Traced
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import Interrupted
+from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
 from circle_migrate.settings import load
 from circle_migrate.trace import trace
@@ -536,8 +537,9 @@ def traced_plan(
     events: list[Event] | None = None,
 ) -> Trace:
     """The trace of everything above the first revision of the current directory's project."""
-    deployment = Deployment(load({"scratch_url": server.admin_url, "database_url": live}, environ={}))
-    plan = deployment.plan_upgrade({"main": ("r0",), "credentials": ()}, ["head"], grouping)
+    flags = {"scratch_url": server.admin_url, "database_url": live, "transaction": grouping}
+    deployment = Deployment(load(flags, environ={}))
+    plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     notify = ignore if events is None else events.append
     return run(trace(deployment, plan, major=major_of(server), notify=notify))
 
@@ -759,7 +761,7 @@ def test_role_that_is_missing_on_a_server_of_ours_is_added_and_the_segment_recor
     project.revision("main", "r2", "r1", f"op.execute({grant!r})", "pass")
     project.revision("main", "r3", "r2", "raise RuntimeError", "pass")
     deployment = Deployment(load(environ={}), "main")
-    plan = deployment.plan_upgrade({"main": ("r0",)}, ["head"])
+    plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",)})
     found = run(trace(deployment, plan, major=None, notify=ignore))
     assert [each.sql.partition(" ")[0] for each in found.statements] == ["ALTER", "GRANT"]
     assert [each.error for each in found.statements] == [None, None]
@@ -791,7 +793,7 @@ def test_progress_is_told_and_nothing_stays_when_interrupted(project: Project, s
     project.revision("main", "r1", "r0", 'op.execute("ALTER TABLE users ADD COLUMN a int")', "pass")
     project.revision("main", "r2", "r1", 'op.execute("SELECT pg_sleep(60)")', "pass")
     deployment = Deployment(load({"scratch_url": server.admin_url}, environ={}))
-    plan = deployment.plan_upgrade({"main": ("r0",), "credentials": ()}, ["head"])
+    plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     events: list[Event] = []
 
     async def scenario() -> None:
@@ -820,12 +822,13 @@ def test_progress_is_told_and_nothing_stays_when_interrupted(project: Project, s
 
 @pytest.mark.parametrize("direction", [Direction.UP, Direction.DOWN])
 def test_own_revisions_run_without_error(server: Server, direction: Direction) -> None:
-    deployment = Deployment(load({"scratch_url": server.admin_url}, environ={}))
+    deployment = Deployment(
+        load({"scratch_url": server.admin_url, "transaction": "per-revision"}, environ={})
+    )
     heads = {name: graph.real_heads for name, graph in deployment.graphs.items()}
-    if direction is Direction.UP:
-        plan = deployment.plan_upgrade(dict.fromkeys(heads, ()), ["head"], Grouping.PER_REVISION)
-    else:
-        plan = deployment.plan_downgrade(heads, ["base"], Grouping.PER_REVISION)
+    up = direction is Direction.UP
+    current = dict.fromkeys(heads, ()) if up else heads
+    plan = Planner(deployment, ["head" if up else "base"], direction)(current)
     found = run(trace(deployment, plan, major=None, notify=ignore))
     assert (found.untraced, [each for each in found.statements if each.error]) == ((), [])
     assert {(each.database, each.revision) for each in found.statements} == {

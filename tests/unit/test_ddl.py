@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -12,14 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
+from circle_migrate import ddl
 from circle_migrate.core.catalog import Fields, Key, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
+from circle_migrate.core.hazards import HAZARDS
 from circle_migrate.core.links import topological
 from circle_migrate.ddl import render_sql, reverse, sketch
 from circle_migrate.ddl.alembic import bodies, render
-from circle_migrate.ddl.hazards import hazard
 from circle_migrate.ddl.python import string, text
 from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.sqlalchemy_types import type_code
@@ -116,7 +119,7 @@ def test_a_rename_is_a_drop_and_a_create_with_a_hazard() -> None:
         "ALTER TABLE app.t DROP COLUMN a",
         "ALTER TABLE app.t ADD COLUMN b integer",
     ]
-    assert made[0].hazard == "destroys the column's values"
+    assert made[0].hazards == ("CM010",)
 
 
 def test_only_what_is_asked_for_is_done() -> None:
@@ -191,37 +194,94 @@ def test_a_circle_is_cut_and_nothing_is_lost() -> None:
     assert topological(["a", "b", "c"], wishes, str, cut_cycles=True) == ["a", "b", "c"]
 
 
+def column(**fields: str) -> dict[Key, Fields]:
+    """A table with one column."""
+    return table("app.t") | {Key("column", "app.t.a"): {"of": "table app.t", "type": "integer", **fields}}
+
+
+def constraint(type_: str, definition: str) -> dict[Key, Fields]:
+    fields = {"of": "table app.t", "type": type_, "definition": definition}
+    return column() | {Key("constraint", "app.t.c"): fields}
+
+
+def index(of: dict[Key, Fields], definition: str, **fields: str) -> dict[Key, Fields]:
+    return of | {Key("index", "app.i"): {"of": "table app.t", "definition": definition, **fields}}
+
+
+def sequence(start: str, low: str) -> dict[Key, Fields]:
+    return {Key("sequence", "app.s"): {**OWNED, "start": start, "minimum": low}}
+
+
+def extension(**fields: str) -> dict[Key, Fields]:
+    return {Key("extension", "e"): {"version": "1", "schema": "app", **fields}}
+
+
+_CHECK = "CHECK ((a > 0))"
+_DOMAIN = {Key("domain", "app.d"): {**OWNED, "type": "integer"}}
+_DOMAIN_CHECK = {
+    Key("domain constraint", "app.d.c"): {"of": "domain app.d", "definition": "CHECK ((VALUE > 0))"}
+}
+_FOREIGN = "FOREIGN KEY (a) REFERENCES app.u(a)"
+_BTREE = "CREATE INDEX i ON app.t USING btree (a)"
+_PARTITIONED = table("app.t", "a integer", partition_key="RANGE (a)")
+_TYPED = {Key("composite type", "app.c"): {**OWNED, "attributes": "a integer"}}
+
+
 @pytest.mark.parametrize(
-    ("sql", "word"),
+    ("before", "after", "hazards"),
     [
-        ("DROP TABLE app.t", "destroys"),
-        ("ALTER TABLE app.t DROP COLUMN a", "destroys"),
-        ("ALTER TABLE app.t ALTER COLUMN a TYPE integer", "rewrites"),
-        ("ALTER TABLE app.t ALTER COLUMN a SET NOT NULL", "scans"),
-        ("ALTER TABLE app.t ADD CONSTRAINT c CHECK ((a > 0))", "scans"),
-        ("ALTER TABLE app.t ADD CONSTRAINT c CHECK ((a > 0)) NOT VALID", None),
-        ("ALTER TABLE app.t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES app.u(a)", "scans"),
-        ("ALTER TABLE app.t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES app.u(a) NOT VALID", None),
-        ("ALTER TABLE app.t ADD CONSTRAINT c PRIMARY KEY (a)", "builds an index"),
-        ("ALTER TABLE app.t ADD COLUMN a integer", None),
-        ("ALTER TABLE app.t ADD COLUMN a integer DEFAULT 0 NOT NULL", None),
-        ("ALTER TABLE app.t ADD COLUMN a integer NOT NULL", "fails where the table has rows"),
-        ("ALTER TABLE app.t ADD COLUMN a uuid DEFAULT gen_random_uuid() NOT NULL", "volatile"),
-        ("CREATE INDEX i ON app.t USING btree (a)", "blocks writes"),
-        ("CREATE TABLE app.t (\n    a integer\n)", None),
-        ("COMMENT ON TABLE app.t IS 'DROP TABLE x'", None),
+        (column(), {}, ["CM013"]),
+        (column(), table("app.t"), ["CM010"]),
+        (column(), column(type="text"), ["CM061", "CM027"]),
+        (column(type="text"), column(), ["CM061", "CM026"]),
+        (column(), column(not_null="yes"), ["CM007", "CM020"]),
+        (column(identity="always"), column(), ["CM036"]),
+        (table("app.t"), column(), []),
+        (table("app.t"), column(default="0", not_null="yes"), []),
+        (table("app.t"), column(not_null="yes"), ["CM028"]),
+        (table("app.t"), column(default="gen_random_uuid()", not_null="yes"), ["CM001"]),
+        (table("app.t"), column(identity="always", not_null="yes"), ["CM001"]),
+        (table("app.t"), column(generated="GENERATED ALWAYS AS (1) STORED"), ["CM001"]),
+        (table("app.t"), column(generated="GENERATED ALWAYS AS (f(1)) VIRTUAL"), []),
+        (column(), constraint("check", _CHECK), ["CM007", "CM025"]),
+        (column(), constraint("check", f"{_CHECK} NOT VALID"), []),
+        (_DOMAIN, _DOMAIN | _DOMAIN_CHECK, ["CM007", "CM025"]),
+        (column(), constraint("foreign key", _FOREIGN), ["CM009", "CM024"]),
+        (column(), constraint("foreign key", f"{_FOREIGN} NOT ENFORCED"), []),
+        (column(), constraint("primary key", "PRIMARY KEY (a)"), ["CM062", "CM023"]),
+        (column(), constraint("exclusion", "EXCLUDE USING gist (a WITH &&)"), ["CM063", "CM025"]),
+        (column(), index(column(), _BTREE), ["CM008"]),
+        (_PARTITIONED, index(_PARTITIONED, _BTREE.replace(" app", " ONLY app")), ["CM068"]),
+        (index(column(), _BTREE), column(), ["CM065"]),
+        (index(column(), _BTREE), index(column(), _BTREE, tablespace="fast"), ["CM058"]),
+        (table("app.t"), table("app.t", persistence="unlogged"), ["CM069"]),
+        (table("app.t", rls="yes"), table("app.t"), ["CM034"]),
+        (sequence("1", "1"), {}, ["CM014"]),
+        (sequence("1", "1"), sequence("5", "5"), ["CM032"]),
+        (sequence("5", "1"), sequence("5", "5"), []),
+        (extension(), {}, ["CM035"]),
+        (_TYPED, {Key("composite type", "app.c"): {**OWNED, "attributes": "a text"}}, ["CM016"]),
+        (_TYPED, {Key("composite type", "app.c"): {**OWNED, "attributes": "b text"}}, ["CM010"]),
+        ({}, column(not_null="yes"), []),
     ],
 )
-def test_hazards(sql: str, word: str | None) -> None:
-    found = hazard(sql)
-    assert (found is None) if word is None else (found is not None and word in found)
+def test_statement_names_its_hazards(
+    before: dict[Key, Fields], after: dict[Key, Fields], hazards: list[str]
+) -> None:
+    made = sketch(compared(before, after)).statements
+    assert [hazard for statement in made for hazard in statement.hazards] == hazards
+
+
+def test_hazards_of_statements_are_in_the_catalogue() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in Path(ddl.__file__).parent.glob("*.py")]
+    assert set(re.findall(r'"(CM\d{3})"', "".join(texts))) <= HAZARDS.keys()
 
 
 def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
     script = render_sql([sketch(compared(table("app.t", "a integer"), {}))])
     lines = [line for line in script.splitlines() if line and not line.startswith("--")]
     assert lines == ["DROP TABLE app.t;"]
-    assert "-- HAZARD: destroys the table with its rows\nDROP TABLE app.t;" in script
+    assert "-- HAZARD: CM013 Table or schema is dropped with its rows\nDROP TABLE app.t;" in script
 
 
 def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
@@ -230,8 +290,8 @@ def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
     new |= {Key("index", "app.i"): {"of": "table app.t", "definition": definition}}
     other = table("app.u", "a integer")
     made = sketch(compared(other, other | new)).statements
-    assert [bool(each.hazard) for each in made] == [False, True, False]
-    assert [bool(each.hazard) for each in sketch(compared(other | new, other)).statements] == [True]
+    assert [bool(each.hazards) for each in made] == [False, True, False]
+    assert [bool(each.hazards) for each in sketch(compared(other | new, other)).statements] == [True]
 
 
 def test_script_of_two_databases_connects_to_each() -> None:

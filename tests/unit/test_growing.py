@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from circle_migrate.core.growing import grown
 from circle_migrate.core.losses import Count, Effect, Loss, Precision
+from circle_migrate.losing.growth import increased_losses
 
 COLUMN = Loss("main", "column", "main.users.phone", "public.users.phone", Effect.DROPPED, rows=Count(9))
 TABLE = Loss("main", "table", "main.users", "public.users", Effect.DROPPED)
@@ -47,15 +47,15 @@ def test_more_of_a_loss_is_growth(before: Count | None, now: Count | None, more:
         (replace(COLUMN, non_null=before), replace(COLUMN, non_null=now)),
         (replace(TABLE, rows=before), replace(TABLE, rows=now)),
     ):
-        assert bool(list(grown([accepted], [found]))) is more
+        assert bool(list(increased_losses([accepted], [found]))) is more
 
 
 def test_rows_of_a_column_are_none_of_its_values() -> None:
     column = replace(COLUMN, non_null=Count(5))
-    assert list(grown([column], [replace(column, rows=Count(99))])) == []
+    assert list(increased_losses([column], [replace(column, rows=Count(99))])) == []
 
 
 def test_each_effect_and_revision_is_a_loss_of_its_own() -> None:
     deleted = replace(TABLE, effect=Effect.DELETED, revision="m2", rows=Count(5))
     others = (replace(deleted, effect=Effect.UPDATED), replace(deleted, revision="m3"), TABLE)
-    assert [each.now for each in grown([deleted], [deleted, *others])] == list(others)
+    assert [each.now for each in increased_losses([deleted], [deleted, *others])] == list(others)

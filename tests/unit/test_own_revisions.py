@@ -9,10 +9,10 @@ import pytest
 import circle_migrate.revisions
 from circle_migrate.core.revisions import Revision
 from circle_migrate.tree import load_module
-from circle_migrate.tree_index import Tree
+from circle_migrate.tree_index import read_graph
 
 FOLDER = Path(circle_migrate.revisions.__file__).parent
-GRAPHS = {name: Tree(name, FOLDER / name).graph(load_module) for name in ("main", "credentials")}
+GRAPHS = {name: read_graph(name, FOLDER / name, load_module) for name in ("main", "credentials")}
 REVISIONS = [
     pytest.param(revision, id=revision.qualified)
     for graph in GRAPHS.values()

@@ -1,4 +1,4 @@
-"""The index of a tree never tells anything but what the files say, and never fails."""
+"""The cache of revisions never returns anything but what the files declare, and never fails."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from circle_migrate import cache, revision_files, revision_folder, stored_graph, tree_index
+from circle_migrate import cache, revision_files, tree_index
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import TreeError
 from circle_migrate.revision_folder import is_revision_file
-from circle_migrate.tree_index import Tree as IndexedTree
+from circle_migrate.tree_index import read_graph
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = '"""{message}\n\nMore."""\nrevision = {key!r}\ndown_revision = {down!r}\n{more}\ndef upgrade(): ...\n'
 OLD = 3600
-LAST_CHANGE = tree_index._last_change
+"""Seconds, far more than any file system's granularity of times."""
 
 
 class Tree:
@@ -51,7 +51,7 @@ class Tree:
         return dict(self.graph(folder).revisions)
 
     def graph(self, folder: Path | None = None) -> Graph:
-        return IndexedTree("main", folder or self.folder).graph(self.load)
+        return read_graph("main", folder or self.folder, self.load)
 
     def load(self, path: Path) -> ModuleType:
         module = ModuleType(path.stem)
@@ -79,17 +79,26 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
     tree.write("a", None)
     tree.write("b", "a", more="branch_labels = ('x',)\nrequires = ('other@z',)\nirreversible = 'no way back'")
     tree.write("c", "b", more="depends_on = ('a',)\ntransactional = False")
-    read_revision = revision_files.read_revision
+    read_file = revision_files.read_file
 
-    def noted(database: str, path: Path, load: revision_files.ModuleLoader) -> Revision:
+    def noted(database: str, path: Path) -> tuple[bytes, os.stat_result]:
         tree.read.append(path.stem)
-        return read_revision(database, path, load)
+        return read_file(database, path)
 
-    monkeypatch.setattr(revision_files, "read_revision", noted)
-    # The time at which a file was created or renamed cannot be set back, as that of its last change can.
-    monkeypatch.setattr(tree_index, "_last_change", lambda state: state.st_mtime_ns)
-    tree.age(folder, OLD)
+    monkeypatch.setattr(revision_files, "read_file", noted)
     return tree
+
+
+@pytest.fixture(autouse=True)
+def later(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read files an hour after the test writes them, as their ctime cannot be set back."""
+    if "now" not in request.fixturenames:
+        monkeypatch.setattr(tree_index, "time_ns", lambda: time.time_ns() + OLD * 10**9)
+
+
+@pytest.fixture
+def now() -> None:
+    """Read files when the test writes them."""
 
 
 def index_file() -> Path:
@@ -104,22 +113,6 @@ def test_nothing_is_read_twice(tree: Tree) -> None:
     assert tree.read == []
     assert first == again == tree.truth()
     assert list(first) == list(again)
-
-
-def test_the_stored_graph_answers_as_one_that_was_built(tree: Tree) -> None:
-    built, stored = tree.graph(), tree.graph()
-    assert type(stored.revisions) is not type(built.revisions)
-    for name in ("heads", "real_heads", "bases", "branch_points", "labels", "order", "successors", "digest"):
-        assert getattr(stored, name) == getattr(built, name), name
-    assert stored.no_way_back == built.no_way_back == ("a", "c")
-    for name in ("parents", "down", "requires"):
-        links = getattr(built, name)
-        assert {key: tuple(each) for key, each in getattr(stored, name).items()} == links, name
-    assert stored.children == built.children
-    assert stored.ancestors(["c"]) == {"a", "b", "c"}
-    assert stored.find("x") == "b"
-    assert "d" not in stored
-    assert len(stored) == 3
 
 
 # What may happen to files, and which are read again.
@@ -185,7 +178,6 @@ def strangers(tree: Tree) -> None:
         (tree.folder / name).write_text("")
 
 
-@pytest.mark.parametrize("recent", [False, True], ids=["old-folder", "recent-folder"])
 @pytest.mark.parametrize(
     ("change", "read"),
     [
@@ -203,9 +195,8 @@ def strangers(tree: Tree) -> None:
     ],
 )
 def test_changed_files_alone_are_read_again(
-    tree: Tree, change: Callable[[Tree], None], read: list[str], recent: bool
+    tree: Tree, change: Callable[[Tree], None], read: list[str]
 ) -> None:
-    tree.age(tree.folder, 0 if recent else OLD)
     tree.ask()
     change(tree)
     changed = tree.ask()
@@ -215,107 +206,73 @@ def test_changed_files_alone_are_read_again(
     assert tree.read == []
 
 
-@pytest.fixture
-def one_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that does not move on between two changes: of a state only what can be set back is left."""
-    for module in (revision_folder, tree_index):
-        monkeypatch.setattr(
-            module, "state_of", lambda state: hash((state.st_size, state.st_mtime_ns, state.st_ino))
-        )
-
-
-@pytest.mark.usefixtures("one_tick")
-def test_a_file_that_was_changed_just_now_is_read_again(tree: Tree) -> None:
+@pytest.mark.usefixtures("now")
+def test_a_file_that_changes_twice_within_a_clock_tick_is_read_again(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tree_index, "_identity", lambda status: [status.st_size, status.st_mtime_ns, 0, status.st_ino]
+    )
     path = tree.write("b", "a", age=0)
     before = path.stat()
     tree.ask()
     path.write_text(path.read_text().replace("Text", "Test"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert tree.ask()["b"].message == "Test"
+
+
+@pytest.mark.usefixtures("now")
+def test_a_recent_change_is_not_hidden_by_setting_its_time_back(tree: Tree) -> None:
+    for _ in range(2):
+        assert tree.ask() == tree.truth()
+        assert tree.read == ["a", "b", "c"]
+
+
+def test_a_file_from_the_future_is_always_read(tree: Tree) -> None:
+    tree.write("b", "a", age=-2 * OLD)
+    tree.ask()
+    tree.ask()
     assert tree.read == ["b"]
 
 
-@pytest.mark.usefixtures("one_tick")
-def test_a_folder_that_was_changed_just_now_is_listed_again(tree: Tree) -> None:
-    tree.age(tree.folder, 0)
-    before = tree.folder.stat()
-    for _ in range(2):
-        tree.ask()
-    tree.write("d", "c")
-    os.utime(tree.folder, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert sorted(tree.ask()) == ["a", "b", "c", "d"]
-
-
-@pytest.mark.usefixtures("one_tick")
-def test_a_new_name_is_seen_where_nothing_else_is_new(tree: Tree) -> None:
-    tree.ask()
-    rename(tree)
-    assert tree.ask()["c"].path == str(tree.folder / "cc.py")
-
-
-def test_a_folder_is_not_listed_while_it_is_as_it_was(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = tree.truth()
-    listed: list[object] = []
-    listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda of: listed.append(of) or listdir(of))
-
-    def lists() -> bool:
-        listed.clear()
-        assert tree.ask() == truth
-        return bool(listed)
-
-    tree.age(tree.folder, 0)
-    assert [lists(), lists()] == [True, True], "its time may not be its last"
-    tree.age(tree.folder, OLD)
-    assert [lists(), lists(), lists()] == [True, False, False]
-
-
 @pytest.mark.parametrize("linked", ["folder", "file", "dangling"])
-def test_what_was_looked_at_and_what_was_read_are_not_taken_for_the_same(
-    tree: Tree, tmp_path: Path, linked: str
+def test_a_link_switched_between_status_and_read_mixes_no_releases(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str
 ) -> None:
-    """Releases switched by a link, and back, between looking at files and reading them."""
+    """The link leads to another release while a file is read, and back to the first afterwards."""
     other = Tree(tmp_path / "other")
     other.folder.mkdir()
     other.write("a", None, message="Other")
+    for key in ("b", "c"):
+        (tree.folder / f"{key}.py").unlink()
     place = tmp_path / "place"
     if linked == "folder":
         first, second, link = tree.folder, other.folder, place
     else:
         place.mkdir()
         first, second, link = tree.folder / "a.py", other.folder / "a.py", place / "a.py"
-    for key in ("b", "c"):
-        (tree.folder / f"{key}.py").unlink()
     if linked == "dangling":
         first = tmp_path / "nowhere"
     link.symlink_to(first)
-    for folder in (tree.folder, other.folder, place):
-        tree.age(folder, OLD)
-    indexed = IndexedTree("main", place)
-    while indexed.look():
-        pass
-    link.unlink()
-    link.symlink_to(second)
-    assert indexed.graph(tree.load)["a"].message == "Other"
-    link.unlink()
-    link.symlink_to(first)
-    tree.age(place, OLD)
+    read_file = revision_files.read_file
+
+    def switched(database: str, path: Path) -> tuple[bytes, os.stat_result]:
+        link.unlink()
+        link.symlink_to(second)
+        try:
+            return read_file(database, path)
+        finally:
+            link.unlink()
+            link.symlink_to(first)
+
+    with monkeypatch.context() as context:
+        context.setattr(revision_files, "read_file", switched)
+        assert tree.ask(place)["a"].message == "Other"
     if linked == "dangling":
         with pytest.raises(TreeError, match="cannot be read"):
             tree.ask(place)
     else:
         assert tree.ask(place)["a"].message == "Text"
-
-
-def test_setting_the_time_of_a_change_back_does_not_hide_that_it_is_recent(tree: Tree) -> None:
-    assert time.time_ns() - LAST_CHANGE((tree.folder / "a.py").stat()) < OLD * 10**9 / 2
-
-
-def test_a_file_from_the_future_is_always_read(tree: Tree) -> None:
-    tree.write("b", "a", age=-OLD)
-    for _ in range(2):
-        tree.ask()
-        assert "b" in tree.read
 
 
 def test_what_a_module_computes_is_never_stored(tree: Tree) -> None:
@@ -325,6 +282,21 @@ def test_what_a_module_computes_is_never_stored(tree: Tree) -> None:
         assert tree.ask()["d"].labels == (label,)
     assert tree.read == ["d"]
     del os.environ["LABEL"]
+
+
+@pytest.mark.parametrize("value", ["{1}", "b'x'"])
+def test_a_value_without_a_json_type_is_no_error(tree: Tree, value: str) -> None:
+    tree.write("d", "c", more=f"irreversible = {value}")
+    for _ in range(2):
+        assert tree.ask() == tree.truth()
+
+
+def test_a_name_with_a_line_feed_or_bytes_of_no_text_is_cached(tree: Tree) -> None:
+    path = tree.write("d", "c")
+    path.rename(tree.folder / os.fsdecode(b"d\n\xff.py"))
+    first = tree.ask()
+    assert tree.ask() == first == tree.truth()
+    assert tree.read == []
 
 
 def test_a_broken_file_is_an_error_until_it_is_mended(tree: Tree) -> None:
@@ -340,7 +312,7 @@ def test_a_broken_file_is_an_error_until_it_is_mended(tree: Tree) -> None:
     assert tree.read == ["b"]
 
 
-def test_an_empty_tree_has_an_index_too(tree: Tree, tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_empty_graph(tree: Tree, tmp_path: Path) -> None:
     empty = Tree(tmp_path / "empty")
     empty.folder.mkdir()
     for _ in range(2):
@@ -365,21 +337,6 @@ def test_files_that_form_no_tree_are_an_error_each_time(tree: Tree, key: str, do
         assert (caught.value.location or "").startswith(str(path))
 
 
-def test_what_most_questions_are_about_is_told_without_decoding_the_rest(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = tree.graph()
-    monkeypatch.setattr(stored_graph.StoredGraph, "_links", property(lambda _: pytest.fail("decoded")))
-    stored = tree.graph()
-    assert stored.heads == stored.real_heads == ("c",)
-    assert "c" in stored
-    assert stored["c"] == built["c"]
-    assert stored["b"] == built["b"], "it requires something"
-    assert stored.pending(["c"]) == set()
-    assert stored.requires == {"b": ["other@z"]}
-    assert (len(stored), stored.digest, stored.no_way_back) == (3, built.digest, built.no_way_back)
-
-
 @pytest.mark.parametrize("current", [(), ("a",), ("c",)])
 def test_pending_is_what_is_not_below(tree: Tree, current: tuple[str, ...]) -> None:
     for graph in (tree.graph(), tree.graph()):
@@ -389,26 +346,7 @@ def test_pending_is_what_is_not_below(tree: Tree, current: tuple[str, ...]) -> N
 @pytest.mark.parametrize("name", ["gone", "n" * 300])
 def test_a_folder_that_is_missing_or_cannot_be_asked_for_is_an_error(tree: Tree, name: str) -> None:
     with pytest.raises(TreeError, match="cannot be read"):
-        IndexedTree("main", tree.folder / name).graph(tree.load)
-
-
-def test_what_cannot_be_read_is_said_to_everybody_who_asks(tree: Tree) -> None:
-    tree.ask()
-    indexed = IndexedTree("main", tree.folder)
-    tree.folder.rename(tree.folder.with_name("away"))
-    for ask in (indexed.look, indexed.look, lambda: indexed.graph(tree.load)):
-        with pytest.raises(TreeError, match="cannot be read"):
-            ask()
-
-
-@pytest.mark.parametrize("pieces", [0, 1, 2, 3])
-def test_files_can_be_looked_at_in_pieces(tree: Tree, monkeypatch: pytest.MonkeyPatch, pieces: int) -> None:
-    monkeypatch.setattr(revision_folder, "_PIECE", 1)
-    for _ in range(2):
-        indexed = IndexedTree("main", tree.folder)
-        assert [indexed.look() for _ in range(pieces)] == [True] * pieces
-        assert dict(indexed.graph(tree.load).revisions) == tree.truth()
-        assert not indexed.look()
+        tree.ask(tree.folder / name)
 
 
 def test_paths_are_those_of_the_folder_that_was_asked_for(tree: Tree, tmp_path: Path) -> None:
@@ -420,7 +358,7 @@ def test_paths_are_those_of_the_folder_that_was_asked_for(tree: Tree, tmp_path: 
 
 def test_two_databases_may_have_one_folder(tree: Tree) -> None:
     tree.ask()
-    assert IndexedTree("other", tree.folder).graph(tree.load)["a"].database == "other"
+    assert read_graph("other", tree.folder, tree.load)["a"].database == "other"
     assert tree.ask()["a"].database == "main"
     assert tree.read == []
 
@@ -441,8 +379,8 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(b"\xff\xfe\n\n"),
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
-        lambda path: damage(path, b'"message": "Text"', b'"message": "Lies"'),
-        lambda path: damage(path, b'tree index", 4', b'tree index", 5'),
+        lambda path: damage(path, b'"Text"', b'"Lies"'),
+        lambda path: damage(path, b'cache", [5', b'cache", [6'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),
@@ -552,15 +490,15 @@ def test_a_relative_cache_folder_counts_as_none(
 READER = """
 import sys
 from pathlib import Path
-from circle_migrate.tree_index import Tree
+from circle_migrate.tree_index import read_graph
 for _ in range(30):
-    assert Tree("main", Path(sys.argv[1])).graph(None).heads == ("c",)
+    assert read_graph("main", Path(sys.argv[1]), None).heads == ("c",)
 """
 
 
 def test_processes_that_read_and_write_at_once_do_not_disturb_each_other(tree: Tree) -> None:
     for key, down in (("a", None), ("b", "a"), ("c", "b")):
-        tree.write(key, down, age=-OLD if key == "c" else OLD)  # so that each of them writes each time
+        tree.write(key, down, age=-2 * OLD if key == "c" else OLD)  # so that each of them writes each time
     arguments = [sys.executable, "-c", READER, str(tree.folder)]
     readers = [
         subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -214,13 +215,13 @@ def test_session_settings_are_kept_out_of_the_start_up_parameters(
 ) -> None:
     address = read(f"postgresql://h/d?{query}&application_name=mine")
     assert address.session_settings == settings
-    assert address.connect_kwargs()["server_settings"] == {"application_name": "mine"}
+    assert sent(address)[1].server_settings == {"application_name": "mine"}
     assert read(address.display()).session_settings == settings
 
 
 def test_a_plus_in_the_query_is_a_blank_only_in_sqlalchemys_form() -> None:
     assert read("postgresql+asyncpg://h/d?options=-c+jit%3Doff").session_settings == {"jit": "off"}
-    assert read("postgresql://h/d?application_name=a+b").application_name == "a+b"
+    assert read("postgresql://h/d?application_name=a+b").parameters["application_name"] == "a+b"
 
 
 @pytest.mark.parametrize(
@@ -347,6 +348,13 @@ def as_asyncpg_reads(**kwargs: Any) -> tuple[Any, Any]:
     return addresses, parameters
 
 
+def sent(address: Address) -> tuple[Any, Any]:
+    """What asyncpg connects to, and its parameters."""
+    kwargs = address.connect_kwargs()
+    kwargs.pop("timeout")
+    return as_asyncpg_reads(**kwargs)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -361,9 +369,7 @@ def as_asyncpg_reads(**kwargs: Any) -> tuple[Any, Any]:
     ],
 )
 def test_asyncpg_understands_the_same_as_from_the_url_itself(url: str) -> None:
-    kwargs = read(url).connect_kwargs()
-    kwargs.pop("timeout")
-    addresses, parameters = as_asyncpg_reads(**kwargs)
+    addresses, parameters = sent(read(url))
     expected_addresses, expected = as_asyncpg_reads(dsn=url)
     assert addresses == expected_addresses
     for name in (
@@ -401,12 +407,12 @@ def test_tls_checks_what_libpq_checks(query: str, verifies: bool, checks_name: b
 
 
 @pytest.mark.parametrize(
-    ("query", "ssl"),
-    [("", "prefer"), ("?sslmode=allow", "allow"), ("?ssl=false", False), ("?sslmode=disable", False)],
+    ("query", "mode"),
+    [("", "prefer"), ("?sslmode=allow", "allow"), ("?ssl=false", "disable"), ("?sslmode=disable", "disable")],
 )
-def test_modes_that_may_do_without_encryption(query: str, ssl: str | bool) -> None:
-    assert read(f"postgresql://db/app{query}").connect_kwargs()["ssl"] == ssl
-    assert read("postgresql://db/app", PGSSLMODE="disable").connect_kwargs()["ssl"] is False
+def test_modes_that_may_do_without_encryption(query: str, mode: str) -> None:
+    assert sent(read(f"postgresql://db/app{query}"))[1].sslmode.name == mode
+    assert sent(read("postgresql://db/app", PGSSLMODE="disable"))[1].sslmode.name == "disable"
 
 
 def test_a_root_certificate_at_home_is_found(ca: Path, tmp_path: Path) -> None:
@@ -424,17 +430,25 @@ def test_a_certificate_that_is_none_is_refused_before_connecting(tmp_path: Path)
         address.connect_kwargs()
 
 
-def test_a_client_certificate_reaches_asyncpg_in_a_mode_that_may_fall_back(ca: Path) -> None:
-    kwargs = read(f"postgresql://db/app?sslcert={ca}&sslkey={ca}&sslpassword=key-secret").connect_kwargs()
-    assert kwargs["ssl"] == "prefer"
-    assert "sslcert=" in kwargs["dsn"]
+def test_a_client_certificate_reaches_asyncpg_in_a_mode_that_may_fall_back(
+    ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def load(_: object, certfile: str, keyfile: str, password: Callable[[], str]) -> None:
+        loaded.append((certfile, keyfile, password()))
+
+    monkeypatch.setattr("ssl.SSLContext.load_cert_chain", load)
+    address = read(f"postgresql://db/app?sslcert={ca}&sslkey={ca}&sslpassword=key-secret")
+    assert sent(address)[1].sslmode.name == "prefer"
+    assert loaded == [(str(ca), str(ca), "key-secret")]
 
 
 def test_nothing_that_is_read_of_a_url_shows_its_secrets(ca: Path) -> None:
     url = f"postgresql://ada:main-secret@db/app?sslcert={ca}&sslpassword=key-secret"
     address = read(url)
-    assert (address.password, address.tls.password) == ("main-secret", "key-secret")
-    for each in (address, address.tls, text.read(url, "the test"), text._choose(url[13:], "the test")):
+    assert (address.password, address.parameters["sslpassword"]) == ("main-secret", "key-secret")
+    for each in (address, text.read(url), text._pick_split(url[13:])):
         assert "-secret" not in f"{each!r} {each}"
 
 
@@ -458,9 +472,14 @@ def test_asyncpg_does_not_read_the_password_file_again(
     file.write_text("*:*:*:*:pw\n")
     file.chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(file))
-    kwargs = read("postgresql://ada@db/app").connect_kwargs()
-    kwargs.pop("timeout")
-    assert as_asyncpg_reads(**kwargs)[1].password == ""
+    assert sent(read("postgresql://ada@db/app"))[1].password == ""
+
+
+def test_asyncpg_does_not_read_variables_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PGSSLNEGOTIATION", "direct"), ("PGSSLMODE", "verify-full")):
+        monkeypatch.setenv(name, value)
+    for url in ("postgresql:///app?host=/run/pg", "postgresql://db/app?sslmode=disable"):
+        assert sent(read(url))[1].sslmode.name == "disable"
 
 
 # Secrets

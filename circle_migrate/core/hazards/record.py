@@ -1,12 +1,12 @@
-"""What a hazard is: one record, with revisions that show it and revisions that avoid it."""
+"""A hazard: its texts, revisions that show it and revisions that avoid it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from textwrap import dedent, indent
+from textwrap import indent
 
 # In the order of the template of new revisions.
 _IMPORTS = (
@@ -18,7 +18,7 @@ _HELPERS = ("drop_index_concurrently", "ensure_index_concurrently")
 
 
 class HazardClass(StrEnum):
-    """What kind of harm is done; operators allow hazards by class, so there are few."""
+    """The kind of harm. Operators allow hazards by class, so there are few."""
 
     DATA_LOSS = "data-loss"
     INDEX_BUILD = "index-build"
@@ -32,63 +32,46 @@ class HazardClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One revision, or with `then` several, on a database that `setup` has prepared.
+class ExampleRevision:
+    """One revision of an example.
 
-    `setup` is SQL; `upgrade` and `downgrade` are bodies of the functions of those names, written with any
-    indentation. `downgrade` is empty where it plays no part. A revision that is
-    not `transactional` says so in its file. `requires` makes it wait for the revision before it, which is
-    then one of the other database. Several revisions run in a transaction each, or `together` in one.
+    `upgrade` and `downgrade` are function bodies. `requires_previous` makes it require the revision before
+    it, which belongs to the other database; `second_database` puts it into the deployment's second database.
 
-    `second` puts a revision into the deployment's second database. `meanwhile` is SQL that another session
-    has run in a transaction which is still open. `fails` is how the last revision ends on PostgreSQL: an
-    SQLSTATE, or the code of the package's own error; empty where it succeeds.
+    `setup` is SQL that prepares its database, in addition to the setup of the hazard. `meanwhile`, of the
+    first revision, is SQL that another session has run in a transaction that is still open. `fails`, of the
+    last revision, is the SQLSTATE or the name of the error that it fails with.
     """
 
-    setup: str
     upgrade: str
-    transactional: bool = True
     downgrade: str = ""
-    then: Example | None = None
-    together: bool = False
-    second: bool = False
-    requires: bool = False
+    transactional: bool = True
+    requires_previous: bool = False
+    second_database: bool = False
+    setup: str = ""
     meanwhile: str = ""
     fails: str = ""
 
-    def __post_init__(self) -> None:
-        for name in ("setup", "upgrade", "downgrade"):
-            object.__setattr__(self, name, dedent(getattr(self, name)).strip())
-
-    @property
-    def revisions(self) -> Iterator[Example]:
-        """It and those that follow it, in the order in which they run."""
-        revision: Example | None = self
-        while revision is not None:
-            yield revision
-            revision = revision.then
-
     @property
     def source(self) -> str:
-        """What one revision's file says below its docstring, without the names of its neighbours."""
-        declared = "transactional = False" if not self.transactional else ""
+        """The text of the revision's file below its docstring, without the revision identifiers."""
         functions = [_function("upgrade", self.upgrade)]
         if self.downgrade:
             functions.append(_function("downgrade", self.downgrade))
         body = "\n\n\n".join(functions)
+        declared = "" if self.transactional else "transactional = False"
         return "\n\n".join(filter(None, ["\n".join(_imports(body)), declared])) + f"\n\n\n{body}\n"
 
-    @property
-    def code(self) -> str:
-        """The files of all its revisions, each below a comment that counts them where they are several."""
-        several = list(self.revisions)
-        if len(several) == 1:
-            return self.source.strip() + "\n"
-        texts = []
-        for number, revision in enumerate(several, 1):
-            where = " (second database)" if revision.second else ""
-            texts.append(f"# revision {number} of {len(several)}{where}\n{revision.source.strip()}\n")
-        return "\n\n".join(texts)
+
+def render_revisions(revisions: Sequence[ExampleRevision]) -> str:
+    """Return the files of revisions as one text; a comment numbers them where they are several."""
+    if len(revisions) == 1:
+        return revisions[0].source.strip() + "\n"
+    texts = []
+    for number, revision in enumerate(revisions, 1):
+        database = " (second database)" if revision.second_database else ""
+        texts.append(f"# revision {number} of {len(revisions)}{database}\n{revision.source.strip()}\n")
+    return "\n\n".join(texts)
 
 
 def _imports(body: str) -> Iterator[str]:
@@ -99,15 +82,16 @@ def _imports(body: str) -> Iterator[str]:
 
 
 def _function(name: str, body: str) -> str:
-    return f"def {name}() -> None:\n{indent(body, '    ')}"
+    return f"def {name}() -> None:\n{indent(body.strip(), '    ')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """One known danger.
+    """A hazard of migrations.
 
-    `condition` says when it is one, `effect` who waits or what is lost, `remedy` what to do instead, in
-    prose; the code that goes with it is `fix`.
+    `condition` says when it occurs, `effect` who waits or what is lost, `remedy` what to do instead.
+    `bad` are revisions that show it, `good` revisions that avoid it, in the order in which they run: in one
+    transaction with `one_transaction`, else in one each. `setup` is SQL that prepares the first database.
     """
 
     id: str
@@ -116,15 +100,12 @@ class Hazard:
     condition: str
     effect: str
     remedy: str
-    bad: Example
-    good: Example
+    bad: tuple[ExampleRevision, ...]
+    good: tuple[ExampleRevision, ...]
+    setup: str = ""
+    one_transaction: bool = False
 
     @property
     def fix(self) -> str:
-        """Code to paste: the revisions that reach the same end without the danger."""
-        return self.good.code
-
-    @property
-    def examples(self) -> tuple[tuple[str, Example], tuple[str, Example]]:
-        """Both examples by their name."""
-        return ("bad", self.bad), ("good", self.good)
+        """The revisions of the good example, ready to paste."""
+        return render_revisions(self.good)

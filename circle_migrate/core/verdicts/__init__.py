@@ -1,7 +1,7 @@
 """What a plan means for the databases it is for: all evidence weighed into one verdict for each cause.
 
 PostgreSQL's own account of what it did on a scratch database decides, with the sizes and rows of the live
-database; a linter of texts only adds what neither can see, and is never louder than they are.
+database.
 """
 
 from __future__ import annotations

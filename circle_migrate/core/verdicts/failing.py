@@ -8,6 +8,7 @@ from circle_migrate.core.catalog import Change, Key
 from circle_migrate.core.hazards import SQLSTATES
 from circle_migrate.core.live import Answer, Ask
 from circle_migrate.core.traces import ServerError, Task
+from circle_migrate.core.verdicts.names import code, matcher
 from circle_migrate.core.verdicts.record import Confidence, Level, Verdict
 from circle_migrate.core.verdicts.sizing import in_words, is_empty
 from circle_migrate.core.verdicts.story import STORING, Scene, Story
@@ -25,6 +26,9 @@ _HAZARDS: Mapping[Ask, str] = {
 }
 """What each answer other than none means; what would be lost is judged elsewhere."""
 
+_RESTART = matcher(
+    r"\bALTER\s+(?:SEQUENCE|TABLE)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<name>\S+)\s.*\bRESTART\b"
+)
 _PROVED = frozenset({Ask.NULLS, Ask.VIOLATIONS})
 _SEVERAL = "multiple commands"
 _PARAMETER = "bind parameter"
@@ -42,6 +46,7 @@ def failing(story: Story, scene: Scene) -> Iterator[Verdict]:
         if is_required(change) and scene.existed(change.owner) and _is_stored(change):
             yield _required(story, scene, change)
     yield from _shifted(story, scene)
+    yield from _restarted(story, scene)
 
 
 def answered(story: Story) -> Iterator[Verdict]:
@@ -132,6 +137,27 @@ def _shifted(story: Story, scene: Scene) -> Iterator[Verdict]:
                 "values are taken for times of the session's TimeZone, which is not UTC",
                 relation=scene.live_relation(change.owner),
             )
+
+
+def _restarted(story: Story, scene: Scene) -> Iterator[Verdict]:
+    """Yield a finding for a restarted sequence whose column no live database was asked about.
+
+    The catalogue does not show a restart: the last value is a row of the sequence.
+    """
+    restart = _RESTART.search(code(scene.statement.sql))
+    asked = any(
+        answer.probe.ask is Ask.BEHIND and answer.probe.statement == scene.place
+        for answer in story.evidence.answers
+    )
+    if restart is not None and not asked:
+        yield story.verdict(
+            scene,
+            "CM032",
+            Level.WARNING,
+            restart["name"],
+            "the sequence is restarted; whether a column has values ahead of it was not checked",
+            confidence=Confidence.STATIC,
+        )
 
 
 def lacks_extension(error: ServerError) -> bool:

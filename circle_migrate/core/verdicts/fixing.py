@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from circle_migrate.core.catalog import Change, Key, Op
-from circle_migrate.core.hazards.record import Example
+from circle_migrate.core.hazards import ExampleRevision, render_revisions
 from circle_migrate.core.identifier import quote_if_needed
 from circle_migrate.core.verdicts.names import matcher, own_name
 from circle_migrate.core.verdicts.record import Verdict
@@ -22,6 +22,8 @@ _COLON = re.compile(r"(?<!:):(?=\w)")
 _MOST_CHARACTERS = 63
 _IN_NO_TRANSACTION, _NEW_LABEL = "25001", "55P04"
 
+Revisions = tuple[ExampleRevision, ...]
+
 
 def code(scene: Scene, verdict: Verdict) -> str | None:
     """Revisions for a statement, ready to paste; None where the hazard's own example has to do.
@@ -32,10 +34,10 @@ def code(scene: Scene, verdict: Verdict) -> str | None:
         return ""
     writer = _WRITERS.get(verdict.hazard)
     found = None if writer is None else writer(scene, verdict)
-    return None if found is None else found.code
+    return None if found is None else render_revisions(found)
 
 
-def _proved(scene: Scene, verdict: Verdict) -> Example | None:
+def _proved(scene: Scene, verdict: Verdict) -> Revisions | None:
     """NOT NULL that a valid CHECK proves."""
     columns = [
         each
@@ -58,7 +60,7 @@ def _proved(scene: Scene, verdict: Verdict) -> Example | None:
     )
 
 
-def _validated(scene: Scene, verdict: Verdict) -> Example | None:
+def _validated(scene: Scene, verdict: Verdict) -> Revisions | None:
     """A constraint that looks at the rows when writes can pass."""
     made = _only_constraint(scene, "check", "foreign key")
     if made is None or made.owner is None or scene.before.get(made.owner, {}).get("partition_key"):
@@ -75,11 +77,11 @@ def _validated(scene: Scene, verdict: Verdict) -> Example | None:
 _BROKEN = frozenset({"CM024", "CM025"})
 
 
-def _checked(scene: Scene, verdict: Verdict) -> Example | None:
+def _checked(scene: Scene, verdict: Verdict) -> Revisions | None:
     return _proved(scene, verdict) or _validated(scene, verdict)
 
 
-def _indexed(scene: Scene, _: Verdict) -> Example | None:
+def _indexed(scene: Scene, _: Verdict) -> Revisions | None:
     """An index that is built beside writes; one that a build which was cut off has left goes first."""
     made = [each for each in scene.added if each.key.kind == "index"]
     definition = str(made[0].fields["definition"][1]) if len(made) == 1 else ""
@@ -88,10 +90,10 @@ def _indexed(scene: Scene, _: Verdict) -> Example | None:
     name = made[0].key.identity
     drop = _execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
     build = _execute(definition.replace("INDEX ", "INDEX CONCURRENTLY ", 1))
-    return Example("", _outside(drop, build), transactional=False, downgrade=_outside(drop))
+    return (ExampleRevision(_outside(drop, build), _outside(drop), transactional=False),)
 
 
-def _using_index(scene: Scene, _: Verdict) -> Example | None:
+def _using_index(scene: Scene, _: Verdict) -> Revisions | None:
     """A key whose index is built first, beside writes."""
     made = _only_constraint(scene, "unique", "primary key")
     match = made and _KEY.fullmatch(str(made.fields["definition"][1]))
@@ -103,28 +105,31 @@ def _using_index(scene: Scene, _: Verdict) -> Example | None:
     index += (match["include"] or "") + (match["nulls"] or "")
     drop = _execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}")
     constraint = f"ALTER TABLE {table} ADD CONSTRAINT {name} {match['kind']} USING INDEX {name}"
-    then = Example("", _execute(constraint + (match["rest"] or "")))
-    return Example("", _outside(drop, _execute(index)), transactional=False, then=then)
+    return (
+        ExampleRevision(_outside(drop, _execute(index)), transactional=False),
+        ExampleRevision(_execute(constraint + (match["rest"] or ""))),
+    )
 
 
-def _alone(scene: Scene, _: Verdict) -> Example | None:
+def _alone(scene: Scene, _: Verdict) -> Revisions | None:
     """The statement in a transaction of its own; its parameters are not known here."""
     sql = scene.statement.sql.strip().rstrip(";")
-    return None if "$" in sql else Example("", _execute(sql), transactional=False)
+    return None if "$" in sql else (ExampleRevision(_execute(sql), transactional=False),)
 
 
-def _without_transaction(scene: Scene, verdict: Verdict) -> Example | None:
+def _without_transaction(scene: Scene, verdict: Verdict) -> Revisions | None:
     if verdict.subject != _IN_NO_TRANSACTION:
         return None
-    return Example("", _outside(_execute(scene.statement.sql.strip().rstrip(";"))), transactional=False)
+    sql = scene.statement.sql.strip().rstrip(";")
+    return (ExampleRevision(_outside(_execute(sql)), transactional=False),)
 
 
-def _kept(_: Scene, verdict: Verdict) -> Example:
+def _kept(_: Scene, verdict: Verdict) -> Revisions:
     remark = "unused; to be dropped by a later release"
-    return Example("", _execute(f"COMMENT ON COLUMN {verdict.subject} IS '{remark}'"))
+    return (ExampleRevision(_execute(f"COMMENT ON COLUMN {verdict.subject} IS '{remark}'")),)
 
 
-_WRITERS: Mapping[str, Callable[[Scene, Verdict], Example | None]] = {
+_WRITERS: Mapping[str, Callable[[Scene, Verdict], Revisions | None]] = {
     "CM002": _alone,
     "CM007": _checked,
     "CM008": _indexed,
@@ -151,11 +156,11 @@ def _is_not_null(change: Change) -> bool:
     return change.key.kind == "constraint" and change.fields.get("type", ("", ""))[1] == "not null"
 
 
-def _revisions(first: tuple[str, ...], second: tuple[str, ...], third: tuple[str, ...] = ()) -> Example:
+def _revisions(*bodies: tuple[str, ...]) -> Revisions:
     """Two or three revisions; the second one, which takes its time, in a transaction of its own."""
-    last = Example("", "\n".join(third)) if third else None
-    slow = Example("", "\n".join(second), transactional=False, then=last)
-    return Example("", "\n".join(first), then=slow)
+    return tuple(
+        ExampleRevision("\n".join(lines), transactional=number != 2) for number, lines in enumerate(bodies, 1)
+    )
 
 
 def _execute(sql: str) -> str:

@@ -1,11 +1,12 @@
-"""How what a plan makes is made: keys without an index, types, and statements that cannot be run twice."""
+"""Hazards of new objects: unindexed keys, types, long names, and statements that cannot be run twice."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from circle_migrate.core.catalog import Change, Key, Op
-from circle_migrate.core.verdicts.names import matcher
+from circle_migrate.core.verdicts.names import code, matcher
 from circle_migrate.core.verdicts.record import Confidence, Level, Verdict
 from circle_migrate.core.verdicts.story import Scene, Story, World
 
@@ -15,6 +16,10 @@ _FOREIGN_KEY = matcher(
 _INDEXED = matcher(
     r"(?:CREATE .*? USING btree |PRIMARY KEY |UNIQUE (?:NULLS NOT DISTINCT )?)\((?P<columns>.*?)\)"
 )
+_NAME = re.compile(r'"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*)')
+_LONGEST_NAME = 63
+"""Bytes that PostgreSQL keeps of a name."""
+
 _NO_TYPE_TO_USE = ("character(", "timestamp without time zone", "timestamp(")
 _IF_NOT_EXISTS = matcher(
     r"\bCREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?IF\s+NOT\s+EXISTS\s+(?P<name>[\w$\".]+)"
@@ -38,6 +43,7 @@ def forming(story: Story, scene: Scene) -> Iterator[Verdict]:
         elif change.key.kind == "column":
             yield from _type(story, scene, change)
     yield from _invalid(story, scene)
+    yield from _long_names(story, scene)
 
 
 def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Iterator[Verdict]:
@@ -121,6 +127,22 @@ def _invalid(story: Story, scene: Scene) -> Iterator[Verdict]:
                 f"{each.index} is there and INVALID: nothing is built",
                 relation=each.relation,
                 confidence=Confidence.LIVE,
+            )
+
+
+def _long_names(story: Story, scene: Scene) -> Iterator[Verdict]:
+    """Yield a finding for each name that PostgreSQL truncates; the catalogue shows only what it keeps."""
+    for match in _NAME.finditer(code(scene.statement.sql)):
+        name = (match["quoted"] or match["plain"]).replace('""', '"')
+        length = len(name.encode())
+        if length > _LONGEST_NAME:
+            yield story.verdict(
+                scene,
+                "CM047",
+                Level.WARNING,
+                name,
+                f"the name has {length} bytes, of which PostgreSQL keeps {_LONGEST_NAME}",
+                confidence=Confidence.STATIC,
             )
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from circle_migrate.core.traces import Doubtful
+from circle_migrate.core.verdicts import names
 from circle_migrate.core.verdicts.across import across
 from circle_migrate.core.verdicts.breaking import altering, ending
 from circle_migrate.core.verdicts.failing import answered, failing
 from circle_migrate.core.verdicts.fixing import code
 from circle_migrate.core.verdicts.forming import committing, forming
 from circle_migrate.core.verdicts.guarding import guarding, replicating
-from circle_migrate.core.verdicts.linting import linting, opaque
 from circle_migrate.core.verdicts.locking import blocked, locking
 from circle_migrate.core.verdicts.losing import losing
 from circle_migrate.core.verdicts.record import Confidence, Evidence, Level, Verdict
@@ -21,6 +21,7 @@ from circle_migrate.core.verdicts.story import Story
 from circle_migrate.core.verdicts.working import working
 from circle_migrate.core.verdicts.writing import writing
 
+_OPAQUE = names.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 _OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
 _OF_TRANSACTIONS = (ending, replicating)
 _OF_PLANS = (answered, blocked, committing, across)
@@ -33,11 +34,10 @@ def judge(evidence: Evidence) -> tuple[Verdict, ...]:
     """
     story = Story(evidence)
     found = [*_traced(story)]
-    found += linting(story, found)
     found += _untraced(evidence)
     found += _of_revisions("CM045", Level.WARNING, Confidence.TRACED, evidence.trace.unreturned)
     found += _of_revisions("CM044", Level.NOTE, Confidence.STATIC, evidence.trace.unlike)
-    found += opaque(story)
+    found += _opaque(story)
     return tuple(sorted((_fixed(story, each) for each in _merged(found)), key=_order))
 
 
@@ -72,6 +72,19 @@ def _untraced(evidence: Evidence) -> Iterator[Verdict]:
             subject=name,
             why="; ".join(("it was not traced to its end", *evidence.trace.notes)),
         )
+
+
+def _opaque(story: Story) -> Iterator[Verdict]:
+    """Yield a finding for each statement whose text does not show what it does, where nothing was traced."""
+    for scene in () if story.evidence.traced else story.scenes:
+        if _OPAQUE.match(names.code(scene.statement.sql)):
+            yield story.verdict(
+                scene,
+                "CM060",
+                Level.WARNING,
+                "statement",
+                "no scratch database has run it: it may do anything",
+            )
 
 
 def _of_revisions(

@@ -10,7 +10,6 @@ from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.hazards import HAZARDS, Hazard
 from circle_migrate.core.live import Answer, Blocker, InvalidIndex, Published, Size
 from circle_migrate.core.relations import Relation
-from circle_migrate.core.squawk_rules import SquawkFinding
 from circle_migrate.core.traces import Trace
 
 MEGABYTE = 1 << 20
@@ -84,16 +83,15 @@ class Evidence:
     """All that is known of a plan; mappings are by database.
 
     `traced` is off where the statements were only rendered. `catalogues` are from before the plan.
-    `answers` and `squawk` name statements by their place in the trace; `expected_rows` has how many rows the
-    live planner expects a statement to write, by the same. `relations` are keys that two databases share;
-    `secrets` is the database that secrets belong to.
+    `answers` name statements by their place in the trace; `expected_rows` has how many rows the live planner
+    expects a statement to write, by the same. `relations` are keys that two databases share; `secrets` is the
+    database that secrets belong to.
     """
 
     trace: Trace
     sizes: Mapping[str, Mapping[str, Size]] = field(default_factory=dict)
     answers: Sequence[Answer] = ()
     blockers: Mapping[str, Sequence[Blocker]] = field(default_factory=dict)
-    squawk: Sequence[SquawkFinding] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     mode: Mode = Mode.LIVE
     traced: bool = True

@@ -1,0 +1,102 @@
+"""Plan: what an upgrade or a downgrade would do now, shown or saved to a file and run from it later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from circle_migrate import __version__
+from circle_migrate.core.moves import Planned, plan_dict
+from circle_migrate.core.plan import Direction, Plan, Step
+from circle_migrate.deployment import Deployment
+from circle_migrate.errors import Refused, UsageError
+from circle_migrate.guards import refuse_in_doubt
+from circle_migrate.identity import verify_identity
+from circle_migrate.planning import PlanGuard, Planner
+
+_FORMAT = 1
+
+
+async def plan(
+    deployment: Deployment, targets: Sequence[str], direction: Direction, *, cascade: bool = False
+) -> Planned:
+    """Plan an upgrade or downgrade to the targets; nothing is changed and no lock taken."""
+    states = await deployment.states(deployment.within_reach(direction))
+    current = verify_identity(deployment, states)
+    refuse_in_doubt(states)
+    return Planned("plan", Planner(deployment, targets, direction, cascade)(current), deployment.commit_mode)
+
+
+def save(
+    planned: Planned, targets: Sequence[str], direction: Direction, path: Path, *, cascade: bool = False
+) -> None:
+    """Write a plan to a file. Raises `UsageError` where it cannot be written."""
+    saved = {
+        "circle_migrate_plan": _FORMAT,
+        "tool_version": __version__,
+        "direction": str(direction),
+        "targets": list(targets),
+        "cascade": cascade,
+        **_comparable(planned.plan, planned.mode),
+    }
+    try:
+        path.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", detail=error.strerror) from error
+
+
+def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:
+    """What must be the same when a saved plan runs; where files lie is not part of it."""
+    shown = plan_dict(plan)
+    for segment in shown["segments"]:
+        for step in segment["steps"]:
+            step.pop("file", None)
+    checksums = {
+        action.revision.qualified: action.revision.checksum
+        for action in plan.actions
+        if isinstance(action, Step)
+    }
+    return {"mode": commit_mode, "plan": shown, "checksums": checksums}
+
+
+class SavedPlan:
+    """A plan from a file. Raises `UsageError` at construction where the file is not one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if self.content["circle_migrate_plan"] != _FORMAT:
+                raise UsageError(f"{path} is a plan of another version of circle-migrate", hint="plan again")
+            self.direction = Direction(self.content["direction"])
+            self.targets: list[str] = self.content["targets"]
+            self.cascade = bool(self.content["cascade"])
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read", detail=error.strerror) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} is not a saved plan", hint="`circle-migrate plan -o FILE` writes one"
+            ) from error
+
+    def guard(self, deployment: Deployment) -> PlanGuard:
+        """Return the guard that refuses any other plan, and says in what it differs."""
+
+        def ensure_unchanged(plan: Plan) -> None:
+            now = _comparable(plan, deployment.commit_mode)
+            for what, then_, now_ in (
+                ("the current revisions", self.content["plan"]["current"], now["plan"]["current"]),
+                ("the files of its revisions", self.content["checksums"], now["checksums"]),
+                ("the commit mode", self.content["mode"], now["mode"]),
+                ("the steps", self.content["plan"], now["plan"]),
+            ):
+                if then_ != now_:
+                    raise Refused(
+                        f"the plan in {self.path} is stale: {what} have changed since",
+                        detail=f"then {json.dumps(then_)[:300]}, now {json.dumps(now_)[:300]}",
+                        state="nothing was changed",
+                        hint=f"look at what it would do now: circle-migrate plan {' '.join(self.targets)}",
+                    )
+
+        return ensure_unchanged

@@ -1,0 +1,63 @@
+"""Findings that rest on the text of a statement, as neither a catalogue nor a lock shows them."""
+
+from __future__ import annotations
+
+import pytest
+
+from circle_migrate.core.live import Answer, Ask, Probe
+from circle_migrate.core.traces import Trace, Traced
+from circle_migrate.core.verdicts import Evidence, judge
+
+_LONG = "a" * 64
+_KEPT = "a" * 63
+
+
+def findings(sql: str, *answers: Answer, traced: bool = True) -> list[tuple[str, str]]:
+    """The hazard and the subject of each finding about one statement."""
+    trace = Trace((Traced("main", 1, "r1", sql),), (), 18)
+    evidence = Evidence(trace, answers=answers, traced=traced)
+    return [(finding.hazard, finding.subject) for finding in judge(evidence)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        (f"ALTER TABLE t ADD COLUMN {_LONG} int", [_LONG]),
+        (f'ALTER TABLE t ADD COLUMN "{_LONG}" int', [_LONG]),
+        (f'ALTER TABLE t RENAME a TO "{"ä" * 32}"', ["ä" * 32]),
+        (f"ALTER TABLE {_LONG}.{_LONG}b DROP COLUMN {_KEPT}", [_LONG, f"{_LONG}b"]),
+        (f"COMMENT ON TABLE {_KEPT} IS '{_LONG}' -- {_LONG}", []),
+        (f"SELECT {'1' * 64}", []),
+    ],
+)
+def test_name_that_postgresql_truncates(sql: str, names: list[str]) -> None:
+    assert [subject for hazard, subject in findings(sql) if hazard == "CM047"] == names
+
+
+@pytest.mark.parametrize(
+    ("sql", "subjects"),
+    [
+        ("ALTER SEQUENCE app.s RESTART WITH 1", ["app.s"]),
+        ("ALTER SEQUENCE IF EXISTS s\nrestart", ["s"]),
+        ("ALTER TABLE ONLY t ALTER COLUMN id RESTART", ["t"]),
+        ("ALTER SEQUENCE s AS bigint", []),
+        ("TRUNCATE t RESTART IDENTITY", []),
+        ("COMMENT ON TABLE t IS 'ALTER SEQUENCE s RESTART'", []),
+    ],
+)
+def test_restarted_sequence_that_nobody_was_asked_about(sql: str, subjects: list[str]) -> None:
+    assert [subject for hazard, subject in findings(sql) if hazard == "CM032"] == subjects
+
+
+def test_live_database_decides_about_a_restarted_sequence() -> None:
+    probe = Probe(Ask.BEHIND, "app.t", "app.s", "SELECT 0", "main")
+    assert findings("ALTER SEQUENCE app.s RESTART WITH 1", Answer(probe, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_opaque"),
+    [("DO $$BEGIN END$$", True), ("SELECT fill(1)", True), ("SELECT 1", False), ("DROP TABLE t", False)],
+)
+def test_statement_that_does_not_show_what_it_does(sql: str, is_opaque: bool) -> None:
+    assert (("CM060", "statement") in findings(sql, traced=False)) is is_opaque
+    assert findings(sql) == []
