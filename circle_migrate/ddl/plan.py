@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.links import topological
 from circle_migrate.ddl.attributes import initial
 from circle_migrate.ddl.casts import comparable, using
 from circle_migrate.ddl.columns import recreated, table_of
 from circle_migrate.ddl.identities import with_born_privileges
 from circle_migrate.ddl.kind import Step
 from circle_migrate.ddl.kinds import KINDS, RANKS, RENAMED_FIRST
-from circle_migrate.ddl.order import ordered
 from circle_migrate.ddl.references import RELATIONS, ROUTINES, Catalog
 from circle_migrate.ddl.statements import Verb
 
@@ -102,7 +102,7 @@ class Plan:
         found += [(Verb.RELEASE, key) for key in self.released]
         found += [(verb, key) for key in self.renamed for verb in (Verb.RENAME, Verb.DISCARD)]
         found += [(Verb.ATTACH, key) for key in self.after.objects if self._attached(key)]
-        return ordered(found, self._earlier(found), self._rank)
+        return topological(found, self._earlier(found), self._rank, cut_cycles=True)
 
     def _attached(self, key: Key) -> bool:
         """Whether a sequence has to be given to its column."""
@@ -227,7 +227,7 @@ class Plan:
                     earlier.update(
                         node for node in by_key.get(needed, ()) if node[0] in {Verb.CREATE, Verb.ALTER}
                     )
-        return found
+        return {node: earlier - {node} for node, earlier in found.items()}
 
     def _rank(self, node: Node) -> tuple[int, int, int, Key]:
         """Drops from the dependants down, creations from the foundations up, columns by position."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
 from circle_migrate.core.differing.array_casts import cast_elements
-from circle_migrate.core.differing.pairing import own_name
 from circle_migrate.core.differing.scope import Answers
+from circle_migrate.core.identifier import base_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -130,7 +130,7 @@ class _Subject:
     @property
     def beside(self) -> str:
         """The name of what is created, in the schema of the subject."""
-        return self.key.identity.removesuffix(own_name(self.key)) + _NAME
+        return self.key.identity.removesuffix(base_name(self.key.identity)) + _NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _domain_default(subject: _Subject, text: str) -> _Created:
 
 
 def _default(subject: _Subject, text: str) -> _Created:
-    column = own_name(subject.key)
+    column = base_name(subject.key.identity)
     return _Created(
         (
             f"CREATE TEMPORARY TABLE {_NAME} (LIKE {subject.table})",
@@ -212,7 +212,7 @@ def _renamed(word: str, query: str, *, qualified: bool = False) -> _Form:
     """The form of a definition that is a whole statement: the same one, under our name."""
 
     def form(subject: _Subject, text: str) -> _Created | None:
-        own, ours = own_name(subject.key), _NAME
+        own, ours = base_name(subject.key.identity), _NAME
         if qualified:
             own, ours = subject.key.identity, subject.beside
         statement, count = re.subn(rf"\b{word} {re.escape(own)} ", lambda _: f"{word} {ours} ", text, count=1)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
-from circle_migrate.core.differing.pairing import own_name
+from circle_migrate.core.identifier import base_name, split_lines
 
 _OF_ITS_PLACE = frozenset(
     {"of", "position", "inherited", "local", "owner", "acl", "comment", "constraint", "generated_name"}
 )
 """Fields in which a part that a partition inherits may differ from that of its parent."""
-
-
-_NAME_IN_LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
-"""A name on a line of its own, which may hold line breaks in its quotes."""
 
 
 def without_followers(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> list[Change]:
@@ -91,7 +86,9 @@ def _same_for_heir(twin: Change, change: Change) -> bool:
     if change.key.kind == "index":  # its definition has names of its own
         return _told(twin).keys() == _told(change).keys()
     if change.key.kind == "trigger":  # and this one the name of its table
-        return _told(twin).keys() == _told(change).keys() and own_name(twin.key) == own_name(change.key)
+        return _told(twin).keys() == _told(change).keys() and (
+            base_name(twin.key.identity) == base_name(change.key.identity)
+        )
     return _told(twin) == _told(change)
 
 
@@ -112,4 +109,4 @@ def parents(table: Key, *snapshots: Snapshot) -> Iterator[str]:
     """The tables a table is a partition of or inherits from, in any of the snapshots."""
     for snapshot in snapshots:
         for name in ("partition_of", "inherits"):
-            yield from _NAME_IN_LINE.findall(_field(table, name, snapshot) or "")
+            yield from split_lines(_field(table, name, snapshot))

@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
-
-_NAME = r'(?:"(?:[^"]|"")*"|[^".(])+'
-_LAST_NAME = re.compile(rf"(?:{_NAME}\.)*(?P<name>{_NAME})(?:\(.*)?", re.DOTALL)
+from circle_migrate.core.identifier import base_name
 
 _TELL_NOTHING = frozenset({"of", "position", "constraint", "generated_name", "owned_by"})
 """Fields that differ with the name or the place of an object."""
@@ -55,7 +53,7 @@ def _pairs(changes: Iterable[Change]) -> list[tuple[Key, Key]]:
 def _shape(change: Change) -> tuple[object, ...]:
     """What an extra or missing object is, its name left out."""
     fields = {name: sides[0] if sides[1] is None else sides[1] for name, sides in change.fields.items()}
-    return (change.key.kind, change.owner, _nameless(fields.items(), own_name(change.key)))
+    return (change.key.kind, change.owner, _nameless(fields.items(), base_name(change.key.identity)))
 
 
 def _nameless(fields: Iterable[tuple[str, str | None]], *names: str) -> frozenset[tuple[str, str]]:
@@ -63,12 +61,6 @@ def _nameless(fields: Iterable[tuple[str, str | None]], *names: str) -> frozense
     return frozenset(
         (field, pattern.sub("?", text)) for field, text in fields if text and field not in _TELL_NOTHING
     )
-
-
-def own_name(key: Key) -> str:
-    """The name of an object without its schema and table, as PostgreSQL prints it."""
-    match = _LAST_NAME.fullmatch(key.identity)
-    return match["name"] if match else key.identity
 
 
 def renames(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> dict[Key, Key]:
@@ -109,8 +101,8 @@ def _content(table: Key, snapshot: Snapshot, parts: dict[str, list[Key]]) -> fro
     return frozenset(
         (
             each.kind,
-            own_name(each) if each.kind == "column" else None,
-            _nameless(snapshot.objects[each].items(), own_name(table), own_name(each)),
+            base_name(each.identity) if each.kind == "column" else None,
+            _nameless(snapshot.objects[each].items(), base_name(table.identity), base_name(each.identity)),
         )
         for each in parts.get(str(table), ())
     )

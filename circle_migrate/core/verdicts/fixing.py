@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.hazards import ExampleRevision, render_revisions
+from circle_migrate.core.identifier import quote_if_needed
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.names import matcher, own_name
 from circle_migrate.core.verdicts.story import Scene
@@ -17,7 +18,6 @@ _KEY = matcher(
     r"(?P<kind>PRIMARY KEY|UNIQUE)(?P<nulls> NULLS NOT DISTINCT)? (?P<columns>\([^()]*\))"
     r"(?P<include> INCLUDE \([^()]*\))?(?P<rest> .*)?"
 )
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _COLON = re.compile(r"(?<!:):(?=\w)")
 _MOST_CHARACTERS = 63
 _IN_NO_TRANSACTION, _NEW_LABEL = "25001", "55P04"
@@ -47,7 +47,8 @@ def _proved(scene: Scene, finding: HazardFinding) -> Revisions | None:
     if len(columns) != 1 or columns[0].owner is None:
         return None
     table, column = columns[0].owner.identity, _last(columns[0])
-    check = _quoted(f"ck_{own_name(table)}_{own_name(columns[0].key.identity)}_not_null")
+    check = f"ck_{own_name(table)}_{own_name(columns[0].key.identity)}_not_null"
+    check = quote_if_needed(check[:_MOST_CHARACTERS])
     mended = (f"# first: give {column} a value, in batches",) if finding.rule == "CM020" else ()
     return _revisions(
         (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),),
@@ -176,8 +177,3 @@ def _last(change: Change) -> str:
     """The own name of what belongs to a table, as printed."""
     owner: Key | None = change.owner
     return change.key.identity if owner is None else change.key.identity.removeprefix(f"{owner.identity}.")
-
-
-def _quoted(name: str) -> str:
-    name = name[:_MOST_CHARACTERS]
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
