@@ -74,15 +74,6 @@ class Catalog:
         return {key: frozenset(found) for key, found in users.items()}
 
     @cached_property
-    def owned_sequences(self) -> Mapping[Key, list[Key]]:
-        """The sequences that go with each column."""
-        found: dict[Key, list[Key]] = {}
-        for key in self.objects:
-            if key.kind == "sequence" and self.value(key, "owned_by"):
-                found.setdefault(Key("column", self.value(key, "owned_by") or ""), []).append(key)
-        return found
-
-    @cached_property
     def _parts(self) -> Mapping[Key, list[Key]]:
         found: dict[Key, list[Key]] = {}
         for key in self.objects:
