@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.core.backups import BackedUp, Dump, Manifest
+from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.dumps import manifest
 from circle_migrate.dumps.contents import Catalogue, catalogue, encrypted, size
 from circle_migrate.dumps.dumping import Dumping, list_contents
 from circle_migrate.dumps.moments import NAME, Moment, Moments, moments, require_held
 from circle_migrate.dumps.programs import find
-from circle_migrate.dumps.sizes import followed, shown
+from circle_migrate.dumps.sizes import followed
 from circle_migrate.errors import BackupFailed, UsageError
 from circle_migrate.faults import server_words
 from circle_migrate.guards import refuse_in_doubt
@@ -116,7 +117,7 @@ async def _dumped(
         notify(Event(Kind.STARTED, name, "dump", number, len(plans)))
         dump = await _dump(moment, plans[name], folder, lock_wait, notify)
         dumps.append(dump)
-        text = f"dump, {shown(dump.bytes)}"
+        text = f"dump, {format_bytes(dump.bytes)}"
         notify(Event(Kind.DONE, name, text, number, len(plans), time.monotonic() - began))
         notify(Event(Kind.COMMITTED, name, text, number, len(plans)))
     return tuple(dumps)
@@ -133,7 +134,7 @@ async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, n
         return path.stat().st_size
 
     def tell(found: int) -> None:
-        text = f"{shown(found)} from a database of {shown(whole)}"
+        text = f"{format_bytes(found)} from a database of {format_bytes(whole)}"
         notify(Event(Kind.COPYING, database.name, text))
 
     with environment(database.address, NAME, encrypted=await encrypted(connection)) as env:

@@ -11,6 +11,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from circle_migrate.core.atomic_write import replace_file
+
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -46,20 +48,9 @@ class CacheFile:
 
     def write(self, content: bytes) -> None:
         """Replace its content at once, so that whoever reads meanwhile sees the old or the new one."""
-        import tempfile
-
         with suppress(OSError):
-            if not self._make_folder():
-                return
-            descriptor, name = tempfile.mkstemp(dir=self._path.parent)  # readable for its owner alone
-            temporary = Path(name)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                temporary.replace(self._path)
-            except BaseException:
-                temporary.unlink()
-                raise
+            if self._make_folder():
+                replace_file(self._path, content)
 
     def _make_folder(self) -> bool:
         """Whether the folder is there and ours; up to two levels are made, below what is ours only."""

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from circle_migrate.core.identifier import literal, quote
 from circle_migrate.core.markers import Marker
 from circle_migrate.core.revisions import Graph
 from circle_migrate.errors import CircleError, MissingPrivilege, Refused
@@ -88,7 +89,6 @@ class State(NamedTuple):
     read_only: bool
     schema: str
     version_table: str
-    versioned: bool
     current: tuple[str, ...]
     journal_of: str | None = None
     in_doubt: tuple[str, ...] = ()
@@ -182,7 +182,6 @@ class Database:
             read_only=row["read_only"],
             schema=row["schema"],
             version_table=self.settings.version_table,
-            versioned=row["version_table"] is not None,
             current=current,
             journal_of=journal_of,
             in_doubt=tuple(row["in_doubt"]),
@@ -295,14 +294,3 @@ def load_module(path: Path) -> Any:
     from circle_migrate.tree import load_module
 
     return load_module(path)
-
-
-def quote(identifier: str) -> str:
-    """An identifier as SQL."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(value: str) -> str:
-    """A string as SQL, whatever `standard_conforming_strings` says."""
-    quoted = "'" + value.replace("'", "''") + "'"
-    return "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted

@@ -10,12 +10,12 @@ from functools import partial
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Comparison, Diff, Difference
-from circle_migrate.core.differing.ignoring import Ignore, parse_ignore
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare, today
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sides
 from circle_migrate.core.differing.wording import counted, detail, summary
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
+from circle_migrate.core.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode
@@ -58,7 +58,7 @@ async def diff(deployment: Deployment, texts: Sequence[str] = DRIFT, options: Op
     sides = parse_sides(tuple(texts))
     ignore = (
         *deployment.settings.diff_ignore,
-        *(parse_ignore(text, deployment.databases) for text in options.ignore),
+        *(parse_difference_rule(text, deployment.databases) for text in options.ignore),
     )
     async with ScratchServers(deployment) as servers:
         sources = Sources.of(deployment, servers, sides)
@@ -84,7 +84,7 @@ def _compare_options(
     name: str,
     sides: tuple[Side, Side],
     options: Options,
-    ignore: tuple[Ignore, ...],
+    ignore: tuple[IgnoreRule, ...],
 ) -> CompareOptions:
     of_models = [which for which, side in zip(Models, sides, strict=True) if side.source is Source.MODELS]
     return CompareOptions(
@@ -187,18 +187,18 @@ def _finding(
 
 
 def _remarks(
-    rules: Iterable[Ignore], comparisons: Sequence[Comparison], *, unused: bool
+    rules: Iterable[IgnoreRule], comparisons: Sequence[Comparison], *, unused: bool
 ) -> Iterator[Finding]:
     """What is to be said about the rules themselves; `unused` ones only where all was compared."""
     used = {text for comparison in comparisons for text in comparison.ignored}
     for rule in rules:
-        if rule.expired(today()):
+        if rule.has_expired(today()):
             yield _remark("expired-ignore-rule", Severity.WARNING, rule, f"expired on {rule.until}")
         elif unused and rule.text not in used:
             yield _remark("unused-ignore-rule", Severity.NOTE, rule, "hides nothing")
 
 
-def _remark(kind: str, severity: Severity, rule: Ignore, what: str) -> Finding:
+def _remark(kind: str, severity: Severity, rule: IgnoreRule, what: str) -> Finding:
     return Finding(
         rule=kind,
         severity=severity,

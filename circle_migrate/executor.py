@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from circle_migrate.commit import commit, refuse_not_atomic, roll_back
 from circle_migrate.core.events import Kind, Notify
 from circle_migrate.core.plan import Action, Plan, Segment, Step
+from circle_migrate.core.shield import shielded
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.edited import refuse_edited
 from circle_migrate.errors import CircleError, MigrationFailed
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 MakePlan = Callable[[Current], Plan]
 """Plans from the current revisions that were read under the lock."""
 
-T = TypeVar("T")
 
 MOST_TRIES = 30
 """How often a segment is tried that does not get its locks."""
@@ -186,7 +186,7 @@ async def _carry_out(run: Run, plan: Plan) -> None:
     except CircleError as error:
         await finish_run(run, "failed", error)
         raise
-    await _to_its_end(finish_run(run, "done"))
+    await shielded(finish_run(run, "done"), raise_error=True)
 
 
 async def _in_transactions(run: Run, number: int, segment: Segment) -> None:
@@ -225,25 +225,13 @@ async def _attempt(run: Run, number: int, segment: Segment) -> None:
     if run.rehearsal:
         await _roll_back(run, segment)
         return
-    await _to_its_end(commit(run, number, segment))
+    await shielded(commit(run, number, segment), raise_error=True)
     run.applied += done
 
 
 async def _roll_back(run: Run, segment: Segment) -> None:
     for name in segment.databases:
         await roll_back(run.sessions[name])
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await something that must not be left half-way; a cancellation waits until it is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
-            task.result()
-        raise
 
 
 async def _alone(run: Run, number: int, segment: Segment) -> None:

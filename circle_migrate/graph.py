@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.differing.sides import Source
 from circle_migrate.core.drawing import Drawing, Drawn
 from circle_migrate.core.forms import Form
@@ -89,7 +90,10 @@ def drawn(drawing: Drawing, form: Form, file: Path | None = None) -> Drawn:
     """The drawing as text, saved where a file is named. Raises `UsageError` where it cannot be written."""
     text = write(drawing, form)
     if file is not None:
-        _save(text, file)
+        try:
+            replace_file(file, text.encode(), mode=0o666)
+        except OSError as error:
+            raise UsageError(f"{file} cannot be written", detail=error.strerror) from error
     return Drawn("graph", drawing, form, text, str(file) if file else None, _notes(drawing, form, text))
 
 
@@ -102,22 +106,3 @@ def _notes(drawing: Drawing, form: Form, text: str) -> tuple[str, ...]:
         return ()
     limits = f"{MOST_EDGES} lines and {MOST_CHARACTERS:,} characters"
     return (f"Mermaid draws up to {limits} by default, and this is more: take FROM:TO, --database or SVG",)
-
-
-def _save(text: str, file: Path) -> None:
-    """Replace the file at once: whoever reads it meanwhile sees the old drawing or the new one."""
-    import os
-    import secrets
-
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with temporary.open("x", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written", detail=error.strerror) from error

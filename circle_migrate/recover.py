@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.commit import Gid
 from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.identifier import literal
 from circle_migrate.core.runs import Recovered, Settled
-from circle_migrate.database import State, literal
+from circle_migrate.database import State
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import InDoubt, UsageError
 from circle_migrate.faults import server_words

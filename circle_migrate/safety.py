@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.core import suppressing
 from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.core.plan import Direction, Plan, Step
 from circle_migrate.core.revisions import Revision
-from circle_migrate.core.safety import Coverage, Judged, Safety, worst_first
+from circle_migrate.core.safety import Coverage, HazardFinding, Safety, worst_first
 from circle_migrate.core.traces import Trace
 from circle_migrate.core.verdicts.record import Mode
 from circle_migrate.errors import (
@@ -27,8 +26,13 @@ from circle_migrate.errors import (
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import verify_identity
 from circle_migrate.judging import baseline
-from circle_migrate.judging.ignores import declared
-from circle_migrate.judging.settled import Settled, settle
+from circle_migrate.judging.suppressions import (
+    OWN_HAZARDS,
+    SuppressionResult,
+    apply_suppressions,
+    in_baseline,
+    read_annotations,
+)
 from circle_migrate.planning import Planner, plan_offline
 from circle_migrate.status import folders
 
@@ -113,44 +117,41 @@ async def judged(
     known: frozenset[str] = frozenset(),
 ) -> Safety:
     """Judge a plan that was made. `versions` are the servers' version numbers, `known` a baseline."""
-    from circle_migrate.core.verdicts import judge
+    from circle_migrate.core.verdicts.judging import judge
     from circle_migrate.judging.evidence import Gathering
-    from circle_migrate.judging.findings import finding
 
     revisions = [action.revision for action in plan.actions if isinstance(action, Step)]
     started = datetime.now(UTC)
     if not revisions:
         check = Check("trace", _TRACED, skipped=Coverage().words)
         return Safety(COMMAND, (check,), folders=folders(deployment), profile=str(options.mode))
-    said = declared(revisions)
+    annotations = read_annotations(revisions)
     trace, error = await _traced(deployment, plan, versions, notify)
-    assumptions = (*said.assumptions, *deployment.settings.safety_tables)
+    assumptions = (*annotations.assumptions, *deployment.settings.safety_tables)
     gathering = Gathering(deployment, plan, trace, assumptions)
     if options.mode is Mode.CI:
         evidence = await gathering.without_databases(statistics, traced=error is None)
     else:
         evidence = await gathering.live(traced=error is None)
-    found = [finding(each, trace) for each in judge(evidence)]
-    found = _weighed(found, revisions, trace, options)
     direction = next(action.direction for action in plan.actions if isinstance(action, Step))
-    settled = settle(
-        found,
-        said,
+    result = apply_suppressions(
+        _located(judge(evidence), revisions, trace, options),
+        annotations,
         deployment.settings.safety_ignore,
         known,
-        judged_in=direction if error is None else None,
+        direction=direction if error is None else None,
         untraced=frozenset(trace.untraced),
     )
     coverage = _coverage(revisions, trace, traced=error is None)
     return Safety(
         COMMAND,
-        _checks(revisions, settled, _not_traced(error, options)),
+        _checks(revisions, result, _not_traced(error, options)),
         folders=folders(deployment),
         started_at=started,
         profile=str(options.mode),
         coverage=coverage,
         notes=(*trace.notes, *gathering.notes),
-        suppressed=settled.suppressed,
+        suppressed=result.suppressed,
     )
 
 
@@ -226,39 +227,40 @@ def _not_traced(error: CircleError | None, options: Options) -> tuple[Finding, .
     )
 
 
-def _weighed(
-    found: Sequence[Judged], revisions: Sequence[Revision], trace: Trace, options: Options
-) -> list[Judged]:
-    """The findings with a place each; of a revision that could not be traced, an error unless allowed.
+def _located(
+    findings: Iterable[HazardFinding], revisions: Sequence[Revision], trace: Trace, options: Options
+) -> list[HazardFinding]:
+    """Complete the findings with the revision's file where they have none.
 
-    What follows a statement that fails would have been traced but for that, which is an error already.
+    A revision that could not be traced is an error unless that is allowed. What follows a statement that
+    fails would have been traced but for that, which is an error already.
     """
-    places = {each.qualified: each for each in revisions}
-    excused = options.allow_unknown or any(each.error for each in trace.statements)
-    weighed = []
-    for each in found:
-        revision = places.get(f"{each.database}@{each.revision}", revisions[0])
-        unknown = each.subject in trace.untraced and each.rule == _UNTRACED and not excused
-        weighed.append(
+    known = {revision.qualified: revision for revision in revisions}
+    excused = options.allow_unknown or any(statement.error for statement in trace.statements)
+    located = []
+    for finding in findings:
+        revision = known.get(f"{finding.database}@{finding.revision}", revisions[0])
+        unknown = finding.rule == _UNTRACED and finding.subject in trace.untraced and not excused
+        located.append(
             replace(
-                each,
-                severity=Severity.ERROR if unknown else each.severity,
-                file=each.file or revision.path,
-                line=each.line if each.file else revision.line,
+                finding,
+                severity=Severity.ERROR if unknown else finding.severity,
+                file=finding.file or revision.path,
+                line=finding.line if finding.file else revision.line,
             )
         )
-    return weighed
+    return located
 
 
 def _checks(
-    revisions: Iterable[Revision], settled: Settled, not_traced: Sequence[Finding]
+    revisions: Iterable[Revision], result: SuppressionResult, not_traced: Sequence[Finding]
 ) -> tuple[Check, ...]:
     """One check for the trace, and one for each revision in the order of the plan; first for the settings."""
     of_revision: dict[str, list[Finding]] = {}
-    for each in settled.findings:
+    for each in result.findings:
         of_revision.setdefault(f"{each.database}@{each.revision}", []).append(each)
     checks = [Check("trace", _TRACED, tuple(not_traced))]
-    of_settings = tuple(each for each in settled.findings if each.revision is None)
+    of_settings = tuple(each for each in result.findings if each.revision is None)
     if of_settings:
         checks.insert(0, Check("safety-ignore", "what the settings let pass still holds", of_settings))
     for revision in revisions:
@@ -270,12 +272,8 @@ def _checks(
 
 def _written(safety: Safety, path: Path) -> Safety:
     """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
-    from circle_migrate.judging.settled import in_baseline
-
     kept = [
-        each
-        for each in safety.judged
-        if each.severity is not Severity.NOTE and each.rule not in suppressing.THEMSELVES
+        each for each in safety.judged if each.severity is not Severity.NOTE and each.rule not in OWN_HAZARDS
     ]
     baseline.write(path, kept)
     known = {each.fingerprint for each in kept}
@@ -284,7 +282,7 @@ def _written(safety: Safety, path: Path) -> Safety:
             findings=tuple(
                 each
                 for each in check.findings
-                if not (isinstance(each, Judged) and each.fingerprint in known)
+                if not (isinstance(each, HazardFinding) and each.fingerprint in known)
             ),
         )
         for check in safety.checks

@@ -14,7 +14,7 @@ from circle_migrate.scratch import Scratch, scratch
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Current, Deployment
-    from circle_migrate.tracing import TracingHooks
+    from circle_migrate.tracing.recorder import TracingHooks
 
 COMMAND = "safety-check"
 
@@ -73,7 +73,7 @@ async def _run(
 ) -> tuple[TracingHooks, CircleError | None]:
     """Run the plan as far as it gets; the error of the step that ended it."""
     from circle_migrate.executor import Options, apply
-    from circle_migrate.tracing import TracingHooks
+    from circle_migrate.tracing.recorder import TracingHooks
 
     hooks = hooks or TracingHooks()
     options = Options(COMMAND, allow_edited=True, hooks=hooks)

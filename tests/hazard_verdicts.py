@@ -14,11 +14,11 @@ from circle_migrate.core.hazards import HAZARDS, ExampleRevision
 from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Trace
-from circle_migrate.core.verdicts import Evidence, Limits, Thresholds
+from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
 from circle_migrate.errors import CircleError
 from circle_migrate.judging.evidence import Gathering
-from circle_migrate.tracing import Backend, Recorder
-from circle_migrate.tracing.origins import nowhere, origin
+from circle_migrate.tracing.backend import Backend
+from circle_migrate.tracing.recorder import Recorder, nowhere, origin
 from circle_migrate.tree import Runner, VersionTable, one_at_a_time
 from tests.deployments import deployment
 from tests.hazard_examples import CASES, Case, forest, plan, prepared, write

@@ -13,8 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.plan import Direction
-from circle_migrate.core.verdicts import Evidence, Level, Limits, Thresholds, Verdict, judge
+from circle_migrate.core.safety import HazardFinding
+from circle_migrate.core.verdicts.judging import judge
+from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
 from circle_migrate.deployment import Deployment
 from circle_migrate.judging.evidence import Gathering
 from circle_migrate.planning import Planner
@@ -33,7 +36,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _ROWS = re.compile(r"(?:INSERT|UPDATE|DELETE|ANALYZE|SELECT)\b", re.IGNORECASE)
-_LEVELS = {Level.DANGER: "danger", Level.WARNING: "warn", Level.NOTE: "safe"}
+_EXPECTATIONS = {Severity.ERROR: "danger", Severity.WARNING: "warn", Severity.NOTE: "safe"}
 
 
 @dataclass(frozen=True)
@@ -132,13 +135,15 @@ async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evid
     return replace(found, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
 
 
-def verdict_of(verdicts: Sequence[Verdict]) -> str:
+def verdict_of(findings: Sequence[HazardFinding]) -> str:
     """The worst of several as the cases have it."""
-    worst = min((each.level for each in verdicts), key=lambda level: level.rank, default=Level.NOTE)
-    return _LEVELS[worst]
+    worst = min(
+        (each.severity for each in findings), key=lambda severity: severity.rank, default=Severity.NOTE
+    )
+    return _EXPECTATIONS[worst]
 
 
-async def judged(case: SafetyCase, databases: Databases, version: int) -> tuple[Verdict, ...]:
+async def judged(case: SafetyCase, databases: Databases, version: int) -> tuple[HazardFinding, ...]:
     """The verdicts about a case."""
     return judge(await evidence(case, databases, version))
 

@@ -15,12 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.live import Size
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.traces import Trace, Traced
-from circle_migrate.core.verdicts import Evidence, Limits, Mode, Thresholds, Verdict, judge
+from circle_migrate.core.verdicts.judging import judge
+from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.deployment import Deployment
 from circle_migrate.settings import load
-from circle_migrate.tracing import Backend, Recorder
-from circle_migrate.tracing.origins import Origin
+from circle_migrate.tracing.backend import Backend
+from circle_migrate.tracing.recorder import Origin, Recorder
 from tests.safety_cases import LARGE_ROWS, SafetyCase
 
 _FILE = Path(__file__).parent / "integration" / "safety_operations.jsonl"
@@ -88,7 +90,7 @@ class Bench:
             await self.backend.look_at_files()
         return tuple(self.recorder.statements)
 
-    def judged(self, statements: Sequence[Traced], sizes: dict[str, Size]) -> tuple[Verdict, ...]:
+    def judged(self, statements: Sequence[Traced], sizes: dict[str, Size]) -> tuple[HazardFinding, ...]:
         """The verdicts about traced statements, with these sizes and no live database."""
         return judge(
             Evidence(

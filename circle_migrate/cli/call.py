@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
@@ -190,7 +190,7 @@ class Call(NamedTuple):
         """The settings that hold; `notes` are said, too. Raises `SettingsError` with every problem."""
         from circle_migrate.settings import load
 
-        settings = load(self.flags)
+        settings = load(self.flags, hazard_ids=_hazard_ids)
         for warning in settings.warnings:
             self.progress.warn(f"warning: {warning}")
         if notes or self.debug:
@@ -342,3 +342,9 @@ def _choice(formats: tuple[Format, ...]) -> type[StrEnum]:
     """An enumeration of these formats alone, for the option's help and its check."""
     members = [(each.name, each.value) for each in formats]
     return StrEnum("Format", members)  # type: ignore[return-value] # mypy knows literal members only
+
+
+def _hazard_ids() -> Collection[str]:
+    from circle_migrate.core.hazards import HAZARDS
+
+    return HAZARDS

@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
             typer.Option("--output", "-o", metavar="FILE", help="Save it there: .mmd, .dot or .svg."),
         ] = None,
     ) -> Result:
-        """Draw the revision trees or the tables as Mermaid, DOT or SVG.
+        """Draw the revision trees or the tables as Mermaid, DOT or, with Graphviz, SVG.
 
         circle-migrate graph -o trees.svg
 

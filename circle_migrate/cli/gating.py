@@ -53,7 +53,7 @@ def _lines(safety: Safety, allowed: frozenset[HazardClass]) -> list[str]:
     """What is worse than a note and not allowed, without the code that avoids it."""
     from circle_migrate.cli.console import console
     from circle_migrate.core.findings import Severity
-    from circle_migrate.core.safety import Judged
+    from circle_migrate.core.safety import HazardFinding
     from circle_migrate.render.reports import finding
     from circle_migrate.render.safety import hazard
 
@@ -62,7 +62,7 @@ def _lines(safety: Safety, allowed: frozenset[HazardClass]) -> list[str]:
     for each in safety.findings:
         if each.severity is Severity.NOTE:
             continue
-        if not isinstance(each, Judged):
+        if not isinstance(each, HazardFinding):
             finding(each, screen)
         elif each.hazard.kind not in allowed:
             hazard(each, screen)

@@ -94,7 +94,7 @@ def register(app: typer.Typer) -> None:
         if down and not target:
             raise UsageError("a downgrade needs a target", hint="-1, base or a revision id")
         from circle_migrate.core.plan import Direction
-        from circle_migrate.core.verdicts import Mode
+        from circle_migrate.core.verdicts.record import Mode
         from circle_migrate.safety import Options
         from circle_migrate.safety import safety_check as action
 

@@ -146,16 +146,16 @@ class Drawn(Result):
         }
 
 
-def visible(text: str) -> str:
-    """The text on one line, with a picture or U+FFFD for what cannot be drawn or would disturb what is.
+def printable(text: str) -> str:
+    """Return the text on one line, with control pictures or U+FFFD for characters that cannot be drawn.
 
-    Control characters are not allowed in XML 1.0 at all, marks of direction would reorder the text around,
-    and some characters that have no width end a word for one reader and not for another.
+    XML 1.0 allows no control characters, marks of direction reorder the text around them, and some
+    characters without a width end a word for one reader and not for another.
     """
-    return "".join(map(_visible, text))
+    return "".join(map(_printable, text))
 
 
-def _visible(character: str) -> str:
+def _printable(character: str) -> str:
     if character.isascii():
         return character if character.isprintable() else chr(0x2400 + min(ord(character), 0x21))
     harmless = unicodedata.category(character) not in _DISTURBING or character in _JOINERS

@@ -36,6 +36,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     NOTE = "note"
 
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Severity).index(self)
+
 
 class Outcome(StrEnum):
     """How a check ended."""
@@ -70,8 +75,10 @@ class Finding:
     unlooked: bool = False
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"no rule is called {self.rule!r}")
+        try:
+            _ = self.about
+        except KeyError:
+            raise ValueError(f"no rule is called {self.rule!r}") from None
 
     @property
     def about(self) -> Rule:

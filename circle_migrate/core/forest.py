@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from circle_migrate.core.links import topological
+from circle_migrate.core.links import closure, topological
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import TreeError
 
@@ -86,7 +86,7 @@ class Forest:
 
     def closure_up(self, names: Iterable[str]) -> set[str]:
         """The revisions with everything they follow or require, over all databases."""
-        return self._closure(names, self.parents)
+        return closure(names, self.parents)
 
     def closure_down(self, names: Iterable[str]) -> set[str]:
         """The revisions with everything that follows or requires them, over all databases."""
@@ -96,18 +96,7 @@ class Forest:
             own = [f"{database}@{child}" for child in self.graphs[database].children[key]]
             return [*own, *self.required_by.get(name, ())]
 
-        return self._closure(names, children)
-
-    @staticmethod
-    def _closure(names: Iterable[str], edges: Callable[[str], Iterable[str]]) -> set[str]:
-        seen: set[str] = set()
-        todo = list(names)
-        while todo:
-            name = todo.pop()
-            if name not in seen:
-                seen.add(name)
-                todo.extend(edges(name))
-        return seen
+        return closure(names, children)
 
 
 def _what_is_wrong(revision: Revision, name: str, graphs: Mapping[str, Graph]) -> str:

@@ -1,38 +1,48 @@
-"""Links between revisions, and what follows from them alone."""
+"""Traverse graphs: topological order, transitive closure."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 Links = Mapping[str, Sequence[str]]
 """For each revision, others it is connected with."""
 
 
 def topological(
-    keys: Iterable[str], parents: Mapping[str, Iterable[str]], rank: Callable[[str], int]
-) -> list[str]:
-    """The keys with each after its parents, the lowest rank first among those ready; short where a circle is.
+    nodes: Iterable[T],
+    predecessors: Mapping[T, Iterable[T]],
+    rank: Callable[[T], Any],
+    *,
+    cut_cycles: bool = False,
+) -> list[T]:
+    """Sort the nodes, each after its predecessors, by rank where that leaves a choice.
 
-    Parents outside `keys` count as done.
+    Predecessors outside `nodes` are ignored. Nodes on or behind a cycle are left out, or with `cut_cycles` a
+    cycle is cut at its lowest rank.
     """
-    waiting = dict.fromkeys(keys, 0)
-    followers: dict[str, list[str]] = {}
-    for key in waiting:
-        for parent in parents[key]:
-            if parent in waiting:
-                waiting[key] += 1
-                followers.setdefault(parent, []).append(key)
-    ready = [(rank(key), key) for key, count in waiting.items() if not count]
+    waiting = dict.fromkeys(nodes, 0)
+    followers: dict[T, list[T]] = {}
+    for node in waiting:
+        for predecessor in predecessors.get(node, ()):
+            if predecessor in waiting:
+                waiting[node] += 1
+                followers.setdefault(predecessor, []).append(node)
+    ready = [(rank(node), node) for node, count in waiting.items() if not count]
     heapq.heapify(ready)
-    order: list[str] = []
-    while ready:
-        _, key = heapq.heappop(ready)
-        order.append(key)
-        for follower in followers.get(key, ()):
-            waiting[follower] -= 1
-            if not waiting[follower]:
-                heapq.heappush(ready, (rank(follower), follower))
+    order: list[T] = []
+    while ready or (cut_cycles and waiting):
+        node = heapq.heappop(ready)[1] if ready else min(waiting, key=rank)
+        del waiting[node]
+        order.append(node)
+        for follower in followers.get(node, ()):
+            if follower in waiting:
+                waiting[follower] -= 1
+                if not waiting[follower]:
+                    heapq.heappush(ready, (rank(follower), follower))
     return order
 
 
@@ -41,13 +51,13 @@ def unnamed(keys: Collection[str], links: Links) -> set[str]:
     return set(keys).difference(*(links[key] for key in keys))
 
 
-def closure(keys: Iterable[str], links: Links) -> set[str]:
-    """The keys and everything their links lead to."""
-    seen: set[str] = set()
-    todo = list(keys)
+def closure(nodes: Iterable[T], successors: Callable[[T], Iterable[T]]) -> set[T]:
+    """Return the nodes and everything reachable from them."""
+    seen: set[T] = set()
+    todo = list(nodes)
     while todo:
-        key = todo.pop()
-        if key not in seen:
-            seen.add(key)
-            todo.extend(links[key])
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo.extend(successors(node))
     return seen

@@ -236,7 +236,7 @@ class Graph:
 
     def ancestors(self, keys: Iterable[str]) -> set[str]:
         """The revisions and everything they follow or depend on; what is applied where `keys` are current."""
-        return closure(keys, self.parents)
+        return closure(keys, self.parents.__getitem__)
 
     def pending(self, current: Collection[str]) -> set[str]:
         """The revisions that are not applied where `current` are current."""
@@ -246,11 +246,11 @@ class Graph:
 
     def ancestors_by_file(self, key: str) -> set[str]:
         """The revision and what it follows by `down_revision` alone, dependencies left out."""
-        return closure([key], self.down)
+        return closure([key], self.down.__getitem__)
 
     def descendants(self, keys: Iterable[str]) -> set[str]:
         """The revisions and everything that follows or depends on them."""
-        return closure(keys, self.children)
+        return closure(keys, self.children.__getitem__)
 
     def tips(self, applied: Collection[str]) -> tuple[str, ...]:
         """What `alembic_version` holds where exactly `applied` are applied."""
@@ -271,7 +271,7 @@ class Graph:
     def lineage(self, label: str) -> set[str]:
         """The revisions of a labelled branch: up from the label, and down to where the branch begins."""
         start = self.labels[label]
-        members = closure([start], self.successors)
+        members = closure([start], self.successors.__getitem__)
         key = start
         while len(down := self.down[key]) == 1 and len(self.successors[down[0]]) == 1:
             key = down[0]

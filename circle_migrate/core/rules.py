@@ -1,14 +1,13 @@
 """What a finding can be about: a closed vocabulary, one record each.
 
 The records feed the reports (SARIF shows them beside each finding) and stand in for a remedy where the
-finding has none of its own. A finding made from an error is about the error's code. The hazards of
-core/hazards are rules too, loaded when the first of them is asked for.
+finding has none of its own. A finding made from an error is about the error's code. Findings of
+`safety-check` are about hazards instead, which have records of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -275,34 +274,5 @@ _ALL = (
     ),
 )
 
-_HAZARD_PREFIX = "CM"
-
-
-class _Rules(Mapping[str, Rule]):
-    """The rules above by id, followed by one for each hazard.
-
-    Only safety checks find hazards; no other command should take the time to load their texts.
-    """
-
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self._own = {rule.id: rule for rule in rules}
-
-    @cached_property
-    def _hazards(self) -> dict[str, Rule]:
-        from circle_migrate.core.hazards import HAZARDS
-
-        return {each.id: Rule(each.id, each.title, each.effect, each.remedy) for each in HAZARDS.values()}
-
-    def __getitem__(self, key: str) -> Rule:
-        return (self._hazards if key.startswith(_HAZARD_PREFIX) else self._own)[key]
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._own
-        yield from self._hazards
-
-    def __len__(self) -> int:
-        return len(self._own) + len(self._hazards)
-
-
-RULES: Mapping[str, Rule] = _Rules(_ALL)
+RULES: Mapping[str, Rule] = {rule.id: rule for rule in _ALL}
 """Every rule by its id."""

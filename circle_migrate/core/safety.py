@@ -6,23 +6,34 @@ import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from typing import Any
 
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.core.hazards import HAZARDS, Hazard, HazardClass
-from circle_migrate.core.suppressing import Source
+from circle_migrate.core.rules import Rule
+
+
+class Confidence(StrEnum):
+    """What a finding rests on, the strongest first: live rows, a run on a scratch database, the text."""
+
+    LIVE = "live"
+    TRACED = "traced"
+    STATIC = "static"
 
 
 @dataclass(frozen=True, slots=True)
-class Judged(Finding):
-    """A hazard that a statement of the plan brings.
+class HazardFinding(Finding):
+    """A hazard of a statement, of a revision that could not be traced, or of a suppression.
 
-    `confidence` is `traced`, `live` or `static`. `statement` is the SQL, `relation` the table it is about;
-    `lock`, `work`, `size` and `estimate` are words for people, empty where there is nothing to say. `code` is
-    as in the verdict.
+    `rule` is the id of a hazard. `place` is the statement's index in the trace, None for a revision as a
+    whole; `statement` is its SQL, `relation` the table or view concerned. `lock`, `work`, `size` and
+    `estimate` are texts, empty where they play no part. `code` are revisions for this very statement, None
+    where there is only the hazard's example.
     """
 
-    confidence: str = ""
+    confidence: Confidence = Confidence.STATIC
+    place: int | None = None
     statement: str = ""
     relation: str = ""
     lock: str = ""
@@ -40,6 +51,11 @@ class Judged(Finding):
     def hazard(self) -> Hazard:
         """What is known of all findings of its kind."""
         return HAZARDS[self.rule]
+
+    @property
+    def about(self) -> Rule:
+        """The hazard as reports show it beside the finding."""
+        return Rule(self.rule, self.hazard.title, self.hazard.effect, self.hazard.remedy)
 
     @property
     def verdict(self) -> str:
@@ -61,7 +77,7 @@ class Judged(Finding):
             "title": self.hazard.title,
             "class": str(self.hazard.kind),
             "verdict": self.verdict,
-            "confidence": self.confidence,
+            "confidence": str(self.confidence),
             "database": self.database,
             "revision": self.revision,
             "file": self.file,
@@ -77,11 +93,20 @@ class Judged(Finding):
         }
 
 
+class Source(StrEnum):
+    """Where a suppression was written."""
+
+    COMMENT = "comment"
+    REVISION = "revision"
+    SETTINGS = "settings"
+    BASELINE = "baseline"
+
+
 @dataclass(frozen=True, slots=True)
 class Suppressed:
     """A finding that was let pass: where that was decided, why, and until when."""
 
-    finding: Judged
+    finding: HazardFinding
     source: Source
     reason: str
     until: date | None = None
@@ -146,11 +171,11 @@ class Safety(Report):
     suppressed: tuple[Suppressed, ...] = ()
 
     @property
-    def judged(self) -> tuple[Judged, ...]:
+    def judged(self) -> tuple[HazardFinding, ...]:
         """The findings that are hazards of the plan."""
-        return tuple(each for each in self.findings if isinstance(each, Judged))
+        return tuple(each for each in self.findings if isinstance(each, HazardFinding))
 
-    def dangers(self, allowed: Collection[HazardClass] = ()) -> tuple[Judged, ...]:
+    def dangers(self, allowed: Collection[HazardClass] = ()) -> tuple[HazardFinding, ...]:
         """The dangers of other classes than these."""
         return tuple(
             each
@@ -171,7 +196,7 @@ class Safety(Report):
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors before warnings before notes; otherwise in their order."""
-    return tuple(sorted(findings, key=lambda each: list(Severity).index(each.severity)))
+    return tuple(sorted(findings, key=lambda each: each.severity.rank))
 
 
 def _counted(count: int, word: str) -> str:

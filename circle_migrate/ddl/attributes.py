@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.identifier import base_name, split_identity
 from circle_migrate.ddl import privileges
 from circle_migrate.ddl.kind import Kind, Step, comment_on
-from circle_migrate.ddl.names import last, parts
 from circle_migrate.ddl.privileges import OWNER, Grantable, Privileges
 from circle_migrate.ddl.references import Catalog
 
@@ -41,7 +41,7 @@ def commands(kind: Kind, step: Step, *, new: bool) -> Iterator[str]:
 def grantable(kind: Kind, key: Key) -> Grantable:
     """What GRANT calls an object."""
     if key.kind == "column":
-        name = last(key.identity)
+        name = base_name(key.identity)
         return Grantable("TABLE", key.identity.removesuffix(f".{name}"), name)
     return Grantable(kind.grant or kind.noun, key.identity)
 
@@ -65,6 +65,6 @@ def _held(kind: Kind, step: Step, *, new: bool) -> Privileges:
         return privileges.handed_over(privileges.parse(step.before.get("acl")), before, after)
     if step.key.kind == "column":
         return {}
-    schema = parts(step.key.identity)[0]
+    schema = split_identity(step.key.identity)[0]
     made = privileges.born(kind.grant or "", schema, OWNER, step.existing, step.major)
     return privileges.handed_over(made, OWNER, after)

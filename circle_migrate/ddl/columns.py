@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.core.identifier import base_name, literal, quote_if_needed
 from circle_migrate.ddl import identities
 from circle_migrate.ddl.casts import base, using
 from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause
-from circle_migrate.ddl.names import last, literal, quoted, valued
+from circle_migrate.ddl.names import valued
 from circle_migrate.ddl.references import Catalog
 
 VIEWS = frozenset({"view", "materialized view"})
@@ -28,7 +29,7 @@ def definition(catalog: Catalog, key: Key) -> str:
     """A column as CREATE TABLE and ADD COLUMN have it."""
     fields = catalog.objects[key]
     collation = [f"COLLATE {fields['collation']}"] if fields.get("collation") else []
-    return " ".join([last(key.identity), fields.get("type") or "", *collation, *clauses(catalog, key)])
+    return " ".join([base_name(key.identity), fields.get("type") or "", *collation, *clauses(catalog, key)])
 
 
 def clauses(catalog: Catalog, key: Key) -> list[str]:
@@ -47,7 +48,7 @@ def clauses(catalog: Catalog, key: Key) -> list[str]:
 
 def table_of(key: Key) -> str:
     """The relation a column is of."""
-    return key.identity.removesuffix(f".{last(key.identity)}")
+    return key.identity.removesuffix(f".{base_name(key.identity)}")
 
 
 def own(fields: Fields) -> bool:
@@ -57,7 +58,7 @@ def own(fields: Fields) -> bool:
 
 def named_not_null(catalog: Catalog, column: Key) -> Key | None:
     """The constraint that makes a column NOT NULL, where it is an object of its own (PostgreSQL 18)."""
-    name = last(column.identity)
+    name = base_name(column.identity)
     for key in catalog.parts_of(Key("table", table_of(column)), "constraint"):
         words = (catalog.value(key, "definition") or "").removeprefix("NOT NULL ")
         if catalog.value(key, "type") == "not null" and re.match(rf"{re.escape(name)}(?: |$)", words):
@@ -91,7 +92,7 @@ def _table(step: Step) -> str:
 
 
 def _head(step: Step) -> str:
-    return f"{_table(step)} ALTER COLUMN {last(step.key.identity)}"
+    return f"{_table(step)} ALTER COLUMN {base_name(step.key.identity)}"
 
 
 def _add(step: Step) -> Commands:
@@ -118,7 +119,7 @@ def _hazards(step: Step) -> Iterator[str]:
 
 def _drop(step: Step) -> Commands:
     if own(step.before) and not _of_type(step):
-        yield Hazardous(f"{_table(step)} DROP COLUMN {last(step.key.identity)}", ("CM010",))
+        yield Hazardous(f"{_table(step)} DROP COLUMN {base_name(step.key.identity)}", ("CM010",))
 
 
 def _of_type(step: Step) -> bool:
@@ -153,7 +154,11 @@ def _alter(step: Step) -> Commands:
 
 
 def _retype(step: Step) -> Hazardous:
-    name, before, after = last(step.key.identity), step.before.get("type") or "", step.after.get("type") or ""
+    name, before, after = (
+        base_name(step.key.identity),
+        step.before.get("type") or "",
+        step.after.get("type") or "",
+    )
     collation = f" COLLATE {step.after['collation']}" if step.after.get("collation") else ""
     cast = using(name, "" if step.converted else before, after)
     fails = "CM026" if cast else "CM027"
@@ -190,9 +195,9 @@ def option_changes(
     gone = [name for name in had if name not in has]
     new = {name: value for name, value in has.items() if had.get(name) != value}
     if foreign:
-        verbs = [f"DROP {quoted(name)}" for name in gone]
+        verbs = [f"DROP {quote_if_needed(name)}" for name in gone]
         verbs += [
-            f"{'SET' if name in had else 'ADD'} {quoted(name)} {literal(value)}"
+            f"{'SET' if name in had else 'ADD'} {quote_if_needed(name)} {literal(value)}"
             for name, value in new.items()
         ]
         if verbs:
@@ -206,7 +211,8 @@ def option_changes(
 
 def foreign_options(values: dict[str, str]) -> str:
     """Options of foreign data as they stand in CREATE."""
-    return f"OPTIONS ({', '.join(f'{quoted(name)} {literal(value)}' for name, value in values.items())})"
+    listed = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
+    return f"OPTIONS ({listed})"
 
 
 def options(values: dict[str, str]) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.core.identifier import quote_if_needed, schema_of, split_identity, unquote
 from circle_migrate.ddl import privileges
 from circle_migrate.ddl.kind import Commands, Step, comment_on
-from circle_migrate.ddl.names import bare, listed, parts, quoted, schema_of
+from circle_migrate.ddl.names import listed
 from circle_migrate.ddl.privileges import OWNER, Grantable, Privileges
 
 _DEFAULTS = {
@@ -47,7 +48,9 @@ def with_born_privileges(step: Step, *, new: bool) -> Step:
     if not step.after.get("identity") or (step.before.get("identity") and not new):
         return step
     creator = _owner(step)[0]
-    given = privileges.born("SEQUENCE", parts(step.key.identity)[0], creator, step.existing, step.major)
+    given = privileges.born(
+        "SEQUENCE", split_identity(step.key.identity)[0], creator, step.existing, step.major
+    )
     if given == privileges.default("SEQUENCE", creator, step.major):
         return step
     return replace(step, before={**step.before, "sequence_acl": privileges.text(given)})
@@ -60,8 +63,8 @@ def _owner(step: Step) -> tuple[str, str]:
 
 
 def _named(step: Step, fields: Fields) -> str:
-    _, table, column = parts(step.key.identity)
-    return fields.get("identity_sequence") or quoted(f"{bare(table)}_{bare(column)}_seq")
+    _, table, column = split_identity(step.key.identity)
+    return fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
 
 
 def _sequence(step: Step) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.ddl.names import last, literal
+from circle_migrate.core.identifier import base_name, literal
 from circle_migrate.ddl.references import Catalog
 
 
@@ -100,7 +100,7 @@ def plain_name(key: Key, _fields: Fields) -> str:
 def name_on_owner(key: Key, fields: Fields) -> str:
     """How what belongs to a table is named: `name ON table`."""
     owner = Key.parse(fields.get("of") or "")
-    return f"{last(key.identity)} ON {'DOMAIN ' if owner.kind == 'domain' else ''}{owner.identity}"
+    return f"{base_name(key.identity)} ON {'DOMAIN ' if owner.kind == 'domain' else ''}{owner.identity}"
 
 
 def from_definition(step: Step) -> Commands:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 
 from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.core.identifier import IDENTIFIER, base_name, split_identity, unquote
 from circle_migrate.ddl.columns import named_not_null, own, table_of
-from circle_migrate.ddl.names import IDENTIFIER, bare, last, parts
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.python import call as call_code
 from circle_migrate.ddl.python import sql_text, string, strings
@@ -73,7 +73,7 @@ def _column(catalog: Catalog, key: Key) -> str | None:
         return None
     not_null = fields.get("not_null") and named_not_null(catalog, key) is None
     nullable = "nullable=False" if not_null else "nullable=True"
-    return call_code("sa.Column", [string(bare(last(key.identity))), type_, *more, nullable])
+    return call_code("sa.Column", [string(unquote(base_name(key.identity))), type_, *more, nullable])
 
 
 def _value(fields: Fields) -> list[str] | None:
@@ -92,12 +92,12 @@ def _value(fields: Fields) -> list[str] | None:
 def _alter_table(plan: Plan, statement: Statement, default: str | None) -> str | None:
     """What is done to a column: with the words behind its name."""
     key = statement.key
-    table, column = table_of(key), string(bare(last(key.identity)))
+    table, column = table_of(key), string(unquote(base_name(key.identity)))
     if statement.sql.startswith(f"ALTER TABLE {table} ADD COLUMN "):
         code = _column(plan.after, key)
         name, *schema = _named(table, default)
         return call_code("op.add_column", [name, code, *schema]) if code else None
-    if statement.sql == f"ALTER TABLE {table} DROP COLUMN {last(key.identity)}":
+    if statement.sql == f"ALTER TABLE {table} DROP COLUMN {base_name(key.identity)}":
         name, *schema = _named(table, default)
         return call_code("op.drop_column", [name, column, *schema])
     found = _ALTERED.fullmatch(statement.sql)
@@ -130,7 +130,7 @@ def _create_index(_plan: Plan, statement: Statement, default: str | None) -> str
         return None
     unique, table, method, columns, condition = found.groups()
     name, *schema = _named(table, default)
-    arguments = [string(bare(last(statement.key.identity))), name, strings(_names(columns))]
+    arguments = [string(unquote(base_name(statement.key.identity))), name, strings(_names(columns))]
     arguments += ["unique=True"] if unique else []
     arguments += [f"postgresql_using={string(method)}"] if method != "btree" else []
     arguments += [f"postgresql_where={sql_text(condition)}"] if condition else []
@@ -139,7 +139,7 @@ def _create_index(_plan: Plan, statement: Statement, default: str | None) -> str
 
 def _drop_index(plan: Plan, statement: Statement, default: str | None) -> str:
     owner = plan.before.owner_of(statement.key)
-    table = string(bare(last(owner.identity))) if owner else "None"
+    table = string(unquote(base_name(owner.identity))) if owner else "None"
     name, *schema = _named(statement.key.identity, default)
     return call_code("op.drop_index", [name, f"table_name={table}", *schema])
 
@@ -149,8 +149,8 @@ def _change_constraint(plan: Plan, statement: Statement, default: str | None) ->
     owner = plan.after.owner_of(key) or plan.before.owner_of(key)
     if owner is None or owner.kind != "table":
         return None
-    (table, *schema), name = _named(owner.identity, default), string(bare(last(key.identity)))
-    if statement.sql == f"ALTER TABLE {owner.identity} DROP CONSTRAINT {last(key.identity)}":
+    (table, *schema), name = _named(owner.identity, default), string(unquote(base_name(key.identity)))
+    if statement.sql == f"ALTER TABLE {owner.identity} DROP CONSTRAINT {base_name(key.identity)}":
         kind = _KINDS.get(plan.before.value(key, "type") or "")
         arguments = [name, table, f"type_={string(kind)}"] if kind else [name, table]
         return call_code("op.drop_constraint", [*arguments, *schema])
@@ -175,7 +175,7 @@ def _add_constraint(name: str, table: str, definition: str, default: str | None)
 
 def _foreign_key(name: str, table: str, found: re.Match[str], default: str | None) -> str:
     columns, referent, referred, on_update, on_delete, deferrable, deferred = found.groups()
-    arguments = [name, string(bare(last(table))), string(bare(last(referent)))]
+    arguments = [name, string(unquote(base_name(table))), string(unquote(base_name(referent)))]
     arguments += [strings(_names(columns)), strings(_names(referred))]
     arguments += [f"onupdate={string(on_update)}"] if on_update else []
     arguments += [f"ondelete={string(on_delete)}"] if on_delete else []
@@ -188,12 +188,12 @@ def _foreign_key(name: str, table: str, found: re.Match[str], default: str | Non
 
 def _named(identity: str, default: str | None) -> list[str]:
     """A table as the arguments name and schema; the default schema is left out."""
-    schema, name = (bare(part) for part in parts(identity))
+    schema, name = (unquote(part) for part in split_identity(identity))
     return [string(name), *([] if schema == default else [f"schema={string(schema)}"])]
 
 
 def _names(columns: str) -> list[str]:
-    return [bare(name) for name in re.findall(IDENTIFIER, columns)]
+    return [unquote(name) for name in re.findall(IDENTIFIER, columns)]
 
 
 _WRITERS: dict[tuple[str, str], Callable[[Plan, Statement, str | None], str | None]] = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.core.identifier import literal, split_identity
 from circle_migrate.ddl.kind import ENABLED, Commands, Kind, Step, alter, clause, from_template
-from circle_migrate.ddl.names import listed, literal, parts
+from circle_migrate.ddl.names import listed
 from circle_migrate.ddl.privileges import Grantable, change, default, parse, sql_role
 
 
@@ -67,7 +68,7 @@ def _change_published(step: Step) -> Commands:
 
 def _setting(key: Key) -> tuple[str, str]:
     """Where a setting holds, and its name."""
-    role, name = parts(key.identity)[0], ".".join(parts(key.identity)[1:])
+    role, name = split_identity(key.identity)[0], ".".join(split_identity(key.identity)[1:])
     return ("" if role == "database" else role), name
 
 
@@ -112,7 +113,7 @@ _GRANTED = {
 
 def _privileges(key: Key, before: str | None, after: str | None, major: int) -> Iterator[str]:
     """From and to what there is without: for all schemas the built-in privileges, for one of them none."""
-    role, *schema, noun = parts(key.identity)
+    role, *schema, noun = split_identity(key.identity)
     place = f" IN SCHEMA {schema[0]}" if schema else ""
     head = f"ALTER DEFAULT PRIVILEGES FOR ROLE {sql_role(role)}{place}"
     had, has = (

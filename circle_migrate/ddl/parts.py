@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.core.identifier import IDENTIFIER, base_name, split_identity, split_lines
 from circle_migrate.ddl.columns import option_changes, own, redeclared
 from circle_migrate.ddl.kind import ENABLED, Commands, Hazardous, Kind, Step, clause, name_on_owner
-from circle_migrate.ddl.names import IDENTIFIER, last, listed, listed_names, parts
+from circle_migrate.ddl.names import listed
 from circle_migrate.ddl.privileges import sql_role
 
 _ON_ONLY = re.compile(rf"(CREATE (?:UNIQUE )?INDEX {IDENTIFIER} ON )ONLY ")
@@ -33,7 +34,7 @@ def _add_constraint(step: Step) -> Commands:
         column = _not_null_column(step.after)
         if column and step.existing.value(Key("column", f"{step.owner.identity}.{column}"), "not_null"):
             yield f"{_alter_owner(step.after)} ALTER COLUMN {column} DROP NOT NULL"
-        name = "" if step.after.get("type") == "not null" else f"CONSTRAINT {last(step.key.identity)} "
+        name = "" if step.after.get("type") == "not null" else f"CONSTRAINT {base_name(step.key.identity)} "
         sql = f"{_alter_owner(step.after)} ADD {name}{step.after.get('definition')}"
         hazards = _CONSTRAINT_HAZARDS.get(step.after.get("type") or "check", ())  # a domain has no type
         yield sql if sql.endswith(_UNCHECKED) else Hazardous(sql, hazards)
@@ -47,7 +48,7 @@ def _drop_constraint(step: Step) -> Commands:
         if step.catalog.value(Key("column", f"{step.owner.identity}.{column}"), "not_null"):
             yield Hazardous(f"{head} ALTER COLUMN {column} SET NOT NULL", ("CM007",))
     elif own(step.before):
-        yield f"{head} DROP CONSTRAINT {last(step.key.identity)}"
+        yield f"{head} DROP CONSTRAINT {base_name(step.key.identity)}"
 
 
 def _not_null_column(fields: Fields) -> str | None:
@@ -66,11 +67,13 @@ def _only_validates(step: Step) -> bool:
 def _validate(step: Step) -> Commands:
     if not step.after.get("validated"):
         fails = "CM024" if step.after.get("type") == "foreign key" else "CM025"
-        yield Hazardous(f"{_alter_owner(step.after)} VALIDATE CONSTRAINT {last(step.key.identity)}", (fails,))
+        yield Hazardous(
+            f"{_alter_owner(step.after)} VALIDATE CONSTRAINT {base_name(step.key.identity)}", (fails,)
+        )
 
 
 def _index_of_constraint(step: Step) -> str:
-    return f"ALTER INDEX {parts(step.key.identity)[0]}.{last(step.key.identity)}"
+    return f"ALTER INDEX {split_identity(step.key.identity)[0]}.{base_name(step.key.identity)}"
 
 
 def _index_options(step: Step) -> Commands:
@@ -109,14 +112,16 @@ def _validate_index(step: Step) -> Commands:
 
 
 def _cluster(step: Step) -> Commands:
-    verb = f"CLUSTER ON {last(step.key.identity)}" if step.after.get("clustered") else "SET WITHOUT CLUSTER"
+    verb = (
+        f"CLUSTER ON {base_name(step.key.identity)}" if step.after.get("clustered") else "SET WITHOUT CLUSTER"
+    )
     yield f"{_alter_owner(step.after)} {verb}"
 
 
 def _identify(step: Step) -> Commands:
     """Only to it; from it is said at the table."""
     if step.after.get("replica_identity"):
-        yield f"{_alter_owner(step.after)} REPLICA IDENTITY USING INDEX {last(step.key.identity)}"
+        yield f"{_alter_owner(step.after)} REPLICA IDENTITY USING INDEX {base_name(step.key.identity)}"
 
 
 def _index_statistics(step: Step) -> Commands:
@@ -142,7 +147,7 @@ def _lacking_index(step: Step) -> str | None:
 def _enable(step: Step) -> Commands:
     """Of a trigger or a rule."""
     state, noun = ENABLED[step.after.get("enabled") or "origin"], step.key.kind.upper()
-    yield f"ALTER TABLE {step.owner.identity} {state} {noun} {last(step.key.identity)}"
+    yield f"ALTER TABLE {step.owner.identity} {state} {noun} {base_name(step.key.identity)}"
 
 
 def _drop_trigger(step: Step) -> Commands:
@@ -154,7 +159,7 @@ def _create_policy(step: Step) -> Commands:
     """From its fields: the definition has roles as a snapshot names them."""
     fields = step.after
     kind = "PERMISSIVE" if fields.get("permissive") != "no" else "RESTRICTIVE"
-    roles = ", ".join(sql_role(role) for role in listed_names(fields.get("roles")) or ["public"])
+    roles = ", ".join(sql_role(role) for role in split_lines(fields.get("roles")) or ["public"])
     yield "".join(
         [
             f"CREATE POLICY {name_on_owner(step.key, fields)} AS {kind}",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
 
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.links import topological
 from circle_migrate.ddl.attributes import initial
 from circle_migrate.ddl.casts import comparable, using
 from circle_migrate.ddl.columns import recreated, table_of
@@ -103,7 +102,7 @@ class Plan:
         found += [(Verb.RELEASE, key) for key in self.released]
         found += [(verb, key) for key in self.renamed for verb in (Verb.RENAME, Verb.DISCARD)]
         found += [(Verb.ATTACH, key) for key in self.after.objects if self._attached(key)]
-        return ordered(found, self._earlier(found), self._rank)
+        return topological(found, self._earlier(found), self._rank, cut_cycles=True)
 
     def _attached(self, key: Key) -> bool:
         """Whether a sequence has to be given to its column."""
@@ -228,7 +227,7 @@ class Plan:
                     earlier.update(
                         node for node in by_key.get(needed, ()) if node[0] in {Verb.CREATE, Verb.ALTER}
                     )
-        return found
+        return {node: earlier - {node} for node, earlier in found.items()}
 
     def _rank(self, node: Node) -> tuple[int, int, int, Key]:
         """Drops from the dependants down, creations from the foundations up, columns by position."""
@@ -251,32 +250,3 @@ def _waits(verb: Verb, user: Verb, *, still: bool) -> bool:
     if user in {Verb.RELEASE, Verb.DROP}:
         return verb in {Verb.DROP, Verb.RENAME, Verb.ALTER}
     return verb is Verb.DISCARD or (verb is Verb.DROP and not still)
-
-
-T = TypeVar("T")
-
-
-def ordered(nodes: Collection[T], earlier: Mapping[T, Collection[T]], rank: Callable[[T], Any]) -> list[T]:
-    """Sort the nodes topologically: each after its `earlier` ones; lowest rank first where there is a choice.
-
-    A cycle is cut at its lowest rank: PostgreSQL then reports what the snapshots could not show.
-    """
-    wanted = set(nodes)
-    waiting = {node: wanted.intersection(earlier.get(node, ())) - {node} for node in wanted}
-    later: dict[T, list[T]] = {node: [] for node in waiting}
-    for node, others in waiting.items():
-        for other in others:
-            later[other].append(node)
-    ready = [(rank(node), node) for node, others in waiting.items() if not others]
-    heapq.heapify(ready)
-    done: list[T] = []
-    while waiting:
-        node = heapq.heappop(ready)[1] if ready else min(waiting, key=rank)
-        del waiting[node]
-        done.append(node)
-        for other in later[node]:
-            if other in waiting:
-                waiting[other].discard(node)
-                if not waiting[other]:
-                    heapq.heappush(ready, (rank(other), other))
-    return done

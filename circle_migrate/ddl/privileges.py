@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from circle_migrate.core.catalog import Key
 from circle_migrate.core.differing.scope import MAINTAIN_SINCE
-from circle_migrate.ddl.names import listed_names
+from circle_migrate.core.identifier import split_lines
 from circle_migrate.ddl.references import Catalog
 
 OWNER = "<owner>"
@@ -74,7 +74,7 @@ def sql_role(role: str) -> str:
 def parse(acl: str | None) -> Privileges:
     """An access control list, one `role: PRIVILEGE, PRIVILEGE*` per line."""
     found: dict[str, dict[str, bool]] = {}
-    for line in listed_names(acl):
+    for line in split_lines(acl):
         match = LINE.fullmatch(line)
         if match is not None:
             held = found.setdefault(match[1], {})
@@ -84,7 +84,7 @@ def parse(acl: str | None) -> Privileges:
 
 def granted_by_others(acl: str | None) -> frozenset[str]:
     """What somebody else than the owner granted, which no statement of the owner's repeats or takes back."""
-    found = ((line, LINE.fullmatch(line)) for line in listed_names(acl))
+    found = ((line, LINE.fullmatch(line)) for line in split_lines(acl))
     return frozenset(line for line, match in found if match is not None and match[3])
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from circle_migrate.core.catalog import Fields, Key
+from circle_migrate.core.identifier import literal, split_identity
 from circle_migrate.ddl.columns import foreign_options, option_changes
 from circle_migrate.ddl.kind import Commands, Kind, Step, from_template, plain_name
-from circle_migrate.ddl.names import listed, literal, parts, valued
+from circle_migrate.ddl.names import listed, valued
 from circle_migrate.ddl.privileges import sql_role
 
 
@@ -117,7 +118,7 @@ def unknown(noun: str, name: Callable[[Key, Fields], str] = plain_name, *, owned
 
 def mapping_name(key: Key, _fields: Fields) -> str:
     """FOR a role, SERVER its server."""
-    server, role = parts(key.identity)
+    server, role = split_identity(key.identity)
     return f"FOR {sql_role(role)} SERVER {server}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.ddl.names import IDENTIFIER, bare, last, parts, without_arguments
+from circle_migrate.core.identifier import IDENTIFIER, base_name, split_identity, unquote, without_arguments
 
 RELATIONS = ("table", "foreign table", "view", "materialized view")
 ROUTINES = ("function", "procedure", "aggregate", "window function")
@@ -74,15 +74,6 @@ class Catalog:
         return {key: frozenset(found) for key, found in users.items()}
 
     @cached_property
-    def owned_sequences(self) -> Mapping[Key, list[Key]]:
-        """The sequences that go with each column."""
-        found: dict[Key, list[Key]] = {}
-        for key in self.objects:
-            if key.kind == "sequence" and self.value(key, "owned_by"):
-                found.setdefault(Key("column", self.value(key, "owned_by") or ""), []).append(key)
-        return found
-
-    @cached_property
     def _parts(self) -> Mapping[Key, list[Key]]:
         found: dict[Key, list[Key]] = {}
         for key in self.objects:
@@ -109,17 +100,17 @@ class Catalog:
         if owner is not None and owner in self.objects and key.kind not in {"sequence"}:
             yield owner
         if key.kind not in {"schema", "extension", "setting", "event trigger", "publication", "column"}:
-            yield from self._named_schema(parts(key.identity)[0])
+            yield from self._named_schema(split_identity(key.identity)[0])
         yield from self._named_schema(fields.get("schema") or "")
         for field, kind in _NAMED_BY_FIELD.items():
             named_key = Key(kind, fields.get(field) or "")
             if named_key in self.objects:
                 yield named_key
-        words = {bare(word) for word in _WORD.findall(text)}
+        words = {unquote(word) for word in _WORD.findall(text)}
         for relation in {owner, *named}:
             if relation is not None and relation.kind in RELATIONS:
                 columns = self.parts_of(relation, "column")
-                yield from (column for column in columns if bare(last(column.identity)) in words)
+                yield from (column for column in columns if unquote(base_name(column.identity)) in words)
         if key.kind in {"table", "foreign table"}:
             for column in self.parts_of(key, "column"):
                 yield from (found for found in self.needs(column) if found not in {key, *self.all_parts(key)})

@@ -29,16 +29,12 @@ class Verb(IntEnum):
 class Statement:
     """One SQL command, without a semicolon.
 
-    `undo` are the commands that reverse it alone, as far as the catalogue goes (rows do not come back); None
-    where there is nothing to undo or it takes more than this statement's object. `hazards` are ids of the
-    hazard catalogue. `transactional` is False where it, or a later statement that uses what it makes, fails
-    in the same transaction.
+    `hazards` are ids of the hazard catalogue. `transactional` is False where it, or a later statement that
+    uses what it makes, fails in the same transaction.
     """
 
     sql: str
     key: Key
-    verb: Verb
-    undo: str | None = None
     hazards: tuple[str, ...] = ()
     transactional: bool = True
 

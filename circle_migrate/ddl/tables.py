@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from circle_migrate.core.identifier import base_name, split_lines
 from circle_migrate.ddl.columns import change_options, clauses, definition, foreign_options, options, own
 from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause, never, optional_clauses
-from circle_migrate.ddl.names import last, listed_names, valued
+from circle_migrate.ddl.names import valued
 
 _COVERED = frozenset(
     {
@@ -38,7 +39,7 @@ def _create(step: Step) -> Commands:
     words = "FOREIGN TABLE" if foreign else "UNLOGGED TABLE" if fields.get("persistence") else "TABLE"
     clauses = [f"CREATE {words} {step.key.identity} {_body(step)}"]
     if fields.get("inherits"):
-        clauses.append(f"INHERITS ({', '.join(listed_names(fields['inherits']))})")
+        clauses.append(f"INHERITS ({', '.join(split_lines(fields['inherits']))})")
     clauses += optional_clauses(
         fields, {"partition_key": "PARTITION BY {}", "server": "SERVER {}", "access_method": "USING {}"}
     )
@@ -70,7 +71,9 @@ def _column_options(step: Step) -> str:
     """What the columns of a typed table have besides their type."""
     found = {key: clauses(step.catalog, key) for key in step.catalog.parts_of(step.key, "column")}
     lines = [
-        f"    {last(key.identity)} WITH OPTIONS {' '.join(words)}" for key, words in found.items() if words
+        f"    {base_name(key.identity)} WITH OPTIONS {' '.join(words)}"
+        for key, words in found.items()
+        if words
     ]
     return " (\n" + ",\n".join(lines) + "\n)" if lines else ""
 
@@ -89,14 +92,14 @@ def _change_partition(step: Step) -> Commands:
 
 
 def _change_parents(step: Step) -> Iterator[str]:
-    before, after = (listed_names(text) for text in step.change("inherits"))
+    before, after = (split_lines(text) for text in step.change("inherits"))
     yield from (f"{alter(step)} NO INHERIT {parent}" for parent in before if parent not in after)
     yield from (f"{alter(step)} INHERIT {parent}" for parent in after if parent not in before)
 
 
 def _lacking(step: Step) -> str | None:
     """Parents can only be added at the end."""
-    before, after = (listed_names(text) for text in step.change("inherits"))
+    before, after = (split_lines(text) for text in step.change("inherits"))
     reached = [each for each in before if each in after] + [each for each in after if each not in before]
     return "the order of the parents" if reached != after else None
 

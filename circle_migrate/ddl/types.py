@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Fields
 from circle_migrate.core.enumerations import labels
+from circle_migrate.core.identifier import literal, split_identity, split_lines
 from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause, comment_on, optional_clauses
-from circle_migrate.ddl.names import listed, listed_names, literal, parts
+from circle_migrate.ddl.names import listed
 
 
 def _create_enum(step: Step) -> Commands:
@@ -47,14 +48,14 @@ def _domain_not_null(step: Step) -> Commands:
 
 
 def _create_composite(step: Step) -> Commands:
-    yield f"CREATE TYPE {step.key.identity} AS ({', '.join(listed_names(step.after.get('attributes')))})"
+    yield f"CREATE TYPE {step.key.identity} AS ({', '.join(split_lines(step.after.get('attributes')))})"
 
 
 def _attributes(text: str | None) -> dict[str, str]:
     """Each attribute's name with its type and collation."""
     found = {}
-    for line in listed_names(text):
-        name = parts(line)[0] if line.startswith('"') else line.partition(" ")[0]
+    for line in split_lines(text):
+        name = split_identity(line)[0] if line.startswith('"') else line.partition(" ")[0]
         found[name] = line[len(name) + 1 :]
     return found
 

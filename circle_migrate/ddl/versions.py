@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from circle_migrate.core.catalog import Fields, Snapshot
 from circle_migrate.core.differences import Comparison
 from circle_migrate.core.differing.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
-from circle_migrate.ddl.names import listed_names
+from circle_migrate.core.identifier import split_lines
 from circle_migrate.ddl.privileges import LINE, parse
 
 _MAINTAIN = "MAINTAIN"
@@ -42,7 +42,7 @@ def _with_kept(wanted: Fields, had: Fields | None) -> Iterator[str]:
     """Who has any privilege keeps MAINTAIN, which the owner of a new object gets."""
     held = parse((had or {}).get("acl"))
     owner = wanted.get("owner") or wanted.get("role")
-    for line in listed_names(wanted.get("acl")):
+    for line in split_lines(wanted.get("acl")):
         match = LINE.fullmatch(line)
         role = match[1] if match else ""
         option = held.get(role, {}).get(_MAINTAIN, False if had is None and role == owner else None)
@@ -53,7 +53,7 @@ def _with_kept(wanted: Fields, had: Fields | None) -> Iterator[str]:
 
 
 def _without(wanted: Fields) -> Iterator[str]:
-    for line in listed_names(wanted.get("acl")):
+    for line in split_lines(wanted.get("acl")):
         match = LINE.fullmatch(line)
         if match is None or match[2].rstrip("*") != _MAINTAIN:
             yield MAINTAIN_ITEM.sub("", line)

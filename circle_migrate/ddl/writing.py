@@ -1,4 +1,4 @@
-"""A plan's nodes as statements, each with what takes it back."""
+"""Write the SQL statements of a plan."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.identifier import base_name, quote_if_needed, schema_of, unquote
 from circle_migrate.ddl import attributes
 from circle_migrate.ddl.columns import VIEWS, release
-from circle_migrate.ddl.kind import Command, Commands, Hazardous
+from circle_migrate.ddl.kind import Commands, Hazardous
 from circle_migrate.ddl.kinds import KINDS
-from circle_migrate.ddl.names import bare, last, quoted, schema_of
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import ROUTINES, Catalog
 from circle_migrate.ddl.statements import Statement, Verb
@@ -27,12 +27,9 @@ def statements(plan: Plan) -> tuple[Statement, ...]:
     """Everything the plan does, in order."""
     written = []
     for verb, key in plan.nodes():
-        commands = list(_COMMANDS[verb](plan, key))
-        undone = _undone(plan, verb, key, len(commands))
-        written += [
-            Statement(_sql(command), key, verb, undo, () if _on_new(plan, key) else _hazards(command))
-            for command, undo in zip(commands, undone, strict=True)
-        ]
+        for command in _COMMANDS[verb](plan, key):
+            sql, hazards = (command, ()) if isinstance(command, str) else command
+            written.append(Statement(sql, key, () if _on_new(plan, key) else hazards))
     return tuple(_apart(_without_looking_at_bodies(written)))
 
 
@@ -47,8 +44,8 @@ def _without_looking_at_bodies(written: list[Statement]) -> list[Statement]:
     routines = [each.key for each in written if each.key.kind in ROUTINES and _BODY.search(each.sql)]
     if not routines:
         return written
-    off = Statement("SET check_function_bodies = off", routines[0], Verb.CREATE)
-    on = Statement("RESET check_function_bodies", routines[-1], Verb.CREATE)
+    off = Statement("SET check_function_bodies = off", routines[0])
+    on = Statement("RESET check_function_bodies", routines[-1])
     return [off, *written, on]
 
 
@@ -113,8 +110,8 @@ _COMMANDS: Mapping[Verb, Callable[[Plan, Key], Commands]] = {
 
 def _old(key: Key) -> str:
     """The name a type has until no column has it any more."""
-    kept = bare(last(key.identity)).encode()[: _LONGEST_NAME - len(_OLD)].decode(errors="ignore")
-    return quoted(kept + _OLD)
+    kept = unquote(base_name(key.identity)).encode()[: _LONGEST_NAME - len(_OLD)].decode(errors="ignore")
+    return quote_if_needed(kept + _OLD)
 
 
 def _has_create(plan: Plan, key: Key) -> bool:
@@ -126,41 +123,3 @@ def _has_create(plan: Plan, key: Key) -> bool:
 def _of_view(key: Key, catalog: Catalog) -> bool:
     owner = catalog.owner_of(key) if key.kind == "column" else None
     return owner is not None and owner.kind in VIEWS
-
-
-def _undone(plan: Plan, verb: Verb, key: Key, count: int) -> list[str | None]:
-    """For each command of one object the commands that take it back."""
-    nothing: list[str | None] = [None] * count
-    kind = KINDS[key.kind]
-    if count and verb is Verb.DROP and not _of_view(key, plan.before):
-        return [_joined(_made_again(plan, key)), *nothing[1:]]
-    if count and verb is Verb.CREATE and key not in plan.renamed and _has_create(plan, key):
-        step = plan.step(key)
-        return [_joined(kind.dropping(replace(step, before=step.after))), *nothing[1:]]
-    if verb is Verb.ALTER:
-        step = plan.step(key)
-        back = replace(step, before=step.after, after=step.before, catalog=plan.before)
-        commands = [*kind.altering(back), *attributes.commands(kind, back, new=False)]
-        return [*map(_sql, reversed(commands))] if len(commands) == count else nothing
-    return nothing
-
-
-def _sql(command: Command) -> str:
-    return command if isinstance(command, str) else command.sql
-
-
-def _hazards(command: Command) -> tuple[str, ...]:
-    return () if isinstance(command, str) else command.hazards
-
-
-def _joined(commands: Commands) -> str | None:
-    return ";\n".join(map(_sql, commands)) or None
-
-
-def _made_again(plan: Plan, key: Key) -> Iterator[Command]:
-    """What makes an object as it was, with all that goes with it."""
-    gone = {key, *plan.before.all_parts(key)}
-    gone.update(*(plan.before.owned_sequences.get(each, ()) for each in tuple(gone)))
-    lost = Plan(Catalog({}), Catalog({each: plan.before.objects[each] for each in gone}), plan.major)
-    for verb, each in lost.nodes():
-        yield from _COMMANDS[verb](lost, each)

@@ -8,15 +8,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.events import Event, Kind, Notify
+from circle_migrate.core.shield import shielded
 from circle_migrate.database import APPLICATION_NAME
 from circle_migrate.dumps import beside
 from circle_migrate.dumps.contents import catalogue, encrypted, size
-from circle_migrate.dumps.sizes import followed, shown
+from circle_migrate.dumps.sizes import followed
 from circle_migrate.errors import CircleError, Interrupted, RestoreFailed
 from circle_migrate.faults import server_words
 from circle_migrate.protect import carry
-from circle_migrate.scratch.endings import to_its_end
 from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def take_places(copies: Sequence[beside.Copy], *, disconnect: bool) -> Non
     """Let the copies replace the live databases, all or, where it cannot be, none; not to be interrupted."""
     swap = asyncio.ensure_future(beside.swap(copies, disconnect=disconnect))
     try:
-        await to_its_end(swap)
+        await shielded(swap)
     except asyncio.CancelledError:
         if swap.exception() is None:
             _uncancel()
@@ -108,7 +109,7 @@ async def take_places(copies: Sequence[beside.Copy], *, disconnect: bool) -> Non
 
 async def discard(copies: Sequence[beside.Copy], error: BaseException | None) -> None:
     """Drop the copies; the error says what remains."""
-    left = await to_its_end(beside.drop(copies))
+    left = await shielded(beside.drop(copies))
     if isinstance(error, CircleError):
         remains = f"; left over, to be dropped: {', '.join(left)}" if left else ""
         error.state = beside.UNTOUCHED + remains
@@ -125,7 +126,7 @@ async def _fill(target: Target, database: Database, place: tuple[int, int], noti
             return await size(connection)
 
         def tell(found: int) -> None:
-            text = f"{shown(found)} of about {shown(target.dump.database_bytes)}"
+            text = f"{format_bytes(found)} of about {format_bytes(target.dump.database_bytes)}"
             notify(Event(Kind.COPYING, target.name, text))
 
         with environment(database.address, NAME, encrypted=await encrypted(connection)) as env:

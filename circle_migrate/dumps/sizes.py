@@ -9,18 +9,6 @@ from contextlib import asynccontextmanager
 _PAUSE = 0.5
 """Seconds between two looks."""
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
-
-
-def shown(size: int) -> str:
-    """A number of bytes in the largest unit that fits, counted in 1024s as PostgreSQL does."""
-    number, unit = float(size), _UNITS[0]
-    for unit in _UNITS:
-        if abs(number) < 1024 or unit == _UNITS[-1]:
-            break
-        number /= 1024
-    return f"{number:.0f} {unit}" if unit == _UNITS[0] else f"{number:.1f} {unit}"
-
 
 @asynccontextmanager
 async def followed(measure: Callable[[], Awaitable[int]], tell: Callable[[int], None]) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Diagrams of revision trees and tables, written as Mermaid, DOT or SVG."""
+"""Diagrams of revision trees and tables as Mermaid, DOT or SVG."""
 
 from __future__ import annotations
 

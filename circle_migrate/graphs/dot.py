@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape as escape_html
 
-from circle_migrate.core.drawing import CURRENT, HEAD, Drawing, Edge, Link, Node, Number, Row, Shape, visible
+from circle_migrate.core.drawing import (
+    CURRENT,
+    HEAD,
+    Drawing,
+    Edge,
+    Link,
+    Node,
+    Number,
+    Row,
+    Shape,
+    printable,
+)
 
 _STYLES = {
     Link.FOLLOWS: "solid",
@@ -40,7 +51,7 @@ def dot(drawing: Drawing) -> str:
 
 def quoted(text: str) -> str:
     """The text as a DOT string that is taken as it is, without escape sequences or entities."""
-    text = escape_html(visible(text), quote=False).replace("\\", "\\\\").replace('"', '\\"')
+    text = escape_html(printable(text), quote=False).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 
@@ -106,5 +117,5 @@ def _legend(drawing: Drawing) -> Iterator[str]:
 
 def _html(text: str) -> str:
     # Graphviz takes a closing bracket for the end of CDATA, and an empty <B></B> for a syntax error.
-    shown = escape_html(visible(text)).replace("]", "&#93;")
+    shown = escape_html(printable(text)).replace("]", "&#93;")
     return shown if shown.strip() else "&#160;"

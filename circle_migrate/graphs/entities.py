@@ -19,13 +19,13 @@ from circle_migrate.core.drawing import (
     Row,
     Shape,
 )
+from circle_migrate.core.identifier import IDENTIFIER, split_identity, unquote
 
-_NAME = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
-_NAMES = rf"\(((?:PERIOD )?{_NAME}(?:, (?:PERIOD )?{_NAME})*)\)"
-_FOREIGN_KEY = re.compile(rf"FOREIGN KEY {_NAMES} REFERENCES ({_NAME}(?:\.{_NAME})?){_NAMES}")
+_NAMES = rf"\(((?:PERIOD )?{IDENTIFIER}(?:, (?:PERIOD )?{IDENTIFIER})*)\)"
+_FOREIGN_KEY = re.compile(rf"FOREIGN KEY {_NAMES} REFERENCES ({IDENTIFIER}(?:\.{IDENTIFIER})?){_NAMES}")
 _UNIQUE_KEY = re.compile(rf"(?:PRIMARY KEY|UNIQUE)(?: NULLS NOT DISTINCT)? {_NAMES}")
 _UNIQUE_INDEX = re.compile(
-    rf"CREATE UNIQUE INDEX {_NAME} ON (?:ONLY )?{_NAME}(?:\.{_NAME})? USING btree {_NAMES}"
+    rf"CREATE UNIQUE INDEX {IDENTIFIER} ON (?:ONLY )?{IDENTIFIER}(?:\.{IDENTIFIER})? USING btree {_NAMES}"
     rf"(?: INCLUDE {_NAMES})?(?: NULLS NOT DISTINCT)?"
 )
 """One over columns and all rows: with an expression or a condition it makes no column unique."""
@@ -135,7 +135,7 @@ def _read_constraint(table: _Table, fields: Fields) -> None:
 
 
 def _names(listed: str) -> tuple[str, ...]:
-    return tuple(re.findall(_NAME, re.sub(r"(^|, )PERIOD ", r"\1", listed)))
+    return tuple(re.findall(IDENTIFIER, re.sub(r"(^|, )PERIOD ", r"\1", listed)))
 
 
 def _table_node(database: str, table: _Table) -> Node:
@@ -187,8 +187,7 @@ def _uses(database: str, enum: Key, tables: Iterable[_Table]) -> Iterator[Edge]:
 
 def shown(identity: str) -> str:
     """An identity as people read it: without quotes, and without the schema everything is in by default."""
-    parts = re.findall(_NAME, identity.removeprefix(_USUAL_SCHEMA))
-    return ".".join(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in parts)
+    return ".".join(map(unquote, split_identity(identity.removeprefix(_USUAL_SCHEMA))))
 
 
 def short(type_: str) -> str:

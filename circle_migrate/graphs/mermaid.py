@@ -20,7 +20,7 @@ from circle_migrate.core.drawing import (
     Number,
     Row,
     Shape,
-    visible,
+    printable,
 )
 
 MOST_EDGES = 500
@@ -45,7 +45,7 @@ def mermaid(drawing: Drawing) -> str:
     names = {node.id: f"n{number}" for number, node in enumerate(drawing.nodes)}
     body = _entities(drawing, names) if drawing.is_relational else _flowchart(drawing, names)
     # A percent sign could begin a directive, which is cut out before the title is read.
-    title = json.dumps(visible(drawing.title)).replace("%", "\\u0025")
+    title = json.dumps(printable(drawing.title)).replace("%", "\\u0025")
     return "\n".join(["---", f"title: {title}", "---", *body, ""])
 
 
@@ -111,7 +111,7 @@ def _attribute(row: Row) -> str:
 
 def word(text: str) -> str:
     """The text as the name or type of an attribute, which knows no quoting; `_` for what cannot be there."""
-    written = re.sub(r"[^A-Za-z0-9_\-\[\]()\u00C0-\U0010FFFF]|\s", "_", visible(text))
+    written = re.sub(r"[^A-Za-z0-9_\-\[\]()\u00C0-\U0010FFFF]|\s", "_", printable(text))
     # Any case of PK, FK and UK is a keyword, also as the beginning of a longer word.
     bad_start = not re.match(r"[A-Za-z_\u00C0-\U0010FFFF]", written)
     return f"_{written}" if bad_start or re.match(r"(?i)[pfu]k\b", written, re.ASCII) else written
@@ -119,7 +119,7 @@ def word(text: str) -> str:
 
 def escape(text: str) -> str:
     """The text for between double quotes: whatever Mermaid, its Markdown or HTML give a meaning as a code."""
-    text = " ".join(visible(text).split()) or " "
+    text = " ".join(printable(text).split()) or " "
     text = re.sub(r"[^\w .,()/-]", lambda match: _code(match[0]), text)
     # Markdown: emphasis, and what begins a list or a line. Grammar: `direction TB` anywhere on a line.
     text = re.sub(r"(?<!\w)_+|_+(?!\w)", lambda match: "".join(map(_code, match[0])), text)

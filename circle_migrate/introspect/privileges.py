@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from circle_migrate.core.identifier import quote_if_needed, unquote
+
 OWNER = "<owner>"
 """How the role that owns the version table is written: its name differs from server to server."""
 
@@ -29,7 +31,6 @@ _PRIVILEGES = {
 }
 _NAME = r'"(?:[^"]|"")*"|[^"=/]*'
 _ITEM = re.compile(rf"({_NAME})=([A-Za-z*]*)/({_NAME})", re.DOTALL)
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def in_words(items: Iterable[str], owner: str, of: str | None) -> str:
@@ -46,7 +47,7 @@ def _line(item: str, owner: str, of: str | None) -> str:
     match = _ITEM.fullmatch(item)
     if match is None:  # a form that no PostgreSQL we know prints is shown as it is rather than hidden
         return item
-    grantee, letters, grantor = (_unquoted(match[1]), match[2], _unquoted(match[3]))
+    grantee, letters, grantor = (unquote(match[1]), match[2], unquote(match[3]))
     granted = (_PRIVILEGES.get(letter, letter) + star for letter, star in re.findall(r"(\w)(\*?)", letters))
     by = "" if grantor == of else f" by {role(grantor, owner)}"
     return f"{role(grantee, owner) if grantee else 'public'}: {', '.join(granted)}{by}"
@@ -54,10 +55,4 @@ def _line(item: str, owner: str, of: str | None) -> str:
 
 def role(name: str, owner: str) -> str:
     """A role as snapshots have it: `<owner>`, or its name, quoted where SQL needs that."""
-    if name == owner:
-        return OWNER
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+    return OWNER if name == owner else quote_if_needed(name)

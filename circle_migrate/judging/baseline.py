@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
-from circle_migrate.core.safety import Judged
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.errors import UsageError
 
 _FORM = 1
 _KIND = "circle-migrate safety baseline"
 
 
-def write(path: Path, findings: Iterable[Judged]) -> None:
+def write(path: Path, findings: Iterable[HazardFinding]) -> None:
     """Write the findings, the same bytes for the same ones. Raises `UsageError` for a bad place."""
     entries = {
         each.fingerprint: {

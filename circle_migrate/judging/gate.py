@@ -13,7 +13,7 @@ from circle_migrate.redaction import redact
 if TYPE_CHECKING:
     from circle_migrate.core.hazards import HazardClass
     from circle_migrate.core.plan import Plan
-    from circle_migrate.core.safety import Judged, Safety
+    from circle_migrate.core.safety import HazardFinding, Safety
     from circle_migrate.database import State
     from circle_migrate.deployment import Deployment
 
@@ -82,7 +82,7 @@ class Gate:
                 raise Refused(each.message, state="nothing was changed", hint=each.remedy)
 
 
-def _refusal(dangers: tuple[Judged, ...]) -> Refused:
+def _refusal(dangers: tuple[HazardFinding, ...]) -> Refused:
     classes = dict.fromkeys(str(each.hazard.kind) for each in dangers)
     lines = [f"{each.rule} at {each.file}:{each.line}: {each.message}" for each in dangers[:_SHOWN]]
     more = len(dangers) - _SHOWN

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.core.identifier import quote
 from circle_migrate.core.kept import Kept, State, What
-from circle_migrate.database import KEPT_SCHEMA, quote
+from circle_migrate.database import KEPT_SCHEMA
 
 if TYPE_CHECKING:
     import asyncpg

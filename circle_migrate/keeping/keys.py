@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.losses import Effect, Loss
 from circle_migrate.errors import Refused
-from circle_migrate.live_facts.printed import parts, plain
 
 if TYPE_CHECKING:
     import asyncpg
@@ -51,7 +51,7 @@ def _taken(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
     gone = {each.identity for each in losses if each.kind == "table" and each.effect is Effect.DROPPED}
     for each in losses:
         if each.kind == "column" and each.effect in _TAKING_VALUES:
-            table = ".".join(parts(each.identity)[:-1])
+            table = ".".join(split_identity(each.identity)[:-1])
         elif each.kind == "table" and each.effect in _TAKING_ROWS:
             table = each.identity
         else:
@@ -65,7 +65,7 @@ def _why_not(loss: Loss, key: set[str] | None) -> str:
         return ""
     if not key:
         return "has no primary key"
-    takes_key = loss.kind == "column" and plain(parts(loss.identity)[-1]) in key
+    takes_key = loss.kind == "column" and unquote_and_fold(split_identity(loss.identity)[-1]) in key
     return "loses its primary key" if takes_key else ""
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.bounded_read import TOTAL_SECONDS, LiveQuery, UnansweredError, open_live_query
+from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Answer, Ask, Probe
-from circle_migrate.live_facts.printed import parts
 from circle_migrate.live_facts.question import LIMIT
 
 if TYPE_CHECKING:
@@ -87,4 +87,4 @@ async def _covered(live: LiveQuery, probes: Sequence[Probe]) -> frozenset[Probe]
 
 def _question(probe: Probe, relation: str) -> tuple[object, ...]:
     """What is asked, of a column or of a whole table, whichever table that is."""
-    return (probe.statement, probe.ask, relation, parts(probe.subject)[2:])
+    return (probe.statement, probe.ask, relation, split_identity(probe.subject)[2:])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Op
+from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Ask
 from circle_migrate.core.traces import Task
 from circle_migrate.live_facts.conversions import Conversion
 from circle_migrate.live_facts.lineage import STORING, Absent, column_of
-from circle_migrate.live_facts.printed import parts
 from circle_migrate.live_facts.question import Question, Situation, counted
 
 _TYPES = ("enum", "domain", "composite type", "range type")
@@ -100,7 +100,7 @@ def _newly_validated(change: Change, situation: Situation) -> Iterator[Question]
     validated = change.fields.get("validated", (None, None))
     if change.owner is None or validated[0] != "no" or not before.startswith("NOT NULL "):
         return
-    name = parts(change.key.identity)[-1]
+    name = split_identity(change.key.identity)[-1]
     column = before.removeprefix("NOT NULL ").removesuffix(" NOT VALID").removesuffix(" NO INHERIT")
     dropped = any(
         column_of(each) == (change.owner.identity, column)

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from circle_migrate.core.identifier import literal, unquote_and_fold
 from circle_migrate.core.live import Ask
-from circle_migrate.database import literal
-from circle_migrate.live_facts.printed import listed, plain, tokens
+from circle_migrate.live_facts.printed import listed, tokens
 
 OWN_EXPRESSION = "the conversion is the revision's own expression"
 
@@ -147,7 +147,10 @@ def expression_of(column: str, sql: str) -> str | None:
         if "TYPE" not in upper or "USING" not in upper:
             continue
         named = action[: upper.index("TYPE")]
-        if any(token.kind == "name" and plain(token.text) == plain(column) for token in named):
+        if any(
+            token.kind == "name" and unquote_and_fold(token.text) == unquote_and_fold(column)
+            for token in named
+        ):
             return " ".join(token.text for token in action[upper.index("USING") + 1 :])
     return None
 
@@ -170,6 +173,10 @@ def casts_of(column: str, expression: str) -> tuple[str, ...] | None:
         return None if inner is None else (*inner, " ".join(token.text for token in found[at + 1 :]))
     if found and found[0].text == "(" and found[-1].text == ")":
         return casts_of(column, " ".join(token.text for token in found[1:-1]))
-    if len(found) == 1 and found[0].kind == "name" and plain(found[0].text) == plain(column):
+    if (
+        len(found) == 1
+        and found[0].kind == "name"
+        and unquote_and_fold(found[0].text) == unquote_and_fold(column)
+    ):
         return ()
     return None

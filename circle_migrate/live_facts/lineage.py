@@ -14,9 +14,9 @@ from enum import Enum
 from functools import cached_property
 
 from circle_migrate.core.catalog import Change, Op
+from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Column
 from circle_migrate.core.traces import Traced
-from circle_migrate.live_facts.printed import parts
 
 STORING = frozenset({"table", "materialized view"})
 """Kinds of relations that have rows of their own here."""
@@ -87,7 +87,7 @@ class Alterations:
                 for new in sorted(self.come - set(pairs.values()))
                 if self._shape(Op.EXTRA, new) == self._shape(Op.MISSING, old)
             ]
-            named = [new for new in same if parts(new)[-1] == parts(old)[-1]]
+            named = [new for new in same if split_identity(new)[-1] == split_identity(old)[-1]]
             chosen = same if len(same) == 1 else named
             if len(chosen) == 1:
                 pairs[old] = chosen[0]
@@ -96,7 +96,10 @@ class Alterations:
     def _shape(self, op: Op, relation: str) -> frozenset[object]:
         side = int(op is Op.EXTRA)
         return frozenset(
-            (parts(each.key.identity)[-1], *(each.fields.get(name, (None, None))[side] for name in _SHAPE))
+            (
+                split_identity(each.key.identity)[-1],
+                *(each.fields.get(name, (None, None))[side] for name in _SHAPE),
+            )
             for each in self.of(op, "column")
             if each.owner is not None and each.owner.identity == relation
         )
@@ -120,7 +123,7 @@ class Alterations:
 
 def column_of(change: Change) -> Column:
     """The column that a change is about."""
-    return Column(change.owner.identity if change.owner else "", parts(change.key.identity)[-1])
+    return Column(change.owner.identity if change.owner else "", split_identity(change.key.identity)[-1])
 
 
 @dataclass(frozen=True)

@@ -67,18 +67,6 @@ def tokens(text: str) -> list[Token]:
     return found
 
 
-def parts(identity: str) -> tuple[str, ...]:
-    """The identifiers of a dotted name, as printed."""
-    return tuple(token.text for token in tokens(identity) if token.text != ".")
-
-
-def plain(identifier: str) -> str:
-    """An identifier's own characters: without quotes, and folded where it had none."""
-    if identifier.startswith('"'):
-        return identifier[1:-1].replace('""', '"')
-    return identifier.lower()
-
-
 def uniqueness(definition: str) -> Uniqueness:
     """What a unique index, or a primary key, unique or exclusion constraint, wants to be unique."""
     found = tokens(definition)
@@ -106,7 +94,7 @@ def reference(definition: str) -> Reference:
     columns, referred = (
         tuple(_text(each) for each in listed(found[at + 1 : _end(found, at) - 1])) for at in lists[:2]
     )
-    if any(len(parts(each)) > 1 for each in (*columns, *referred)):
+    if any(len(tokens(each)) > 1 for each in (*columns, *referred)):
         raise UnreadableError("a foreign key over periods of time is not asked")
     return Reference(columns, target, referred, full="MATCH FULL" in definition)
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from circle_migrate.core.catalog import Op
 from circle_migrate.core.enumerations import labels
+from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.live import Ask, Probe, Uses
 from circle_migrate.core.traces import Lock, Task, Traced
 from circle_migrate.live_facts.columns import column_questions
 from circle_migrate.live_facts.constraints import constraint_questions
 from circle_migrate.live_facts.lineage import Alterations, Lineage
-from circle_migrate.live_facts.printed import parts, plain
 from circle_migrate.live_facts.question import Question, Situation
 from circle_migrate.live_facts.sequences import sequence_questions
 
@@ -125,5 +125,5 @@ def _writes(statement: Traced, relation: str) -> bool:
 
 def _says(statement: Traced, relation: str) -> bool:
     """Whether the text has the relation's own name as a word."""
-    name = re.escape(plain(parts(relation)[-1]))
+    name = re.escape(unquote_and_fold(split_identity(relation)[-1]))
     return re.search(rf"(?<!\w){name}(?!\w)", statement.sql, re.IGNORECASE) is not None

@@ -11,20 +11,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.core.catalog import Change, Op
+from circle_migrate.core.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
 from circle_migrate.core.live import Ask, Column
-from circle_migrate.database import literal
 from circle_migrate.live_facts.lineage import STORING, Absent, column_of
-from circle_migrate.live_facts.printed import parts, plain
 from circle_migrate.live_facts.question import Question, Situation
 
-_WORD = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
-_NAME = rf"(?:{_WORD}\s*\.\s*)?{_WORD}"
+_NAME = rf"(?:{IDENTIFIER}\s*\.\s*)?{IDENTIFIER}"
 _OPTIONAL = r"(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
 _RESTART = r"[^;]*?\bRESTART\b(?:\s+WITH)?(?:\s+(?P<start>-?\d+))?"
 _FLAGS = re.IGNORECASE | re.DOTALL
 _RESTARTED = re.compile(rf"\bALTER\s+SEQUENCE\s+{_OPTIONAL}(?P<sequence>{_NAME})\b{_RESTART}", _FLAGS)
 _IDENTITY_RESTARTED = re.compile(
-    rf"\bALTER\s+TABLE\s+{_OPTIONAL}(?P<table>{_NAME})\s+ALTER\s+(?:COLUMN\s+)?(?P<column>{_WORD}){_RESTART}",
+    rf"\bALTER\s+TABLE\s+{_OPTIONAL}(?P<table>{_NAME})\s+ALTER\s+(?:COLUMN\s+)?(?P<column>{IDENTIFIER}){_RESTART}",
     _FLAGS,
 )
 _SET = re.compile(
@@ -83,9 +81,9 @@ def _next_of(sequence: str) -> str:
 def _restarted(situation: Situation) -> Iterator[Question]:
     sql = situation.done.statement.sql
     for match in _IDENTITY_RESTARTED.finditer(sql):
-        table, name = _plain(match["table"]), plain(match["column"])
+        table, name = _plain(match["table"]), unquote_and_fold(match["column"])
         for sequence, column in (situation.uses.sequences if situation.uses else {}).items():
-            if _named(column.relation, table) and plain(column.name) == name:
+            if _named(column.relation, table) and unquote_and_fold(column.name) == name:
                 yield from _ahead(
                     situation, column, match["start"] or _declared(sequence), sequence, sequence
                 )
@@ -125,9 +123,9 @@ def _declared(sequence: str) -> str:
 
 
 def _plain(name: str) -> tuple[str, ...]:
-    return tuple(plain(each.strip()) for each in parts(name) if each.strip())
+    return tuple(unquote_and_fold(each.strip()) for each in split_identity(name) if each.strip())
 
 
 def _named(printed: str, wanted: tuple[str, ...]) -> bool:
     """Whether a printed name is the one wanted, which may leave out the schema."""
-    return tuple(plain(each) for each in parts(printed))[-len(wanted) :] == wanted
+    return tuple(unquote_and_fold(each) for each in split_identity(printed))[-len(wanted) :] == wanted

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from circle_migrate.bounded_read import bounded_read
+from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.live import Size
 from circle_migrate.database import OWN_TABLES
-from circle_migrate.live_facts.printed import parts, plain
 
 if TYPE_CHECKING:
     from circle_migrate.database import Database
@@ -88,5 +88,5 @@ async def sizes(database: Database, relations: Iterable[str] | None = None) -> d
             row["index_bytes"] or 0,
         )
         for row in rows
-        if row["weighed"] and plain(parts(row["name"])[-1]) not in ours
+        if row["weighed"] and unquote_and_fold(split_identity(row["name"])[-1]) not in ours
     }

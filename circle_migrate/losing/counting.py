@@ -16,10 +16,9 @@ from circle_migrate.bounded_read import (
 )
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.enumerations import label
+from circle_migrate.core.identifier import literal, split_identity, unquote_and_fold
 from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Precision, biggest_first, merge
-from circle_migrate.database import literal
 from circle_migrate.errors import SettingsError
-from circle_migrate.live_facts.printed import parts, plain
 from circle_migrate.live_facts.sizing import sizes
 from circle_migrate.losing.foretelling import predict_row_losses, predict_value_losses
 from circle_migrate.losing.partners import with_partners
@@ -124,7 +123,7 @@ def _without_parts(losses: Sequence[Loss]) -> list[Loss]:
         for loss in losses
         if loss.kind != "column"
         or loss.effect not in (Effect.NARROWED, Effect.CHANGED)
-        or (loss.database, ".".join(parts(loss.identity)[:-1])) not in tables
+        or (loss.database, ".".join(split_identity(loss.identity)[:-1])) not in tables
     ]
 
 
@@ -237,7 +236,9 @@ class _Counting:
         """Estimate from the statistics, which exclude columns that the role may not read."""
         if loss.rows is None:
             return loss
-        schema, name, attribute = (plain(each) for each in (*parts(table), *parts(column)))
+        schema, name, attribute = (
+            unquote_and_fold(each) for each in (*split_identity(table), *split_identity(column))
+        )
         statistics = await self._live.rows(_STATISTICS, schema, name, attribute)
         if not statistics:
             why = "too many rows to count, and no statistics: ANALYZE"

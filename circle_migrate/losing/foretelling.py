@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Answer, Ask, Probe
 from circle_migrate.core.losses import Count, Effect, Loss, LossNamer, Precision
 from circle_migrate.core.traces import Task, Traced
 from circle_migrate.live_facts.asking import ask
 from circle_migrate.live_facts.conditions import uses
 from circle_migrate.live_facts.conversions import OWN_EXPRESSION
-from circle_migrate.live_facts.printed import parts
 from circle_migrate.live_facts.probing import probes
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _loss(namer: LossNamer, answer: Answer, statement: Traced) -> Loss:
     probe = answer.probe
     change = next((each for each in statement.changes if each.key.identity == probe.subject), None)
     kind = change.key.kind if change else "column"
-    identity = f"{probe.relation}.{parts(probe.subject)[-1]}" if kind == "column" else probe.subject
+    identity = f"{probe.relation}.{split_identity(probe.subject)[-1]}" if kind == "column" else probe.subject
     altered = probe.ask is Ask.CUT or answer.why == OWN_EXPRESSION
     old, new = change.fields.get("type", (None, None)) if change else (None, None)
     retyped = f"type: {old} -> {new}" if kind == "column" and old and new else ""

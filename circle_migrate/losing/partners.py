@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.bounded_read import UnansweredError, open_live_query
+from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.losses import Count, Effect, Loss, Partners
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
 from circle_migrate.errors import CircleError
-from circle_migrate.live_facts.printed import parts, plain
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.matching.keys import Located, locate
 
@@ -53,7 +53,7 @@ def _takes(loss: Loss, column: Column) -> bool:
     """Whether a loss is of a column, or of rows of its table."""
     if loss.database != column.database or loss.effect not in _TAKING:
         return False
-    named = tuple(plain(each) for each in parts(loss.identity))
+    named = tuple(unquote_and_fold(each) for each in split_identity(loss.identity))
     table = (column.schema, column.table) if column.schema else (column.table,)
     wanted: Mapping[str, Collection[str]] = {"table": table, "column": (*table, column.name)}
     return loss.kind in wanted and named[-len(wanted[loss.kind]) :] == tuple(wanted[loss.kind])

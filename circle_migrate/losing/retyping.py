@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Op
-from circle_migrate.live_facts.printed import parts
+from circle_migrate.core.identifier import split_identity
 
 if TYPE_CHECKING:
     import asyncpg
@@ -61,7 +61,7 @@ class Retyping:
         """Copy the values in the transaction of the step, which has not run yet."""
         self._copied = []
         for number, (table, identity) in enumerate(sorted(self._columns(database, revision))):
-            column = parts(identity)[-1]
+            column = split_identity(identity)[-1]
             row = await driver.fetchrow(_COLUMN, table, column)
             if row is None or not row["key"] or row["number"] in row["key"]:
                 continue

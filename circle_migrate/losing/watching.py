@@ -13,7 +13,7 @@ from circle_migrate.core.plan import Step
 from circle_migrate.core.vanished import Catalogue, catalog_losses
 from circle_migrate.introspect.addressing import addresses
 from circle_migrate.introspect.capturing import capture
-from circle_migrate.tracing import TracingHooks
+from circle_migrate.tracing.recorder import TracingHooks
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

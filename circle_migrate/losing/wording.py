@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Method, Partners, Precision
-from circle_migrate.dumps.sizes import shown
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _METHODS = {
@@ -87,7 +87,7 @@ def _figures(loss: Loss) -> Iterator[str]:
         case _:
             yield "goes"
     if loss.bytes is not None and loss.destroys_data:
-        yield f"{'' if loss.bytes.exact else '~'}{shown(loss.bytes.value)}"
+        yield f"{'' if loss.bytes.exact else '~'}{format_bytes(loss.bytes.value)}"
 
 
 def _rows(count: Count | None) -> str:

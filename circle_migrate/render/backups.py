@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.backups import BackedUp, Restored
-from circle_migrate.dumps.sizes import shown
+from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.render.drawing import relative, revisions, say, table
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def backedup(result: BackedUp, console: Console) -> None:
             (
                 dump.database,
                 dump.file,
-                shown(dump.bytes),
+                format_bytes(dump.bytes),
                 revisions(dump.revisions),
                 dump.server_version,
                 dump.dump_version,

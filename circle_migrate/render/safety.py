@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.catalogued import Catalogued
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.page import explained
-from circle_migrate.core.safety import Judged, Safety
+from circle_migrate.core.safety import HazardFinding, Safety
 from circle_migrate.render.drawing import line, relative, table
 from circle_migrate.render.reports import finding, heading
 
@@ -25,12 +25,12 @@ def safety(result: Safety, console: Console) -> None:
     for check in result.checks:
         heading(check, console)
         for each in check.findings:
-            if isinstance(each, Judged):
+            if isinstance(each, HazardFinding):
                 hazard(each, console)
             else:
                 finding(each, console)
     dangers = [each for each in result.judged if each.severity is Severity.ERROR and each.fix]
-    first: dict[tuple[str, str], Judged] = {}
+    first: dict[tuple[str, str], HazardFinding] = {}
     for each in dangers:
         first.setdefault((each.rule, each.fix), each)
     for each in first.values():
@@ -43,7 +43,7 @@ def safety(result: Safety, console: Console) -> None:
         line(console, 0, (f"note: {note}", "dim"))
 
 
-def hazard(found: Judged, console: Console) -> None:
+def hazard(found: HazardFinding, console: Console) -> None:
     """Write one verdict, without the code that avoids it."""
     confidence = f" ({found.confidence})" if found.confidence else ""
     head = f"{found.verdict}{confidence}: {found.message}"
@@ -73,7 +73,7 @@ def catalogued(result: Catalogued, console: Console) -> None:
     table(console, ("id", "class", "title"), rows)
 
 
-def _fix(found: Judged, console: Console) -> None:
+def _fix(found: HazardFinding, console: Console) -> None:
     example = ", for example" if found.code is None else f" of {relative(found.file or '')}:{found.line}"
     line(console, 0, (f"{found.rule}: as {found.hazard.title.lower()}, write instead{example}:", "bold"))
     for text in found.fix.splitlines():

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Finding, Report, Severity
-from circle_migrate.core.safety import Judged, Safety
+from circle_migrate.core.safety import HazardFinding, Safety
 from circle_migrate.reports.texts import path, safe, summed_up, whole
 
 MOST_CHARACTERS = 60_000
@@ -63,7 +63,7 @@ def _item(report: Safety, found: Finding) -> str:
     file = path(report, found)
     place = f" at `{_code(file)}:{found.line or 1}`" if file else ""
     lines = [f"{_MARKS[found.severity]} **{_text(found.rule)}**{place}: {_text(found.message)}"]
-    if not isinstance(found, Judged):
+    if not isinstance(found, HazardFinding):
         return "\n".join([*lines, f"> {_text(found.advice)}"])
     if found.statement:
         lines += ["", *_block("sql", found.statement)]

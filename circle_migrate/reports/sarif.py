@@ -23,7 +23,11 @@ _FINGERPRINT = "circleMigrate/v1"
 
 def write(report: Report) -> str:
     """The report as a SARIF log of one run, with the rules that its findings are about."""
-    rules = [rule for rule in RULES.values() if any(each.rule == rule.id for each in report.findings)]
+    order = list(RULES)
+    rules = sorted(
+        {finding.about for finding in report.findings},
+        key=lambda rule: (order.index(rule.id) if rule.id in RULES else len(order), rule.id),
+    )
     run = {
         "tool": {
             "driver": {

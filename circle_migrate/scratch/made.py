@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.database import Database, literal, quote
+from circle_migrate.core.identifier import literal, quote
+from circle_migrate.core.shield import shielded
+from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.dumps.likeness import alike
 from circle_migrate.errors import CircleError, MissingPrivilege, Unreachable
 from circle_migrate.faults import server_words, sqlstate, statement_fault
-from circle_migrate.scratch.endings import to_its_end
 
 if TYPE_CHECKING:
     import asyncpg
@@ -138,9 +139,9 @@ async def _kept(place: Place, token: int, names: list[str]) -> AsyncIterator[Non
                 await _create(connection, place, name)
             yield
         finally:
-            await to_its_end(_drop(place, connection, names))
+            await shielded(_drop(place, connection, names))
             if place.ours and not connection.is_closed():
-                await to_its_end(_drop_left_over(connection))
+                await shielded(_drop_left_over(connection))
     finally:
         connection.terminate()
 

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.plan import Direction
+from circle_migrate.core.shield import in_thread
 from circle_migrate.database import Database
 from circle_migrate.errors import SettingsError
-from circle_migrate.scratch.endings import in_thread
 from circle_migrate.scratch.made import Place
 from circle_migrate.urls import Address, parse
 

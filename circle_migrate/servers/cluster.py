@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.errors import Unreachable
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import Binaries
@@ -109,12 +109,10 @@ class Cluster:
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Write our settings to our own file, which postgresql.conf includes."""
-        lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
-        with tempfile.NamedTemporaryFile("w", dir=self.data, delete=False, encoding="utf-8") as file:
-            file.write("# Written anew by circle-migrate at every start.\n")
-            file.writelines(lines)
-            os.fchown(file.fileno(), self.account.uid, self.account.gid)
-        Path(file.name).replace(self.data / CONFIGURATION)
+        lines = ["# circle-migrate writes this file at every start.\n"]
+        lines += [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
+        owner = (self.account.uid, self.account.gid)
+        replace_file(self.data / CONFIGURATION, "".join(lines).encode(), owner=owner)
 
     def start(self, seconds: float = _START_SECONDS) -> Postmaster:
         """Start the server, or join a start that is under way, and wait until it takes connections.

@@ -13,7 +13,6 @@ class KnownDatabase(NamedTuple):
 
     name: str
     url_variable: str
-    url_flag: str
     revisions: str
     models: str
     profile: str
@@ -28,7 +27,6 @@ DATABASES = (
     KnownDatabase(
         name="main",
         url_variable="DATABASE_URL",
-        url_flag="--database-url",
         revisions="circle_migrate:revisions/main",
         models="circle_migrate.models.main:metadata",
         profile="default",
@@ -36,7 +34,6 @@ DATABASES = (
     KnownDatabase(
         name="credentials",
         url_variable="CREDS_DATABASE_URL",
-        url_flag="--creds-database-url",
         revisions="circle_migrate:revisions/credentials",
         models="circle_migrate.models.credentials:metadata",
         profile="strict",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,8 +17,7 @@ from circle_migrate.settings.result import DatabaseSettings, Settings, Value
 from circle_migrate.urls import Address, has_password, parse
 
 if TYPE_CHECKING:
-    from circle_migrate.core.differing.ignoring import Ignore
-    from circle_migrate.core.suppressing import Suppression
+    from circle_migrate.core.ignore_rule import IgnoreRule
     from circle_migrate.core.weights import Assumption
     from circle_migrate.settings.gathering import Gathered
 
@@ -34,20 +33,29 @@ def load(
     *,
     environ: Mapping[str, str] = os.environ,
     cwd: Path | None = None,
+    hazard_ids: Callable[[], Collection[str] | None] = lambda: None,
 ) -> Settings:
     """Read all settings; `flags` by field name (`database_url`, `lock_wait`), None for one not given.
+
+    `hazard_ids` returns the ids that `safety_ignore` may name, None for any.
 
     Raises one SettingsError that lists every problem and no secret. A missing URL is none: it is
     raised by `DatabaseSettings.address`.
     """
     from circle_migrate.settings.gathering import gather
 
-    return _Loading(gather(flags or {}, environ, (cwd or Path.cwd()).resolve()), environ).settings()
+    gathered = gather(flags or {}, environ, (cwd or Path.cwd()).resolve())
+    return _Loading(gathered, environ, hazard_ids).settings()
 
 
 class _Loading:
-    def __init__(self, gathered: Gathered, environ: Mapping[str, str]) -> None:
-        self.gathered, self.environ = gathered, environ
+    def __init__(
+        self,
+        gathered: Gathered,
+        environ: Mapping[str, str],
+        hazard_ids: Callable[[], Collection[str] | None],
+    ) -> None:
+        self.gathered, self.environ, self.hazard_ids = gathered, environ, hazard_ids
 
     def settings(self) -> Settings:
         values = self.gathered.values
@@ -55,8 +63,7 @@ class _Loading:
         embedded, embedded_source = self._embedded()
         databases = tuple(self._database(known, packages, embedded=embedded) for known in DATABASES)
         scratch_url = self._scratch_url()
-        ignore = self._ignore()
-        suppressions = self._suppressions()
+        diff_ignore, safety_ignore = self._ignore_rules()
         assumptions = self._assumptions()
         relations = self._relations(packages)
         self.gathered.record.raise_problems()
@@ -71,7 +78,7 @@ class _Loading:
             *(self._value(name, values[name]) for name in ("atomic", "transaction", "protected")),
             self._value("scratch_url", scratch_url.display() if scratch_url else None),
             self._value("scratch_on_target", values["scratch_on_target"]),
-            self._value("diff_ignore", "; ".join(rule.text for rule in ignore) or None),
+            self._value("diff_ignore", "; ".join(rule.text for rule in diff_ignore) or None),
             self._value("safety", values["safety"]),
             *(
                 self._value(name, "; ".join(values[name]) or None)
@@ -93,9 +100,9 @@ class _Loading:
             transaction=values["transaction"],
             scratch_url=scratch_url,
             scratch_on_target=values["scratch_on_target"],
-            diff_ignore=ignore,
+            diff_ignore=diff_ignore,
             safety=values["safety"],
-            safety_ignore=suppressions,
+            safety_ignore=safety_ignore,
             safety_tables=assumptions,
             safety_rows=values["safety_rows"],
             safety_bytes=values["safety_bytes"],
@@ -183,20 +190,17 @@ class _Loading:
             self.gathered.record.problems.append(error)
             return None
 
-    def _ignore(self) -> tuple[Ignore, ...]:
-        if not self.gathered.values["diff_ignore"]:
-            return ()
-        from circle_migrate.core.differing.ignoring import parse_ignore
+    def _ignore_rules(self) -> tuple[tuple[IgnoreRule, ...], tuple[IgnoreRule, ...]]:
+        """The rules about differences and those about hazards."""
+        if not self.gathered.values["diff_ignore"] and not self.gathered.values["safety_ignore"]:
+            return (), ()
+        from circle_migrate.core.ignore_rule import parse_difference_rule, parse_hazard_rule
 
-        return self._parsed("diff_ignore", lambda text: parse_ignore(text, _NAMES))
-
-    def _suppressions(self) -> tuple[Suppression, ...]:
-        if not self.gathered.values["safety_ignore"]:
-            return ()
-        from circle_migrate.core.hazards import HAZARDS
-        from circle_migrate.core.suppressing import parse_line
-
-        return self._parsed("safety_ignore", lambda text: parse_line(text, _NAMES, HAZARDS))
+        known = self.hazard_ids() if self.gathered.values["safety_ignore"] else None
+        return (
+            self._parsed("diff_ignore", lambda text: parse_difference_rule(text, _NAMES)),
+            self._parsed("safety_ignore", lambda text: parse_hazard_rule(text, _NAMES, known)),
+        )
 
     def _assumptions(self) -> tuple[Assumption, ...]:
         if not self.gathered.values["safety_tables"]:

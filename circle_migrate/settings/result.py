@@ -10,8 +10,7 @@ from circle_migrate.errors import SettingsError
 from circle_migrate.urls import Address
 
 if TYPE_CHECKING:
-    from circle_migrate.core.differing.ignoring import Ignore
-    from circle_migrate.core.suppressing import Suppression
+    from circle_migrate.core.ignore_rule import IgnoreRule
     from circle_migrate.core.weights import Assumption
 
 _FIRST = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
@@ -95,9 +94,9 @@ class Settings(NamedTuple):
     transaction: Transaction
     scratch_url: Address | None
     scratch_on_target: bool
-    diff_ignore: tuple[Ignore, ...]
+    diff_ignore: tuple[IgnoreRule, ...]
     safety: Gate
-    safety_ignore: tuple[Suppression, ...]
+    safety_ignore: tuple[IgnoreRule, ...]
     safety_tables: tuple[Assumption, ...]
     safety_rows: int
     safety_bytes: int

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
 from circle_migrate.core.differing.array_casts import cast_elements
-from circle_migrate.core.differing.pairing import own_name
 from circle_migrate.core.differing.scope import EquivalenceAnswers
+from circle_migrate.core.identifier import base_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -143,7 +143,7 @@ class _Subject:
     @property
     def temporary_name(self) -> str:
         """The name of what is created, in the schema of the subject."""
-        return self.key.identity.removesuffix(own_name(self.key)) + _NAME
+        return self.key.identity.removesuffix(base_name(self.key.identity)) + _NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _domain_default(subject: _Subject, text: str) -> _Created:
 
 
 def _default(subject: _Subject, text: str) -> _Created:
-    column = own_name(subject.key)
+    column = base_name(subject.key.identity)
     return _Created(
         (
             f"CREATE TEMPORARY TABLE {_NAME} (LIKE {subject.table})",
@@ -225,7 +225,7 @@ def _renamed(word: str, query: str, *, qualified: bool = False) -> _Form:
     """The form of a definition that is a whole statement: the same one, under our name."""
 
     def form(subject: _Subject, text: str) -> _Created | None:
-        own, ours = own_name(subject.key), _NAME
+        own, ours = base_name(subject.key.identity), _NAME
         if qualified:
             own, ours = subject.key.identity, subject.temporary_name
         statement, count = re.subn(rf"\b{word} {re.escape(own)} ", lambda _: f"{word} {ours} ", text, count=1)

@@ -11,13 +11,13 @@ import gzip
 import hashlib
 import json
 import os
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.errors import UsageError
 
@@ -70,7 +70,8 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
     if target.exists() and not target.is_file():
         raise UsageError(f"{path} is not a file", hint="name another one")
     try:
-        _replace(target, encoded(Stored(snapshot, source), compress=path.name.endswith(".gz")), mode)
+        content = encoded(Stored(snapshot, source), compress=path.name.endswith(".gz"))
+        replace_file(target, content, mode=mode)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written", detail=error.strerror, hint="name another place"
@@ -122,19 +123,6 @@ def _document(content: bytes, name: str) -> dict[str, Any]:
 def _checksum(body: dict[str, Any]) -> str:
     text = json.dumps(body, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _hint(path: Path | str) -> str:

@@ -10,9 +10,7 @@ from circle_migrate.core.catalog import Change, Op, Snapshot, compare
 from circle_migrate.core.traces import Lock, ServerError, Traced
 from circle_migrate.introspect.capturing import capture
 from circle_migrate.tracing import statements
-from circle_migrate.tracing.messages import is_proof, said
-from circle_migrate.tracing.relations import Held, Relation, held, relations
-from circle_migrate.tracing.work import Evidence, work
+from circle_migrate.tracing.work import Evidence, Held, Relation, held, is_proof, relations, said, work
 
 if TYPE_CHECKING:
     import asyncpg

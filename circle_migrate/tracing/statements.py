@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from circle_migrate.core.identifier import unquote_and_fold
 from circle_migrate.core.traces import Lock, Task
 from circle_migrate.core.verdicts.names import code
 
@@ -62,7 +63,6 @@ _LONE = re.compile(
     r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)",
     re.IGNORECASE,
 )
-_CALLS = re.compile(rf"({_PART})\s*\(")
 _CALLS = re.compile(rf"({_PART})\s*\(")
 _ENDS_TRANSACTION = re.compile(r"\b(?:COMMIT|ROLLBACK)\b", re.IGNORECASE)
 
@@ -125,10 +125,7 @@ def written(sql: str, bodies: str) -> dict[str, Task]:
 
 def called(sql: str) -> frozenset[str]:
     """The names that a text calls functions by, without schemas and quotes."""
-    names = _CALLS.findall(_COMMENT.sub(" ", sql))
-    return frozenset(
-        name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in names
-    )
+    return frozenset(map(unquote_and_fold, _CALLS.findall(_COMMENT.sub(" ", sql))))
 
 
 def truncates(sql: str) -> bool:

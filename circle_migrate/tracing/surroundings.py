@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.database import Database, literal, quote
+from circle_migrate.core.identifier import literal, quote
+from circle_migrate.database import Database
 from circle_migrate.errors import CircleError
 from circle_migrate.faults import server_words
 

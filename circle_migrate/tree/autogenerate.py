@@ -23,8 +23,8 @@ from alembic.operations.ops import (
 )
 
 from circle_migrate.core.catalog import Change, Op
+from circle_migrate.core.identifier import IDENTIFIER, split_identity, unquote
 from circle_migrate.database import OWN_TABLES
-from circle_migrate.ddl.names import IDENTIFIER, bare, parts
 from circle_migrate.tree.context import Context, VersionTable, dialect
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Known:
             )
         for name, definition in self._constraints.get((schema or self._default_schema, table), {}).items():
             found = _OVER_COLUMNS.match(definition)
-            if found and [bare(each) for each in re.findall(IDENTIFIER, found[1])] == list(columns):
+            if found and [unquote(each) for each in re.findall(IDENTIFIER, found[1])] == list(columns):
                 return name
         return None
 
@@ -174,4 +174,4 @@ class _Known:
 
 
 def _names(identity: str) -> tuple[str, ...]:
-    return tuple(bare(part) for part in parts(identity))
+    return tuple(unquote(part) for part in split_identity(identity))

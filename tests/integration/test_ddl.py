@@ -193,37 +193,6 @@ def test_whole_schema_from_nothing_and_back(
     run(there_and_back())
 
 
-def test_undo_of_each_statement_takes_it_back(sides: Sides) -> None:
-    """Statement by statement, and where there is an undo the catalogue is as before it."""
-    chosen = {
-        "check_expr_changed",
-        "grant_table",
-        "policy_changed",
-        "table_dropped",
-        "function_body",
-        "col_add",
-    }
-
-    async def check() -> int:
-        told = compared(sides.before, sides.after, only=lambda key: key.identity.partition(".")[0] in chosen)
-        made = sketch(told)
-        assert {statement.key.identity.partition(".")[0] for statement in made.statements} == chosen
-        undone_statements = 0
-        async with capturing(sides.url) as connection, undone(connection):
-            state = await take(connection)
-            for statement in made.statements:
-                await connection.execute(statement.sql)
-                if statement.undo is not None:
-                    async with undone(connection):
-                        await connection.execute(statement.undo)
-                        assert compare(await take(connection), state) == (), statement
-                    undone_statements += 1
-                state = await take(connection)
-        return undone_statements
-
-    assert run(check()) >= len(chosen)
-
-
 def test_local_cases_as_a_revision_of_alembic(sides: Sides) -> None:
     told = compared(
         sides.before, sides.after, only=lambda key: key.identity.partition(".")[0] not in INCOMPLETE

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.core.verdicts import Level, judge
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.verdicts.judging import judge
 from tests.hazard_examples import Case
 from tests.hazard_verdicts import JUDGED, evidence
 from tests.servers import Databases, Server, run
@@ -38,8 +39,8 @@ def pairs(server: Server) -> Iterator[tuple[Databases, Databases]]:
 
 @pytest.mark.parametrize("case", _CHOSEN, ids=str)
 def test_hazard_is_found_where_it_is(case: Case, pairs: tuple[Databases, Databases], tmp_path: Path) -> None:
-    found = [each for each in judge(run(evidence(case, *pairs, tmp_path))) if each.hazard == case.hazard.id]
+    found = [each for each in judge(run(evidence(case, *pairs, tmp_path))) if each.rule == case.hazard.id]
     if case.name == "bad":
         assert found
     else:
-        assert {each.level for each in found} <= ({Level.NOTE} if case.hazard.id in _DOUBTS else set())
+        assert {each.severity for each in found} <= ({Severity.NOTE} if case.hazard.id in _DOUBTS else set())

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
+from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import (
     Answer,
     Ask,
@@ -28,7 +29,6 @@ from circle_migrate.live_facts.asking import ask
 from circle_migrate.live_facts.blocking import CONFLICTS, blockers
 from circle_migrate.live_facts.conditions import invalid_indexes, published, uses
 from circle_migrate.live_facts.expecting import expected_rows
-from circle_migrate.live_facts.printed import parts
 from circle_migrate.live_facts.probing import probes
 from circle_migrate.live_facts.question import LIMIT, counted
 from circle_migrate.live_facts.sizing import sizes
@@ -87,7 +87,7 @@ def inside(case: Case, text: str) -> str:
 
 
 def belongs(name: str, case: Case) -> bool:
-    return parts(name)[0] in case.schemas
+    return split_identity(name)[0] in case.schemas
 
 
 async def known(pair: Databases) -> list[Case]:

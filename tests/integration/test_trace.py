@@ -23,8 +23,8 @@ from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
 from circle_migrate.settings import load
 from circle_migrate.trace import trace
-from circle_migrate.tracing import Backend, Recorder
-from circle_migrate.tracing.origins import Origin
+from circle_migrate.tracing.backend import Backend
+from circle_migrate.tracing.recorder import Origin, Recorder
 from tests.deployments import execute
 from tests.projects import Project
 from tests.servers import Databases, Server, run, start_binaries

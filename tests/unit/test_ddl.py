@@ -20,9 +20,8 @@ from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards import HAZARDS
+from circle_migrate.core.links import topological
 from circle_migrate.ddl.alembic import bodies, render
-from circle_migrate.ddl.names import bare, last, literal, parts, quoted
-from circle_migrate.ddl.plan import ordered
 from circle_migrate.ddl.python import string, text
 from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.scripts import render_sql
@@ -175,34 +174,6 @@ def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
     assert "with op.get_context().autocommit_block():" in render(sketch(compared(before, after)))
 
 
-@pytest.mark.parametrize(
-    ("identity", "expected"),
-    [
-        ("public.t", ["public", "t"]),
-        ('"a.b"."x(y)"."Z z"', ['"a.b"', '"x(y)"', '"Z z"']),
-        ('app."q""uote"', ["app", '"q""uote"']),
-        ('app."f g"(integer, app."T")', ["app", '"f g"']),
-        ("<owner>.app.tables", ["<owner>", "app", "tables"]),
-    ],
-)
-def test_identities_are_taken_apart(identity: str, expected: list[str]) -> None:
-    assert parts(identity) == expected
-    assert last(identity) == expected[-1]
-
-
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
-def test_names_survive_quoting(name: str) -> None:
-    assert bare(quoted(name)) == name
-    assert parts(f"app.{quoted(name)}") == ["app", quoted(name)]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [("it's", "'it''s'"), ("a\\b", "E'a\\\\b'"), ("", "''"), ("'\\", "E'''\\\\'")]
-)
-def test_literals(value: str, expected: str) -> None:
-    assert literal(value) == expected
-
-
 def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> None:
     tables = table('app."T 1"', "a integer") | table("app.t", "a integer")
     catalog = Catalog(tables | {Key("view", "app.v"): {"definition": ' SELECT a FROM app."T 1"'}})
@@ -214,13 +185,14 @@ def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> Non
 @given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9))))
 def test_order_keeps_every_wish_that_is_no_circle(earlier: dict[int, set[int]]) -> None:
     wishes = {node: {other for other in others if other < node} for node, others in earlier.items()}
-    done = ordered(range(10), wishes, lambda node: -node)
+    done = topological(range(10), wishes, lambda node: -node, cut_cycles=True)
     assert sorted(done) == list(range(10))
     assert all(done.index(other) < done.index(node) for node, others in wishes.items() for other in others)
 
 
 def test_a_circle_is_cut_and_nothing_is_lost() -> None:
-    assert ordered(["a", "b", "c"], {"a": ["b"], "b": ["a"], "c": ["b"]}, str) == ["a", "b", "c"]
+    wishes = {"a": ["b"], "b": ["a"], "c": ["b"]}
+    assert topological(["a", "b", "c"], wishes, str, cut_cycles=True) == ["a", "b", "c"]
 
 
 def column(**fields: str) -> dict[Key, Fields]:

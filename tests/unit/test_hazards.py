@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards import (
     HAZARDS,
     SQLSTATES,
@@ -28,6 +29,8 @@ from circle_migrate.core.hazards import (
 from circle_migrate.core.hazards.loader import parse_hazard
 from circle_migrate.core.hazards.page import explained, page
 from circle_migrate.core.rules import RULES
+from circle_migrate.core.safety import HazardFinding
+from circle_migrate.errors import ExitCode
 from tests.hazard_examples import CASES, Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "hazards.md"
@@ -102,16 +105,15 @@ def test_texts_are_written_out(hazard: Hazard) -> None:
 
 
 @each_hazard
-def test_rule_of_a_hazard_is_derived(hazard: Hazard) -> None:
-    rule = RULES[hazard.id]
-    assert hazard.id in RULES
-    assert (rule.title, rule.effect, rule.remedy) == (hazard.title, hazard.effect, hazard.remedy)
+def test_finding_of_a_hazard_is_about_it(hazard: Hazard) -> None:
+    about = HazardFinding(hazard.id, Severity.ERROR, "m", ExitCode.REFUSED).about
+    assert about == (hazard.id, hazard.title, hazard.effect, hazard.remedy)
 
 
-def test_rules_are_those_written_out_and_the_hazards() -> None:
-    assert list(RULES)[-len(HAZARDS) :] == list(HAZARDS)
-    assert len(RULES) == len(list(RULES)) == len(set(RULES))
-    assert "CM999" not in RULES
+def test_hazards_and_rules_share_no_id() -> None:
+    assert not RULES.keys() & HAZARDS.keys()
+    with pytest.raises(ValueError, match="CM999"):
+        HazardFinding("CM999", Severity.ERROR, "m", ExitCode.REFUSED)
 
 
 @each_case
@@ -191,11 +193,8 @@ def test_explanation_tells_what_the_code_does_not_show() -> None:
     assert "Good:" in explained(HAZARDS["CM041"])
 
 
-def test_hazards_are_not_loaded_before_one_is_asked_for() -> None:
+def test_findings_load_no_hazards() -> None:
     program = (
-        "import sys, circle_migrate.core.findings as f\n"
-        "assert 'pending' in f.RULES and 'unheard-of' not in f.RULES\n"
-        "assert 'circle_migrate.core.hazards' not in sys.modules\n"
-        "assert f.RULES['CM001'].title and 'circle_migrate.core.hazards' in sys.modules\n"
+        "import sys, circle_migrate.core.findings\nassert 'circle_migrate.core.hazards' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=PAGE.parents[1])

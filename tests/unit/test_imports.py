@@ -57,7 +57,7 @@ def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = Non
         (["config", "show"], _SLOW | {"asyncpg"}),
         (["heads"], _SLOW | {"asyncpg"}),
         (["history"], _SLOW | {"asyncpg"}),
-        (["graph", "--as", "svg"], _SLOW | {"asyncpg"}),
+        (["graph", "--as", "dot"], _SLOW | {"asyncpg"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -11,11 +11,11 @@ import pytest
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison
 from circle_migrate.core.differing.array_casts import cast_elements
-from circle_migrate.core.differing.ignoring import parse_ignore
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.core.differing.sides import Side, Source, parse_side, parse_sides
 from circle_migrate.core.findings import Severity
+from circle_migrate.core.ignore_rule import parse_difference_rule
 from circle_migrate.errors import UsageError
 
 Objects = dict[str, Fields]
@@ -569,7 +569,9 @@ def test_a_rule_hides_what_it_covers_and_is_counted(rule: str, expected: list[st
     }
     after = with_fields(after, "column public.t.name", comment="x", type="varchar")
     everything = ["changed column public.t.name", "missing index public.t_name", "extra table public.tmp_1"]
-    rules = CompareOptions(ignore=(parse_ignore(rule, ("shop", "ledger")),), today=date(2026, 11, 23))
+    rules = CompareOptions(
+        ignore=(parse_difference_rule(rule, ("shop", "ledger")),), today=date(2026, 11, 23)
+    )
     comparison = judged(TABLE, after, rules)
     expected = everything if expected == ["all"] else expected
     if rule == "comment of column *":
@@ -581,12 +583,12 @@ def test_a_rule_hides_what_it_covers_and_is_counted(rule: str, expected: list[st
 @pytest.mark.parametrize("text", ["", "index", "nowhere@index *", "index * until soon", "# why"])
 def test_what_is_no_rule_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        parse_ignore(text, ("shop",))
+        parse_difference_rule(text, ("shop",))
 
 
 def test_brackets_of_an_argument_are_no_pattern() -> None:
-    rule = parse_ignore("function public.f(integer[], text[])", ("shop",))
-    assert rule.covers("shop", Key("function", "public.f(integer[], text[])"))
+    rule = parse_difference_rule("function public.f(integer[], text[])", ("shop",))
+    assert rule.matches("shop", "function public.f(integer[], text[])")
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
 from circle_migrate.core.result import Result
 from circle_migrate.core.revisions import Revision
 from circle_migrate.core.runs import Log, Recovered, Settled, Source
-from circle_migrate.core.safety import Coverage, Judged, Safety, Suppressed
+from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppressed
+from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
-from circle_migrate.core.suppressing import Source as Decided
 from circle_migrate.core.taken import Taken
 from circle_migrate.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.reports import write, write_failure
@@ -256,7 +256,7 @@ def consistency(command: str) -> list[Result]:
 
 
 def safety(command: str) -> list[Result]:
-    judged = Judged("CM001", Severity.ERROR, "m", ExitCode.REFUSED, "main", "m1", confidence="traced")
+    judged = HazardFinding("CM001", Severity.ERROR, "m", ExitCode.REFUSED, "main", "m1", confidence="traced")
     known = replace(judged, statement="S", relation="r", lock="l", work="w", size="s", estimate="e")
     let_pass = Suppressed(judged, Decided.COMMENT, "why", NOW.date())
     check = Check("main-m1", "M", (known, FINDING))

@@ -184,6 +184,7 @@ def test_a_stronger_place_wins_and_is_named(project: Project, first: int) -> Non
 )
 def test_a_url_from_every_place(project: Project, known: Any, place: str, source: str) -> None:
     variable = known.url_variable
+    name = known.url_field.replace("_", "-")
     given: dict[str, Any] = {}
     file = project.write("url", f"{MAIN}\n")
     if place == "flag":
@@ -198,12 +199,8 @@ def test_a_url_from_every_place(project: Project, known: Any, place: str, source
         given = {"CIRCLE_MIGRATE_SECRETS_DIR": str(project.folder)}
     settings = project.load(**given)
     assert settings.database(known.name).address.password == SECRET
-    expected = source.format(
-        flag=known.url_flag, variable=variable, lower=variable.lower(), folder=file.parent
-    )
-    assert value(settings, known.url_flag.removeprefix("--")) == Value(
-        known.url_flag.removeprefix("--"), "postgresql://ada:***@db/app", expected
-    )
+    expected = source.format(flag=f"--{name}", variable=variable, lower=variable.lower(), folder=file.parent)
+    assert value(settings, name) == Value(name, "postgresql://ada:***@db/app", expected)
     assert SECRET not in repr(settings)
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from circle_migrate.core.live import Answer, Ask, Probe
 from circle_migrate.core.traces import Trace, Traced
-from circle_migrate.core.verdicts import Evidence, judge
+from circle_migrate.core.verdicts.judging import judge
+from circle_migrate.core.verdicts.record import Evidence
 
 _LONG = "a" * 64
 _KEPT = "a" * 63
@@ -16,7 +17,7 @@ def findings(sql: str, *answers: Answer, traced: bool = True) -> list[tuple[str,
     """The hazard and the subject of each finding about one statement."""
     trace = Trace((Traced("main", 1, "r1", sql),), (), 18)
     evidence = Evidence(trace, answers=answers, traced=traced)
-    return [(finding.hazard, finding.subject) for finding in judge(evidence)]
+    return [(finding.rule, finding.subject) for finding in judge(evidence)]
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,20 @@ import pytest
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards import HAZARDS
+from circle_migrate.core.ignore_rule import parse_hazard_rule
 from circle_migrate.core.plan import Direction
 from circle_migrate.core.revisions import Revision
-from circle_migrate.core.safety import Judged
-from circle_migrate.core.suppressing import parse_line
-from circle_migrate.core.verdicts import Limits
+from circle_migrate.core.safety import HazardFinding
+from circle_migrate.core.verdicts.record import Limits
 from circle_migrate.core.weights import limits, parse_assumption
-from circle_migrate.errors import ExitCode, TreeError, UsageError
-from circle_migrate.judging.ignores import Declared, declared
-from circle_migrate.judging.settled import Settled, settle
+from circle_migrate.errors import ExitCode, SettingsError, TreeError, UsageError
+from circle_migrate.judging.suppressions import (
+    FileAnnotations,
+    SuppressionResult,
+    apply_suppressions,
+    read_annotations,
+)
+from circle_migrate.settings import load
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")
@@ -55,7 +60,7 @@ def revision(folder: Path, body: str, *, head: str = "", function: str = "upgrad
     return Revision("main", "r1", path=str(path))
 
 
-def finding(made: Revision, hazard: str = "CM013") -> Judged:
+def finding(made: Revision, hazard: str = "CM013") -> HazardFinding:
     """A finding at the first line of the statement with DROP in it, as a trace has it."""
     text = Path(made.path).read_text(encoding="utf-8")
     node = next(
@@ -65,7 +70,7 @@ def finding(made: Revision, hazard: str = "CM013") -> Judged:
         and not isinstance(each, ast.FunctionDef | ast.For)
         and "DROP" in (ast.get_source_segment(text, each) or "")
     )
-    return Judged(
+    return HazardFinding(
         hazard,
         Severity.ERROR,
         "m",
@@ -78,28 +83,30 @@ def finding(made: Revision, hazard: str = "CM013") -> Judged:
     )
 
 
-def judge(made: Revision, *, hazard: str = "CM013", direction: Direction = Direction.UP) -> Settled:
-    return settle([finding(made, hazard)], declared([made]), (), (), judged_in=direction, today=TODAY)
+def judge(made: Revision, *, hazard: str = "CM013", direction: Direction = Direction.UP) -> SuppressionResult:
+    return apply_suppressions(
+        [finding(made, hazard)], read_annotations([made]), (), (), direction=direction, today=TODAY
+    )
 
 
-def standing(settled: Settled) -> list[tuple[str, Severity]]:
-    return [(each.rule, each.severity) for each in settled.findings]
+def standing(result: SuppressionResult) -> list[tuple[str, Severity]]:
+    return [(each.rule, each.severity) for each in result.findings]
 
 
 @pytest.mark.parametrize("body", COVERED.values(), ids=COVERED)
 def test_a_comment_covers_its_statement(tmp_path: Path, body: str) -> None:
-    settled = judge(revision(tmp_path, body.replace("IGNORE", IGNORE)))
-    assert settled.findings == ()
-    assert [(each.source, each.reason) for each in settled.suppressed] == [
+    result = judge(revision(tmp_path, body.replace("IGNORE", IGNORE)))
+    assert result.findings == ()
+    assert [(each.source, each.reason) for each in result.suppressed] == [
         ("comment", "nobody has used it since 4")
     ]
 
 
 @pytest.mark.parametrize("body", NOT_COVERED.values(), ids=NOT_COVERED)
 def test_a_comment_covers_no_other_statement(tmp_path: Path, body: str) -> None:
-    settled = judge(revision(tmp_path, body.replace("IGNORE", IGNORE)))
-    assert ("CM013", Severity.ERROR) in standing(settled)
-    assert settled.suppressed == ()
+    result = judge(revision(tmp_path, body.replace("IGNORE", IGNORE)))
+    assert ("CM013", Severity.ERROR) in standing(result)
+    assert result.suppressed == ()
 
 
 @pytest.mark.parametrize(
@@ -147,9 +154,11 @@ def test_what_a_module_ignores_in_vain_is_called_unused(
 
 
 def test_what_has_expired_in_the_settings_is_said_though_it_hid_nothing(tmp_path: Path) -> None:
-    line = parse_line("CM010 until 2026-05-31 # why", ["main"], HAZARDS)
-    settled = settle([], declared([revision(tmp_path, "DROP")]), [line], (), judged_in=None, today=TODAY)
-    (expired,) = settled.findings
+    line = parse_hazard_rule("CM010 until 2026-05-31 # why", ["main"], HAZARDS)
+    result = apply_suppressions(
+        [], read_annotations([revision(tmp_path, "DROP")]), [line], (), direction=None, today=TODAY
+    )
+    (expired,) = result.findings
     assert (expired.rule, expired.revision, expired.file) == ("CM082", None, None)
     assert "CM010 of safety-ignore: it has held until 2026-05-31" in expired.message
 
@@ -195,7 +204,7 @@ def test_a_module_that_says_it_wrongly_is_refused(
     tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(TreeError, match="`safety` of revision r1 cannot be used") as caught:
-        declared([revision(tmp_path, "pass", head=head)])
+        read_annotations([revision(tmp_path, "pass", head=head)])
     assert (caught.value.location or "").endswith("r1.py:1")
     assert capsys.readouterr().out == ""
 
@@ -215,11 +224,13 @@ def test_a_module_that_says_it_wrongly_is_refused(
     ],
 )
 def test_a_line_of_the_settings(tmp_path: Path, text: str, passes: bool) -> None:
-    line = parse_line(text, DATABASES, HAZARDS)
+    line = parse_hazard_rule(text, DATABASES, HAZARDS)
     made = revision(tmp_path, "DROP")
-    settled = settle([finding(made)], Declared(), [line], (), judged_in=Direction.UP, today=TODAY)
-    assert (settled.findings == ()) is passes
-    assert [each.reason for each in settled.suppressed] == ["why"] * passes
+    result = apply_suppressions(
+        [finding(made)], FileAnnotations(), [line], (), direction=Direction.UP, today=TODAY
+    )
+    assert (result.findings == ()) is passes
+    assert [each.reason for each in result.suppressed] == ["why"] * passes
 
 
 @pytest.mark.parametrize(
@@ -228,7 +239,7 @@ def test_a_line_of_the_settings(tmp_path: Path, text: str, passes: bool) -> None
 )
 def test_a_line_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        parse_line(text, DATABASES, HAZARDS)
+        parse_hazard_rule(text, DATABASES, HAZARDS)
 
 
 def test_what_somebody_says_of_a_tables_size() -> None:
@@ -243,3 +254,11 @@ def test_what_somebody_says_of_a_tables_size() -> None:
 def test_what_says_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_assumption(text, DATABASES)
+
+
+def test_settings_may_name_known_hazards_only(tmp_path: Path) -> None:
+    environ = {"CIRCLE_MIGRATE_SAFETY_IGNORE": "XX999 # why"}
+    with pytest.raises(SettingsError, match="names XX999, which is no hazard"):
+        load(environ=environ, cwd=tmp_path, hazard_ids=lambda: HAZARDS)
+    (rule,) = load(environ=environ, cwd=tmp_path).safety_ignore
+    assert rule.hazards == ("XX999",)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from circle_migrate.core import catalog
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.ignoring import Ignore, without_fields, without_ignored
+from circle_migrate.core.differing.ignoring import without_fields, without_ignored
 from circle_migrate.core.differing.pairing import drop_implied, parents, renames, without_generated_names
 from circle_migrate.core.differing.scope import (
     UNSUPPORTED_BY_MODELS,
@@ -28,6 +28,7 @@ from circle_migrate.core.differing.scope import (
 )
 from circle_migrate.core.differing.wording import tally
 from circle_migrate.core.findings import Severity
+from circle_migrate.core.ignore_rule import IgnoreRule
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
 """Fields that identify an object and are no property of it."""
@@ -59,7 +60,7 @@ class CompareOptions:
     models: Models | None = None
     column_order: bool = False
     partitions: bool = False
-    ignore: tuple[Ignore, ...] = ()
+    ignore: tuple[IgnoreRule, ...] = ()
     today: date = field(default_factory=today)
 
 
@@ -90,7 +91,7 @@ async def compare(
     partitions: dict[str, int] = {}
     if not options.partitions:
         changes, partitions = _without_extra_partitions(changes, before, after)
-    valid = [rule for rule in options.ignore if not rule.expired(options.today)]
+    valid = [rule for rule in options.ignore if not rule.has_expired(options.today)]
     changes, ignored = without_ignored(changes, after.database, valid)
     return Comparison(
         before,

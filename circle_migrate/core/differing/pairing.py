@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
-
-_NAME = r'(?:"(?:[^"]|"")*"|[^".(])+'
-_LAST_NAME = re.compile(rf"(?:{_NAME}\.)*(?P<name>{_NAME})(?:\(.*)?", re.DOTALL)
+from circle_migrate.core.catalog import Change, Key, Op, Snapshot
+from circle_migrate.core.identifier import base_name, split_lines
 
 _TELL_NOTHING = frozenset({"of", "position", "constraint", "generated_name", "owned_by"})
 """Fields that differ with the name or the place of an object."""
@@ -55,7 +53,7 @@ def _pairs(changes: Iterable[Change]) -> list[tuple[Key, Key]]:
 def _shape(change: Change) -> tuple[object, ...]:
     """What an extra or missing object is, its name left out."""
     fields = {name: sides[0] if sides[1] is None else sides[1] for name, sides in change.fields.items()}
-    return (change.key.kind, change.owner, _nameless(fields.items(), own_name(change.key)))
+    return (change.key.kind, change.owner, _nameless(fields.items(), base_name(change.key.identity)))
 
 
 def _nameless(fields: Iterable[tuple[str, str | None]], *names: str) -> frozenset[tuple[str, str]]:
@@ -63,12 +61,6 @@ def _nameless(fields: Iterable[tuple[str, str | None]], *names: str) -> frozense
     return frozenset(
         (field, pattern.sub("?", text)) for field, text in fields if text and field not in _TELL_NOTHING
     )
-
-
-def own_name(key: Key) -> str:
-    """The name of an object without its schema and table, as PostgreSQL prints it."""
-    match = _LAST_NAME.fullmatch(key.identity)
-    return match["name"] if match else key.identity
 
 
 def renames(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> dict[Key, Key]:
@@ -109,8 +101,8 @@ def _content(table: Key, snapshot: Snapshot, parts: dict[str, list[Key]]) -> fro
     return frozenset(
         (
             each.kind,
-            own_name(each) if each.kind == "column" else None,
-            _nameless(snapshot.objects[each].items(), own_name(table), own_name(each)),
+            base_name(each.identity) if each.kind == "column" else None,
+            _nameless(snapshot.objects[each].items(), base_name(table.identity), base_name(each.identity)),
         )
         for each in parts.get(str(table), ())
     )
@@ -120,10 +112,6 @@ _OF_ITS_PLACE = frozenset(
     {"of", "position", "inherited", "local", "owner", "acl", "comment", "constraint", "generated_name"}
 )
 """Fields in which a part that a partition inherits may differ from that of its parent."""
-
-
-_NAME_IN_LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
-"""A name on a line of its own, which may hold line breaks in its quotes."""
 
 
 def drop_implied(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> list[Change]:
@@ -199,7 +187,9 @@ def _same_for_heir(twin: Change, change: Change) -> bool:
     if change.key.kind == "index":  # its definition has names of its own
         return _told(twin).keys() == _told(change).keys()
     if change.key.kind == "trigger":  # and this one the name of its table
-        return _told(twin).keys() == _told(change).keys() and own_name(twin.key) == own_name(change.key)
+        return _told(twin).keys() == _told(change).keys() and (
+            base_name(twin.key.identity) == base_name(change.key.identity)
+        )
     return _told(twin) == _told(change)
 
 
@@ -212,12 +202,11 @@ def _told(change: Change) -> dict[str, tuple[str | None, str | None]]:
 
 
 def _field(key: Key, name: str, snapshot: Snapshot) -> str | None:
-    fields: Fields = snapshot.objects.get(key, {})
-    return fields.get(name)
+    return snapshot.objects.get(key, {}).get(name)
 
 
 def parents(table: Key, *snapshots: Snapshot) -> Iterator[str]:
     """The tables a table is a partition of or inherits from, in any of the snapshots."""
     for snapshot in snapshots:
         for name in ("partition_of", "inherits"):
-            yield from _NAME_IN_LINE.findall(_field(table, name, snapshot) or "")
+            yield from split_lines(_field(table, name, snapshot))

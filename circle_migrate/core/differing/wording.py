@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from circle_migrate.core.catalog import Fields, Key, Op, Snapshot
 from circle_migrate.core.differences import Comparison, Difference
+from circle_migrate.core.identifier import schema_of
 
 NOTHING = "none"
 """What is said of a field on the side where it says nothing."""
@@ -68,8 +69,6 @@ _WHOSE = frozenset({"owner", "acl", "comment"})
 """What may be said of any object; what nobody owns, as default privileges, has an `acl` for a reason."""
 
 _PRIVILEGES = frozenset({"acl", "sequence_acl"})
-
-_IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^".])+'
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +165,8 @@ def place(snapshot: Snapshot) -> str:
 
 def short(key: Key, root: Key) -> str:
     """The object's kind and its name, as far as it is not that of the object it belongs to."""
-    schema = re.match(rf"{_IDENTIFIER}\.", root.identity)
-    for prefix in (f"{root.identity}.", schema[0] if schema else ""):
-        if prefix and key.identity.startswith(prefix):
+    for prefix in (f"{root.identity}.", f"{schema_of(root.identity)}."):
+        if key.identity.startswith(prefix):
             return f"{key.kind} {key.identity.removeprefix(prefix)}"
     return str(key)
 

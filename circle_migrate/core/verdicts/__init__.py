@@ -1,20 +1,4 @@
-"""What a plan means for the databases it is for: all evidence weighed into one verdict for each cause.
+"""Rules that turn the evidence about a plan into findings.
 
-PostgreSQL's own account of what it did on a scratch database decides, with the sizes and rows of the live
-database.
+What PostgreSQL did on a scratch database decides, with sizes and rows of the live databases.
 """
-
-from __future__ import annotations
-
-from circle_migrate.core.verdicts.judging import judge
-from circle_migrate.core.verdicts.record import (
-    Confidence,
-    Evidence,
-    Level,
-    Limits,
-    Mode,
-    Thresholds,
-    Verdict,
-)
-
-__all__ = ["Confidence", "Evidence", "Level", "Limits", "Mode", "Thresholds", "Verdict", "judge"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.relations import Column
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.names import matcher, own_name
-from circle_migrate.core.verdicts.record import Level, Verdict
 from circle_migrate.core.verdicts.story import STORING, Scene, Story
 
 _SECRET = matcher(
@@ -16,8 +17,8 @@ _SECRET = matcher(
 )
 
 
-def across(story: Story) -> Iterator[Verdict]:
-    """The verdicts about two databases."""
+def across(story: Story) -> Iterator[HazardFinding]:
+    """Yield findings about two databases."""
     for scene in story.scenes:
         if scene.statement.error is None:
             yield from _moved(story, scene)
@@ -25,7 +26,7 @@ def across(story: Story) -> Iterator[Verdict]:
             yield from _shared(story, scene)
 
 
-def _moved(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _moved(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """What is dropped here, and comes to the other database in a segment that is committed later."""
     for change in scene.dropped:
         if change.key.kind not in ("column", "table") or (change.owner and change.owner in scene.gone):
@@ -35,10 +36,10 @@ def _moved(story: Story, scene: Scene) -> Iterator[Verdict]:
             if said.database == scene.statement.database or said.segment <= scene.statement.segment:
                 continue
             if _brings(later, change):
-                yield story.verdict(
+                yield story.finding(
                     scene,
                     "CM070",
-                    Level.WARNING,
+                    Severity.WARNING,
                     change.key.identity,
                     f"{said.database} gets it in segment {said.segment}, after segment"
                     f" {scene.statement.segment} was committed here",
@@ -53,19 +54,19 @@ def _brings(scene: Scene, change: Change) -> bool:
     )
 
 
-def _secret(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _secret(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     home = story.evidence.secrets
     if home is None or scene.statement.database == home:
         return
     for change in scene.added:
         stored = change.owner is not None and change.owner.kind in STORING
         if change.key.kind == "column" and stored and _SECRET.search(own_name(change.key.identity)):
-            yield story.verdict(
-                scene, "CM071", Level.WARNING, change.key.identity, f"secrets belong to {home}"
+            yield story.finding(
+                scene, "CM071", Severity.WARNING, change.key.identity, f"secrets belong to {home}"
             )
 
 
-def _shared(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _shared(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """A key of two databases that is of two types when the plan has run."""
     for change in scene.changes(Op.CHANGED, "column"):
         if "type" not in change.fields:
@@ -77,10 +78,10 @@ def _shared(story: Story, scene: Scene) -> Iterator[Verdict]:
             for other in others if own else ():
                 type_ = _type(story, other)
                 if type_ != change.fields["type"][1]:
-                    yield story.verdict(
+                    yield story.finding(
                         scene,
                         "CM072",
-                        Level.WARNING,
+                        Severity.WARNING,
                         change.key.identity,
                         f"{other} is {type_ or 'of a type that is not known'}, and holds the same keys",
                     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.failing import lacks_extension
 from circle_migrate.core.verdicts.names import matcher, own_name, selected
-from circle_migrate.core.verdicts.record import Level, Verdict
 from circle_migrate.core.verdicts.story import RELATIONS, STORING, Scene, Story, World
 
 _CALLED = frozenset({"function", "procedure", "aggregate", "window function"})
@@ -24,8 +25,8 @@ _FILLING = ("default", "identity", "generated")
 _READ_ONLY = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b")
 
 
-def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
-    """The verdicts about names that nothing answers to when a transaction ends."""
+def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFinding]:
+    """Yield a finding for each name that no longer resolves after the transaction."""
     errors = (scene.statement.error for scene in scenes)
     if any(error is not None and not lacks_extension(error) for error in errors):
         return
@@ -41,7 +42,7 @@ def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
                 yield from _removed(story, scene, change)
 
 
-def _renamed(story: Story, scene: Scene, old: Key) -> Iterator[Verdict]:
+def _renamed(story: Story, scene: Scene, old: Key) -> Iterator[HazardFinding]:
     """A name by itself; those of columns and parts go with the relation they belong to."""
     new = scene.renamed[old]
     owner = next((each.owner for each in scene.changes(Op.MISSING) if each.key == old), None)
@@ -50,10 +51,10 @@ def _renamed(story: Story, scene: Scene, old: Key) -> Iterator[Verdict]:
             return
     elif old.kind not in _NAMED or _in_renamed_schema(scene, old) or owner in scene.renamed:
         return
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM030",
-        Level.DANGER,
+        Severity.ERROR,
         old.identity,
         f"it is {new.identity} now, and nothing answers to the old name when the transaction ends",
         relation=scene.live_relation(owner if old.kind == "column" else old),
@@ -98,40 +99,40 @@ def _columns(world: World, relation: Key) -> set[str]:
     }
 
 
-def _relabelled(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _relabelled(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     for change in scene.changes(Op.CHANGED, "enum"):
         old, new = ((side or "").split("\n") for side in change.fields.get("labels", ("", "")))
         gone = sorted(set(old) - set(new))
         if gone and len(old) == len(new) and scene.existed(change.key):
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM030",
-                Level.DANGER,
+                Severity.ERROR,
                 change.key.identity,
                 f"the value {', '.join(gone)} has another name now",
             )
 
 
-def _removed(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _removed(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
     if change.owner is not None and change.owner in scene.gone:
         return
     name = own_name(change.key.identity)
     why = "it does not fire any more" if change.key.kind == "trigger" else f"statements that name {name} fail"
-    yield story.verdict(scene, "CM035", Level.WARNING, change.key.identity, why)
+    yield story.finding(scene, "CM035", Severity.WARNING, change.key.identity, why)
 
 
-def altering(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about columns of which statements of the running release expect something else."""
+def altering(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about columns of which statements of the running release expect something else."""
     if scene.statement.error is not None:
         return
     for change in (*scene.added, *scene.changes(Op.CHANGED, "column")):
         if not _is_old_tables(scene, change):
             continue
         if change.fields.get("type", ("", ""))[1] == "json":
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM031",
-                Level.WARNING,
+                Severity.WARNING,
                 change.key.identity,
                 "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)",
                 relation=scene.live_relation(change.owner),
@@ -146,7 +147,7 @@ def _is_old_tables(scene: Scene, change: Change) -> bool:
     )
 
 
-def _without_default(story: Story, scene: Scene, change: Change, last: World) -> Iterator[Verdict]:
+def _without_default(story: Story, scene: Scene, change: Change, last: World) -> Iterator[HazardFinding]:
     """A column that has to be given from the commit on: what a later statement mends does nobody harm."""
     now, before = last.get(change.key, {}), scene.before.get(change.key, {})
     if not _is_old_tables(scene, change) or any(now.get(each) for each in _FILLING):
@@ -155,10 +156,10 @@ def _without_default(story: Story, scene: Scene, change: Change, last: World) ->
     required = lost and now.get("not_null") == "yes"
     if not required and not (now.get("not_null") and not before.get("not_null") and scene.before):
         return
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM036",
-        Level.WARNING if required else Level.NOTE,
+        Severity.WARNING if required else Severity.NOTE,
         change.key.identity,
         "inserts that leave the column out fail from now on (23502)",
         relation=scene.live_relation(change.owner),

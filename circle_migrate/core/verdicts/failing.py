@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.catalog import Change, Key
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards import SQLSTATES
 from circle_migrate.core.live import Answer, Ask
+from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import ServerError, Task
 from circle_migrate.core.verdicts.names import code, matcher
-from circle_migrate.core.verdicts.record import Confidence, Level, Verdict
-from circle_migrate.core.verdicts.sizing import in_words, is_empty
+from circle_migrate.core.verdicts.record import format_size, is_empty
 from circle_migrate.core.verdicts.story import STORING, Scene, Story
 from circle_migrate.core.verdicts.working import is_required
 
@@ -36,8 +37,8 @@ _NOT_INSTALLED = "is not available"
 _LOCAL_TIME, _POINT_IN_TIME = "timestamp without time zone", "timestamp with time zone"
 
 
-def failing(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about whether a statement ends well."""
+def failing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about whether a statement ends well."""
     said = scene.statement
     if said.error is not None:
         yield _error(story, scene, said.error)
@@ -49,8 +50,8 @@ def failing(story: Story, scene: Scene) -> Iterator[Verdict]:
     yield from _restarted(story, scene)
 
 
-def answered(story: Story) -> Iterator[Verdict]:
-    """The verdicts that answers of the live databases lead to."""
+def answered(story: Story) -> Iterator[HazardFinding]:
+    """Yield findings that follow from answers of the live databases."""
     required = {
         (scene.place, change.key.identity)
         for scene in story.scenes
@@ -63,17 +64,17 @@ def answered(story: Story) -> Iterator[Verdict]:
             yield from _of_answer(story, story.scenes[probe.statement], answer)
 
 
-def _of_answer(story: Story, scene: Scene, answer: Answer) -> Iterator[Verdict]:
+def _of_answer(story: Story, scene: Scene, answer: Answer) -> Iterator[HazardFinding]:
     probe = answer.probe
     proved = bool(scene.statement.proofs) and probe.ask in _PROVED
     if answer.count == 0 or (answer.count is None and proved):
         return
     mended = answer.count is None and bool(probe.mended_by) and bool(probe.query)
-    unknown = Level.NOTE if mended else Level.WARNING
-    yield story.verdict(
+    unknown = Severity.NOTE if mended else Severity.WARNING
+    yield story.finding(
         scene,
         "CM025" if _is_exclusion(scene, probe.subject) else _HAZARDS[probe.ask],
-        Level.DANGER if answer.count else unknown,
+        Severity.ERROR if answer.count else unknown,
         probe.subject,
         _counted(answer),
         relation=probe.relation,
@@ -92,18 +93,21 @@ def _counted(answer: Answer) -> str:
     return f"{'more than ' if answer.more else ''}{answer.count} {answer.probe.ask}"
 
 
-def _required(story: Story, scene: Scene, change: Change) -> Verdict:
+def _required(story: Story, scene: Scene, change: Change) -> HazardFinding:
     """Rows that are there have no value for it; without any, rows of the running release have none."""
     relation = scene.live_relation(change.owner)
     answer = story.answer(scene, Ask.NULLS, change.key.identity)
     size = story.size(scene, relation)
-    fails, why = Level.DANGER, f"every row would need a value; the table is {in_words(size)}"
+    fails, why = Severity.ERROR, f"every row would need a value; the table is {format_size(size)}"
     if answer is not None and answer.count is None:
-        fails, why = Level.WARNING, f"whether there are rows could not be asked: {answer.why}"
+        fails, why = Severity.WARNING, f"whether there are rows could not be asked: {answer.why}"
     elif answer.count == 0 if answer is not None else is_empty(size):
-        fails, why = Level.WARNING, "the table is empty; inserts that leave the column out fail from now on"
+        fails, why = (
+            Severity.WARNING,
+            "the table is empty; inserts that leave the column out fail from now on",
+        )
     live = answer is not None and bool(answer.count)
-    return story.verdict(
+    return story.finding(
         scene,
         "CM028",
         fails,
@@ -118,7 +122,7 @@ def _is_stored(change: Change) -> bool:
     return change.owner is not None and change.owner.kind in STORING
 
 
-def _shifted(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _shifted(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """Times of day that become points in time, rewritten as TimeZone is not UTC."""
     if not any(work.task is Task.REWRITE for work in scene.statement.work):
         return
@@ -129,17 +133,17 @@ def _shifted(story: Story, scene: Scene) -> Iterator[Verdict]:
             and types == {_LOCAL_TIME, _POINT_IN_TIME}
             and scene.existed(change.key)
         ):
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM016",
-                Level.WARNING,
+                Severity.WARNING,
                 change.key.identity,
                 "values are taken for times of the session's TimeZone, which is not UTC",
                 relation=scene.live_relation(change.owner),
             )
 
 
-def _restarted(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _restarted(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """Yield a finding for a restarted sequence whose column no live database was asked about.
 
     The catalogue does not show a restart: the last value is a row of the sequence.
@@ -150,10 +154,10 @@ def _restarted(story: Story, scene: Scene) -> Iterator[Verdict]:
         for answer in story.evidence.answers
     )
     if restart is not None and not asked:
-        yield story.verdict(
+        yield story.finding(
             scene,
             "CM032",
-            Level.WARNING,
+            Severity.WARNING,
             restart["name"],
             "the sequence is restarted; whether a column has values ahead of it was not checked",
             confidence=Confidence.STATIC,
@@ -165,20 +169,20 @@ def lacks_extension(error: ServerError) -> bool:
     return _NOT_INSTALLED in error.message and error.sqlstate in ("0A000", "58P01")
 
 
-def _error(story: Story, scene: Scene, error: ServerError) -> Verdict:
-    hazard, level = "CM021", Level.DANGER
+def _error(story: Story, scene: Scene, error: ServerError) -> HazardFinding:
+    hazard, level = "CM021", Severity.ERROR
     if _SEVERAL in error.message:
         hazard = "CM042"
     elif not error.sqlstate and _PARAMETER in error.message:
         hazard = "CM043"
     elif lacks_extension(error):
-        level = Level.WARNING
+        level = Severity.WARNING
     # Servers say so with either of two states; the other one stands for much else.
-    known = SQLSTATES.get("58P01" if level is Level.WARNING else error.sqlstate)
+    known = SQLSTATES.get("58P01" if level is Severity.WARNING else error.sqlstate)
     state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
     remedy = f". {known.remedy}" if known is not None and hazard == "CM021" else ""
     where = "on a scratch database"
-    return story.verdict(
+    return story.finding(
         scene,
         hazard,
         level,

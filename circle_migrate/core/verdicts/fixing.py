@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 
 from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.hazards import ExampleRevision, render_revisions
+from circle_migrate.core.identifier import quote_if_needed
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.names import matcher, own_name
-from circle_migrate.core.verdicts.record import Verdict
 from circle_migrate.core.verdicts.story import Scene
 
 _INDEX = matcher(r"CREATE (?:UNIQUE )?INDEX ")
@@ -17,7 +18,6 @@ _KEY = matcher(
     r"(?P<kind>PRIMARY KEY|UNIQUE)(?P<nulls> NULLS NOT DISTINCT)? (?P<columns>\([^()]*\))"
     r"(?P<include> INCLUDE \([^()]*\))?(?P<rest> .*)?"
 )
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _COLON = re.compile(r"(?<!:):(?=\w)")
 _MOST_CHARACTERS = 63
 _IN_NO_TRANSACTION, _NEW_LABEL = "25001", "55P04"
@@ -25,19 +25,19 @@ _IN_NO_TRANSACTION, _NEW_LABEL = "25001", "55P04"
 Revisions = tuple[ExampleRevision, ...]
 
 
-def code(scene: Scene, verdict: Verdict) -> str | None:
+def code(scene: Scene, finding: HazardFinding) -> str | None:
     """Revisions for a statement, ready to paste; None where the hazard's own example has to do.
 
     Empty where there is none: what to do about a statement that fails depends on why it does.
     """
-    if verdict.hazard == "CM021" and verdict.subject not in (_IN_NO_TRANSACTION, _NEW_LABEL):
+    if finding.rule == "CM021" and finding.subject not in (_IN_NO_TRANSACTION, _NEW_LABEL):
         return ""
-    writer = _WRITERS.get(verdict.hazard)
-    found = None if writer is None else writer(scene, verdict)
+    writer = _WRITERS.get(finding.rule)
+    found = None if writer is None else writer(scene, finding)
     return None if found is None else render_revisions(found)
 
 
-def _proved(scene: Scene, verdict: Verdict) -> Revisions | None:
+def _proved(scene: Scene, finding: HazardFinding) -> Revisions | None:
     """NOT NULL that a valid CHECK proves."""
     columns = [
         each
@@ -47,8 +47,9 @@ def _proved(scene: Scene, verdict: Verdict) -> Revisions | None:
     if len(columns) != 1 or columns[0].owner is None:
         return None
     table, column = columns[0].owner.identity, _last(columns[0])
-    check = _quoted(f"ck_{own_name(table)}_{own_name(columns[0].key.identity)}_not_null")
-    mended = (f"# first: give {column} a value, in batches",) if verdict.hazard == "CM020" else ()
+    check = f"ck_{own_name(table)}_{own_name(columns[0].key.identity)}_not_null"
+    check = quote_if_needed(check[:_MOST_CHARACTERS])
+    mended = (f"# first: give {column} a value, in batches",) if finding.rule == "CM020" else ()
     return _revisions(
         (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),),
         (*mended, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")),
@@ -59,14 +60,14 @@ def _proved(scene: Scene, verdict: Verdict) -> Revisions | None:
     )
 
 
-def _validated(scene: Scene, verdict: Verdict) -> Revisions | None:
+def _validated(scene: Scene, finding: HazardFinding) -> Revisions | None:
     """A constraint that looks at the rows when writes can pass."""
     made = _only_constraint(scene, "check", "foreign key")
     if made is None or made.owner is None or scene.before.get(made.owner, {}).get("partition_key"):
         return None
     table, name = made.owner.identity, _last(made)
     definition = str(made.fields["definition"][1])
-    orphans = ("# first: mend or delete the rows that are in the way",) if verdict.hazard in _BROKEN else ()
+    orphans = ("# first: mend or delete the rows that are in the way",) if finding.rule in _BROKEN else ()
     return _revisions(
         (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID"),),
         (*orphans, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")),
@@ -76,11 +77,11 @@ def _validated(scene: Scene, verdict: Verdict) -> Revisions | None:
 _BROKEN = frozenset({"CM024", "CM025"})
 
 
-def _checked(scene: Scene, verdict: Verdict) -> Revisions | None:
-    return _proved(scene, verdict) or _validated(scene, verdict)
+def _checked(scene: Scene, finding: HazardFinding) -> Revisions | None:
+    return _proved(scene, finding) or _validated(scene, finding)
 
 
-def _indexed(scene: Scene, _: Verdict) -> Revisions | None:
+def _indexed(scene: Scene, _: HazardFinding) -> Revisions | None:
     """An index that is built beside writes; one that a build which was cut off has left goes first."""
     made = [each for each in scene.added if each.key.kind == "index"]
     definition = str(made[0].fields["definition"][1]) if len(made) == 1 else ""
@@ -92,7 +93,7 @@ def _indexed(scene: Scene, _: Verdict) -> Revisions | None:
     return (ExampleRevision(_outside(drop, build), _outside(drop), transactional=False),)
 
 
-def _using_index(scene: Scene, _: Verdict) -> Revisions | None:
+def _using_index(scene: Scene, _: HazardFinding) -> Revisions | None:
     """A key whose index is built first, beside writes."""
     made = _only_constraint(scene, "unique", "primary key")
     match = made and _KEY.fullmatch(str(made.fields["definition"][1]))
@@ -110,25 +111,25 @@ def _using_index(scene: Scene, _: Verdict) -> Revisions | None:
     )
 
 
-def _alone(scene: Scene, _: Verdict) -> Revisions | None:
+def _alone(scene: Scene, _: HazardFinding) -> Revisions | None:
     """The statement in a transaction of its own; its parameters are not known here."""
     sql = scene.statement.sql.strip().rstrip(";")
     return None if "$" in sql else (ExampleRevision(_execute(sql), transactional=False),)
 
 
-def _without_transaction(scene: Scene, verdict: Verdict) -> Revisions | None:
-    if verdict.subject != _IN_NO_TRANSACTION:
+def _without_transaction(scene: Scene, finding: HazardFinding) -> Revisions | None:
+    if finding.subject != _IN_NO_TRANSACTION:
         return None
     sql = scene.statement.sql.strip().rstrip(";")
     return (ExampleRevision(_outside(_execute(sql)), transactional=False),)
 
 
-def _kept(_: Scene, verdict: Verdict) -> Revisions:
+def _kept(_: Scene, finding: HazardFinding) -> Revisions:
     remark = "unused; to be dropped by a later release"
-    return (ExampleRevision(_execute(f"COMMENT ON COLUMN {verdict.subject} IS '{remark}'")),)
+    return (ExampleRevision(_execute(f"COMMENT ON COLUMN {finding.subject} IS '{remark}'")),)
 
 
-_WRITERS: Mapping[str, Callable[[Scene, Verdict], Revisions | None]] = {
+_WRITERS: Mapping[str, Callable[[Scene, HazardFinding], Revisions | None]] = {
     "CM002": _alone,
     "CM007": _checked,
     "CM008": _indexed,
@@ -176,8 +177,3 @@ def _last(change: Change) -> str:
     """The own name of what belongs to a table, as printed."""
     owner: Key | None = change.owner
     return change.key.identity if owner is None else change.key.identity.removeprefix(f"{owner.identity}.")
-
-
-def _quoted(name: str) -> str:
-    name = name[:_MOST_CHARACTERS]
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.verdicts.names import code, matcher
-from circle_migrate.core.verdicts.record import Confidence, Level, Verdict
 from circle_migrate.core.verdicts.story import Scene, Story, World
 
 _FOREIGN_KEY = matcher(
@@ -32,8 +33,8 @@ _REPEATABLE = matcher(
 )
 
 
-def forming(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about what a statement makes."""
+def forming(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about what a statement makes."""
     if scene.statement.error is not None:
         return
     last = story.last.get(scene.statement.database, scene.after)
@@ -46,7 +47,7 @@ def forming(story: Story, scene: Scene) -> Iterator[Verdict]:
     yield from _long_names(story, scene)
 
 
-def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Iterator[Verdict]:
+def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Iterator[HazardFinding]:
     match = _FOREIGN_KEY.match(change.fields["definition"][1] or "")
     owner = change.owner
     if match is None or owner is None or not story.evidence.traced:
@@ -57,10 +58,10 @@ def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Ite
     )
     known = bool(story.first.get(scene.statement.database)) or not scene.existed(owner)
     if known and not _is_indexed(last, owner, columns):
-        yield story.verdict(
+        yield story.finding(
             scene,
             "CM052",
-            Level.NOTE,
+            Severity.NOTE,
             change.key.identity,
             f"no index of {owner.identity} begins with {', '.join(columns)}",
             relation=scene.live_relation(owner),
@@ -71,10 +72,10 @@ def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Ite
             for name in (f"{owner.identity}.{column}", f"{parent}.{other}")
         ]
         if all(types) and types[0] != types[1]:
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM053",
-                Level.NOTE,
+                Severity.NOTE,
                 change.key.identity,
                 f"{column} is {types[0]}, and {parent}.{other} is {types[1]}",
                 relation=scene.live_relation(owner),
@@ -94,7 +95,7 @@ def _listed(columns: str) -> list[str]:
     return [each.strip() for each in columns.split(",")]
 
 
-def _type(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _type(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
     type_ = change.fields.get("type", ("", ""))[1] or ""
     default = change.fields.get("default", (None, None))[1] or ""
     serial = default.startswith("nextval(") and any(
@@ -104,10 +105,10 @@ def _type(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
     local = type_.startswith("timestamp(") and not type_.endswith("without time zone")
     if serial or (type_.startswith(_NO_TYPE_TO_USE) and not local):
         what = "serial" if serial else type_
-        yield story.verdict(scene, "CM090", Level.NOTE, change.key.identity, f"the column is {what}")
+        yield story.finding(scene, "CM090", Severity.NOTE, change.key.identity, f"the column is {what}")
 
 
-def _invalid(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _invalid(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """An index that is there already, and does not work."""
     match = _IF_NOT_EXISTS.search(scene.statement.sql)
     if match is None:
@@ -119,10 +120,10 @@ def _invalid(story: Story, scene: Scene) -> Iterator[Verdict]:
             for earlier in story.scenes
         )
         if each.index.rpartition(".")[2].strip('"') == name and not dropped:
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM022",
-                Level.WARNING,
+                Severity.WARNING,
                 each.index,
                 f"{each.index} is there and INVALID: nothing is built",
                 relation=each.relation,
@@ -130,33 +131,33 @@ def _invalid(story: Story, scene: Scene) -> Iterator[Verdict]:
             )
 
 
-def _long_names(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _long_names(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """Yield a finding for each name that PostgreSQL truncates; the catalogue shows only what it keeps."""
     for match in _NAME.finditer(code(scene.statement.sql)):
         name = (match["quoted"] or match["plain"]).replace('""', '"')
         length = len(name.encode())
         if length > _LONGEST_NAME:
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM047",
-                Level.WARNING,
+                Severity.WARNING,
                 name,
                 f"the name has {length} bytes, of which PostgreSQL keeps {_LONGEST_NAME}",
                 confidence=Confidence.STATIC,
             )
 
 
-def committing(story: Story) -> Iterator[Verdict]:
+def committing(story: Story) -> Iterator[HazardFinding]:
     """Statements that are committed before the rest of their revision, and cannot be run twice."""
     for scene, following in zip(story.scenes, story.scenes[1:], strict=False):
         said, then = scene.statement, following.statement
         alone = not said.transactional and not said.repeatable and said.error is None
         same = (said.database, said.revision) == (then.database, then.revision)
         if alone and same and said.changes and not _REPEATABLE.search(said.sql):
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM040",
-                Level.WARNING,
+                Severity.WARNING,
                 str(said.changes[0].key),
                 "it is committed before the rest of the revision, and fails when that has to be run again",
             )

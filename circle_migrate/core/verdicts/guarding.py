@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.names import matcher, own_name
-from circle_migrate.core.verdicts.record import Level, Verdict
 from circle_migrate.core.verdicts.story import Scene, Story, World
 
 _NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
@@ -19,8 +20,8 @@ _EVERYBODY = "public"
 """The role of everybody, as snapshots print access control lists."""
 
 
-def guarding(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about rules that a statement takes away or switches."""
+def guarding(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about constraints, triggers, policies and privileges that go or are switched."""
     if scene.statement.error is not None:
         return
     for change in scene.dropped:
@@ -31,14 +32,14 @@ def guarding(story: Story, scene: Scene) -> Iterator[Verdict]:
             yield from _constraint(story, scene, change, f"UNIQUE {unique['columns']}")
     for change in scene.changes(Op.CHANGED, "column"):
         if change.fields.get("not_null", ("", ""))[1] is None and scene.existed(change.owner):
-            yield story.verdict(
-                scene, "CM037", Level.NOTE, change.key.identity, "the column takes null from now on"
+            yield story.finding(
+                scene, "CM037", Severity.NOTE, change.key.identity, "the column takes null from now on"
             )
     yield from _switched(story, scene)
     yield from _privileges(story, scene)
 
 
-def _constraint(story: Story, scene: Scene, change: Change, definition: str) -> Iterator[Verdict]:
+def _constraint(story: Story, scene: Scene, change: Change, definition: str) -> Iterator[HazardFinding]:
     owner = change.owner
     if owner is None or owner in scene.gone or any(change.fields.get("inherited", ())):
         return
@@ -46,10 +47,10 @@ def _constraint(story: Story, scene: Scene, change: Change, definition: str) -> 
     lost_columns = {own_name(key.identity) for key in scene.gone if key.kind == "column"}
     if any(name in definition for name in lost_columns) or _still_holds(definition, owner, scene, world):
         return
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM037",
-        Level.WARNING,
+        Severity.WARNING,
         change.key.identity,
         f"nothing that is left says {definition}",
         relation=scene.live_relation(owner),
@@ -79,19 +80,23 @@ def _still_holds(definition: str, owner: Key, scene: Scene, last: World) -> bool
     )
 
 
-def _switched(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _switched(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     if _REPLICATION_ROLE.search(scene.statement.sql):
-        yield story.verdict(
-            scene, "CM034", Level.WARNING, "session_replication_role", "triggers and foreign keys do not fire"
+        yield story.finding(
+            scene,
+            "CM034",
+            Severity.WARNING,
+            "session_replication_role",
+            "triggers and foreign keys do not fire",
         )
     for change in scene.statement.changes:
         what = _switch(scene, change)
         owner = change.key if change.key.kind == "table" else change.owner
         if what and (scene.existed(owner) or change.op is Op.MISSING) and owner not in scene.gone:
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM034",
-                Level.NOTE if change.key.kind == "rule" else Level.WARNING,
+                Severity.NOTE if change.key.kind == "rule" else Severity.WARNING,
                 change.key.identity,
                 what,
                 relation=scene.live_relation(owner),
@@ -127,7 +132,7 @@ def _is_guarded(scene: Scene, change: Change) -> bool:
     return scene.after[owner].get("rls") == "enabled"
 
 
-def _privileges(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _privileges(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     changed = {each.key for each in scene.changes(Op.CHANGED) if "owner" in each.fields}
     for change in scene.changes(Op.CHANGED):
         if not scene.existed(change.key):
@@ -138,10 +143,10 @@ def _privileges(story: Story, scene: Scene) -> Iterator[Verdict]:
             if owner is not None and change.owner in changed:
                 continue  # a sequence belongs to whom its table belongs
             why = f"it belongs to {owner[1]} now" if owner else "privileges were taken away"
-            yield story.verdict(scene, "CM038", Level.WARNING, change.key.identity, why)
+            yield story.finding(scene, "CM038", Severity.WARNING, change.key.identity, why)
         elif any(role == _EVERYBODY for role, _ in after - before):
-            yield story.verdict(
-                scene, "CM038", Level.NOTE, change.key.identity, "every role of the cluster may use it"
+            yield story.finding(
+                scene, "CM038", Severity.NOTE, change.key.identity, "every role of the cluster may use it"
             )
 
 
@@ -152,7 +157,7 @@ def _entries(acl: str | None) -> Iterator[tuple[str, str]]:
         yield from ((role, each) for each in privileges.split(", ") if role)
 
 
-def replicating(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
+def replicating(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFinding]:
     """Published tables that have no replica identity any more when a transaction ends."""
     first, last = scenes[0], scenes[-1]
     database = first.statement.database
@@ -165,10 +170,10 @@ def replicating(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
             continue
         scene = next((each for each in scenes if _loses_identity(each, key)), None)
         if scene is not None and not _has_identity(last.after, key):
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM033",
-                Level.DANGER,
+                Severity.ERROR,
                 table,
                 f"{table} is published, and nothing says any more which row an UPDATE or DELETE means",
                 relation=story.root(database, table),
@@ -176,7 +181,7 @@ def replicating(story: Story, scenes: tuple[Scene, ...]) -> Iterator[Verdict]:
     yield from _newly_published(story, scenes, sent)
 
 
-def _newly_published(story: Story, scenes: tuple[Scene, ...], sent: set[str]) -> Iterator[Verdict]:
+def _newly_published(story: Story, scenes: tuple[Scene, ...], sent: set[str]) -> Iterator[HazardFinding]:
     for scene in scenes:
         for change in scene.statement.changes:
             if change.key.kind != "publication" or change.op is Op.MISSING:
@@ -186,7 +191,7 @@ def _newly_published(story: Story, scenes: tuple[Scene, ...], sent: set[str]) ->
                 key = Key("table", table)
                 if scene.existed(key) and key in scene.after and not _has_identity(scenes[-1].after, key):
                     why = f"{table} is published without a replica identity"
-                    yield story.verdict(scene, "CM033", Level.DANGER, table, why)
+                    yield story.finding(scene, "CM033", Severity.ERROR, table, why)
 
 
 def _published(story: Story, scene: Scene) -> set[str]:

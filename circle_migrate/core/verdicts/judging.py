@@ -1,11 +1,12 @@
-"""The judge: every rule asked of every statement, and one verdict left for each cause."""
+"""Run every rule on every statement and keep one finding for each cause."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from circle_migrate.core.traces import Doubtful
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.verdicts import names
 from circle_migrate.core.verdicts.across import across
 from circle_migrate.core.verdicts.breaking import altering, ending
@@ -15,40 +16,47 @@ from circle_migrate.core.verdicts.forming import committing, forming
 from circle_migrate.core.verdicts.guarding import guarding, replicating
 from circle_migrate.core.verdicts.locking import blocked, locking
 from circle_migrate.core.verdicts.losing import losing
-from circle_migrate.core.verdicts.record import Confidence, Evidence, Level, Verdict
+from circle_migrate.core.verdicts.record import Evidence
 from circle_migrate.core.verdicts.resting import resting
 from circle_migrate.core.verdicts.story import Story
 from circle_migrate.core.verdicts.working import working
 from circle_migrate.core.verdicts.writing import writing
+from circle_migrate.errors import ExitCode
 
-_OPAQUE = names.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 _OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
 _OF_TRANSACTIONS = (ending, replicating)
 _OF_PLANS = (answered, blocked, committing, across)
+_OPAQUE = names.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 
 
-def judge(evidence: Evidence) -> tuple[Verdict, ...]:
-    """The verdicts about a plan, in the order in which its statements run, the worst first for each.
+def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
+    """Run all rules; return findings in the order of the statements, for each statement the worst first.
 
-    There is one for each hazard, statement and object, with the strongest confidence that any source has.
+    There is one finding for each hazard, statement and object, with the strongest confidence that any rule
+    has. Severities: error, the step fails on these rows, loses stored values, breaks statements of the
+    running release, or works on a large table while others wait for one; warning, every row of a large table
+    is written, something is dropped for good though no value is lost, two large tables are locked together,
+    or what decides could not be found out; note, good to know.
     """
     story = Story(evidence)
-    found = [*_traced(story)]
-    found += _untraced(evidence)
-    found += _of_revisions("CM045", Level.WARNING, Confidence.TRACED, evidence.trace.unreturned)
-    found += _of_revisions("CM044", Level.NOTE, Confidence.STATIC, evidence.trace.unlike)
-    found += _opaque(story)
-    return tuple(sorted((_fixed(story, each) for each in _merged(found)), key=_order))
+    findings = [*_of_statements(story)]
+    notes = ("it was not traced to its end", *evidence.trace.notes)
+    for name in evidence.trace.untraced:
+        database, _, revision = name.partition("@")
+        findings.append(_of_revision("CM060", Severity.WARNING, database, revision, "; ".join(notes)))
+    findings += (
+        _of_revision("CM045", Severity.WARNING, each.database, each.revision, each.why, Confidence.TRACED)
+        for each in evidence.trace.unreturned
+    )
+    findings += (
+        _of_revision("CM044", Severity.NOTE, each.database, each.revision, each.why)
+        for each in evidence.trace.unlike
+    )
+    findings += _opaque(story)
+    return tuple(_completed(story, each) for each in sorted(_merged(findings), key=_order))
 
 
-def _fixed(story: Story, verdict: Verdict) -> Verdict:
-    """The verdict with code for its own statement, where there is some."""
-    if verdict.place is None:
-        return verdict
-    return replace(verdict, code=code(story.scenes[verdict.place], verdict))
-
-
-def _traced(story: Story) -> Iterator[Verdict]:
+def _of_statements(story: Story) -> Iterator[HazardFinding]:
     for rule in _OF_STATEMENTS:
         for scene in story.scenes:
             yield from rule(story, scene)
@@ -59,66 +67,67 @@ def _traced(story: Story) -> Iterator[Verdict]:
         yield from of_plan(story)
 
 
-def _untraced(evidence: Evidence) -> Iterator[Verdict]:
-    """Revisions of which nothing, or not the whole, is known."""
-    for name in evidence.trace.untraced:
-        database, _, revision = name.partition("@")
-        yield Verdict(
-            hazard="CM060",
-            level=Level.WARNING,
-            confidence=Confidence.STATIC,
-            database=database,
-            revision=revision,
-            subject=name,
-            why="; ".join(("it was not traced to its end", *evidence.trace.notes)),
-        )
-
-
-def _opaque(story: Story) -> Iterator[Verdict]:
+def _opaque(story: Story) -> Iterator[HazardFinding]:
     """Yield a finding for each statement whose text does not show what it does, where nothing was traced."""
     for scene in () if story.evidence.traced else story.scenes:
         if _OPAQUE.match(names.code(scene.statement.sql)):
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM060",
-                Level.WARNING,
+                Severity.WARNING,
                 "statement",
                 "no scratch database has run it: it may do anything",
             )
 
 
-def _of_revisions(
-    hazard: str, level: Level, confidence: Confidence, doubtful: Iterable[Doubtful]
-) -> Iterator[Verdict]:
-    """Revisions that something is wrong with beside what they do."""
-    for each in doubtful:
-        yield Verdict(
-            hazard=hazard,
-            level=level,
-            confidence=confidence,
-            database=each.database,
-            revision=each.revision,
-            subject=f"{each.database}@{each.revision}",
-            why=each.why,
+def _of_revision(
+    rule: str,
+    severity: Severity,
+    database: str,
+    revision: str,
+    why: str,
+    confidence: Confidence = Confidence.STATIC,
+) -> HazardFinding:
+    """Make a finding about a revision as a whole."""
+    subject = f"{database}@{revision}"
+    return HazardFinding(
+        rule, severity, why, ExitCode.REFUSED, database, revision, subject=subject, confidence=confidence
+    )
+
+
+def _merged(findings: Iterable[HazardFinding]) -> Iterator[HazardFinding]:
+    """One finding for each cause: the worst, with the strongest confidence."""
+    merged: dict[tuple[object, ...], HazardFinding] = {}
+    for finding in findings:
+        cause = (finding.rule, finding.database, finding.place, finding.subject)
+        other = merged.setdefault(cause, finding)
+        worst = min(other, finding, key=lambda each: each.severity.rank)
+        merged[cause] = replace(
+            worst, confidence=min(other.confidence, finding.confidence, key=list(Confidence).index)
         )
+    yield from merged.values()
 
 
-def _merged(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-    found: dict[tuple[object, ...], Verdict] = {}
-    for each in verdicts:
-        cause = (each.hazard, each.database, each.place, each.subject)
-        other = found.get(cause)
-        found[cause] = each if other is None else _stronger(other, each)
-    yield from found.values()
+def _order(finding: HazardFinding) -> tuple[object, ...]:
+    unplaced = finding.place is None
+    return (unplaced, finding.place or 0, finding.severity.rank, finding.rule, finding.subject)
 
 
-def _stronger(one: Verdict, other: Verdict) -> Verdict:
-    """The worse of two about one cause, as sure as the surer one."""
-    worse = min(one, other, key=lambda each: each.level.rank)
-    surer = min(one.confidence, other.confidence, key=lambda each: each.rank)
-    return replace(worse, confidence=surer)
-
-
-def _order(verdict: Verdict) -> tuple[object, ...]:
-    unplaced = verdict.place is None
-    return (unplaced, verdict.place or 0, verdict.level.rank, verdict.hazard, verdict.subject)
+def _completed(story: Story, finding: HazardFinding) -> HazardFinding:
+    """Add the texts of the hazard and, where there is some, code for the statement itself."""
+    hazard, why, subject = finding.hazard, finding.message, finding.subject or ""
+    facts = {
+        "statement": names.shortened(finding.statement),
+        "lock": finding.lock,
+        "work": finding.work,
+        "size": finding.size,
+        "estimate": finding.estimate,
+    }
+    alternative = None if finding.place is None else code(story.scenes[finding.place], finding)
+    finding = replace(finding, code=alternative)
+    return replace(
+        finding,
+        message=f"{finding.database}: {hazard.title}: {why if subject in why else f'{subject}: {why}'}",
+        remedy=f"{hazard.remedy}\n\n{finding.fix}".rstrip(),
+        detail="\n".join(f"{name}: {text}" for name, text in facts.items() if text) or None,
+    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Blocker
+from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import Lock
 from circle_migrate.core.verdicts.names import matcher, own_name, says
-from circle_migrate.core.verdicts.record import Confidence, Level, Verdict
 from circle_migrate.core.verdicts.story import Scene, Story, waiting
 
 _DETACH = matcher(r"\bDETACH\s+PARTITION\b(?!.*\b(?:CONCURRENTLY|FINALIZE)\b)")
@@ -17,15 +18,15 @@ _NO_TIMEOUT = matcher(
 )
 
 
-def locking(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about the locks of a statement."""
+def locking(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about the locks of a statement."""
     yield from _unnamed(story, scene)
     yield from _several(story, scene)
     yield from _detached(story, scene)
     yield from _unbounded(story, scene)
 
 
-def _unnamed(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _unnamed(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     said = scene.statement
     for relation, mode in said.acquired.items():
         root = story.root(said.database, relation)
@@ -33,10 +34,10 @@ def _unnamed(story: Story, scene: Scene) -> Iterator[Verdict]:
         if mode < Lock.ShareRowExclusive or named or not story.holds_rows(said.database, relation):
             continue
         large = story.is_large(scene, relation) and mode.blocks_reads
-        yield story.verdict(
+        yield story.finding(
             scene,
             "CM003",
-            Level.WARNING if large else Level.NOTE,
+            Severity.WARNING if large else Severity.NOTE,
             relation,
             f"the statement does not name {relation}, and locks it",
             relation=relation,
@@ -55,7 +56,7 @@ def _called(scene: Scene, relation: str, root: str) -> Iterator[str]:
             yield own_name(change.key.identity)
 
 
-def _several(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _several(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """Two large tables that nobody can use at the same time; partitions are part of their table."""
     said = scene.statement
     everything = _exclusive(story, scene, said.locks)
@@ -64,10 +65,10 @@ def _several(story: Story, scene: Scene) -> Iterator[Verdict]:
         return
     names = sorted(everything)
     subject = sorted(new)[-1]
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM004",
-        Level.WARNING,
+        Severity.WARNING,
         subject,
         f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together",
         relation=subject,
@@ -83,16 +84,16 @@ def _exclusive(story: Story, scene: Scene, locks: Mapping[str, Lock]) -> set[str
     }
 
 
-def _detached(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _detached(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     held = story.held(scene, scene.statement.acquired)
     if not _DETACH.search(scene.statement.sql) or scene.statement.error is not None:
         return
     for relation in sorted(scene.statement.acquired):
         if scene.before and story.root(scene.statement.database, relation) == relation:
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM059",
-                Level.WARNING if held else Level.NOTE,
+                Severity.WARNING if held else Severity.NOTE,
                 relation,
                 "it waits for every query on the partitioned table, and everybody later waits for it",
                 relation=relation,
@@ -101,23 +102,23 @@ def _detached(story: Story, scene: Scene) -> Iterator[Verdict]:
             return
 
 
-def _unbounded(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _unbounded(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """A lock timeout of none, and the locks that are waited for without end then."""
     if not _NO_TIMEOUT.search(scene.statement.sql):
         return
     later = (each for each in story.scenes if each.place > scene.place and each.group == scene.group)
     held = [locks for each in later if (locks := story.held(each, each.statement.acquired))]
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM051",
-        Level.WARNING if held else Level.NOTE,
+        Severity.WARNING if held else Severity.NOTE,
         "lock_timeout",
         "whatever is locked after it is waited for without end" + (f": {waiting(held[0])}" if held else ""),
         lock=waiting(held[0]) if held else "",
     )
 
 
-def blocked(story: Story) -> Iterator[Verdict]:
+def blocked(story: Story) -> Iterator[HazardFinding]:
     """Who holds now what a statement will wait for: told of the first statement that takes each lock."""
     for database, blockers in story.evidence.blockers.items():
         for scene in story.scenes:
@@ -125,17 +126,17 @@ def blocked(story: Story) -> Iterator[Verdict]:
                 yield from _by(story, scene, blockers)
 
 
-def _by(story: Story, scene: Scene, blockers: Iterable[Blocker]) -> Iterator[Verdict]:
+def _by(story: Story, scene: Scene, blockers: Iterable[Blocker]) -> Iterator[HazardFinding]:
     taken = scene.statement.acquired
     for blocker in blockers:
         mode = taken.get(blocker.relation)
         if mode is None or mode < Lock.ShareUpdateExclusive:
             continue
         held = "a snapshot" if blocker.held is None else blocker.held.sql
-        yield story.verdict(
+        yield story.finding(
             scene,
             "CM050",
-            Level.WARNING,
+            Severity.WARNING,
             blocker.who,
             f"{blocker.who} holds {held} on {blocker.relation} for {blocker.since_seconds:.0f} s by now",
             relation=blocker.relation,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Answer, Ask, Size
+from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import Lock, Task
 from circle_migrate.core.verdicts.names import code, matcher, own_name, says
 from circle_migrate.core.verdicts.reach import Reach, reach
-from circle_migrate.core.verdicts.record import Confidence, Level, Mode, Verdict
-from circle_migrate.core.verdicts.sizing import estimate, in_words, is_empty
+from circle_migrate.core.verdicts.record import Mode, estimate, format_size, is_empty
 from circle_migrate.core.verdicts.story import STORING, Scene, Story, waiting
 
 _DROPS_INDEX = matcher(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
@@ -22,8 +23,8 @@ _FOR_QUERIES = frozenset(
 _PARTS_OF_OTHERS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
 
 
-def losing(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about what a statement takes away."""
+def losing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about what a statement takes away."""
     if scene.statement.error is not None:
         return
     for change in scene.dropped:
@@ -40,7 +41,7 @@ def losing(story: Story, scene: Scene) -> Iterator[Verdict]:
     yield from _rows(story, scene)
 
 
-def _relation(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _relation(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
     parents = (change.fields.get("partition_of", (None, None))[0] or "").split("\n")
     if any(Key("table", parent) in scene.gone for parent in parents):
         return
@@ -49,14 +50,16 @@ def _relation(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
     yield _lost(story, scene, hazard, change, relation, Ask.ROWS)
 
 
-def _column(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _column(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
     owner = change.owner
     if owner is None or owner.kind not in STORING or owner in scene.gone or _says(change, "inherited"):
         return
     yield _lost(story, scene, "CM010", change, scene.live_relation(owner), Ask.VALUES)
 
 
-def _lost(story: Story, scene: Scene, hazard: str, change: Change, relation: str | None, ask: Ask) -> Verdict:
+def _lost(
+    story: Story, scene: Scene, hazard: str, change: Change, relation: str | None, ask: Ask
+) -> HazardFinding:
     """A danger with values, a warning without; what nobody has counted is taken to hold some."""
     subject = change.key.identity
     answer = story.answer(scene, ask, subject)
@@ -64,10 +67,10 @@ def _lost(story: Story, scene: Scene, hazard: str, change: Change, relation: str
     computed = _says(change, "generated")
     count = 0 if computed or (answer is None and is_empty(size)) else answer.count if answer else None
     empty = count == 0
-    return story.verdict(
+    return story.finding(
         scene,
         "CM012" if empty else hazard,
-        Level.WARNING if empty else Level.DANGER,
+        Severity.WARNING if empty else Severity.ERROR,
         subject,
         "its values can be computed again" if computed else _counted(story, ask, answer, count, size),
         relation=relation,
@@ -83,10 +86,10 @@ def _counted(story: Story, ask: Ask, answer: Answer | None, count: int | None, s
     if answer is not None:
         return f"could not be asked: {answer.why}; taken to hold values"
     nobody = "nobody was asked in CI" if story.evidence.mode is Mode.CI else "not asked"
-    return f"{nobody}, so that it is taken to hold values; the table is {in_words(size)}"
+    return f"{nobody}, so that it is taken to hold values; the table is {format_size(size)}"
 
 
-def _definition(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _definition(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
     """A sequence or a type; an owned sequence goes with its column.
 
     One that goes alone is used by no default any more: PostgreSQL would not have let it go.
@@ -97,10 +100,10 @@ def _definition(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]
     if (change.owner is not None and change.owner in scene.gone) or _is_back(story, scene, change.key):
         return
     of_use = change.key.kind == "sequence"
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM014",
-        Level.DANGER if of_use and not owned_by else Level.WARNING,
+        Severity.ERROR if of_use and not owned_by else Severity.WARNING,
         change.key.identity,
         "its position is lost, and nextval() of it fails"
         if of_use
@@ -114,20 +117,20 @@ def _is_back(story: Story, scene: Scene, key: Key) -> bool:
     return origin is not None and origin in story.last.get(scene.statement.database, {})
 
 
-def _labels(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _labels(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     for change in scene.changes(Op.CHANGED, "enum"):
         old, new = (set((side or "").split("\n")) for side in change.fields.get("labels", ("", "")))
         if scene.existed(change.key) and len(new) < len(old):
-            yield story.verdict(
+            yield story.finding(
                 scene,
                 "CM014",
-                Level.DANGER,
+                Severity.ERROR,
                 change.key.identity,
                 f"the type has no value {', '.join(sorted(old - new))} any more",
             )
 
 
-def _index(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
+def _index(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
     owner = change.owner
     if owner is None or owner in scene.gone or not _DROPS_INDEX.search(scene.statement.sql):
         return
@@ -135,10 +138,10 @@ def _index(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
     large = relation is not None and story.is_large(scene, relation)
     if _says(change, "inherited"):
         return
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM065",
-        Level.WARNING if large else Level.NOTE,
+        Severity.WARNING if large else Severity.NOTE,
         change.key.identity,
         "queries that use it become slow, and building it again takes as long as it took",
         relation=relation,
@@ -146,7 +149,7 @@ def _index(story: Story, scene: Scene, change: Change) -> Iterator[Verdict]:
     )
 
 
-def _victims(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _victims(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     """What CASCADE takes along: neither named, nor part of something that is named or gone itself."""
     text = code(scene.statement.sql)
     if not _CASCADE.search(scene.statement.sql) or "TRUNCATE" in text.upper():
@@ -163,17 +166,17 @@ def _victims(story: Story, scene: Scene) -> Iterator[Verdict]:
     if not found:
         return
     needed = [key for key in found if key.kind in _FOR_QUERIES]
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM011",
-        Level.DANGER if needed else Level.WARNING,
+        Severity.ERROR if needed else Severity.WARNING,
         str((needed or found)[0]),
         f"it also drops {', '.join(map(str, found))}",
         lock=waiting(scene.statement.acquired),
     )
 
 
-def _rows(story: Story, scene: Scene) -> Iterator[Verdict]:
+def _rows(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     for work in scene.statement.work:
         if work.relation in scene.statement.born:
             continue
@@ -183,14 +186,14 @@ def _rows(story: Story, scene: Scene) -> Iterator[Verdict]:
             yield from _deleted(story, scene, work.relation)
 
 
-def _emptied(story: Story, scene: Scene, relation: str) -> Iterator[Verdict]:
+def _emptied(story: Story, scene: Scene, relation: str) -> Iterator[HazardFinding]:
     answer = story.answer(scene, Ask.ROWS, relation)
     size = story.size(scene, relation)
     count = answer.count if answer is not None else 0 if is_empty(size) else None
-    yield story.verdict(
+    yield story.finding(
         scene,
         "CM006",
-        Level.NOTE if count == 0 else Level.DANGER,
+        Severity.NOTE if count == 0 else Severity.ERROR,
         relation,
         _counted(story, Ask.ROWS, answer, count, size),
         relation=relation,
@@ -199,18 +202,18 @@ def _emptied(story: Story, scene: Scene, relation: str) -> Iterator[Verdict]:
     )
 
 
-def _deleted(story: Story, scene: Scene, relation: str) -> Iterator[Verdict]:
+def _deleted(story: Story, scene: Scene, relation: str) -> Iterator[HazardFinding]:
     size = story.size(scene, relation)
     how = reach(story, scene, relation)
     if is_empty(size) or how is Reach.FEW:
         return
-    level = {Reach.ALL: Level.DANGER, Reach.BATCH: Level.NOTE}.get(how, Level.WARNING)
-    yield story.verdict(
+    level = {Reach.ALL: Severity.ERROR, Reach.BATCH: Severity.NOTE}.get(how, Severity.WARNING)
+    yield story.finding(
         scene,
         "CM015",
         level,
         relation,
-        f"{how} of {relation}, which is {in_words(size)}",
+        f"{how} of {relation}, which is {format_size(size)}",
         relation=relation,
         work=f"{Task.DELETE} of {relation}",
         estimate=estimate(Task.DELETE, size),

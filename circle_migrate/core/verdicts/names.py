@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_PART = re.compile(r'"(?:[^"]|"")*"|[^.]+')
+from circle_migrate.core.identifier import base_name, unquote
+
 # All in one pass: what looks like a comment may stand in a literal, and a quote in a comment or a name.
 _NOT_CODE = re.compile(
     r"(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<name>\"(?:[^\"]|\"\")*\")"
@@ -27,8 +28,7 @@ def matcher(pattern: str) -> Matcher:
 
 def own_name(identity: str) -> str:
     """The last part of a name, without quotes; without the arguments of a function."""
-    name: str = _PART.findall(identity.partition("(")[0])[-1]
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+    return unquote(base_name(identity))
 
 
 def says(sql: str, name: str) -> bool:

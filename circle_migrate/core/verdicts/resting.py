@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.catalog import Key, Op
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.traces import Task
-from circle_migrate.core.verdicts.record import Level, Verdict
 from circle_migrate.core.verdicts.story import STORING, Scene, Story
 
 _COMPUTED = {"index": "definition", "constraint": "definition", "column": "generated"}
 """Kinds of objects whose rows were computed, and where snapshots have by what."""
 
 
-def resting(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about functions that indexes, constraints and generated columns call."""
+def resting(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about functions that indexes, constraints and generated columns call."""
     if scene.statement.error is not None:
         return
     for change in scene.changes(Op.CHANGED, "function"):
@@ -22,10 +23,10 @@ def resting(story: Story, scene: Scene) -> Iterator[Verdict]:
             continue
         for user, table in _users(scene, change.key):
             if not (user.kind == "index" and _is_rebuilt(story, scene, table)):
-                yield story.verdict(
+                yield story.finding(
                     scene,
                     "CM039",
-                    Level.WARNING,
+                    Severity.WARNING,
                     user.identity,
                     f"what it has of old rows was computed by {change.key.identity} as it was",
                     relation=scene.live_relation(table),

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from circle_migrate.core.catalog import Change, Key, Op
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Answer, Ask, Size
+from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import Lock, Traced
-from circle_migrate.core.verdicts.names import matcher, own_name, shortened
-from circle_migrate.core.verdicts.record import Confidence, Evidence, Level, Verdict
-from circle_migrate.core.verdicts.sizing import Sizes
+from circle_migrate.core.verdicts.names import matcher, own_name
+from circle_migrate.core.verdicts.record import Evidence, Sizes, format_estimate, format_size
+from circle_migrate.errors import ExitCode
 
 World = Mapping[Key, Mapping[str, str | None]]
 """The objects of a database and their fields."""
@@ -182,11 +184,11 @@ class Story:
         """The size of a relation of before the plan."""
         return None if relation is None else self.sizes.of(scene.statement.database, relation)
 
-    def verdict(
+    def finding(
         self,
         scene: Scene,
-        hazard: str,
-        level: Level,
+        rule: str,
+        severity: Severity,
         subject: str,
         why: str,
         *,
@@ -196,27 +198,32 @@ class Story:
         confidence: Confidence | None = None,
         size: Size | None = None,
         estimate: tuple[float, float] | None = None,
-    ) -> Verdict:
-        """A verdict about a statement; on a trace it is `traced` unless something else is said."""
-        said = scene.statement
+    ) -> HazardFinding:
+        """Make a finding about a statement; by default its confidence is that of the trace.
+
+        `why` is the message as far as the rule knows it; `estimate` is a range of seconds.
+        """
+        statement = scene.statement
+        size = size or self.size(scene, relation)
         by_default = Confidence.TRACED if self.evidence.traced else Confidence.STATIC
-        return Verdict(
-            hazard=hazard,
-            level=level,
-            confidence=confidence or by_default,
-            database=said.database,
-            revision=said.revision,
+        return HazardFinding(
+            rule,
+            severity,
+            why,
+            ExitCode.REFUSED,
+            statement.database,
+            statement.revision,
+            file=statement.file,
+            line=statement.line,
             subject=subject,
-            why=why,
+            confidence=confidence or by_default,
             place=scene.place,
-            statement=shortened(said.sql),
-            file=said.file,
-            line=said.line,
-            relation=relation,
+            statement=statement.sql,
+            relation=relation or "",
             lock=lock,
             work=work,
-            size=size or self.size(scene, relation),
-            estimate=estimate,
+            size="" if size is None else format_size(size),
+            estimate="" if estimate is None else format_estimate(estimate),
         )
 
 

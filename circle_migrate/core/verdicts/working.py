@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from circle_migrate.core.catalog import Change, Op
+from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Size
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.traces import Lock, Task, Work
 from circle_migrate.core.verdicts.names import matcher
-from circle_migrate.core.verdicts.record import Level, Verdict
-from circle_migrate.core.verdicts.sizing import estimate, in_words
+from circle_migrate.core.verdicts.record import estimate, format_size
 from circle_migrate.core.verdicts.story import Scene, Story, waiting
 
 _VALIDATES = matcher(r"\bVALIDATE\s+CONSTRAINT\b")
@@ -26,8 +27,8 @@ _LONGEST = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
 _ORDER = (*_LONGEST, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
 
 
-def working(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about a statement that reads or copies tables: one for each hazard and table."""
+def working(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about a statement that reads or copies tables: one for each hazard and table."""
     if scene.statement.error is not None:
         return
     found: dict[tuple[str | None, str], list[Work]] = {}
@@ -42,7 +43,9 @@ def working(story: Story, scene: Scene) -> Iterator[Verdict]:
             yield from _blocking(story, scene, hazard, root, works)
 
 
-def _blocking(story: Story, scene: Scene, hazard: str, root: str, works: Sequence[Work]) -> Iterator[Verdict]:
+def _blocking(
+    story: Story, scene: Scene, hazard: str, root: str, works: Sequence[Work]
+) -> Iterator[HazardFinding]:
     size = _size(story, scene, works)
     held = story.held(scene, scene.statement.locks)
     long = sorted(each for each in _sources(scene, hazard) if story.is_large(scene, each))
@@ -51,11 +54,13 @@ def _blocking(story: Story, scene: Scene, hazard: str, root: str, works: Sequenc
     blocked = bool(held) and large
     locks = held or {name: mode for name, mode in scene.statement.locks.items() if mode.blocks_writes}
     task = _main(works)
-    why = f"{root} is {in_words(size)}: {'others wait for as long as it takes' if blocked else 'soon done'}"
-    yield story.verdict(
+    why = (
+        f"{root} is {format_size(size)}: {'others wait for as long as it takes' if blocked else 'soon done'}"
+    )
+    yield story.finding(
         scene,
         hazard,
-        Level.DANGER if blocked else Level.WARNING if long else Level.NOTE,
+        Severity.ERROR if blocked else Severity.WARNING if long else Severity.NOTE,
         root,
         f"its query reads {', '.join(long)}" if long and not blocked else why,
         relation=root,
@@ -72,7 +77,7 @@ def _sources(scene: Scene, hazard: str) -> Iterator[str]:
         yield from (name for name, mode in scene.statement.acquired.items() if mode is Lock.AccessShare)
 
 
-def _carried(story: Story, scene: Scene, root: str, works: Sequence[Work]) -> Iterator[Verdict]:
+def _carried(story: Story, scene: Scene, root: str, works: Sequence[Work]) -> Iterator[HazardFinding]:
     """Work that lets others pass, in a transaction whose earlier locks do not."""
     size = _size(story, scene, works)
     held = story.held(scene, scene.statement.before)
@@ -82,18 +87,18 @@ def _carried(story: Story, scene: Scene, root: str, works: Sequence[Work]) -> It
 
 def under_locks(
     story: Story, scene: Scene, hazard: str, root: str, works: Sequence[Work], held: dict[str, Lock]
-) -> Verdict:
-    """The verdict about work that would let others pass, but for locks that its transaction holds already.
+) -> HazardFinding:
+    """A finding about work that would let others pass, but for locks that its transaction holds already.
 
     Where only earlier revisions took those, that they share a transaction is the hazard.
     """
     size = _size(story, scene, works)
-    return story.verdict(
+    return story.finding(
         scene,
         "CM041" if _from_other_revisions(story, scene, held) else hazard,
-        Level.DANGER,
+        Severity.ERROR,
         root,
-        f"{root} is {in_words(size)}, and the transaction already holds {waiting(held)}",
+        f"{root} is {format_size(size)}, and the transaction already holds {waiting(held)}",
         relation=root,
         lock=waiting(held),
         work=_in_words(works),

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.traces import Lock, Task, Work
 from circle_migrate.core.verdicts.names import code, matcher, own_name, says
 from circle_migrate.core.verdicts.reach import WRITING, Reach, reach
-from circle_migrate.core.verdicts.record import Level, Verdict
-from circle_migrate.core.verdicts.sizing import estimate, in_words
+from circle_migrate.core.verdicts.record import estimate, format_size
 from circle_migrate.core.verdicts.story import Scene, Story
 from circle_migrate.core.verdicts.working import under_locks
 
 _FROM = matcher(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
-def writing(story: Story, scene: Scene) -> Iterator[Verdict]:
-    """The verdicts about rows that a statement writes, however many there are."""
+def writing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+    """Yield findings about rows that a statement writes, however many there are."""
     if scene.statement.error is not None:
         return
     for work in scene.statement.work:
@@ -56,14 +57,14 @@ def _is_long(story: Story, scene: Scene, work: Work, measured: str | None) -> bo
     return target and (work.task is not Task.INSERT or measured is not None)
 
 
-def _unlocked(story: Story, scene: Scene, work: Work, how: Reach) -> Verdict:
+def _unlocked(story: Story, scene: Scene, work: Work, how: Reach) -> HazardFinding:
     size = story.size(scene, work.relation)
-    return story.verdict(
+    return story.finding(
         scene,
         "CM005",
-        Level.WARNING,
+        Severity.WARNING,
         work.relation,
-        f"{work.task} of {how} of {work.relation}, which is {in_words(size)}, in one transaction",
+        f"{work.task} of {how} of {work.relation}, which is {format_size(size)}, in one transaction",
         relation=work.relation,
         lock=f"{Lock.RowExclusive.sql} on {work.relation}: who writes one of the same rows waits",
         work=f"{work.task} of {work.relation}",

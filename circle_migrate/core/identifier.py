@@ -1,0 +1,70 @@
+"""Quote and split SQL identifiers and literals.
+
+An identity is the dotted name of an object as PostgreSQL prints it, identifiers in quotes only where they
+need them; the argument types of a routine follow in brackets.
+"""
+
+from __future__ import annotations
+
+import re
+
+IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+"""The pattern of one identifier."""
+
+_PART = re.compile(r'"(?:[^"]|"")*"|[^."(]+')
+_BASE_NAME = re.compile(rf"(?:(?:{_PART.pattern})\.)*(?P<name>{_PART.pattern})(?:\(.*)?", re.DOTALL)
+_NEEDS_NO_QUOTES = re.compile(r"[a-z_][a-z0-9_]*")
+_LINE = re.compile(r'(?:"[^"]*"|[^"\n])+')
+
+
+def quote(name: str) -> str:
+    """Return the name as a quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_if_needed(name: str) -> str:
+    """Return the name as an identifier, in quotes only where its characters need them."""
+    return name if _NEEDS_NO_QUOTES.fullmatch(name) else quote(name)
+
+
+def unquote(identifier: str) -> str:
+    """Return the name behind an identifier that PostgreSQL printed."""
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+
+
+def unquote_and_fold(identifier: str) -> str:
+    """Return the name behind an identifier that somebody wrote: without quotes it means lower case."""
+    return unquote(identifier) if identifier.startswith('"') else identifier.lower()
+
+
+def literal(text: str) -> str:
+    """Return the text as a string constant, for either value of `standard_conforming_strings`."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def split_identity(identity: str) -> tuple[str, ...]:
+    """Return the identifiers of an identity, without a routine's arguments."""
+    return tuple(_PART.findall(without_arguments(identity)))
+
+
+def without_arguments(identity: str) -> str:
+    """Return a routine's qualified name; any other identity as it is."""
+    routine = re.match(rf"{IDENTIFIER}(?:\.{IDENTIFIER})*(?=\()", identity)
+    return routine[0] if routine else identity
+
+
+def base_name(identity: str) -> str:
+    """Return the last identifier of an identity, without a routine's arguments."""
+    match = _BASE_NAME.fullmatch(identity)
+    return match["name"] if match else identity
+
+
+def schema_of(identity: str) -> str:
+    """Return the first identifier of an identity."""
+    return split_identity(identity)[0]
+
+
+def split_lines(text: str | None) -> list[str]:
+    """Return the lines of a list of identifiers; quoted identifiers may contain line breaks."""
+    return _LINE.findall(text or "")

@@ -1,0 +1,35 @@
+"""Await work that must not be left half-way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def shielded(work: Awaitable[T], *, raise_error: bool = False) -> T:
+    """Await the work to its end, then raise a cancellation that arrived meanwhile.
+
+    With `raise_error` an error of the work is raised instead of the cancellation.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                continue
+        # asyncio logs an exception that nobody retrieves.
+        if not task.cancelled() and task.exception() is not None and raise_error:
+            task.result()
+        raise
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a blocking function in a thread, shielded."""
+    return await shielded(asyncio.to_thread(function, *args, **kwargs))
