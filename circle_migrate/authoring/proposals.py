@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from circle_migrate.authoring.drafts import Draft, text
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.ignoring import without_fields
 from circle_migrate.core.differing.judging import CompareOptions, Profile, aspect_of, compare
-from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers
+from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, without_fields
 from circle_migrate.core.differing.wording import summary
 from circle_migrate.database import Database
 from circle_migrate.ddl.alembic import body

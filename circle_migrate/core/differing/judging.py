@@ -12,7 +12,6 @@ from typing import NamedTuple
 from circle_migrate.core import catalog
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.ignoring import without_fields, without_ignored
 from circle_migrate.core.differing.pairing import drop_implied, parents, renames, without_generated_names
 from circle_migrate.core.differing.scope import (
     UNSUPPORTED_BY_MODELS,
@@ -22,6 +21,8 @@ from circle_migrate.core.differing.scope import (
     drop_version_formatting,
     split_equivalent,
     within_models,
+    without_fields,
+    without_ignored,
     without_new_privileges,
     without_not_null,
     without_order,

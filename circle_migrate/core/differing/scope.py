@@ -1,4 +1,4 @@
-"""Which changes count at all: what models can express, what two servers print alike, what was asked for."""
+"""Select the changes that count: by what models can express, server versions, options and ignore rules."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
-from circle_migrate.core.differing.ignoring import without_fields
 from circle_migrate.core.differing.wording import counted, label, tally
+from circle_migrate.core.ignore_rule import IgnoreRule
 
 EquivalenceAnswers = Mapping[tuple[Key, str], bool]
 """Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""
@@ -237,3 +237,41 @@ def split_equivalent(
 def _implied(same: Collection[str], fields: Collection[str]) -> set[str]:
     """The definition of a policy is made of its other texts, and differs only where one of those does."""
     return {"definition"} if same and set(fields) - set(same) == {"definition"} else set()
+
+
+def without_ignored(
+    changes: Iterable[Change], database: str, rules: Iterable[IgnoreRule]
+) -> tuple[list[Change], dict[str, int]]:
+    """Return the changes that no rule hides, and how many objects each rule hid, in whole or in a field."""
+    counts: dict[str, int] = {}
+    rules = tuple(rules)
+    kept = []
+    for change in changes:
+        remaining: Change | None = change
+        for rule in rules:
+            if remaining is None:
+                break
+            if not rule.matches(database, str(change.key)):
+                continue
+            less = _hide(remaining, rule.field)
+            if less is not remaining:
+                counts[rule.text] = counts.get(rule.text, 0) + 1
+            remaining = less
+        if remaining is not None:
+            kept.append(remaining)
+    return kept, counts
+
+
+def _hide(change: Change, field: str | None) -> Change | None:
+    """Return what is left of a change, or None; a field of an extra or missing object is never hidden."""
+    if field is None:
+        return None
+    return without_fields(change, {field}) if change.op is Op.CHANGED else change
+
+
+def without_fields(change: Change, names: Collection[str]) -> Change | None:
+    """Return a change without these fields, None if no other differs; the change itself if it has none."""
+    if not any(name in change.fields for name in names):
+        return change
+    fields = {name: sides for name, sides in change.fields.items() if name not in names}
+    return replace(change, fields=fields) if fields else None
