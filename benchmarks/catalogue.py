@@ -29,8 +29,8 @@ from schemas import make_tables
 from circle_migrate.core.catalog import Snapshot, compare
 from circle_migrate.introspect.capturing import capture
 from circle_migrate.introspect.fingerprints import fingerprint
-from circle_migrate.servers import EmbeddedServer
 from circle_migrate.servers.binaries import find
+from circle_migrate.servers.embedded import EmbeddedServer
 
 _RESULTS = Path(__file__).with_name("CATALOGUE.md")
 _DUMP, _ALEMBIC = "pg_dump --schema-only", "Alembic compare_metadata"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from circle_migrate.settings import DatabaseSettings
-    from circle_migrate.urls import Address
+    from circle_migrate.settings.result import DatabaseSettings
+    from circle_migrate.urls.address import Address
 
 APPLICATION_NAME = "circle-migrate"
 
@@ -291,6 +291,6 @@ async def _close(connection: asyncpg.Connection) -> None:
 
 def load_module(path: Path) -> Any:
     """A revision file as a module, for what its text does not say; Alembic is imported only then."""
-    from circle_migrate.tree import load_module
+    from circle_migrate.tree.modules import load_module
 
     return load_module(path)

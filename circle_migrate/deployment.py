@@ -14,7 +14,7 @@ from circle_migrate.errors import CircleError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.plan import Direction, Grouping
-    from circle_migrate.settings import Settings
+    from circle_migrate.settings.result import Settings
 
 Current = Mapping[str, tuple[str, ...]]
 """The current revisions of each database."""

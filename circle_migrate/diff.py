@@ -19,7 +19,7 @@ from circle_migrate.core.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, ExitCode
-from circle_migrate.scratch import ScratchServers
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.equivalence import checks_for, equal_by_text, equal_in_scratch
 from circle_migrate.states.sources import Sides, Sources
 from circle_migrate.status import folders

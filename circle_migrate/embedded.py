@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.settings import DATABASES, Settings
-from circle_migrate.urls import parse
+from circle_migrate.settings.databases import DATABASES
+from circle_migrate.settings.result import Settings
+from circle_migrate.urls.url import parse
 
 if TYPE_CHECKING:
-    from circle_migrate.servers import EmbeddedServer, ServerStatus
+    from circle_migrate.servers.embedded import EmbeddedServer, ServerStatus
 
 
 def database_name(name: str) -> str:
@@ -18,7 +19,7 @@ def database_name(name: str) -> str:
 
 def server(settings: Settings) -> EmbeddedServer:
     """The server whose data lies in the folder the settings name."""
-    from circle_migrate.servers import EmbeddedServer
+    from circle_migrate.servers.embedded import EmbeddedServer
 
     return EmbeddedServer(settings.embedded_data)
 

@@ -30,7 +30,8 @@ from circle_migrate.journal import Journal
 from circle_migrate.locks import deployer_lock
 from circle_migrate.run import Applied, Checkpoint, Hooks, Run, describe, finish_run, start_run
 from circle_migrate.sessions import watched, working_session
-from circle_migrate.tree import Runner, VersionTable, one_at_a_time
+from circle_migrate.tree.context import VersionTable, one_at_a_time
+from circle_migrate.tree.runner import Runner
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

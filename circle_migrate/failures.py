@@ -9,7 +9,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, MigrationFailed, MissingPrivilege
 from circle_migrate.faults import privilege_hint, server_error, server_words, statement_fault
 from circle_migrate.run import Run, describe
-from circle_migrate.tree import failing_line
+from circle_migrate.tree.modules import failing_line
 
 _SHOWN_STATEMENT = 300
 

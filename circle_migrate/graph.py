@@ -11,7 +11,7 @@ from circle_migrate.core.drawing import Drawing, Drawn
 from circle_migrate.core.forms import Form
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import UsageError
-from circle_migrate.graphs import write
+from circle_migrate.graphs.writer import write
 
 if TYPE_CHECKING:
     from circle_migrate.core.catalog import Snapshot
@@ -70,7 +70,7 @@ async def _live(deployment: Deployment, name: str) -> Snapshot:
 
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
-    from circle_migrate.scratch import ScratchServers
+    from circle_migrate.scratch.servers import ScratchServers
     from circle_migrate.states.expected import expected
     from circle_migrate.states.shipped import shipped_majors
 

@@ -19,7 +19,7 @@ from circle_migrate.core.plan import Plan
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.core.vanished import compare_by_name
 from circle_migrate.errors import CircleError, MigrationFailed
-from circle_migrate.scratch import ScratchServers
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.expected import expected
 from circle_migrate.trace import trace
 

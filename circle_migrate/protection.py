@@ -15,7 +15,7 @@ from circle_migrate.errors import Refused, UsageError
 if TYPE_CHECKING:
     from circle_migrate.database import State
     from circle_migrate.deployment import Deployment
-    from circle_migrate.settings import DatabaseSettings
+    from circle_migrate.settings.result import DatabaseSettings
 
 OPTION = "--override-protection"
 

@@ -20,7 +20,7 @@ from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment
-    from circle_migrate.tree import Runner
+    from circle_migrate.tree.runner import Runner
 
 
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[\w$.])+')
@@ -104,7 +104,8 @@ def _in_words(unsaid: set[str], unrun: set[str]) -> str:
 
 
 async def _rendered(deployment: Deployment, plan: Plan) -> list[_Rendered]:
-    from circle_migrate.tree import Runner, VersionTable, one_at_a_time
+    from circle_migrate.tree.context import VersionTable, one_at_a_time
+    from circle_migrate.tree.runner import Runner
 
     found = []
     at = dict(plan.current)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from circle_migrate.sessions import Session
-    from circle_migrate.tree import Runner
+    from circle_migrate.tree.runner import Runner
 
 _FINGERPRINT_SECONDS = 2.0
 """Time limit for the fingerprint of a schema; one of 5,000 tables takes 0.6 s."""

@@ -11,7 +11,8 @@ from circle_migrate.core.plan import Direction, Plan, Segment
 from circle_migrate.deployment import Deployment
 from circle_migrate.identity import verify_identity
 from circle_migrate.planning import Planner, plan_offline
-from circle_migrate.tree import Runner, VersionTable, one_at_a_time
+from circle_migrate.tree.context import VersionTable, one_at_a_time
+from circle_migrate.tree.runner import Runner
 
 
 async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Script:

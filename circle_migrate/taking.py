@@ -10,7 +10,7 @@ from circle_migrate.core.differing.sides import Side, Source, parse_state
 from circle_migrate.core.taken import Taken
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import UsageError
-from circle_migrate.scratch import ScratchServers
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.snapshot_files import SUFFIXES, write
 from circle_migrate.states.sources import Sources
 

@@ -10,7 +10,8 @@ from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.redaction import redact
-from circle_migrate.scratch import Scratch, scratch
+from circle_migrate.scratch.made import Scratch
+from circle_migrate.scratch.servers import scratch
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Current, Deployment

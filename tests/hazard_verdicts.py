@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from circle_migrate.core.forest import Forest
-from circle_migrate.core.hazards import HAZARDS, ExampleRevision
+from circle_migrate.core.hazards.loader import HAZARDS
+from circle_migrate.core.hazards.record import ExampleRevision
 from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Trace
@@ -19,7 +20,8 @@ from circle_migrate.errors import CircleError
 from circle_migrate.judging.evidence import Gathering
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.recorder import Recorder, nowhere, origin
-from circle_migrate.tree import Runner, VersionTable, one_at_a_time
+from circle_migrate.tree.context import VersionTable, one_at_a_time
+from circle_migrate.tree.runner import Runner
 from tests.deployments import deployment
 from tests.hazard_examples import CASES, Case, forest, plan, prepared, write
 from tests.safety_cases import statements, without_rows

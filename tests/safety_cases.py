@@ -21,7 +21,7 @@ from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
 from circle_migrate.deployment import Deployment
 from circle_migrate.judging.evidence import Gathering
 from circle_migrate.planning import Planner
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.trace import trace
 from tests.deployments import environment
 from tests.projects import Project

@@ -20,7 +20,7 @@ from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.core.verdicts.judging import judge
 from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.deployment import Deployment
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.recorder import Origin, Recorder
 from tests.safety_cases import LARGE_ROWS, SafetyCase

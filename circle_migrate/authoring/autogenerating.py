@@ -26,8 +26,8 @@ from circle_migrate.errors import CircleError, Refused
 from circle_migrate.identity import verify_identity
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.metadata import load_models
-from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import nearest, no_server
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.building import at_revisions
 from circle_migrate.states.expected import expected
 

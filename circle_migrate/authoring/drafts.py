@@ -40,7 +40,7 @@ class Draft:
 
 def write(draft: Draft) -> Revision:
     """Write the file, which must not exist yet. Raises `Refused` where no file should be, `CircleError`."""
-    from circle_migrate.tree import load_module
+    from circle_migrate.tree.modules import load_module
 
     folder = versions_folder(draft.database.settings.revisions)
     _refuse_unwritable(folder, draft.database.name)

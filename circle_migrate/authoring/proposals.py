@@ -217,8 +217,8 @@ class _Bench:
 
     async def suggestions(self, comparison: Comparison) -> tuple[Suggestion, ...]:
         """What Alembic would do."""
-        from circle_migrate.tree import VersionTable
         from circle_migrate.tree.autogenerate import suggest
+        from circle_migrate.tree.context import VersionTable
 
         settings = self._database.settings
         table = VersionTable(settings.version_table, settings.version_table_schema)
@@ -248,7 +248,8 @@ def _words(comparison: Comparison) -> tuple[str, ...]:
 
 def _shown(statement: Statement) -> tuple[str, ...]:
     """The hazards that belong into the file; the others are for `check`, which sees the tables too."""
-    from circle_migrate.core.hazards import HAZARDS, HazardClass
+    from circle_migrate.core.hazards.loader import HAZARDS
+    from circle_migrate.core.hazards.record import HazardClass
 
     shown = (HazardClass.DATA_LOSS, HazardClass.APP_BREAK)
     return tuple(

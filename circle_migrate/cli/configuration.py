@@ -35,6 +35,6 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
         from circle_migrate.core.listings import Schema
-        from circle_migrate.schemas import schema as of
+        from circle_migrate.schemas.command_schema import schema as of
 
         return Schema(call.command, of(" ".join(name)))

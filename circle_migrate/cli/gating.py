@@ -10,7 +10,7 @@ from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.cli.call import Call
-    from circle_migrate.core.hazards import HazardClass
+    from circle_migrate.core.hazards.record import HazardClass
     from circle_migrate.core.safety import Safety
     from circle_migrate.deployment import Deployment
     from circle_migrate.judging.gate import Gate
@@ -40,7 +40,7 @@ def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | Non
 def _classes(allow: Sequence[str]) -> frozenset[HazardClass]:
     if not allow:
         return frozenset()
-    from circle_migrate.core.hazards import HazardClass
+    from circle_migrate.core.hazards.record import HazardClass
 
     known = {str(each): each for each in HazardClass}
     for text in allow:

@@ -19,11 +19,11 @@ def success(result: Result, form: Format) -> None:
     """Write a result to stdout; a reader that has gone away is none of the command's business."""
     try:
         if form is Format.TABLE:
-            from circle_migrate.render import render
+            from circle_migrate.render.dispatch import render
 
             render(result, console(sys.stdout))
         else:
-            from circle_migrate.reports import write
+            from circle_migrate.reports.dispatch import write
 
             sys.stdout.write(write(form, result))
             _summarise(form, result)
@@ -49,7 +49,7 @@ def _summarise(form: Format, result: Result) -> None:
 def failure(error: CircleError, command: str, form: Format) -> None:
     """Write an error: for people to stderr, and in any format but a table to stdout too."""
     if form is not Format.TABLE:
-        from circle_migrate.reports import write_failure
+        from circle_migrate.reports.dispatch import write_failure
 
         sys.stdout.write(write_failure(form, command, error))
         sys.stdout.flush()

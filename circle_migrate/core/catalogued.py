@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from circle_migrate.core.hazards import HAZARDS, Hazard, render_revisions
+from circle_migrate.core.hazards.loader import HAZARDS
+from circle_migrate.core.hazards.record import Hazard, render_revisions
 from circle_migrate.core.result import Result
 from circle_migrate.errors import UsageError
 

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from circle_migrate.core.findings import Finding, Report, Severity
-from circle_migrate.core.hazards import HAZARDS, Hazard, HazardClass
+from circle_migrate.core.hazards.loader import HAZARDS
+from circle_migrate.core.hazards.record import Hazard, HazardClass
 from circle_migrate.core.rules import Rule
 
 

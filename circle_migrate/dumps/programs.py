@@ -17,7 +17,7 @@ from circle_migrate.servers import binaries
 from circle_migrate.urls import environment
 
 if TYPE_CHECKING:
-    from circle_migrate.servers import Binaries
+    from circle_migrate.servers.binaries import Binaries
 
 _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
 # What a program quotes besides, such as DETAIL and CONTEXT, can be rows: it never leaves this module.

@@ -1,14 +1,1 @@
-"""Diagrams of revision trees and tables as Mermaid, DOT or SVG."""
-
-from __future__ import annotations
-
-from importlib import import_module
-
-from circle_migrate.core.drawing import Drawing
-from circle_migrate.core.forms import Form
-
-
-def write(drawing: Drawing, form: Form) -> str:
-    """The drawing as text in this form; only the module that writes it is loaded."""
-    writer = getattr(import_module(f"circle_migrate.graphs.{form}"), str(form))
-    return str(writer(drawing))
+"""Diagrams of revisions and tables."""

@@ -11,7 +11,7 @@ from circle_migrate.errors import CircleError, Interrupted, Refused
 from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
-    from circle_migrate.core.hazards import HazardClass
+    from circle_migrate.core.hazards.record import HazardClass
     from circle_migrate.core.plan import Plan
     from circle_migrate.core.safety import HazardFinding, Safety
     from circle_migrate.database import State

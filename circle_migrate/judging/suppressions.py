@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards import HAZARDS
+from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.core.ignore_rule import (
     IgnoreRule,
     NoDateError,

@@ -19,7 +19,7 @@ from circle_migrate.keeping.putting_back import put_back
 from circle_migrate.keeping.seeing import Seen, going, see
 from circle_migrate.revision_files import NOT_IN_TRANSACTION
 from circle_migrate.run import Hooks, Run
-from circle_migrate.tree import one_at_a_time
+from circle_migrate.tree.context import one_at_a_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

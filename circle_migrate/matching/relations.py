@@ -13,7 +13,7 @@ from circle_migrate.errors import SettingsError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from circle_migrate.settings import Settings
+    from circle_migrate.settings.result import Settings
 
 
 def declared(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:

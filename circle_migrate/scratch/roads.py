@@ -13,7 +13,8 @@ from circle_migrate.core.shield import in_thread
 from circle_migrate.database import Database
 from circle_migrate.errors import SettingsError
 from circle_migrate.scratch.made import Place
-from circle_migrate.urls import Address, parse
+from circle_migrate.urls.address import Address
+from circle_migrate.urls.url import parse
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment

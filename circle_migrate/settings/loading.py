@@ -14,7 +14,8 @@ from circle_migrate.settings.fields import DATABASE_FIELDS
 from circle_migrate.settings.packages import Packages
 from circle_migrate.settings.record import DEFAULT_SECRETS, text_of
 from circle_migrate.settings.result import DatabaseSettings, Settings, Value
-from circle_migrate.urls import Address, has_password, parse
+from circle_migrate.urls.address import Address
+from circle_migrate.urls.url import has_password, parse
 
 if TYPE_CHECKING:
     from circle_migrate.core.ignore_rule import IgnoreRule

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from circle_migrate.errors import SettingsError
-from circle_migrate.urls import Address
+from circle_migrate.urls.address import Address
 
 if TYPE_CHECKING:
     from circle_migrate.core.ignore_rule import IgnoreRule

@@ -17,7 +17,8 @@ from circle_migrate.deployment import Current, Deployment
 from circle_migrate.errors import CircleError, SettingsError
 from circle_migrate.faults import server_words, sqlstate
 from circle_migrate.introspect.live import snapshot
-from circle_migrate.scratch import Scratch, ScratchServers
+from circle_migrate.scratch.made import Scratch
+from circle_migrate.scratch.servers import ScratchServers
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData

@@ -26,8 +26,8 @@ from circle_migrate.core.catalog import Snapshot
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import UsageError
-from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import nearest, no_server
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.shipped import read_shipped, shipped_majors, source_of
 from circle_migrate.states.snapshot_files import FORMAT, Stored, decoded, encoded
 

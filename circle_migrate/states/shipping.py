@@ -14,7 +14,8 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.planning import Planner
-from circle_migrate.scratch import Scratch, ScratchServers
+from circle_migrate.scratch.made import Scratch
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.building import upgrade_scratch
 from circle_migrate.states.shipped import file_name, majors_in, snapshots_folder, source_of
 from circle_migrate.states.snapshot_files import Stored, read_stored, write

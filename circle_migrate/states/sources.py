@@ -12,8 +12,8 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingPrivilege, UsageError
 from circle_migrate.identity import verify_identity
 from circle_migrate.introspect.live import snapshot
-from circle_migrate.scratch import ScratchServers
 from circle_migrate.scratch.roads import no_server
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.expected import expected
 from circle_migrate.states.shipped import shipped_majors
 from circle_migrate.states.snapshot_files import read

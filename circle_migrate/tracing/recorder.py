@@ -25,7 +25,7 @@ from circle_migrate.redaction import redact
 from circle_migrate.run import Hooks, Run
 from circle_migrate.tracing.backend import Backend, Begun
 from circle_migrate.tracing.work import Relation
-from circle_migrate.tree import module_of
+from circle_migrate.tree.modules import module_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, ExceptionContext

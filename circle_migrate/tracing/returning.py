@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from circle_migrate.core.revisions import Revision
     from circle_migrate.deployment import Current
-    from circle_migrate.scratch import Scratch
-    from circle_migrate.settings import DatabaseSettings
+    from circle_migrate.scratch.made import Scratch
+    from circle_migrate.settings.result import DatabaseSettings
 
 _OF_THE_CLUSTER = re.compile(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"

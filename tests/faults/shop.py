@@ -14,7 +14,7 @@ from circle_migrate.executor import Options, Outcome, apply
 from circle_migrate.planning import Planner
 from circle_migrate.recover import recover
 from circle_migrate.run import Hooks
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from tests.deployments import environment
 from tests.projects import Project
 from tests.servers import NAMES, Databases

@@ -91,7 +91,7 @@ async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.keeping.hooks import KeepingHooks
     from circle_migrate.planning import Planner
     from circle_migrate.run import Hooks
-    from circle_migrate.settings import load
+    from circle_migrate.settings.loading import load
 
     def reach(point: str) -> None:
         if point == job["point"]:

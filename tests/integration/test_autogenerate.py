@@ -19,9 +19,9 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.diff import diff
 from circle_migrate.downgrade import downgrade
 from circle_migrate.introspect.live import snapshot
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
-from circle_migrate.urls import parse
+from circle_migrate.urls.url import parse
 from tests.deployments import agree, environment, execute
 from tests.projects import Project
 from tests.servers import Databases, run

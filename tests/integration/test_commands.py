@@ -33,7 +33,7 @@ from circle_migrate.errors import (
 from circle_migrate.history import branches, current, heads, history, show
 from circle_migrate.identity import verify_identity
 from circle_migrate.locks import KEY
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.stamp import stamp
 from circle_migrate.upgrade import initialise, upgrade
 from tests.deployments import (

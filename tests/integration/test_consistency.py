@@ -24,7 +24,7 @@ from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Consistency
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import ExitCode
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, deployment, environment, execute, invoke
 from tests.servers import NAMES, Databases, run

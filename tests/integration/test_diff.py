@@ -23,14 +23,14 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.diff import DRIFT, MISSING, Options, diff
 from circle_migrate.errors import CircleError, ExitCode, UsageError
 from circle_migrate.introspect.capturing import capture
-from circle_migrate.scratch import ScratchServers
+from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.servers.binaries import find
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.states.equivalence import checks_for, equal_by_server, equal_by_text
 from circle_migrate.states.expected import expected
 from circle_migrate.taking import take
 from circle_migrate.upgrade import upgrade
-from circle_migrate.urls import parse
+from circle_migrate.urls.url import parse
 from tests.deployments import VARIABLES, environment, execute, invoke
 from tests.integration import drift, spellings
 from tests.projects import Project

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from circle_migrate.errors import SettingsError
-from circle_migrate.servers import EmbeddedServer
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import SHARED, Binaries, embedded
+from circle_migrate.servers.embedded import EmbeddedServer
 from circle_migrate.servers.folder import ServerFolder
 from tests import embedded as helpers
 from tests.embedded import ROOT, ask, entries

@@ -17,8 +17,8 @@ import pytest
 from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import SettingsError, UsageError
-from circle_migrate.scratch import ScratchServers
-from circle_migrate.settings import load
+from circle_migrate.scratch.servers import ScratchServers
+from circle_migrate.settings.loading import load
 from circle_migrate.states import snapshot_files
 from circle_migrate.states.building import upgraded
 from circle_migrate.states.expected import Expected, expected

@@ -25,7 +25,7 @@ from circle_migrate.dumps import programs
 from circle_migrate.errors import BackupFailed, MigrationFailed, Refused, SettingsError
 from circle_migrate.losing import counting
 from circle_migrate.losses import LossCollector, find
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, environment, execute, invoke

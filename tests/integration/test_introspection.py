@@ -22,7 +22,7 @@ from circle_migrate.introspect.live import snapshot
 from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
 from circle_migrate.servers.cluster import Postmaster
-from circle_migrate.settings import load as load_settings
+from circle_migrate.settings.loading import load as load_settings
 from tests.deployments import deployment, environment, execute
 from tests.integration.drift import LOCAL, load, take
 from tests.servers import Databases, any_major, run, start_binaries

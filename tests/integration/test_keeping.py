@@ -16,7 +16,7 @@ from circle_migrate.downgrade import downgrade
 from circle_migrate.errors import MigrationFailed, Refused
 from circle_migrate.introspect.fingerprints import fingerprint
 from circle_migrate.introspect.live import snapshot
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, deployment, environment, execute, invoke
 from tests.faults.victims import Victims

@@ -32,7 +32,7 @@ from circle_migrate.live_facts.expecting import expected_rows
 from circle_migrate.live_facts.probing import probes
 from circle_migrate.live_facts.question import LIMIT, counted
 from circle_migrate.live_facts.sizing import sizes
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.integration.live_cases import CASES, Case
 from tests.servers import Databases, Server, run

@@ -24,7 +24,7 @@ from circle_migrate.losing.wording import how_much, remarks
 from circle_migrate.losses import find
 from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project

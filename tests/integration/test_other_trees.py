@@ -21,9 +21,9 @@ from circle_migrate.errors import CircleError, Refused, SettingsError, SeveralHe
 from circle_migrate.history import branches, heads, history, show
 from circle_migrate.metadata import load_models
 from circle_migrate.script import script
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
-from circle_migrate.urls import parse
+from circle_migrate.urls.url import parse
 from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run

@@ -11,9 +11,10 @@ from circle_migrate.core.relations import Column, Relation
 from circle_migrate.errors import SettingsError, UsageError
 from circle_migrate.matching.relations import declared
 from circle_migrate.models.credentials import metadata as credentials
-from circle_migrate.models.main import metadata as main
+from circle_migrate.models.main.base import metadata as main
 from circle_migrate.models.relations import RELATIONS
-from circle_migrate.settings import Settings, load
+from circle_migrate.settings.loading import load
+from circle_migrate.settings.result import Settings
 from tests.projects import Project
 
 _HEAD = "from circle_migrate.core.relations import Relation\n"

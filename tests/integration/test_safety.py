@@ -17,8 +17,8 @@ import pytest
 from circle_migrate.core.safety import Safety
 from circle_migrate.deployment import Deployment
 from circle_migrate.safety import safety_check
-from circle_migrate.schemas import schema
-from circle_migrate.settings import load
+from circle_migrate.schemas.command_schema import schema
+from circle_migrate.settings.loading import load
 from tests.deployments import Answer, environment, execute, invoke, versions
 from tests.integration import old_script
 from tests.projects import Project

@@ -20,14 +20,15 @@ import pytest
 
 from circle_migrate.deployment import Deployment
 from circle_migrate.errors import MissingPrivilege, SettingsError, Unreachable
-from circle_migrate.scratch import ScratchServers, scratch, throwaway
+from circle_migrate.scratch import throwaway
 from circle_migrate.scratch.container import image, obtain
 from circle_migrate.scratch.made import COMMENT, LOCK_CLASS, PREFIX
 from circle_migrate.scratch.roads import nearest
+from circle_migrate.scratch.servers import ScratchServers, scratch
 from circle_migrate.scratch.throwaway import ThrowAway
-from circle_migrate.servers import EmbeddedServer
 from circle_migrate.servers.binaries import find
-from circle_migrate.settings import load
+from circle_migrate.servers.embedded import EmbeddedServer
+from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import environment, execute
 from tests.embedded import entries, open_folder

@@ -13,7 +13,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.diff import diff
 from circle_migrate.downgrade import downgrade
 from circle_migrate.introspect.fingerprints import fingerprint
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.status import status
 from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, catalogues, environment, execute, versions

@@ -21,7 +21,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.errors import Interrupted
 from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
-from circle_migrate.settings import load
+from circle_migrate.settings.loading import load
 from circle_migrate.trace import trace
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.recorder import Origin, Recorder

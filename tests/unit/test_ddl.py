@@ -19,7 +19,7 @@ from circle_migrate.core.catalog import Fields, Key, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards import HAZARDS
+from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.core.links import topological
 from circle_migrate.ddl.alembic import bodies, render
 from circle_migrate.ddl.python import string, text

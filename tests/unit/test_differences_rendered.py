@@ -26,11 +26,11 @@ from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
 from circle_migrate.core.differing.wording import altered, detail, plural, short, summary
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.errors import ExitCode, Unreachable, UsageError
-from circle_migrate.render import render
-from circle_migrate.reports import COMPARISONS, write, write_failure
+from circle_migrate.render.dispatch import render
 from circle_migrate.reports.comments import controls_replaced
+from circle_migrate.reports.dispatch import COMPARISONS, write, write_failure
 from circle_migrate.reports.texts import visible
-from circle_migrate.schemas import _definitions
+from circle_migrate.schemas.command_schema import _definitions
 
 USERS = "table public.users"
 EMAIL = Key("column", "public.users.email")

@@ -21,10 +21,10 @@ from circle_migrate.core.listings import Listed, Listing
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.errors import UsageError
 from circle_migrate.graph import drawn, form_of
-from circle_migrate.graphs import write
 from circle_migrate.graphs.entities import entity_diagram, short, shown
 from circle_migrate.graphs.mermaid import escape, word
 from circle_migrate.graphs.revisions import revision_trees
+from circle_migrate.graphs.writer import write
 
 SVG = "{http://www.w3.org/2000/svg}"
 

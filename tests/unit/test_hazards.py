@@ -17,17 +17,9 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards import (
-    HAZARDS,
-    SQLSTATES,
-    ExampleRevision,
-    Hazard,
-    HazardClass,
-    SqlState,
-    render_revisions,
-)
-from circle_migrate.core.hazards.loader import parse_hazard
+from circle_migrate.core.hazards.loader import HAZARDS, SQLSTATES, SqlState, parse_hazard
 from circle_migrate.core.hazards.page import explained, page
+from circle_migrate.core.hazards.record import ExampleRevision, Hazard, HazardClass, render_revisions
 from circle_migrate.core.rules import RULES
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.errors import ExitCode

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Plan
-from circle_migrate.render import render
+from circle_migrate.render.dispatch import render
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 import circle_migrate.revisions
 from circle_migrate.core.revisions import Revision
-from circle_migrate.tree import load_module
+from circle_migrate.tree.modules import load_module
 from circle_migrate.tree_index import read_graph
 
 FOLDER = Path(circle_migrate.revisions.__file__).parent

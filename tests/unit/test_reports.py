@@ -31,8 +31,9 @@ from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severi
 from circle_migrate.core.moves import Script
 from circle_migrate.core.rules import RULES, Rule
 from circle_migrate.errors import CircleError, ExitCode, UsageError
-from circle_migrate.render import render
-from circle_migrate.reports import FORMATS, github, write, write_failure
+from circle_migrate.render.dispatch import render
+from circle_migrate.reports import github
+from circle_migrate.reports.dispatch import FORMATS, write, write_failure
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 # Read before the fixtures scrub the environment.

@@ -47,8 +47,8 @@ from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.core.taken import Taken
 from circle_migrate.errors import ExitCode, Unreachable, UsageError
-from circle_migrate.reports import write, write_failure
-from circle_migrate.schemas import RESULTS, schema
+from circle_migrate.reports.dispatch import write, write_failure
+from circle_migrate.schemas.command_schema import RESULTS, schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REVISION = Revision("main", "m1", "First", path="/a/m1.py", requires=("credentials@c1",), irreversible="why")

@@ -12,8 +12,10 @@ import pytest
 
 from circle_migrate import redaction
 from circle_migrate.errors import SettingsError
-from circle_migrate.settings import DATABASES, Settings, Value, load
+from circle_migrate.settings.databases import DATABASES
 from circle_migrate.settings.gathering import gather
+from circle_migrate.settings.loading import load
+from circle_migrate.settings.result import Settings, Value
 
 SECRET = "Zq-secret-xV"
 MAIN = f"postgresql://ada:{SECRET}@db:5432/app"

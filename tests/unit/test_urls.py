@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from circle_migrate import redaction
 from circle_migrate.errors import SettingsError
-from circle_migrate.urls import Address, parse, text
+from circle_migrate.urls import text
+from circle_migrate.urls.address import Address
+from circle_migrate.urls.url import parse
 
 NOWHERE = {"HOME": "/nonexistent", "LOGNAME": "os-user"}
 

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from circle_migrate.core.hazards import (
-    HAZARDS,
-    SQLSTATES,
-    ExampleRevision,
-    Hazard,
-    HazardClass,
-    render_revisions,
-)
+from circle_migrate.core.hazards.loader import HAZARDS, SQLSTATES
+from circle_migrate.core.hazards.record import ExampleRevision, Hazard, HazardClass, render_revisions
 
 _CLASSES = {
     HazardClass.DATA_LOSS: "stored values are deleted or altered",

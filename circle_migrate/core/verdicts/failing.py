@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.catalog import Change, Key
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards import SQLSTATES
+from circle_migrate.core.hazards.loader import SQLSTATES
 from circle_migrate.core.live import Answer, Ask
 from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import ServerError, Task

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from circle_migrate.core.catalog import Change, Key, Op
-from circle_migrate.core.hazards import ExampleRevision, render_revisions
+from circle_migrate.core.hazards.record import ExampleRevision, render_revisions
 from circle_migrate.core.identifier import quote_if_needed
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.names import matcher, own_name

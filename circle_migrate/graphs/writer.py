@@ -1,0 +1,14 @@
+"""Write a diagram in one of the formats; only the module of that format is imported."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from circle_migrate.core.drawing import Drawing
+from circle_migrate.core.forms import Form
+
+
+def write(drawing: Drawing, form: Form) -> str:
+    """The drawing as text in this form; only the module that writes it is loaded."""
+    writer = getattr(import_module(f"circle_migrate.graphs.{form}"), str(form))
+    return str(writer(drawing))
