@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from circle_migrate.authoring.drafts import Draft, write
 from circle_migrate.core import targets
+from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.listings import Written
 from circle_migrate.core.naming import refuse_id, refuse_label
 from circle_migrate.core.revisions import Graph
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import Refused, UsageError
 
 
 @dataclass(frozen=True, slots=True)

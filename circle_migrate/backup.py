@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from circle_migrate import __version__
 from circle_migrate.core.backups import BackedUp, Dump, Manifest
 from circle_migrate.core.byte_size import format_bytes
+from circle_migrate.core.errors import BackupFailed, UsageError
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.dumps import manifest
 from circle_migrate.dumps.contents import Catalogue, catalogue, encrypted, size
@@ -26,7 +27,6 @@ from circle_migrate.dumps.dumping import Dumping, list_contents
 from circle_migrate.dumps.moments import NAME, Moment, Moments, moments, require_held
 from circle_migrate.dumps.programs import find
 from circle_migrate.dumps.sizes import followed
-from circle_migrate.errors import BackupFailed, UsageError
 from circle_migrate.faults import server_words
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import ensure_distinct, ensure_not_swapped

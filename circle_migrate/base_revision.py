@@ -10,11 +10,11 @@ import asyncio
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 
+from circle_migrate.core.errors import CircleError, ExitCode, UsageError
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.database import load_module
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, ExitCode, UsageError
 from circle_migrate.revision_files import read_source
 from circle_migrate.revision_folder import is_revision_file, versions_folder
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from circle_migrate.errors import Unreachable
+from circle_migrate.core.errors import Unreachable
 from circle_migrate.faults import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.core.identifier import quote
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.faults import connecting, server_words, sqlstate
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from circle_migrate.core.errors import CircleError, MissingPrivilege, Refused
 from circle_migrate.core.identifier import literal, quote
 from circle_migrate.core.markers import Marker
 from circle_migrate.core.revisions import Graph
-from circle_migrate.errors import CircleError, MissingPrivilege, Refused
 from circle_migrate.faults import connecting, privilege_hint, server_words, statement_fault
 from circle_migrate.tree_index import read_graph
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from circle_migrate.core.errors import CircleError, SettingsError, UsageError
 from circle_migrate.core.forest import Forest
 from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
-from circle_migrate.errors import CircleError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.plan import Direction, Grouping

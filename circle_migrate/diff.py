@@ -14,11 +14,11 @@ from circle_migrate.core.differing.judging import CompareOptions, Profile, compa
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sides
 from circle_migrate.core.differing.wording import counted, detail, summary
+from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, ExitCode
 from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.equivalence import checks_for, equal_by_text, equal_in_scratch
 from circle_migrate.states.sources import Sides, Sources

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Direction, Plan
 from circle_migrate.database import State
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.identity import verify_identity
 from circle_migrate.planning import Planner, ensure_same_plan

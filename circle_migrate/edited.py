@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.errors import Refused
 
 if TYPE_CHECKING:
     import asyncpg

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.commit import commit, refuse_not_atomic, roll_back
+from circle_migrate.core.errors import CircleError, MigrationFailed
 from circle_migrate.core.events import Kind, Notify
 from circle_migrate.core.plan import Action, Plan, Segment, Step
 from circle_migrate.core.shield import shielded
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.edited import refuse_edited
-from circle_migrate.errors import CircleError, MigrationFailed
 from circle_migrate.failures import gave_up_waiting, interrupted, step_failed, where_things_are
 from circle_migrate.faults import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, server_words, sqlstate
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable

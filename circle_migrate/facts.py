@@ -8,11 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from circle_migrate.core.entries import Applied, RunEntry
+from circle_migrate.core.errors import CircleError, TreeError
 from circle_migrate.core.revisions import Revision
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.edited import edited
-from circle_migrate.errors import CircleError, TreeError
 from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, holder
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from circle_migrate.core.errors import (
+    CircleError,
+    Interrupted,
+    LockNotObtained,
+    MigrationFailed,
+    MissingPrivilege,
+)
 from circle_migrate.core.plan import Action, Segment, Step
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, MigrationFailed, MissingPrivilege
 from circle_migrate.faults import privilege_hint, server_error, server_words, statement_fault
 from circle_migrate.run import Run, describe
 from circle_migrate.tree.modules import failing_line

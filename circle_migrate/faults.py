@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from circle_migrate.errors import (
+from circle_migrate.core.errors import (
     AuthenticationFailed,
     CircleError,
     MissingDatabase,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.differing.sides import Source
 from circle_migrate.core.drawing import Drawing, Drawn
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.forms import Form
 from circle_migrate.deployment import Current, Deployment
-from circle_migrate.errors import UsageError
 from circle_migrate.graphs.writer import write
 
 if TYPE_CHECKING:

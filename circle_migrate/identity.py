@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.errors import CircleError, Refused, UnknownRevision, WrongDatabase
+from circle_migrate.core.errors import CircleError, Refused, UnknownRevision, WrongDatabase
 
 if TYPE_CHECKING:
     from circle_migrate.core.forest import Forest

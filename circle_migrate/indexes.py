@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, TextClause, text
 
-from circle_migrate.errors import MigrationFailed
+from circle_migrate.core.errors import MigrationFailed
 
 if TYPE_CHECKING:
     from alembic.operations import Operations

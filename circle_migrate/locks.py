@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from circle_migrate.core.errors import LockNotObtained
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.errors import LockNotObtained
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.entries import RunEntry
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.runs import Log, Source
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import UsageError
 from circle_migrate.journal import Journal
 
 if TYPE_CHECKING:

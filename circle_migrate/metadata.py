@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.database import Database
-from circle_migrate.errors import SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.identifier import quote
 from circle_migrate.core.markers import Marker
 from circle_migrate.core.plan import Action, Plan, plan_without_changes
 from circle_migrate.core.protections import Protections
 from circle_migrate.database import PROTECTION
-from circle_migrate.errors import Refused
 from circle_migrate.identity import verify_identity
 from circle_migrate.journal import os_user
 from circle_migrate.protection import Guard

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.markers import Protection
-from circle_migrate.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.database import State

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.plan import Plan, Segment, Step
+from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Doubtful, Trace, Traced
 from circle_migrate.core.verdicts.names import code
-from circle_migrate.errors import Refused
-from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.backups import Manifest, Restored
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.database import State
 from circle_migrate.dumps import beside, manifest
@@ -27,7 +28,6 @@ from circle_migrate.dumps.filling import (
     take_places,
 )
 from circle_migrate.dumps.restorable import Target, Wanted, checked
-from circle_migrate.errors import Refused
 from circle_migrate.locks import deployer_lock
 from circle_migrate.protection import Guard
 

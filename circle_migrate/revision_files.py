@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.core.errors import TreeError
 from circle_migrate.core.revisions import Revision
-from circle_migrate.errors import TreeError
 
 _NAMES = (
     "revision",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from circle_migrate.errors import TreeError
+from circle_migrate.core.errors import TreeError
 
 
 def versions_folder(folder: Path) -> Path:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.plan import Action, Plan, Segment, Stamp
 from circle_migrate.database import State
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError
 from circle_migrate.guards import no_journal
 from circle_migrate.journal import Journal
 

@@ -8,14 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.events import Event, Notify, ignore
-from circle_migrate.core.findings import Check, Finding, Severity
-from circle_migrate.core.plan import Direction, Plan, Step
-from circle_migrate.core.revisions import Revision
-from circle_migrate.core.safety import Coverage, HazardFinding, Safety, worst_first
-from circle_migrate.core.traces import Trace
-from circle_migrate.core.verdicts.record import Mode
-from circle_migrate.errors import (
+from circle_migrate.core.errors import (
     CircleError,
     ExitCode,
     MigrationFailed,
@@ -23,6 +16,13 @@ from circle_migrate.errors import (
     Unreachable,
     UsageError,
 )
+from circle_migrate.core.events import Event, Notify, ignore
+from circle_migrate.core.findings import Check, Finding, Severity
+from circle_migrate.core.plan import Direction, Plan, Step
+from circle_migrate.core.revisions import Revision
+from circle_migrate.core.safety import Coverage, HazardFinding, Safety, worst_first
+from circle_migrate.core.traces import Trace
+from circle_migrate.core.verdicts.record import Mode
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import verify_identity
 from circle_migrate.judging import baseline

@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import CircleError, SettingsError, Unreachable
 from circle_migrate.core.events import Kind
 from circle_migrate.database import APPLICATION_NAME, Database
-from circle_migrate.errors import CircleError, SettingsError, Unreachable
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
+from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.revisions import Graph
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.deployment import Deployment
 from circle_migrate.edited import refusal
-from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.facts import Facts, survey
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import ensure_distinct, verify_identity

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.entries import Applied
+from circle_migrate.core.errors import ExitCode, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity
 from circle_migrate.core.revisions import Graph
-from circle_migrate.errors import ExitCode, UnknownRevision
 from circle_migrate.facts import Facts
 
 

@@ -22,7 +22,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate import __version__
-from circle_migrate.cache import cache_file
+from circle_migrate.core.cache import cache_file
 from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.revision_folder import file_names, versions_folder
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.facts import Facts, survey
 from circle_migrate.identity import verify_identity
 from circle_migrate.status import folders

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from circle_migrate.errors import CircleError
+from circle_migrate.core.errors import CircleError
 from circle_migrate.scratch import container
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import Binaries, embedded, find, installed

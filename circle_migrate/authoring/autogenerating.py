@@ -17,12 +17,12 @@ from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.judging import CompareOptions, Profile
 from circle_migrate.core.differing.scope import Models
 from circle_migrate.core.differing.wording import counted
+from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.listings import Written
 from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, Refused
 from circle_migrate.identity import verify_identity
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.metadata import load_models

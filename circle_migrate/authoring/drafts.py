@@ -13,9 +13,9 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.revisions import Revision
 from circle_migrate.database import Database
-from circle_migrate.errors import CircleError, Refused
 from circle_migrate.revision_files import read_revision
 from circle_migrate.revision_folder import versions_folder
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from circle_migrate.core.errors import CircleError, ExitCode, Interrupted
+from circle_migrate.core.redaction import redact
 from circle_migrate.core.result import Result
-from circle_migrate.errors import CircleError, ExitCode, Interrupted
-from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.cli.call import Call

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import typer
 
 from circle_migrate.core.backups import Manifest
+from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.core.kept import Kept
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.markers import Marker
 from circle_migrate.core.plan import Plan, Stamp
-from circle_migrate.errors import NotConfirmed
-from circle_migrate.redaction import redact
+from circle_migrate.core.redaction import redact
 
 
 def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable[[LossReport], None]:

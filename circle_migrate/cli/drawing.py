@@ -10,8 +10,8 @@ import typer
 
 from circle_migrate.cli.call import SCRATCH, Call, command
 from circle_migrate.core.differing.sides import Source
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.forms import Form
-from circle_migrate.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.drawing import Drawing

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.cli.call import Call

@@ -11,7 +11,7 @@ import typer
 from circle_migrate.cli.call import JUDGEMENTS, SCRATCH, Call, command
 from circle_migrate.cli.judged import THRESHOLDS
 from circle_migrate.cli.options import Cascade, OptionalTargets
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result

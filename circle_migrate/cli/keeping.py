@@ -9,7 +9,7 @@ import typer
 
 from circle_migrate.cli.call import Call, command, group
 from circle_migrate.cli.options import EncryptTo, Overridden, Yes
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.redaction import redact
 from circle_migrate.core.standing import Standing, Standings
-from circle_migrate.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ import typer
 from circle_migrate.cli.call import CHECKS, SCRATCH, Call, command
 from circle_migrate.cli.completion import revisions
 from circle_migrate.cli.options import TARGET
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result

@@ -22,7 +22,7 @@ from circle_migrate.cli.options import (
     Sql,
     Yes,
 )
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.backing import Backing

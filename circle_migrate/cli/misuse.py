@@ -10,7 +10,7 @@ from typer._click.exceptions import NoArgsIsHelpError
 
 from circle_migrate.cli import output
 from circle_migrate.cli.call import Format
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from typer._click import Context

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.call import Format
 from circle_migrate.cli.console import console
-from circle_migrate.redaction import redact
+from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
+    from circle_migrate.core.errors import CircleError
     from circle_migrate.core.result import Result
-    from circle_migrate.errors import CircleError
 
 
 def success(result: Result, form: Format) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from circle_migrate.cli.call import Call, command
 from circle_migrate.cli.options import Overridden
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.core.hazards.record import Hazard, render_revisions
 from circle_migrate.core.result import Result
-from circle_migrate.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.result import Result, worst
 from circle_migrate.core.rules import RULES, Rule
-from circle_migrate.errors import CircleError, ExitCode
 
 _NOT_LOOKED = frozenset(
     {

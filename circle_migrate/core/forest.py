@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from circle_migrate.core.errors import TreeError
 from circle_migrate.core.links import closure, topological
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.errors import TreeError
 
 
 class Forest:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from fnmatch import fnmatchcase
 
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 _END = r"(?: until (?P<until>\S+))?(?: # ?(?P<reason>.*))?"
 _HAZARDS = re.compile(

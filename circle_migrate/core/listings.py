@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.result import Result, revision_dict, worst
 from circle_migrate.core.revisions import Revision
-from circle_migrate.errors import CircleError, ExitCode
 
 
 @dataclass(frozen=True, slots=True)

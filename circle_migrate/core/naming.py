@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.revisions import MAX_ID_LENGTH, Graph
-from circle_migrate.errors import UsageError
 
 # Targets give @, + and - a meaning, and the id begins a file name.
 _NAME = re.compile(r"\w[\w.]*", re.ASCII)

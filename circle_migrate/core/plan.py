@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.forest import Forest
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.errors import Refused
 
 
 class Direction(StrEnum):

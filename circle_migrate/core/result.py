@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.revisions import Revision
-from circle_migrate.errors import ExitCode
 
 SCHEMA_VERSION = 1
 """Changes when a key of the JSON output changes its meaning or goes."""

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
 from circle_migrate.core.links import Links, closure, topological, unnamed
-from circle_migrate.errors import SeveralHeads, TreeError, UsageError
 
 MAX_ID_LENGTH = 32
 """Characters that fit into `alembic_version.version_num`, a VARCHAR(32)."""

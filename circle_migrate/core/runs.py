@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from circle_migrate.core.entries import RunEntry
+from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.result import Result
-from circle_migrate.errors import ExitCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from circle_migrate.core.entries import RunEntry
+from circle_migrate.core.errors import CircleError
 from circle_migrate.core.findings import Report
 from circle_migrate.core.markers import Protection
 from circle_migrate.core.result import revision_dict
 from circle_migrate.core.revisions import Revision
-from circle_migrate.errors import CircleError
 
 
 class DatabaseStatus(NamedTuple):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.verdicts.record import NEVER, Limits
-from circle_migrate.errors import UsageError
 
 
 class Weight(StrEnum):

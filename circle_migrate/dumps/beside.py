@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import CircleError, MissingPrivilege, Refused, RestoreFailed
 from circle_migrate.core.identifier import quote
 from circle_migrate.create import maintenance
 from circle_migrate.database import APPLICATION_NAME, Database
 from circle_migrate.dumps.likeness import create_like
-from circle_migrate.errors import CircleError, MissingPrivilege, Refused, RestoreFailed
 from circle_migrate.faults import server_words, sqlstate, statement_fault
 
 if TYPE_CHECKING:

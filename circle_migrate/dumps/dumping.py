@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from circle_migrate.core.errors import BackupFailed, BrokenBackup
 from circle_migrate.dumps.encryption import encrypting
 from circle_migrate.dumps.programs import Child, Program, find, started
-from circle_migrate.errors import BackupFailed, BrokenBackup
 from circle_migrate.urls.environment import plain
 
 TALKATIVE = "--verbose"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from circle_migrate.errors import SettingsError, UsageError
+from circle_migrate.core.errors import SettingsError, UsageError
 
 _RECIPIENTS = ("age1", "ssh-")
 _HINT = "apt install age, brew install age, or https://github.com/FiloSottile/age"

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.byte_size import format_bytes
+from circle_migrate.core.errors import CircleError, Interrupted, RestoreFailed
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.shield import shielded
 from circle_migrate.database import APPLICATION_NAME
 from circle_migrate.dumps import beside
 from circle_migrate.dumps.contents import catalogue, encrypted, size
 from circle_migrate.dumps.sizes import followed
-from circle_migrate.errors import CircleError, Interrupted, RestoreFailed
 from circle_migrate.faults import server_words
 from circle_migrate.protect import carry
 from circle_migrate.urls.environment import environment

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.backups import FORMAT, Dump, Manifest
-from circle_migrate.errors import BrokenBackup, UsageError
+from circle_migrate.core.errors import BrokenBackup, UsageError
 
 NAME = "manifest.json"
 

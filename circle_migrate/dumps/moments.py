@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import BackupFailed, CircleError
 from circle_migrate.core.events import Notify
 from circle_migrate.database import APPLICATION_NAME, Database, State
-from circle_migrate.errors import BackupFailed, CircleError
 from circle_migrate.faults import server_words
 from circle_migrate.locks import deployer_lock
 

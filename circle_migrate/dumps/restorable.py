@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.backups import Dump, Manifest
+from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.dumps import manifest
 from circle_migrate.dumps.dumping import list_contents, list_encrypted
 from circle_migrate.dumps.encryption import decrypting
 from circle_migrate.dumps.restoring import Restoring
-from circle_migrate.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.identity import ensure_distinct, ensure_not_swapped
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from circle_migrate.core.drawing import Drawing
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 from circle_migrate.graphs.dot import dot
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.errors import CircleError, LockNotObtained, Unreachable
+from circle_migrate.core.errors import CircleError, LockNotObtained, Unreachable
 from circle_migrate.faults import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.safety import HazardFinding
-from circle_migrate.errors import UsageError
 
 _FORM = 1
 _KIND = "circle-migrate safety baseline"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.errors import CircleError, Interrupted, Refused
-from circle_migrate.redaction import redact
+from circle_migrate.core.errors import CircleError, Interrupted, Refused
+from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.core.hazards.record import HazardClass

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.live import Size
 from circle_migrate.core.measured import Measurement, Statistics
-from circle_migrate.errors import UsageError
 
 FORMAT = 1
 """Raised when a key of the file changes its meaning or goes."""

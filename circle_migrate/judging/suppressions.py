@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.core.errors import ExitCode, TreeError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.core.ignore_rule import (
@@ -34,7 +35,6 @@ from circle_migrate.core.plan import Direction
 from circle_migrate.core.revisions import Revision
 from circle_migrate.core.safety import HazardFinding, Source, Suppressed
 from circle_migrate.core.weights import Assumption, Weight
-from circle_migrate.errors import ExitCode, TreeError, UsageError
 
 _EXPIRED, _UNUSED = "CM082", "CM081"
 _PROBLEMS: dict[type[UsageError], str] = {

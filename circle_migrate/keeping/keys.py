@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.losses import Effect, Loss
-from circle_migrate.errors import Refused
 
 if TYPE_CHECKING:
     import asyncpg

@@ -16,9 +16,9 @@ from circle_migrate.bounded_read import (
 )
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.enumerations import label
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.core.identifier import literal, split_identity, unquote_and_fold
 from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Precision, biggest_first, merge
-from circle_migrate.errors import SettingsError
 from circle_migrate.live_facts.sizing import sizes
 from circle_migrate.losing.foretelling import predict_row_losses, predict_value_losses
 from circle_migrate.losing.partners import with_partners

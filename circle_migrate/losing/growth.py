@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.losses import Count, Effect, Loss, Precision
-from circle_migrate.errors import Refused
 from circle_migrate.losing.wording import number
 from circle_migrate.run import Hooks, Run
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.bounded_read import UnansweredError, open_live_query
+from circle_migrate.core.errors import CircleError
 from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.losses import Count, Effect, Loss, Partners
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
-from circle_migrate.errors import CircleError
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.matching.keys import Located, locate
 

@@ -17,12 +17,12 @@ from sqlalchemy.util import await_only
 
 from circle_migrate.bounded_read import milliseconds
 from circle_migrate.core.catalog import Key
+from circle_migrate.core.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Unreachable
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.losses import Count, Effect, Failure, Loss, LossNamer, Method
 from circle_migrate.core.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.core.vanished import Catalogue
 from circle_migrate.deployment import Current, Deployment
-from circle_migrate.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Unreachable
 from circle_migrate.faults import sqlstate
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.losing.retyping import Retyping

@@ -7,8 +7,8 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.relations import Relation
-from circle_migrate.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

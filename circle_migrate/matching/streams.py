@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.errors import CircleError, LockNotObtained, Unreachable
+from circle_migrate.core.errors import CircleError, LockNotObtained, Unreachable
 from circle_migrate.faults import LOCK_NOT_AVAILABLE, server_words, sqlstate, statement_fault
 from circle_migrate.matching.keys import Form
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from os import getcwd, sep
 from typing import TYPE_CHECKING
 
-from circle_migrate.redaction import redact
+from circle_migrate.core.redaction import redact
 from circle_migrate.reports.texts import visible
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from circle_migrate.core.errors import CircleError, UsageError
 from circle_migrate.core.result import Result
-from circle_migrate.errors import CircleError, UsageError
 
 FORMATS = {
     "json": "circle_migrate.reports.json",

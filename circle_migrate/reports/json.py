@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.result import SCHEMA_VERSION, Result
-from circle_migrate.errors import CircleError, ExitCode
 from circle_migrate.reports.texts import redacted
 
 

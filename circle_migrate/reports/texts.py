@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.redaction import redact
+from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.core.findings import Finding, Report

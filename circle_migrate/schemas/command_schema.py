@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 _REFERENCE = "#/$defs/"
 

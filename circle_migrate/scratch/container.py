@@ -14,8 +14,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.errors import Unreachable
-from circle_migrate.redaction import redact
+from circle_migrate.core.errors import Unreachable
+from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from testcontainers.community.postgres import PostgresContainer

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from circle_migrate.errors import SettingsError, Unreachable
+from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import Binaries
 from circle_migrate.servers.cluster import PORT, Cluster, Postmaster

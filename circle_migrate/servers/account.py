@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from circle_migrate.errors import SettingsError, Unreachable
+from circle_migrate.core.errors import SettingsError, Unreachable
 
 # The wheel's own choice comes first, so that both find the user the other one made.
 _UNPRIVILEGED = ("pgserver", "postgres")

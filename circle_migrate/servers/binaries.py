@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.servers.account import Account
 
 # Files for root's servers that other users have to reach; /var/lib is root's own everywhere.

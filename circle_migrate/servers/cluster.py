@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from circle_migrate.core.atomic_write import replace_file
-from circle_migrate.errors import Unreachable
+from circle_migrate.core.errors import Unreachable
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import Binaries
 

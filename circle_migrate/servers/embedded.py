@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from circle_migrate.errors import SettingsError, Unreachable
+from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.servers import binaries
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import SHARED

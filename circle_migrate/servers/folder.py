@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from circle_migrate.errors import CircleError, LockNotObtained, SettingsError, Unreachable
+from circle_migrate.core.errors import CircleError, LockNotObtained, SettingsError, Unreachable
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import SHARED
 from circle_migrate.servers.cluster import PORT

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.errors import SettingsError, UsageError
-from circle_migrate.redaction import redact
+from circle_migrate.core.errors import SettingsError, UsageError
+from circle_migrate.core.redaction import redact
 from circle_migrate.settings.databases import DATABASES, KnownDatabase
 from circle_migrate.settings.fields import DATABASE_FIELDS
 from circle_migrate.settings.packages import Packages

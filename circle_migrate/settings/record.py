@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.core.errors import SettingsError
 
 DEFAULT_SECRETS = Path("/run/secrets")
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.urls.address import Address
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.settings.databases import DATABASES
 from circle_migrate.settings.fields import DEFAULTS, PREFIX, variables
 from circle_migrate.settings.record import DEFAULT_SECRETS, Origin, Record, text_of

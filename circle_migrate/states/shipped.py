@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from circle_migrate.core.catalog import Snapshot
+from circle_migrate.core.errors import UsageError
 from circle_migrate.database import Database
-from circle_migrate.errors import UsageError
 from circle_migrate.revision_folder import versions_folder
 from circle_migrate.states.snapshot_files import FORMAT, read_stored
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.plan import Direction, Step
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import Scratch

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from circle_migrate.core import targets
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.sides import CURRENT, Side, Source
+from circle_migrate.core.errors import MissingPrivilege, UsageError
 from circle_migrate.core.targets import Target
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import MissingPrivilege, UsageError
 from circle_migrate.identity import verify_identity
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.scratch.roads import no_server

@@ -12,12 +12,12 @@ from sqlalchemy.util import await_only
 
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
 from circle_migrate.core.differing.scope import split_equivalent
+from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.core.events import ignore
 from circle_migrate.core.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
+from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Doubtful
-from circle_migrate.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.introspect.capturing import capture
-from circle_migrate.redaction import redact
 from circle_migrate.run import Hooks, Run
 from circle_migrate.states.equivalence import checks_for, equal_by_text
 

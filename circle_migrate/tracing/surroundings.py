@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import CircleError
 from circle_migrate.core.identifier import literal, quote
 from circle_migrate.database import Database
-from circle_migrate.errors import CircleError
 from circle_migrate.faults import server_words
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.revisions import Revision
-from circle_migrate.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.tree.modules import load
 

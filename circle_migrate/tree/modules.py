@@ -12,9 +12,9 @@ from types import ModuleType
 
 import alembic.op
 
+from circle_migrate.core.errors import TreeError
 from circle_migrate.core.plan import Direction, Step
 from circle_migrate.core.revisions import Revision
-from circle_migrate.errors import TreeError
 
 
 class _SourceLoader(SourceFileLoader):

@@ -13,9 +13,9 @@ from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 
+from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.plan import Action, Direction, Segment, Stamp, Step
 from circle_migrate.core.revisions import Graph
-from circle_migrate.errors import CircleError, Refused
 from circle_migrate.revision_files import NOT_IN_TRANSACTION
 from circle_migrate.tree.context import (
     Context,

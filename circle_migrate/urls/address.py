@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from circle_migrate.redaction import MASK
+from circle_migrate.core.redaction import MASK
 from circle_migrate.urls import keywords, session, tls
 from circle_migrate.urls.keywords import InvalidUrl
 from circle_migrate.urls.libpq import home, read_password_file

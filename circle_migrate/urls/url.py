@@ -25,8 +25,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from circle_migrate import redaction
-from circle_migrate.errors import SettingsError
+from circle_migrate.core import redaction
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.urls.address import Address, build
 from circle_migrate.urls.keywords import InvalidUrl
 from circle_migrate.urls.libpq import apply_libpq_defaults

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from circle_migrate.core.errors import Refused
 from circle_migrate.core.plan import Direction
-from circle_migrate.errors import Refused
 from circle_migrate.planning import Planner
 from circle_migrate.run import describe
 from tests.deployments import versions

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from circle_migrate.core.errors import LockNotObtained, Refused
 from circle_migrate.core.events import Event, Kind
-from circle_migrate.errors import LockNotObtained, Refused
 from circle_migrate.judging.gate import Gate
 from circle_migrate.upgrade import upgrade
 from tests.deployments import execute

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.servers.account import Account
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import outcomes, position

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from circle_migrate.core.errors import LockNotObtained
 from circle_migrate.core.events import Event, Kind
-from circle_migrate.errors import LockNotObtained
 from tests.faults.processes import PATIENCE_SECONDS, Process, holding, until
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import outcomes, position, steps

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.catalog import Snapshot
-from circle_migrate.errors import CircleError
+from circle_migrate.core.errors import CircleError
 from circle_migrate.introspect.capturing import capture
 from circle_migrate.servers.binaries import find
 from tests.servers import run

@@ -21,11 +21,7 @@ import pytest
 
 from circle_migrate.backup import Keeping, backup
 from circle_migrate.core.backups import BackedUp, Manifest, Restored
-from circle_migrate.diff import diff
-from circle_migrate.dumps import manifest
-from circle_migrate.dumps.programs import find
-from circle_migrate.dumps.restorable import Wanted
-from circle_migrate.errors import (
+from circle_migrate.core.errors import (
     BackupFailed,
     BrokenBackup,
     CircleError,
@@ -38,6 +34,10 @@ from circle_migrate.errors import (
     UsageError,
     WrongDatabase,
 )
+from circle_migrate.diff import diff
+from circle_migrate.dumps import manifest
+from circle_migrate.dumps.programs import find
+from circle_migrate.dumps.restorable import Wanted
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.locks import KEY
 from circle_migrate.protect import protect

@@ -16,12 +16,7 @@ import asyncpg
 import pytest
 
 import circle_migrate
-from circle_migrate.core.moves import Moved
-from circle_migrate.core.plan import Plan, Stamp
-from circle_migrate.create import create_missing
-from circle_migrate.deployment import Deployment
-from circle_migrate.downgrade import downgrade
-from circle_migrate.errors import (
+from circle_migrate.core.errors import (
     CircleError,
     ExitCode,
     LockNotObtained,
@@ -30,6 +25,11 @@ from circle_migrate.errors import (
     Refused,
     UsageError,
 )
+from circle_migrate.core.moves import Moved
+from circle_migrate.core.plan import Plan, Stamp
+from circle_migrate.create import create_missing
+from circle_migrate.deployment import Deployment
+from circle_migrate.downgrade import downgrade
 from circle_migrate.history import branches, current, heads, history, show
 from circle_migrate.identity import verify_identity
 from circle_migrate.locks import KEY

@@ -18,10 +18,10 @@ from circle_migrate.core.catalog import Key, Snapshot
 from circle_migrate.core.differences import Comparison, Diff
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers
+from circle_migrate.core.errors import CircleError, ExitCode, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.deployment import Deployment
 from circle_migrate.diff import DRIFT, MISSING, Options, diff
-from circle_migrate.errors import CircleError, ExitCode, UsageError
 from circle_migrate.introspect.capturing import capture
 from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.servers.binaries import find

@@ -18,7 +18,7 @@ import asyncpg
 import psutil
 import pytest
 
-from circle_migrate.errors import CircleError, SettingsError, Unreachable
+from circle_migrate.core.errors import CircleError, SettingsError, Unreachable
 from circle_migrate.servers.binaries import embedded, find
 from circle_migrate.servers.embedded import EmbeddedServer
 from tests import embedded as helpers
@@ -373,7 +373,7 @@ def test_a_failing_initdb_leaves_nothing_half_made(embedded_server: EmbeddedServ
     code = """if True:
         import resource, sys
         from pathlib import Path
-        from circle_migrate.errors import Unreachable
+        from circle_migrate.core.errors import Unreachable
         from circle_migrate.servers import EmbeddedServer
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from circle_migrate.errors import SettingsError
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.servers.account import Account
 from circle_migrate.servers.binaries import SHARED, Binaries, embedded
 from circle_migrate.servers.embedded import EmbeddedServer
@@ -51,7 +51,7 @@ def as_nobody(data: Path, *methods: str) -> list[dict[str, str]]:
     code = """if True:
         import json, sys
         from pathlib import Path
-        from circle_migrate.errors import CircleError
+        from circle_migrate.core.errors import CircleError
         from circle_migrate.servers import EmbeddedServer
         server = EmbeddedServer(Path(sys.argv[1]))
         for method in sys.argv[2:]:

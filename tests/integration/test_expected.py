@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.catalog import Key, Snapshot, compare
+from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import SettingsError, UsageError
 from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.settings.loading import load
 from circle_migrate.states import snapshot_files

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.errors import CircleError
+from circle_migrate.core.errors import CircleError
 from circle_migrate.servers.binaries import find
 from tests.conftest import Cli
 from tests.deployments import environment

@@ -16,13 +16,13 @@ import pytest
 
 from circle_migrate.backing import Backing, When
 from circle_migrate.backup import Keeping
+from circle_migrate.core.errors import BackupFailed, MigrationFailed, Refused, SettingsError
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.moves import Moved
 from circle_migrate.core.plan import Plan
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Weighing, downgrade
 from circle_migrate.dumps import programs
-from circle_migrate.errors import BackupFailed, MigrationFailed, Refused, SettingsError
 from circle_migrate.losing import counting
 from circle_migrate.losses import LossCollector, find
 from circle_migrate.settings.loading import load

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from circle_migrate.core.errors import CircleError
 from circle_migrate.core.forest import Forest
 from circle_migrate.core.hazards.record import HazardClass
 from circle_migrate.core.plan import Plan, Segment, Step, plan_downgrade
-from circle_migrate.errors import CircleError
 from circle_migrate.faults import sqlstate
 from circle_migrate.tree.context import VersionTable, one_at_a_time
 from circle_migrate.tree.runner import Runner

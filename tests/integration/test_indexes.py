@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from circle_migrate.errors import MigrationFailed
+from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.indexes import drop_index_concurrently, ensure_index_concurrently
 from tests.integration.alembic_driver import on_connection
 from tests.servers import Databases, run

@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.catalog import Key, Snapshot, compare
+from circle_migrate.core.errors import CircleError, ExitCode, LockNotObtained
 from circle_migrate.database import OWN_TABLES, Database
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import CircleError, ExitCode, LockNotObtained
 from circle_migrate.introspect import live, queries
 from circle_migrate.introspect.fingerprints import fingerprint
 from circle_migrate.introspect.live import snapshot

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.core.errors import MigrationFailed, Refused
 from circle_migrate.core.moves import Moved
 from circle_migrate.database import KEPT_SCHEMA
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
-from circle_migrate.errors import MigrationFailed, Refused
 from circle_migrate.introspect.fingerprints import fingerprint
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.settings.loading import load

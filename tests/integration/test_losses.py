@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.core.errors import ExitCode, SettingsError
 from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Method, Precision
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import ExitCode, SettingsError
 from circle_migrate.identity import verify_identity
 from circle_migrate.introspect.addressing import addresses
 from circle_migrate.introspect.capturing import capture

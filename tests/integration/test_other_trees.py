@@ -13,11 +13,11 @@ import pytest
 
 from circle_migrate.author import Position, merge, revision
 from circle_migrate.authoring.autogenerating import autogenerate
+from circle_migrate.core.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.core.listings import Written
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
-from circle_migrate.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.history import branches, heads, history, show
 from circle_migrate.metadata import load_models
 from circle_migrate.script import script

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from circle_migrate.core.catalog import Snapshot
+from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.markers import Marker
 from circle_migrate.core.moves import Moved
@@ -18,7 +19,6 @@ from circle_migrate.core.plan import Plan
 from circle_migrate.database import PROTECTION, RUNS, STEPS
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Weighing, downgrade
-from circle_migrate.errors import Refused, UsageError
 from circle_migrate.introspect.fingerprints import fingerprint
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.journal import Journal

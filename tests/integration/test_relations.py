@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
-from circle_migrate.errors import SettingsError, UsageError
 from circle_migrate.matching.relations import declared
 from circle_migrate.models.credentials import metadata as credentials
 from circle_migrate.models.main.base import metadata as main

@@ -18,8 +18,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from circle_migrate.core.errors import MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.scratch import throwaway
 from circle_migrate.scratch.container import image, obtain
 from circle_migrate.scratch.made import COMMENT, LOCK_CLASS, PREFIX

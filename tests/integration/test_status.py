@@ -12,9 +12,9 @@ import pytest
 from circle_migrate.check import Questions, check
 from circle_migrate.cli.call import Format
 from circle_migrate.cli.output import success
+from circle_migrate.core.errors import ExitCode, TreeError
 from circle_migrate.core.findings import Outcome, Report, Severity
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import ExitCode, TreeError
 from circle_migrate.settings.loading import load
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status

@@ -14,11 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.core.catalog import Op
+from circle_migrate.core.errors import Interrupted
 from circle_migrate.core.events import Event, Kind, ignore
 from circle_migrate.core.plan import Direction, Grouping, Step
 from circle_migrate.core.traces import Lock, ServerError, Trace, Traced
 from circle_migrate.deployment import Deployment
-from circle_migrate.errors import Interrupted
 from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
 from circle_migrate.settings.loading import load

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.errors import ExitCode
+from circle_migrate.core.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

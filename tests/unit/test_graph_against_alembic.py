@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circle_migrate.core import targets
+from circle_migrate.core.errors import CircleError
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.errors import CircleError
 
 Spec = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS, SQLSTATES, SqlState, parse_hazard
 from circle_migrate.core.hazards.page import explained, page
 from circle_migrate.core.hazards.record import ExampleRevision, Hazard, HazardClass, render_revisions
 from circle_migrate.core.rules import RULES
 from circle_migrate.core.safety import HazardFinding
-from circle_migrate.errors import ExitCode
 from tests.hazard_examples import CASES, Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "hazards.md"

@@ -14,9 +14,9 @@ from circle_migrate.core.differing.array_casts import cast_elements
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.core.differing.sides import Side, Source, parse_side, parse_sides
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.ignore_rule import parse_difference_rule
-from circle_migrate.errors import UsageError
 
 Objects = dict[str, Fields]
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from circle_migrate.core.errors import Refused, TreeError
 from circle_migrate.core.forest import Forest
 from circle_migrate.core.plan import Grouping, Plan, plan_downgrade, plan_upgrade, segment
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.errors import Refused, TreeError
 
 EMPTY: dict[str, tuple[str, ...]] = {"main": (), "credentials": ()}
 

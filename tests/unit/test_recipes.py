@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from circle_migrate.errors import ExitCode
+from circle_migrate.core.errors import ExitCode
 from circle_migrate.settings.databases import DATABASES
 from circle_migrate.settings.record import DEFAULT_SECRETS
 

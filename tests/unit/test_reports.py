@@ -24,13 +24,13 @@ import xmlschema
 from typer.testing import CliRunner
 
 import circle_migrate
-from circle_migrate import errors, redaction
 from circle_migrate.cli.call import ANY_RESULT, CHECKS, Call, Format, command
 from circle_migrate.cli.output import console
+from circle_migrate.core import errors, redaction
+from circle_migrate.core.errors import CircleError, ExitCode, UsageError
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity, fingerprints, from_error
 from circle_migrate.core.moves import Script
 from circle_migrate.core.rules import RULES, Rule
-from circle_migrate.errors import CircleError, ExitCode, UsageError
 from circle_migrate.render.dispatch import render
 from circle_migrate.reports import github
 from circle_migrate.reports.dispatch import FORMATS, write, write_failure

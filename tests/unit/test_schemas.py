@@ -18,6 +18,7 @@ from circle_migrate.core.catalogued import explained
 from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
 from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
 from circle_migrate.core.entries import Entry, RunEntry
+from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.forms import Form
 from circle_migrate.core.kept import Kept, KeptEntries, KeptRows, State, What
@@ -46,7 +47,6 @@ from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppress
 from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.core.taken import Taken
-from circle_migrate.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.reports.dispatch import write, write_failure
 from circle_migrate.schemas.command_schema import RESULTS, schema
 

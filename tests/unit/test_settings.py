@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from circle_migrate import redaction
-from circle_migrate.errors import SettingsError
+from circle_migrate.core import redaction
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.settings.databases import DATABASES
 from circle_migrate.settings.gathering import gather
 from circle_migrate.settings.loading import load

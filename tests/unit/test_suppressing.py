@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.core.errors import ExitCode, SettingsError, TreeError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.core.ignore_rule import parse_hazard_rule
@@ -17,7 +18,6 @@ from circle_migrate.core.revisions import Revision
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.record import Limits
 from circle_migrate.core.weights import limits, parse_assumption
-from circle_migrate.errors import ExitCode, SettingsError, TreeError, UsageError
 from circle_migrate.judging.suppressions import (
     FileAnnotations,
     SuppressionResult,

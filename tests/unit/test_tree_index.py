@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from circle_migrate import cache, revision_files, tree_index
+from circle_migrate import revision_files, tree_index
+from circle_migrate.core import cache
+from circle_migrate.core.errors import TreeError
 from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.errors import TreeError
 from circle_migrate.revision_folder import is_revision_file
 from circle_migrate.tree_index import read_graph
 

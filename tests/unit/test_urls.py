@@ -14,8 +14,8 @@ from asyncpg.connect_utils import _parse_connect_arguments
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circle_migrate import redaction
-from circle_migrate.errors import SettingsError
+from circle_migrate.core import redaction
+from circle_migrate.core.errors import SettingsError
 from circle_migrate.urls import text
 from circle_migrate.urls.address import Address
 from circle_migrate.urls.url import parse

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from circle_migrate.errors import UsageError
+from circle_migrate.core.errors import UsageError
 
 CURRENT = "current"
 """The target that means: at whatever revision the database is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.verdicts import names
@@ -21,7 +22,6 @@ from circle_migrate.core.verdicts.resting import resting
 from circle_migrate.core.verdicts.story import Story
 from circle_migrate.core.verdicts.working import working
 from circle_migrate.core.verdicts.writing import writing
-from circle_migrate.errors import ExitCode
 
 _OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
 _OF_TRANSACTIONS = (ending, replicating)

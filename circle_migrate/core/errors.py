@@ -24,7 +24,7 @@
 
 A message has up to five parts, each an attribute: what failed (`message`, with `database` and `location`),
 the server's own words (`detail`), what state things are in now (`state`), and what to type next (`hint`).
-Nothing here ever holds a password: texts from drivers pass `circle_migrate.redaction.redact` at the boundary.
+Nothing here ever holds a password: texts from drivers pass `core.redaction.redact` at the boundary.
 """
 
 from __future__ import annotations
