@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
+from circle_migrate.config.url.environment import environment
 from circle_migrate.core.backups import BackedUp, Dump, Manifest
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import BackupFailed, UsageError
@@ -30,7 +31,6 @@ from circle_migrate.dumps.sizes import followed
 from circle_migrate.faults import server_words
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import ensure_distinct, ensure_not_swapped
-from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
     from circle_migrate.database import State

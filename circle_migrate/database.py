@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from circle_migrate.settings.result import DatabaseSettings
-    from circle_migrate.urls.address import Address
+    from circle_migrate.config.settings import DatabaseSettings
+    from circle_migrate.config.url.address import Address
 
 APPLICATION_NAME = "circle-migrate"
 

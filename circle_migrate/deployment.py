@@ -13,8 +13,8 @@ from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
 
 if TYPE_CHECKING:
+    from circle_migrate.config.settings import Settings
     from circle_migrate.core.plan import Direction, Grouping
-    from circle_migrate.settings.result import Settings
 
 Current = Mapping[str, tuple[str, ...]]
 """The current revisions of each database."""

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Comparison, Diff, Difference
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare, today
@@ -16,7 +17,6 @@ from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sid
 from circle_migrate.core.differing.wording import counted, detail, summary
 from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.core.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.database import Database
 from circle_migrate.deployment import Deployment
 from circle_migrate.scratch.servers import ScratchServers

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.result import Settings
-from circle_migrate.urls.url import parse
+from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.settings import Settings
+from circle_migrate.config.url.parse import parse
 
 if TYPE_CHECKING:
     from circle_migrate.servers.embedded import EmbeddedServer, ServerStatus

@@ -20,7 +20,7 @@ from circle_migrate.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from circle_migrate.urls.address import Address
+    from circle_migrate.config.url.address import Address
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK_DETECTED = "40P01"

@@ -13,9 +13,9 @@ from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.markers import Protection
 
 if TYPE_CHECKING:
+    from circle_migrate.config.settings import DatabaseSettings
     from circle_migrate.database import State
     from circle_migrate.deployment import Deployment
-    from circle_migrate.settings.result import DatabaseSettings
 
 OPTION = "--override-protection"
 

@@ -13,6 +13,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from circle_migrate.config.load import load
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.live import Size
 from circle_migrate.core.safety import HazardFinding
@@ -20,7 +21,6 @@ from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.core.verdicts.judging import judge
 from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.deployment import Deployment
-from circle_migrate.settings.loading import load
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.recorder import Origin, Recorder
 from tests.safety_cases import LARGE_ROWS, SafetyCase

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from circle_migrate.author import Position, drafted
 from circle_migrate.authoring.drafts import Draft, write
 from circle_migrate.authoring.proposals import Goal, Proposal, compared, propose
+from circle_migrate.config.metadata import load_models
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.judging import CompareOptions, Profile
 from circle_migrate.core.differing.scope import Models
@@ -25,7 +26,6 @@ from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.identity import verify_identity
 from circle_migrate.introspect.live import snapshot
-from circle_migrate.metadata import load_models
 from circle_migrate.scratch.roads import nearest, no_server
 from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.building import at_revisions

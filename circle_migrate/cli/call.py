@@ -16,9 +16,9 @@ from circle_migrate.cli.parameters import Command, Group
 
 if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress
+    from circle_migrate.config.settings import Settings
     from circle_migrate.core.events import Notify
     from circle_migrate.deployment import Deployment
-    from circle_migrate.settings.result import Settings
 
 
 class Transaction(StrEnum):
@@ -188,7 +188,7 @@ class Call(NamedTuple):
 
     def settings(self, *, notes: bool = False) -> Settings:
         """The settings that hold; `notes` are said, too. Raises `SettingsError` with every problem."""
-        from circle_migrate.settings.loading import load
+        from circle_migrate.config.load import load
 
         settings = load(self.flags, hazard_ids=_hazard_ids)
         for warning in settings.warnings:

@@ -6,8 +6,8 @@ from __future__ import annotations
 def revisions(incomplete: str) -> list[tuple[str, str]]:
     """The revisions and words a target can begin with, with their messages."""
     try:
+        from circle_migrate.config.load import load
         from circle_migrate.deployment import Deployment
-        from circle_migrate.settings.loading import load
 
         graphs = Deployment(load()).graphs
     except Exception:  # noqa: BLE001 - a shell that completes is no place for messages

@@ -12,9 +12,9 @@ from circle_migrate.cli.call import CHECKS, Call, command, group
 from circle_migrate.cli.options import Yes
 
 if TYPE_CHECKING:
+    from circle_migrate.config.settings import Settings
     from circle_migrate.core.result import Result
     from circle_migrate.servers.embedded import ServerStatus
-    from circle_migrate.settings.result import Settings
 
 _PANEL = "Set up"
 _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")

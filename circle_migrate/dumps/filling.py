@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import CircleError, Interrupted, RestoreFailed
 from circle_migrate.core.events import Event, Kind, Notify
@@ -18,7 +19,6 @@ from circle_migrate.dumps.contents import catalogue, encrypted, size
 from circle_migrate.dumps.sizes import followed
 from circle_migrate.faults import server_words
 from circle_migrate.protect import carry
-from circle_migrate.urls.environment import environment
 
 if TYPE_CHECKING:
     from circle_migrate.core.markers import Marker

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.config.url import environment
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.servers import binaries
-from circle_migrate.urls import environment
 
 if TYPE_CHECKING:
     from circle_migrate.servers.binaries import Binaries

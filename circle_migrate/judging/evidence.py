@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from circle_migrate.config.load_relations import declared
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import CircleError, Interrupted
 from circle_migrate.core.live import Answer, Blocker, InvalidIndex, Probe, Published, Size, Uses
 from circle_migrate.core.traces import Lock, Trace, Traced
 from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.core.weights import Assumption, limits
-from circle_migrate.matching.relations import declared
 
 if TYPE_CHECKING:
     from circle_migrate.core.measured import Statistics

@@ -21,16 +21,16 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.core.errors import ExitCode, TreeError, UsageError
-from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.ignore_rule import (
+from circle_migrate.config.ignore_rule import (
     IgnoreRule,
     NoDateError,
     NoReasonError,
     UnknownHazardError,
     hazard_rule,
 )
+from circle_migrate.core.errors import ExitCode, TreeError, UsageError
+from circle_migrate.core.findings import Severity
+from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.core.plan import Direction
 from circle_migrate.core.revisions import Revision
 from circle_migrate.core.safety import HazardFinding, Source, Suppressed

@@ -14,6 +14,7 @@ from circle_migrate.bounded_read import (
     UnansweredError,
     open_live_query,
 )
+from circle_migrate.config.load_relations import declared
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.enumerations import label
 from circle_migrate.core.errors import SettingsError
@@ -22,7 +23,6 @@ from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Precisio
 from circle_migrate.live_facts.sizing import sizes
 from circle_migrate.losing.foretelling import predict_row_losses, predict_value_losses
 from circle_migrate.losing.partners import with_partners
-from circle_migrate.matching.relations import declared
 
 if TYPE_CHECKING:
     import asyncpg

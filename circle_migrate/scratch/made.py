@@ -20,7 +20,7 @@ from circle_migrate.faults import server_words, sqlstate, statement_fault
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.urls.address import Address
+    from circle_migrate.config.url.address import Address
 
 PREFIX = "circle_scratch_"
 LOCK_CLASS = 0x63697263

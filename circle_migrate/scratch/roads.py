@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from circle_migrate.config.url.address import Address
+from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.core.plan import Direction
 from circle_migrate.core.shield import in_thread
 from circle_migrate.database import Database
 from circle_migrate.scratch.made import Place
-from circle_migrate.urls.address import Address
-from circle_migrate.urls.url import parse
 
 if TYPE_CHECKING:
     from circle_migrate.deployment import Deployment

@@ -95,7 +95,7 @@ def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _
 
 
 def _by_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.metadata import load_models
+    from circle_migrate.config.metadata import load_models
     from circle_migrate.states.building import created, models_source
 
     database = alone.databases[alone.selected[0]]

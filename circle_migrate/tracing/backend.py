@@ -15,7 +15,7 @@ from circle_migrate.tracing.work import Evidence, Held, Relation, held, is_proof
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.settings.result import DatabaseSettings
+    from circle_migrate.config.settings import DatabaseSettings
 
 _FOREIGN_KEYS = """
 SELECT conname::text AS name, conrelid::bigint AS oid FROM pg_catalog.pg_constraint

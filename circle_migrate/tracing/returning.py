@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
 
+    from circle_migrate.config.settings import DatabaseSettings
     from circle_migrate.core.revisions import Revision
     from circle_migrate.deployment import Current
     from circle_migrate.scratch.made import Scratch
-    from circle_migrate.settings.result import DatabaseSettings
 
 _OF_THE_CLUSTER = re.compile(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"

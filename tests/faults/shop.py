@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.config.load import load
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.plan import Direction
 from circle_migrate.core.runs import Recovered
@@ -14,7 +15,6 @@ from circle_migrate.executor import Options, Outcome, apply
 from circle_migrate.planning import Planner
 from circle_migrate.recover import recover
 from circle_migrate.run import Hooks
-from circle_migrate.settings.loading import load
 from tests.deployments import environment
 from tests.projects import Project
 from tests.servers import NAMES, Databases

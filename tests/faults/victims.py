@@ -84,6 +84,7 @@ def _be_victim(job: dict[str, Any]) -> None:
 
 
 async def _move(job: dict[str, Any]) -> None:
+    from circle_migrate.config.load import load
     from circle_migrate.core.events import Event, Kind
     from circle_migrate.core.plan import Direction
     from circle_migrate.deployment import Deployment
@@ -91,7 +92,6 @@ async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.keeping.hooks import KeepingHooks
     from circle_migrate.planning import Planner
     from circle_migrate.run import Hooks
-    from circle_migrate.settings.loading import load
 
     def reach(point: str) -> None:
         if point == job["point"]:
@@ -114,7 +114,6 @@ if __name__ == "__main__":
     import alembic.context  # noqa: F401 - imported before the fork
     import asyncpg  # noqa: F401
 
-    import circle_migrate.executor
-    import circle_migrate.settings.gathering  # noqa: F401
+    import circle_migrate.config.collect  # noqa: F401
 
     _serve()

@@ -11,6 +11,8 @@ import pytest
 
 from circle_migrate.author import Position
 from circle_migrate.authoring.autogenerating import autogenerate
+from circle_migrate.config.load import load
+from circle_migrate.config.url.parse import parse
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.judging import compare
 from circle_migrate.core.listings import Written
@@ -19,9 +21,7 @@ from circle_migrate.deployment import Deployment
 from circle_migrate.diff import diff
 from circle_migrate.downgrade import downgrade
 from circle_migrate.introspect.live import snapshot
-from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
-from circle_migrate.urls.url import parse
 from tests.deployments import agree, environment, execute
 from tests.projects import Project
 from tests.servers import Databases, run

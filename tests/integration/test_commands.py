@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 import circle_migrate
+from circle_migrate.config.load import load
 from circle_migrate.core.errors import (
     CircleError,
     ExitCode,
@@ -33,7 +34,6 @@ from circle_migrate.downgrade import downgrade
 from circle_migrate.history import branches, current, heads, history, show
 from circle_migrate.identity import verify_identity
 from circle_migrate.locks import KEY
-from circle_migrate.settings.loading import load
 from circle_migrate.stamp import stamp
 from circle_migrate.upgrade import initialise, upgrade
 from tests.deployments import (

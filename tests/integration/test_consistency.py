@@ -17,6 +17,7 @@ from rich.console import Console
 from circle_migrate.bounded_read import bounded_read
 from circle_migrate.check import Questions, check
 from circle_migrate.cli.live import Live
+from circle_migrate.config.load import load
 from circle_migrate.consistency import consistency
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.events import Event, Kind
@@ -24,7 +25,6 @@ from circle_migrate.core.findings import Outcome, Report
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Consistency
 from circle_migrate.deployment import Deployment
-from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, deployment, environment, execute, invoke
 from tests.servers import NAMES, Databases, run

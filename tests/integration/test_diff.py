@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from circle_migrate.check import Questions, check
+from circle_migrate.config.load import load
+from circle_migrate.config.url.parse import parse
 from circle_migrate.core.catalog import Key, Snapshot
 from circle_migrate.core.differences import Comparison, Diff
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
@@ -25,12 +27,10 @@ from circle_migrate.diff import DRIFT, MISSING, Options, diff
 from circle_migrate.introspect.capturing import capture
 from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.servers.binaries import find
-from circle_migrate.settings.loading import load
 from circle_migrate.states.equivalence import checks_for, equal_by_server, equal_by_text
 from circle_migrate.states.expected import expected
 from circle_migrate.taking import take
 from circle_migrate.upgrade import upgrade
-from circle_migrate.urls.url import parse
 from tests.deployments import VARIABLES, environment, execute, invoke
 from tests.integration import drift, spellings
 from tests.projects import Project

@@ -14,11 +14,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from circle_migrate.config.load import load
 from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.deployment import Deployment
 from circle_migrate.scratch.servers import ScratchServers
-from circle_migrate.settings.loading import load
 from circle_migrate.states import snapshot_files
 from circle_migrate.states.building import upgraded
 from circle_migrate.states.expected import Expected, expected

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from circle_migrate.config.load import load as load_settings
 from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.core.errors import CircleError, ExitCode, LockNotObtained
 from circle_migrate.database import OWN_TABLES, Database
@@ -22,7 +23,6 @@ from circle_migrate.introspect.live import snapshot
 from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
 from circle_migrate.servers.cluster import Postmaster
-from circle_migrate.settings.loading import load as load_settings
 from tests.deployments import deployment, environment, execute
 from tests.integration.drift import LOCAL, load, take
 from tests.servers import Databases, any_major, run, start_binaries

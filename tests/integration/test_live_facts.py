@@ -10,6 +10,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from circle_migrate.config.load import load
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
 from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import (
@@ -32,7 +33,6 @@ from circle_migrate.live_facts.expecting import expected_rows
 from circle_migrate.live_facts.probing import probes
 from circle_migrate.live_facts.question import LIMIT, counted
 from circle_migrate.live_facts.sizing import sizes
-from circle_migrate.settings.loading import load
 from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.integration.live_cases import CASES, Case
 from tests.servers import Databases, Server, run

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError
 from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Method, Precision
 from circle_migrate.core.plan import Direction
@@ -24,7 +25,6 @@ from circle_migrate.losing.wording import how_much, remarks
 from circle_migrate.losses import find
 from circle_migrate.planning import Planner
 from circle_migrate.scratch.made import PREFIX
-from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project

@@ -13,17 +13,17 @@ import pytest
 
 from circle_migrate.author import Position, merge, revision
 from circle_migrate.authoring.autogenerating import autogenerate
+from circle_migrate.config.load import load
+from circle_migrate.config.metadata import load_models
+from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.core.listings import Written
 from circle_migrate.core.plan import Direction
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
 from circle_migrate.history import branches, heads, history, show
-from circle_migrate.metadata import load_models
 from circle_migrate.script import script
-from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
-from circle_migrate.urls.url import parse
 from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.config.load import load
+from circle_migrate.config.load_relations import declared
+from circle_migrate.config.settings import Settings
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
-from circle_migrate.matching.relations import declared
 from circle_migrate.models.credentials import metadata as credentials
 from circle_migrate.models.main.base import metadata as main
 from circle_migrate.models.relations import RELATIONS
-from circle_migrate.settings.loading import load
-from circle_migrate.settings.result import Settings
 from tests.projects import Project
 
 _HEAD = "from circle_migrate.core.relations import Relation\n"

@@ -18,6 +18,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from circle_migrate.config.load import load
 from circle_migrate.core.errors import MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.deployment import Deployment
 from circle_migrate.scratch import throwaway
@@ -28,7 +29,6 @@ from circle_migrate.scratch.servers import ScratchServers, scratch
 from circle_migrate.scratch.throwaway import ThrowAway
 from circle_migrate.servers.binaries import find
 from circle_migrate.servers.embedded import EmbeddedServer
-from circle_migrate.settings.loading import load
 from circle_migrate.upgrade import upgrade
 from tests.deployments import environment, execute
 from tests.embedded import entries, open_folder

@@ -12,10 +12,10 @@ import pytest
 from circle_migrate.check import Questions, check
 from circle_migrate.cli.call import Format
 from circle_migrate.cli.output import success
+from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, TreeError
 from circle_migrate.core.findings import Outcome, Report, Severity
 from circle_migrate.deployment import Deployment
-from circle_migrate.settings.loading import load
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status
 from circle_migrate.upgrade import upgrade
@@ -31,7 +31,7 @@ def rules(report: Report, severity: Severity = Severity.ERROR) -> set[tuple[str 
 
 def nowhere(on: Deployment, name: str, port: int = 1) -> Deployment:
     """The deployment with one database on a server that does not exist, or does not answer."""
-    from circle_migrate.urls.url import parse
+    from circle_migrate.config.url.parse import parse
 
     gone = parse(f"postgresql://nobody@127.0.0.1:{port}/gone?connect_timeout=20", source="the test")
     databases = tuple(

@@ -30,7 +30,7 @@ def test_every_exit_status_is_listed_and_no_other() -> None:
     "variable", ["ATOMIC", "TRANSACTION", "LOCK_WAIT", "LOCK_TIMEOUT", "EMBEDDED", "EMBEDDED_DATA"]
 )
 def test_every_variable_in_the_table_is_a_setting(variable: str) -> None:
-    from circle_migrate.settings.loading import load
+    from circle_migrate.config.load import load
 
     assert f"CIRCLE_MIGRATE_{variable}" in section("Configuration")
     keys = {value.key for value in load(environ={}).values}

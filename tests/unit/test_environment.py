@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.urls.environment import environment
-from circle_migrate.urls.url import parse
+from circle_migrate.config.url.environment import environment
+from circle_migrate.config.url.parse import parse
 
 CASES = {
     "postgresql://ada:p%20w'%3A@db/shop": {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.config.ignore_rule import parse_difference_rule
 from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison
 from circle_migrate.core.differing.array_casts import cast_elements
@@ -16,7 +17,6 @@ from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, M
 from circle_migrate.core.differing.sides import Side, Source, parse_side, parse_sides
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.ignore_rule import parse_difference_rule
 
 Objects = dict[str, Fields]
 

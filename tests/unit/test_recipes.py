@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
+from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.provenance import DEFAULT_SECRETS
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.record import DEFAULT_SECRETS
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "docs" / "recipes"

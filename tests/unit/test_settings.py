@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.config.collect import gather
+from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.load import load
+from circle_migrate.config.settings import Settings, Value
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.gathering import gather
-from circle_migrate.settings.loading import load
-from circle_migrate.settings.result import Settings, Value
 
 SECRET = "Zq-secret-xV"
 MAIN = f"postgresql://ada:{SECRET}@db:5432/app"
@@ -26,7 +26,7 @@ CREDENTIALS = f"postgresql://ada:{SECRET}@creds:5433/creds"
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(redaction, "_secrets", set())
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr("circle_migrate.settings.sources.DEFAULT_SECRETS", tmp_path / "no-secrets")
+    monkeypatch.setattr("circle_migrate.config.sources.DEFAULT_SECRETS", tmp_path / "no-secrets")
     logger = logging.getLogger("pydantic_settings")
     level = logger.level
     yield
@@ -216,7 +216,7 @@ def test_the_default_secrets_folder_is_used_when_it_is_there(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = project.write("run/database_url", MAIN).parent
-    monkeypatch.setattr("circle_migrate.settings.sources.DEFAULT_SECRETS", folder)
+    monkeypatch.setattr("circle_migrate.config.sources.DEFAULT_SECRETS", folder)
     assert project.load().database("main").address.password == SECRET
     assert value(Project(project.folder).load(), "secrets-dir").shown == "/run/secrets"
 

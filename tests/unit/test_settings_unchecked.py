@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.settings.declaration import Declared, validated
-from circle_migrate.settings.fields import DEFAULTS
-from circle_migrate.settings.gathering import _checked, _is_plain
-from circle_migrate.settings.record import Origin, Record
+from circle_migrate.config.collect import _checked, _is_plain
+from circle_migrate.config.fields import DEFAULTS
+from circle_migrate.config.provenance import Origin, Record
+from circle_migrate.config.schema import Declared, validated
 
 
 def record(name: str, value: object) -> Record:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.config.ignore_rule import parse_hazard_rule
+from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError, TreeError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.ignore_rule import parse_hazard_rule
 from circle_migrate.core.plan import Direction
 from circle_migrate.core.revisions import Revision
 from circle_migrate.core.safety import HazardFinding
@@ -24,7 +25,6 @@ from circle_migrate.judging.suppressions import (
     apply_suppressions,
     read_annotations,
 )
-from circle_migrate.settings.loading import load
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")

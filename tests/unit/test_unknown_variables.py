@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.settings.fields import DEFAULTS, variables
-from circle_migrate.settings.loading import load
+from circle_migrate.config.fields import DEFAULTS, variables
+from circle_migrate.config.load import load
 from tests.deployments import invoke
 
 MISSPELT = {

@@ -14,11 +14,11 @@ from asyncpg.connect_utils import _parse_connect_arguments
 from hypothesis import given
 from hypothesis import strategies as st
 
+from circle_migrate.config.url import split as text
+from circle_migrate.config.url.address import Address
+from circle_migrate.config.url.parse import parse
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.urls import text
-from circle_migrate.urls.address import Address
-from circle_migrate.urls.url import parse
 
 NOWHERE = {"HOME": "/nonexistent", "LOGNAME": "os-user"}
 
@@ -581,7 +581,7 @@ def test_short_passwords_do_not_punch_holes_into_words() -> None:
 
 def test_reading_an_address_imports_no_heavy_library() -> None:
     code = (
-        "import sys; from circle_migrate.urls import parse;"
+        "import sys; from circle_migrate.config.url.parse import parse;"
         "parse('postgresql://u:p@h/d?sslmode=require', source='x');"
         "print(*sorted({'ssl', 'pydantic', 'sqlalchemy', 'asyncpg', 'alembic'} & set(sys.modules)))"
     )

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from circle_migrate.config.ignore_rule import IgnoreRule
 from circle_migrate.core import catalog
 from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
@@ -29,7 +30,6 @@ from circle_migrate.core.differing.scope import (
 )
 from circle_migrate.core.differing.wording import tally
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.ignore_rule import IgnoreRule
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
 """Fields that identify an object and are no property of it."""

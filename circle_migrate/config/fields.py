@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from circle_migrate.settings.databases import DATABASES
+from circle_migrate.config.databases import DATABASES
 
 PREFIX = "CIRCLE_MIGRATE_"
 

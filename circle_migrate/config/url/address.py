@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from circle_migrate.config.url import keywords, tls
+from circle_migrate.config.url import session_settings as session
+from circle_migrate.config.url.keywords import InvalidUrl
+from circle_migrate.config.url.libpq_defaults import home, read_password_file
+from circle_migrate.config.url.split import check_port, no_database
 from circle_migrate.core.redaction import MASK
-from circle_migrate.urls import keywords, session, tls
-from circle_migrate.urls.keywords import InvalidUrl
-from circle_migrate.urls.libpq import home, read_password_file
-from circle_migrate.urls.text import check_port, no_database
 
 _DEFAULT_PORT = 5432
 # libpq waits for ever; a deployment should hear of a silent host before its own deadline.

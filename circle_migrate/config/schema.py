@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.fields import DEFAULTS, LONGEST_IDENTIFIER, PREFIX, URLS
-from circle_migrate.settings.record import Record
+from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.fields import DEFAULTS, LONGEST_IDENTIFIER, PREFIX, URLS
+from circle_migrate.config.provenance import Record
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from circle_migrate.urls import keywords
-from circle_migrate.urls.keywords import InvalidUrl, unescape
+from circle_migrate.config.url import keywords
+from circle_migrate.config.url.keywords import InvalidUrl, unescape
 
 _PASSWORD_FIELD = r"((?:\\.|[^:])*)(?::|$)"  # noqa: S105 - a pattern
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circle_migrate.settings import sources
-from circle_migrate.settings.fields import DEFAULTS, LONGEST_IDENTIFIER, SWITCHES, TEXTS, URLS
-from circle_migrate.settings.record import Record
+from circle_migrate.config import sources
+from circle_migrate.config.fields import DEFAULTS, LONGEST_IDENTIFIER, SWITCHES, TEXTS, URLS
+from circle_migrate.config.provenance import Record
 
 _IDENTIFIERS = ("version_table", "version_table_schema")
 
@@ -47,7 +47,7 @@ def _checked(record: Record) -> dict[str, Any]:
     """All settings; pydantic is imported only where a value is more than a text that stays as it is."""
     if all(_is_plain(name, value) for name, value in record.values.items()):
         return DEFAULTS | record.values
-    from circle_migrate.settings.declaration import validated
+    from circle_migrate.config.schema import validated
 
     return validated(record)
 

@@ -13,7 +13,7 @@ from circle_migrate.core.relations import Relation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from circle_migrate.settings.result import Settings
+    from circle_migrate.config.settings import Settings
 
 
 def declared(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:

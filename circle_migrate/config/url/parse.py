@@ -25,12 +25,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from circle_migrate.config.url.address import Address, build
+from circle_migrate.config.url.keywords import InvalidUrl
+from circle_migrate.config.url.libpq_defaults import apply_libpq_defaults
+from circle_migrate.config.url.split import read
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.urls.address import Address, build
-from circle_migrate.urls.keywords import InvalidUrl
-from circle_migrate.urls.libpq import apply_libpq_defaults
-from circle_migrate.urls.text import read
 
 # Shorter secrets are not masked in output: they would punch holes into ordinary words, which spoils
 # the output and tells the reader what the password is.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
-from circle_migrate.urls.keywords import SECRET, InvalidUrl, canonical, unescape
+from circle_migrate.config.url.keywords import SECRET, InvalidUrl, canonical, unescape
 
 _QUOTE_HINT = (
     "percent-quote the user, password and database name in a URL; this asks for one and prints it quoted: "

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.fields import DATABASE_FIELDS, SHARED
-from circle_migrate.settings.record import Record
+from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.fields import DATABASE_FIELDS, SHARED
+from circle_migrate.config.provenance import Record
 
 _TABLE = "tool.circle-migrate"
 _DATABASES_KEY = "databases"

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from circle_migrate.urls import keywords, session, tls
-from circle_migrate.urls.address import Address, Endpoint
+from circle_migrate.config.url import keywords, tls
+from circle_migrate.config.url import session_settings as session
+from circle_migrate.config.url.address import Address, Endpoint
 
 # What a program needs of our own environment; the rest may hold secrets, and PG* would change where it goes.
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "KRB5CCNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")

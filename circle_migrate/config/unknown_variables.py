@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
-from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.fields import DEFAULTS, PREFIX, variables
-from circle_migrate.settings.record import Origin, Record
+from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.fields import DEFAULTS, PREFIX, variables
+from circle_migrate.config.provenance import Origin, Record
 
 _ALIKE = 0.75
 """How alike two names are without the prefix, from 0 to 1, that one is taken for a slip of the other."""

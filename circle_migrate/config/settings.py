@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.urls.address import Address
 
 if TYPE_CHECKING:
-    from circle_migrate.core.ignore_rule import IgnoreRule
+    from circle_migrate.config.ignore_rule import IgnoreRule
     from circle_migrate.core.weights import Assumption
 
 _FIRST = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'

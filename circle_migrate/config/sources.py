@@ -7,11 +7,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.fields import DEFAULTS, PREFIX, variables
+from circle_migrate.config.provenance import DEFAULT_SECRETS, Origin, Record, text_of
+from circle_migrate.config.pyproject import flattened
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.settings.databases import DATABASES
-from circle_migrate.settings.fields import DEFAULTS, PREFIX, variables
-from circle_migrate.settings.record import DEFAULT_SECRETS, Origin, Record, text_of
-from circle_migrate.settings.table import flattened
 
 
 def flags(given: Mapping[str, object], record: Record, folder: Path) -> None:
@@ -93,9 +93,9 @@ def _variables(pairs: Mapping[str, str | None], record: Record, origin: Callable
             _url_file(known.url_field, (pairs[name] or "").strip(), place, record)
     ours = [name for lowered, name in names.items() if lowered.startswith(PREFIX.lower())]
     if ours:
-        from circle_migrate.settings import unknown
+        from circle_migrate.config import unknown_variables
 
-        unknown.note(ours, record, origin)
+        unknown_variables.note(ours, record, origin)
 
 
 def _url_file(field: str, written: str, place: Origin, record: Record) -> None:
@@ -120,7 +120,7 @@ def secrets(record: Record) -> None:
     """A folder of secret files: the one that a stronger place names, or else the usual one."""
     folder = _secrets_folder(record)
     if folder is not None and _may_hold_ours(folder):
-        from circle_migrate.settings import secret_files
+        from circle_migrate.config import secret_files
 
         secret_files.read(folder, record)
 

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic_settings import SecretsSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
-from circle_migrate.settings.declaration import Declared
-from circle_migrate.settings.fields import PREFIX, URLS
-from circle_migrate.settings.record import Origin, Record
+from circle_migrate.config.fields import PREFIX, URLS
+from circle_migrate.config.provenance import Origin, Record
+from circle_migrate.config.schema import Declared
 
 
 def read(folder: Path, record: Record) -> None:

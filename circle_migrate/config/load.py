@@ -7,20 +7,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from circle_migrate.config.databases import DATABASES, KnownDatabase
+from circle_migrate.config.fields import DATABASE_FIELDS
+from circle_migrate.config.object_reference import Packages
+from circle_migrate.config.provenance import DEFAULT_SECRETS, text_of
+from circle_migrate.config.settings import DatabaseSettings, Settings, Value
+from circle_migrate.config.url.address import Address
+from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
-from circle_migrate.settings.databases import DATABASES, KnownDatabase
-from circle_migrate.settings.fields import DATABASE_FIELDS
-from circle_migrate.settings.packages import Packages
-from circle_migrate.settings.record import DEFAULT_SECRETS, text_of
-from circle_migrate.settings.result import DatabaseSettings, Settings, Value
-from circle_migrate.urls.address import Address
-from circle_migrate.urls.url import has_password, parse
 
 if TYPE_CHECKING:
-    from circle_migrate.core.ignore_rule import IgnoreRule
+    from circle_migrate.config.collect import Gathered
+    from circle_migrate.config.ignore_rule import IgnoreRule
     from circle_migrate.core.weights import Assumption
-    from circle_migrate.settings.gathering import Gathered
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 _NOT_SET = "not set"
@@ -43,7 +43,7 @@ def load(
     Raises one SettingsError that lists every problem and no secret. A missing URL is none: it is
     raised by `DatabaseSettings.address`.
     """
-    from circle_migrate.settings.gathering import gather
+    from circle_migrate.config.collect import gather
 
     gathered = gather(flags or {}, environ, (cwd or Path.cwd()).resolve())
     return _Loading(gathered, environ, hazard_ids).settings()
@@ -195,7 +195,7 @@ class _Loading:
         """The rules about differences and those about hazards."""
         if not self.gathered.values["diff_ignore"] and not self.gathered.values["safety_ignore"]:
             return (), ()
-        from circle_migrate.core.ignore_rule import parse_difference_rule, parse_hazard_rule
+        from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
 
         known = self.hazard_ids() if self.gathered.values["safety_ignore"] else None
         return (

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from circle_migrate.urls.keywords import InvalidUrl, unescape
+from circle_migrate.config.url.keywords import InvalidUrl, unescape
 
 _OPTION = r"(?s:(?:-c\s*|--)(?P<name>[A-Za-z_][\w.-]*)=(?P<value>(?:\\.|[^\s\\])*)(?:\s+|$))"
 # Neon's way to name the branch for clients without SNI, which asyncpg has.

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.config.url.keywords import DEFAULTS, InvalidUrl, choice
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.urls.keywords import DEFAULTS, InvalidUrl, choice
 
 if TYPE_CHECKING:
     import ssl

@@ -1,0 +1,1 @@
+"""Settings of flags, environment, files and defaults, with the source of each value."""
