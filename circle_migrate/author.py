@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circle_migrate.authoring.drafts import Draft, write
-from circle_migrate.core import targets
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.listings import Written
-from circle_migrate.core.naming import refuse_id, refuse_label
-from circle_migrate.core.revisions import Graph
 from circle_migrate.deployment import Deployment
+from circle_migrate.revision_graph import target
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.naming import refuse_id, refuse_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _known(deployment: Deployment, graph: Graph, name: str) -> str | None:
 
 def _refuse_unknown(deployment: Deployment, names: Sequence[str]) -> None:
     for name in names:
-        targets.assign([name], deployment.graphs)
+        target.assign([name], deployment.graphs)
 
 
 def _names(graph: Graph, position: Position) -> tuple[str, tuple[str, ...]]:

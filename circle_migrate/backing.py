@@ -17,8 +17,8 @@ from circle_migrate.dumps import manifest
 from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
-    from circle_migrate.core.plan import Plan
     from circle_migrate.database import State
+    from circle_migrate.revision_graph.plan import Plan
 
 FOLDER = Path("backups")
 """Where backups go where nothing else is asked for: in the current directory, as `backup` has it."""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from circle_migrate.core.errors import CircleError, MissingPrivilege, Refused
 from circle_migrate.core.identifier import literal, quote
 from circle_migrate.core.markers import Marker
-from circle_migrate.core.revisions import Graph
 from circle_migrate.faults import connecting, privilege_hint, server_words, statement_fault
-from circle_migrate.tree_index import read_graph
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.index import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -291,6 +291,6 @@ async def _close(connection: asyncpg.Connection) -> None:
 
 def load_module(path: Path) -> Any:
     """A revision file as a module, for what its text does not say; Alembic is imported only then."""
-    from circle_migrate.tree.modules import load_module
+    from circle_migrate.revision_graph.modules import load_module
 
     return load_module(path)

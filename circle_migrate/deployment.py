@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from circle_migrate.core.errors import CircleError, SettingsError, UsageError
-from circle_migrate.core.forest import Forest
-from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
+from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.graph import Graph
 
 if TYPE_CHECKING:
     from circle_migrate.config.settings import Settings
-    from circle_migrate.core.plan import Direction, Grouping
+    from circle_migrate.revision_graph.plan import Direction, Grouping
 
 Current = Mapping[str, tuple[str, ...]]
 """The current revisions of each database."""
@@ -43,7 +43,7 @@ class Deployment:
     @property
     def grouping(self) -> Grouping:
         """How many steps share a transaction."""
-        from circle_migrate.core.plan import Grouping
+        from circle_migrate.revision_graph.plan import Grouping
 
         return Grouping(self.settings.transaction)
 
@@ -121,7 +121,7 @@ class Deployment:
         forest = self.forest
         if not forest.required_by:
             return self.selected
-        from circle_migrate.core.plan import Direction
+        from circle_migrate.revision_graph.plan import Direction
 
         names = {f"{name}@{key}" for name in self.selected for key in forest.graphs[name].revisions}
         names = forest.closure_up(names) if direction is Direction.UP else forest.closure_down(names)

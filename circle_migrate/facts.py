@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from circle_migrate.core.entries import Applied, RunEntry
 from circle_migrate.core.errors import CircleError, TreeError
-from circle_migrate.core.revisions import Revision
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.edited import edited
 from circle_migrate.journal import Journal
 from circle_migrate.locks import Holder, holder
+from circle_migrate.revision_graph.graph import Revision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ async def _followed(
     """What these revisions came after: applied before them, if not by a run that is in the journal."""
     from pathlib import Path
 
-    from circle_migrate.revision_files import read_source
+    from circle_migrate.revision_graph.parse_file import read_source
 
     followed: set[str] = set()
     for key, text in (await journal.texts(connection, revisions)).items():

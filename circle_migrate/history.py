@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Iterator
 
 from circle_migrate.core.errors import CircleError, UsageError
 from circle_migrate.core.listings import Currents, Listed, Listing, Standing
-from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.database import State
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import verify_identity
+from circle_migrate.revision_graph.graph import Graph, Revision
 
 
 async def current(deployment: Deployment) -> Currents:
@@ -75,7 +75,7 @@ def _span(graph: Graph, span: str, deployment: Deployment) -> set[str]:
 
 
 def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bool = True) -> set[str]:
-    from circle_migrate.core import targets
+    from circle_migrate.revision_graph import target as targets
 
     target = targets.parse(text, deployment.databases)
     if not target.symbol:
@@ -103,7 +103,7 @@ def branches(deployment: Deployment) -> Listing:
 
 def show(deployment: Deployment, names: Iterable[str]) -> Listing:
     """Revisions by any name a target can have. Raises `UsageError` for an unknown one."""
-    from circle_migrate.core import targets
+    from circle_migrate.revision_graph import target as targets
 
     found: dict[str, tuple[Listed, ...]] = {}
     for text in names:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import CircleError, Refused, UnknownRevision, WrongDatabase
 
 if TYPE_CHECKING:
-    from circle_migrate.core.forest import Forest
     from circle_migrate.database import State
     from circle_migrate.deployment import Deployment
+    from circle_migrate.revision_graph.forest import Forest
 
 
 def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ from circle_migrate.faults import statement_fault
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.core.plan import Action
+    from circle_migrate.revision_graph.plan import Action
 
 _CREATE = """
 CREATE TABLE {runs} (
@@ -278,7 +278,7 @@ class Journal:
 
 
 def _what(action: Action) -> tuple[str, str, str | None, str | None]:
-    from circle_migrate.core.plan import Stamp
+    from circle_migrate.revision_graph.plan import Stamp
 
     if isinstance(action, Stamp):
         return ", ".join(action.heads) or "base", "stamped", None, None

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.kept import Kept, KeptEntries, State
-from circle_migrate.core.plan import Action, Plan, plan_without_changes
 from circle_migrate.keeping import entries
 from circle_migrate.protection import Guard
+from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from circle_migrate.core import targets
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.core.plan import Direction, Plan, Step, plan_downgrade, plan_stamp, plan_upgrade
 from circle_migrate.deployment import Current, Deployment
+from circle_migrate.revision_graph import target as targets
+from circle_migrate.revision_graph.plan import Direction, Plan, Step, plan_downgrade, plan_stamp, plan_upgrade
 
 PlanGuard = Callable[[Plan], None]
 """Raises `Refused` for a plan that must not run."""

@@ -17,12 +17,12 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.identifier import quote
 from circle_migrate.core.markers import Marker
-from circle_migrate.core.plan import Action, Plan, plan_without_changes
 from circle_migrate.core.protections import Protections
 from circle_migrate.database import PROTECTION
 from circle_migrate.identity import verify_identity
 from circle_migrate.journal import os_user
 from circle_migrate.protection import Guard
+from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:

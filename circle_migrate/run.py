@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.core.plan import Action, Plan, Segment, Stamp
 from circle_migrate.database import State
 from circle_migrate.deployment import Deployment
 from circle_migrate.guards import no_journal
 from circle_migrate.journal import Journal
+from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -18,8 +18,6 @@ from circle_migrate.core.errors import (
 )
 from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
-from circle_migrate.core.plan import Direction, Plan, Step
-from circle_migrate.core.revisions import Revision
 from circle_migrate.core.safety import Coverage, HazardFinding, Safety, worst_first
 from circle_migrate.core.traces import Trace
 from circle_migrate.core.verdicts.record import Mode
@@ -34,6 +32,8 @@ from circle_migrate.judging.suppressions import (
     read_annotations,
 )
 from circle_migrate.planning import Planner, plan_offline
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.plan import Direction, Plan, Step
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from circle_migrate.core.entries import Applied
 from circle_migrate.core.errors import ExitCode, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity
-from circle_migrate.core.revisions import Graph
 from circle_migrate.facts import Facts
+from circle_migrate.revision_graph.graph import Graph
 
 
 def ahead(graph: Graph, facts: Facts) -> bool:

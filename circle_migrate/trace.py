@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Trace, Traced
+from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.scratch.made import Scratch
 from circle_migrate.scratch.servers import scratch
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.forest import Forest
 from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.core.hazards.record import ExampleRevision
-from circle_migrate.core.plan import Plan, Step
 from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Trace
 from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
 from circle_migrate.judging.evidence import Gathering
+from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.recorder import Recorder, nowhere, origin
 from circle_migrate.tree.context import VersionTable, one_at_a_time

@@ -21,11 +21,11 @@ from circle_migrate.core.differing.wording import counted
 from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.listings import Written
-from circle_migrate.core.revisions import Graph
 from circle_migrate.database import Database, State
 from circle_migrate.deployment import Deployment
 from circle_migrate.identity import verify_identity
 from circle_migrate.introspect.live import snapshot
+from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.scratch.roads import nearest, no_server
 from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.building import at_revisions

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circle_migrate.core.errors import CircleError, Refused
-from circle_migrate.core.revisions import Revision
 from circle_migrate.database import Database
-from circle_migrate.revision_files import read_revision
-from circle_migrate.revision_folder import versions_folder
+from circle_migrate.revision_graph.directory import versions_folder
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.parse_file import read_revision
 
 _TEMPLATE = Path(__file__).parents[1] / "revisions" / "script.py.mako"
 _EMPTY_BODY = "    pass"
@@ -40,7 +40,7 @@ class Draft:
 
 def write(draft: Draft) -> Revision:
     """Write the file, which must not exist yet. Raises `Refused` where no file should be, `CircleError`."""
-    from circle_migrate.tree.modules import load_module
+    from circle_migrate.revision_graph.modules import load_module
 
     folder = versions_folder(draft.database.settings.revisions)
     _refuse_unwritable(folder, draft.database.name)

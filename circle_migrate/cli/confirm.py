@@ -13,8 +13,8 @@ from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.core.kept import Kept
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.markers import Marker
-from circle_migrate.core.plan import Plan, Stamp
 from circle_migrate.core.redaction import redact
+from circle_migrate.revision_graph.plan import Plan, Stamp
 
 
 def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable[[LossReport], None]:

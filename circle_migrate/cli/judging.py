@@ -93,8 +93,8 @@ def register(app: typer.Typer) -> None:
             raise UsageError("--write-baseline does not say where to", hint="add --baseline FILE")
         if down and not target:
             raise UsageError("a downgrade needs a target", hint="-1, base or a revision id")
-        from circle_migrate.core.plan import Direction
         from circle_migrate.core.verdicts.record import Mode
+        from circle_migrate.revision_graph.plan import Direction
         from circle_migrate.safety import Options
         from circle_migrate.safety import safety_check as action
 

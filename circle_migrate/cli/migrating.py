@@ -173,9 +173,9 @@ def register(app: typer.Typer) -> None:
         cascade: Cascade = False,
     ) -> Result:
         """Show the steps, the transactions they share, and why each ends where it does."""
-        from circle_migrate.core.plan import Direction
         from circle_migrate.plan import plan as action
         from circle_migrate.plan import save
+        from circle_migrate.revision_graph.plan import Direction
 
         if down and not target:
             raise UsageError("the plan of a downgrade needs a target", hint="-1, base or a revision id")
@@ -216,8 +216,8 @@ def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Save
     """The plan in the file, which stands for the target. Raises `UsageError` for both, or the other way."""
     if path is None:
         return None
-    from circle_migrate.core.plan import Direction
     from circle_migrate.plan import SavedPlan
+    from circle_migrate.revision_graph.plan import Direction
 
     saved = SavedPlan(path)
     if target:
@@ -229,7 +229,7 @@ def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Save
 
 
 async def _script(call: Call, targets: list[str], *, up: bool) -> Result:
-    from circle_migrate.core.plan import Direction
+    from circle_migrate.revision_graph.plan import Direction
     from circle_migrate.script import script
 
     offline = all(":" in text for text in targets)

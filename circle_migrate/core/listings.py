@@ -8,7 +8,7 @@ from typing import Any
 
 from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.result import Result, revision_dict, worst
-from circle_migrate.core.revisions import Revision
+from circle_migrate.revision_graph.graph import Revision
 
 
 @dataclass(frozen=True, slots=True)

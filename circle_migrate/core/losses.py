@@ -11,8 +11,8 @@ from typing import Any
 from circle_migrate.core.catalog import Key
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.moves import plan_dict
-from circle_migrate.core.plan import Plan
 from circle_migrate.core.result import Result
+from circle_migrate.revision_graph.plan import Plan
 
 
 class Effect(StrEnum):

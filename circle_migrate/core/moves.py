@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.plan import Action, Plan, Stamp
 from circle_migrate.core.result import Result
+from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
     from circle_migrate.core.backups import WayBack

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.core.revisions import Revision
+from circle_migrate.revision_graph.graph import Revision
 
 SCHEMA_VERSION = 1
 """Changes when a key of the JSON output changes its meaning or goes."""

@@ -10,7 +10,7 @@ from circle_migrate.core.errors import CircleError
 from circle_migrate.core.findings import Report
 from circle_migrate.core.markers import Protection
 from circle_migrate.core.result import revision_dict
-from circle_migrate.core.revisions import Revision
+from circle_migrate.revision_graph.graph import Revision
 
 
 class DatabaseStatus(NamedTuple):

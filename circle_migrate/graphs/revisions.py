@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.drawing import CURRENT, HEAD, Drawing, Edge, Link, Node, Shape
-from circle_migrate.core.forest import Forest
 from circle_migrate.core.listings import Listed, Listing
-from circle_migrate.core.revisions import Revision
+from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.graph import Revision
 
 
 def revision_trees(forest: Forest, listing: Listing) -> Drawing:

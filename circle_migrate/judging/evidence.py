@@ -18,9 +18,9 @@ from circle_migrate.core.weights import Assumption, limits
 
 if TYPE_CHECKING:
     from circle_migrate.core.measured import Statistics
-    from circle_migrate.core.plan import Plan
     from circle_migrate.database import Database
     from circle_migrate.deployment import Deployment
+    from circle_migrate.revision_graph.plan import Plan
 
 _CONCURRENTLY = re.compile(r"\b(?:CREATE\s+(?:UNIQUE\s+)?INDEX|REINDEX\b.*)\s+CONCURRENTLY\b", re.I | re.S)
 _SECRETIVE = "strict"

@@ -31,10 +31,10 @@ from circle_migrate.config.ignore_rule import (
 from circle_migrate.core.errors import ExitCode, TreeError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.plan import Direction
-from circle_migrate.core.revisions import Revision
 from circle_migrate.core.safety import HazardFinding, Source, Suppressed
 from circle_migrate.core.weights import Assumption, Weight
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.plan import Direction
 
 _EXPIRED, _UNUSED = "CM082", "CM081"
 _PROBLEMS: dict[type[UsageError], str] = {

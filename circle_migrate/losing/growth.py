@@ -12,8 +12,8 @@ from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     from circle_migrate.core.losses import LossReport
-    from circle_migrate.core.plan import Plan
     from circle_migrate.losses import LossCollector
+    from circle_migrate.revision_graph.plan import Plan
     from circle_migrate.run import Run
 
 ESTIMATES_DIFFER = 1.1

@@ -20,7 +20,6 @@ from circle_migrate.core.catalog import Key
 from circle_migrate.core.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Unreachable
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.losses import Count, Effect, Failure, Loss, LossNamer, Method
-from circle_migrate.core.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.core.vanished import Catalogue
 from circle_migrate.deployment import Current, Deployment
 from circle_migrate.faults import sqlstate
@@ -28,6 +27,7 @@ from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.losing.retyping import Retyping
 from circle_migrate.losing.watching import CatalogWatch
 from circle_migrate.planning import ensure_same_plan
+from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:

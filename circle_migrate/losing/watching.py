@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.catalog import Address, Key
-from circle_migrate.core.plan import Step
 from circle_migrate.core.vanished import Catalogue, catalog_losses
 from circle_migrate.introspect.addressing import addresses
 from circle_migrate.introspect.capturing import capture
+from circle_migrate.revision_graph.plan import Step
 from circle_migrate.tracing.recorder import TracingHooks
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from circle_migrate.core.losses import Loss, LossNamer
-    from circle_migrate.core.plan import Action, Plan
+    from circle_migrate.revision_graph.plan import Action, Plan
     from circle_migrate.run import Run
 
 

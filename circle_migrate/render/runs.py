@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.moves import Moved, Planned, Script
-from circle_migrate.core.plan import Action, Plan, Stamp
 from circle_migrate.render.drawing import revisions, say, table
+from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

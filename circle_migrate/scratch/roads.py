@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.core.plan import Direction
 from circle_migrate.core.shield import in_thread
 from circle_migrate.database import Database
+from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.scratch.made import Place
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.plan import Direction
+from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.scratch.container import NEWEST
 from circle_migrate.scratch.made import Scratch, make
 from circle_migrate.scratch.roads import Places, Road, container_road, find_roads, nearest, no_server

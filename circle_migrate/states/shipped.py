@@ -17,7 +17,7 @@ from urllib.parse import quote
 from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import UsageError
 from circle_migrate.database import Database
-from circle_migrate.revision_folder import versions_folder
+from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.states.snapshot_files import FORMAT, read_stored
 
 _PACKAGE = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.core.plan import Direction, Step
 from circle_migrate.deployment import Deployment
 from circle_migrate.introspect.live import snapshot
 from circle_migrate.planning import Planner
+from circle_migrate.revision_graph.plan import Direction, Step
 from circle_migrate.scratch.made import Scratch
 from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.building import upgrade_scratch

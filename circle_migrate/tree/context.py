@@ -17,9 +17,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.revisions import Revision
 from circle_migrate.indexes import drop_invalid
-from circle_migrate.tree.modules import load
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.modules import load
 
 if TYPE_CHECKING:
     from alembic.operations.ops import MigrateOperation

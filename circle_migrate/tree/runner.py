@@ -14,9 +14,10 @@ from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 
 from circle_migrate.core.errors import CircleError, Refused
-from circle_migrate.core.plan import Action, Direction, Segment, Stamp, Step
-from circle_migrate.core.revisions import Graph
-from circle_migrate.revision_files import NOT_IN_TRANSACTION
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
+from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
+from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 from circle_migrate.tree.context import (
     Context,
     OutsideTransaction,
@@ -25,7 +26,6 @@ from circle_migrate.tree.context import (
     dialect,
     keep_transaction,
 )
-from circle_migrate.tree.modules import failing_line, module_of, module_with
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

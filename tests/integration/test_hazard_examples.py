@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.forest import Forest
 from circle_migrate.core.hazards.record import HazardClass
-from circle_migrate.core.plan import Plan, Segment, Step, plan_downgrade
 from circle_migrate.faults import sqlstate
+from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
 from circle_migrate.tree.context import VersionTable, one_at_a_time
 from circle_migrate.tree.runner import Runner
 from tests.hazard_examples import CASES, Case, connection_of, forest, plan, prepared, write

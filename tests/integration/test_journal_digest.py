@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from circle_migrate.core.revisions import files_digest
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
 from circle_migrate.journal import Journal
+from circle_migrate.revision_graph.graph import files_digest
 from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, deployment, execute
 from tests.servers import NAMES, Databases, run

@@ -15,7 +15,6 @@ from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.markers import Marker
 from circle_migrate.core.moves import Moved
-from circle_migrate.core.plan import Plan
 from circle_migrate.database import PROTECTION, RUNS, STEPS
 from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Weighing, downgrade
@@ -25,6 +24,7 @@ from circle_migrate.journal import Journal
 from circle_migrate.kept import drop, listing
 from circle_migrate.losses import LossCollector
 from circle_migrate.protect import protect, unprotect
+from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status
 from circle_migrate.upgrade import upgrade

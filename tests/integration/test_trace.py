@@ -17,10 +17,10 @@ from circle_migrate.config.load import load
 from circle_migrate.core.catalog import Op
 from circle_migrate.core.errors import Interrupted
 from circle_migrate.core.events import Event, Kind, ignore
-from circle_migrate.core.plan import Direction, Grouping, Step
 from circle_migrate.core.traces import Lock, ServerError, Trace, Traced
 from circle_migrate.deployment import Deployment
 from circle_migrate.planning import Planner
+from circle_migrate.revision_graph.plan import Direction, Grouping, Step
 from circle_migrate.scratch.made import PREFIX
 from circle_migrate.trace import trace
 from circle_migrate.tracing.backend import Backend

@@ -20,13 +20,13 @@ from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.links import topological
 from circle_migrate.ddl.alembic import bodies, render
 from circle_migrate.ddl.python import string, text
 from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.scripts import render_sql
 from circle_migrate.ddl.sketching import reverse, sketch
 from circle_migrate.ddl.sqlalchemy_types import type_code
+from circle_migrate.revision_graph.traversal import topological
 
 OWNED = {"owner": "<owner>"}
 

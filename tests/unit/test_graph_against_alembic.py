@@ -10,9 +10,9 @@ from alembic.script.revision import RevisionError, RevisionMap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circle_migrate.core import targets
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.revision_graph import target as targets
+from circle_migrate.revision_graph.graph import Graph, Revision
 
 Spec = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
 

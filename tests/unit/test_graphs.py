@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from circle_migrate.core.catalog import Key, Snapshot
 from circle_migrate.core.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, printable
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.forest import Forest
 from circle_migrate.core.forms import Form
 from circle_migrate.core.identifier import quote
 from circle_migrate.core.listings import Listed, Listing
-from circle_migrate.core.revisions import Graph, Revision
 from circle_migrate.graph import drawn, form_of
 from circle_migrate.graphs.entities import entity_diagram, short, shown
 from circle_migrate.graphs.mermaid import escape, word
 from circle_migrate.graphs.revisions import revision_trees
 from circle_migrate.graphs.writer import write
+from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.graph import Graph, Revision
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from circle_migrate.core.moves import Moved
-from circle_migrate.core.plan import Plan
 from circle_migrate.render.dispatch import render
+from circle_migrate.revision_graph.plan import Plan
 
 
 @pytest.mark.parametrize(

@@ -37,17 +37,17 @@ from circle_migrate.core.losses import (
 from circle_migrate.core.markers import Marker, Protection
 from circle_migrate.core.measured import Measured, Measurement, Statistics
 from circle_migrate.core.moves import Moved, Planned, Script
-from circle_migrate.core.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.core.protections import Protections
 from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
 from circle_migrate.core.result import Result
-from circle_migrate.core.revisions import Revision
 from circle_migrate.core.runs import Log, Recovered, Settled, Source
 from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppressed
 from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.core.taken import Taken
 from circle_migrate.reports.dispatch import write, write_failure
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.schemas.command_schema import RESULTS, schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -14,8 +14,6 @@ from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError, TreeError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.plan import Direction
-from circle_migrate.core.revisions import Revision
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.record import Limits
 from circle_migrate.core.weights import limits, parse_assumption
@@ -25,6 +23,8 @@ from circle_migrate.judging.suppressions import (
     apply_suppressions,
     read_annotations,
 )
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.plan import Direction
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")

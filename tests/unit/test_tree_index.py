@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from circle_migrate import revision_files, tree_index
 from circle_migrate.core import cache
 from circle_migrate.core.errors import TreeError
-from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.revision_folder import is_revision_file
-from circle_migrate.tree_index import read_graph
+from circle_migrate.revision_graph import index as tree_index
+from circle_migrate.revision_graph import parse_file
+from circle_migrate.revision_graph.directory import is_revision_file
+from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.index import read_graph
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = '"""{message}\n\nMore."""\nrevision = {key!r}\ndown_revision = {down!r}\n{more}\ndef upgrade(): ...\n'
@@ -62,7 +63,7 @@ class Tree:
     def truth(self) -> dict[str, Revision]:
         """The revisions as the files tell them."""
         files = sorted(path for path in self.folder.iterdir() if is_revision_file(path.name))
-        found = [revision_files.read_source("main", path, path.read_bytes(), self.load) for path in files]
+        found = [parse_file.read_source("main", path, path.read_bytes(), self.load) for path in files]
         return {each.id: each for each in found}
 
 
@@ -80,13 +81,13 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
     tree.write("a", None)
     tree.write("b", "a", more="branch_labels = ('x',)\nrequires = ('other@z',)\nirreversible = 'no way back'")
     tree.write("c", "b", more="depends_on = ('a',)\ntransactional = False")
-    read_file = revision_files.read_file
+    read_file = parse_file.read_file
 
     def noted(database: str, path: Path) -> tuple[bytes, os.stat_result]:
         tree.read.append(path.stem)
         return read_file(database, path)
 
-    monkeypatch.setattr(revision_files, "read_file", noted)
+    monkeypatch.setattr(parse_file, "read_file", noted)
     return tree
 
 
@@ -255,7 +256,7 @@ def test_a_link_switched_between_status_and_read_mixes_no_releases(
     if linked == "dangling":
         first = tmp_path / "nowhere"
     link.symlink_to(first)
-    read_file = revision_files.read_file
+    read_file = parse_file.read_file
 
     def switched(database: str, path: Path) -> tuple[bytes, os.stat_result]:
         link.unlink()
@@ -267,7 +268,7 @@ def test_a_link_switched_between_status_and_read_mixes_no_releases(
             link.symlink_to(first)
 
     with monkeypatch.context() as context:
-        context.setattr(revision_files, "read_file", switched)
+        context.setattr(parse_file, "read_file", switched)
         assert tree.ask(place)["a"].message == "Other"
     if linked == "dangling":
         with pytest.raises(TreeError, match="cannot be read"):
@@ -491,7 +492,7 @@ def test_a_relative_cache_folder_counts_as_none(
 READER = """
 import sys
 from pathlib import Path
-from circle_migrate.tree_index import read_graph
+from circle_migrate.revision_graph.index import read_graph
 for _ in range(30):
     assert read_graph("main", Path(sys.argv[1]), None).heads == ("c",)
 """

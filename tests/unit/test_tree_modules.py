@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from circle_migrate.tree.modules import load_module
+from circle_migrate.revision_graph.modules import load_module
 
 
 def test_an_edit_counts_though_size_and_second_stay_the_same(tmp_path: Path) -> None:

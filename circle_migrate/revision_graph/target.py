@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.revisions import Graph
+from circle_migrate.revision_graph.graph import Graph
 
 _FORM = re.compile(r"^(?:(?P<label>[^@]+)@)?(?P<symbol>[^@+]*?)(?P<steps>[+-]\d+)?$")
 _EVERYWHERE = ("head", "heads", "base")

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate import __version__
 from circle_migrate.core.cache import cache_file
-from circle_migrate.core.revisions import Graph, Revision
-from circle_migrate.revision_folder import file_names, versions_folder
+from circle_migrate.revision_graph.directory import file_names, versions_folder
+from circle_migrate.revision_graph.graph import Graph, Revision
 
 if TYPE_CHECKING:
-    from circle_migrate.revision_files import ModuleLoader
+    from circle_migrate.revision_graph.parse_file import ModuleLoader
 
 _FORMAT = [5, *Revision._fields]
 """Raise the number when `revision_files` reads other values into the same fields."""
@@ -65,7 +65,7 @@ def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
 
 def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, list[Any] | None]:
     """Return a file's revision and its cache entry, None where it must be read again next time."""
-    from circle_migrate.revision_files import read_file, read_source
+    from circle_migrate.revision_graph.parse_file import read_file, read_source
 
     computed = False
 

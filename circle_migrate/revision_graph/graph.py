@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
-from circle_migrate.core.links import Links, closure, topological, unnamed
+from circle_migrate.revision_graph.traversal import Links, closure, topological, unnamed
 
 MAX_ID_LENGTH = 32
 """Characters that fit into `alembic_version.version_num`, a VARCHAR(32)."""

@@ -13,8 +13,8 @@ from enum import StrEnum
 from itertools import groupby
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.forest import Forest
-from circle_migrate.core.revisions import Graph, Revision
+from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.graph import Graph, Revision
 
 
 class Direction(StrEnum):

@@ -1,0 +1,1 @@
+"""Revision files read without running them, the graph they form, targets and plans. No database."""
