@@ -26,11 +26,11 @@ from statistics import median
 import asyncpg
 from schemas import make_tables
 
-from circle_migrate.core.catalog import Snapshot, compare
-from circle_migrate.introspect.capturing import capture
-from circle_migrate.introspect.fingerprints import fingerprint
-from circle_migrate.servers.binaries import find
-from circle_migrate.servers.embedded import EmbeddedServer
+from circle_migrate.postgres.catalog.fingerprint import fingerprint
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Snapshot, compare
+from circle_migrate.postgres.embedded.binaries import find
+from circle_migrate.postgres.embedded.server import EmbeddedServer
 
 _RESULTS = Path(__file__).with_name("CATALOGUE.md")
 _DUMP, _ALEMBIC = "pg_dump --schema-only", "Alembic compare_metadata"

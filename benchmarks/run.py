@@ -31,7 +31,7 @@ import asyncpg
 from measuring import Contender, Job, Row, Sample, interleaved, measure, table
 from projects import DATABASES, PEER, generate
 
-from circle_migrate.servers.embedded import EmbeddedServer, ServerStatus
+from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = Path(__file__).with_name("RESULTS.md")

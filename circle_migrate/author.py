@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from circle_migrate.authoring.drafts import Draft, write
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.listings import Written
-from circle_migrate.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph import target
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.naming import refuse_id, refuse_label

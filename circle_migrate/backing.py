@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from circle_migrate.backup import Keeping, backup, dumping
 from circle_migrate.core.backups import BackedUp, WayBack
 from circle_migrate.core.errors import CircleError, SettingsError
-from circle_migrate.deployment import Deployment
 from circle_migrate.dumps import manifest
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
-    from circle_migrate.database import State
+    from circle_migrate.postgres.database import State
     from circle_migrate.revision_graph.plan import Plan
 
 FOLDER = Path("backups")

@@ -28,13 +28,13 @@ from circle_migrate.dumps.dumping import Dumping, list_contents
 from circle_migrate.dumps.moments import NAME, Moment, Moments, moments, require_held
 from circle_migrate.dumps.programs import find
 from circle_migrate.dumps.sizes import followed
-from circle_migrate.faults import server_words
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import ensure_distinct, ensure_not_swapped
+from circle_migrate.postgres.server_errors import server_words
 
 if TYPE_CHECKING:
-    from circle_migrate.database import State
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.deployment import Deployment
 
 _UNFINISHED = ".unfinished"
 
@@ -162,7 +162,7 @@ async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, n
 
 async def _held(moment: Moment) -> Catalogue:
     """What the database consists of at its moment."""
-    from circle_migrate.introspect.capturing import capture
+    from circle_migrate.postgres.catalog.read import capture
 
     name, settings = moment.database.name, moment.database.settings
     try:

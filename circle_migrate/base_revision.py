@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from circle_migrate.core.errors import CircleError, ExitCode, UsageError
 from circle_migrate.core.findings import Check, Finding, Severity
-from circle_migrate.database import load_module
-from circle_migrate.deployment import Deployment
+from circle_migrate.postgres.database import load_module
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.directory import is_revision_file, versions_folder
 from circle_migrate.revision_graph.graph import Graph, Revision
 from circle_migrate.revision_graph.parse_file import read_source

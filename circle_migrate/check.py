@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from circle_migrate.core.errors import CircleError, ExitCode, Interrupted, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
-from circle_migrate.deployment import Deployment
 from circle_migrate.facts import survey
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.status import STATE_CHECKS, folders, several_heads, state_checks

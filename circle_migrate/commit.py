@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, Refused
 from circle_migrate.core.events import Kind
-from circle_migrate.core.identifier import literal
-from circle_migrate.database import GID_PREFIX
 from circle_migrate.failures import where_things_are
-from circle_migrate.faults import server_words
+from circle_migrate.postgres.database import GID_PREFIX
+from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.server_errors import server_words
 from circle_migrate.revision_graph.plan import Plan, Segment
 from circle_migrate.run import Run
 

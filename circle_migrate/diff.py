@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Comparison, Diff, Difference
 from circle_migrate.core.differing.judging import CompareOptions, Profile, compare, today
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
@@ -17,9 +16,10 @@ from circle_migrate.core.differing.sides import CURRENT, Side, Source, parse_sid
 from circle_migrate.core.differing.wording import counted, detail, summary
 from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.database import Database
-from circle_migrate.deployment import Deployment
-from circle_migrate.scratch.servers import ScratchServers
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.states.equivalence import checks_for, equal_by_text, equal_in_scratch
 from circle_migrate.states.sources import Sides, Sources
 from circle_migrate.status import folders

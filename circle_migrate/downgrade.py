@@ -11,11 +11,11 @@ from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.moves import Moved
-from circle_migrate.database import State
-from circle_migrate.deployment import Deployment
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.identity import verify_identity
 from circle_migrate.planning import Planner, ensure_same_plan
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.protection import Guard
 from circle_migrate.revision_graph.plan import Direction, Plan
 

@@ -19,14 +19,19 @@ from circle_migrate.commit import commit, refuse_not_atomic, roll_back
 from circle_migrate.core.errors import CircleError, MigrationFailed
 from circle_migrate.core.events import Kind, Notify
 from circle_migrate.core.shield import shielded
-from circle_migrate.deployment import Current, Deployment
 from circle_migrate.edited import refuse_edited
 from circle_migrate.failures import gave_up_waiting, interrupted, step_failed, where_things_are
-from circle_migrate.faults import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, server_words, sqlstate
 from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.identity import verify_identity
 from circle_migrate.journal import Journal
-from circle_migrate.locks import deployer_lock
+from circle_migrate.postgres.deployer_lock import deployer_lock
+from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.server_errors import (
+    DEADLOCK_DETECTED,
+    LOCK_NOT_AVAILABLE,
+    server_words,
+    sqlstate,
+)
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 from circle_migrate.run import Applied, Checkpoint, Hooks, Run, describe, finish_run, start_run
 from circle_migrate.sessions import watched, working_session

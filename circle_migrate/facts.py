@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from circle_migrate.core.entries import Applied, RunEntry
 from circle_migrate.core.errors import CircleError, TreeError
-from circle_migrate.database import Database, State
-from circle_migrate.deployment import Deployment
 from circle_migrate.edited import edited
 from circle_migrate.journal import Journal
-from circle_migrate.locks import Holder, holder
+from circle_migrate.postgres.database import Database, State
+from circle_migrate.postgres.deployer_lock import Holder, holder
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Revision
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def _changed(journal: Journal, connection: asyncpg.Connection, state: Stat
     recorded = await journal.last_mark(connection)
     if recorded is None:
         return None
-    from circle_migrate.introspect.fingerprints import changed, mark
+    from circle_migrate.postgres.catalog.fingerprint import changed, mark
 
     return changed(recorded, await mark(connection, state, state.current))
 

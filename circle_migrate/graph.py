@@ -10,11 +10,11 @@ from circle_migrate.core.differing.sides import Source
 from circle_migrate.core.drawing import Drawing, Drawn
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.forms import Form
-from circle_migrate.deployment import Current, Deployment
 from circle_migrate.graphs.writer import write
+from circle_migrate.postgres.deployment import Current, Deployment
 
 if TYPE_CHECKING:
-    from circle_migrate.core.catalog import Snapshot
+    from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 _SUFFIXES = {
     ".mmd": Form.MERMAID,
@@ -64,13 +64,13 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Dr
 
 
 async def _live(deployment: Deployment, name: str) -> Snapshot:
-    from circle_migrate.introspect.live import snapshot
+    from circle_migrate.postgres.catalog.read_live import snapshot
 
     return await snapshot(deployment.databases[name])
 
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
-    from circle_migrate.scratch.servers import ScratchServers
+    from circle_migrate.postgres.scratch.pool import ScratchServers
     from circle_migrate.states.expected import expected
     from circle_migrate.states.shipped import shipped_majors
 

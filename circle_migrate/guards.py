@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, NotWritable
-from circle_migrate.database import State
-from circle_migrate.faults import privilege_hint, server_words, statement_fault
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.server_errors import privilege_hint, server_words, statement_fault
 
 
 def refuse_in_doubt(states: Mapping[str, State]) -> None:

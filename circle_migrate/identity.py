@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import CircleError, Refused, UnknownRevision, WrongDatabase
 
 if TYPE_CHECKING:
-    from circle_migrate.database import State
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.forest import Forest
 
 

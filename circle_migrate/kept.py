@@ -22,7 +22,7 @@ from circle_migrate.run import Hooks, Run
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 _FEWEST_CHARACTERS = 4
 """Of a run's id, as of a revision's: fewer would name several by accident."""

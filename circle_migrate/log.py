@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.runs import Log, Source
-from circle_migrate.deployment import Deployment
 from circle_migrate.journal import Journal
+from circle_migrate.postgres.deployment import Deployment
 
 if TYPE_CHECKING:
     import asyncpg

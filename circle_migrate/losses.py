@@ -12,21 +12,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Snapshot, compare
 from circle_migrate.core.errors import CircleError, MigrationFailed
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.losses import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.core.vanished import compare_by_name
+from circle_migrate.postgres.catalog.snapshot import Snapshot, compare
+from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
-from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.expected import expected
 from circle_migrate.trace import trace
 
 if TYPE_CHECKING:
-    from circle_migrate.deployment import Deployment
     from circle_migrate.losing.rehearsing import Rehearsal
     from circle_migrate.losing.watching import CatalogWatch
+    from circle_migrate.postgres.deployment import Deployment
 
 REHEARSAL_SECONDS = 5.0
 """How long others may have to wait for a rehearsal where nothing else is asked for."""

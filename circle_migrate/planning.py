@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.deployment import Current, Deployment
+from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph import target as targets
 from circle_migrate.revision_graph.plan import Direction, Plan, Step, plan_downgrade, plan_stamp, plan_upgrade
 

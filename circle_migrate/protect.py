@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.identifier import quote
-from circle_migrate.core.markers import Marker
 from circle_migrate.core.protections import Protections
-from circle_migrate.database import PROTECTION
 from circle_migrate.identity import verify_identity
 from circle_migrate.journal import os_user
+from circle_migrate.postgres.database import PROTECTION
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.protection_marker import Marker
 from circle_migrate.protection import Guard
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 from circle_migrate.run import Hooks, Run
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 Agree = Callable[[str, Marker], None]
 """Shows a database's marker and returns; raises `NotConfirmed` where it is to stay."""

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.core.markers import Protection
+from circle_migrate.postgres.protection_marker import Protection
 
 if TYPE_CHECKING:
     from circle_migrate.config.settings import DatabaseSettings
-    from circle_migrate.database import State
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.deployment import Deployment
 
 OPTION = "--override-protection"
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from circle_migrate.commit import Gid
 from circle_migrate.core.errors import InDoubt, UsageError
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.identifier import literal
 from circle_migrate.core.runs import Recovered, Settled
-from circle_migrate.database import State
-from circle_migrate.deployment import Deployment
-from circle_migrate.faults import server_words
 from circle_migrate.journal import Journal
-from circle_migrate.locks import deployer_lock
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployer_lock import deployer_lock
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.server_errors import server_words
 
 if TYPE_CHECKING:
     import asyncpg

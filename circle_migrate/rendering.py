@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Doubtful, Trace, Traced
-from circle_migrate.core.verdicts.names import code
+from circle_migrate.postgres.sql_text import code
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
 
 if TYPE_CHECKING:
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.tree.runner import Runner
 
 

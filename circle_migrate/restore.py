@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.backups import Manifest, Restored
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.database import State
 from circle_migrate.dumps import beside, manifest
 from circle_migrate.dumps.contents import anything
 from circle_migrate.dumps.filling import (
@@ -28,11 +27,12 @@ from circle_migrate.dumps.filling import (
     take_places,
 )
 from circle_migrate.dumps.restorable import Target, Wanted, checked
-from circle_migrate.locks import deployer_lock
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.protection import Guard
 
 if TYPE_CHECKING:
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 Confirm = Callable[[Manifest, Mapping[str, str]], None]
 """Is told which databases hold something and are to be replaced: by name, what each is on its server.

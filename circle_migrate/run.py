@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.database import State
-from circle_migrate.deployment import Deployment
 from circle_migrate.guards import no_journal
 from circle_migrate.journal import Journal
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ async def _fingerprint(run: Run, name: str) -> str | None:
 
     A run that changed no revision keeps the fingerprint of the run before it.
     """
-    from circle_migrate.introspect.fingerprints import mark
+    from circle_migrate.postgres.catalog.fingerprint import mark
 
     try:
         async with asyncio.timeout(_FINGERPRINT_SECONDS):

@@ -38,7 +38,7 @@ from circle_migrate.status import folders
 
 if TYPE_CHECKING:
     from circle_migrate.core.measured import Statistics
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 COMMAND = "safety-check"
 NOT_TRACED = "not-traced"

@@ -7,9 +7,9 @@ from io import StringIO
 
 from circle_migrate import __version__
 from circle_migrate.core.moves import Script
-from circle_migrate.deployment import Deployment
 from circle_migrate.identity import verify_identity
 from circle_migrate.planning import Planner, plan_offline
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment
 from circle_migrate.tree.context import VersionTable, one_at_a_time
 from circle_migrate.tree.runner import Runner

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError, SettingsError, Unreachable
 from circle_migrate.core.events import Kind
-from circle_migrate.database import APPLICATION_NAME, Database
+from circle_migrate.postgres.database import APPLICATION_NAME, Database
 
 if TYPE_CHECKING:
     import asyncpg

@@ -7,11 +7,11 @@ from functools import partial
 
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.moves import Moved
-from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Confirm
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.planning import Planner, ensure_same_plan
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.protection import Guard
 from circle_migrate.revision_graph.plan import Direction
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from circle_migrate.core.measured import Measured, Measurement, Statistics
-from circle_migrate.deployment import Deployment
 from circle_migrate.identity import verify_identity
 from circle_migrate.judging.stats_file import write
 from circle_migrate.live_facts.sizing import sizes
+from circle_migrate.postgres.deployment import Deployment
 
 
 async def stats(deployment: Deployment, output: Path | None = None) -> Measured:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.sides import Side, Source, parse_state
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.taken import Taken
-from circle_migrate.deployment import Deployment
-from circle_migrate.scratch.servers import ScratchServers
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.states.snapshot_files import SUFFIXES, write
 from circle_migrate.states.sources import Sources
 

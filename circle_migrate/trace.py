@@ -9,12 +9,12 @@ from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Trace, Traced
+from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.scratch.pool import scratch
 from circle_migrate.revision_graph.plan import Plan, Step
-from circle_migrate.scratch.made import Scratch
-from circle_migrate.scratch.servers import scratch
 
 if TYPE_CHECKING:
-    from circle_migrate.deployment import Current, Deployment
+    from circle_migrate.postgres.deployment import Current, Deployment
     from circle_migrate.tracing.recorder import TracingHooks
 
 COMMAND = "safety-check"

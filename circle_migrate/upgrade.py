@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.moves import Moved
-from circle_migrate.deployment import Deployment
 from circle_migrate.guards import refuse_in_doubt
 from circle_migrate.identity import verify_identity
 from circle_migrate.planning import Planner, ensure_no_new_steps
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from circle_migrate.servers.embedded import EmbeddedServer
+from circle_migrate.postgres.embedded.server import EmbeddedServer
 from tests.servers import in_memory, run
 
 ROOT = Path(__file__).parent.parent

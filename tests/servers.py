@@ -18,10 +18,10 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.errors import CircleError
-from circle_migrate.scratch import container
-from circle_migrate.servers.account import Account
-from circle_migrate.servers.binaries import Binaries, embedded, find, installed
-from circle_migrate.servers.cluster import PORT, Cluster
+from circle_migrate.postgres.embedded.binaries import Binaries, embedded, find, installed
+from circle_migrate.postgres.embedded.cluster import PORT, Cluster
+from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.scratch import container
 
 VARIABLE = "CIRCLE_MIGRATE_TEST_SERVER"
 # Read once: every test runs with the variables of the package scrubbed.

@@ -14,20 +14,20 @@ from circle_migrate.author import Position, drafted
 from circle_migrate.authoring.drafts import Draft, write
 from circle_migrate.authoring.proposals import Goal, Proposal, compared, propose
 from circle_migrate.config.metadata import load_models
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.judging import CompareOptions, Profile
 from circle_migrate.core.differing.scope import Models
 from circle_migrate.core.differing.wording import counted
 from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.listings import Written
-from circle_migrate.database import Database, State
-from circle_migrate.deployment import Deployment
 from circle_migrate.identity import verify_identity
-from circle_migrate.introspect.live import snapshot
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database, State
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.pool import ScratchServers
+from circle_migrate.postgres.scratch.providers import nearest, no_server
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.scratch.roads import nearest, no_server
-from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.building import at_revisions
 from circle_migrate.states.expected import expected
 

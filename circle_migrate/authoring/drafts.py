@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circle_migrate.core.errors import CircleError, Refused
-from circle_migrate.database import Database
+from circle_migrate.postgres.database import Database
 from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.parse_file import read_revision

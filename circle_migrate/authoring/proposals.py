@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.authoring.drafts import Draft, text
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.judging import CompareOptions, Profile, aspect_of, compare
 from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, without_fields
 from circle_migrate.core.differing.wording import summary
-from circle_migrate.database import Database
 from circle_migrate.ddl.alembic import body
 from circle_migrate.ddl.sketching import Sketch, reverse, sketch
 from circle_migrate.ddl.statements import Statement, hazard_comment, unsupported_comment
-from circle_migrate.faults import server_words
-from circle_migrate.introspect.live import snapshot
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.server_errors import server_words
 from circle_migrate.states.equivalence import checks_for, equal_in_scratch
 
 if TYPE_CHECKING:

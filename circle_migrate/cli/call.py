@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress
     from circle_migrate.config.settings import Settings
     from circle_migrate.core.events import Notify
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 
 class Transaction(StrEnum):
@@ -200,25 +200,25 @@ class Call(NamedTuple):
 
     def deployment(self) -> Deployment:
         """The databases, on the embedded server where the settings ask for it; that one is started."""
-        from circle_migrate.deployment import Deployment
+        from circle_migrate.postgres.deployment import Deployment
 
         settings = self.settings()
         if not settings.embedded:
             return Deployment(settings, self.database)
-        from circle_migrate.embedded import addressed, server
+        from circle_migrate.postgres.embedded.deployment import addressed, server
 
         return Deployment(addressed(settings, server(settings).start()), self.database)
 
     def files(self) -> Deployment:
         """The trees alone: no URL is needed and no server started."""
-        from circle_migrate.deployment import Deployment
+        from circle_migrate.postgres.deployment import Deployment
 
         return Deployment(self.settings(), self.database)
 
     async def ready(self, deployment: Deployment) -> Deployment:
         """The deployment with the databases of the embedded server made where they are missing."""
         if deployment.settings.embedded:
-            from circle_migrate.create import create_missing
+            from circle_migrate.postgres.create_database import create_missing
 
             await create_missing(deployment)
         return deployment

@@ -12,7 +12,7 @@ from circle_migrate.core.errors import UsageError
 if TYPE_CHECKING:
     from circle_migrate.core.differing.sides import Side
     from circle_migrate.core.result import Result
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Look"
 _COUNTING = "What counts"

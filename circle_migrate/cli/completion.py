@@ -7,7 +7,7 @@ def revisions(incomplete: str) -> list[tuple[str, str]]:
     """The revisions and words a target can begin with, with their messages."""
     try:
         from circle_migrate.config.load import load
-        from circle_migrate.deployment import Deployment
+        from circle_migrate.postgres.deployment import Deployment
 
         graphs = Deployment(load()).graphs
     except Exception:  # noqa: BLE001 - a shell that completes is no place for messages

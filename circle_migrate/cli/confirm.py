@@ -12,8 +12,8 @@ from circle_migrate.core.backups import Manifest
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.core.kept import Kept
 from circle_migrate.core.losses import LossReport
-from circle_migrate.core.markers import Marker
 from circle_migrate.core.redaction import redact
+from circle_migrate.postgres.protection_marker import Marker
 from circle_migrate.revision_graph.plan import Plan, Stamp
 
 

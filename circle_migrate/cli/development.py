@@ -14,7 +14,7 @@ from circle_migrate.cli.options import Yes
 if TYPE_CHECKING:
     from circle_migrate.config.settings import Settings
     from circle_migrate.core.result import Result
-    from circle_migrate.servers.embedded import ServerStatus
+    from circle_migrate.postgres.embedded.server import ServerStatus
 
 _PANEL = "Set up"
 _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def stop(call: Call) -> Result:
         """Stop the server; its data stays."""
-        from circle_migrate.embedded import server
+        from circle_migrate.postgres.embedded.deployment import server
 
         embedded = server(call.settings())
         embedded.stop()
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def status(call: Call) -> Result:
         """Say whether the server runs and how to reach it."""
-        from circle_migrate.embedded import server
+        from circle_migrate.postgres.embedded.deployment import server
 
         return _answer("dev status", server(call.settings()).status())
 
@@ -54,8 +54,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> Result:
         """Open psql on main, or on the database of --database."""
-        from circle_migrate.deployment import Deployment
-        from circle_migrate.embedded import database_name, server
+        from circle_migrate.postgres.deployment import Deployment
+        from circle_migrate.postgres.embedded.deployment import database_name, server
 
         settings = call.settings()
         name = Deployment(settings, call.database).selected[0]
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
     def reset(call: Call, yes: Yes = False) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
-        from circle_migrate.embedded import server
+        from circle_migrate.postgres.embedded.deployment import server
 
         embedded = server(call.settings())
         confirm_reset(str(embedded.status().data), yes=yes)
@@ -104,9 +104,9 @@ def register(app: typer.Typer) -> None:
 
 async def _started(settings: Settings) -> ServerStatus:
     """The server, running and with both databases."""
-    from circle_migrate.create import create_missing
-    from circle_migrate.deployment import Deployment
-    from circle_migrate.embedded import addressed, server
+    from circle_migrate.postgres.create_database import create_missing
+    from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.postgres.embedded.deployment import addressed, server
 
     status = server(settings).start()
     await create_missing(Deployment(addressed(settings, status)))
@@ -115,7 +115,7 @@ async def _started(settings: Settings) -> ServerStatus:
 
 def _answer(command_name: str, status: ServerStatus) -> Result:
     from circle_migrate.core.listings import Server
-    from circle_migrate.embedded import urls
+    from circle_migrate.postgres.embedded.deployment import urls
 
     facts: dict[str, str | int | bool | None] = {
         "running": status.running,

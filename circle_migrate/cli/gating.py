@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from circle_migrate.cli.call import Call
     from circle_migrate.core.hazards.record import HazardClass
     from circle_migrate.core.safety import Safety
-    from circle_migrate.deployment import Deployment
     from circle_migrate.judging.gate import Gate
+    from circle_migrate.postgres.deployment import Deployment
 
 
 def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | None:

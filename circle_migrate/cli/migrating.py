@@ -27,8 +27,8 @@ from circle_migrate.core.errors import UsageError
 if TYPE_CHECKING:
     from circle_migrate.backing import Backing
     from circle_migrate.core.result import Result
-    from circle_migrate.deployment import Deployment
     from circle_migrate.plan import SavedPlan
+    from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Migrate"
 
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, running=tuple(RUNNING))
     async def init(call: Call) -> Result:
         """Create missing databases and bring them to head."""
-        from circle_migrate.create import create_missing
+        from circle_migrate.postgres.create_database import create_missing
         from circle_migrate.upgrade import initialise
 
         deployment = call.deployment()

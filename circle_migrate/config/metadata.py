@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.database import Database
+from circle_migrate.postgres.database import Database
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from circle_migrate.core.catalog import Change, Key, Ownership, Snapshot
 from circle_migrate.core.findings import Finding, Report, Severity
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Ownership, Snapshot
 
 
 class Aspect(StrEnum):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from circle_migrate.core.markers import Protection
 from circle_migrate.core.result import Result
+from circle_migrate.postgres.protection_marker import Protection
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.result import Result
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

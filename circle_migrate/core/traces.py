@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from circle_migrate.core.catalog import Change
+from circle_migrate.postgres.catalog.snapshot import Change
 
 
 class Lock(IntEnum):

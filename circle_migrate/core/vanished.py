@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from circle_migrate.core.catalog import Address, Fields, Key, Ownership, Snapshot
 from circle_migrate.core.losses import Effect, Loss, LossNamer
+from circle_migrate.postgres.catalog.snapshot import Address, Fields, Key, Ownership, Snapshot
 
 HOLDING = frozenset({"table", "column", "sequence"})
 """Kinds that hold what is lost with them, even where another one of the name is made."""

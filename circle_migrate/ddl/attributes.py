@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Key
-from circle_migrate.core.identifier import base_name, split_identity
 from circle_migrate.ddl import privileges
 from circle_migrate.ddl.kind import Kind, Step, comment_on
 from circle_migrate.ddl.privileges import OWNER, Grantable, Privileges
 from circle_migrate.ddl.references import Catalog
+from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.identifier import base_name, split_identity
 
 NAMES = frozenset({"comment", "owner", "acl"})
 

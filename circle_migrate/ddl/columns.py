@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import base_name, literal, quote_if_needed
 from circle_migrate.ddl import identities
 from circle_migrate.ddl.casts import base, using
 from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause
 from circle_migrate.ddl.names import valued
 from circle_migrate.ddl.references import Catalog
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import base_name, literal, quote_if_needed
 
 VIEWS = frozenset({"view", "materialized view"})
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import quote_if_needed, schema_of, split_identity, unquote
 from circle_migrate.ddl import privileges
 from circle_migrate.ddl.kind import Commands, Step, comment_on
 from circle_migrate.ddl.names import listed
 from circle_migrate.ddl.privileges import OWNER, Grantable, Privileges
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import quote_if_needed, schema_of, split_identity, unquote
 
 _DEFAULTS = {
     "INCREMENT": "SET INCREMENT BY 1",

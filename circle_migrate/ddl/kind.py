@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import base_name, literal
 from circle_migrate.ddl.references import Catalog
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import base_name, literal
 
 
 class Hazardous(NamedTuple):

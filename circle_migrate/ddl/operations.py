@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import IDENTIFIER, base_name, split_identity, unquote
 from circle_migrate.ddl.columns import named_not_null, own, table_of
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.python import call as call_code
@@ -14,6 +12,8 @@ from circle_migrate.ddl.python import sql_text, string, strings
 from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.sqlalchemy_types import type_code
 from circle_migrate.ddl.statements import Statement
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import IDENTIFIER, base_name, split_identity, unquote
 
 _COLUMN_LIST = rf"{IDENTIFIER}(?:, {IDENTIFIER})*"
 _INDEX = re.compile(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import literal, split_identity
 from circle_migrate.ddl.kind import ENABLED, Commands, Kind, Step, alter, clause, from_template
 from circle_migrate.ddl.names import listed
 from circle_migrate.ddl.privileges import Grantable, change, default, parse, sql_role
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import literal, split_identity
 
 
 def _create_extension(step: Step) -> Commands:

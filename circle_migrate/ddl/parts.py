@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import IDENTIFIER, base_name, split_identity, split_lines
 from circle_migrate.ddl.columns import option_changes, own, redeclared
 from circle_migrate.ddl.kind import ENABLED, Commands, Hazardous, Kind, Step, clause, name_on_owner
 from circle_migrate.ddl.names import listed
 from circle_migrate.ddl.privileges import sql_role
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import IDENTIFIER, base_name, split_identity, split_lines
 
 _ON_ONLY = re.compile(rf"(CREATE (?:UNIQUE )?INDEX {IDENTIFIER} ON )ONLY ")
 _CONSTRAINT_HAZARDS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from circle_migrate.core.catalog import Key
 from circle_migrate.ddl.attributes import initial
 from circle_migrate.ddl.casts import comparable, using
 from circle_migrate.ddl.columns import recreated, table_of
@@ -13,6 +12,7 @@ from circle_migrate.ddl.kind import Step
 from circle_migrate.ddl.kinds import KINDS, RANKS, RENAMED_FIRST
 from circle_migrate.ddl.references import RELATIONS, ROUTINES, Catalog
 from circle_migrate.ddl.statements import Verb
+from circle_migrate.postgres.catalog.snapshot import Key
 from circle_migrate.revision_graph.traversal import topological
 
 Node = tuple[Verb, Key]

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from circle_migrate.core.catalog import Key
 from circle_migrate.core.differing.scope import MAINTAIN_SINCE
-from circle_migrate.core.identifier import split_lines
 from circle_migrate.ddl.references import Catalog
+from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.identifier import split_lines
 
 OWNER = "<owner>"
 """How snapshots write the role that owns the version table."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import literal, split_identity
 from circle_migrate.ddl.columns import foreign_options, option_changes
 from circle_migrate.ddl.kind import Commands, Kind, Step, from_template, plain_name
 from circle_migrate.ddl.names import listed, valued
 from circle_migrate.ddl.privileges import sql_role
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import literal, split_identity
 
 
 def _create_server(step: Step) -> Commands:

@@ -11,8 +11,14 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from circle_migrate.core.catalog import Fields, Key
-from circle_migrate.core.identifier import IDENTIFIER, base_name, split_identity, unquote, without_arguments
+from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.identifier import (
+    IDENTIFIER,
+    base_name,
+    split_identity,
+    unquote,
+    without_arguments,
+)
 
 RELATIONS = ("table", "foreign table", "view", "materialized view")
 ROUTINES = ("function", "procedure", "aggregate", "window function")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from circle_migrate.core.catalog import Change, Fields, Key, Op, compare
 from circle_migrate.core.differences import Comparison
 from circle_migrate.core.differing.pairing import drop_implied
 from circle_migrate.ddl import attributes
@@ -15,6 +14,7 @@ from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.statements import Statement
 from circle_migrate.ddl.versions import adapted, unknown
 from circle_migrate.ddl.writing import statements
+from circle_migrate.postgres.catalog.snapshot import Change, Fields, Key, Op, compare
 
 _FOLLOWS_FROM_OTHERS = frozenset({"of", "generated_name", "position"})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from circle_migrate.core.catalog import Key
+from circle_migrate.postgres.catalog.snapshot import Key
 
 
 class Verb(IntEnum):

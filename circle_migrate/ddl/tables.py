@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.core.identifier import base_name, split_lines
 from circle_migrate.ddl.columns import change_options, clauses, definition, foreign_options, options, own
 from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause, never, optional_clauses
 from circle_migrate.ddl.names import valued
+from circle_migrate.postgres.identifier import base_name, split_lines
 
 _COVERED = frozenset(
     {

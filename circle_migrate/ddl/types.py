@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Fields
-from circle_migrate.core.enumerations import labels
-from circle_migrate.core.identifier import literal, split_identity, split_lines
 from circle_migrate.ddl.kind import Commands, Hazardous, Kind, Step, clause, comment_on, optional_clauses
 from circle_migrate.ddl.names import listed
+from circle_migrate.postgres.catalog.enum_labels import labels
+from circle_migrate.postgres.catalog.snapshot import Fields
+from circle_migrate.postgres.identifier import literal, split_identity, split_lines
 
 
 def _create_enum(step: Step) -> Commands:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Fields, Snapshot
 from circle_migrate.core.differences import Comparison
 from circle_migrate.core.differing.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
-from circle_migrate.core.identifier import split_lines
 from circle_migrate.ddl.privileges import LINE, parse
+from circle_migrate.postgres.catalog.snapshot import Fields, Snapshot
+from circle_migrate.postgres.identifier import split_lines
 
 _MAINTAIN = "MAINTAIN"
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from circle_migrate.core.catalog import Key
-from circle_migrate.core.identifier import base_name, quote_if_needed, schema_of, unquote
 from circle_migrate.ddl import attributes
 from circle_migrate.ddl.columns import VIEWS, release
 from circle_migrate.ddl.kind import Commands, Hazardous
@@ -15,6 +13,8 @@ from circle_migrate.ddl.kinds import KINDS
 from circle_migrate.ddl.plan import Plan
 from circle_migrate.ddl.references import ROUTINES, Catalog
 from circle_migrate.ddl.statements import Statement, Verb
+from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, unquote
 
 _LABEL = re.compile(r"ALTER TYPE (.*?) ADD VALUE (E?'(?:[^']|'')*')")
 _BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)

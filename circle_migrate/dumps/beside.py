@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError, MissingPrivilege, Refused, RestoreFailed
-from circle_migrate.core.identifier import quote
-from circle_migrate.create import maintenance
-from circle_migrate.database import APPLICATION_NAME, Database
-from circle_migrate.dumps.likeness import create_like
-from circle_migrate.faults import server_words, sqlstate, statement_fault
+from circle_migrate.postgres.create_database import maintenance
+from circle_migrate.postgres.create_like import create_like
+from circle_migrate.postgres.database import APPLICATION_NAME, Database
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.server_errors import server_words, sqlstate, statement_fault
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,12 +6,12 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from circle_migrate.core.catalog import Key
+from circle_migrate.postgres.catalog.snapshot import Key
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.core.catalog import Snapshot
+    from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 # Whatever a dump would bring with it; what belongs to an extension comes and goes with that one.
 _ANYTHING = """

@@ -13,17 +13,17 @@ from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import CircleError, Interrupted, RestoreFailed
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.shield import shielded
-from circle_migrate.database import APPLICATION_NAME
 from circle_migrate.dumps import beside
 from circle_migrate.dumps.contents import catalogue, encrypted, size
 from circle_migrate.dumps.sizes import followed
-from circle_migrate.faults import server_words
+from circle_migrate.postgres.database import APPLICATION_NAME
+from circle_migrate.postgres.server_errors import server_words
 from circle_migrate.protect import carry
 
 if TYPE_CHECKING:
-    from circle_migrate.core.markers import Marker
-    from circle_migrate.database import Database, State
     from circle_migrate.dumps.restorable import Target
+    from circle_migrate.postgres.database import Database, State
+    from circle_migrate.postgres.protection_marker import Marker
 
 NAME = f"{APPLICATION_NAME} restore"
 
@@ -141,7 +141,7 @@ async def _fill(target: Target, database: Database, place: tuple[int, int], noti
 
 async def _require_same(target: Target, database: Database) -> None:
     """Raise `RestoreFailed` where the restored database is not what the manifest says was dumped."""
-    from circle_migrate.introspect.live import snapshot
+    from circle_migrate.postgres.catalog.read_live import snapshot
 
     state = await database.state()
     found = catalogue(await snapshot(database))

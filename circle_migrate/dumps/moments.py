@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import BackupFailed, CircleError
 from circle_migrate.core.events import Notify
-from circle_migrate.database import APPLICATION_NAME, Database, State
-from circle_migrate.faults import server_words
-from circle_migrate.locks import deployer_lock
+from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
+from circle_migrate.postgres.deployer_lock import deployer_lock
+from circle_migrate.postgres.server_errors import server_words
 
 if TYPE_CHECKING:
     import asyncpg

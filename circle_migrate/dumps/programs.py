@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.config.url import environment
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.servers import binaries
+from circle_migrate.postgres.embedded import binaries
 
 if TYPE_CHECKING:
-    from circle_migrate.servers.binaries import Binaries
+    from circle_migrate.postgres.embedded.binaries import Binaries
 
 _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
 # What a program quotes besides, such as DETAIL and CONTEXT, can be rows: it never leaves this module.

@@ -18,8 +18,8 @@ from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.identity import ensure_distinct, ensure_not_swapped
 
 if TYPE_CHECKING:
-    from circle_migrate.database import Database, State
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.database import Database, State
+    from circle_migrate.postgres.deployment import Deployment
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from circle_migrate.core.catalog import Fields, Key, Snapshot
 from circle_migrate.core.drawing import (
     FOREIGN_KEY,
     PRIMARY_KEY,
@@ -19,7 +18,8 @@ from circle_migrate.core.drawing import (
     Row,
     Shape,
 )
-from circle_migrate.core.identifier import IDENTIFIER, split_identity, unquote
+from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
+from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
 
 _NAMES = rf"\(((?:PERIOD )?{IDENTIFIER}(?:, (?:PERIOD )?{IDENTIFIER})*)\)"
 _FOREIGN_KEY = re.compile(rf"FOREIGN KEY {_NAMES} REFERENCES ({IDENTIFIER}(?:\.{IDENTIFIER})?){_NAMES}")

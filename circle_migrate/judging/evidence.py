@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.config.load_relations import declared
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import CircleError, Interrupted
 from circle_migrate.core.live import Answer, Blocker, InvalidIndex, Probe, Published, Size, Uses
 from circle_migrate.core.traces import Lock, Trace, Traced
 from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.core.weights import Assumption, limits
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from circle_migrate.core.measured import Statistics
-    from circle_migrate.database import Database
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.database import Database
+    from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.plan import Plan
 
 _CONCURRENTLY = re.compile(r"\b(?:CREATE\s+(?:UNIQUE\s+)?INDEX|REINDEX\b.*)\s+CONCURRENTLY\b", re.I | re.S)
@@ -106,12 +106,12 @@ class Gathering:
         )
 
     async def _facts(self, name: str, questions: Sequence[Probe]) -> _Facts:
-        from circle_migrate.introspect.live import snapshot
         from circle_migrate.live_facts.asking import ask
         from circle_migrate.live_facts.blocking import blockers
         from circle_migrate.live_facts.conditions import invalid_indexes, published
         from circle_migrate.live_facts.expecting import expected_rows
         from circle_migrate.live_facts.sizing import sizes
+        from circle_migrate.postgres.catalog.read_live import snapshot
 
         database = self._database(name)
         relations = self._relations(name)

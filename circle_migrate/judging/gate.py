@@ -13,8 +13,8 @@ from circle_migrate.core.redaction import redact
 if TYPE_CHECKING:
     from circle_migrate.core.hazards.record import HazardClass
     from circle_migrate.core.safety import HazardFinding, Safety
-    from circle_migrate.database import State
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.plan import Plan
 
 _SHOWN = 3

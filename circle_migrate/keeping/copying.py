@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.identifier import literal, quote
 from circle_migrate.core.kept import What
 from circle_migrate.keeping import entries
 from circle_migrate.keeping.seeing import Column, Going, Seen, Table
+from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.identifier import quote
 from circle_migrate.core.kept import Kept, State, What
-from circle_migrate.database import KEPT_SCHEMA
+from circle_migrate.postgres.database import KEPT_SCHEMA
+from circle_migrate.postgres.identifier import quote
 
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 ENTRIES = f"{KEPT_SCHEMA}.entries"
 

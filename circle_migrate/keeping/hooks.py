@@ -9,13 +9,13 @@ from io import StringIO
 from typing import TYPE_CHECKING, TypeGuard
 
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
-from circle_migrate.core.identifier import quote
 from circle_migrate.core.kept import Kept, KeptRows, State, What
-from circle_migrate.database import KEPT_SCHEMA
 from circle_migrate.keeping import entries
 from circle_migrate.keeping.copying import Copy, copy, settle
 from circle_migrate.keeping.putting_back import put_back
 from circle_migrate.keeping.seeing import Seen, going, see
+from circle_migrate.postgres.database import KEPT_SCHEMA
+from circle_migrate.postgres.identifier import quote
 from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.run import Hooks, Run

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.losses import Effect, Loss
+from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 
 if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.core.losses import LossReport
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 _TAKING_VALUES = (Effect.DROPPED, Effect.NARROWED)
 _TAKING_ROWS = (Effect.DELETED, Effect.UPDATED)

@@ -14,11 +14,11 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrationFailed
-from circle_migrate.core.identifier import literal, quote
 from circle_migrate.core.kept import Kept, State, What
 from circle_migrate.keeping import entries
 from circle_migrate.keeping.copying import LOST, every_row
 from circle_migrate.keeping.seeing import Column, Seen, Table, see
+from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

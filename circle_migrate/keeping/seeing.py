@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.identifier import quote
-from circle_migrate.database import KEPT_SCHEMA, OWN_TABLES, STEPS
+from circle_migrate.postgres.database import KEPT_SCHEMA, OWN_TABLES, STEPS
+from circle_migrate.postgres.identifier import quote
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from circle_migrate.bounded_read import TOTAL_SECONDS, LiveQuery, UnansweredError, open_live_query
-from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Answer, Ask, Probe
 from circle_migrate.live_facts.question import LIMIT
+from circle_migrate.postgres.bounded_read import TOTAL_SECONDS, LiveQuery, UnansweredError, open_live_query
+from circle_migrate.postgres.identifier import split_identity
 
 if TYPE_CHECKING:
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 SECONDS = 2.0
 

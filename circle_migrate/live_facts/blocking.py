@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.bounded_read import bounded_read
 from circle_migrate.core.live import Blocker
 from circle_migrate.core.traces import Lock
+from circle_migrate.postgres.bounded_read import bounded_read
 
 if TYPE_CHECKING:
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 CONFLICTS: Mapping[Lock, frozenset[Lock]] = {
     Lock.AccessShare: frozenset({Lock.AccessExclusive}),

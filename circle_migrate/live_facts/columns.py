@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Change, Op
-from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Ask
 from circle_migrate.core.traces import Task
 from circle_migrate.live_facts.conversions import Conversion
 from circle_migrate.live_facts.lineage import STORING, Absent, column_of
 from circle_migrate.live_facts.question import Question, Situation, counted
+from circle_migrate.postgres.catalog.snapshot import Change, Op
+from circle_migrate.postgres.identifier import split_identity
 
 _TYPES = ("enum", "domain", "composite type", "range type")
 _FILLED_BY_ITSELF = ("default", "generated", "identity")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from circle_migrate.bounded_read import bounded_read
 from circle_migrate.core.live import Column, InvalidIndex, Published, Uses
+from circle_migrate.postgres.bounded_read import bounded_read
 
 if TYPE_CHECKING:
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 _NAMED = """
 SELECT c.oid, c.relkind, c.relreplident, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Change, Op
 from circle_migrate.core.live import Ask
 from circle_migrate.core.traces import Task
 from circle_migrate.live_facts.lineage import STORING, Absent
@@ -17,6 +16,7 @@ from circle_migrate.live_facts.printed import (
     uniqueness,
 )
 from circle_migrate.live_facts.question import Question, Situation, counted
+from circle_migrate.postgres.catalog.snapshot import Change, Op
 
 _ENFORCING = STORING | {"domain"}
 _RULES = ("constraint", "index", "domain constraint")

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from circle_migrate.core.identifier import literal, unquote_and_fold
 from circle_migrate.core.live import Ask
 from circle_migrate.live_facts.printed import listed, tokens
+from circle_migrate.postgres.identifier import literal, unquote_and_fold
 
 OWN_EXPRESSION = "the conversion is the revision's own expression"
 

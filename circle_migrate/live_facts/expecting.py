@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.bounded_read import bounded_read
-from circle_migrate.introspect.queries import one_view
+from circle_migrate.postgres.bounded_read import bounded_read
+from circle_migrate.postgres.catalog.queries import one_view
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 _WRITES = re.compile(r"\s*(?:UPDATE|DELETE|INSERT|MERGE|WITH)\b", re.IGNORECASE)
 _NAME = "circle_migrate_expecting"

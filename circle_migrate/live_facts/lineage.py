@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
-from circle_migrate.core.catalog import Change, Op
-from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Column
 from circle_migrate.core.traces import Traced
+from circle_migrate.postgres.catalog.snapshot import Change, Op
+from circle_migrate.postgres.identifier import split_identity
 
 STORING = frozenset({"table", "materialized view"})
 """Kinds of relations that have rows of their own here."""

@@ -9,9 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from circle_migrate.core.catalog import Op
-from circle_migrate.core.enumerations import labels
-from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.live import Ask, Probe, Uses
 from circle_migrate.core.traces import Lock, Task, Traced
 from circle_migrate.live_facts.columns import column_questions
@@ -19,6 +16,9 @@ from circle_migrate.live_facts.constraints import constraint_questions
 from circle_migrate.live_facts.lineage import Alterations, Lineage
 from circle_migrate.live_facts.question import Question, Situation
 from circle_migrate.live_facts.sequences import sequence_questions
+from circle_migrate.postgres.catalog.enum_labels import labels
+from circle_migrate.postgres.catalog.snapshot import Op
+from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 
 _WRITING = frozenset({Task.INSERT, Task.UPDATE, Task.DELETE, Task.TRUNCATE})
 _CAN_WRITE = re.compile(

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.core.catalog import Change, Op
-from circle_migrate.core.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
 from circle_migrate.core.live import Ask, Column
 from circle_migrate.live_facts.lineage import STORING, Absent, column_of
 from circle_migrate.live_facts.question import Question, Situation
+from circle_migrate.postgres.catalog.snapshot import Change, Op
+from circle_migrate.postgres.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
 
 _NAME = rf"(?:{IDENTIFIER}\s*\.\s*)?{IDENTIFIER}"
 _OPTIONAL = r"(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"

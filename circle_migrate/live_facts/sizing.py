@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from circle_migrate.bounded_read import bounded_read
-from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.live import Size
-from circle_migrate.database import OWN_TABLES
+from circle_migrate.postgres.bounded_read import bounded_read
+from circle_migrate.postgres.database import OWN_TABLES
+from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 
 if TYPE_CHECKING:
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 # pg_table_size opens the relation: behind somebody's ACCESS EXCLUSIVE lock it would wait, so that there the
 # pages of the last VACUUM or ANALYZE have to do. The number of rows grows with the pages since then, as the

@@ -7,30 +7,30 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from circle_migrate.bounded_read import (
+from circle_migrate.config.load_relations import declared
+from circle_migrate.core.errors import SettingsError
+from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Precision, biggest_first, merge
+from circle_migrate.live_facts.sizing import sizes
+from circle_migrate.losing.foretelling import predict_row_losses, predict_value_losses
+from circle_migrate.losing.partners import with_partners
+from circle_migrate.postgres.bounded_read import (
     AbsentError,
     LiveQuery,
     TooLongError,
     UnansweredError,
     open_live_query,
 )
-from circle_migrate.config.load_relations import declared
-from circle_migrate.core.catalog import Fields, Key, Snapshot
-from circle_migrate.core.enumerations import label
-from circle_migrate.core.errors import SettingsError
-from circle_migrate.core.identifier import literal, split_identity, unquote_and_fold
-from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Precision, biggest_first, merge
-from circle_migrate.live_facts.sizing import sizes
-from circle_migrate.losing.foretelling import predict_row_losses, predict_value_losses
-from circle_migrate.losing.partners import with_partners
+from circle_migrate.postgres.catalog.enum_labels import label
+from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
+from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
 
 if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.core.live import Size
-    from circle_migrate.database import Database
-    from circle_migrate.deployment import Deployment
     from circle_migrate.losses import LossCollector
+    from circle_migrate.postgres.database import Database
+    from circle_migrate.postgres.deployment import Deployment
 
 EXACT_ROWS = 1_000_000
 """Rows of a table up to which its values are counted; of larger ones the statistics are taken."""

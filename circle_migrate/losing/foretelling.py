@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Key
-from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import Answer, Ask, Probe
 from circle_migrate.core.losses import Count, Effect, Loss, LossNamer, Precision
 from circle_migrate.core.traces import Task, Traced
@@ -15,9 +13,11 @@ from circle_migrate.live_facts.asking import ask
 from circle_migrate.live_facts.conditions import uses
 from circle_migrate.live_facts.conversions import OWN_EXPRESSION
 from circle_migrate.live_facts.probing import probes
+from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.identifier import split_identity
 
 if TYPE_CHECKING:
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 REHEARSE = "how many, only a rehearsal can tell: --rehearse"
 """Why rows that a revision's own statements change are not counted."""

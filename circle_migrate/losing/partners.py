@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.bounded_read import UnansweredError, open_live_query
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.identifier import split_identity, unquote_and_fold
 from circle_migrate.core.losses import Count, Effect, Loss, Partners
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Column, Relation
 from circle_migrate.losing.foretelling import TRUNCATED
-from circle_migrate.matching.keys import Located, locate
+from circle_migrate.postgres.bounded_read import UnansweredError, open_live_query
+from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.postgres.key_column import Located, locate
 
 if TYPE_CHECKING:
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 _TAKING = (Effect.DROPPED, Effect.DELETED)
 

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.util import await_only
 
-from circle_migrate.bounded_read import milliseconds
-from circle_migrate.core.catalog import Key
 from circle_migrate.core.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Unreachable
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.losses import Count, Effect, Failure, Loss, LossNamer, Method
 from circle_migrate.core.vanished import Catalogue
-from circle_migrate.deployment import Current, Deployment
-from circle_migrate.faults import sqlstate
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.losing.retyping import Retyping
 from circle_migrate.losing.watching import CatalogWatch
 from circle_migrate.planning import ensure_same_plan
+from circle_migrate.postgres.bounded_read import milliseconds
+from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.run import Hooks, Run
 

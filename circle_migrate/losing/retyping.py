@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Op
-from circle_migrate.core.identifier import split_identity
+from circle_migrate.postgres.catalog.snapshot import Op
+from circle_migrate.postgres.identifier import split_identity
 
 if TYPE_CHECKING:
     import asyncpg

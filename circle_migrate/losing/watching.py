@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.util import await_only
 
-from circle_migrate.core.catalog import Address, Key
 from circle_migrate.core.vanished import Catalogue, catalog_losses
-from circle_migrate.introspect.addressing import addresses
-from circle_migrate.introspect.capturing import capture
+from circle_migrate.postgres.catalog.object_ids import addresses
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Address, Key
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.tracing.recorder import TracingHooks
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import CircleError, LockNotObtained, Unreachable
-from circle_migrate.faults import LOCK_NOT_AVAILABLE, server_words, sqlstate, statement_fault
-from circle_migrate.matching.keys import Form
+from circle_migrate.postgres.key_column import Form
+from circle_migrate.postgres.server_errors import LOCK_NOT_AVAILABLE, server_words, sqlstate, statement_fault
 
 if TYPE_CHECKING:
     import asyncpg

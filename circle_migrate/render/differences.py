@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Key, Op, Ownership
 from circle_migrate.core.differences import Comparison, Diff, Difference, Group, grouped
 from circle_migrate.core.differing.wording import (
     NOTHING,
@@ -23,6 +22,7 @@ from circle_migrate.core.differing.wording import (
     tally,
 )
 from circle_migrate.core.findings import Severity
+from circle_migrate.postgres.catalog.snapshot import Key, Op, Ownership
 from circle_migrate.render.drawing import Part, line, say
 from circle_migrate.render.reports import finding
 from circle_migrate.reports.texts import visible

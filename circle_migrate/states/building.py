@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import CircleError, SettingsError
 from circle_migrate.core.events import ignore
-from circle_migrate.database import Database
-from circle_migrate.deployment import Current, Deployment
-from circle_migrate.faults import server_words, sqlstate
-from circle_migrate.introspect.live import snapshot
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.scratch.pool import ScratchServers
+from circle_migrate.postgres.server_errors import server_words, sqlstate
 from circle_migrate.revision_graph.plan import Direction, Plan, plan_exactly
-from circle_migrate.scratch.made import Scratch
-from circle_migrate.scratch.servers import ScratchServers
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData

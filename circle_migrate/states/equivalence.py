@@ -14,15 +14,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Change, Fields, Key, Op, Snapshot
 from circle_migrate.core.differing.array_casts import cast_elements
 from circle_migrate.core.differing.scope import EquivalenceAnswers
-from circle_migrate.core.identifier import base_name
+from circle_migrate.postgres.catalog.snapshot import Change, Fields, Key, Op, Snapshot
+from circle_migrate.postgres.identifier import base_name
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 _NAME = "circle_asked"
 """Name of every object that is created for a check."""

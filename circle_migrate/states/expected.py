@@ -22,12 +22,12 @@ from pathlib import Path
 
 from circle_migrate import __version__
 from circle_migrate.core.cache import CacheFile, cache_file
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import UsageError
-from circle_migrate.database import Database
-from circle_migrate.deployment import Deployment
-from circle_migrate.scratch.roads import nearest, no_server
-from circle_migrate.scratch.servers import ScratchServers
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.pool import ScratchServers
+from circle_migrate.postgres.scratch.providers import nearest, no_server
 from circle_migrate.states.shipped import read_shipped, shipped_majors, source_of
 from circle_migrate.states.snapshot_files import FORMAT, Stored, decoded, encoded
 

@@ -14,9 +14,9 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import UsageError
-from circle_migrate.database import Database
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database
 from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.states.snapshot_files import FORMAT, read_stored
 

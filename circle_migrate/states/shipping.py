@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.deployment import Deployment
-from circle_migrate.introspect.live import snapshot
 from circle_migrate.planning import Planner
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Direction, Step
-from circle_migrate.scratch.made import Scratch
-from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.building import upgrade_scratch
 from circle_migrate.states.shipped import file_name, majors_in, snapshots_folder, source_of
 from circle_migrate.states.snapshot_files import Stored, read_stored, write
 from circle_migrate.status import folders
 
 if TYPE_CHECKING:
-    from circle_migrate.core.catalog import Snapshot
+    from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 _READABLE_FOR_ALL = 0o644
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from circle_migrate import __version__
 from circle_migrate.core.atomic_write import replace_file
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import UsageError
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 FORMAT = 1
 """Raised when a snapshot of the same catalogue has other fields or texts, or the file another shape."""

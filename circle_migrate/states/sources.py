@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.sides import CURRENT, Side, Source
 from circle_migrate.core.errors import MissingPrivilege, UsageError
-from circle_migrate.deployment import Deployment
 from circle_migrate.identity import verify_identity
-from circle_migrate.introspect.live import snapshot
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.pool import ScratchServers
+from circle_migrate.postgres.scratch.providers import no_server
 from circle_migrate.revision_graph import target as targets
 from circle_migrate.revision_graph.target import Target
-from circle_migrate.scratch.roads import no_server
-from circle_migrate.scratch.servers import ScratchServers
 from circle_migrate.states.expected import expected
 from circle_migrate.states.shipped import shipped_majors
 from circle_migrate.states.snapshot_files import read

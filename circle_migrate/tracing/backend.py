@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.catalog import Change, Op, Snapshot, compare
 from circle_migrate.core.traces import Lock, ServerError, Traced
-from circle_migrate.introspect.capturing import capture
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, compare
 from circle_migrate.tracing import statements
 from circle_migrate.tracing.work import Evidence, Held, Relation, held, is_proof, relations, said, work
 

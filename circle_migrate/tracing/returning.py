@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
 from circle_migrate.core.differing.scope import split_equivalent
 from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.core.events import ignore
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Doubtful
-from circle_migrate.introspect.capturing import capture
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
 from circle_migrate.revision_graph.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
 from circle_migrate.run import Hooks, Run
 from circle_migrate.states.equivalence import checks_for, equal_by_text
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from circle_migrate.config.settings import DatabaseSettings
-    from circle_migrate.deployment import Current
+    from circle_migrate.postgres.deployment import Current
+    from circle_migrate.postgres.scratch.databases import Scratch
     from circle_migrate.revision_graph.graph import Revision
-    from circle_migrate.scratch.made import Scratch
 
 _OF_THE_CLUSTER = re.compile(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"

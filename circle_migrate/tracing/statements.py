@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from circle_migrate.core.identifier import unquote_and_fold
 from circle_migrate.core.traces import Lock, Task
-from circle_migrate.core.verdicts.names import code
+from circle_migrate.postgres.identifier import unquote_and_fold
+from circle_migrate.postgres.sql_text import code
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _PART = r'(?:"(?:[^"]|"")+"|[\w$]+)'

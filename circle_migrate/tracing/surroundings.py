@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.identifier import literal, quote
-from circle_migrate.database import Database
-from circle_migrate.faults import server_words
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.server_errors import server_words
 
 if TYPE_CHECKING:
     import asyncpg

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.traces import Lock, Task, Work
-from circle_migrate.database import OWN_TABLES
+from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.tracing.statements import Writing, truncates, writes, writing
 
 if TYPE_CHECKING:

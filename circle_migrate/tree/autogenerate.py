@@ -22,9 +22,9 @@ from alembic.operations.ops import (
     UpgradeOps,
 )
 
-from circle_migrate.core.catalog import Change, Op
-from circle_migrate.core.identifier import IDENTIFIER, split_identity, unquote
-from circle_migrate.database import OWN_TABLES
+from circle_migrate.postgres.catalog.snapshot import Change, Op
+from circle_migrate.postgres.database import OWN_TABLES
+from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
 from circle_migrate.tree.context import Context, VersionTable, dialect
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from circle_migrate.locks import KEY
+from circle_migrate.postgres.deployer_lock import KEY
 from tests.deployments import Answer, environment
 from tests.faults.states import rows
 from tests.forking import Forked

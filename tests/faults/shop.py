@@ -9,9 +9,9 @@ from typing import Any
 from circle_migrate.config.load import load
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.runs import Recovered
-from circle_migrate.deployment import Deployment
 from circle_migrate.executor import Options, Outcome, apply
 from circle_migrate.planning import Planner
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.recover import recover
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.run import Hooks

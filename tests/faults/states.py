@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from circle_migrate.core.identifier import literal
-from circle_migrate.database import RUNS, STEPS
+from circle_migrate.postgres.database import RUNS, STEPS
+from circle_migrate.postgres.identifier import literal
 from tests.deployments import versions
 from tests.faults.shop import HEADS, TABLES, Position
 from tests.integration.catalogue import Catalogue, catalogue

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.errors import MigrationFailed, Refused
-from circle_migrate.database import RUNS
+from circle_migrate.postgres.database import RUNS
 from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.run import Hooks, Run
 from tests.faults.shop import BASE, HEAD, Shop

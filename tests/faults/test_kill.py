@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from circle_migrate.core.errors import InDoubt
-from circle_migrate.database import GID_PREFIX
+from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.revision_graph.plan import Direction
 from tests.deployments import environment, execute, invoke
 from tests.faults.shop import BASE, HEAD, HEADS, Position, Shop

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.servers.account import Account
+from circle_migrate.postgres.embedded.os_user import Account
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import outcomes, position
 from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries

@@ -12,7 +12,7 @@ import pytest
 
 from circle_migrate import commit
 from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, Unreachable
-from circle_migrate.servers.cluster import Cluster
+from circle_migrate.postgres.embedded.cluster import Cluster
 from tests.faults.processes import PATIENCE_SECONDS
 from tests.faults.proxy import Cut, Proxy, proxied
 from tests.faults.shop import BASE, HEAD, Position, Shop

@@ -15,10 +15,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import CircleError
-from circle_migrate.introspect.capturing import capture
-from circle_migrate.servers.binaries import find
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.embedded.binaries import find
 from tests.servers import run
 
 

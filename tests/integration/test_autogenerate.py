@@ -13,13 +13,13 @@ from circle_migrate.author import Position
 from circle_migrate.authoring.autogenerating import autogenerate
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.differing.judging import compare
 from circle_migrate.core.listings import Written
-from circle_migrate.deployment import Deployment
 from circle_migrate.diff import diff
 from circle_migrate.downgrade import downgrade
-from circle_migrate.introspect.live import snapshot
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, environment, execute

@@ -38,8 +38,8 @@ from circle_migrate.diff import diff
 from circle_migrate.dumps import manifest
 from circle_migrate.dumps.programs import find
 from circle_migrate.dumps.restorable import Wanted
-from circle_migrate.introspect.live import snapshot
-from circle_migrate.locks import KEY
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.protect import protect
 from circle_migrate.restore import restore
 from circle_migrate.states.snapshot_files import write

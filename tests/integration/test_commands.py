@@ -27,12 +27,12 @@ from circle_migrate.core.errors import (
     UsageError,
 )
 from circle_migrate.core.moves import Moved
-from circle_migrate.create import create_missing
-from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
 from circle_migrate.history import branches, current, heads, history, show
 from circle_migrate.identity import verify_identity
-from circle_migrate.locks import KEY
+from circle_migrate.postgres.create_database import create_missing
+from circle_migrate.postgres.deployer_lock import KEY
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan, Stamp
 from circle_migrate.stamp import stamp
 from circle_migrate.upgrade import initialise, upgrade

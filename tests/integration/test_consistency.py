@@ -14,7 +14,6 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from circle_migrate.bounded_read import bounded_read
 from circle_migrate.check import Questions, check
 from circle_migrate.cli.live import Live
 from circle_migrate.config.load import load
@@ -24,7 +23,8 @@ from circle_migrate.core.events import Event, Kind
 from circle_migrate.core.findings import Outcome, Report
 from circle_migrate.core.merging import Side
 from circle_migrate.core.relations import Consistency
-from circle_migrate.deployment import Deployment
+from circle_migrate.postgres.bounded_read import bounded_read
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, deployment, environment, execute, invoke
 from tests.servers import NAMES, Databases, run

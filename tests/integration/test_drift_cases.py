@@ -17,8 +17,8 @@ from operator import attrgetter
 
 import pytest
 
-from circle_migrate.core.catalog import Key, Op, Snapshot, compare
-from circle_migrate.introspect.fingerprints import fingerprint
+from circle_migrate.postgres.catalog.fingerprint import fingerprint
+from circle_migrate.postgres.catalog.snapshot import Key, Op, Snapshot, compare
 from tests.integration.drift import (
     CASES,
     LOCAL,

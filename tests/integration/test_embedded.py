@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from circle_migrate.core.errors import CircleError, SettingsError, Unreachable
-from circle_migrate.servers.binaries import embedded, find
-from circle_migrate.servers.embedded import EmbeddedServer
+from circle_migrate.postgres.embedded.binaries import embedded, find
+from circle_migrate.postgres.embedded.server import EmbeddedServer
 from tests import embedded as helpers
 from tests.embedded import ask, entries
 from tests.forking import Forked

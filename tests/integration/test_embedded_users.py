@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.servers.account import Account
-from circle_migrate.servers.binaries import SHARED, Binaries, embedded
-from circle_migrate.servers.embedded import EmbeddedServer
-from circle_migrate.servers.folder import ServerFolder
+from circle_migrate.postgres.embedded.binaries import SHARED, Binaries, embedded
+from circle_migrate.postgres.embedded.directory import ServerFolder
+from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.server import EmbeddedServer
 from tests import embedded as helpers
 from tests.embedded import ROOT, ask, entries
 
@@ -191,7 +191,9 @@ def test_a_socket_folder_prepared_by_somebody_else(folder: Path, monkeypatch: py
             place.symlink_to(folder / "theirs")
         else:
             place.write_text("")
-    monkeypatch.setattr("circle_migrate.servers.folder._TEMPORARY", (folder / "tmp0", folder / "tmp1"))
+    monkeypatch.setattr(
+        "circle_migrate.postgres.embedded.directory._TEMPORARY", (folder / "tmp0", folder / "tmp1")
+    )
     with pytest.raises(SettingsError, match="no private folder"):
         ours.socket_folder(account)
     assert entries(folder / "theirs") == []
@@ -208,5 +210,7 @@ def test_a_socket_folder_of_another_user_is_passed_over(
     hostile = folder / "tmp0" / f"circle-migrate-{account.uid}"
     hostile.mkdir(mode=0o777)
     os.chown(hostile, *_nobody())
-    monkeypatch.setattr("circle_migrate.servers.folder._TEMPORARY", (folder / "tmp0", folder / "tmp1"))
+    monkeypatch.setattr(
+        "circle_migrate.postgres.embedded.directory._TEMPORARY", (folder / "tmp0", folder / "tmp1")
+    )
     assert ours.socket_folder(account).is_relative_to(folder / "tmp1")

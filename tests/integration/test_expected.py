@@ -15,10 +15,10 @@ import asyncpg
 import pytest
 
 from circle_migrate.config.load import load
-from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.core.errors import SettingsError, UsageError
-from circle_migrate.deployment import Deployment
-from circle_migrate.scratch.servers import ScratchServers
+from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.states import snapshot_files
 from circle_migrate.states.building import upgraded
 from circle_migrate.states.expected import Expected, expected

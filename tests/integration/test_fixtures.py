@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import CircleError
-from circle_migrate.servers.binaries import find
+from circle_migrate.postgres.embedded.binaries import find
 from tests.conftest import Cli
 from tests.deployments import environment
 from tests.embedded import ask

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.hazards.record import HazardClass
-from circle_migrate.faults import sqlstate
+from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
 from circle_migrate.tree.context import VersionTable, one_at_a_time

@@ -13,16 +13,16 @@ import asyncpg
 import pytest
 
 from circle_migrate.config.load import load as load_settings
-from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.core.errors import CircleError, ExitCode, LockNotObtained
-from circle_migrate.database import OWN_TABLES, Database
-from circle_migrate.deployment import Deployment
-from circle_migrate.introspect import live, queries
-from circle_migrate.introspect.fingerprints import fingerprint
-from circle_migrate.introspect.live import snapshot
-from circle_migrate.introspect.privileges import in_words
 from circle_migrate.journal import Journal
-from circle_migrate.servers.cluster import Postmaster
+from circle_migrate.postgres.catalog import queries, read_live
+from circle_migrate.postgres.catalog.acl import in_words
+from circle_migrate.postgres.catalog.fingerprint import fingerprint
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
+from circle_migrate.postgres.database import OWN_TABLES, Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.embedded.cluster import Postmaster
 from tests.deployments import deployment, environment, execute
 from tests.integration.drift import LOCAL, load, take
 from tests.servers import Databases, any_major, run, start_binaries
@@ -263,7 +263,7 @@ def test_everybody_everywhere_sees_the_same() -> None:
 @pytest.mark.thorough
 def test_a_lock_that_a_standby_replays_is_nobody_to_terminate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The primary, crashed within a migration, goes on as the standby that has replayed as much of it."""
-    monkeypatch.setattr(live, "ATTEMPTS", 1)
+    monkeypatch.setattr(read_live, "ATTEMPTS", 1)
 
     async def crash_within_a_migration(url: str, pid: int) -> None:
         connection = await asyncpg.connect(url)
@@ -313,7 +313,7 @@ def test_capturing_leaves_the_session_as_it_was(shop: Databases) -> None:
 def test_ddl_in_the_middle_never_mixes_two_states(shop: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody commits after the snapshot's rows are fixed and before definitions are printed."""
     database = main_of(shop)
-    captured = live.capture
+    captured = read_live.capture
     remaining = [1]
 
     async def interrupted(*arguments: Any, **options: Any) -> Snapshot:
@@ -323,13 +323,13 @@ def test_ddl_in_the_middle_never_mixes_two_states(shop: Databases, monkeypatch: 
             await execute(shop, "main", f"ALTER TABLE usr RENAME COLUMN {column[0]} TO {column[1]}")
         return await captured(*arguments, **options)
 
-    monkeypatch.setattr(live, "capture", interrupted)
-    monkeypatch.setattr(live, "PAUSE", 0)
+    monkeypatch.setattr(read_live, "capture", interrupted)
+    monkeypatch.setattr(read_live, "PAUSE", 0)
     once = run(snapshot(database))
-    monkeypatch.setattr(live, "capture", captured)
+    monkeypatch.setattr(read_live, "capture", captured)
     assert compare(once, run(snapshot(database))) == ()
     assert "public.usr.bb" in names(once, "column")
-    monkeypatch.setattr(live, "capture", interrupted)
+    monkeypatch.setattr(read_live, "capture", interrupted)
     remaining[0] = 100
     with pytest.raises(LockNotObtained, match="could not compare"):
         run(snapshot(database))
@@ -339,7 +339,7 @@ def test_ddl_alongside_never_yields_a_wrong_snapshot(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = main_of(shop)
-    monkeypatch.setattr(live, "PAUSE", 0.01)
+    monkeypatch.setattr(read_live, "PAUSE", 0.01)
 
     async def scenario() -> None:
         right = [await snapshot(database)]
@@ -372,7 +372,7 @@ def test_ddl_alongside_never_yields_a_wrong_snapshot(
 def test_rows_written_alongside_are_no_reason_to_give_up(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    captured = live.capture
+    captured = read_live.capture
 
     async def interrupted(*arguments: Any, **options: Any) -> Snapshot:
         await execute(shop, "main", "INSERT INTO grp (code) VALUES ('x')", "DELETE FROM grp")
@@ -385,15 +385,15 @@ def test_rows_written_alongside_are_no_reason_to_give_up(
             return await snapshot(main_of(shop))
 
     others: list[asyncpg.Connection] = []
-    monkeypatch.setattr(live, "capture", interrupted)
-    monkeypatch.setattr(live, "ATTEMPTS", 1)
+    monkeypatch.setattr(read_live, "capture", interrupted)
+    monkeypatch.setattr(read_live, "ATTEMPTS", 1)
     assert run(scenario()).objects
 
 
 def test_an_open_migration_is_named_and_not_waited_for(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "ATTEMPTS", 2)
+    monkeypatch.setattr(read_live, "ATTEMPTS", 2)
 
     async def scenario() -> tuple[CircleError, int]:
         async with shop.connect("main") as connection:

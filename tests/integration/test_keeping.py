@@ -12,11 +12,11 @@ import pytest
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MigrationFailed, Refused
 from circle_migrate.core.moves import Moved
-from circle_migrate.database import KEPT_SCHEMA
-from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
-from circle_migrate.introspect.fingerprints import fingerprint
-from circle_migrate.introspect.live import snapshot
+from circle_migrate.postgres.catalog.fingerprint import fingerprint
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.database import KEPT_SCHEMA
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, deployment, environment, execute, invoke
 from tests.faults.victims import Victims

@@ -11,8 +11,6 @@ import asyncpg
 import pytest
 
 from circle_migrate.config.load import load
-from circle_migrate.core.catalog import Change, Key, Op, Snapshot, compare
-from circle_migrate.core.identifier import split_identity
 from circle_migrate.core.live import (
     Answer,
     Ask,
@@ -23,9 +21,6 @@ from circle_migrate.core.live import (
     Size,
 )
 from circle_migrate.core.traces import Lock, Task, Traced, Work
-from circle_migrate.database import Database
-from circle_migrate.deployment import Deployment
-from circle_migrate.introspect.capturing import capture
 from circle_migrate.live_facts.asking import ask
 from circle_migrate.live_facts.blocking import CONFLICTS, blockers
 from circle_migrate.live_facts.conditions import invalid_indexes, published, uses
@@ -33,6 +28,11 @@ from circle_migrate.live_facts.expecting import expected_rows
 from circle_migrate.live_facts.probing import probes
 from circle_migrate.live_facts.question import LIMIT, counted
 from circle_migrate.live_facts.sizing import sizes
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import split_identity
 from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.integration.live_cases import CASES, Case
 from tests.servers import Databases, Server, run

@@ -18,9 +18,9 @@ from circle_migrate.config.metadata import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.core.listings import Written
-from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import downgrade
 from circle_migrate.history import branches, heads, history, show
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.script import script
 from circle_migrate.upgrade import upgrade

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.losses import LossReport
-from circle_migrate.core.markers import Marker
 from circle_migrate.core.moves import Moved
-from circle_migrate.database import PROTECTION, RUNS, STEPS
-from circle_migrate.deployment import Deployment
 from circle_migrate.downgrade import Weighing, downgrade
-from circle_migrate.introspect.fingerprints import fingerprint
-from circle_migrate.introspect.live import snapshot
 from circle_migrate.journal import Journal
 from circle_migrate.kept import drop, listing
 from circle_migrate.losses import LossCollector
+from circle_migrate.postgres.catalog.fingerprint import fingerprint
+from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import PROTECTION, RUNS, STEPS
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.protection_marker import Marker
 from circle_migrate.protect import protect, unprotect
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.stamp import stamp

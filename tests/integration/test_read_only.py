@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.models.relations import RELATIONS
-from circle_migrate.servers.cluster import Cluster
+from circle_migrate.postgres.embedded.cluster import Cluster
 from circle_migrate.upgrade import upgrade
 from tests.cli.test_contract import COMMANDS
 from tests.deployments import VARIABLES, deployment, invoke

@@ -16,7 +16,7 @@ import pytest
 
 from circle_migrate.config.load import load
 from circle_migrate.core.safety import Safety
-from circle_migrate.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.safety import safety_check
 from circle_migrate.schemas.command_schema import schema
 from tests.deployments import Answer, environment, execute, invoke, versions

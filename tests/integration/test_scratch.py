@@ -20,15 +20,15 @@ import pytest
 
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MissingPrivilege, SettingsError, Unreachable
-from circle_migrate.deployment import Deployment
-from circle_migrate.scratch import throwaway
-from circle_migrate.scratch.container import image, obtain
-from circle_migrate.scratch.made import COMMENT, LOCK_CLASS, PREFIX
-from circle_migrate.scratch.roads import nearest
-from circle_migrate.scratch.servers import ScratchServers, scratch
-from circle_migrate.scratch.throwaway import ThrowAway
-from circle_migrate.servers.binaries import find
-from circle_migrate.servers.embedded import EmbeddedServer
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.embedded.binaries import find
+from circle_migrate.postgres.embedded.server import EmbeddedServer
+from circle_migrate.postgres.scratch import temporary_server
+from circle_migrate.postgres.scratch.container import image, obtain
+from circle_migrate.postgres.scratch.databases import COMMENT, LOCK_CLASS, PREFIX
+from circle_migrate.postgres.scratch.pool import ScratchServers, scratch
+from circle_migrate.postgres.scratch.providers import nearest
+from circle_migrate.postgres.scratch.temporary_server import ThrowAway
 from circle_migrate.upgrade import upgrade
 from tests.deployments import environment, execute
 from tests.embedded import entries, open_folder
@@ -50,7 +50,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("DOCKER_HOST", _NO_ENGINE)
     with open_folder() as folder, tempfile.TemporaryDirectory() as elsewhere:
         monkeypatch.chdir(elsewhere)
-        monkeypatch.setattr(throwaway, "TEMPORARY", (folder,))
+        monkeypatch.setattr(temporary_server, "TEMPORARY", (folder,))
         yield folder
         assert thrown_away(folder) == []
 
@@ -493,11 +493,12 @@ def test_cancelled_while_the_throw_away_server_starts(temporary: Path) -> None:
 _KILLED = """
 import asyncio, sys, time
 from pathlib import Path
-from circle_migrate.deployment import Deployment
-from circle_migrate.scratch import scratch, throwaway
-from circle_migrate.settings import load
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch import temporary_server
+from circle_migrate.postgres.scratch.pool import scratch
+from circle_migrate.config.load import load
 
-throwaway.TEMPORARY = (Path(sys.argv[1]),)
+temporary_server.TEMPORARY = (Path(sys.argv[1]),)
 
 async def main():
     flags = {"scratch_url": sys.argv[2]} if len(sys.argv) > 2 else {}
@@ -582,9 +583,9 @@ def test_memory_is_used_where_there_is_room_and_cleared_where_there_is_not(
             left = place / f"circle-migrate-scratch-{os.geteuid()}" / "left"
             left.mkdir(parents=True)
             (left / "lock").touch()
-        monkeypatch.setattr(throwaway, "TEMPORARY", tuple(places.values()))
-        monkeypatch.setattr(throwaway, "_MEMORY", places["memory"])
-        monkeypatch.setattr(throwaway, "_ROOM", room)
+        monkeypatch.setattr(temporary_server, "TEMPORARY", tuple(places.values()))
+        monkeypatch.setattr(temporary_server, "_MEMORY", places["memory"])
+        monkeypatch.setattr(temporary_server, "_ROOM", room)
         server = ThrowAway.start(find())
         try:
             assert {name: len(thrown_away(place)) for name, place in places.items()} == {

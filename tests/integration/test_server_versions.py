@@ -9,11 +9,11 @@ import pytest
 from circle_migrate.check import Questions, check
 from circle_migrate.config.load import load
 from circle_migrate.core.findings import Report
-from circle_migrate.database import GID_PREFIX
-from circle_migrate.deployment import Deployment
 from circle_migrate.diff import diff
 from circle_migrate.downgrade import downgrade
-from circle_migrate.introspect.fingerprints import fingerprint
+from circle_migrate.postgres.catalog.fingerprint import fingerprint
+from circle_migrate.postgres.database import GID_PREFIX
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.status import status
 from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, catalogues, environment, execute, versions

@@ -15,7 +15,7 @@ from circle_migrate.cli.output import success
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, TreeError
 from circle_migrate.core.findings import Outcome, Report, Severity
-from circle_migrate.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.stamp import stamp
 from circle_migrate.status import status
 from circle_migrate.upgrade import upgrade
@@ -275,7 +275,7 @@ def test_a_broken_tree_is_said_without_waiting_for_a_server_that_does_not_answer
 
 def test_the_holder_of_the_deployer_lock_is_named(migrated_databases: Databases) -> None:
     async def held() -> str | None:
-        from circle_migrate.locks import KEY
+        from circle_migrate.postgres.deployer_lock import KEY
 
         async with migrated_databases.connect("main") as other:
             await other.execute("SET application_name = 'night shift'")

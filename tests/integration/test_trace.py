@@ -14,14 +14,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.config.load import load
-from circle_migrate.core.catalog import Op
 from circle_migrate.core.errors import Interrupted
 from circle_migrate.core.events import Event, Kind, ignore
 from circle_migrate.core.traces import Lock, ServerError, Trace, Traced
-from circle_migrate.deployment import Deployment
 from circle_migrate.planning import Planner
+from circle_migrate.postgres.catalog.snapshot import Op
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction, Grouping, Step
-from circle_migrate.scratch.made import PREFIX
 from circle_migrate.trace import trace
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.recorder import Origin, Recorder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circle_migrate.core.catalog import Key, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
 
 
 def test_printing_a_snapshot_leaves_out_what_it_holds() -> None:

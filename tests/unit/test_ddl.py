@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
 from circle_migrate import ddl
-from circle_migrate.core.catalog import Fields, Key, Snapshot, compare
 from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
@@ -26,6 +25,7 @@ from circle_migrate.ddl.references import Catalog
 from circle_migrate.ddl.scripts import render_sql
 from circle_migrate.ddl.sketching import reverse, sketch
 from circle_migrate.ddl.sqlalchemy_types import type_code
+from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot, compare
 from circle_migrate.revision_graph.traversal import topological
 
 OWNED = {"owner": "<owner>"}

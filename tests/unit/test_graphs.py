@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circle_migrate.core.catalog import Key, Snapshot
 from circle_migrate.core.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, printable
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.forms import Form
-from circle_migrate.core.identifier import quote
 from circle_migrate.core.listings import Listed, Listing
 from circle_migrate.graph import drawn, form_of
 from circle_migrate.graphs.entities import entity_diagram, short, shown
 from circle_migrate.graphs.mermaid import escape, word
 from circle_migrate.graphs.revisions import revision_trees
 from circle_migrate.graphs.writer import write
+from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
+from circle_migrate.postgres.identifier import quote
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Graph, Revision
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circle_migrate.core.identifier import (
+from circle_migrate.postgres.identifier import (
     base_name,
     literal,
     quote_if_needed,

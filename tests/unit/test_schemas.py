@@ -13,7 +13,6 @@ from typer.main import get_command
 
 from circle_migrate.cli.app import app
 from circle_migrate.core.backups import BackedUp, Dump, Manifest, Restored, WayBack
-from circle_migrate.core.catalog import Key, Snapshot, compare
 from circle_migrate.core.catalogued import explained
 from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
 from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
@@ -34,7 +33,6 @@ from circle_migrate.core.losses import (
     Partners,
     Precision,
 )
-from circle_migrate.core.markers import Marker, Protection
 from circle_migrate.core.measured import Measured, Measurement, Statistics
 from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.protections import Protections
@@ -45,6 +43,8 @@ from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppress
 from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.core.taken import Taken
+from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
+from circle_migrate.postgres.protection_marker import Marker, Protection
 from circle_migrate.reports.dispatch import write, write_failure
 from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step

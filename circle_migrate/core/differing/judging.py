@@ -10,8 +10,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from circle_migrate.config.ignore_rule import IgnoreRule
-from circle_migrate.core import catalog
-from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differences import Aspect, Comparison, Difference
 from circle_migrate.core.differing.pairing import drop_implied, parents, renames, without_generated_names
 from circle_migrate.core.differing.scope import (
@@ -30,6 +28,8 @@ from circle_migrate.core.differing.scope import (
 )
 from circle_migrate.core.differing.wording import tally
 from circle_migrate.core.findings import Severity
+from circle_migrate.postgres.catalog import snapshot as catalog
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
 """Fields that identify an object and are no property of it."""

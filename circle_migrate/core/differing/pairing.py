@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from circle_migrate.core.catalog import Change, Key, Op, Snapshot
-from circle_migrate.core.identifier import base_name, split_lines
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot
+from circle_migrate.postgres.identifier import base_name, split_lines
 
 _TELL_NOTHING = frozenset({"of", "position", "constraint", "generated_name", "owned_by"})
 """Fields that differ with the name or the place of an object."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from circle_migrate.config.ignore_rule import IgnoreRule
-from circle_migrate.core.catalog import Change, Key, Op, Snapshot
 from circle_migrate.core.differing.wording import counted, label, tally
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot
 
 EquivalenceAnswers = Mapping[tuple[Key, str], bool]
 """Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from circle_migrate.core.catalog import Fields, Key, Op, Snapshot
 from circle_migrate.core.differences import Comparison, Difference
-from circle_migrate.core.identifier import schema_of
+from circle_migrate.postgres.catalog.snapshot import Fields, Key, Op, Snapshot
+from circle_migrate.postgres.identifier import schema_of
 
 NOTHING = "none"
 """What is said of a field on the side where it says nothing."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.relations import Column
 from circle_migrate.core.safety import HazardFinding
-from circle_migrate.core.verdicts.names import matcher, own_name
 from circle_migrate.core.verdicts.story import STORING, Scene, Story
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.sql_text import matcher, own_name
 
 _SECRET = matcher(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|salt|otp|totp|pin_code|private_key|api_key|access_key"

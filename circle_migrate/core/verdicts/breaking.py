@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.failing import lacks_extension
-from circle_migrate.core.verdicts.names import matcher, own_name, selected
 from circle_migrate.core.verdicts.story import RELATIONS, STORING, Scene, Story, World
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.sql_text import matcher, own_name, selected
 
 _CALLED = frozenset({"function", "procedure", "aggregate", "window function"})
 _NAMED = RELATIONS | _CALLED | {"sequence", "enum", "domain", "composite type", "range type", "schema"}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from circle_migrate.core.catalog import Change, Key
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import SQLSTATES
 from circle_migrate.core.live import Answer, Ask
 from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import ServerError, Task
-from circle_migrate.core.verdicts.names import code, matcher
 from circle_migrate.core.verdicts.record import format_size, is_empty
 from circle_migrate.core.verdicts.story import STORING, Scene, Story
 from circle_migrate.core.verdicts.working import is_required
+from circle_migrate.postgres.catalog.snapshot import Change, Key
+from circle_migrate.postgres.sql_text import code, matcher
 
 _HAZARDS: Mapping[Ask, str] = {
     Ask.NULLS: "CM020",

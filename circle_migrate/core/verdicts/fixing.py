@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.hazards.record import ExampleRevision, render_revisions
-from circle_migrate.core.identifier import quote_if_needed
 from circle_migrate.core.safety import HazardFinding
-from circle_migrate.core.verdicts.names import matcher, own_name
 from circle_migrate.core.verdicts.story import Scene
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.identifier import quote_if_needed
+from circle_migrate.postgres.sql_text import matcher, own_name
 
 _INDEX = matcher(r"CREATE (?:UNIQUE )?INDEX ")
 _KEY = matcher(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import Confidence, HazardFinding
-from circle_migrate.core.verdicts.names import code, matcher
 from circle_migrate.core.verdicts.story import Scene, Story, World
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.sql_text import code, matcher
 
 _FOREIGN_KEY = matcher(
     r"FOREIGN KEY \((?P<columns>.*?)\) REFERENCES (?P<table>\S+?)\((?P<referred>.*?)\)(?: |$).*"

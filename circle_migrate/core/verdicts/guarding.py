@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import HazardFinding
-from circle_migrate.core.verdicts.names import matcher, own_name
 from circle_migrate.core.verdicts.story import Scene, Story, World
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.sql_text import matcher, own_name
 
 _NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
 _REFERENCE = matcher(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import Confidence, HazardFinding
-from circle_migrate.core.verdicts import names
 from circle_migrate.core.verdicts.across import across
 from circle_migrate.core.verdicts.breaking import altering, ending
 from circle_migrate.core.verdicts.failing import answered, failing
@@ -22,11 +21,12 @@ from circle_migrate.core.verdicts.resting import resting
 from circle_migrate.core.verdicts.story import Story
 from circle_migrate.core.verdicts.working import working
 from circle_migrate.core.verdicts.writing import writing
+from circle_migrate.postgres import sql_text
 
 _OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
 _OF_TRANSACTIONS = (ending, replicating)
 _OF_PLANS = (answered, blocked, committing, across)
-_OPAQUE = names.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
+_OPAQUE = sql_text.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 
 
 def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
@@ -70,7 +70,7 @@ def _of_statements(story: Story) -> Iterator[HazardFinding]:
 def _opaque(story: Story) -> Iterator[HazardFinding]:
     """Yield a finding for each statement whose text does not show what it does, where nothing was traced."""
     for scene in () if story.evidence.traced else story.scenes:
-        if _OPAQUE.match(names.code(scene.statement.sql)):
+        if _OPAQUE.match(sql_text.code(scene.statement.sql)):
             yield story.finding(
                 scene,
                 "CM060",
@@ -117,7 +117,7 @@ def _completed(story: Story, finding: HazardFinding) -> HazardFinding:
     """Add the texts of the hazard and, where there is some, code for the statement itself."""
     hazard, why, subject = finding.hazard, finding.message, finding.subject or ""
     facts = {
-        "statement": names.shortened(finding.statement),
+        "statement": sql_text.shortened(finding.statement),
         "lock": finding.lock,
         "work": finding.work,
         "size": finding.size,

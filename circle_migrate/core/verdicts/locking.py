@@ -8,8 +8,8 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Blocker
 from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import Lock
-from circle_migrate.core.verdicts.names import matcher, own_name, says
 from circle_migrate.core.verdicts.story import Scene, Story, waiting
+from circle_migrate.postgres.sql_text import matcher, own_name, says
 
 _DETACH = matcher(r"\bDETACH\s+PARTITION\b(?!.*\b(?:CONCURRENTLY|FINALIZE)\b)")
 _NO_TIMEOUT = matcher(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Answer, Ask, Size
 from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import Lock, Task
-from circle_migrate.core.verdicts.names import code, matcher, own_name, says
 from circle_migrate.core.verdicts.reach import Reach, reach
 from circle_migrate.core.verdicts.record import Mode, estimate, format_size, is_empty
 from circle_migrate.core.verdicts.story import STORING, Scene, Story, waiting
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.sql_text import code, matcher, own_name, says
 
 _DROPS_INDEX = matcher(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
 _CASCADE = matcher(r"\bCASCADE\b")

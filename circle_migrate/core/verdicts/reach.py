@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 
-from circle_migrate.core.catalog import Key
 from circle_migrate.core.traces import Task
-from circle_migrate.core.verdicts.names import code, matcher
 from circle_migrate.core.verdicts.story import Scene, Story, World
+from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.sql_text import code, matcher
 
 WRITING = frozenset({Task.UPDATE, Task.DELETE, Task.INSERT})
 _LARGE_PART = 0.3

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.live import Answer, Blocker, InvalidIndex, Published, Size
 from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Task, Trace
+from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 MEGABYTE = 1 << 20
 _MINUTE, _HOUR = 60.0, 3600.0

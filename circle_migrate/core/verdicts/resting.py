@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.core.catalog import Key, Op
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.traces import Task
 from circle_migrate.core.verdicts.story import STORING, Scene, Story
+from circle_migrate.postgres.catalog.snapshot import Key, Op
 
 _COMPUTED = {"index": "definition", "constraint": "definition", "column": "generated"}
 """Kinds of objects whose rows were computed, and where snapshots have by what."""

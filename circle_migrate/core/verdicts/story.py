@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from circle_migrate.core.catalog import Change, Key, Op
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Answer, Ask, Size
 from circle_migrate.core.safety import Confidence, HazardFinding
 from circle_migrate.core.traces import Lock, Traced
-from circle_migrate.core.verdicts.names import matcher, own_name
 from circle_migrate.core.verdicts.record import Evidence, Sizes, format_estimate, format_size
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.sql_text import matcher, own_name
 
 World = Mapping[Key, Mapping[str, str | None]]
 """The objects of a database and their fields."""

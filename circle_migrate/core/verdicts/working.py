@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from circle_migrate.core.catalog import Change, Op
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.live import Size
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.traces import Lock, Task, Work
-from circle_migrate.core.verdicts.names import matcher
 from circle_migrate.core.verdicts.record import estimate, format_size
 from circle_migrate.core.verdicts.story import Scene, Story, waiting
+from circle_migrate.postgres.catalog.snapshot import Change, Op
+from circle_migrate.postgres.sql_text import matcher
 
 _VALIDATES = matcher(r"\bVALIDATE\s+CONSTRAINT\b")
 _REINDEX = matcher(r"\bREINDEX\b")

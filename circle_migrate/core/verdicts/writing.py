@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.traces import Lock, Task, Work
-from circle_migrate.core.verdicts.names import code, matcher, own_name, says
 from circle_migrate.core.verdicts.reach import WRITING, Reach, reach
 from circle_migrate.core.verdicts.record import estimate, format_size
 from circle_migrate.core.verdicts.story import Scene, Story
 from circle_migrate.core.verdicts.working import under_locks
+from circle_migrate.postgres.sql_text import code, matcher, own_name, says
 
 _FROM = matcher(r"\b(?:FROM|JOIN|USING)\b.*")
 

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from circle_migrate.database import OWN_TABLES
-from circle_migrate.introspect import queries
-from circle_migrate.introspect.queries import PINS, one_view
+from circle_migrate.postgres.catalog import queries
+from circle_migrate.postgres.catalog.queries import PINS, one_view
+from circle_migrate.postgres.database import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.database import State
+    from circle_migrate.postgres.database import State
 
 
 async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str:

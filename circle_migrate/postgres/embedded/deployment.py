@@ -9,7 +9,7 @@ from circle_migrate.config.settings import Settings
 from circle_migrate.config.url.parse import parse
 
 if TYPE_CHECKING:
-    from circle_migrate.servers.embedded import EmbeddedServer, ServerStatus
+    from circle_migrate.postgres.embedded.server import EmbeddedServer, ServerStatus
 
 
 def database_name(name: str) -> str:
@@ -19,7 +19,7 @@ def database_name(name: str) -> str:
 
 def server(settings: Settings) -> EmbeddedServer:
     """The server whose data lies in the folder the settings name."""
-    from circle_migrate.servers.embedded import EmbeddedServer
+    from circle_migrate.postgres.embedded.server import EmbeddedServer
 
     return EmbeddedServer(settings.embedded_data)
 

@@ -8,13 +8,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from circle_migrate.postgres.scratch.container import NEWEST
+from circle_migrate.postgres.scratch.databases import Scratch, make
+from circle_migrate.postgres.scratch.providers import (
+    Places,
+    Road,
+    container_road,
+    find_roads,
+    nearest,
+    no_server,
+)
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.scratch.container import NEWEST
-from circle_migrate.scratch.made import Scratch, make
-from circle_migrate.scratch.roads import Places, Road, container_road, find_roads, nearest, no_server
 
 if TYPE_CHECKING:
-    from circle_migrate.deployment import Deployment
+    from circle_migrate.postgres.deployment import Deployment
 
 
 class ScratchServers:

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circle_migrate.core.errors import CircleError, LockNotObtained, SettingsError, Unreachable
-from circle_migrate.servers.account import Account
-from circle_migrate.servers.binaries import SHARED
-from circle_migrate.servers.cluster import PORT
+from circle_migrate.postgres.embedded.binaries import SHARED
+from circle_migrate.postgres.embedded.cluster import PORT
+from circle_migrate.postgres.embedded.os_user import Account
 
 ELSEWHERE = "choose another folder: CIRCLE_MIGRATE_EMBEDDED_DATA=FOLDER"
 

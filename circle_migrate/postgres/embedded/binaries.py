@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.servers.account import Account
+from circle_migrate.postgres.embedded.os_user import Account
 
 # Files for root's servers that other users have to reach; /var/lib is root's own everywhere.
 SHARED = Path("/var/lib/circle-migrate")

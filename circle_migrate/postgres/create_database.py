@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
-from circle_migrate.core.identifier import quote
-from circle_migrate.database import Database
-from circle_migrate.deployment import Deployment
-from circle_migrate.faults import connecting, server_words, sqlstate
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.server_errors import connecting, server_words, sqlstate
 
 if TYPE_CHECKING:
     import asyncpg

@@ -10,23 +10,23 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Snapshot
 from circle_migrate.core.errors import CircleError, LockNotObtained, Unreachable
-from circle_migrate.faults import (
+from circle_migrate.postgres.catalog import queries
+from circle_migrate.postgres.catalog.queries import PINS, one_view
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
     server_words,
     sqlstate,
     statement_fault,
 )
-from circle_migrate.introspect import queries
-from circle_migrate.introspect.capturing import capture
-from circle_migrate.introspect.queries import PINS, one_view
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 ATTEMPTS = 3
 PAUSE = 0.2

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from circle_migrate.core.identifier import quote_if_needed, unquote
+from circle_migrate.postgres.identifier import quote_if_needed, unquote
 
 OWNER = "<owner>"
 """How the role that owns the version table is written: its name differs from server to server."""

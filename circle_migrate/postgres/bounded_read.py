@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
-from circle_migrate.faults import (
+from circle_migrate.postgres.server_errors import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
     server_words,
@@ -20,7 +20,7 @@ from circle_migrate.faults import (
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.database import Database
+    from circle_migrate.postgres.database import Database
 
 TOTAL_SECONDS = 30.0
 _LOCK_SECONDS = 0.5

@@ -12,14 +12,14 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.core.shield import in_thread
-from circle_migrate.database import Database
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.scratch.databases import Place
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.scratch.made import Place
 
 if TYPE_CHECKING:
-    from circle_migrate.deployment import Deployment
-    from circle_migrate.scratch.container import Container
-    from circle_migrate.scratch.throwaway import ThrowAway
+    from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.postgres.scratch.container import Container
+    from circle_migrate.postgres.scratch.temporary_server import ThrowAway
 
 Places = Mapping[str, Place]
 
@@ -42,7 +42,7 @@ async def find_roads(deployment: Deployment) -> tuple[Road, ...]:
 
 async def container_road(deployment: Deployment, major: int) -> Road | str:
     """The road to a server of this version in a container, or why there is none; pulls its image."""
-    from circle_migrate.scratch.container import Container, obtain
+    from circle_migrate.postgres.scratch.container import Container, obtain
 
     refusal = await in_thread(obtain, major)
     if refusal is not None:
@@ -85,9 +85,9 @@ async def _target(deployment: Deployment) -> list[Road]:
 
 
 def _embedded(deployment: Deployment) -> list[Road]:
-    from circle_migrate.embedded import server
-    from circle_migrate.scratch.throwaway import ThrowAway
-    from circle_migrate.servers import binaries
+    from circle_migrate.postgres.embedded import binaries
+    from circle_migrate.postgres.embedded.deployment import server
+    from circle_migrate.postgres.scratch.temporary_server import ThrowAway
 
     try:
         known = binaries.embedded()

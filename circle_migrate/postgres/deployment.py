@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from circle_migrate.core.errors import CircleError, SettingsError, UsageError
-from circle_migrate.database import Database, State
+from circle_migrate.postgres.database import Database, State
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Graph
 

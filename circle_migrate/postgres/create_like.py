@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.identifier import literal, quote
+from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
     import asyncpg

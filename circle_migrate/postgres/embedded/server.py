@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from circle_migrate.core.errors import SettingsError, Unreachable
-from circle_migrate.servers import binaries
-from circle_migrate.servers.account import Account
-from circle_migrate.servers.binaries import SHARED
-from circle_migrate.servers.cluster import PORT, Cluster, Postmaster
-from circle_migrate.servers.folder import ELSEWHERE, ServerFolder, drop_link, filesystem_errors
+from circle_migrate.postgres.embedded import binaries
+from circle_migrate.postgres.embedded.binaries import SHARED
+from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
+from circle_migrate.postgres.embedded.directory import ELSEWHERE, ServerFolder, drop_link, filesystem_errors
+from circle_migrate.postgres.embedded.os_user import Account
 
 _USER = "postgres"
 

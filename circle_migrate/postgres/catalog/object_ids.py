@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalog import Address, Key
-from circle_migrate.database import OWN_TABLES
-from circle_migrate.introspect import queries
-from circle_migrate.introspect.queries import PINS, one_view
+from circle_migrate.postgres.catalog import queries
+from circle_migrate.postgres.catalog.queries import PINS, one_view
+from circle_migrate.postgres.catalog.snapshot import Address, Key
+from circle_migrate.postgres.database import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import CircleError, MissingPrivilege, Refused
-from circle_migrate.core.identifier import literal, quote
-from circle_migrate.core.markers import Marker
-from circle_migrate.faults import connecting, privilege_hint, server_words, statement_fault
+from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.protection_marker import Marker
+from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_words, statement_fault
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import Unreachable
-from circle_migrate.servers.account import Account
-from circle_migrate.servers.binaries import Binaries
+from circle_migrate.postgres.embedded.binaries import Binaries
+from circle_migrate.postgres.embedded.os_user import Account
 
 PORT = 5432  # names the socket file only: every server has a socket folder of its own
 CONFIGURATION = "circle_migrate.conf"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from circle_migrate.core.identifier import base_name, unquote
+from circle_migrate.postgres.identifier import base_name, unquote
 
 # All in one pass: what looks like a comment may stand in a literal, and a quote in a comment or a name.
 _NOT_CODE = re.compile(

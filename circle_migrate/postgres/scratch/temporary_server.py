@@ -24,9 +24,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from circle_migrate.core.errors import SettingsError, Unreachable
-from circle_migrate.servers.account import Account
-from circle_migrate.servers.binaries import Binaries
-from circle_migrate.servers.cluster import PORT, Cluster, Postmaster
+from circle_migrate.postgres.embedded.binaries import Binaries
+from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
+from circle_migrate.postgres.embedded.os_user import Account
 
 TEMPORARY = (Path("/dev/shm"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - not $TMPDIR: left-overs are looked for
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.catalog import Fields, Key, Snapshot
-from circle_migrate.database import OWN_TABLES
-from circle_migrate.introspect import queries
-from circle_migrate.introspect.privileges import in_words, role
-from circle_migrate.introspect.queries import PINS, one_view
+from circle_migrate.postgres.catalog import queries
+from circle_migrate.postgres.catalog.acl import in_words, role
+from circle_migrate.postgres.catalog.queries import PINS, one_view
+from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
+from circle_migrate.postgres.database import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg

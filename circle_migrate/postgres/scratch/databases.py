@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.errors import CircleError, MissingPrivilege, Unreachable
-from circle_migrate.core.identifier import literal, quote
 from circle_migrate.core.shield import shielded
-from circle_migrate.database import Database
-from circle_migrate.deployment import Deployment
-from circle_migrate.dumps.likeness import alike
-from circle_migrate.faults import server_words, sqlstate, statement_fault
+from circle_migrate.postgres.create_like import alike
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.server_errors import server_words, sqlstate, statement_fault
 
 if TYPE_CHECKING:
     import asyncpg

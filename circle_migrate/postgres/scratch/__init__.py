@@ -1,0 +1,1 @@
+"""Scratch databases: new, empty, dropped after use; `providers` says where they are made."""
