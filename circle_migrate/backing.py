@@ -13,8 +13,8 @@ from circle_migrate.backup import Keeping, backup, dumping
 from circle_migrate.core.backups import BackedUp, WayBack
 from circle_migrate.core.errors import CircleError, SettingsError
 from circle_migrate.dumps import manifest
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import State

@@ -28,8 +28,8 @@ from circle_migrate.dumps.dumping import Dumping, list_contents
 from circle_migrate.dumps.moments import NAME, Moment, Moments, moments, require_held
 from circle_migrate.dumps.programs import find
 from circle_migrate.dumps.sizes import followed
-from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.identity import ensure_distinct, ensure_not_swapped
+from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
 from circle_migrate.postgres.server_errors import server_words
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.merging import Merge, Side
 from circle_migrate.core.relations import Column, Compared, Consistency, Keys, Relation
-from circle_migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.matching.streams import reading_fault, streaming
+from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment

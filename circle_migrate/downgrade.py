@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.losses import LossReport
-from circle_migrate.core.moves import Moved
-from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
-from circle_migrate.identity import verify_identity
-from circle_migrate.planning import Planner, ensure_same_plan
+from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.planner import Planner, ensure_same_plan
+from circle_migrate.migrate.protection import Guard
+from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.protection import Guard
 from circle_migrate.revision_graph.plan import Direction, Plan
 
 if TYPE_CHECKING:
@@ -152,10 +152,10 @@ async def _undo(
     keep: bool,
 ) -> Moved:
     from circle_migrate.backing import BackupHooks
-    from circle_migrate.executor import Options, apply
-    from circle_migrate.keeping.hooks import KeepingHooks
     from circle_migrate.losing.growth import GrowthHooks
-    from circle_migrate.run import Together
+    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.kept_data.hooks import KeepingHooks
+    from circle_migrate.migrate.run import Together
 
     notes = agreed.notes
     keeping = KeepingHooks() if keep else None

@@ -7,10 +7,10 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from circle_migrate.core.entries import Applied, RunEntry
 from circle_migrate.core.errors import CircleError, TreeError
-from circle_migrate.edited import edited
-from circle_migrate.journal import Journal
+from circle_migrate.migrate.edited_files import edited
+from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.journal_entry import Applied, RunEntry
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import Holder, holder
 from circle_migrate.postgres.deployment import Deployment

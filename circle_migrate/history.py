@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from circle_migrate.core.errors import CircleError, UsageError
 from circle_migrate.core.listings import Currents, Listed, Listing, Standing
-from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.identity import verify_identity
+from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.graph import Graph, Revision

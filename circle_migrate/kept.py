@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.kept import Kept, KeptEntries, State
-from circle_migrate.keeping import entries
-from circle_migrate.protection import Guard
+from circle_migrate.migrate.kept_data import registry
+from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, State
+from circle_migrate.migrate.protection import Guard
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
-from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -71,7 +71,7 @@ async def drop(
 
 
 async def _all(deployment: Deployment) -> list[Kept]:
-    return [each for name in deployment.selected for each in await entries.read(deployment.databases[name])]
+    return [each for name in deployment.selected for each in await registry.read(deployment.databases[name])]
 
 
 def _chosen(found: Sequence[Kept], names: Sequence[str], *, left_over: bool = False) -> tuple[Kept, ...]:
@@ -102,7 +102,7 @@ async def _carry_out(
     guard: Guard | None = None,
 ) -> KeptEntries:
     """A run that leaves every revision as it is, and does its work beside that."""
-    from circle_migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import Options, apply
 
     databases = _databases(deployment, chosen)
     planner = partial(plan_without_changes, databases)
@@ -125,7 +125,7 @@ class _Settling(Hooks):
         """Under the locks: what was chosen has to be there still."""
         self.run = run
         for name in plan.databases:
-            now = {each.id: each for each in await entries.listed(run.sessions[name].driver, name)}
+            now = {each.id: each for each in await registry.listed(run.sessions[name].driver, name)}
             for each in self.chosen:
                 if each.database == name and now.get(each.id) != each:
                     raise Refused(
@@ -148,7 +148,7 @@ class _Settling(Hooks):
 
 class _Restoring(_Settling):
     def settle(self, run: Run, connection: Connection, database: str, mine: Sequence[Kept]) -> None:
-        from circle_migrate.keeping.hooks import restore
+        from circle_migrate.migrate.kept_data.hooks import restore
 
         restore(run, connection, database, mine)
 
@@ -156,7 +156,7 @@ class _Restoring(_Settling):
 class _Dropping(_Settling):
     def settle(self, run: Run, connection: Connection, database: str, mine: Sequence[Kept]) -> None:  # noqa: ARG002
         for each in mine:
-            entries.settle(
+            registry.settle(
                 connection,
                 each,
                 State.DROPPED if each.state is State.KEPT else each.state,

@@ -9,10 +9,10 @@ from typing import Any
 
 from circle_migrate import __version__
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.core.moves import Planned, plan_dict
-from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.identity import verify_identity
-from circle_migrate.planning import PlanGuard, Planner
+from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.planner import PlanGuard, Planner
+from circle_migrate.migrate.result import Planned, plan_dict
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 

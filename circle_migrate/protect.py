@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.protections import Protections
-from circle_migrate.identity import verify_identity
-from circle_migrate.journal import os_user
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.journal import os_user
+from circle_migrate.migrate.protection import Guard
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.database import PROTECTION
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.protection_marker import Marker
-from circle_migrate.protection import Guard
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
-from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -99,7 +99,7 @@ async def _carry_out(
     """A run that leaves every revision as it is, and changes markers beside that."""
     run = None
     if databases:
-        from circle_migrate.executor import Options, apply
+        from circle_migrate.migrate.executor import Options, apply
 
         planner = partial(plan_without_changes, databases)
         options = Options(command, hooks=hooks, notes=notes)

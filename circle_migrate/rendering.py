@@ -19,8 +19,8 @@ from circle_migrate.postgres.sql_text import code
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
 
 if TYPE_CHECKING:
+    from circle_migrate.migrate.alembic_adapter.runner import Runner
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.tree.runner import Runner
 
 
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[\w$.])+')
@@ -104,8 +104,8 @@ def _in_words(unsaid: set[str], unrun: set[str]) -> str:
 
 
 async def _rendered(deployment: Deployment, plan: Plan) -> list[_Rendered]:
-    from circle_migrate.tree.context import VersionTable, one_at_a_time
-    from circle_migrate.tree.runner import Runner
+    from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+    from circle_migrate.migrate.alembic_adapter.runner import Runner
 
     found = []
     at = dict(plan.current)

@@ -27,9 +27,9 @@ from circle_migrate.dumps.filling import (
     take_places,
 )
 from circle_migrate.dumps.restorable import Target, Wanted, checked
+from circle_migrate.migrate.protection import Guard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
-from circle_migrate.protection import Guard
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment

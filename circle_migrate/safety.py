@@ -21,8 +21,6 @@ from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.core.safety import Coverage, HazardFinding, Safety, worst_first
 from circle_migrate.core.traces import Trace
 from circle_migrate.core.verdicts.record import Mode
-from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.identity import verify_identity
 from circle_migrate.judging import baseline
 from circle_migrate.judging.suppressions import (
     OWN_HAZARDS,
@@ -31,7 +29,9 @@ from circle_migrate.judging.suppressions import (
     in_baseline,
     read_annotations,
 )
-from circle_migrate.planning import Planner, plan_offline
+from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 from circle_migrate.status import folders

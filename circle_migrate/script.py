@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from io import StringIO
 
 from circle_migrate import __version__
-from circle_migrate.core.moves import Script
-from circle_migrate.identity import verify_identity
-from circle_migrate.planning import Planner, plan_offline
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.runner import Runner
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.planner import Planner, plan_offline
+from circle_migrate.migrate.result import Script
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment
-from circle_migrate.tree.context import VersionTable, one_at_a_time
-from circle_migrate.tree.runner import Runner
 
 
 async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Script:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.moves import Moved
 from circle_migrate.downgrade import Confirm
-from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.identity import ensure_distinct, verify_identity
-from circle_migrate.planning import Planner, ensure_same_plan
+from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.migrate.planner import Planner, ensure_same_plan
+from circle_migrate.migrate.protection import Guard
+from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.protection import Guard
 from circle_migrate.revision_graph.plan import Direction
 
 
@@ -45,7 +45,7 @@ async def stamp(
     guard.refuse(states, plan.databases)
     confirm(plan)
 
-    from circle_migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import Options, apply
 
     planner = planner.guarded(partial(ensure_same_plan, plan))
     options = Options("stamp", recognised=not purge, guard=guard)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from circle_migrate.core.measured import Measured, Measurement, Statistics
-from circle_migrate.identity import verify_identity
 from circle_migrate.judging.stats_file import write
 from circle_migrate.live_facts.sizing import sizes
+from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.deployment import Deployment
 
 

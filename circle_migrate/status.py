@@ -9,12 +9,12 @@ from functools import partial
 from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.core.statuses import DatabaseStatus, Status
-from circle_migrate.edited import refusal
 from circle_migrate.facts import Facts, survey
-from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.migrate.edited_files import refusal
+from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.migrate.protection import protection
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.protection import protection
 from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.strangers import ahead, unknown

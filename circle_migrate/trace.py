@@ -73,7 +73,7 @@ async def _run(
     made: Scratch, plan: Plan, notify: Notify, hooks: TracingHooks | None
 ) -> tuple[TracingHooks, CircleError | None]:
     """Run the plan as far as it gets; the error of the step that ended it."""
-    from circle_migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import Options, apply
     from circle_migrate.tracing.recorder import TracingHooks
 
     hooks = hooks or TracingHooks()

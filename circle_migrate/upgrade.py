@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.moves import Moved
-from circle_migrate.guards import refuse_in_doubt
-from circle_migrate.identity import verify_identity
-from circle_migrate.planning import Planner, ensure_no_new_steps
+from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
+from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
@@ -51,8 +51,8 @@ async def upgrade(
         shown = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
         return Moved("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=shown)
 
-    from circle_migrate.executor import Options, apply
-    from circle_migrate.keeping.hooks import RestoringHooks
+    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.kept_data.hooks import RestoringHooks
 
     hooks = RestoringHooks(wanted=restore_kept)
     notes: dict[str, object] = {}

@@ -12,7 +12,7 @@ from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.facts import Facts, survey
-from circle_migrate.identity import verify_identity
+from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.status import folders
 from circle_migrate.strangers import ahead, unknown

@@ -215,7 +215,15 @@ if __name__ == "__main__":
         import_module(module)
     for name in ("migrating", "looking", "boundary", "live", "output", "confirm"):
         import_module(f"circle_migrate.cli.{name}")
-    for name in ("upgrade", "downgrade", "status", "executor", "config.collect", "tree", "render.runs"):
+    for name in (
+        "upgrade",
+        "downgrade",
+        "status",
+        "migrate.executor",
+        "config.collect",
+        "migrate.alembic_adapter.runner",
+        "render.runs",
+    ):
         import_module(f"circle_migrate.{name}")
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

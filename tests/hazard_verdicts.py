@@ -16,12 +16,12 @@ from circle_migrate.core.relations import Relation
 from circle_migrate.core.traces import Trace
 from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
 from circle_migrate.judging.evidence import Gathering
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.tracing.backend import Backend
 from circle_migrate.tracing.recorder import Recorder, nowhere, origin
-from circle_migrate.tree.context import VersionTable, one_at_a_time
-from circle_migrate.tree.runner import Runner
 from tests.deployments import deployment
 from tests.hazard_examples import CASES, Case, forest, plan, prepared, write
 from tests.safety_cases import statements, without_rows

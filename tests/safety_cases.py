@@ -19,7 +19,7 @@ from circle_migrate.core.safety import HazardFinding
 from circle_migrate.core.verdicts.judging import judge
 from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
 from circle_migrate.judging.evidence import Gathering
-from circle_migrate.planning import Planner
+from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.trace import trace

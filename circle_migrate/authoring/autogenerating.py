@@ -20,7 +20,7 @@ from circle_migrate.core.differing.wording import counted
 from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.listings import Written
-from circle_migrate.identity import verify_identity
+from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database, State

@@ -196,7 +196,7 @@ class _Bench:
 
     async def run(self, code: str) -> str | None:
         """Run the body of a function as the revision would. Returns why that fails, and then undoes it."""
-        from circle_migrate.tree.trial import run_source
+        from circle_migrate.migrate.alembic_adapter.run_source import run_source
 
         if not code:
             return None
@@ -217,8 +217,8 @@ class _Bench:
 
     async def suggestions(self, comparison: Comparison) -> tuple[Suggestion, ...]:
         """What Alembic would do."""
+        from circle_migrate.migrate.alembic_adapter.context import VersionTable
         from circle_migrate.tree.autogenerate import suggest
-        from circle_migrate.tree.context import VersionTable
 
         settings = self._database.settings
         table = VersionTable(settings.version_table, settings.version_table_schema)

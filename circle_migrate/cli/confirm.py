@@ -10,9 +10,9 @@ import typer
 
 from circle_migrate.core.backups import Manifest
 from circle_migrate.core.errors import NotConfirmed
-from circle_migrate.core.kept import Kept
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.kept_data.entry import Kept
 from circle_migrate.postgres.protection_marker import Marker
 from circle_migrate.revision_graph.plan import Plan, Stamp
 

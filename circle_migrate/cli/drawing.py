@@ -97,7 +97,7 @@ async def _trees(call: Call, span: str | None, *, current: bool) -> Drawing:
 
     if not current:
         return revisions(call.files(), span)
-    from circle_migrate.identity import verify_identity
+    from circle_migrate.migrate.identity import verify_identity
 
     deployment = await call.ready(call.deployment())
     return revisions(deployment, span, verify_identity(deployment, await deployment.states()))

@@ -133,7 +133,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """List the revisions, newest first."""
         from circle_migrate.history import history as action
-        from circle_migrate.identity import verify_identity
+        from circle_migrate.migrate.identity import verify_identity
 
         if not indicate_current:
             return action(call.files(), span)

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.core.moves import plan_dict
 from circle_migrate.core.result import Result
+from circle_migrate.migrate.result import plan_dict
 from circle_migrate.postgres.catalog.snapshot import Key
 from circle_migrate.revision_graph.plan import Plan
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.result import Result
+from circle_migrate.migrate.journal_entry import RunEntry
 
 
 @dataclass(frozen=True, slots=True)

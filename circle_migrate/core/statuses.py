@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from circle_migrate.core.entries import RunEntry
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.findings import Report
 from circle_migrate.core.result import revision_dict
+from circle_migrate.migrate.journal_entry import RunEntry
 from circle_migrate.postgres.protection_marker import Protection
 from circle_migrate.revision_graph.graph import Revision
 

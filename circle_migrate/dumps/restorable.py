@@ -14,8 +14,8 @@ from circle_migrate.dumps import manifest
 from circle_migrate.dumps.dumping import list_contents, list_encrypted
 from circle_migrate.dumps.encryption import decrypting
 from circle_migrate.dumps.restoring import Restoring
-from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
-from circle_migrate.identity import ensure_distinct, ensure_not_swapped
+from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
+from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database, State

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.losses import Count, Effect, Loss, Precision
 from circle_migrate.losing.wording import number
-from circle_migrate.run import Hooks, Run
+from circle_migrate.migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     from circle_migrate.core.losses import LossReport
     from circle_migrate.losses import LossCollector
+    from circle_migrate.migrate.run import Run
     from circle_migrate.revision_graph.plan import Plan
-    from circle_migrate.run import Run
 
 ESTIMATES_DIFFER = 1.1
 """Two estimates of one table differ: one that is up to this many times the other is no increase."""

@@ -22,13 +22,13 @@ from circle_migrate.core.vanished import Catalogue
 from circle_migrate.losing.foretelling import TRUNCATED
 from circle_migrate.losing.retyping import Retyping
 from circle_migrate.losing.watching import CatalogWatch
-from circle_migrate.planning import ensure_same_plan
+from circle_migrate.migrate.planner import ensure_same_plan
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.bounded_read import milliseconds
 from circle_migrate.postgres.catalog.snapshot import Key
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
-from circle_migrate.run import Hooks, Run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -114,7 +114,7 @@ async def rehearse(
     `statements` are those of a trace of the plan. Raises what connecting raises, `NotWritable`, `Refused`
     where the databases have changed, and `Interrupted`.
     """
-    from circle_migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import Options, apply
 
     skipped = {**_non_transactional(plan), **_not_rolled_back(statements)}
     rehearsed = _rehearsable(deployment, plan, skipped)

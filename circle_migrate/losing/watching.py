@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from circle_migrate.core.losses import Loss, LossNamer
+    from circle_migrate.migrate.run import Run
     from circle_migrate.revision_graph.plan import Action, Plan
-    from circle_migrate.run import Run
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.kept import Kept, KeptEntries, State
+from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, State
 from circle_migrate.render.drawing import say, table
 
 if TYPE_CHECKING:

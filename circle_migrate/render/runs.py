@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.moves import Moved, Planned, Script
+from circle_migrate.migrate.result import Moved, Planned, Script
 from circle_migrate.render.drawing import revisions, say, table
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from circle_migrate.core.kept import KeptRows
     from circle_migrate.core.runs import Log, Recovered, Source
+    from circle_migrate.migrate.kept_data.entry import KeptRows
 
 _MOST_TABLES = 20
 

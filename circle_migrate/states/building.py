@@ -60,7 +60,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
 
     Raises the errors of the executor.
     """
-    from circle_migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import Options, apply
 
     deployment = scratch.deployment
 

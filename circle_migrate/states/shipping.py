@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.planning import Planner
+from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import Scratch

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from circle_migrate.core.differing.sides import CURRENT, Side, Source
 from circle_migrate.core.errors import MissingPrivilege, UsageError
-from circle_migrate.identity import verify_identity
+from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment

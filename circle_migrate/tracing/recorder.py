@@ -19,11 +19,11 @@ from sqlalchemy.util import await_only
 import circle_migrate
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import ServerError, Traced
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.server_errors import server_error
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
-from circle_migrate.run import Hooks, Run
 from circle_migrate.tracing.backend import Backend, Begun
 from circle_migrate.tracing.work import Relation
 

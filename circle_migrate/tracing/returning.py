@@ -15,10 +15,10 @@ from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.core.events import ignore
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Doubtful
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.catalog.read import capture
 from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
 from circle_migrate.revision_graph.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
-from circle_migrate.run import Hooks, Run
 from circle_migrate.states.equivalence import checks_for, equal_by_text
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def unreturned(
 async def _undo(
     made: Scratch, revisions: list[Revision], catalogues: Mapping[str, Snapshot], command: str
 ) -> list[Doubtful]:
-    from circle_migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import Options, apply
 
     hooks = _Returning(catalogues)
     forest = made.deployment.forest

@@ -6,9 +6,9 @@ given an `Operations` of its own, and the global names, which helper modules may
 one step runs; `one_at_a_time` is the turn that every caller waits for.
 """
 
+from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.modules import failing_line, load_module, module_of
-from circle_migrate.tree.context import OutsideTransaction, VersionTable, one_at_a_time
-from circle_migrate.tree.runner import Runner
 
 __all__ = [
     "OutsideTransaction",

@@ -22,10 +22,10 @@ from alembic.operations.ops import (
     UpgradeOps,
 )
 
+from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable, dialect
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
-from circle_migrate.tree.context import Context, VersionTable, dialect
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, MetaData

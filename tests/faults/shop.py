@@ -9,12 +9,12 @@ from typing import Any
 from circle_migrate.config.load import load
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.runs import Recovered
-from circle_migrate.executor import Options, Outcome, apply
-from circle_migrate.planning import Planner
+from circle_migrate.migrate.executor import Options, Outcome, apply
+from circle_migrate.migrate.planner import Planner
+from circle_migrate.migrate.run import Hooks
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.recover import recover
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.run import Hooks
 from tests.deployments import environment
 from tests.projects import Project
 from tests.servers import NAMES, Databases

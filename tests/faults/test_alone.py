@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pytest
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.planning import Planner
+from circle_migrate.migrate.planner import Planner
+from circle_migrate.migrate.run import describe
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.run import describe
 from tests.deployments import versions
 from tests.faults.processes import holding, started, until
 from tests.faults.shop import TABLES, Shop

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.errors import MigrationFailed, Refused
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.database import RUNS
 from circle_migrate.revision_graph.plan import Direction, Plan
-from circle_migrate.run import Hooks, Run
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import everything, position, prepared, rows
 from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from circle_migrate.sessions import watched, working_session
+from circle_migrate.migrate.session import watched, working_session
 from tests.deployments import deployment
 from tests.servers import Databases, run
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from circle_migrate import commit
 from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, Unreachable
+from circle_migrate.migrate import commit
 from circle_migrate.postgres.embedded.cluster import Cluster
 from tests.faults.processes import PATIENCE_SECONDS
 from tests.faults.proxy import Cut, Proxy, proxied

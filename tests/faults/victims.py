@@ -86,12 +86,12 @@ def _be_victim(job: dict[str, Any]) -> None:
 async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.config.load import load
     from circle_migrate.core.events import Event, Kind
-    from circle_migrate.executor import Options, apply
-    from circle_migrate.keeping.hooks import KeepingHooks
-    from circle_migrate.planning import Planner
+    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.kept_data.hooks import KeepingHooks
+    from circle_migrate.migrate.planner import Planner
+    from circle_migrate.migrate.run import Hooks
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.plan import Direction
-    from circle_migrate.run import Hooks
 
     def reach(point: str) -> None:
         if point == job["point"]:

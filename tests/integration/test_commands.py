@@ -26,10 +26,10 @@ from circle_migrate.core.errors import (
     Refused,
     UsageError,
 )
-from circle_migrate.core.moves import Moved
 from circle_migrate.downgrade import downgrade
 from circle_migrate.history import branches, current, heads, history, show
-from circle_migrate.identity import verify_identity
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.create_database import create_missing
 from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.postgres.deployment import Deployment

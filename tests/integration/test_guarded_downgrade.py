@@ -19,11 +19,11 @@ from circle_migrate.backup import Keeping
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import BackupFailed, MigrationFailed, Refused, SettingsError
 from circle_migrate.core.losses import LossReport
-from circle_migrate.core.moves import Moved
 from circle_migrate.downgrade import Weighing, downgrade
 from circle_migrate.dumps import programs
 from circle_migrate.losing import counting
 from circle_migrate.losses import LossCollector, find
+from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.upgrade import upgrade

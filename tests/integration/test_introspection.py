@@ -14,7 +14,7 @@ import pytest
 
 from circle_migrate.config.load import load as load_settings
 from circle_migrate.core.errors import CircleError, ExitCode, LockNotObtained
-from circle_migrate.journal import Journal
+from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.catalog import queries, read_live
 from circle_migrate.postgres.catalog.acl import in_words
 from circle_migrate.postgres.catalog.fingerprint import fingerprint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circle_migrate.downgrade import downgrade
-from circle_migrate.journal import Journal
+from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import files_digest
 from circle_migrate.upgrade import upgrade

@@ -11,8 +11,8 @@ import pytest
 
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MigrationFailed, Refused
-from circle_migrate.core.moves import Moved
 from circle_migrate.downgrade import downgrade
+from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.database import KEPT_SCHEMA

@@ -15,11 +15,11 @@ import pytest
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError
 from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Method, Precision
-from circle_migrate.identity import verify_identity
 from circle_migrate.losing import counting
 from circle_migrate.losing.wording import how_much, remarks
 from circle_migrate.losses import find
-from circle_migrate.planning import Planner
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.object_ids import addresses
 from circle_migrate.postgres.catalog.read import capture
 from circle_migrate.postgres.deployment import Deployment

@@ -12,11 +12,11 @@ import pytest
 
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.losses import LossReport
-from circle_migrate.core.moves import Moved
 from circle_migrate.downgrade import Weighing, downgrade
-from circle_migrate.journal import Journal
 from circle_migrate.kept import drop, listing
 from circle_migrate.losses import LossCollector
+from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.catalog.snapshot import Snapshot

@@ -17,7 +17,7 @@ from circle_migrate.config.load import load
 from circle_migrate.core.errors import Interrupted
 from circle_migrate.core.events import Event, Kind, ignore
 from circle_migrate.core.traces import Lock, ServerError, Trace, Traced
-from circle_migrate.planning import Planner
+from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from circle_migrate.core.moves import Moved
+from circle_migrate.migrate.result import Moved
 from circle_migrate.render.dispatch import render
 from circle_migrate.revision_graph.plan import Plan
 

@@ -29,8 +29,8 @@ from circle_migrate.cli.output import console
 from circle_migrate.core import errors, redaction
 from circle_migrate.core.errors import CircleError, ExitCode, UsageError
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity, fingerprints, from_error
-from circle_migrate.core.moves import Script
 from circle_migrate.core.rules import RULES, Rule
+from circle_migrate.migrate.result import Script
 from circle_migrate.render.dispatch import render
 from circle_migrate.reports import github
 from circle_migrate.reports.dispatch import FORMATS, write, write_failure

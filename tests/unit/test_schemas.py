@@ -16,11 +16,9 @@ from circle_migrate.core.backups import BackedUp, Dump, Manifest, Restored, WayB
 from circle_migrate.core.catalogued import explained
 from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
 from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
-from circle_migrate.core.entries import Entry, RunEntry
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.forms import Form
-from circle_migrate.core.kept import Kept, KeptEntries, KeptRows, State, What
 from circle_migrate.core.listings import Configuration, Currents, Listed, Listing, Server, Standing, Written
 from circle_migrate.core.live import Size
 from circle_migrate.core.losses import (
@@ -34,7 +32,6 @@ from circle_migrate.core.losses import (
     Precision,
 )
 from circle_migrate.core.measured import Measured, Measurement, Statistics
-from circle_migrate.core.moves import Moved, Planned, Script
 from circle_migrate.core.protections import Protections
 from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
 from circle_migrate.core.result import Result
@@ -43,6 +40,9 @@ from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppress
 from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.core.taken import Taken
+from circle_migrate.migrate.journal_entry import Entry, RunEntry
+from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, KeptRows, State, What
+from circle_migrate.migrate.result import Moved, Planned, Script
 from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
 from circle_migrate.postgres.protection_marker import Marker, Protection
 from circle_migrate.reports.dispatch import write, write_failure

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.kept import What
-from circle_migrate.keeping import entries
-from circle_migrate.keeping.seeing import Column, Going, Seen, Table
+from circle_migrate.migrate.kept_data import registry
+from circle_migrate.migrate.kept_data.entry import What
+from circle_migrate.migrate.kept_data.tables import Column, Going, Seen, Table
 from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ def copy(connection: Connection, database: str, run: str, revision: str, going: 
     table = going.table
     # Only writers: whoever drops the table or a column waits for the readers anyway.
     connection.exec_driver_sql(f"LOCK TABLE {table.rows} IN SHARE ROW EXCLUSIVE MODE")
-    side = entries.side_name(run, revision, table.schema, table.name)
+    side = registry.side_name(run, revision, table.schema, table.name)
     made = Copy(going, side, 0)
     wanted = ", ".join(
         [*(_kept_as(each) for each in (*made.keys, *made.columns)), f"NULL::text[] AS {quote(LOST)}"]
     )
     with every_row(connection):
         query = f"SELECT {wanted} FROM {table.rows} t{_worth_keeping(made)}"
-        connection.exec_driver_sql(f"CREATE TABLE {entries.side_sql(side)} AS {query}")
+        connection.exec_driver_sql(f"CREATE TABLE {registry.side_sql(side)} AS {query}")
     rows = _count(connection, side)
     if rows and not going.gone:
         _refuse_without_key(database, revision, made)
@@ -110,7 +110,7 @@ def _refuse_without_key(database: str, revision: str, made: Copy) -> None:
 
 def settle(connection: Connection, run: str, revision: str, made: Copy, after: Seen) -> int:
     """Once the step has run: leave in the side table what it took and list it; returns how many rows."""
-    side = entries.side_sql(made.side)
+    side = registry.side_sql(made.side)
     now = after.tables.get(made.going.table.oid)
     if now is not None and made.rows:
         connection.exec_driver_sql(_comparison(made, now))
@@ -120,7 +120,7 @@ def settle(connection: Connection, run: str, revision: str, made: Copy, after: S
         connection.exec_driver_sql(f"DROP TABLE {side}")
         return 0
     table = made.going.table
-    entries.add(
+    registry.add(
         connection,
         run,
         revision,
@@ -142,9 +142,8 @@ def _comparison(made: Copy, now: Table) -> str:
     cases = [_case(column, now) for column in made.columns]
     lost = f"array_remove(ARRAY[{', '.join(cases)}]::text[], NULL)" if cases else "'{}'"
     matches = " AND ".join(_same_key(column, now.columns[column.number]) for column in made.keys)
-    return (
-        f"UPDATE {entries.side_sql(made.side)} s SET {quote(LOST)} = {lost} FROM {now.rows} t WHERE {matches}"
-    )
+    side = registry.side_sql(made.side)
+    return f"UPDATE {side} s SET {quote(LOST)} = {lost} FROM {now.rows} t WHERE {matches}"
 
 
 def _same_key(key: Column, now: Column) -> str:
@@ -172,4 +171,4 @@ def every_row(connection: Connection) -> Iterator[None]:
 
 
 def _count(connection: Connection, side: str) -> int:
-    return int(connection.exec_driver_sql(f"SELECT count(*) FROM {entries.side_sql(side)}").scalar_one())
+    return int(connection.exec_driver_sql(f"SELECT count(*) FROM {registry.side_sql(side)}").scalar_one())

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
-from circle_migrate.core.entries import Applied, Entry, RunEntry
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.journal_entry import Applied, Entry, RunEntry
 from circle_migrate.postgres.database import RUNS, STEPS, Database
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.server_errors import statement_fault

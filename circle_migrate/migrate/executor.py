@@ -15,15 +15,19 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.commit import commit, refuse_not_atomic, roll_back
 from circle_migrate.core.errors import CircleError, MigrationFailed
 from circle_migrate.core.events import Kind, Notify
 from circle_migrate.core.shield import shielded
-from circle_migrate.edited import refuse_edited
-from circle_migrate.failures import gave_up_waiting, interrupted, step_failed, where_things_are
-from circle_migrate.guards import refuse_in_doubt, refuse_unwritable
-from circle_migrate.identity import verify_identity
-from circle_migrate.journal import Journal
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.runner import Runner
+from circle_migrate.migrate.commit import commit, refuse_not_atomic, roll_back
+from circle_migrate.migrate.edited_files import refuse_edited
+from circle_migrate.migrate.failure import gave_up_waiting, interrupted, step_failed, where_things_are
+from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
+from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.run import Applied, Checkpoint, Hooks, Run, describe, finish_run, start_run
+from circle_migrate.migrate.session import watched, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import (
@@ -33,15 +37,11 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
 )
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
-from circle_migrate.run import Applied, Checkpoint, Hooks, Run, describe, finish_run, start_run
-from circle_migrate.sessions import watched, working_session
-from circle_migrate.tree.context import VersionTable, one_at_a_time
-from circle_migrate.tree.runner import Runner
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.protection import Guard
+    from circle_migrate.migrate.protection import Guard
 
 MakePlan = Callable[[Current], Plan]
 """Plans from the current revisions that were read under the lock."""

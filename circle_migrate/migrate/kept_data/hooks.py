@@ -9,17 +9,17 @@ from io import StringIO
 from typing import TYPE_CHECKING, TypeGuard
 
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
-from circle_migrate.core.kept import Kept, KeptRows, State, What
-from circle_migrate.keeping import entries
-from circle_migrate.keeping.copying import Copy, copy, settle
-from circle_migrate.keeping.putting_back import put_back
-from circle_migrate.keeping.seeing import Seen, going, see
+from circle_migrate.migrate.alembic_adapter.context import one_at_a_time
+from circle_migrate.migrate.kept_data import registry
+from circle_migrate.migrate.kept_data.copy import Copy, copy, settle
+from circle_migrate.migrate.kept_data.entry import Kept, KeptRows, State, What
+from circle_migrate.migrate.kept_data.restore import put_back
+from circle_migrate.migrate.kept_data.tables import Seen, going, see
+from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
-from circle_migrate.run import Hooks, Run
-from circle_migrate.tree.context import one_at_a_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -106,7 +106,7 @@ class KeepingHooks(Hooks):
             after = _see(self._run, connection, action)
         finally:
             point.rollback()
-        entries.make(connection)
+        registry.make(connection)
         run, revision = self._run.id, action.revision.id
         taken = going(before, after)
         copies = {oid: copy(connection, action.database, run, revision, each) for oid, each in taken.items()}
@@ -128,7 +128,7 @@ class KeepingHooks(Hooks):
                     KeptRows(action.database, action.revision.id, f"{table.schema}.{table.name}", rows)
                 )
         for name, position in copied.sequences.items():
-            entries.add(connection, self._run.id, action.revision.id, What.SEQUENCE, name, position=position)
+            registry.add(connection, self._run.id, action.revision.id, What.SEQUENCE, name, position=position)
         if action.revision.why_alone is not None:
             _commit(connection)
 
@@ -155,7 +155,7 @@ class RestoringHooks(Hooks):
         """Find what was kept of the revisions to come."""
         self._run = run
         for name in plan.databases:
-            kept = await entries.listed(run.sessions[name].driver, name)
+            kept = await registry.listed(run.sessions[name].driver, name)
             for step in plan.steps(name):
                 self._kept[step.revision.qualified] = last_kept(kept, step.revision.id)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic.operations import Operations
 
-from circle_migrate.tree.context import Context
+from circle_migrate.migrate.alembic_adapter.context import Context
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -11,7 +11,7 @@ from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
     from circle_migrate.core.backups import WayBack
-    from circle_migrate.core.kept import KeptRows
+    from circle_migrate.migrate.kept_data.entry import KeptRows
 
 
 def action_dict(action: Action) -> dict[str, Any]:

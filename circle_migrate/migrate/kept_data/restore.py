@@ -14,10 +14,10 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrationFailed
-from circle_migrate.core.kept import Kept, State, What
-from circle_migrate.keeping import entries
-from circle_migrate.keeping.copying import LOST, every_row
-from circle_migrate.keeping.seeing import Column, Seen, Table, see
+from circle_migrate.migrate.kept_data import registry
+from circle_migrate.migrate.kept_data.copy import LOST, every_row
+from circle_migrate.migrate.kept_data.entry import Kept, State, What
+from circle_migrate.migrate.kept_data.tables import Column, Seen, Table, see
 from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def put_back(
             _set_sequence(connection, entry)
             done.append(Restored(entry, 0, 0))
     for each in done:
-        entries.settle(
+        registry.settle(
             connection,
             each.entry,
             State.RESTORED,
@@ -122,7 +122,7 @@ class _Restoring:
             column = table.named(name)
             if column is None or (column.generated and name not in entry.keys):
                 raise _misfit(entry, f"it has no column {name} to put values into")
-        types = connection.exec_driver_sql(_SIDE_TYPES, (entries.side_sql(entry.side),))
+        types = connection.exec_driver_sql(_SIDE_TYPES, (registry.side_sql(entry.side),))
         return cls(connection, entry, table, dict(tuple(row) for row in types))
 
     def run(self) -> Restored:
@@ -180,7 +180,7 @@ class _Restoring:
 
     @property
     def _side(self) -> str:
-        return entries.side_sql(self.entry.side)
+        return registry.side_sql(self.entry.side)
 
     @property
     def _same(self) -> str:

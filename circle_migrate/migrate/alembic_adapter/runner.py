@@ -14,11 +14,7 @@ from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 
 from circle_migrate.core.errors import CircleError, Refused
-from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
-from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
-from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
-from circle_migrate.tree.context import (
+from circle_migrate.migrate.alembic_adapter.context import (
     Context,
     OutsideTransaction,
     VersionTable,
@@ -26,6 +22,10 @@ from circle_migrate.tree.context import (
     dialect,
     keep_transaction,
 )
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
+from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
+from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -11,8 +11,8 @@ from circle_migrate.revision_graph.graph import Graph, Revision
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.journal import Journal
-    from circle_migrate.run import Run
+    from circle_migrate.migrate.journal import Journal
+    from circle_migrate.migrate.run import Run
 
 
 class EditedRevision(Refused):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.guards import no_journal
-from circle_migrate.journal import Journal
+from circle_migrate.migrate.guards import no_journal
+from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp
@@ -19,8 +19,8 @@ from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.sessions import Session
-    from circle_migrate.tree.runner import Runner
+    from circle_migrate.migrate.alembic_adapter.runner import Runner
+    from circle_migrate.migrate.session import Session
 
 _FINGERPRINT_SECONDS = 2.0
 """Time limit for the fingerprint of a schema; one of 5,000 tables takes 0.6 s."""

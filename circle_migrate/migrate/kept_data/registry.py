@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.kept import Kept, State, What
+from circle_migrate.migrate.kept_data.entry import Kept, State, What
 from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.identifier import quote
 

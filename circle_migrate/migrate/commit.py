@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, Refused
 from circle_migrate.core.events import Kind
-from circle_migrate.failures import where_things_are
+from circle_migrate.migrate.failure import where_things_are
+from circle_migrate.migrate.run import Run
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.server_errors import server_words
 from circle_migrate.revision_graph.plan import Plan, Segment
-from circle_migrate.run import Run
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.sessions import Session
+    from circle_migrate.migrate.session import Session
 
 _SETTLE = 10.0
 """Seconds to find out, on new connections, how a statement whose answer was lost has ended."""

@@ -11,11 +11,11 @@ from circle_migrate.core.errors import (
     MigrationFailed,
     MissingPrivilege,
 )
+from circle_migrate.migrate.run import Run, describe
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.server_errors import privilege_hint, server_error, server_words, statement_fault
 from circle_migrate.revision_graph.modules import failing_line
 from circle_migrate.revision_graph.plan import Action, Segment, Step
-from circle_migrate.run import Run, describe
 
 _SHOWN_STATEMENT = 300
 

@@ -1,0 +1,1 @@
+"""The only package that runs Alembic: one step, a stamp, or SQL rendered offline."""

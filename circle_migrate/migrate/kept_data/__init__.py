@@ -1,0 +1,1 @@
+"""Data that `downgrade --keep` copies aside and the next upgrade puts back."""
