@@ -80,7 +80,7 @@ async def _judged(deployment: Deployment, questions: Questions) -> tuple[Check, 
 
 async def _compared(deployment: Deployment, questions: Questions, made: list[Check]) -> list[Check]:
     """What comparing catalogues finds; why one cannot be read is not said again."""
-    from circle_migrate.diff import DRIFT, MISSING, diff
+    from circle_migrate.commands.diff import DRIFT, MISSING, diff
 
     said = _said(made)
     checks: dict[str, Check] = {}

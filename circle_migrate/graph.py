@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.atomic_write import replace_file
-from circle_migrate.core.differing.sides import Source
 from circle_migrate.core.drawing import Drawing, Drawn
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.forms import Form
+from circle_migrate.diff.side import Source
 from circle_migrate.graphs.writer import write
 from circle_migrate.postgres.deployment import Current, Deployment
 
@@ -70,9 +70,9 @@ async def _live(deployment: Deployment, name: str) -> Snapshot:
 
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
+    from circle_migrate.diff.expected.expected import expected
+    from circle_migrate.diff.expected.shipped import shipped_majors
     from circle_migrate.postgres.scratch.pool import ScratchServers
-    from circle_migrate.states.expected import expected
-    from circle_migrate.states.shipped import shipped_majors
 
     found = []
     async with ScratchServers(deployment) as servers:

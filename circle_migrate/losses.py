@@ -17,10 +17,10 @@ from circle_migrate.core.events import Notify, ignore
 from circle_migrate.core.losses import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.core.traces import Trace, Traced
 from circle_migrate.core.vanished import compare_by_name
+from circle_migrate.diff.expected.expected import expected
 from circle_migrate.postgres.catalog.snapshot import Snapshot, compare
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
-from circle_migrate.states.expected import expected
 from circle_migrate.trace import trace
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from circle_migrate.core.differing.sides import Side, Source, parse_state
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.taken import Taken
+from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
+from circle_migrate.diff.expected.sources import Sources
+from circle_migrate.diff.side import Side, Source, parse_state
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.states.snapshot_files import SUFFIXES, write
-from circle_migrate.states.sources import Sources
 
 
 async def take(deployment: Deployment, text: str = Source.LIVE, output: str | None = None) -> Taken:

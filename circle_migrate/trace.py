@@ -56,7 +56,7 @@ async def trace(
 
 async def _prepare(deployment: Deployment, made: Scratch, current: Current) -> tuple[str, ...]:
     """Give the scratch databases the live ones' settings and current revisions."""
-    from circle_migrate.states.building import upgrade_scratch
+    from circle_migrate.diff.expected.build import upgrade_scratch
     from circle_migrate.tracing.surroundings import copy_settings
 
     notes: list[str] = []

@@ -45,12 +45,12 @@ def register(app: typer.Typer) -> None:
         rev_id: Id = None,
     ) -> Result:
         """Write a new revision file; with --autogenerate one for each database whose models have changed."""
-        from circle_migrate.author import Position
-        from circle_migrate.author import revision as action
+        from circle_migrate.diff.autogenerate.position import Position
+        from circle_migrate.diff.autogenerate.position import revision as action
 
         position = Position(head, splice, branch_label, tuple(depends_on or ()), rev_id)
         if autogenerate:
-            from circle_migrate.authoring.autogenerating import autogenerate as generate
+            from circle_migrate.diff.autogenerate.autogenerate import autogenerate as generate
 
             return await generate(await call.ready(call.deployment()), message, position)
         return action(call.files(), message, position)
@@ -71,8 +71,8 @@ def register(app: typer.Typer) -> None:
         rev_id: Id = None,
     ) -> Result:
         """Write a revision that joins several heads."""
-        from circle_migrate.author import Position
-        from circle_migrate.author import merge as action
+        from circle_migrate.diff.autogenerate.position import Position
+        from circle_migrate.diff.autogenerate.position import merge as action
 
         position = Position(label=branch_label, id=rev_id)
         return action(call.files(), revision or [], message, position)

@@ -10,8 +10,8 @@ from circle_migrate.cli.call import CHECKS, COMPARISONS, SCRATCH, Call, command
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from circle_migrate.core.differing.sides import Side
     from circle_migrate.core.result import Result
+    from circle_migrate.diff.side import Side
     from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Look"
@@ -69,9 +69,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """Compare two catalogues of each database; ends with 4 where they differ."""
-        from circle_migrate.core.differing.sides import parse_sides
-        from circle_migrate.diff import DRIFT, MISSING, Options
-        from circle_migrate.diff import diff as action
+        from circle_migrate.commands.diff import DRIFT, MISSING, Options
+        from circle_migrate.commands.diff import diff as action
+        from circle_migrate.diff.side import parse_sides
 
         asked = [
             *([tuple(sides)] if sides else []),
@@ -107,7 +107,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> Result:
         """Take the catalogue of each database, to compare it later; bodies of functions can hold secrets."""
-        from circle_migrate.core.differing.sides import parse_state
+        from circle_migrate.diff.side import parse_state
         from circle_migrate.taking import take
 
         return await take(await _deployment(call, (parse_state(state),)), state, output)

@@ -97,7 +97,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """Write what each revision leads to, so that diff needs no server of its own in production."""
-        from circle_migrate.states.shipping import build_snapshots
+        from circle_migrate.diff.expected.build_shipped import build_snapshots
 
         return await build_snapshots(call.files(), folder, major or (), check=check)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.call import SCRATCH, Call, command
-from circle_migrate.core.differing.sides import Source
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.forms import Form
+from circle_migrate.diff.side import Source
 
 if TYPE_CHECKING:
     from circle_migrate.core.drawing import Drawing

@@ -138,7 +138,7 @@ class Gathering:
             return otherwise
 
     async def _expected(self) -> dict[str, Snapshot]:
-        from circle_migrate.states.expected import expected
+        from circle_migrate.diff.expected.expected import expected
 
         found = {}
         for name in self.plan.databases:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.differences import Comparison, Diff, Difference, Group, grouped
-from circle_migrate.core.differing.wording import (
+from circle_migrate.core.findings import Severity
+from circle_migrate.diff.describe import (
     NOTHING,
     Altered,
     altered,
@@ -21,7 +21,7 @@ from circle_migrate.core.differing.wording import (
     sides,
     tally,
 )
-from circle_migrate.core.findings import Severity
+from circle_migrate.diff.result import Comparison, Diff, Difference, Group, grouped
 from circle_migrate.postgres.catalog.snapshot import Key, Op, Ownership
 from circle_migrate.render.drawing import Part, line, say
 from circle_migrate.render.reports import finding

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.differing.wording import counted
 from circle_migrate.core.taken import Taken
+from circle_migrate.diff.describe import counted
+from circle_migrate.diff.expected.snapshot_file import Stored, encoded
 from circle_migrate.render.drawing import say
-from circle_migrate.states.snapshot_files import Stored, encoded
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from circle_migrate.core.differences import Comparison, Diff
-from circle_migrate.core.differing.wording import sides
-from circle_migrate.ddl.alembic import render
-from circle_migrate.ddl.sketching import sketch
+from circle_migrate.diff.ddl.render_alembic import render
+from circle_migrate.diff.ddl.script import sketch
+from circle_migrate.diff.describe import sides
+from circle_migrate.diff.result import Comparison, Diff
 from circle_migrate.reports.comments import comment, controls_replaced, not_compared
 
 _MARK = "# "

@@ -27,9 +27,9 @@ COMPARISONS = frozenset({"sql", "alembic", "patch"})
 
 def write(form: str, result: Result) -> str:
     """The result in the format. Raises `UsageError` where the format is for what the result has not."""
-    from circle_migrate.core.differences import Diff
     from circle_migrate.core.findings import Report
     from circle_migrate.core.losses import LossReport
+    from circle_migrate.diff.result import Diff
 
     if form == "markdown" and isinstance(result, LossReport):
         from circle_migrate.reports.losses import write as write_losses
@@ -55,8 +55,8 @@ def write_failure(form: str, command: str, error: CircleError) -> str:
         from circle_migrate.reports.json import write_failure as write_json
 
         return write_json(command, error)
-    from circle_migrate.core.differences import Diff
     from circle_migrate.core.findings import Check, Report, from_error
+    from circle_migrate.diff.result import Diff
 
     check = Check("run", "The command can run", (from_error(error),))
     kind = Diff if form in COMPARISONS else Report

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from circle_migrate.core.differences import Comparison, Diff, Difference, grouped
-from circle_migrate.core.differing.wording import sides
+from circle_migrate.diff.describe import sides
+from circle_migrate.diff.result import Comparison, Diff, Difference, grouped
 from circle_migrate.postgres.catalog.snapshot import Fields, Op, Ownership, Snapshot
 from circle_migrate.reports.comments import not_compared
 from circle_migrate.reports.texts import visible

@@ -5,9 +5,9 @@ Texts are exact, secrets too where a database has any in its catalogue: what is 
 
 from __future__ import annotations
 
-from circle_migrate.core.differences import Diff
-from circle_migrate.ddl.scripts import render_sql
-from circle_migrate.ddl.sketching import sketch
+from circle_migrate.diff.ddl.render_sql import render_sql
+from circle_migrate.diff.ddl.script import sketch
+from circle_migrate.diff.result import Diff
 from circle_migrate.reports.comments import controls_replaced, not_compared
 
 _MARK = "-- "

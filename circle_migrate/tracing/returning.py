@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from circle_migrate.core.differing.scope import split_equivalent
 from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
 from circle_migrate.core.events import ignore
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.traces import Doubtful
+from circle_migrate.diff.equivalence import checks_for, equal_by_text
+from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.catalog.read import capture
 from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
 from circle_migrate.revision_graph.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
-from circle_migrate.states.equivalence import checks_for, equal_by_text
 
 if TYPE_CHECKING:
     import asyncpg

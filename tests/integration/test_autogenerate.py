@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.author import Position
-from circle_migrate.authoring.autogenerating import autogenerate
+from circle_migrate.commands.diff import diff
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
-from circle_migrate.core.differing.judging import compare
 from circle_migrate.core.listings import Written
-from circle_migrate.diff import diff
+from circle_migrate.diff.autogenerate.autogenerate import autogenerate
+from circle_migrate.diff.autogenerate.position import Position
+from circle_migrate.diff.compare import compare
 from circle_migrate.downgrade import downgrade
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.catalog.snapshot import Snapshot

@@ -20,6 +20,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.backup import Keeping, backup
+from circle_migrate.commands.diff import diff
 from circle_migrate.core.backups import BackedUp, Manifest, Restored
 from circle_migrate.core.errors import (
     BackupFailed,
@@ -34,7 +35,7 @@ from circle_migrate.core.errors import (
     UsageError,
     WrongDatabase,
 )
-from circle_migrate.diff import diff
+from circle_migrate.diff.expected.snapshot_file import write
 from circle_migrate.dumps import manifest
 from circle_migrate.dumps.programs import find
 from circle_migrate.dumps.restorable import Wanted
@@ -42,7 +43,6 @@ from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.protect import protect
 from circle_migrate.restore import restore
-from circle_migrate.states.snapshot_files import write
 from circle_migrate.upgrade import upgrade
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, deployment, environment, execute, invoke, versions

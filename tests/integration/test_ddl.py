@@ -19,13 +19,13 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 
-from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.scope import split_equivalent
 from circle_migrate.core.findings import Severity
-from circle_migrate.ddl.alembic import bodies
-from circle_migrate.ddl.sketching import Sketch, reverse, sketch
+from circle_migrate.diff.ddl.render_alembic import bodies
+from circle_migrate.diff.ddl.script import Sketch, reverse, sketch
+from circle_migrate.diff.equivalence import checks_for, equal_by_server
+from circle_migrate.diff.result import Aspect, Comparison, Difference
+from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.postgres.catalog.snapshot import Change, Key, Snapshot, compare
-from circle_migrate.states.equivalence import checks_for, equal_by_server
 from tests.integration.alembic_driver import on_connection
 from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run

@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 from circle_migrate.check import Questions, check
+from circle_migrate.commands.diff import DRIFT, MISSING, Options, diff
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
-from circle_migrate.core.differences import Comparison, Diff
-from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
-from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers
 from circle_migrate.core.errors import CircleError, ExitCode, UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff import DRIFT, MISSING, Options, diff
+from circle_migrate.diff.compare import CompareOptions, Profile, compare
+from circle_migrate.diff.equivalence import checks_for, equal_by_server, equal_by_text
+from circle_migrate.diff.expected.expected import expected
+from circle_migrate.diff.result import Comparison, Diff
+from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers
 from circle_migrate.postgres.catalog.read import capture
 from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.states.equivalence import checks_for, equal_by_server, equal_by_text
-from circle_migrate.states.expected import expected
 from circle_migrate.taking import take
 from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, environment, execute, invoke

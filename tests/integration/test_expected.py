@@ -16,15 +16,15 @@ import pytest
 
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import SettingsError, UsageError
+from circle_migrate.diff.expected import snapshot_file
+from circle_migrate.diff.expected.build import upgraded
+from circle_migrate.diff.expected.build_shipped import build_snapshots
+from circle_migrate.diff.expected.expected import Expected, expected
+from circle_migrate.diff.expected.shipped import file_name, read_shipped, snapshots_folder
+from circle_migrate.diff.expected.snapshot_file import Stored, decoded, encoded, read, write
 from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.states import snapshot_files
-from circle_migrate.states.building import upgraded
-from circle_migrate.states.expected import Expected, expected
-from circle_migrate.states.shipped import file_name, read_shipped, snapshots_folder
-from circle_migrate.states.shipping import build_snapshots
-from circle_migrate.states.snapshot_files import Stored, decoded, encoded, read, write
 from tests.deployments import invoke
 from tests.projects import Project
 from tests.servers import NAMES, Server, run, start_binaries
@@ -80,7 +80,7 @@ def _edited(content: bytes) -> bytes:
 
 def _newer(content: bytes) -> bytes:
     found = json.loads(gzip.decompress(content))
-    return json.dumps(found | {"format": snapshot_files.FORMAT + 1, "tool": "99.0"}).encode()
+    return json.dumps(found | {"format": snapshot_file.FORMAT + 1, "tool": "99.0"}).encode()
 
 
 @pytest.mark.parametrize(
@@ -254,13 +254,13 @@ def test_shipped_for_another_tree_or_database_is_not_believed(
     run(build_snapshots(deployed(server.admin_url), majors=[major]))
     database = deployed().databases["main"]
     path = snapshots_folder(database) / file_name(("m1",), major)
-    own = snapshot_files.read_stored(path)
+    own = snapshot_file.read_stored(path)
     for content in [
         Stored(own.snapshot, "0" * 64),
         Stored(own.snapshot, None),
         Stored(replace(own.snapshot, database="credentials"), own.source),
         Stored(replace(own.snapshot, server_version_num=130000), own.source),
-        Stored(own.snapshot, own.source, format=snapshot_files.FORMAT - 1),
+        Stored(own.snapshot, own.source, format=snapshot_file.FORMAT - 1),
     ]:
         path.write_bytes(encoded(content))
         with pytest.raises(SettingsError, match="revisions@m1 cannot be known") as caught:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.author import Position, merge, revision
-from circle_migrate.authoring.autogenerating import autogenerate
 from circle_migrate.config.load import load
 from circle_migrate.config.metadata import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.core.listings import Written
+from circle_migrate.diff.autogenerate.autogenerate import autogenerate
+from circle_migrate.diff.autogenerate.position import Position, merge, revision
 from circle_migrate.downgrade import downgrade
 from circle_migrate.history import branches, heads, history, show
 from circle_migrate.postgres.deployment import Deployment

@@ -7,9 +7,9 @@ import uuid
 import pytest
 
 from circle_migrate.check import Questions, check
+from circle_migrate.commands.diff import diff
 from circle_migrate.config.load import load
 from circle_migrate.core.findings import Report
-from circle_migrate.diff import diff
 from circle_migrate.downgrade import downgrade
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.database import GID_PREFIX

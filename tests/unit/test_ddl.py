@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
-from circle_migrate import ddl
-from circle_migrate.core.differences import Aspect, Comparison, Difference
-from circle_migrate.core.differing.scope import without_new_privileges
 from circle_migrate.core.findings import Severity
 from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.ddl.alembic import bodies, render
-from circle_migrate.ddl.python import string, text
-from circle_migrate.ddl.references import Catalog
-from circle_migrate.ddl.scripts import render_sql
-from circle_migrate.ddl.sketching import reverse, sketch
-from circle_migrate.ddl.sqlalchemy_types import type_code
+from circle_migrate.diff import ddl
+from circle_migrate.diff.ddl.dependencies import Catalog
+from circle_migrate.diff.ddl.python_code import string, text
+from circle_migrate.diff.ddl.render_alembic import bodies, render
+from circle_migrate.diff.ddl.render_sql import render_sql
+from circle_migrate.diff.ddl.script import reverse, sketch
+from circle_migrate.diff.ddl.sqlalchemy_types import type_code
+from circle_migrate.diff.result import Aspect, Comparison, Difference
+from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot, compare
 from circle_migrate.revision_graph.traversal import topological
 

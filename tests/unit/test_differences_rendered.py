@@ -21,10 +21,10 @@ from rich.console import Console
 
 from circle_migrate.cli.output import console
 from circle_migrate.core import redaction
-from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
-from circle_migrate.core.differing.wording import altered, detail, plural, short, summary
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
+from circle_migrate.diff.describe import altered, detail, plural, short, summary
+from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, Key, Op, Ownership, Snapshot, compare
 from circle_migrate.render.dispatch import render
 from circle_migrate.reports.comments import controls_replaced

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from circle_migrate.config.ignore_rule import parse_difference_rule
-from circle_migrate.core.differences import Aspect, Comparison
-from circle_migrate.core.differing.array_casts import cast_elements
-from circle_migrate.core.differing.judging import CompareOptions, Profile, compare
-from circle_migrate.core.differing.scope import ChangeSet, EquivalenceAnswers, Models
-from circle_migrate.core.differing.sides import Side, Source, parse_side, parse_sides
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Severity
+from circle_migrate.diff.array_casts import cast_elements
+from circle_migrate.diff.compare import CompareOptions, Profile, compare
+from circle_migrate.diff.result import Aspect, Comparison
+from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
+from circle_migrate.diff.side import Side, Source, parse_side, parse_sides
 from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
 
 Objects = dict[str, Fields]

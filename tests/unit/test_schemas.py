@@ -14,7 +14,6 @@ from typer.main import get_command
 from circle_migrate.cli.app import app
 from circle_migrate.core.backups import BackedUp, Dump, Manifest, Restored, WayBack
 from circle_migrate.core.catalogued import explained
-from circle_migrate.core.differences import Aspect, Comparison, Diff, Difference
 from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
@@ -40,6 +39,7 @@ from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppress
 from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.core.taken import Taken
+from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
 from circle_migrate.migrate.journal_entry import Entry, RunEntry
 from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, KeptRows, State, What
 from circle_migrate.migrate.result import Moved, Planned, Script

@@ -1,1 +1,0 @@
-"""From two snapshots to what is to be said about them: `judging` is where differences are weighed."""

@@ -1,1 +1,0 @@
-"""The DDL that makes one catalogue out of another, from two snapshots alone."""

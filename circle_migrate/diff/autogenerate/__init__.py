@@ -1,0 +1,1 @@
+"""New revision files from the difference between models and revisions."""

@@ -1,0 +1,140 @@
+"""The text of a new revision file, and the file."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from circle_migrate.core.errors import CircleError, Refused
+from circle_migrate.postgres.database import Database
+from circle_migrate.revision_graph.directory import versions_folder
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.parse_file import read_revision
+
+_TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
+_EMPTY_BODY = "    pass"
+_SLUG_LENGTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a new revision file is to say; the bodies are indented code."""
+
+    database: Database
+    message: str
+    down: tuple[str, ...]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[-12:])
+    labels: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    upgrade: str = _EMPTY_BODY
+    downgrade: str = _EMPTY_BODY
+
+
+def write(draft: Draft) -> Revision:
+    """Write the file, which must not exist yet. Raises `Refused` where no file should be, `CircleError`."""
+    from circle_migrate.revision_graph.modules import load_module
+
+    folder = versions_folder(draft.database.settings.revisions)
+    _refuse_unwritable(folder, draft.database.name)
+    path = folder / f"{draft.id}_{_slug(draft.message)}.py"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(_formatted(text(draft), path))
+    except OSError as error:
+        raise CircleError(
+            f"{path} cannot be written", database=draft.database.name, detail=error.strerror
+        ) from error
+    return read_revision(draft.database.name, path, load_module)
+
+
+def _refuse_unwritable(folder: Path, name: str) -> None:
+    installed = {"site-packages", "dist-packages"} & set(folder.parts)
+    if installed or not os.access(folder, os.W_OK):
+        raise Refused(
+            f"the revisions of {name} are in {folder}, where no file should be written",
+            database=name,
+            state="nothing was written",
+            hint=f"point [tool.circle-migrate.databases.{name}] revisions at a folder of your project",
+        )
+
+
+def _slug(message: str) -> str:
+    slug = re.sub(r"\W+", "_", message.lower(), flags=re.ASCII).strip("_")
+    return slug[:_SLUG_LENGTH].rstrip("_") or "revision"
+
+
+def text(draft: Draft) -> str:
+    """The file's text, as Python alone would have it."""
+    from mako.template import Template
+
+    code = f"{draft.upgrade}\n{draft.downgrade}"
+    names = _roots(code)
+    rendered = Template(filename=str(_TEMPLATE)).render(  # noqa: S702 - Python source, not HTML
+        message=draft.message.replace("\\", "\\\\").replace('"""', "'''"),
+        revision=draft.id,
+        down_revision=_scalar(draft.down),
+        branch_labels=_scalar(draft.labels),
+        depends_on=_scalar(draft.depends_on),
+        upgrade=draft.upgrade,
+        downgrade=draft.downgrade,
+        uses_sqlalchemy="sa" in names,
+        imports=_imports(code, names - {"sa", "op"}),
+        quoted=_quoted,
+    )
+    return str(rendered)
+
+
+def _scalar(values: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    return (values[0] if len(values) == 1 else values) if values else None
+
+
+def _quoted(value: str | tuple[str, ...] | None) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(json.dumps(each) for each in value) + ")"
+    return "None" if value is None else json.dumps(value)
+
+
+def _roots(code: str) -> set[str]:
+    """The names the bodies use at the left of a dot."""
+    tree = ast.parse("if True:\n" + code)
+    return {
+        node.value.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+def _imports(code: str, roots: set[str]) -> list[str]:
+    """Import lines for the dialect's and the models' own types, which Alembic writes with their module."""
+    lines = set()
+    for root in roots:
+        if root == "postgresql":
+            lines.add("from sqlalchemy.dialects import postgresql")
+            continue
+        for dotted in re.findall(rf"\b{root}(?:\.\w+)+(?=\()", code):
+            lines.add(f"import {dotted.rpartition('.')[0]}")
+    return sorted(lines)
+
+
+def _formatted(source: str, path: Path) -> str:
+    """The file as the project's ruff would write it, where there is one; else as the template has it."""
+    beside_us = Path(sys.executable).parent
+    ruff = shutil.which("ruff", path=f"{beside_us}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
+    if ruff is None:
+        return source
+    done = subprocess.run(
+        [ruff, "format", "--stdin-filename", str(path), "-"],
+        input=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout if done.returncode == 0 and done.stdout else source

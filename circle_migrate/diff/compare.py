@@ -1,0 +1,264 @@
+"""Compare two snapshots of one database: the one place where differences are classified."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from circle_migrate.config.ignore_rule import IgnoreRule
+from circle_migrate.core.findings import Severity
+from circle_migrate.diff.describe import tally
+from circle_migrate.diff.renames_and_implied import drop_implied, parents, renames, without_generated_names
+from circle_migrate.diff.result import Aspect, Comparison, Difference
+from circle_migrate.diff.scope import (
+    UNSUPPORTED_BY_MODELS,
+    ChangeSet,
+    EquivalenceAnswers,
+    Models,
+    drop_version_formatting,
+    split_equivalent,
+    within_models,
+    without_fields,
+    without_ignored,
+    without_new_privileges,
+    without_not_null,
+    without_order,
+)
+from circle_migrate.postgres.catalog import snapshot as catalog
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot
+
+_NEVER_COMPARED = frozenset({"generated_name", "inherited"})
+"""Fields that identify an object and are no property of it."""
+
+
+class Profile(StrEnum):
+    """Severity profile of a database: under STRICT, differences in privileges and triggers are errors."""
+
+    DEFAULT = "default"
+    STRICT = "strict"
+
+
+def today() -> date:
+    """Return the day in UTC, the same wherever a pipeline runs."""
+    return datetime.now(UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """How the two snapshots of one database are compared.
+
+    Differences in the fields `always_error` are errors under any profile. `models` is the side that can
+    express less than a catalogue holds. Extra partitions of a table that both sides have are counted, or with
+    `partitions` compared as tables. Ignore rules that end before `today` have expired.
+    """
+
+    profile: Profile = Profile.DEFAULT
+    always_error: frozenset[str] = frozenset()
+    models: Models | None = None
+    column_order: bool = False
+    partitions: bool = False
+    ignore: tuple[IgnoreRule, ...] = ()
+    today: date = field(default_factory=today)
+
+
+_DEFAULT_OPTIONS = CompareOptions()
+
+
+async def _no_answers(_changes: ChangeSet) -> EquivalenceAnswers:
+    return {}
+
+
+async def compare(
+    before: Snapshot,
+    after: Snapshot,
+    options: CompareOptions = _DEFAULT_OPTIONS,
+    answer: Callable[[ChangeSet], Awaitable[EquivalenceAnswers]] = _no_answers,
+) -> Comparison:
+    """Return every difference with its severity, without implied and ignored ones.
+
+    `answer` tells which of the texts that differ mean the same, and may add to `not_compared`. Raises what
+    `answer` raises.
+    """
+    change_set = _compared_changes(before, after, options)
+    answers = await answer(change_set)
+    if before.major != after.major:
+        drop_version_formatting(change_set, answers)
+    changes, equivalent = split_equivalent(change_set.changes, answers)
+    changes = drop_implied(changes, before, after)
+    partitions: dict[str, int] = {}
+    if not options.partitions:
+        changes, partitions = _without_extra_partitions(changes, before, after)
+    valid = [rule for rule in options.ignore if not rule.has_expired(options.today)]
+    changes, ignored = without_ignored(changes, after.database, valid)
+    return Comparison(
+        before,
+        after,
+        tuple(_differences(changes, before, after, options)),
+        equivalent=tuple(equivalent),
+        ignored=partitions | ignored,
+        compared=tally(key.kind for key in before.objects.keys() | after.objects.keys()),
+        not_compared=tuple(change_set.not_compared),
+    )
+
+
+def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions) -> ChangeSet:
+    """Return the changes that the options ask for and both sides can express."""
+    change_set = ChangeSet([])
+    change_set.keep(
+        without_fields(change, _NEVER_COMPARED) if change.op is Op.CHANGED else change
+        for change in catalog.compare(before, after)
+    )
+    if not options.column_order:
+        without_order(change_set, before, after)
+    if options.models is not None:
+        without_not_null(change_set, UNSUPPORTED_BY_MODELS, before, after)
+    elif before.major != after.major:
+        without_not_null(change_set, "not every version has them", before, after)
+    change_set.keep(without_new_privileges(change_set.changes, before, after))
+    if options.models is not None:
+        within_models(change_set, options.models, before, after)
+    change_set.keep(without_generated_names(change_set.changes))
+    return change_set
+
+
+def _without_extra_partitions(
+    changes: list[Change], before: Snapshot, after: Snapshot
+) -> tuple[list[Change], dict[str, int]]:
+    """Split off partitions of managed tables, which come and go by themselves, and count them."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for change in changes:
+        managed = change.op is Op.EXTRA and [
+            name for name in parents(change.key, after) if _partitioned(name, before, after)
+        ]
+        if managed and "partition_bound" in change.fields:
+            counts[f"extra partitions of {managed[0]}"] += 1
+        else:
+            kept.append(change)
+    return kept, dict(counts)
+
+
+def _partitioned(name: str, *snapshots: Snapshot) -> bool:
+    key = Key("table", name)
+    return all(snapshot.objects.get(key, {}).get("partition_key") for snapshot in snapshots)
+
+
+def _differences(
+    changes: list[Change], before: Snapshot, after: Snapshot, options: CompareOptions
+) -> Iterator[Difference]:
+    always_error = set(options.always_error)
+    if options.models is not None:
+        always_error.add("comment")  # models state it: a revision that does not is incomplete
+    if options.column_order:
+        always_error.add("position")
+    renamed = renames(changes, before, after)
+    for change in changes:
+        aspect, severity = classify(change, options.profile, always_error)
+        yield Difference(change, aspect, severity, renamed.get(change.key))
+
+
+_OF_KIND = {
+    "policy": Aspect.SECURITY,
+    "default privileges": Aspect.SECURITY,
+    "setting": Aspect.STATE,
+    "statistics": Aspect.STORAGE,
+}
+"""Aspect of an object as a whole; any other kind is DEFINITION."""
+
+_OF_FIELD = {
+    "owner": Aspect.SECURITY,
+    "acl": Aspect.SECURITY,
+    "sequence_acl": Aspect.SECURITY,
+    "rls": Aspect.SECURITY,
+    "rls_forced": Aspect.SECURITY,
+    "security_definer": Aspect.SECURITY,
+    "valid": Aspect.STATE,
+    "validated": Aspect.STATE,
+    "populated": Aspect.STATE,
+    "enabled": Aspect.STATE,
+    "triggers": Aspect.STATE,
+    "version": Aspect.STATE,
+    "access_method": Aspect.STORAGE,
+    "clustered": Aspect.STORAGE,
+    "compression": Aspect.STORAGE,
+    "index_options": Aspect.STORAGE,
+    "index_tablespace": Aspect.STORAGE,
+    "statistics": Aspect.STORAGE,
+    "storage": Aspect.STORAGE,
+    "tablespace": Aspect.STORAGE,
+    "comment": Aspect.COMMENT,
+    "attribute_comments": Aspect.COMMENT,
+    "sequence_comment": Aspect.COMMENT,
+    "position": Aspect.ORDER,
+}
+"""Aspect of a field of any object; any other field has the aspect of its object."""
+
+_STORED_WITH_OPTIONS = frozenset({"table", "materialized view", "column", "constraint", "index"})
+"""Kinds whose options are storage parameters; the options of others (views, servers) define them."""
+
+_NEVER_FAILS = frozenset({Aspect.STORAGE, Aspect.COMMENT, Aspect.ORDER})
+_OF_THE_SERVER = frozenset(
+    {("extension", "version"), ("collation", "version"), ("materialized view", "populated")}
+)
+"""Fields that a server or a restore changes by itself."""
+
+_STRICT_KINDS = frozenset({"trigger", "event trigger", "setting"})
+_STRICT_FIELDS = frozenset({"triggers"})
+"""Errors under STRICT and notes otherwise, as is all of SECURITY."""
+
+_BY_SEVERITY = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+
+
+class Classification(NamedTuple):
+    """What a change is about, and how severe it is."""
+
+    aspect: Aspect
+    severity: Severity
+
+
+def classify(change: Change, profile: Profile, always_error: Collection[str] = ()) -> Classification:
+    """Return the aspect and severity of a change: those of its most severe field."""
+    kind = change.key.kind
+    if change.op is not Op.CHANGED:
+        aspect = _OF_KIND.get(kind, Aspect.DEFINITION)
+        requested = kind == "default privileges" and "acl" in always_error
+        return Classification(aspect, Severity.ERROR if requested else _severity(kind, None, aspect, profile))
+    classifications = []
+    for name in _independent_fields(change):
+        aspect = aspect_of(kind, name)
+        severity = Severity.ERROR if name in always_error else _severity(kind, name, aspect, profile)
+        classifications.append(Classification(aspect, severity))
+    aspects = list(Aspect)
+    return min(classifications, key=lambda one: (_BY_SEVERITY.index(one.severity), aspects.index(one.aspect)))
+
+
+def aspect_of(kind: str, field: str) -> Aspect:
+    """Return the aspect of a field of an object of that kind."""
+    if field == "options" and kind in _STORED_WITH_OPTIONS:
+        return Aspect.STORAGE
+    return _OF_FIELD.get(field) or _OF_KIND.get(kind, Aspect.DEFINITION)
+
+
+def _severity(kind: str, field: str | None, aspect: Aspect, profile: Profile) -> Severity:
+    if aspect in _NEVER_FAILS or (kind, field) in _OF_THE_SERVER:
+        return Severity.NOTE
+    strict = aspect is Aspect.SECURITY or kind in _STRICT_KINDS or field in _STRICT_FIELDS
+    return Severity.NOTE if strict and profile is Profile.DEFAULT else Severity.ERROR
+
+
+def _independent_fields(change: Change) -> list[str]:
+    """Return the fields that differ, without a definition that differs only in SECURITY DEFINER."""
+    fields = list(change.fields)
+    if "security_definer" in fields and "definition" in fields:
+        before, after = (_without_security(text) for text in change.fields["definition"])
+        if before == after:
+            fields.remove("definition")
+    return fields
+
+
+def _without_security(definition: str | None) -> str:
+    return " ".join((definition or "").replace(" SECURITY DEFINER", "").split())

@@ -1,0 +1,1 @@
+"""DDL that turns one catalog into another, from two snapshots alone."""

@@ -1,0 +1,49 @@
+"""Sketches as a script: for a person to read first, then for psql or, with one database, any driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from circle_migrate import __version__
+from circle_migrate.diff.ddl.script import Sketch
+from circle_migrate.diff.ddl.statement import Statement, hazard_comment, unsupported_comment
+
+
+def render_sql(sketches: Sequence[Sketch]) -> str:
+    """The script for one database or several; of several, psql connects to each by a variable.
+
+    Statements that destroy something are as live as the others, under a line that says so.
+    """
+    several = len(sketches) > 1
+    parts = [_head(sketches, several=several)]
+    for sketch in sketches:
+        if several and sketch.statements:
+            parts.append(f"\\connect :{sketch.database}\n\n")
+        parts += [f"-- {unsupported_comment(what)}\n" for what in sketch.incomplete]
+        parts += (f"{text}\n\n" for text in map(_statement, sketch.statements))
+    return "".join(parts)
+
+
+def _head(sketches: Sequence[Sketch], *, several: bool) -> str:
+    lines = [f"-- circle-migrate {__version__}"]
+    lines += [f"-- {each.database}: {_line(each.before)} to {_line(each.after)}" for each in sketches]
+    lines.append("-- run as the role that owns the version table")
+    if several:
+        variables = " ".join(f'-v {each.database}="postgresql://…"' for each in sketches)
+        lines += [f'-- run: psql -X {variables} -f THIS_FILE "postgresql://…"', "\\set ON_ERROR_STOP on"]
+    return "\n".join(lines) + "\n\n"
+
+
+def _statement(statement: Statement) -> str:
+    return "\n".join([*_remarks(statement), f"{statement.sql};"])
+
+
+def _remarks(statement: Statement) -> Iterator[str]:
+    yield from (f"-- {hazard_comment(hazard)}" for hazard in statement.hazards)
+    if not statement.transactional:
+        yield "-- NOT IN A TRANSACTION with what follows"
+
+
+def _line(text: str) -> str:
+    """A text that cannot leave its comment."""
+    return " ".join(text.split())
