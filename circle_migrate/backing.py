@@ -9,10 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.backup import Keeping, backup, dumping
-from circle_migrate.core.backups import BackedUp, WayBack
+from circle_migrate.backup import manifest_file
+from circle_migrate.backup.manifest import BackedUp, WayBack
+from circle_migrate.commands.backup import Keeping, backup, dumping
 from circle_migrate.core.errors import CircleError, SettingsError
-from circle_migrate.dumps import manifest
 from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.deployment import Deployment
 
@@ -104,7 +104,7 @@ def _all_of(deployment: Deployment, names: Mapping[str, object]) -> Deployment:
 
 
 def _way_back(deployment: Deployment, made: BackedUp) -> WayBack:
-    path = Path(made.folder) / manifest.NAME
+    path = Path(made.folder) / manifest_file.NAME
     words = ["circle-migrate", "restore", str(path), "--replace"]
     if len(deployment.selected) < len(deployment.databases):
         words += ["--database", *deployment.selected]

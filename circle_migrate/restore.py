@@ -13,20 +13,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.backups import Manifest, Restored
+from circle_migrate.backup import manifest_file, swap
+from circle_migrate.backup.contents import anything
+from circle_migrate.backup.fill import NAME, announce, fill_beside, fill_in_place, keep_protected, take_places
+from circle_migrate.backup.manifest import Manifest, Restored
+from circle_migrate.backup.preflight import Target, Wanted, checked
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.dumps import beside, manifest
-from circle_migrate.dumps.contents import anything
-from circle_migrate.dumps.filling import (
-    NAME,
-    announce,
-    fill_beside,
-    fill_in_place,
-    keep_protected,
-    take_places,
-)
-from circle_migrate.dumps.restorable import Target, Wanted, checked
 from circle_migrate.migrate.protection import Guard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -52,7 +45,7 @@ async def restore(
     before anything was touched; `RestoreFailed` and `Interrupted` with what the databases hold then.
     """
     guard = Guard(deployment, wanted.overridden)
-    made, folder = manifest.read(path)
+    made, folder = manifest_file.read(path)
     targets = await checked(deployment, made, folder, wanted)
     guard.refuse_slips({target.name: target.state for target in targets})
     wait = deployment.settings.lock_wait
@@ -99,8 +92,8 @@ async def _agree(
     disconnect: bool,
 ) -> None:
     for target in targets:
-        if not disconnect and (who := await beside.sessions(target.database)):
-            raise beside.still_connected(target.name, who)
+        if not disconnect and (who := await swap.sessions(target.database)):
+            raise swap.still_connected(target.name, who)
     if holding:
         confirm(made, holding)
 

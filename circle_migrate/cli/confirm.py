@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from circle_migrate.core.backups import Manifest
+from circle_migrate.backup.manifest import Manifest
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.core.losses import LossReport
 from circle_migrate.core.redaction import redact

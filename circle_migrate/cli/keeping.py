@@ -45,8 +45,8 @@ def register(app: typer.Typer) -> None:
         encrypt_to: EncryptTo = None,
     ) -> Result:
         """Dump both databases from one moment: files, checksums, revisions, and a manifest of them."""
-        from circle_migrate.backup import Keeping
-        from circle_migrate.backup import backup as action
+        from circle_migrate.commands.backup import Keeping
+        from circle_migrate.commands.backup import backup as action
 
         deployment = await call.ready(call.deployment())
         keeping = Keeping(folder.absolute(), deployment.settings.pg_bin, encrypt_to)
@@ -99,8 +99,8 @@ def register(app: typer.Typer) -> None:
         override_protection: Overridden = None,
     ) -> Result:
         """Restore a backup into empty databases, or put it in the place of those that are there."""
+        from circle_migrate.backup.preflight import Wanted
         from circle_migrate.cli.confirm import confirm_replace
-        from circle_migrate.dumps.restorable import Wanted
         from circle_migrate.restore import restore as action
 
         if (accept_loss or disconnect or override_protection) and not replace:

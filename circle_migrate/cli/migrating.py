@@ -202,7 +202,7 @@ def _backing(
 ) -> Backing:
     """Whether a downgrade backs up the databases first. Raises `UsageError` for both yes and no."""
     from circle_migrate.backing import FOLDER, Backing, When
-    from circle_migrate.backup import Keeping
+    from circle_migrate.commands.backup import Keeping
 
     if no_backup and (folder or encrypt_to):
         raise UsageError("--no-backup was given, and how to make one", hint="leave one of them out")

@@ -10,7 +10,7 @@ from circle_migrate.core.result import Result
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
-    from circle_migrate.core.backups import WayBack
+    from circle_migrate.backup.manifest import WayBack
     from circle_migrate.migrate.kept_data.entry import KeptRows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.backups import BackedUp, Restored
+from circle_migrate.backup.manifest import BackedUp, Restored
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.render.drawing import relative, revisions, say, table
 

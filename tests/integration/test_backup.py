@@ -19,9 +19,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from circle_migrate.backup import Keeping, backup
+from circle_migrate.backup import manifest_file
+from circle_migrate.backup.manifest import BackedUp, Manifest, Restored
+from circle_migrate.backup.pg_programs import find
+from circle_migrate.backup.preflight import Wanted
+from circle_migrate.commands.backup import Keeping, backup
 from circle_migrate.commands.diff import diff
-from circle_migrate.core.backups import BackedUp, Manifest, Restored
 from circle_migrate.core.errors import (
     BackupFailed,
     BrokenBackup,
@@ -36,9 +39,6 @@ from circle_migrate.core.errors import (
     WrongDatabase,
 )
 from circle_migrate.diff.expected.snapshot_file import write
-from circle_migrate.dumps import manifest
-from circle_migrate.dumps.programs import find
-from circle_migrate.dumps.restorable import Wanted
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.protect import protect
@@ -194,7 +194,7 @@ def test_the_files_are_private_and_what_the_manifest_says(saved: BackedUp) -> No
     assert files.keys() == {"main.dump", "credentials.dump", "manifest.json"}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
-    made, _ = manifest.read(folder / "manifest.json")
+    made, _ = manifest_file.read(folder / "manifest.json")
     assert made == saved.manifest
     assert made.locked
     for dump in made.dumps:

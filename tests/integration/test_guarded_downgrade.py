@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from circle_migrate.backing import Backing, When
-from circle_migrate.backup import Keeping
+from circle_migrate.backup import pg_programs
+from circle_migrate.commands.backup import Keeping
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import BackupFailed, MigrationFailed, Refused, SettingsError
 from circle_migrate.core.losses import LossReport
 from circle_migrate.downgrade import Weighing, downgrade
-from circle_migrate.dumps import programs
 from circle_migrate.losing import counting
 from circle_migrate.losses import LossCollector, find
 from circle_migrate.migrate.result import Moved
@@ -187,7 +187,7 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
     (at_hand / "bin").mkdir()
     refused = invoke([*LOSING, "--pg-bin", "bin"])
     assert (refused.status, "holds no pg_dump" in refused.stderr) == (2, True)
-    monkeypatch.setattr(programs, "_known", dict)
+    monkeypatch.setattr(pg_programs, "_known", dict)
     looked: list[Plan] = []
 
     async def look(plan: Plan) -> LossCollector:

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 from typer.main import get_command
 
+from circle_migrate.backup.manifest import BackedUp, Dump, Manifest, Restored, WayBack
 from circle_migrate.cli.app import app
-from circle_migrate.core.backups import BackedUp, Dump, Manifest, Restored, WayBack
 from circle_migrate.core.catalogued import explained
 from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError

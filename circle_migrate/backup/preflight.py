@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.backups import Dump, Manifest
+from circle_migrate.backup import manifest_file
+from circle_migrate.backup.dump import list_contents, list_encrypted
+from circle_migrate.backup.encryption import decrypting
+from circle_migrate.backup.manifest import Dump, Manifest
+from circle_migrate.backup.restore_dump import Restoring
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
-from circle_migrate.dumps import manifest
-from circle_migrate.dumps.dumping import list_contents, list_encrypted
-from circle_migrate.dumps.encryption import decrypting
-from circle_migrate.dumps.restoring import Restoring
 from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
 
@@ -76,7 +76,7 @@ async def checked(deployment: Deployment, made: Manifest, folder: Path, wanted: 
         name: tuple(decrypting(wanted.identity)) if dump.encrypted else () for name, dump in dumps.items()
     }
     for dump in dumps.values():
-        await asyncio.to_thread(manifest.verify, folder, dump)
+        await asyncio.to_thread(manifest_file.verify, folder, dump)
     states = await _states(deployment)
     ensure_distinct(states)
     ensure_not_swapped(deployment, states)

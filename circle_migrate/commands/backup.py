@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
+from circle_migrate.backup import manifest_file
+from circle_migrate.backup.consistent_snapshot import NAME, Moment, Moments, moments, require_held
+from circle_migrate.backup.contents import Catalogue, catalogue, encrypted, size
+from circle_migrate.backup.dump import Dumping, list_contents
+from circle_migrate.backup.manifest import BackedUp, Dump, Manifest
+from circle_migrate.backup.pg_programs import find
+from circle_migrate.backup.progress import followed
 from circle_migrate.config.url.environment import environment
-from circle_migrate.core.backups import BackedUp, Dump, Manifest
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import BackupFailed, UsageError
 from circle_migrate.core.events import Event, Kind, Notify, ignore
-from circle_migrate.dumps import manifest
-from circle_migrate.dumps.contents import Catalogue, catalogue, encrypted, size
-from circle_migrate.dumps.dumping import Dumping, list_contents
-from circle_migrate.dumps.moments import NAME, Moment, Moments, moments, require_held
-from circle_migrate.dumps.programs import find
-from circle_migrate.dumps.sizes import followed
 from circle_migrate.migrate.guards import refuse_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
 from circle_migrate.postgres.server_errors import server_words
@@ -128,7 +128,7 @@ async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, n
     held = await _held(moment)
     whole = await size(connection)
     path = folder / f"{database.name}{plan.suffix}"
-    os.close(manifest.new_file(path))
+    os.close(manifest_file.new_file(path))
 
     async def written() -> int:
         return path.stat().st_size
@@ -146,7 +146,7 @@ async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, n
         database=database.name,
         file=path.name,
         bytes=path.stat().st_size,
-        sha256=await asyncio.to_thread(manifest.sha256, path),
+        sha256=await asyncio.to_thread(manifest_file.sha256, path),
         encrypted=plan.encrypts,
         dbname=moment.state.name,
         database_bytes=whole,
@@ -201,7 +201,7 @@ def _new_folder(parent: Path) -> Path:
 def _finished(folder: Path, made: Manifest) -> BackedUp:
     """Write the manifest and give the folder its final name."""
     left = sorted(each.name for each in folder.parent.glob(f"*{_UNFINISHED}") if each != folder)
-    manifest.write(folder, made)
+    manifest_file.write(folder, made)
     final = folder.with_name(folder.name.removesuffix(_UNFINISHED))
     folder.rename(final)
     for each in (final, final.parent):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.backup.dump import TALKATIVE, copy
+from circle_migrate.backup.pg_programs import Child, Program, find, started
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import RestoreFailed
-from circle_migrate.dumps.dumping import TALKATIVE, copy
-from circle_migrate.dumps.programs import Child, Program, find, started
 
 # What pg_restore sets since 17 at the beginning of every restore, and older servers do not know.
 _NEW_SETTING = b"SET transaction_timeout = 0;\n"

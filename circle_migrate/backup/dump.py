@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from circle_migrate.backup.encryption import encrypting
+from circle_migrate.backup.pg_programs import Child, Program, find, started
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup
-from circle_migrate.dumps.encryption import encrypting
-from circle_migrate.dumps.programs import Child, Program, find, started
 
 TALKATIVE = "--verbose"
 """For pg_dump and pg_restore: one that nobody listens to any more, since we were killed, ends by SIGPIPE."""

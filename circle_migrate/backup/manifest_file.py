@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.core.backups import FORMAT, Dump, Manifest
+from circle_migrate.backup.manifest import FORMAT, Dump, Manifest
 from circle_migrate.core.errors import BrokenBackup, UsageError
 
 NAME = "manifest.json"

@@ -1,0 +1,1 @@
+"""Dump and restore of all databases of a deployment from one consistent snapshot."""
