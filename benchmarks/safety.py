@@ -21,7 +21,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
-from circle_migrate.core.verdicts.judging import judge  # noqa: E402 - the tests' cases lie beside this folder
+from circle_migrate.safety.rules.engine import judge  # noqa: E402 - the tests' cases lie beside this folder
 from tests import hazard_verdicts, safety_cases, safety_operations  # noqa: E402
 from tests.projects import Project  # noqa: E402
 from tests.servers import Databases, Server, start_binaries  # noqa: E402

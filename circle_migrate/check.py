@@ -65,8 +65,8 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
 
 async def _judged(deployment: Deployment, questions: Questions) -> tuple[Check, ...]:
     """What is pending, or without databases what the base in git lacks."""
-    from circle_migrate.core.verdicts.record import Mode
-    from circle_migrate.safety import Options, safety_check
+    from circle_migrate.safety.assess import Options, safety_check
+    from circle_migrate.safety.rules.evidence import Mode
 
     mode = Mode.LIVE if questions.databases else Mode.CI
     base = None if questions.databases else questions.base

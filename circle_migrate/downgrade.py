@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.losses import LossReport
 from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
@@ -18,11 +17,12 @@ from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
+from circle_migrate.safety.losses.report import LossReport
 
 if TYPE_CHECKING:
     from circle_migrate.backing import Backing, Decision
-    from circle_migrate.losses import LossCollector
     from circle_migrate.plan import SavedPlan
+    from circle_migrate.safety.losses.find import LossCollector
 
 Confirm = Callable[[Plan], None]
 """Shows a plan and returns; raises `NotConfirmed` where it is not wanted."""
@@ -125,12 +125,12 @@ async def _agreed(
     refuse_in_doubt(states)
     for name in () if dry_run else plan.databases:
         refuse_unwritable(states[name])
-    from circle_migrate.losing.counting import loss_report
+    from circle_migrate.safety.losses.count import loss_report
 
     collector = await confirm.find(plan)
     report = await loss_report(deployment, collector)
     if keep:
-        from circle_migrate.keeping.keys import refuse_without_key
+        from circle_migrate.safety.losses.keepable import refuse_without_key
 
         await refuse_without_key(deployment, report)
     lossy = bool(report.destroyed) and not keep
@@ -152,10 +152,10 @@ async def _undo(
     keep: bool,
 ) -> Moved:
     from circle_migrate.backing import BackupHooks
-    from circle_migrate.losing.growth import GrowthHooks
     from circle_migrate.migrate.executor import Options, apply
     from circle_migrate.migrate.kept_data.hooks import KeepingHooks
     from circle_migrate.migrate.run import Together
+    from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
     notes = agreed.notes
     keeping = KeepingHooks() if keep else None

@@ -6,11 +6,11 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from circle_migrate.core.measured import Measured, Measurement, Statistics
-from circle_migrate.judging.stats_file import write
-from circle_migrate.live_facts.sizing import sizes
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.safety.live_database.sizes import sizes
+from circle_migrate.safety.statistics_file import write
+from circle_migrate.safety.table_statistics import Measured, Measurement, Statistics
 
 
 async def stats(deployment: Deployment, output: Path | None = None) -> Measured:

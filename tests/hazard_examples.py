@@ -10,13 +10,13 @@ from typing import Any
 
 import asyncpg
 
-from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.hazards.record import ExampleRevision, Hazard
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision
 from circle_migrate.revision_graph.plan import Grouping, Plan, plan_upgrade
+from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard
+from circle_migrate.safety.hazards.loader import HAZARDS
 from tests.servers import NAMES, Databases
 
 _HEADER = '''"""{title}"""

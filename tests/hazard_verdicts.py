@@ -10,18 +10,18 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.hazards.record import ExampleRevision
 from circle_migrate.core.relations import Relation
-from circle_migrate.core.traces import Trace
-from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
-from circle_migrate.judging.evidence import Gathering
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.plan import Plan, Step
-from circle_migrate.tracing.backend import Backend
-from circle_migrate.tracing.recorder import Recorder, nowhere, origin
+from circle_migrate.safety.evidence import Gathering
+from circle_migrate.safety.hazards.hazard import ExampleRevision
+from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
+from circle_migrate.safety.trace.backend import Backend
+from circle_migrate.safety.trace.record import Trace
+from circle_migrate.safety.trace.recorder import Recorder, nowhere, origin
 from tests.deployments import deployment
 from tests.hazard_examples import CASES, Case, forest, plan, prepared, write
 from tests.safety_cases import statements, without_rows

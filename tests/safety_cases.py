@@ -15,14 +15,14 @@ from typing import Any
 
 from circle_migrate.config.load import load
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.safety import HazardFinding
-from circle_migrate.core.verdicts.judging import judge
-from circle_migrate.core.verdicts.record import Evidence, Limits, Thresholds
-from circle_migrate.judging.evidence import Gathering
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.trace import trace
+from circle_migrate.safety.evidence import Gathering
+from circle_migrate.safety.result import HazardFinding
+from circle_migrate.safety.rules.engine import judge
+from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
+from circle_migrate.safety.trace.run import trace
 from tests.deployments import environment
 from tests.projects import Project
 from tests.servers import Databases

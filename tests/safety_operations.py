@@ -14,15 +14,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.config.load import load
-from circle_migrate.core.live import Size
-from circle_migrate.core.safety import HazardFinding
-from circle_migrate.core.traces import Trace, Traced
-from circle_migrate.core.verdicts.judging import judge
-from circle_migrate.core.verdicts.record import Evidence, Limits, Mode, Thresholds
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.tracing.backend import Backend
-from circle_migrate.tracing.recorder import Origin, Recorder
+from circle_migrate.safety.live_database.record import Size
+from circle_migrate.safety.result import HazardFinding
+from circle_migrate.safety.rules.engine import judge
+from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresholds
+from circle_migrate.safety.trace.backend import Backend
+from circle_migrate.safety.trace.record import Trace, Traced
+from circle_migrate.safety.trace.recorder import Origin, Recorder
 from tests.safety_cases import LARGE_ROWS, SafetyCase
 
 _FILE = Path(__file__).parent / "integration" / "safety_operations.jsonl"

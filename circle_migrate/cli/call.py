@@ -345,6 +345,6 @@ def _choice(formats: tuple[Format, ...]) -> type[StrEnum]:
 
 
 def _hazard_ids() -> Collection[str]:
-    from circle_migrate.core.hazards.loader import HAZARDS
+    from circle_migrate.safety.hazards.loader import HAZARDS
 
     return HAZARDS

@@ -10,11 +10,11 @@ import typer
 
 from circle_migrate.backup.manifest import Manifest
 from circle_migrate.core.errors import NotConfirmed
-from circle_migrate.core.losses import LossReport
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.kept_data.entry import Kept
 from circle_migrate.postgres.protection_marker import Marker
 from circle_migrate.revision_graph.plan import Plan, Stamp
+from circle_migrate.safety.losses.report import LossReport
 
 
 def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable[[LossReport], None]:

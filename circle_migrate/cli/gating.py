@@ -10,10 +10,10 @@ from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.cli.call import Call
-    from circle_migrate.core.hazards.record import HazardClass
-    from circle_migrate.core.safety import Safety
-    from circle_migrate.judging.gate import Gate
     from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.hazards.hazard import HazardClass
+    from circle_migrate.safety.result import Safety
 
 
 def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
@@ -23,7 +23,7 @@ def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | Non
         if allow:
             raise UsageError("nothing is judged, and so nothing can be allowed", hint="add --safety require")
         return None
-    from circle_migrate.judging.gate import Gate
+    from circle_migrate.safety.gate import Gate
 
     allowed = _classes(allow)
 
@@ -40,7 +40,7 @@ def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | Non
 def _classes(allow: Sequence[str]) -> frozenset[HazardClass]:
     if not allow:
         return frozenset()
-    from circle_migrate.core.hazards.record import HazardClass
+    from circle_migrate.safety.hazards.hazard import HazardClass
 
     known = {str(each): each for each in HazardClass}
     for text in allow:
@@ -53,9 +53,9 @@ def _lines(safety: Safety, allowed: frozenset[HazardClass]) -> list[str]:
     """What is worse than a note and not allowed, without the code that avoids it."""
     from circle_migrate.cli.console import console
     from circle_migrate.core.findings import Severity
-    from circle_migrate.core.safety import HazardFinding
     from circle_migrate.render.reports import finding
     from circle_migrate.render.safety import hazard
+    from circle_migrate.safety.result import HazardFinding
 
     written = StringIO()
     screen = console(written)

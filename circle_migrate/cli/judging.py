@@ -83,7 +83,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Judge what is pending before it runs: locks, rewrites, lost data; ends with 5 on danger."""
         if list_rules or explain is not None:
-            from circle_migrate.core.catalogued import explained, listed
+            from circle_migrate.safety.hazard_list import explained, listed
 
             return explained(call.command, explain) if explain is not None else listed(call.command)
         ci = profile == Profile.CI
@@ -93,10 +93,10 @@ def register(app: typer.Typer) -> None:
             raise UsageError("--write-baseline does not say where to", hint="add --baseline FILE")
         if down and not target:
             raise UsageError("a downgrade needs a target", hint="-1, base or a revision id")
-        from circle_migrate.core.verdicts.record import Mode
         from circle_migrate.revision_graph.plan import Direction
-        from circle_migrate.safety import Options
-        from circle_migrate.safety import safety_check as action
+        from circle_migrate.safety.assess import Options
+        from circle_migrate.safety.assess import safety_check as action
+        from circle_migrate.safety.rules.evidence import Mode
 
         options = Options(
             Mode(profile), stats, base, baseline, write_baseline, allow_unknown, cascade=cascade

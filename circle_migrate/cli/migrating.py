@@ -145,7 +145,7 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.cli.confirm import accept_losses
         from circle_migrate.downgrade import Weighing
         from circle_migrate.downgrade import downgrade as action
-        from circle_migrate.losses import find as look
+        from circle_migrate.safety.losses.find import find as look
 
         deployment = await call.ready(call.deployment())
         find = partial(look, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=call.notify())

@@ -11,7 +11,7 @@ from circle_migrate.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from circle_migrate.config.ignore_rule import IgnoreRule
-    from circle_migrate.core.weights import Assumption
+    from circle_migrate.safety.table_size import Assumption
 
 _FIRST = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
 

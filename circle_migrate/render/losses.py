@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.losses import LossReport
-from circle_migrate.losing.wording import how_much, remarks, summary
 from circle_migrate.render.drawing import revisions, say, table
 from circle_migrate.render.runs import show_plan
 from circle_migrate.reports.texts import visible
+from circle_migrate.safety.losses.describe import how_much, remarks, summary
+from circle_migrate.safety.losses.report import LossReport
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ from circle_migrate.render.drawing import say, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from circle_migrate.core.live import Size
-    from circle_migrate.core.measured import Measured
+    from circle_migrate.safety.live_database.record import Size
+    from circle_migrate.safety.table_statistics import Measured
 
 
 def measured(result: Measured, console: Console) -> None:

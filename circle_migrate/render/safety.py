@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.catalogued import Catalogued
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards.page import explained
-from circle_migrate.core.safety import HazardFinding, Safety
 from circle_migrate.render.drawing import line, relative, table
 from circle_migrate.render.reports import finding, heading
+from circle_migrate.safety.hazard_list import Catalogued
+from circle_migrate.safety.hazards.markdown import explained
+from circle_migrate.safety.result import HazardFinding, Safety
 
 if TYPE_CHECKING:
     from rich.console import Console

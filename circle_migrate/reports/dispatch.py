@@ -28,8 +28,8 @@ COMPARISONS = frozenset({"sql", "alembic", "patch"})
 def write(form: str, result: Result) -> str:
     """The result in the format. Raises `UsageError` where the format is for what the result has not."""
     from circle_migrate.core.findings import Report
-    from circle_migrate.core.losses import LossReport
     from circle_migrate.diff.result import Diff
+    from circle_migrate.safety.losses.report import LossReport
 
     if form == "markdown" and isinstance(result, LossReport):
         from circle_migrate.reports.losses import write as write_losses

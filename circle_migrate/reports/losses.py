@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from circle_migrate.core.losses import Loss, LossReport
-from circle_migrate.losing.wording import how_much, remarks, summary
 from circle_migrate.reports.texts import visible
+from circle_migrate.safety.losses.describe import how_much, remarks, summary
+from circle_migrate.safety.losses.report import Loss, LossReport
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 

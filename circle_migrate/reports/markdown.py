@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Finding, Report, Severity
-from circle_migrate.core.safety import HazardFinding, Safety
 from circle_migrate.reports.texts import path, safe, summed_up, whole
+from circle_migrate.safety.result import HazardFinding, Safety
 
 MOST_CHARACTERS = 60_000
 """With room for what a bot adds of its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from circle_migrate.core.live import Ask
+from circle_migrate.safety.live_database.record import Ask
 
 Found = list[tuple[str, str, str, int | None]]
 """What was asked, of which live relation, about what, and the number that came back."""

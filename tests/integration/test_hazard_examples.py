@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.hazards.record import HazardClass
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
+from circle_migrate.safety.hazards.hazard import HazardClass
 from tests.hazard_examples import CASES, Case, connection_of, forest, plan, prepared, write
 from tests.servers import NAMES, Databases, Server, run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.verdicts.judging import judge
+from circle_migrate.safety.rules.engine import judge
 from tests.hazard_examples import Case
 from tests.hazard_verdicts import JUDGED, evidence
 from tests.servers import Databases, Server, run

@@ -11,7 +11,17 @@ import asyncpg
 import pytest
 
 from circle_migrate.config.load import load
-from circle_migrate.core.live import (
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import split_identity
+from circle_migrate.safety.live_database.blockers import CONFLICTS, blockers
+from circle_migrate.safety.live_database.catalog import invalid_indexes, published, uses
+from circle_migrate.safety.live_database.probes import probes
+from circle_migrate.safety.live_database.query import ask
+from circle_migrate.safety.live_database.question import LIMIT, counted
+from circle_migrate.safety.live_database.record import (
     Answer,
     Ask,
     Blocker,
@@ -20,19 +30,9 @@ from circle_migrate.core.live import (
     Published,
     Size,
 )
-from circle_migrate.core.traces import Lock, Task, Traced, Work
-from circle_migrate.live_facts.asking import ask
-from circle_migrate.live_facts.blocking import CONFLICTS, blockers
-from circle_migrate.live_facts.conditions import invalid_indexes, published, uses
-from circle_migrate.live_facts.expecting import expected_rows
-from circle_migrate.live_facts.probing import probes
-from circle_migrate.live_facts.question import LIMIT, counted
-from circle_migrate.live_facts.sizing import sizes
-from circle_migrate.postgres.catalog.read import capture
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
-from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.identifier import split_identity
+from circle_migrate.safety.live_database.row_estimates import expected_rows
+from circle_migrate.safety.live_database.sizes import sizes
+from circle_migrate.safety.trace.record import Lock, Task, Traced, Work
 from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.integration.live_cases import CASES, Case
 from tests.servers import Databases, Server, run

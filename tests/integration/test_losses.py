@@ -14,10 +14,6 @@ import pytest
 
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError
-from circle_migrate.core.losses import Count, Effect, Loss, LossReport, Method, Precision
-from circle_migrate.losing import counting
-from circle_migrate.losing.wording import how_much, remarks
-from circle_migrate.losses import find
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.object_ids import addresses
@@ -25,6 +21,10 @@ from circle_migrate.postgres.catalog.read import capture
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction
+from circle_migrate.safety.losses import count as counting
+from circle_migrate.safety.losses.describe import how_much, remarks
+from circle_migrate.safety.losses.find import find
+from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Method, Precision
 from circle_migrate.upgrade import upgrade
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project

@@ -16,15 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import Interrupted
 from circle_migrate.core.events import Event, Kind, ignore
-from circle_migrate.core.traces import Lock, ServerError, Trace, Traced
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction, Grouping, Step
-from circle_migrate.trace import trace
-from circle_migrate.tracing.backend import Backend
-from circle_migrate.tracing.recorder import Origin, Recorder
+from circle_migrate.safety.trace.backend import Backend
+from circle_migrate.safety.trace.record import Lock, ServerError, Trace, Traced
+from circle_migrate.safety.trace.recorder import Origin, Recorder
+from circle_migrate.safety.trace.run import trace
 from tests.deployments import execute
 from tests.projects import Project
 from tests.servers import Databases, Server, run, start_binaries

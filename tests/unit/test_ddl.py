@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards.loader import HAZARDS
 from circle_migrate.diff import ddl
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.python_code import string, text
@@ -27,6 +26,7 @@ from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot, compare
 from circle_migrate.revision_graph.traversal import topological
+from circle_migrate.safety.hazards.loader import HAZARDS
 
 OWNED = {"owner": "<owner>"}
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from circle_migrate.core.losses import Count, Effect, Loss, Precision
-from circle_migrate.losing.growth import increased_losses
+from circle_migrate.safety.losses.growth_guard import increased_losses
+from circle_migrate.safety.losses.report import Count, Effect, Loss, Precision
 
 COLUMN = Loss("main", "column", "main.users.phone", "public.users.phone", Effect.DROPPED, rows=Count(9))
 TABLE = Loss("main", "table", "main.users", "public.users", Effect.DROPPED)

@@ -18,16 +18,16 @@ import pytest
 
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards.loader import HAZARDS, SQLSTATES, SqlState, parse_hazard
-from circle_migrate.core.hazards.page import explained, page
-from circle_migrate.core.hazards.record import ExampleRevision, Hazard, HazardClass, render_revisions
 from circle_migrate.core.rules import RULES
-from circle_migrate.core.safety import HazardFinding
+from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard, HazardClass, render_revisions
+from circle_migrate.safety.hazards.loader import HAZARDS, SQLSTATES, SqlState, parse_hazard
+from circle_migrate.safety.hazards.markdown import explained, page
+from circle_migrate.safety.result import HazardFinding
 from tests.hazard_examples import CASES, Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "hazards.md"
 _PACKAGE = PAGE.parents[1] / "circle_migrate"
-_DATA = _PACKAGE / "core" / "hazards" / "data"
+_DATA = _PACKAGE / "safety" / "hazards" / "data"
 _RECORD = tomllib.loads((_DATA / "CM002.toml").read_text(encoding="utf-8"))
 _TABLES = tomllib.loads((_DATA / "tables.toml").read_text(encoding="utf-8"))
 
@@ -44,7 +44,7 @@ def test_every_data_file_is_read() -> None:
 
 
 def test_importing_hazards_reads_no_file() -> None:
-    program = "import sys, circle_migrate.core.hazards.page\nassert 'tomllib' not in sys.modules\n"
+    program = "import sys, circle_migrate.safety.hazards.markdown\nassert 'tomllib' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=_PACKAGE.parent)
 
 

@@ -13,30 +13,15 @@ from typer.main import get_command
 
 from circle_migrate.backup.manifest import BackedUp, Dump, Manifest, Restored, WayBack
 from circle_migrate.cli.app import app
-from circle_migrate.core.catalogued import explained
 from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.forms import Form
 from circle_migrate.core.listings import Configuration, Currents, Listed, Listing, Server, Standing, Written
-from circle_migrate.core.live import Size
-from circle_migrate.core.losses import (
-    Count,
-    Effect,
-    Failure,
-    Loss,
-    LossReport,
-    Method,
-    Partners,
-    Precision,
-)
-from circle_migrate.core.measured import Measured, Measurement, Statistics
 from circle_migrate.core.protections import Protections
 from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
 from circle_migrate.core.result import Result
 from circle_migrate.core.runs import Log, Recovered, Settled, Source
-from circle_migrate.core.safety import Coverage, HazardFinding, Safety, Suppressed
-from circle_migrate.core.safety import Source as Decided
 from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.core.taken import Taken
 from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
@@ -48,6 +33,21 @@ from circle_migrate.postgres.protection_marker import Marker, Protection
 from circle_migrate.reports.dispatch import write, write_failure
 from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
+from circle_migrate.safety.hazard_list import explained
+from circle_migrate.safety.live_database.record import Size
+from circle_migrate.safety.losses.report import (
+    Count,
+    Effect,
+    Failure,
+    Loss,
+    LossReport,
+    Method,
+    Partners,
+    Precision,
+)
+from circle_migrate.safety.result import Coverage, HazardFinding, Safety, Suppressed
+from circle_migrate.safety.result import Source as Decided
+from circle_migrate.safety.table_statistics import Measured, Measurement, Statistics
 from circle_migrate.schemas.command_schema import RESULTS, schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from circle_migrate.core.live import Answer, Ask, Probe
-from circle_migrate.core.traces import Trace, Traced
-from circle_migrate.core.verdicts.judging import judge
-from circle_migrate.core.verdicts.record import Evidence
+from circle_migrate.safety.live_database.record import Answer, Ask, Probe
+from circle_migrate.safety.rules.engine import judge
+from circle_migrate.safety.rules.evidence import Evidence
+from circle_migrate.safety.trace.record import Trace, Traced
 
 _LONG = "a" * 64
 _KEPT = "a" * 63

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from circle_migrate.core.errors import ExitCode, UsageError
-from circle_migrate.core.live import Size
-from circle_migrate.core.measured import Measurement, Statistics
-from circle_migrate.judging.stats_file import FORMAT, SOURCE, read, write
+from circle_migrate.safety.live_database.record import Size
+from circle_migrate.safety.statistics_file import FORMAT, SOURCE, read, write
+from circle_migrate.safety.table_statistics import Measurement, Statistics
 
 SIZES = (Size('public."Ö"', 3, 8192, 16384, SOURCE), Size("public.t", None, 8192, 0, SOURCE))
 STATISTICS = Statistics(

@@ -13,18 +13,18 @@ from circle_migrate.config.ignore_rule import parse_hazard_rule
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError, TreeError, UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.hazards.loader import HAZARDS
-from circle_migrate.core.safety import HazardFinding
-from circle_migrate.core.verdicts.record import Limits
-from circle_migrate.core.weights import limits, parse_assumption
-from circle_migrate.judging.suppressions import (
+from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.plan import Direction
+from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.result import HazardFinding
+from circle_migrate.safety.rules.evidence import Limits
+from circle_migrate.safety.suppressions import (
     FileAnnotations,
     SuppressionResult,
     apply_suppressions,
     read_annotations,
 )
-from circle_migrate.revision_graph.graph import Revision
-from circle_migrate.revision_graph.plan import Direction
+from circle_migrate.safety.table_size import limits, parse_assumption
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")

@@ -248,8 +248,8 @@ def _words(comparison: Comparison) -> tuple[str, ...]:
 
 def _shown(statement: Statement) -> tuple[str, ...]:
     """The hazards that belong into the file; the others are for `check`, which sees the tables too."""
-    from circle_migrate.core.hazards.loader import HAZARDS
-    from circle_migrate.core.hazards.record import HazardClass
+    from circle_migrate.safety.hazards.hazard import HazardClass
+    from circle_migrate.safety.hazards.loader import HAZARDS
 
     shown = (HazardClass.DATA_LOSS, HazardClass.APP_BREAK)
     return tuple(

@@ -46,6 +46,6 @@ def unsupported_comment(text: str) -> str:
 
 def hazard_comment(hazard: str) -> str:
     """Return the text of a comment above a statement with a hazard."""
-    from circle_migrate.core.hazards.loader import HAZARDS
+    from circle_migrate.safety.hazards.loader import HAZARDS
 
     return f"HAZARD: {hazard} {HAZARDS[hazard].title}"

@@ -1,1 +1,0 @@
-"""The safety check of a plan: its evidence, and the findings that people accept."""

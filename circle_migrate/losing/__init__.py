@@ -1,1 +1,0 @@
-"""Find what a downgrade takes away, and count it on the live databases."""

@@ -1,0 +1,1 @@
+"""Judgement of pending revisions and of data that a downgrade destroys."""

@@ -1,0 +1,124 @@
+"""The gate before an upgrade: what is pending is judged, and stops it where it is dangerous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from circle_migrate.core.errors import CircleError, Interrupted, Refused
+from circle_migrate.core.redaction import redact
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.revision_graph.plan import Plan
+    from circle_migrate.safety.hazards.hazard import HazardClass
+    from circle_migrate.safety.result import HazardFinding, Safety
+
+_SHOWN = 3
+"""Dangers that a refusal names; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Judges the plan of an upgrade before it runs.
+
+    Where it is not `required`, nothing stops the upgrade, not even that nothing can be judged. `allowed` are
+    classes of dangers that do not stop it. `show` is given what was found, `say` a line about what goes on.
+    """
+
+    deployment: Deployment
+    required: bool
+    allowed: frozenset[HazardClass] = frozenset()
+    show: Callable[[Safety], None] = lambda _safety: None
+    say: Callable[[str], None] = lambda _text: None
+
+    async def judge(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
+        """What to keep with the run in the journal; empty where nothing can be endangered.
+
+        Raises `Refused` for a danger that is not allowed, and where it is required why nothing can be judged.
+        """
+        if not await self._holds_rows(plan):
+            return {}
+        from circle_migrate.safety.assess import judged
+
+        versions = {name: state.server_version_num for name, state in states.items()}
+        try:
+            self.say("what is pending is tried out on a scratch database")
+            safety = await judged(self.deployment, plan, versions)
+        except Interrupted:
+            raise
+        except Exception as error:
+            if self.required:
+                raise
+            # A second opinion that nobody insists on is no reason to stop, not even where it has a bug.
+            why = error.message if isinstance(error, CircleError) else f"{type(error).__name__}: {error}"
+            self.say(f"not judged: {why}")
+            return _notes(self, unknown=redact(why))
+        self.show(safety)
+        if self.required:
+            self._refuse(safety)
+        return _notes(self, safety)
+
+    async def _holds_rows(self, plan: Plan) -> bool:
+        """Whether a database of the plan has a table with a row, or one of which nobody knows."""
+        from circle_migrate.safety.live_database.sizes import sizes
+
+        databases = (self.deployment.databases[name] for name in plan.databases)
+        try:
+            found = await asyncio.gather(*(sizes(each) for each in databases))
+        except CircleError:
+            return True
+        return any(size.rows != 0 for each in found for size in each.values())
+
+    def _refuse(self, safety: Safety) -> None:
+        dangers = safety.dangers(self.allowed)
+        if dangers:
+            raise _refusal(dangers)
+        for each in safety.findings:
+            if each.prevented:
+                raise Refused(each.message, state="nothing was changed", hint=each.remedy)
+
+
+def _refusal(dangers: tuple[HazardFinding, ...]) -> Refused:
+    classes = dict.fromkeys(str(each.hazard.kind) for each in dangers)
+    lines = [f"{each.rule} at {each.file}:{each.line}: {each.message}" for each in dangers[:_SHOWN]]
+    more = len(dangers) - _SHOWN
+    return Refused(
+        f"what is pending is dangerous: {len(dangers)} findings of {', '.join(classes)}"
+        if len(dangers) > 1
+        else f"what is pending is dangerous ({dangers[0].hazard.kind})",
+        detail="\n".join([*lines, *([f"and {more} more"] if more > 0 else [])]),
+        state="nothing was changed",
+        hint="`circle-migrate safety-check` says what to write instead; to run it nevertheless: "
+        + " ".join(f"--allow {each}" for each in classes),
+    )
+
+
+def _notes(gate: Gate, safety: Safety | None = None, unknown: str | None = None) -> dict[str, object]:
+    """What the journal keeps: the gate, and what it saw or could not see."""
+    kept: dict[str, Any] = {
+        "gate": "require" if gate.required else "warn",
+        "allowed": sorted(str(each) for each in gate.allowed),
+    }
+    if safety is None:
+        return {"safety": kept | {"unknown": unknown}}
+    from circle_migrate.core.findings import Severity
+
+    kept["coverage"] = safety.coverage.words
+    kept["found"] = [
+        {
+            "hazard": each.rule,
+            "class": str(each.hazard.kind),
+            "verdict": each.verdict,
+            "database": each.database,
+            "revision": each.revision,
+            "subject": each.subject,
+        }
+        for each in safety.judged
+        if each.severity is not Severity.NOTE
+    ]
+    kept["suppressed"] = [each.to_dict() for each in safety.suppressed]
+    return {"safety": kept}

@@ -1,0 +1,1 @@
+"""The catalog of known hazards, one record each."""

@@ -1,0 +1,88 @@
+"""Render hazards as Markdown: one for `--explain`, all for docs/hazards.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard, HazardClass, render_revisions
+from circle_migrate.safety.hazards.loader import HAZARDS, SQLSTATES
+
+_CLASSES = {
+    HazardClass.DATA_LOSS: "stored values are deleted or altered",
+    HazardClass.INDEX_BUILD: "an index is built while writes, or reads too, wait",
+    HazardClass.TABLE_REWRITE: "a table is rewritten while all reads and writes of it wait",
+    HazardClass.BLOCKING_SCAN: "a table is scanned while other sessions wait",
+    HazardClass.APP_BREAK: "statements of the running release fail",
+    HazardClass.WILL_FAIL: "the step itself fails",
+    HazardClass.LOCK: "other sessions wait for a lock longer than necessary",
+    HazardClass.CORRECTNESS: "no session waits, but the result is wrong, now or later",
+    HazardClass.STYLE: "conventions",
+}
+
+_HEAD = """\
+# Hazards
+
+What `circle-migrate safety-check` can find. This page is generated from `circle_migrate/safety/hazards/data`;
+a test keeps it up to date. A finding has the id of its hazard. Tests run both examples of each hazard on
+PostgreSQL; each revision runs in its own transaction, unless a comment says otherwise.
+"""
+
+
+def page() -> str:
+    """Return the text of docs/hazards.md."""
+    parts = [
+        _HEAD,
+        "## Classes\n\n`--allow CLASS` lets a run continue despite hazards of that class.\n",
+        _table(("Class", "What happens"), ((f"`{kind}`", text) for kind, text in _CLASSES.items())),
+        "## All hazards\n",
+        _table(("Id", "Title", "Class"), map(_row, HAZARDS.values())),
+        *(f"## {each.id}: {each.title}\n\n{explained(each)}" for each in HAZARDS.values()),
+        "## SQLSTATEs\n\nWhat to do if a step fails on a scratch database (CM021).\n",
+        _table(
+            ("SQLSTATE", "Name", "When", "What to do"),
+            ((f"`{each.code}`", each.name, each.meaning, each.remedy) for each in SQLSTATES.values()),
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def explained(hazard: Hazard) -> str:
+    """Return a hazard as Markdown, without its heading."""
+    return "\n".join(
+        (
+            f"Class `{hazard.kind}`. {hazard.condition}\n",
+            f"**Effect.** {hazard.effect}\n",
+            f"**Remedy.** {hazard.remedy}\n",
+            _example("Bad", hazard, hazard.bad),
+            _example("Good", hazard, hazard.good),
+        )
+    )
+
+
+def _row(hazard: Hazard) -> tuple[str, ...]:
+    anchor = "".join(
+        letter for letter in f"{hazard.id} {hazard.title}".lower() if letter.isalnum() or letter == " "
+    )
+    return f"[{hazard.id}](#{anchor.replace(' ', '-')})", hazard.title, f"`{hazard.kind}`"
+
+
+def _example(title: str, hazard: Hazard, revisions: Sequence[ExampleRevision]) -> str:
+    circumstances = "; ".join(_circumstances(hazard, revisions))
+    heading = f"{title} ({circumstances})" if circumstances else title
+    return f"{heading}:\n\n```python\n{render_revisions(revisions)}```\n"
+
+
+def _circumstances(hazard: Hazard, revisions: Sequence[ExampleRevision]) -> Iterator[str]:
+    """Yield what the code does not show."""
+    if hazard.one_transaction and all(revision.transactional for revision in revisions):
+        yield "all in one transaction"
+    for revision in revisions:
+        if revision.meanwhile:
+            yield f"while another session has run `{revision.meanwhile}` and not committed"
+        if revision.fails:
+            yield f"fails with `{revision.fails}`"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, tuple("---" for _ in head), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

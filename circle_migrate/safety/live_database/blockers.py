@@ -1,0 +1,112 @@
+"""Who holds, right now, a lock that a plan would have to wait for: and behind it everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from circle_migrate.postgres.bounded_read import bounded_read
+from circle_migrate.safety.live_database.record import Blocker
+from circle_migrate.safety.trace.record import Lock
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.database import Database
+
+CONFLICTS: Mapping[Lock, frozenset[Lock]] = {
+    Lock.AccessShare: frozenset({Lock.AccessExclusive}),
+    Lock.RowShare: frozenset({Lock.Exclusive, Lock.AccessExclusive}),
+    Lock.RowExclusive: frozenset(each for each in Lock if each >= Lock.Share),
+    Lock.ShareUpdateExclusive: frozenset(each for each in Lock if each >= Lock.ShareUpdateExclusive),
+    Lock.Share: frozenset(each for each in Lock if each >= Lock.RowExclusive) - {Lock.Share},
+    Lock.ShareRowExclusive: frozenset(each for each in Lock if each >= Lock.RowExclusive),
+    Lock.Exclusive: frozenset(each for each in Lock if each >= Lock.RowShare),
+    Lock.AccessExclusive: frozenset(Lock),
+}
+"""The modes that each mode waits for, after table 13.2 of
+https://www.postgresql.org/docs/current/explicit-locking.html.
+"""
+
+_WRAPAROUND = "to prevent wraparound"
+
+# A prepared transaction has no process: what it holds is found by the lock on its own transaction id.
+_HOLDERS = """
+SELECT asked.name, replace(l.mode, 'Lock', '') AS mode, l.pid,
+       a.usename AS role, a.application_name AS application, a.backend_type, a.state,
+       a.query LIKE '%' || $2 || '%' AS wraparound, a.xact_start IS NULL AS hidden,
+       p.gid, p.owner,
+       coalesce(extract(epoch FROM clock_timestamp() - coalesce(p.prepared, a.xact_start)), 0)::float8 AS age
+FROM (
+    SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+) asked
+JOIN pg_catalog.pg_locks l ON l.relation = asked.oid AND l.locktype = 'relation' AND l.granted
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_catalog.pg_locks own
+    ON own.locktype = 'transactionid' AND own.virtualtransaction = l.virtualtransaction
+LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = own.transactionid
+WHERE asked.name = ANY ($1) AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND (a.leader_pid IS NULL OR a.leader_pid = a.pid)
+ORDER BY asked.name, age DESC, l.pid, l.mode
+"""
+
+# What CREATE INDEX CONCURRENTLY waits for besides: every snapshot of this database that is older than the
+# index, whatever it is used for (WaitForOlderSnapshots in src/backend/commands/indexcmds.c).
+_SNAPSHOTS = """
+SELECT pid, usename AS role, application_name AS application, backend_type, state, false AS wraparound,
+       xact_start IS NULL AS hidden, NULL AS gid, NULL AS owner,
+       coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::float8 AS age
+FROM pg_catalog.pg_stat_activity
+WHERE datname = current_database() AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+  AND backend_type = 'client backend' AND query NOT LIKE 'VACUUM%'
+ORDER BY age DESC, pid
+"""
+
+
+async def blockers(
+    database: Database, locks: Mapping[str, Lock], concurrent: Collection[str] = ()
+) -> tuple[Blocker, ...]:
+    """Who holds what these locks have to wait for, by relation, the oldest first.
+
+    `concurrent` are relations on which an index is built CONCURRENTLY: that waits for whoever writes them,
+    and for every older snapshot. A vacuum is named only where it works against wraparound: any other one
+    gives way. What sessions of other roles do is hidden from a role without pg_read_all_stats. Raises what
+    `bounded_read` raises.
+    """
+    wanted = {**locks, **{name: max(Lock.Share, locks.get(name, Lock.Share)) for name in concurrent}}
+    if not wanted:
+        return ()
+    async with bounded_read(database) as connection:
+        holders = await connection.fetch(_HOLDERS, sorted(wanted), _WRAPAROUND)
+        snapshots = await connection.fetch(_SNAPSHOTS) if concurrent else ()
+    found = [
+        Blocker(row["name"], Lock[row["mode"]], _who(row), row["age"])
+        for row in holders
+        if Lock[row["mode"]] in CONFLICTS[wanted[row["name"]]] and not _gives_way(row)
+    ]
+    known = {(each.relation, each.who) for each in found}
+    found += (
+        Blocker(name, None, _who(row), row["age"])
+        for name in sorted(concurrent)
+        for row in snapshots
+        if (name, _who(row)) not in known
+    )
+    return tuple(found)
+
+
+def _gives_way(row: Any) -> bool:
+    """Whether it is a vacuum that ends itself as soon as somebody waits for it."""
+    return row["backend_type"] == "autovacuum worker" and not row["wraparound"]
+
+
+def _who(row: Any) -> str:
+    """The session or prepared transaction in words, nothing of what it runs."""
+    if row["gid"] is not None:
+        return f"prepared transaction {row['gid']} of role {row['owner']}"
+    if row["wraparound"]:
+        return f"pid {row['pid']}: autovacuum {_WRAPAROUND}"
+    parts = [row["application"], f"role {row['role']}" if row["role"] else row["backend_type"], row["state"]]
+    if row["hidden"]:
+        parts.append("what it does is hidden: GRANT pg_read_all_stats")
+    said = ", ".join(each for each in parts if each)
+    return f"pid {row['pid']} ({said})" if said else f"pid {row['pid']}"

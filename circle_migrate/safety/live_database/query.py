@@ -1,0 +1,90 @@
+"""Run probes on a live database. An answer that could not be had is unknown, never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from circle_migrate.postgres.bounded_read import TOTAL_SECONDS, LiveQuery, UnansweredError, open_live_query
+from circle_migrate.postgres.identifier import split_identity
+from circle_migrate.safety.live_database.question import LIMIT
+from circle_migrate.safety.live_database.record import Answer, Ask, Probe
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.database import Database
+
+SECONDS = 2.0
+
+_NO_SUCH_FUNCTION = "42883"
+_CONSTRAINT_CLASSES = ("22", "23")
+
+_ANCESTORS = """
+WITH RECURSIVE above (name, oid) AS (
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.oid
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1)
+    UNION
+    SELECT above.name, i.inhparent FROM above JOIN pg_catalog.pg_inherits i ON i.inhrelid = above.oid
+)
+SELECT above.name, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS ancestor
+FROM above JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE quote_ident(n.nspname) || '.' || quote_ident(c.relname) <> above.name
+"""
+
+
+async def ask(
+    database: Database, probes: Sequence[Probe], seconds: float = SECONDS, total: float = TOTAL_SECONDS
+) -> tuple[Answer, ...]:
+    """Return the answers to the probes of one database, in their order.
+
+    Each may take `seconds`, all together `total`. A partition is left out where its parent is asked the
+    same. An answer that could not be had says why. Raises only what connecting raises.
+    """
+    if not any(probe.query for probe in probes):
+        return tuple(Answer(probe, None, why=probe.unknown) for probe in probes)
+    async with open_live_query(database, seconds, total) as live:
+        covered = await _covered(live, probes)
+        return tuple([await _answer(live, probe) for probe in probes if probe not in covered])
+
+
+async def _answer(live: LiveQuery, probe: Probe) -> Answer:
+    if probe.unknown:
+        return Answer(probe, None, why=probe.unknown)
+    try:
+        rows = await live.rows(probe.query)
+    except UnansweredError as error:
+        return _unanswered(probe, error)
+    count = int(rows[0][0] or 0) if rows else 0
+    if count and probe.mended_by:
+        number = f"more than {LIMIT}" if count > LIMIT else count
+        return Answer(probe, None, why=f"{number} now; {probe.mended_by} changes that in the same run")
+    return Answer(probe, min(count, LIMIT), more=count > LIMIT)
+
+
+def _unanswered(probe: Probe, error: UnansweredError) -> Answer:
+    if error.sqlstate.startswith(_CONSTRAINT_CLASSES):
+        if probe.ask is Ask.UNCASTABLE and not probe.mended_by:
+            return Answer(probe, 1, more=True)
+        return Answer(probe, None, why=f"a value made the question fail (SQLSTATE {error.sqlstate})")
+    if error.sqlstate == _NO_SUCH_FUNCTION and "pg_input_is_valid" in str(error):
+        return Answer(probe, None, why="only PostgreSQL 16 and newer can try a conversion")
+    return Answer(probe, None, why=str(error))
+
+
+async def _covered(live: LiveQuery, probes: Sequence[Probe]) -> frozenset[Probe]:
+    """Return the probes of partitions whose parent has the same probe, which covers them."""
+    try:
+        rows = await live.rows(_ANCESTORS, sorted({probe.relation for probe in probes}))
+    except UnansweredError:  # Each partition is then read for itself, with the same result.
+        return frozenset()
+    asked = {_question(probe, probe.relation) for probe in probes}
+    return frozenset(
+        probe
+        for probe in probes
+        if any(_question(probe, row["ancestor"]) in asked for row in rows if row["name"] == probe.relation)
+    )
+
+
+def _question(probe: Probe, relation: str) -> tuple[object, ...]:
+    """What is asked, of a column or of a whole table, whichever table that is."""
+    return (probe.statement, probe.ask, relation, split_identity(probe.subject)[2:])

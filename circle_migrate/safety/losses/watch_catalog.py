@@ -1,0 +1,103 @@
+"""Record the catalogues that a plan leaves, step by step, from within its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy.util import await_only
+
+from circle_migrate.postgres.catalog.object_ids import addresses
+from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.snapshot import Address, Key
+from circle_migrate.revision_graph.plan import Step
+from circle_migrate.safety.losses.catalog_outcome import Catalogue, catalog_losses
+from circle_migrate.safety.trace.recorder import TracingHooks
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from circle_migrate.migrate.run import Run
+    from circle_migrate.revision_graph.plan import Action, Plan
+    from circle_migrate.safety.losses.report import Loss, LossNamer
+
+
+@dataclass(slots=True)
+class CatalogWatch:
+    """The catalogue of each database before a plan, its addresses after each step, the catalogue at the end.
+
+    A step that runs again, because it did not get its locks, replaces its record.
+    """
+
+    plan: Plan
+    before: dict[str, Catalogue] = field(default_factory=dict)
+    after: dict[str, Catalogue] = field(default_factory=dict)
+    left: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
+    _runs: dict[str, Run] = field(default_factory=dict)
+
+    async def begin(self, run: Run, name: str) -> None:
+        """Record the catalogue of a database before anything of the plan has run there."""
+        self._runs[name] = run
+        if name not in self.before:
+            self.before[name] = await _catalogue(run, name)
+
+    def record_after_step(self, action: Action) -> None:
+        """Record what a step has left, within its transaction."""
+        if not isinstance(action, Step):
+            return
+        name, revision = action.database, action.revision.id
+        run = self._runs[name]
+        if revision == self.plan.steps(name)[-1].revision.id:
+            self.after[name] = await_only(_catalogue(run, name))
+            left = self.after[name].addresses
+        else:
+            left = await_only(_addresses(run, name))
+        self.left[name, revision] = frozenset(left.values())
+
+    def losses(self, namer: LossNamer) -> Iterator[Loss]:
+        """Yield what the steps that were recorded take from a database."""
+        name = namer.database
+        revisions = [step.revision.id for step in self.plan.steps(name)]
+        steps = [(key, self.left[name, key]) for key in revisions if (name, key) in self.left]
+        return catalog_losses(namer, self.before[name], steps, self.after.get(name))
+
+
+class LossHooks(TracingHooks):
+    """Records the catalogues of a run that is traced."""
+
+    def __init__(self, watch: CatalogWatch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    async def prepared(self, run: Run, plan: Plan) -> None:
+        """Record every catalogue before anything of the plan has run."""
+        await super().prepared(run, plan)
+        for name in plan.databases:
+            await self._watch.begin(run, name)
+
+    def after(self, connection: Connection, action: Action) -> None:
+        """Record what the step has left."""
+        super().after(connection, action)
+        self._watch.record_after_step(action)
+
+
+async def _catalogue(run: Run, name: str) -> Catalogue:
+    settings = run.deployment.databases[name].settings
+    snapshot = await capture(
+        run.sessions[name].driver,
+        name,
+        "watched",
+        version_table=settings.version_table,
+        version_table_schema=settings.version_table_schema,
+    )
+    return Catalogue(snapshot, await _addresses(run, name))
+
+
+async def _addresses(run: Run, name: str) -> dict[Key, Address]:
+    settings = run.deployment.databases[name].settings
+    return await addresses(
+        run.sessions[name].driver,
+        version_table=settings.version_table,
+        version_table_schema=settings.version_table_schema,
+    )

@@ -1,0 +1,1 @@
+"""Rules that turn evidence about a plan into findings."""

@@ -1,0 +1,1 @@
+"""Locks and work of each statement, observed while the plan runs on a scratch database."""

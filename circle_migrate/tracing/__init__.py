@@ -1,1 +1,0 @@
-"""What PostgreSQL does when a plan runs on a scratch database."""
