@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from circle_migrate.cli.app import app
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
-from circle_migrate.upgrade import upgrade
 from tests.integration.catalogue import Catalogue, catalogue
 from tests.servers import NAMES, Databases, Server, run
 

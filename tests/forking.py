@@ -216,9 +216,9 @@ if __name__ == "__main__":
     for name in ("migrating", "looking", "boundary", "live", "output", "confirm"):
         import_module(f"circle_migrate.cli.{name}")
     for name in (
-        "upgrade",
-        "downgrade",
-        "status",
+        "commands.upgrade",
+        "commands.downgrade",
+        "commands.status",
         "migrate.executor",
         "config.collect",
         "migrate.alembic_adapter.runner",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from circle_migrate.commands.consistency.result import Relation
 from circle_migrate.core.errors import CircleError
-from circle_migrate.core.relations import Relation
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.forest import Forest

@@ -90,7 +90,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Record TARGET as current without running anything. Shows what that claims and asks first."""
         from circle_migrate.cli.confirm import confirm_stamp
-        from circle_migrate.stamp import stamp as action
+        from circle_migrate.commands.stamp import stamp as action
 
         deployment = await call.ready(call.deployment())
         confirm = confirm_stamp(yes=yes)

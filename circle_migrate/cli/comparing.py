@@ -107,8 +107,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> Result:
         """Take the catalogue of each database, to compare it later; bodies of functions can hold secrets."""
+        from circle_migrate.commands.snapshot import take
         from circle_migrate.diff.side import parse_state
-        from circle_migrate.taking import take
 
         return await take(await _deployment(call, (parse_state(state),)), state, output)
 
@@ -133,7 +133,7 @@ def register(app: typer.Typer) -> None:
         ] = 10,
     ) -> Result:
         """Compare the keys that relate the databases, users and credentials; ends with 4 on orphans."""
-        from circle_migrate.consistency import consistency as action
+        from circle_migrate.commands.consistency.consistency import consistency as action
 
         deployment = await call.ready(call.deployment())
         return await action(deployment, relation or (), limit=limit, notify=call.notify())

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     @command(config, "show", panel="Set up", without=("database",))
     def show(call: Call) -> Result:
         """Show every setting that holds and where it came from; passwords hidden."""
-        from circle_migrate.core.listings import Configuration
+        from circle_migrate.commands.listing_results import Configuration
 
         values = call.settings(notes=True).values
         return Configuration("config show", tuple((each.key, each.shown, each.source) for each in values))
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
         ],
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
-        from circle_migrate.core.listings import Schema
+        from circle_migrate.commands.listing_results import Schema
         from circle_migrate.schemas.command_schema import schema as of
 
         return Schema(call.command, of(" ".join(name)))

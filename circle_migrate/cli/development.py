@@ -114,7 +114,7 @@ async def _started(settings: Settings) -> ServerStatus:
 
 
 def _answer(command_name: str, status: ServerStatus) -> Result:
-    from circle_migrate.core.listings import Server
+    from circle_migrate.commands.listing_results import Server
     from circle_migrate.postgres.embedded.deployment import urls
 
     facts: dict[str, str | int | bool | None] = {

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.call import SCRATCH, Call, command
+from circle_migrate.commands.graph.format import Form
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.forms import Form
 from circle_migrate.diff.side import Source
 
 if TYPE_CHECKING:
-    from circle_migrate.core.drawing import Drawing
+    from circle_migrate.commands.graph.drawing import Drawing
     from circle_migrate.core.result import Result
 
 _PANEL = "Look"
@@ -71,7 +71,7 @@ def register(app: typer.Typer) -> None:
 
         circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
         """
-        from circle_migrate.graph import drawn, form_of
+        from circle_migrate.commands.graph.graph import drawn, form_of
 
         _refuse(what, span=span, origin=origin, current=current)
         chosen = form_of(form, output)
@@ -93,7 +93,7 @@ def _refuse(what: Subject, *, span: str | None, origin: _Origin | None, current:
 
 
 async def _trees(call: Call, span: str | None, *, current: bool) -> Drawing:
-    from circle_migrate.graph import revisions
+    from circle_migrate.commands.graph.graph import revisions
 
     if not current:
         return revisions(call.files(), span)
@@ -104,7 +104,7 @@ async def _trees(call: Call, span: str | None, *, current: bool) -> Drawing:
 
 
 async def _tables(call: Call, origin: _Origin | None) -> Drawing:
-    from circle_migrate.graph import entities
+    from circle_migrate.commands.graph.graph import entities
 
     source = Source(origin or Source.MODELS)
     deployment = await call.ready(call.deployment()) if source is Source.LIVE else call.files()

@@ -117,6 +117,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> Result:
         """Measure the tables of both databases: rows and bytes of each, and no data."""
-        from circle_migrate.stats import stats as action
+        from circle_migrate.commands.stats import stats as action
 
         return await action(await call.ready(call.deployment()), output)

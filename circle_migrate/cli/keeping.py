@@ -101,7 +101,7 @@ def register(app: typer.Typer) -> None:
         """Restore a backup into empty databases, or put it in the place of those that are there."""
         from circle_migrate.backup.preflight import Wanted
         from circle_migrate.cli.confirm import confirm_replace
-        from circle_migrate.restore import restore as action
+        from circle_migrate.commands.restore import restore as action
 
         if (accept_loss or disconnect or override_protection) and not replace:
             raise UsageError("nothing is replaced without --replace", hint="add --replace, or leave it out")
@@ -133,14 +133,14 @@ def register(app: typer.Typer) -> None:
         everything: Annotated[bool, typer.Option("--all", help="Also what was restored or dropped.")] = False,
     ) -> Result:
         """List what is kept: of which table, how many rows, by which run."""
-        from circle_migrate.kept import listing
+        from circle_migrate.commands.kept import listing
 
         return await listing(await call.ready(call.deployment()), everything=everything)
 
     @command(kept, "restore", panel=_PANEL, running=_KEPT_RUNNING)
     async def kept_restore(call: Call, names: _Names) -> Result:
         """Put back now what an upgrade has left, or rows whose row was missing."""
-        from circle_migrate.kept import restore
+        from circle_migrate.commands.kept import restore
 
         return await restore(await call.ready(call.deployment()), names, notify=call.notify())
 
@@ -150,7 +150,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Drop what is kept, for good. Shows it and asks first."""
         from circle_migrate.cli.confirm import confirm_drop
-        from circle_migrate.kept import drop
+        from circle_migrate.commands.kept import drop
 
         deployment = await call.ready(call.deployment())
         return await drop(

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """Show both databases: server, revision, what is pending, locks, the last run, whatever is wrong."""
-        from circle_migrate.status import status as action
+        from circle_migrate.commands.status import status as action
 
         return await action(await call.ready(call.deployment()), strict=exit_code)
 
@@ -57,8 +57,8 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """The gate for pipelines: ask everything, report everything; the worst decides the exit status."""
-        from circle_migrate.check import Questions
-        from circle_migrate.check import check as action
+        from circle_migrate.commands.check import Questions
+        from circle_migrate.commands.check import check as action
 
         if files_only and (drift or consistency):
             raise UsageError(
@@ -91,7 +91,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """Wait until both databases are at the heads of this package; reads only, locks nothing."""
-        from circle_migrate.wait import wait as action
+        from circle_migrate.commands.wait import wait as action
 
         deployment = await call.ready(call.deployment())
         return await action(deployment, patience, compatible=compatible, notify=call.notify())
@@ -99,7 +99,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     async def current(call: Call) -> Result:
         """Show the revision each database is at."""
-        from circle_migrate.history import current as action
+        from circle_migrate.commands.history import current as action
 
         return await action(await call.ready(call.deployment()))
 
@@ -115,8 +115,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> Result:
         """Show what ran: when, by whom, how long, with which outcome."""
-        from circle_migrate.log import log as action
-        from circle_migrate.log import source as text
+        from circle_migrate.commands.log import log as action
+        from circle_migrate.commands.log import source as text
 
         deployment = await call.ready(call.deployment())
         if source is not None:
@@ -132,7 +132,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """List the revisions, newest first."""
-        from circle_migrate.history import history as action
+        from circle_migrate.commands.history import history as action
         from circle_migrate.migrate.identity import verify_identity
 
         if not indicate_current:
@@ -143,14 +143,14 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     def heads(call: Call) -> Result:
         """List the heads of each tree."""
-        from circle_migrate.history import heads as action
+        from circle_migrate.commands.history import heads as action
 
         return action(call.files())
 
     @command(app, panel=_PANEL)
     def branches(call: Call) -> Result:
         """List the points at which a tree branches."""
-        from circle_migrate.history import branches as action
+        from circle_migrate.commands.history import branches as action
 
         return action(call.files())
 
@@ -162,6 +162,6 @@ def register(app: typer.Typer) -> None:
         ],
     ) -> Result:
         """Show a revision: its message, file, parents and requirements."""
-        from circle_migrate.history import show as action
+        from circle_migrate.commands.history import show as action
 
         return action(call.files(), revision)

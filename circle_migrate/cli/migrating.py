@@ -25,9 +25,9 @@ from circle_migrate.cli.options import (
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from circle_migrate.backing import Backing
+    from circle_migrate.commands.downgrade_backup import Backing
+    from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.core.result import Result
-    from circle_migrate.plan import SavedPlan
     from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Migrate"
@@ -39,8 +39,8 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, running=tuple(RUNNING))
     async def init(call: Call) -> Result:
         """Create missing databases and bring them to head."""
+        from circle_migrate.commands.upgrade import initialise
         from circle_migrate.postgres.create_database import create_missing
-        from circle_migrate.upgrade import initialise
 
         deployment = call.deployment()
         return await initialise(deployment, await create_missing(deployment), call.notify())
@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
         if sql:
             return await _script(call, targets, up=True)
         from circle_migrate.cli.gating import gate
-        from circle_migrate.upgrade import upgrade as action
+        from circle_migrate.commands.upgrade import upgrade as action
 
         deployment = await call.ready(call.deployment())
         return await action(
@@ -143,8 +143,8 @@ def register(app: typer.Typer) -> None:
         if call.format is Format.MARKDOWN and not dry_run:
             raise UsageError("markdown is a format for losses", hint="add --dry-run, or leave out --format")
         from circle_migrate.cli.confirm import accept_losses
-        from circle_migrate.downgrade import Weighing
-        from circle_migrate.downgrade import downgrade as action
+        from circle_migrate.commands.downgrade import Weighing
+        from circle_migrate.commands.downgrade import downgrade as action
         from circle_migrate.safety.losses.find import find as look
 
         deployment = await call.ready(call.deployment())
@@ -173,8 +173,8 @@ def register(app: typer.Typer) -> None:
         cascade: Cascade = False,
     ) -> Result:
         """Show the steps, the transactions they share, and why each ends where it does."""
-        from circle_migrate.plan import plan as action
-        from circle_migrate.plan import save
+        from circle_migrate.commands.plan import plan as action
+        from circle_migrate.commands.plan import save
         from circle_migrate.revision_graph.plan import Direction
 
         if down and not target:
@@ -191,7 +191,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, running=("lock_wait",))
     async def recover(call: Call, dry_run: DryRun = False) -> Result:
         """Settle what a crash left behind: prepared transactions of ours and runs that never ended."""
-        from circle_migrate.recover import recover as action
+        from circle_migrate.commands.recover import recover as action
 
         deployment = await call.ready(call.deployment())
         return await action(deployment, dry_run=dry_run, notify=call.notify())
@@ -201,8 +201,8 @@ def _backing(
     deployment: Deployment, folder: Path | None, encrypt_to: str | None, *, no_backup: bool
 ) -> Backing:
     """Whether a downgrade backs up the databases first. Raises `UsageError` for both yes and no."""
-    from circle_migrate.backing import FOLDER, Backing, When
     from circle_migrate.commands.backup import Keeping
+    from circle_migrate.commands.downgrade_backup import FOLDER, Backing, When
 
     if no_backup and (folder or encrypt_to):
         raise UsageError("--no-backup was given, and how to make one", hint="leave one of them out")
@@ -216,7 +216,7 @@ def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Save
     """The plan in the file, which stands for the target. Raises `UsageError` for both, or the other way."""
     if path is None:
         return None
-    from circle_migrate.plan import SavedPlan
+    from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.revision_graph.plan import Direction
 
     saved = SavedPlan(path)
@@ -229,8 +229,8 @@ def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Save
 
 
 async def _script(call: Call, targets: list[str], *, up: bool) -> Result:
+    from circle_migrate.commands.sql_script import script
     from circle_migrate.revision_graph.plan import Direction
-    from circle_migrate.script import script
 
     offline = all(":" in text for text in targets)
     deployment = call.files() if offline else await call.ready(call.deployment())

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> Result:
         """Refuse downgrades, stamps and replacing restores from now on, by a marker in the database."""
-        from circle_migrate.protect import protect as action
+        from circle_migrate.commands.protect import protect as action
 
         if reason is not None and not (reason.strip() and reason.isprintable()):
             raise UsageError("the reason is not a line of text", hint="give one, or leave out --reason")
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
     async def unprotect(call: Call, override_protection: Overridden = None) -> Result:
         """Remove the marker of the database named with --database. Its name has to be typed."""
         from circle_migrate.cli.confirm import confirm_unprotect
-        from circle_migrate.protect import unprotect as action
+        from circle_migrate.commands.protect import unprotect as action
 
         if call.database is None:
             raise UsageError("unprotect is for one database at a time", hint="name it: --database NAME")

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from circle_migrate.commands.status import folders
 from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
@@ -22,7 +23,6 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.status import folders
 
 DRIFT = (f"{Source.REVISIONS}@{CURRENT}", str(Source.LIVE))
 """The sides that ask whether somebody has changed a database by hand."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from circle_migrate.commands.consistency.result import Column
 from circle_migrate.core.errors import MissingPrivilege, SettingsError
-from circle_migrate.core.relations import Column
 
 if TYPE_CHECKING:
     import asyncpg

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.drawing import Drawn
-from circle_migrate.core.listings import (
+from circle_migrate.commands.graph.drawing import Drawn
+from circle_migrate.commands.listing_results import (
     Configuration,
     Currents,
     Listed,

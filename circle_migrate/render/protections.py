@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.protections import Protections
+from circle_migrate.commands.protect_result import Protections
 from circle_migrate.render.drawing import say
 
 if TYPE_CHECKING:

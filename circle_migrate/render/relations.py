@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.relations import Compared, Consistency
+from circle_migrate.commands.consistency.result import Compared, Consistency
 from circle_migrate.render.drawing import table
 from circle_migrate.render.reports import checks
 

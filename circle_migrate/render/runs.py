@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from circle_migrate.core.runs import Log, Recovered, Source
+    from circle_migrate.commands.run_results import Log, Recovered, Source
     from circle_migrate.migrate.kept_data.entry import KeptRows
 
 _MOST_TABLES = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.taken import Taken
+from circle_migrate.commands.snapshot_result import Taken
 from circle_migrate.diff.describe import counted
 from circle_migrate.diff.expected.snapshot_file import Stored, encoded
 from circle_migrate.render.drawing import say

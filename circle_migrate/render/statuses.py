@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from circle_migrate.commands.status_result import DatabaseStatus, Status
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.statuses import DatabaseStatus, Status
 from circle_migrate.render.drawing import say, table
 from circle_migrate.render.reports import finding
 

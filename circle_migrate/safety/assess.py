@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.commands.status import folders
 from circle_migrate.core.errors import (
     CircleError,
     ExitCode,
@@ -34,7 +35,6 @@ from circle_migrate.safety.suppressions import (
     read_annotations,
 )
 from circle_migrate.safety.trace.record import Trace
-from circle_migrate.status import folders
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
@@ -159,7 +159,7 @@ async def _planned_without(
     deployment: Deployment, targets: Sequence[str], direction: Direction, options: Options
 ) -> Plan:
     if options.base is not None:
-        from circle_migrate.base_revision import heads_at
+        from circle_migrate.commands.checks.git_base import heads_at
 
         current = await heads_at(deployment, options.base)
         return Planner(deployment, targets, direction, options.cascade)(current)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.commands.recover import recover
+from circle_migrate.commands.run_results import Recovered
 from circle_migrate.config.load import load
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.runs import Recovered
 from circle_migrate.migrate.executor import Options, Outcome, apply
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.migrate.run import Hooks
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.recover import recover
 from circle_migrate.revision_graph.plan import Direction
 from tests.deployments import environment
 from tests.projects import Project

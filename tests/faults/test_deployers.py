@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import LockNotObtained, Refused
 from circle_migrate.core.events import Event, Kind
 from circle_migrate.safety.gate import Gate
-from circle_migrate.upgrade import upgrade
 from tests.deployments import execute
 from tests.faults.processes import PATIENCE_SECONDS, Process, deploying, holding, started, until
 from tests.faults.shop import BASE, HEAD, HEADS, Shop

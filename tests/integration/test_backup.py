@@ -25,6 +25,9 @@ from circle_migrate.backup.pg_programs import find
 from circle_migrate.backup.preflight import Wanted
 from circle_migrate.commands.backup import Keeping, backup
 from circle_migrate.commands.diff import diff
+from circle_migrate.commands.protect import protect
+from circle_migrate.commands.restore import restore
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import (
     BackupFailed,
     BrokenBackup,
@@ -41,9 +44,6 @@ from circle_migrate.core.errors import (
 from circle_migrate.diff.expected.snapshot_file import write
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.deployer_lock import KEY
-from circle_migrate.protect import protect
-from circle_migrate.restore import restore
-from circle_migrate.upgrade import upgrade
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, deployment, environment, execute, invoke, versions
 from tests.forking import Forked

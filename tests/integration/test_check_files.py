@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.check import Questions, check
+from circle_migrate.commands.check import Questions, check
+from circle_migrate.commands.status import STATE_CHECKS
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, UsageError
 from circle_migrate.core.findings import Report
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.status import STATE_CHECKS
 from tests.projects import Project
 from tests.servers import run
 

@@ -16,6 +16,10 @@ import asyncpg
 import pytest
 
 import circle_migrate
+from circle_migrate.commands.downgrade import downgrade
+from circle_migrate.commands.history import branches, current, heads, history, show
+from circle_migrate.commands.stamp import stamp
+from circle_migrate.commands.upgrade import initialise, upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import (
     CircleError,
@@ -26,16 +30,12 @@ from circle_migrate.core.errors import (
     Refused,
     UsageError,
 )
-from circle_migrate.downgrade import downgrade
-from circle_migrate.history import branches, current, heads, history, show
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.create_database import create_missing
 from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan, Stamp
-from circle_migrate.stamp import stamp
-from circle_migrate.upgrade import initialise, upgrade
 from tests.deployments import (
     agree,
     catalogues,

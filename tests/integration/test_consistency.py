@@ -14,18 +14,18 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from circle_migrate.check import Questions, check
 from circle_migrate.cli.live import Live
+from circle_migrate.commands.check import Questions, check
+from circle_migrate.commands.consistency.consistency import consistency
+from circle_migrate.commands.consistency.merge import Side
+from circle_migrate.commands.consistency.result import Consistency
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
-from circle_migrate.consistency import consistency
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.events import Event, Kind
 from circle_migrate.core.findings import Outcome, Report
-from circle_migrate.core.merging import Side
-from circle_migrate.core.relations import Consistency
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, deployment, environment, execute, invoke
 from tests.servers import NAMES, Databases, run
 
@@ -131,7 +131,7 @@ def test_keys_of_every_type_are_compared(
 
 def declare(folder: Path, *relations: str) -> None:
     """A project with relations of its own."""
-    lines = ["from circle_migrate.core.relations import Relation", "LINKS = ("]
+    lines = ["from circle_migrate.commands.consistency.result import Relation", "LINKS = ("]
     (folder / "links.py").write_text("\n".join([*lines, *(f"Relation({each})," for each in relations), ")"]))
     (folder / "pyproject.toml").write_text("[tool.circle-migrate]\nrelations = 'links:LINKS'\n")
 
@@ -322,7 +322,7 @@ def test_what_came_meanwhile_does_not_count(at_head: Databases) -> None:
 
 
 def test_no_more_are_looked_at_again_than_said(at_head: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("circle_migrate.consistency.KEPT", 2)
+    monkeypatch.setattr("circle_migrate.commands.consistency.consistency.KEPT", 2)
     run(fill(at_head, "generate_series(1, 5)", "generate_series(6, 7)"))
     report = looked(at_head)
     assert found(report) == {

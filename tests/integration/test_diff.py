@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.check import Questions, check
+from circle_migrate.commands.check import Questions, check
 from circle_migrate.commands.diff import DRIFT, MISSING, Options, diff
+from circle_migrate.commands.snapshot import take
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import CircleError, ExitCode, UsageError
@@ -29,8 +31,6 @@ from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.taking import take
-from circle_migrate.upgrade import upgrade
 from tests.deployments import VARIABLES, environment, execute, invoke
 from tests.integration import drift, spellings
 from tests.projects import Project

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.core.drawing import CURRENT, Drawing, Link
-from circle_migrate.core.forms import Form
+from circle_migrate.commands.graph.drawing import CURRENT, Drawing, Link
+from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.graph import entities, revisions
+from circle_migrate.commands.graph.writer import write
 from circle_migrate.diff.side import Source
-from circle_migrate.graph import entities, revisions
-from circle_migrate.graphs.writer import write
 from tests.deployments import deployment, environment, execute, invoke
 from tests.servers import Databases, run
 

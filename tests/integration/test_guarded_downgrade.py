@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.backing import Backing, When
 from circle_migrate.backup import pg_programs
 from circle_migrate.commands.backup import Keeping
+from circle_migrate.commands.downgrade import Weighing, downgrade
+from circle_migrate.commands.downgrade_backup import Backing, When
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import BackupFailed, MigrationFailed, Refused, SettingsError
-from circle_migrate.downgrade import Weighing, downgrade
 from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses import count as counting
 from circle_migrate.safety.losses.find import LossCollector, find
 from circle_migrate.safety.losses.report import LossReport
-from circle_migrate.upgrade import upgrade
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project

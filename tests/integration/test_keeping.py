@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.commands.downgrade import downgrade
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MigrationFailed, Refused
-from circle_migrate.downgrade import downgrade
 from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, deployment, environment, execute, invoke
 from tests.faults.victims import Victims
 from tests.integration import alembic_driver, old_script

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError
 from circle_migrate.migrate.identity import verify_identity
@@ -25,7 +26,6 @@ from circle_migrate.safety.losses import count as counting
 from circle_migrate.safety.losses.describe import how_much, remarks
 from circle_migrate.safety.losses.find import find
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Method, Precision
-from circle_migrate.upgrade import upgrade
 from tests.deployments import contents, environment, execute, invoke
 from tests.projects import Project
 from tests.servers import NAMES, Databases, Server, run
@@ -43,7 +43,7 @@ revisions = "migrations/main"
 revisions = "migrations/credentials"
 """
 _RELATIONS = """
-from circle_migrate.core.relations import Relation
+from circle_migrate.commands.consistency.result import Relation
 
 RELATIONS = (Relation("user-secrets", left="main.users.id", right="credentials.secrets.user_id"),)
 """

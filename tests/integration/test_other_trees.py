@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.commands.downgrade import downgrade
+from circle_migrate.commands.history import branches, heads, history, show
+from circle_migrate.commands.listing_results import Written
+from circle_migrate.commands.sql_script import script
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.metadata import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
-from circle_migrate.core.listings import Written
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
 from circle_migrate.diff.autogenerate.position import Position, merge, revision
-from circle_migrate.downgrade import downgrade
-from circle_migrate.history import branches, heads, history, show
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.script import script
-from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run

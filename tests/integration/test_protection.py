@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from circle_migrate.commands.downgrade import Weighing, downgrade
+from circle_migrate.commands.kept import drop, listing
+from circle_migrate.commands.protect import protect, unprotect
+from circle_migrate.commands.stamp import stamp
+from circle_migrate.commands.status import status
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.downgrade import Weighing, downgrade
-from circle_migrate.kept import drop, listing
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.result import Moved
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
@@ -21,13 +25,9 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import PROTECTION, RUNS, STEPS
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.protection_marker import Marker
-from circle_migrate.protect import protect, unprotect
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import LossReport
-from circle_migrate.stamp import stamp
-from circle_migrate.status import status
-from circle_migrate.upgrade import upgrade
 from tests.cli.terminal import Terminal
 from tests.deployments import agree, contents, deployment, environment, execute, invoke, versions
 from tests.servers import Databases, run

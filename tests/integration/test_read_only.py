@@ -10,9 +10,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.models.relations import RELATIONS
 from circle_migrate.postgres.embedded.cluster import Cluster
-from circle_migrate.upgrade import upgrade
 from tests.cli.test_contract import COMMANDS
 from tests.deployments import VARIABLES, deployment, invoke
 from tests.servers import Databases, Server, any_major, run, start_binaries

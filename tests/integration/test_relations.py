@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.commands.consistency.merge import Side
+from circle_migrate.commands.consistency.result import Column, Relation
 from circle_migrate.config.load import load
 from circle_migrate.config.load_relations import declared
 from circle_migrate.config.settings import Settings
 from circle_migrate.core.errors import SettingsError, UsageError
-from circle_migrate.core.merging import Side
-from circle_migrate.core.relations import Column, Relation
 from circle_migrate.models.credentials import metadata as credentials
 from circle_migrate.models.main.base import metadata as main
 from circle_migrate.models.relations import RELATIONS
 from tests.projects import Project
 
-_HEAD = "from circle_migrate.core.relations import Relation\n"
+_HEAD = "from circle_migrate.commands.consistency.result import Relation\n"
 _ONE = 'Relation("{}", "main.users.id", "credentials.u.id")'
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.postgres.deployment import Deployment
@@ -29,7 +30,6 @@ from circle_migrate.postgres.scratch.databases import COMMENT, LOCK_CLASS, PREFI
 from circle_migrate.postgres.scratch.pool import ScratchServers, scratch
 from circle_migrate.postgres.scratch.providers import nearest
 from circle_migrate.postgres.scratch.temporary_server import ThrowAway
-from circle_migrate.upgrade import upgrade
 from tests.deployments import environment, execute
 from tests.embedded import entries, open_folder
 from tests.projects import Project

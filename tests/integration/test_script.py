@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.commands.downgrade import downgrade
+from circle_migrate.commands.sql_script import script
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import CircleError, Refused, UsageError
-from circle_migrate.downgrade import downgrade
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import embedded, find
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.script import script
-from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, catalogues, contents, deployment, environment, execute, versions
 from tests.integration import old_script
 from tests.projects import Project

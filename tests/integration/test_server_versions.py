@@ -6,16 +6,16 @@ import uuid
 
 import pytest
 
-from circle_migrate.check import Questions, check
+from circle_migrate.commands.check import Questions, check
 from circle_migrate.commands.diff import diff
+from circle_migrate.commands.downgrade import downgrade
+from circle_migrate.commands.status import status
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.findings import Report
-from circle_migrate.downgrade import downgrade
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.status import status
-from circle_migrate.upgrade import upgrade
 from tests.deployments import agree, catalogues, environment, execute, versions
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import position, prepared

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.check import Questions, check
 from circle_migrate.cli.call import Format
 from circle_migrate.cli.output import success
+from circle_migrate.commands.check import Questions, check
+from circle_migrate.commands.stamp import stamp
+from circle_migrate.commands.status import status
+from circle_migrate.commands.upgrade import upgrade
+from circle_migrate.commands.wait import wait
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, TreeError
 from circle_migrate.core.findings import Outcome, Report, Severity
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.stamp import stamp
-from circle_migrate.status import status
-from circle_migrate.upgrade import upgrade
-from circle_migrate.wait import wait
 from tests.deployments import agree, contents, deployment, environment, execute
 from tests.projects import Project
 from tests.servers import Databases, run

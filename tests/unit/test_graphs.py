@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circle_migrate.core.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, printable
+from circle_migrate.commands.graph.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, printable
+from circle_migrate.commands.graph.entity_diagram import entity_diagram, short, shown
+from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.graph import drawn, form_of
+from circle_migrate.commands.graph.mermaid import escape, word
+from circle_migrate.commands.graph.revision_diagram import revision_trees
+from circle_migrate.commands.graph.writer import write
+from circle_migrate.commands.listing_results import Listed, Listing
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.forms import Form
-from circle_migrate.core.listings import Listed, Listing
-from circle_migrate.graph import drawn, form_of
-from circle_migrate.graphs.entities import entity_diagram, short, shown
-from circle_migrate.graphs.mermaid import escape, word
-from circle_migrate.graphs.revisions import revision_trees
-from circle_migrate.graphs.writer import write
 from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.revision_graph.forest import Forest

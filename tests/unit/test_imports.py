@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.upgrade import upgrade
+from circle_migrate.commands.upgrade import upgrade
 from tests.deployments import deployment, environment
 from tests.servers import Databases, run
 

@@ -13,17 +13,25 @@ from typer.main import get_command
 
 from circle_migrate.backup.manifest import BackedUp, Dump, Manifest, Restored, WayBack
 from circle_migrate.cli.app import app
-from circle_migrate.core.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
+from circle_migrate.commands.consistency.result import Compared, Consistency, Keys, Relation
+from circle_migrate.commands.graph.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
+from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.listing_results import (
+    Configuration,
+    Currents,
+    Listed,
+    Listing,
+    Server,
+    Standing,
+    Written,
+)
+from circle_migrate.commands.protect_result import Protections
+from circle_migrate.commands.run_results import Log, Recovered, Settled, Source
+from circle_migrate.commands.snapshot_result import Taken
+from circle_migrate.commands.status_result import DatabaseStatus, Status
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.core.forms import Form
-from circle_migrate.core.listings import Configuration, Currents, Listed, Listing, Server, Standing, Written
-from circle_migrate.core.protections import Protections
-from circle_migrate.core.relations import Compared, Consistency, Keys, Relation
 from circle_migrate.core.result import Result
-from circle_migrate.core.runs import Log, Recovered, Settled, Source
-from circle_migrate.core.statuses import DatabaseStatus, Status
-from circle_migrate.core.taken import Taken
 from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
 from circle_migrate.migrate.journal_entry import Entry, RunEntry
 from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, KeptRows, State, What

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
+from circle_migrate.commands.listing_results import Written
 from circle_migrate.config.metadata import load_models
 from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.listings import Written
 from circle_migrate.diff.autogenerate.position import Position, drafted
 from circle_migrate.diff.autogenerate.proposal import Goal, Proposal, compared, propose
 from circle_migrate.diff.autogenerate.revision_file import Draft, write

@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from circle_migrate.commands.listing_results import Written
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.core.listings import Written
 from circle_migrate.diff.autogenerate.revision_file import Draft, write
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph import target

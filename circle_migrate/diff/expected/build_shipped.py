@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.commands.status import folders
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.diff.expected.build import upgrade_scratch
@@ -19,7 +20,6 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Direction, Step
-from circle_migrate.status import folders
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.catalog.snapshot import Snapshot

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
+from circle_migrate.commands.checks.database_facts import Facts, survey
+from circle_migrate.commands.checks.unknown_revision import ahead, unknown
+from circle_migrate.commands.status_result import DatabaseStatus, Status
 from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.core.statuses import DatabaseStatus, Status
-from circle_migrate.facts import Facts, survey
 from circle_migrate.migrate.edited_files import refusal
 from circle_migrate.migrate.guards import refuse_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
@@ -17,7 +18,6 @@ from circle_migrate.migrate.protection import protection
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.strangers import ahead, unknown
 
 Answers = Mapping[str, Facts | CircleError]
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from circle_migrate.core.drawing import (
+from circle_migrate.commands.graph.drawing import (
     CURRENT,
     HEAD,
     Drawing,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from circle_migrate.commands.run_results import Log, Source
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.runs import Log, Source
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.journal_entry import RunEntry
 from circle_migrate.postgres.deployment import Deployment

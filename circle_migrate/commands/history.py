@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from circle_migrate.commands.listing_results import Currents, Listed, Listing, Standing
 from circle_migrate.core.errors import CircleError, UsageError
-from circle_migrate.core.listings import Currents, Listed, Listing, Standing
 from circle_migrate.migrate.guards import refuse_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.database import State

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from circle_migrate.commands.protect_result import Protections
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.protections import Protections
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.journal import os_user
 from circle_migrate.migrate.protection import Guard

@@ -20,8 +20,8 @@ from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.losses.report import LossReport
 
 if TYPE_CHECKING:
-    from circle_migrate.backing import Backing, Decision
-    from circle_migrate.plan import SavedPlan
+    from circle_migrate.commands.downgrade_backup import Backing, Decision
+    from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.safety.losses.find import LossCollector
 
 Confirm = Callable[[Plan], None]
@@ -114,7 +114,7 @@ async def _agreed(
     dry_run: bool,
 ) -> _Agreed:
     """Ask; for the losses, unless what refuses the run anyway is known. A dry run only finds them."""
-    from circle_migrate.backing import Backing, Decision
+    from circle_migrate.commands.downgrade_backup import Backing, Decision
 
     backing = backing or Backing()
     if plan:
@@ -151,7 +151,7 @@ async def _undo(
     *,
     keep: bool,
 ) -> Moved:
-    from circle_migrate.backing import BackupHooks
+    from circle_migrate.commands.downgrade_backup import BackupHooks
     from circle_migrate.migrate.executor import Options, apply
     from circle_migrate.migrate.kept_data.hooks import KeepingHooks
     from circle_migrate.migrate.run import Together

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from circle_migrate.commands.checks.database_facts import survey
+from circle_migrate.commands.status import STATE_CHECKS, folders, several_heads, state_checks
 from circle_migrate.core.errors import CircleError, ExitCode, Interrupted, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
-from circle_migrate.facts import survey
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.status import STATE_CHECKS, folders, several_heads, state_checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
         Check("downgrade", "each revision can be undone or says why not", tuple(_no_downgrade(graphs)))
     )
     if questions.base is not None:
-        from circle_migrate.base_revision import against_base
+        from circle_migrate.commands.checks.git_base import against_base
 
         checks += await against_base(deployment, questions.base)
     if questions.databases:
@@ -54,7 +54,7 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
     if questions.models or questions.drift:
         checks += await _compared(deployment, questions, checks)
     if questions.consistency:
-        from circle_migrate.consistency import consistency
+        from circle_migrate.commands.consistency.consistency import consistency
 
         said = _said(checks)
         checks += [_news(check, said) for check in (await consistency(deployment)).checks]

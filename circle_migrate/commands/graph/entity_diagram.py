@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from circle_migrate.core.drawing import (
+from circle_migrate.commands.graph.drawing import (
     FOREIGN_KEY,
     PRIMARY_KEY,
     UNIQUE,

@@ -17,7 +17,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
 if TYPE_CHECKING:
-    from circle_migrate.plan import SavedPlan
+    from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.safety.gate import Gate
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from circle_migrate.commands.snapshot_result import Taken
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.taken import Taken
 from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
 from circle_migrate.diff.expected.sources import Sources
 from circle_migrate.diff.side import Side, Source, parse_state

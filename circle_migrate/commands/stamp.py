@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from circle_migrate.commands.downgrade import Confirm
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.downgrade import Confirm
 from circle_migrate.migrate.guards import refuse_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan

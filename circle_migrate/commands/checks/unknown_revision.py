@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from circle_migrate.commands.checks.database_facts import Facts
 from circle_migrate.core.errors import ExitCode, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity
-from circle_migrate.facts import Facts
 from circle_migrate.migrate.journal_entry import Applied
 from circle_migrate.revision_graph.graph import Graph
 

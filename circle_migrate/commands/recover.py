@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from circle_migrate.commands.run_results import Recovered, Settled
 from circle_migrate.core.errors import InDoubt, UsageError
 from circle_migrate.core.events import Notify, ignore
-from circle_migrate.core.runs import Recovered, Settled
 from circle_migrate.migrate.commit import Gid
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State

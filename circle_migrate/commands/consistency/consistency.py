@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from circle_migrate.commands.consistency.merge import Merge, Side
+from circle_migrate.commands.consistency.result import Column, Compared, Consistency, Keys, Relation
+from circle_migrate.commands.consistency.stream import reading_fault, streaming
+from circle_migrate.commands.status import folders
 from circle_migrate.config.load_relations import declared
 from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.core.merging import Merge, Side
-from circle_migrate.core.relations import Column, Compared, Consistency, Keys, Relation
-from circle_migrate.matching.streams import reading_fault, streaming
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.key_column import Family, Form, Located, Missing, among, locate
-from circle_migrate.status import folders
 
 if TYPE_CHECKING:
     import asyncpg

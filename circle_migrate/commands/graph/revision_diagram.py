@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from circle_migrate.core.drawing import CURRENT, HEAD, Drawing, Edge, Link, Node, Shape
-from circle_migrate.core.listings import Listed, Listing
+from circle_migrate.commands.graph.drawing import CURRENT, HEAD, Drawing, Edge, Link, Node, Shape
+from circle_migrate.commands.listing_results import Listed, Listing
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Revision
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
-from circle_migrate.core.drawing import Drawing
+from circle_migrate.commands.graph.dot import dot
+from circle_migrate.commands.graph.drawing import Drawing
 from circle_migrate.core.errors import UsageError
-from circle_migrate.graphs.dot import dot
 
 
 def svg(drawing: Drawing) -> str:

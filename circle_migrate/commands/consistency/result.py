@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from circle_migrate.commands.consistency.merge import Side
 from circle_migrate.core.findings import Report, Severity
-from circle_migrate.core.merging import Side
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from circle_migrate.core.forms import Form
+from circle_migrate.commands.graph.format import Form
 from circle_migrate.core.result import Result
 
 

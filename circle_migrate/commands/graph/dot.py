@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape as escape_html
 
-from circle_migrate.core.drawing import (
+from circle_migrate.commands.graph.drawing import (
     CURRENT,
     HEAD,
     Drawing,

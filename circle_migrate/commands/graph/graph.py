@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circle_migrate.commands.graph.drawing import Drawing, Drawn
+from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.writer import write
 from circle_migrate.core.atomic_write import replace_file
-from circle_migrate.core.drawing import Drawing, Drawn
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.forms import Form
 from circle_migrate.diff.side import Source
-from circle_migrate.graphs.writer import write
 from circle_migrate.postgres.deployment import Current, Deployment
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def revisions(deployment: Deployment, span: str | None = None, at: Current | Non
 
     Raises `UsageError` for a bad span.
     """
-    from circle_migrate.graphs.revisions import revision_trees
-    from circle_migrate.history import history
+    from circle_migrate.commands.graph.revision_diagram import revision_trees
+    from circle_migrate.commands.history import history
 
     return revision_trees(deployment.forest, history(deployment, span, at))
 
@@ -56,7 +56,7 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Dr
 
     Raises what reading a live database or making a scratch one raises.
     """
-    from circle_migrate.graphs.entities import entity_diagram
+    from circle_migrate.commands.graph.entity_diagram import entity_diagram
 
     if source is Source.LIVE:
         return entity_diagram([await _live(deployment, name) for name in deployment.selected])
@@ -100,7 +100,7 @@ def drawn(drawing: Drawing, form: Form, file: Path | None = None) -> Drawn:
 def _notes(drawing: Drawing, form: Form, text: str) -> tuple[str, ...]:
     if form is not Form.MERMAID:
         return ()
-    from circle_migrate.graphs.mermaid import MOST_CHARACTERS, MOST_EDGES, too_large
+    from circle_migrate.commands.graph.mermaid import MOST_CHARACTERS, MOST_EDGES, too_large
 
     if not too_large(text, drawing):
         return ()

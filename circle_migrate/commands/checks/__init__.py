@@ -1,0 +1,1 @@
+"""Checks that `status` and `check` share."""
