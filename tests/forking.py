@@ -213,7 +213,7 @@ if __name__ == "__main__":
 
     for module in ("alembic.context", "asyncpg", "sqlalchemy.ext.asyncio", "rich.live", "rich.table"):
         import_module(module)
-    for name in ("migrating", "looking", "boundary", "live", "output", "confirm"):
+    for name in ("groups.migrate", "groups.inspect", "boundary", "progress_live", "write", "confirm"):
         import_module(f"circle_migrate.cli.{name}")
     for name in (
         "commands.upgrade",
@@ -222,7 +222,7 @@ if __name__ == "__main__":
         "migrate.executor",
         "config.collect",
         "migrate.alembic_adapter.runner",
-        "render.runs",
+        "cli.render.run",
     ):
         import_module(f"circle_migrate.{name}")
     gc.freeze()

@@ -11,22 +11,22 @@ import typer
 from typer.main import get_group
 
 from circle_migrate import __version__
-from circle_migrate.cli.parameters import Group
+from circle_migrate.cli.lazy_parameters import Group
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
 
 _COMMANDS = {
-    "migrating": ("init", "upgrade", "downgrade", "plan", "recover"),
-    "looking": ("status", "check", "wait", "current", "log", "history", "heads", "branches", "show"),
-    "comparing": ("diff", "snapshot", "consistency"),
-    "drawing": ("graph",),
-    "judging": ("safety-check", "stats"),
-    "authoring": ("revision", "merge", "stamp"),
-    "keeping": ("backup", "restore", "kept"),
-    "protecting": ("protect", "unprotect"),
-    "configuration": ("config", "schema"),
-    "development": ("dev",),
+    "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),
+    "inspect": ("status", "check", "wait", "current", "log", "history", "heads", "branches", "show"),
+    "compare": ("diff", "snapshot", "consistency"),
+    "graph": ("graph",),
+    "safety": ("safety-check", "stats"),
+    "revision": ("revision", "merge", "stamp"),
+    "backup": ("backup", "restore", "kept"),
+    "protect": ("protect", "unprotect"),
+    "config": ("config", "schema"),
+    "dev": ("dev",),
 }
 """The modules that declare commands, in the order of the help page, and what each is imported for."""
 
@@ -71,7 +71,7 @@ class _Commands(Group):
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - Typer's signature
         """The command of that name, None where there is none."""
         if cmd_name not in self._made:
-            from circle_migrate.cli.call import Chosen
+            from circle_migrate.cli.command import Chosen
 
             for module in (module for module, names in _COMMANDS.items() if cmd_name in names):
                 self._take(module, Chosen(cmd_name))
@@ -82,7 +82,7 @@ class _Commands(Group):
         try:
             status = super().main(*arguments, **{**extra, "standalone_mode": False})
         except typer.TyperException as misuse:
-            from circle_migrate.cli.misuse import tell
+            from circle_migrate.cli.usage_error import tell
 
             tell(misuse)
             status = misuse.exit_code
@@ -90,7 +90,7 @@ class _Commands(Group):
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page that lists them all."""
-        from circle_migrate.cli.call import Listed
+        from circle_migrate.cli.command import Listed
 
         part = Listed()
         for module in _COMMANDS:
@@ -104,7 +104,7 @@ class _Commands(Group):
 
 
 def _declare(module: str, part: typer.Typer) -> None:
-    import_module(f"circle_migrate.cli.{module}").register(part)
+    import_module(f"circle_migrate.cli.groups.{module}").register(part)
 
 
 app = typer.Typer(

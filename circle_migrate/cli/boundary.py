@@ -20,7 +20,7 @@ from circle_migrate.core.redaction import redact
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
-    from circle_migrate.cli.call import Call
+    from circle_migrate.cli.command import Call
     from circle_migrate.cli.progress import Progress
 
 _SIGNALS = {
@@ -85,7 +85,7 @@ class _Signals:
 
 def finish(call: Call, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
     """Run a command's action, print its result or its error, and end with the exit status of either."""
-    from circle_migrate.cli import output
+    from circle_migrate.cli import write as output
 
     signals = _Signals(call.progress)
     try:

@@ -26,7 +26,7 @@ def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable
 
     def accept(report: LossReport) -> None:
         from circle_migrate.cli.console import console
-        from circle_migrate.render.dispatch import render
+        from circle_migrate.cli.render.dispatch import render
 
         render(report, console(sys.stderr))
         lost = list(dict.fromkeys(each.name for each in report.destroyed))

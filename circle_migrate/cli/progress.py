@@ -53,7 +53,7 @@ class Progress:
         if self._view is not None:
             self._view.say(text)
         else:
-            from circle_migrate.cli.output import progress_line
+            from circle_migrate.cli.write import progress_line
 
             progress_line(text)
 
@@ -62,7 +62,7 @@ class Progress:
         if self._view is not None:
             self._view.say(text)
         else:
-            from circle_migrate.cli.output import progress_line
+            from circle_migrate.cli.write import progress_line
 
             progress_line(text)
 
@@ -79,10 +79,10 @@ def _view(stream: TextIO) -> View:
 
     screen = console(stream)
     if _can_redraw(screen, stream):
-        from circle_migrate.cli.live import Live
+        from circle_migrate.cli.progress_live import Live
 
         return Live(screen)
-    from circle_migrate.cli.lines import Lines
+    from circle_migrate.cli.progress_lines import Lines
 
     return Lines(screen)
 

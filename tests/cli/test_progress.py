@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.cli.lines import Lines, printable
-from circle_migrate.cli.output import console
+from circle_migrate.cli.progress_lines import Lines, printable
+from circle_migrate.cli.progress_state import Standings
+from circle_migrate.cli.write import console
 from circle_migrate.core.events import Event, Kind
-from circle_migrate.core.standing import Standings
 from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen
 from tests.conftest import Cli
 from tests.deployments import environment

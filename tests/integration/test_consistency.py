@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.live import Live
+from circle_migrate.cli.progress_live import Live
 from circle_migrate.commands.check import Questions, check
 from circle_migrate.commands.consistency.consistency import consistency
 from circle_migrate.commands.consistency.merge import Side

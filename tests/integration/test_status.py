@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.cli.call import Format
-from circle_migrate.cli.output import success
+from circle_migrate.cli.command import Format
+from circle_migrate.cli.write import success
 from circle_migrate.commands.check import Questions, check
 from circle_migrate.commands.stamp import stamp
 from circle_migrate.commands.status import status

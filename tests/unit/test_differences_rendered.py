@@ -19,18 +19,18 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.output import console
+from circle_migrate.cli.formats.comments import controls_replaced
+from circle_migrate.cli.formats.dispatch import COMPARISONS, write, write_failure
+from circle_migrate.cli.formats.sanitize import visible
+from circle_migrate.cli.json_schema.command_schema import _definitions
+from circle_migrate.cli.render.dispatch import render
+from circle_migrate.cli.write import console
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.diff.describe import altered, detail, plural, short, summary
 from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, Key, Op, Ownership, Snapshot, compare
-from circle_migrate.render.dispatch import render
-from circle_migrate.reports.comments import controls_replaced
-from circle_migrate.reports.dispatch import COMPARISONS, write, write_failure
-from circle_migrate.reports.texts import visible
-from circle_migrate.schemas.command_schema import _definitions
 
 USERS = "table public.users"
 EMAIL = Key("column", "public.users.email")

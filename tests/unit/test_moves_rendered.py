@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
+from circle_migrate.cli.render.dispatch import render
 from circle_migrate.migrate.result import Moved
-from circle_migrate.render.dispatch import render
 from circle_migrate.revision_graph.plan import Plan
 
 

@@ -24,16 +24,16 @@ import xmlschema
 from typer.testing import CliRunner
 
 import circle_migrate
-from circle_migrate.cli.call import ANY_RESULT, CHECKS, Call, Format, command
-from circle_migrate.cli.output import console
+from circle_migrate.cli.command import ANY_RESULT, CHECKS, Call, Format, command
+from circle_migrate.cli.formats import github
+from circle_migrate.cli.formats.dispatch import FORMATS, write, write_failure
+from circle_migrate.cli.render.dispatch import render
+from circle_migrate.cli.write import console
 from circle_migrate.core import errors, redaction
 from circle_migrate.core.errors import CircleError, ExitCode, UsageError
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity, fingerprints, from_error
 from circle_migrate.core.rules import RULES, Rule
 from circle_migrate.migrate.result import Script
-from circle_migrate.render.dispatch import render
-from circle_migrate.reports import github
-from circle_migrate.reports.dispatch import FORMATS, write, write_failure
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 # Read before the fixtures scrub the environment.
@@ -142,7 +142,7 @@ each_report = pytest.mark.parametrize("name", REPORTS)
 @each_report
 @pytest.mark.parametrize("form", writers())
 def test_snapshot(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("circle_migrate.reports.sarif.__version__", "1.2.3")
+    monkeypatch.setattr("circle_migrate.cli.formats.sarif.__version__", "1.2.3")
     suffix, writer = writers()[form]
     text = writer(REPORTS[name])
     file = SNAPSHOTS / f"{name}.{suffix}"

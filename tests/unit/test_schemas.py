@@ -13,6 +13,8 @@ from typer.main import get_command
 
 from circle_migrate.backup.manifest import BackedUp, Dump, Manifest, Restored, WayBack
 from circle_migrate.cli.app import app
+from circle_migrate.cli.formats.dispatch import write, write_failure
+from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
 from circle_migrate.commands.consistency.result import Compared, Consistency, Keys, Relation
 from circle_migrate.commands.graph.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
 from circle_migrate.commands.graph.format import Form
@@ -38,7 +40,6 @@ from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, KeptRows, 
 from circle_migrate.migrate.result import Moved, Planned, Script
 from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
 from circle_migrate.postgres.protection_marker import Marker, Protection
-from circle_migrate.reports.dispatch import write, write_failure
 from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.safety.hazard_list import explained
@@ -56,7 +57,6 @@ from circle_migrate.safety.losses.report import (
 from circle_migrate.safety.result import Coverage, HazardFinding, Safety, Suppressed
 from circle_migrate.safety.result import Source as Decided
 from circle_migrate.safety.table_statistics import Measured, Measurement, Statistics
-from circle_migrate.schemas.command_schema import RESULTS, schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REVISION = Revision("main", "m1", "First", path="/a/m1.py", requires=("credentials@c1",), irreversible="why")

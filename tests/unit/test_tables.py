@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from circle_migrate.render.drawing import table
+from circle_migrate.cli.render.widgets import table
 
 URL = "postgresql://migrator:***@db1.internal.example:5432/mens_circle_main?sslmode=verify-full"
 STATUS = (

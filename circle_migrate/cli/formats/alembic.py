@@ -1,0 +1,23 @@
+"""Alembic: the sketch of the SQL format as operations, ready to be pasted into a revision."""
+
+from __future__ import annotations
+
+from circle_migrate.cli.formats.comments import comment, controls_replaced, not_compared
+from circle_migrate.diff.ddl.render_alembic import render
+from circle_migrate.diff.ddl.script import sketch
+from circle_migrate.diff.describe import sides
+from circle_migrate.diff.result import Comparison, Diff
+
+_MARK = "# "
+
+
+def write(diff: Diff) -> str:
+    """The operations for each database, under a comment with its name."""
+    parts = ["\n".join(not_compared(diff, _MARK)), *map(_operations, diff.comparisons)]
+    return "\n\n\n".join(filter(None, parts)) + "\n"
+
+
+def _operations(comparison: Comparison) -> str:
+    before, after = sides(comparison)
+    text = controls_replaced(render(sketch(comparison)), _MARK)
+    return comment(f"{comparison.database}: from {before} to {after}", _MARK) + "\n" + text.rstrip("\n")

@@ -1,0 +1,38 @@
+"""JSON: one object, the same envelope for every command and for failures.
+
+`circle_migrate.schemas` describes it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from circle_migrate.cli.formats.sanitize import redacted
+from circle_migrate.core.errors import CircleError, ExitCode
+from circle_migrate.core.result import SCHEMA_VERSION, Result
+
+
+def write(result: Result) -> str:
+    """The result, after the keys that every command has."""
+    return dump(_envelope(result.command, result.exit_code, None) | result.to_dict())
+
+
+def write_failure(command: str, error: CircleError) -> str:
+    """The error that ended a command before there was a result."""
+    return dump(_envelope(command, error.status, error))
+
+
+def dump(value: Any) -> str:
+    """The value as JSON, without secrets."""
+    return json.dumps(redacted(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def _envelope(command: str, status: ExitCode, error: CircleError | None) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "ok": status == ExitCode.DONE,
+        "exit_code": int(status),
+        "error": error.to_dict() if error else None,
+    }

@@ -1,0 +1,94 @@
+"""Markdown for a comment on a pull request: what is dangerous first, everything else folded away.
+
+GitHub refuses comments of more than 65,536 characters, GitLab of a million.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from circle_migrate.cli.formats.sanitize import path, safe, summed_up, whole
+from circle_migrate.core.findings import Finding, Report, Severity
+from circle_migrate.safety.result import HazardFinding, Safety
+
+MOST_CHARACTERS = 60_000
+"""With room for what a bot adds of its own."""
+
+_MARKS = {Severity.ERROR: ":no_entry:", Severity.WARNING: ":warning:", Severity.NOTE: ":information_source:"}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
+_CUT = "The rest did not fit into a comment."
+
+
+def write(report: Report) -> str:
+    """The report as one comment; of a command that could not begin, why."""
+    if not isinstance(report, Safety):
+        texts = [line for each in report.findings for line in _block("text", whole(each))]
+        return "\n".join([f"### {_text(summed_up(report))}", "", *texts]) + "\n"
+    parts, room = [], MOST_CHARACTERS
+    for part in _parts(report):
+        room -= len(part) + 2
+        if room < 0:
+            parts.append(_CUT)
+            break
+        parts.append(part)
+    return "\n\n".join(parts) + "\n"
+
+
+def _parts(report: Safety) -> Iterator[str]:
+    yield f"### {_head(report)}"
+    yield _text(report.coverage.words) + "."
+    for found in report.findings:
+        yield _item(report, found)
+    if report.suppressed:
+        rows = [
+            f"| {_text(each.finding.rule)} | {_text(each.finding.subject or '')} | {_text(each.reason)} "
+            f"| {each.until or ''} |"
+            for each in report.suppressed
+        ]
+        head = ["| Let pass | Subject | Reason | Until |", "|-|-|-|-|"]
+        yield _folded(f"{len(rows)} let pass", "\n".join([*head, *rows]))
+    if report.notes:
+        yield _folded("What is not known", "\n".join(f"- {_text(each)}" for each in report.notes))
+
+
+def _head(report: Safety) -> str:
+    counts = {each: sum(found.severity is each for found in report.findings) for each in Severity}
+    words = {Severity.ERROR: "danger", Severity.WARNING: "warning", Severity.NOTE: "note"}
+    found = [f"{count} {words[each]}{'s' * (count > 1)}" for each, count in counts.items() if count]
+    return f"Migration safety: {', '.join(found) or 'nothing found'}"
+
+
+def _item(report: Safety, found: Finding) -> str:
+    file = path(report, found)
+    place = f" at `{_code(file)}:{found.line or 1}`" if file else ""
+    lines = [f"{_MARKS[found.severity]} **{_text(found.rule)}**{place}: {_text(found.message)}"]
+    if not isinstance(found, HazardFinding):
+        return "\n".join([*lines, f"> {_text(found.advice)}"])
+    if found.statement:
+        lines += ["", *_block("sql", found.statement)]
+    facts = {"Locks": found.lock, "Work": found.work, "Size": found.size, "Estimate": found.estimate}
+    lines += ["", *(f"- {name}: {_text(text)}" for name, text in facts.items() if text)]
+    code = ["", *_block("python", found.fix)] if found.fix else []
+    advice = "\n".join([_text(found.hazard.remedy), *code])
+    return "\n".join([*lines, "", _folded("What to write instead", advice)])
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{_text(title)}</summary>\n\n{text}\n\n</details>"
+
+
+def _block(language: str, text: str) -> list[str]:
+    """The text as code, in a fence that is longer than any in it."""
+    shown = safe(text).strip("\n")
+    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}{language}", shown, fence]
+
+
+def _text(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", safe(text)).replace("\n", " ")
+
+
+def _code(text: str) -> str:
+    return safe(text).replace("`", "'").replace("\n", " ")

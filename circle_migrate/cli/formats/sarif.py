@@ -1,0 +1,109 @@
+"""SARIF 2.1.0, for code scanning.
+
+https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html. GitHub refuses a whole file for one result
+without a physical location (github/codeql-action#1738, #2459) and asks for a line in each
+(https://docs.github.com/en/code-security/reference/code-scanning/sarif-files/sarif-support), so that findings
+without a file are placed at their tree's folder, line 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from circle_migrate import __version__
+from circle_migrate.cli.formats.json import dump
+from circle_migrate.cli.formats.sanitize import anchor, line, whole
+from circle_migrate.core.findings import Check, Finding, Report, fingerprints
+from circle_migrate.core.rules import RULES, Rule
+
+_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_FINGERPRINT = "circleMigrate/v1"
+
+
+def write(report: Report) -> str:
+    """The report as a SARIF log of one run, with the rules that its findings are about."""
+    order = list(RULES)
+    rules = sorted(
+        {finding.about for finding in report.findings},
+        key=lambda rule: (order.index(rule.id) if rule.id in RULES else len(order), rule.id),
+    )
+    run = {
+        "tool": {
+            "driver": {
+                "name": "circle-migrate",
+                "version": __version__,
+                "rules": [_rule(rule) for rule in rules],
+            }
+        },
+        # Keeps apart what several commands find in one commit.
+        "automationDetails": {"id": f"circle-migrate/{report.command}/"},
+        "invocations": [_invocation(report)],
+        "results": [
+            _result(report, finding, rules.index(finding.about), fingerprint)
+            for finding, fingerprint in zip(report.findings, fingerprints(report.findings), strict=True)
+        ],
+    }
+    return dump({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "shortDescription": _message(rule.title),
+        "fullDescription": _message(rule.effect),
+        "help": _message(f"{rule.effect}\n\n{rule.remedy}"),
+    }
+
+
+def _invocation(report: Report) -> dict[str, Any]:
+    return {
+        "executionSuccessful": not any(finding.prevented for finding in report.findings),
+        "exitCode": int(report.exit_code),
+        "startTimeUtc": f"{report.started_at:%Y-%m-%dT%H:%M:%SZ}",
+        "toolConfigurationNotifications": [
+            _skipped(check, check.skipped) for check in report.checks if check.skipped is not None
+        ],
+    }
+
+
+def _skipped(check: Check, reason: str) -> dict[str, Any]:
+    return {"level": "note", "message": _message(f"{check.title}: skipped, {reason}")}
+
+
+def _result(report: Report, finding: Finding, rule_index: int, fingerprint: str) -> dict[str, Any]:
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": rule_index,
+        "level": str(finding.severity),
+        "message": _message(whole(finding)),
+        "locations": [_location(report, finding)],
+        "partialFingerprints": {_FINGERPRINT: fingerprint},
+    }
+
+
+def _message(text: str) -> dict[str, str]:
+    """A text as it is: single braces would stand for arguments (section 3.11.5)."""
+    return {"text": text.replace("{", "{{").replace("}", "}}")}
+
+
+def _location(report: Report, finding: Finding) -> dict[str, Any]:
+    location: dict[str, Any] = {
+        "physicalLocation": {
+            "artifactLocation": {"uri": quote(anchor(report, finding)), "uriBaseId": "%SRCROOT%"},
+            "region": {"startLine": line(report, finding)},
+        }
+    }
+    if finding.database:
+        location["logicalLocations"] = _logical(finding, finding.database)
+    return location
+
+
+def _logical(finding: Finding, database: str) -> list[dict[str, Any]]:
+    """The database, or what in it the finding is about."""
+    if finding.subject:
+        return [{"name": finding.subject, "fullyQualifiedName": f"{database}.{finding.subject}"}]
+    if finding.revision:
+        qualified = f"{database}@{finding.revision}"
+        return [{"name": finding.revision, "fullyQualifiedName": qualified, "kind": "revision"}]
+    return [{"name": database, "kind": "database"}]

@@ -1,0 +1,1 @@
+"""Typer declarations of the commands, one module per group."""

@@ -1,0 +1,40 @@
+"""Commands about the tool itself: config show, schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circle_migrate.cli.command import Call, command, group
+
+if TYPE_CHECKING:
+    from circle_migrate.core.result import Result
+
+_NO_DATABASE = ("database", "database_url", "creds_database_url", "embedded", "embedded_data", "quiet")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    config = group(app, "config", "What the settings are.", "Set up")
+
+    @command(config, "show", panel="Set up", without=("database",))
+    def show(call: Call) -> Result:
+        """Show every setting that holds and where it came from; passwords hidden."""
+        from circle_migrate.commands.listing_results import Configuration
+
+        values = call.settings(notes=True).values
+        return Configuration("config show", tuple((each.key, each.shown, each.source) for each in values))
+
+    @command(app, panel="Set up", without=_NO_DATABASE)
+    def schema(
+        call: Call,
+        name: Annotated[
+            list[str], typer.Argument(metavar="COMMAND", help="For example: status, config show.")
+        ],
+    ) -> Result:
+        """Print the JSON Schema of what a command writes with --format json."""
+        from circle_migrate.cli.json_schema.command_schema import schema as of
+        from circle_migrate.commands.listing_results import Schema
+
+        return Schema(call.command, of(" ".join(name)))

@@ -1,0 +1,1 @@
+"""JSON Schemas (draft 2020-12) of what `--format json` writes, one file per definition."""

@@ -1,0 +1,44 @@
+"""A loss report as people read it: what destroys data first, and of that what holds most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from circle_migrate.cli.formats.sanitize import visible
+from circle_migrate.cli.render.run import show_plan
+from circle_migrate.cli.render.widgets import revisions, say, table
+from circle_migrate.safety.losses.describe import how_much, remarks, summary
+from circle_migrate.safety.losses.report import LossReport
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def lossreport(result: LossReport, console: Console) -> None:
+    """Write the plan, a row for each loss, and what is to be known about the report itself."""
+    if not result.plan:
+        for name, heads in result.plan.current.items():
+            say(console, f"{name}: nothing to undo at {revisions(heads)}")
+        return
+    say(console, f"commit: {result.mode}")
+    show_plan(result.plan, console)
+    for title, losses in (
+        ("destroys data", result.destroyed),
+        ("is in the way", result.rejected),
+        ("goes or changes, and no data with it", result.harmless),
+    ):
+        if losses:
+            say(console, f"{title}:", style="bold")
+            table(
+                console,
+                ("name", "kind", "by", "what"),
+                [
+                    tuple(
+                        map(visible, (each.name, each.kind, each.revision, how_much(each, result.taken_at)))
+                    )
+                    for each in losses
+                ],
+            )
+    for remark in remarks(result):
+        say(console, f"note: {visible(remark)}")
+    say(console, summary(result), style="" if result.destroyed else "green")

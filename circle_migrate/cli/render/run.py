@@ -1,0 +1,196 @@
+"""Results of commands that move the databases, and of those that show what ran."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from circle_migrate.cli.render.widgets import revisions, say, table
+from circle_migrate.migrate.result import Moved, Planned, Script
+from circle_migrate.revision_graph.plan import Action, Plan, Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from circle_migrate.commands.run_results import Log, Recovered, Source
+    from circle_migrate.migrate.kept_data.entry import KeptRows
+
+_MOST_TABLES = 20
+
+
+def moved(result: Moved, console: Console) -> None:
+    """What was done, or would be."""
+    for name in result.created:
+        say(console, f"{name}: database created")
+    if not result.plan:
+        _nothing_to_do(result, console)
+    elif result.dry_run:
+        say(console, f"commit: {result.mode}")
+        show_plan(result.plan, console)
+    else:
+        for name in result.plan.databases:
+            low, high = (revisions(heads) for heads in (result.plan.current[name], result.plan.after[name]))
+            count = sum(action.database == name for action in result.plan.actions)
+            say(console, f"{name}: {low} -> {high}, {_steps(count)}", style="green")
+        if result.run:
+            say(console, f"commit: {result.mode}, run {result.run[:8]}")
+        for rows in result.kept:
+            say(console, kept_rows(rows, result.command))
+        if result.way_back:
+            for note in result.way_back.notes:
+                say(console, f"note: {note}")
+            say(console, f"backup: {result.way_back.manifest}", whole=True)
+            say(console, f"to go back: {result.way_back.restore}", whole=True)
+    for note in result.notes:
+        say(console, f"note: {note}")
+    if result.tables and not result.dry_run:
+        table(
+            console,
+            ("database", "tables"),
+            [(name, _names(tables)) for name, tables in result.tables.items()],
+        )
+
+
+def _names(tables: Sequence[str]) -> str:
+    """As many names as are read at a glance; all of them are in the JSON."""
+    more = len(tables) - _MOST_TABLES
+    ending = [f"and {more:,} more"] if more > 0 else []
+    return ", ".join([*tables[:_MOST_TABLES], *ending]) or "none"
+
+
+def kept_rows(rows: KeptRows, command: str) -> str:
+    """What was kept of a table, or put back into it, as a sentence."""
+    name = f"{rows.database}: {rows.table}"
+    if command == "downgrade":
+        return f"{name}: {rows.rows:,} rows kept, to be put back by the next upgrade over {rows.revision}"
+    if rows.missing:
+        missing = f"{rows.missing:,} stay kept (circle-migrate kept list)"
+        return f"{name}: {rows.rows:,} kept rows put back, {missing}"
+    return f"{name}: {rows.rows:,} kept rows put back"
+
+
+def _nothing_to_do(result: Moved, console: Console) -> None:
+    words = {"downgrade": "nothing to undo", "stamp": "already stamped"}
+    for name, heads in result.plan.current.items():
+        say(console, f"{name}: {words.get(result.command, 'already up to date')} at {revisions(heads)}")
+
+
+def planned(result: Planned, console: Console) -> None:
+    """The plan, segment by segment."""
+    if not result.plan:
+        for name, heads in result.plan.current.items():
+            say(console, f"{name}: nothing to do at {revisions(heads)}")
+        return
+    say(console, f"commit: {result.mode}")
+    show_plan(result.plan, console)
+    if result.file:
+        say(console, f"saved in {result.file}")
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """The steps, by the transactions they share."""
+    number = 0
+    for segment in plan.segments:
+        rows = []
+        for action in segment.actions:
+            number += 1
+            rows.append((str(number), action.database, str(action.direction), *_what(action)))
+        each = " and ".join(f"one transaction on {name}" for name in segment.databases)
+        kind = each if segment.transactional else "no transaction"
+        say(console, f"segment: {kind}", style="bold")
+        table(console, ("step", "database", "", "revision", "message"), rows)
+        if segment.ends_because:
+            say(console, f"  ends because {segment.ends_because}")
+    if plan.pulled_in:
+        say(console, "required by others: " + ", ".join(revision.qualified for revision in plan.pulled_in))
+
+
+def _what(action: Action) -> tuple[str, str]:
+    if isinstance(action, Stamp):
+        return revisions(action.heads), f"claims {len(action.claimed)}, disowns {len(action.disowned)}"
+    return action.revision.id, action.revision.message
+
+
+def script(result: Script, console: Console) -> None:
+    """The script as it is."""
+    console.file.write(result.text)
+
+
+def recovered(result: Recovered, console: Console) -> None:
+    """What was found and how it was settled."""
+    would = "would be " if result.dry_run else ""
+    for each in result.settled:
+        outcome = "committed" if each.committed else "rolled back"
+        has = "has" if each.committed else "has not"
+        reason = f"{each.decider} {has} committed segment {each.segment} of the run"
+        say(console, f"{each.database}: prepared transaction of run {each.run} {would}{outcome}: {reason}")
+    for name, runs in result.lost.items():
+        for run in runs:
+            say(console, f"{name}: run {run} never ended; {would}marked as lost")
+    if not result.settled and not any(result.lost.values()):
+        say(console, "nothing to recover")
+    for name, heads in result.current.items():
+        say(console, f"{name}: at {revisions(heads)}")
+
+
+def log(result: Log, console: Console) -> None:
+    """One line per run, or per step where the slowest are asked for."""
+    if result.slowest:
+        _slowest(result, console)
+        return
+    rows = [
+        (
+            f"{run.started_at:%F %T}",
+            run.database,
+            run.command,
+            run.outcome,
+            f"{len(run.steps)} of {len(run.planned.get(run.database, ()))}",
+            f"{sum(step.duration_ms for step in run.steps):.1f} ms",
+            run.mode,
+            f"{run.os_user}@{run.host} as {run.db_role}",
+            run.run[:8],
+        )
+        for run in result.runs
+    ]
+    table(
+        console,
+        ("started (UTC)", "database", "command", "outcome", "steps", "time", "mode", "by", "run"),
+        rows,
+    )
+    if not rows:
+        say(console, "no runs yet")
+    for run in result.runs:
+        if run.error:
+            say(console, f"{run.database} {run.run[:8]}: {run.error.splitlines()[0]}", style="red")
+        judged = run.notes.get("safety", {})
+        found = sorted({each["hazard"] for each in judged.get("found", ()) if each["verdict"] == "danger"})
+        if found:
+            allowed = ", ".join(judged["allowed"]) or "nothing"
+            say(console, f"{run.database} {run.run[:8]}: in spite of {', '.join(found)}; allowed: {allowed}")
+
+
+def _slowest(result: Log, console: Console) -> None:
+    steps = [(step, run) for run in result.runs for step in run.steps]
+    steps.sort(key=lambda pair: pair[0].duration_ms, reverse=True)
+    rows = [
+        (
+            f"{s.duration_ms:.1f} ms",
+            r.database,
+            s.direction,
+            s.revision,
+            s.message,
+            f"{s.started_at:%F %T}",
+        )
+        for s, r in steps
+    ]
+    table(console, ("duration", "database", "", "revision", "message", "started (UTC)"), rows)
+
+
+def source(result: Source, console: Console) -> None:
+    """The text as it is."""
+    console.file.write(result.text)
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"

@@ -1,0 +1,33 @@
+"""How large tables are, as people read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from circle_migrate.cli.render.widgets import say, table
+from circle_migrate.core.byte_size import format_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from circle_migrate.safety.live_database.record import Size
+    from circle_migrate.safety.table_statistics import Measured
+
+
+def measured(result: Measured, console: Console) -> None:
+    """Each table, the largest first; or where they were written, and how many."""
+    databases = result.statistics.databases
+    if result.file is not None:
+        counted = ", ".join(f"{name} {len(each.sizes)}" for name, each in databases.items())
+        say(console, f"sizes of tables in {result.file}: {counted}; no data")
+        return
+    rows = [
+        (name, size.relation, _rows(size), format_bytes(size.bytes), format_bytes(size.index_bytes))
+        for name, each in databases.items()
+        for size in sorted(each.sizes.values(), key=lambda size: (-size.bytes, size.relation))
+    ]
+    table(console, ("database", "table", "rows", "size", "indexes"), rows)
+
+
+def _rows(size: Size) -> str:
+    return "unknown" if size.rows is None else f"about {size.rows}" if size.rows else "0"
