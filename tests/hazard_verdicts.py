@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from circle_migrate.commands.consistency.result import Relation
+from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import CircleError
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
 from circle_migrate.migrate.alembic_adapter.runner import Runner

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from circle_migrate.backup import swap as beside
 from circle_migrate.backup.contents import catalogue, encrypted, size
 from circle_migrate.backup.progress import followed
-from circle_migrate.commands.protect import carry
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import CircleError, Interrupted, RestoreFailed
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.shield import shielded
+from circle_migrate.migrate.protection import carry
 from circle_migrate.postgres.database import APPLICATION_NAME
 from circle_migrate.postgres.server_errors import server_words
 

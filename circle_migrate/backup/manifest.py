@@ -154,20 +154,6 @@ class BackedUp(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class WayBack:
-    """The backup that was made right before a run, and the command that puts it in the databases' place."""
-
-    id: str
-    manifest: str
-    restore: str
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The backup as the JSON output and the journal show it."""
-        return {**asdict(self), "notes": list(self.notes)}
-
-
-@dataclass(frozen=True, slots=True)
 class Restored(Result):
     """What was restored from which backup.
 

@@ -20,7 +20,7 @@ from circle_migrate.core.redaction import redact
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
-    from circle_migrate.cli.command import Call
+    from circle_migrate.cli.context import Call
     from circle_migrate.cli.progress import Progress
 
 _SIGNALS = {

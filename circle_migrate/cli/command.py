@@ -4,232 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.lazy_parameters import Command, Group
+from circle_migrate.cli.output_format import ANY_RESULT, Format
 from circle_migrate.cli.safety_options import JUDGING
-
-if TYPE_CHECKING:
-    from circle_migrate.cli.progress import Progress
-    from circle_migrate.config.settings import Settings
-    from circle_migrate.core.events import Notify
-    from circle_migrate.postgres.deployment import Deployment
-
-
-class Transaction(StrEnum):
-    """How many steps share a transaction."""
-
-    ALL = "all"
-    PER_REVISION = "per-revision"
-
-
-class Format(StrEnum):
-    """How a result is written to stdout: any result, what makes checks, what compares, what is lost."""
-
-    TABLE = "table"
-    JSON = "json"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    GITHUB = "github"
-    GITLAB = "gitlab"
-    SQL = "sql"
-    ALEMBIC = "alembic"
-    PATCH = "patch"
-    MARKDOWN = "markdown"
-
-
-ANY_RESULT = (Format.TABLE, Format.JSON)
-CHECKS = (*ANY_RESULT, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
-COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
-LOSSES = (*ANY_RESULT, Format.MARKDOWN)
-JUDGEMENTS = (*CHECKS, Format.MARKDOWN)
-
-_CONNECTION = "Connection"
-_OUTPUT = "Output"
-
-_FORMAT = typer.Option("--format", help="How to write the result.", rich_help_panel=_OUTPUT)
-
-COMMON: dict[str, Any] = {
-    "database": Annotated[
-        str | None,
-        typer.Option(
-            "--database",
-            "-d",
-            metavar="NAME",
-            help="Only this database: main or credentials.",
-            autocompletion=lambda: ["main", "credentials"],
-        ),
-    ],
-    "database_url": Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Where main is. Environment: DATABASE_URL.", rich_help_panel=_CONNECTION
-        ),
-    ],
-    "creds_database_url": Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where credentials is. Environment: CREDS_DATABASE_URL.",
-            rich_help_panel=_CONNECTION,
-        ),
-    ],
-    "embedded": Annotated[
-        bool | None,
-        typer.Option(
-            "--embedded",
-            help="Use a private PostgreSQL in this project. Environment: CIRCLE_MIGRATE_EMBEDDED.",
-            rich_help_panel=_CONNECTION,
-            show_default=False,
-        ),
-    ],
-    "embedded_data": Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where its data lies.", rich_help_panel=_CONNECTION),
-    ],
-    "format": Annotated[Format, _FORMAT],
-    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_OUTPUT)],
-    "debug": Annotated[
-        bool,
-        typer.Option("--debug", help="Tracebacks of errors, with secrets hidden.", rich_help_panel=_OUTPUT),
-    ],
-}
-
-_RUN = "Run"
-
-RUNNING: dict[str, Any] = {
-    "atomic": Annotated[
-        bool | None,
-        typer.Option(
-            "--atomic/--serial",
-            help="One commit decision over both databases (two-phase commit), or one after the other.",
-            rich_help_panel=_RUN,
-            show_default="serial",
-        ),
-    ],
-    "transaction": Annotated[
-        Transaction | None,
-        typer.Option(
-            help="Steps per transaction: as many as can share one, or one revision each.",
-            rich_help_panel=_RUN,
-            show_default="all",
-        ),
-    ],
-    "lock_wait": Annotated[
-        str | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="How long to wait for other deployers and for locks.",
-            rich_help_panel=_RUN,
-            show_default="60",
-        ),
-    ],
-    "lock_timeout": Annotated[
-        str | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="How long a statement may queue for a lock before it is tried anew.",
-            rich_help_panel=_RUN,
-            show_default="4",
-        ),
-    ],
-    "scratch_url": Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="A server for scratch databases. Environment: CIRCLE_MIGRATE_SCRATCH_URL.",
-            rich_help_panel=_CONNECTION,
-        ),
-    ],
-    "scratch_on_target": Annotated[
-        bool | None,
-        typer.Option(
-            "--scratch-on-target",
-            help="Allow scratch databases beside the live ones; the role needs CREATEDB.",
-            rich_help_panel=_CONNECTION,
-            show_default=False,
-        ),
-    ],
-}
-
-DUMPING: dict[str, Any] = {
-    "pg_bin": Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where pg_dump and pg_restore are. Environment: CIRCLE_MIGRATE_PG_BIN.",
-            rich_help_panel=_RUN,
-        ),
-    ],
-}
-"""The options of commands that dump or restore."""
-
-SCRATCH = ("scratch_url", "scratch_on_target")
-"""The options in RUNNING of commands that may need a scratch database."""
+from circle_migrate.cli.shared_options import COMMON, DUMPING, FORMAT, RUNNING
 
 _DEFAULTS = {"format": Format.TABLE, "quiet": False, "debug": False}
 _FLAGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *RUNNING, *DUMPING, *JUDGING)
-
-
-class Call(NamedTuple):
-    """One call of a command with the options every command has."""
-
-    command: str
-    database: str | None
-    flags: dict[str, object]
-    format: Format
-    progress: Progress
-    debug: bool
-
-    def settings(self, *, notes: bool = False) -> Settings:
-        """The settings that hold; `notes` are said, too. Raises `SettingsError` with every problem."""
-        from circle_migrate.config.load import load
-
-        settings = load(self.flags, hazard_ids=_hazard_ids)
-        for warning in settings.warnings:
-            self.progress.warn(f"warning: {warning}")
-        if notes or self.debug:
-            for note in settings.notes:
-                self.say(note)
-        return settings
-
-    def deployment(self) -> Deployment:
-        """The databases, on the embedded server where the settings ask for it; that one is started."""
-        from circle_migrate.postgres.deployment import Deployment
-
-        settings = self.settings()
-        if not settings.embedded:
-            return Deployment(settings, self.database)
-        from circle_migrate.postgres.embedded.deployment import addressed, server
-
-        return Deployment(addressed(settings, server(settings).start()), self.database)
-
-    def files(self) -> Deployment:
-        """The trees alone: no URL is needed and no server started."""
-        from circle_migrate.postgres.deployment import Deployment
-
-        return Deployment(self.settings(), self.database)
-
-    async def ready(self, deployment: Deployment) -> Deployment:
-        """The deployment with the databases of the embedded server made where they are missing."""
-        if deployment.settings.embedded:
-            from circle_migrate.postgres.create_database import create_missing
-
-            await create_missing(deployment)
-        return deployment
-
-    def say(self, text: str) -> None:
-        """A line of progress."""
-        self.progress.say(text)
-
-    def notify(self) -> Notify:
-        """Where a run tells about itself."""
-        return self.progress
 
 
 class Chosen(typer.Typer):
@@ -290,7 +78,7 @@ def command(
         common = {key: (RUNNING | DUMPING | JUDGING)[key] for key in running}
         common |= {key: value for key, value in COMMON.items() if key not in without}
         if "format" not in without:
-            common["format"] = Annotated[_choice(formats), _FORMAT]
+            common["format"] = Annotated[_choice(formats), FORMAT]
         # Result is imported for type checkers only; nobody asks for the value of its annotation.
         hints = get_type_hints(function, localns={"Result": object}, include_extras=True)
         hints.pop("return", None)
@@ -342,9 +130,3 @@ def _choice(formats: tuple[Format, ...]) -> type[StrEnum]:
     """An enumeration of these formats alone, for the option's help and its check."""
     members = [(each.name, each.value) for each in formats]
     return StrEnum("Format", members)  # type: ignore[return-value] # mypy knows literal members only
-
-
-def _hazard_ids() -> Collection[str]:
-    from circle_migrate.safety.hazards.loader import HAZARDS
-
-    return HAZARDS

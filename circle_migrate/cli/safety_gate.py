@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from circle_migrate.cli.command import Call
+    from circle_migrate.cli.context import Call
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.safety.gate import Gate
     from circle_migrate.safety.hazards.hazard import HazardClass

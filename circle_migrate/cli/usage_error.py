@@ -9,7 +9,7 @@ from typer import TyperException
 from typer._click.exceptions import NoArgsIsHelpError
 
 from circle_migrate.cli import write as output
-from circle_migrate.cli.command import Format
+from circle_migrate.cli.output_format import Format
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:

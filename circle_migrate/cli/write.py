@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.command import Format
 from circle_migrate.cli.console import console
+from circle_migrate.cli.output_format import Format
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:

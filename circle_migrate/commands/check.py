@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from circle_migrate.commands.checks.database_checks import STATE_CHECKS, several_heads, state_checks
 from circle_migrate.commands.checks.database_facts import survey
-from circle_migrate.commands.status import STATE_CHECKS, folders, several_heads, state_checks
 from circle_migrate.core.errors import CircleError, ExitCode, Interrupted, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
-from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Graph
 
@@ -65,7 +65,8 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
 
 async def _judged(deployment: Deployment, questions: Questions) -> tuple[Check, ...]:
     """What is pending, or without databases what the base in git lacks."""
-    from circle_migrate.safety.assess import Options, safety_check
+    from circle_migrate.commands.safety_check import safety_check
+    from circle_migrate.safety.assess import Options
     from circle_migrate.safety.rules.evidence import Mode
 
     mode = Mode.LIVE if questions.databases else Mode.CI

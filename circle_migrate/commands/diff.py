@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from circle_migrate.commands.status import folders
 from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.core.errors import CircleError, ExitCode
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
@@ -21,7 +20,7 @@ from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import CURRENT, Side, Source, parse_sides
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.postgres.scratch.pool import ScratchServers
 
 DRIFT = (f"{Source.REVISIONS}@{CURRENT}", str(Source.LIVE))

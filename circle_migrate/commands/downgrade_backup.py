@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.backup import manifest_file
-from circle_migrate.backup.manifest import BackedUp, WayBack
+from circle_migrate.backup.manifest import BackedUp
 from circle_migrate.commands.backup import Keeping, backup, dumping
 from circle_migrate.core.errors import CircleError, SettingsError
+from circle_migrate.migrate.result import WayBack
 from circle_migrate.migrate.run import Hooks, Run
 from circle_migrate.postgres.deployment import Deployment
 

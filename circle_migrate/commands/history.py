@@ -10,7 +10,8 @@ from circle_migrate.migrate.guards import refuse_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Current, Deployment
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.revision import Revision
 
 
 async def current(deployment: Deployment) -> Currents:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circle_migrate.core.errors import CircleError, ExitCode
-from circle_migrate.core.result import Result, revision_dict, worst
-from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.core.result import Result, worst
+from circle_migrate.revision_graph.revision import Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +73,10 @@ class Listing(Result):
         """The revisions by database, in the order in which they are listed."""
         return {
             "databases": {
-                name: [revision_dict(each.revision) | {"marks": list(each.marks)} for each in listed]
+                name: [each.revision.to_dict() | {"marks": list(each.marks)} for each in listed]
                 for name, listed in self.listed.items()
             },
             "errors": [error.to_dict() for error in self.errors],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Written(Result):
-    """Files that were written: `revision` and `merge`; empty where nothing had changed."""
-
-    revisions: tuple[Revision, ...]
-    unchanged: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The new revisions, and the databases for which there was nothing to write."""
-        return {
-            "revisions": [revision_dict(revision) for revision in self.revisions],
-            "unchanged": list(self.unchanged),
-            "notes": list(self.notes),
         }
 
 

@@ -7,7 +7,6 @@ removes it: under the deployer locks, so that no run overlooks it, and noted in 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,41 +16,18 @@ from circle_migrate.commands.protect_result import Protections
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.migrate.journal import os_user
-from circle_migrate.migrate.protection import Guard
+from circle_migrate.migrate.protection import Guard, mark, unmark
 from circle_migrate.migrate.run import Hooks, Run
-from circle_migrate.postgres.database import PROTECTION
-from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.protection_marker import Marker
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 
 if TYPE_CHECKING:
-    import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.postgres.deployment import Deployment
 
 Agree = Callable[[str, Marker], None]
 """Shows a database's marker and returns; raises `NotConfirmed` where it is to stay."""
-
-_WRITE = (
-    """
-CREATE TABLE IF NOT EXISTS {table} (
-    protected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    db_role text NOT NULL DEFAULT current_user,
-    os_user text NOT NULL,
-    host text NOT NULL,
-    reason text
-)
-""",
-    "COMMENT ON TABLE {table} IS 'circle-migrate: a row here protects this database against downgrades'",
-    "GRANT SELECT ON {table} TO PUBLIC",
-)
-_CLEAR = "DELETE FROM {table}"
-_MARK = "INSERT INTO {table} (os_user, host, reason) VALUES ($1, $2, $3)"
-_CARRY = """
-INSERT INTO {table} (protected_at, db_role, os_user, host, reason) VALUES ($1, $2, $3, $4, $5)
-"""
 
 
 async def protect(deployment: Deployment, reason: str | None = None, notify: Notify = ignore) -> Protections:
@@ -146,25 +122,4 @@ class _Lifting(Hooks):
                 )
 
     def after(self, connection: Connection, action: Action) -> None:
-        connection.exec_driver_sql(_CLEAR.format(table=_table(self.schemas[action.database])))
-
-
-def _table(schema: str) -> str:
-    """The marker's table in SQL, in the schema of the version table."""
-    return f"{quote(schema)}.{quote(PROTECTION)}"
-
-
-def mark(connection: Connection, schema: str, reason: str | None) -> None:
-    """Write the marker in place of what is there."""
-    for statement in (*_WRITE, _CLEAR):
-        connection.exec_driver_sql(statement.format(table=_table(schema)))
-    connection.exec_driver_sql(_MARK.format(table=_table(schema)), (os_user(), socket.gethostname(), reason))
-
-
-async def carry(connection: asyncpg.Connection, schema: str, marker: Marker) -> None:
-    """Write a marker as it was in another database."""
-    async with connection.transaction():
-        for statement in _WRITE:
-            await connection.execute(statement.format(table=_table(schema)))
-        values = (marker.since, marker.role, marker.os_user, marker.host, marker.reason)
-        await connection.execute(_CARRY.format(table=_table(schema)), *values)
+        unmark(connection, self.schemas[action.database])

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
-
+from circle_migrate.commands.checks.database_checks import pending_revisions, several_heads, state_checks
 from circle_migrate.commands.checks.database_facts import Facts, survey
-from circle_migrate.commands.checks.unknown_revision import ahead, unknown
+from circle_migrate.commands.checks.unknown_revision import ahead
 from circle_migrate.commands.status_result import DatabaseStatus, Status
-from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
-from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.migrate.edited_files import refusal
-from circle_migrate.migrate.guards import refuse_in_doubt
-from circle_migrate.migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.core.errors import CircleError
+from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.protection import protection
-from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.directory import versions_folder
-from circle_migrate.revision_graph.graph import Graph
-
-Answers = Mapping[str, Facts | CircleError]
+from circle_migrate.postgres.deployment import Deployment, folders
 
 
 async def status(deployment: Deployment, *, strict: bool = False) -> Status:
@@ -36,17 +26,11 @@ async def status(deployment: Deployment, *, strict: bool = False) -> Status:
     return Status("status", checks, databases, folders=folders(deployment))
 
 
-def folders(deployment: Deployment) -> dict[str, str]:
-    """The folder of each tree, for report formats that want a place for every finding."""
-    selected = {name: deployment.databases[name].settings.revisions for name in deployment.selected}
-    return {name: str(versions_folder(folder)) for name, folder in selected.items()}
-
-
 def _database(deployment: Deployment, name: str, answer: Facts | CircleError) -> DatabaseStatus:
     graph = deployment.forest.graphs[name]
     if isinstance(answer, CircleError):
         return DatabaseStatus(name, heads=graph.heads, error=answer)
-    state, pending = answer.state, _pending(graph, answer)
+    state, pending = answer.state, pending_revisions(graph, answer)
     return DatabaseStatus(
         name,
         address=answer.address,
@@ -64,197 +48,3 @@ def _database(deployment: Deployment, name: str, answer: Facts | CircleError) ->
         last_run=answer.last_run,
         protection=protection(deployment.databases[name].settings, state),
     )
-
-
-def several_heads(graphs: Iterable[Graph], severity: Severity = Severity.ERROR) -> Check:
-    """Whether each tree has one head; a status only warns, as both heads may be meant to be targets."""
-    findings = []
-    for graph in graphs:
-        try:
-            graph.head()
-        except CircleError as error:
-            error.location = error.location or graph[graph.heads[-1]].location
-            findings.append(from_error(error, severity))
-    return Check("single-head", "each tree has one head", tuple(findings))
-
-
-STATE_CHECKS = {
-    "reachable": "the databases can be read",
-    "recognised": "they are the right ones, at known revisions",
-    "settled": "no run was cut off",
-    "requirements": "what applied revisions require of another database is applied",
-    "unedited": "applied revisions are as they were",
-    "untouched": "the schema is as the last run left it",
-    "indexes": "no index is INVALID",
-    "pending": "no revision is pending",
-}
-"""The questions about the databases' state, in the order in which they are asked, by name."""
-
-
-def state_checks(deployment: Deployment, answers: Answers, *, pending: Severity | None) -> tuple[Check, ...]:
-    """One check per question about the databases' state; with `pending` None that question is not asked."""
-    facts = [answer for answer in answers.values() if isinstance(answer, Facts)]
-    unread = [name for name, answer in answers.items() if isinstance(answer, CircleError)]
-    lost = [each.state.database for each in facts if each.strangers]
-    unknowable = _because(unread, "cannot be read")
-    unplannable = _because(lost, "at a revision that its tree lacks", unknowable)
-    checks = [
-        _check("reachable", _unreadable(answers)),
-        _check("recognised", _strange(deployment, facts), unknowable),
-        _check("settled", _cut_off(facts), unknowable),
-        _check("requirements", _unmet(deployment, facts), unplannable),
-        _check("unedited", _edits(facts), unknowable),
-        _check("untouched", _touched(facts), unknowable),
-        _check("indexes", _invalid(facts), unknowable),
-    ]
-    if pending is not None:
-        checks.append(_check("pending", _late(deployment, facts, pending), unplannable))
-    return tuple(checks)
-
-
-def _check(name: str, findings: Iterable[Finding], skipped: str | None = None) -> Check:
-    return Check(name, STATE_CHECKS[name], tuple(findings), skipped)
-
-
-def _because(names: list[str], what: str, otherwise: str | None = None) -> str | None:
-    return f"{' and '.join(names)} {what}" if names else otherwise
-
-
-def _unreadable(answers: Answers) -> Iterator[Finding]:
-    for answer in answers.values():
-        if isinstance(answer, CircleError):
-            yield from_error(answer)
-
-
-def _strange(deployment: Deployment, facts: list[Facts]) -> Iterator[Finding]:
-    states = {each.state.database: each.state for each in facts}
-    yield from _raised([partial(ensure_distinct, states)])
-    for each in facts:
-        name = each.state.database
-        try:
-            verify_identity(deployment, {name: each.state})
-        except UnknownRevision as error:
-            yield from unknown(deployment.forest.graphs[name], each, error)
-        except CircleError as error:
-            yield _looked_at(error)
-
-
-def _cut_off(facts: list[Facts]) -> Iterator[Finding]:
-    for each in facts:
-        name, run = each.state.database, each.last_run
-        yield from _raised([partial(refuse_in_doubt, {name: each.state})])
-        if run is not None and run.outcome == "started" and each.holder is None and not each.state.in_doubt:
-            yield Finding(
-                rule="interrupted",
-                severity=Severity.WARNING,
-                message=f"{name}: the last run ({run.command}, {run.run[:8]}) never ended",
-                status=ExitCode.DONE,
-                database=name,
-                remedy="circle-migrate recover, then the same command again",
-            )
-
-
-def _unmet(deployment: Deployment, facts: list[Facts]) -> Iterator[Finding]:
-    forest = deployment.forest
-    if not forest.required_by:
-        return
-    applied: dict[str, set[str]] = {}
-    for each in facts:
-        name, graph = each.state.database, forest.graphs[each.state.database]
-        if not each.strangers:
-            applied[name] = {f"{name}@{key}" for key in graph.ancestors(each.state.current)}
-    for name, keys in applied.items():
-        for need in sorted(forest.requirements(keys)):
-            if need in applied.get(need.partition("@")[0], {need}):
-                continue
-            revision = forest.revision(next(key for key in forest.required_by[need] if key in keys))
-            yield Finding(
-                rule="unmet-requirement",
-                severity=Severity.WARNING,
-                message=f"{name}: {revision.id} is applied and requires {need}, which is not",
-                status=ExitCode.PENDING,
-                database=name,
-                revision=revision.id,
-                subject=need,
-                remedy="circle-migrate upgrade",
-                file=revision.path,
-                line=revision.line,
-            )
-
-
-def _edits(facts: list[Facts]) -> Iterator[Finding]:
-    for each in facts:
-        for revision, diff in each.edited:
-            yield replace(
-                _looked_at(refusal(revision, diff)),
-                revision=revision.id,
-                remedy="restore the file and write a new revision; "
-                "circle-migrate upgrade --allow-edited goes on as it is",
-            )
-
-
-def _touched(facts: list[Facts]) -> Iterator[Finding]:
-    for each in facts:
-        if each.changed:
-            name = each.state.database
-            yield Finding(
-                rule="schema-changed",
-                severity=Severity.WARNING,
-                message=f"{name}: the schema has changed since the last run",
-                status=ExitCode.DONE,
-                database=name,
-                remedy=f"circle-migrate diff --drift --database {name}",
-            )
-
-
-def _invalid(facts: list[Facts]) -> Iterator[Finding]:
-    for each in facts:
-        for index in each.invalid_indexes:
-            yield Finding(
-                rule="invalid-index",
-                severity=Severity.WARNING,
-                message=f"{each.state.database}: the index {index} is INVALID",
-                status=ExitCode.DONE,
-                database=each.state.database,
-                subject=index,
-                remedy=f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
-            )
-
-
-def _pending(graph: Graph, facts: Facts) -> tuple[str, ...]:
-    """What an upgrade would apply; nothing where it could not plan, at a revision that the tree lacks."""
-    if facts.strangers:
-        return ()
-    return graph.sorted(graph.pending(facts.state.current))
-
-
-def _late(deployment: Deployment, facts: list[Facts], severity: Severity) -> Iterator[Finding]:
-    for each in facts:
-        graph = deployment.forest.graphs[each.state.database]
-        for key in _pending(graph, each):
-            yield Finding(
-                rule="pending",
-                severity=severity,
-                message=f"{graph.database}: {key} is pending: {graph[key].message}",
-                status=ExitCode.PENDING,
-                database=graph.database,
-                revision=key,
-                remedy="circle-migrate upgrade",
-                file=graph[key].path,
-                line=graph[key].line,
-            )
-
-
-def _raised(questions: Iterable[Callable[[], object]]) -> Iterator[Finding]:
-    """A finding for every question that raises."""
-    for question in questions:
-        try:
-            question()
-        except CircleError as error:
-            yield _looked_at(error)
-
-
-def _looked_at(error: CircleError) -> Finding:
-    """The error as a finding, without saying that nothing was changed: looking never changes a thing."""
-    error.state = None
-    return from_error(error)

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 from circle_migrate.core.errors import CircleError
 from circle_migrate.core.findings import Report
-from circle_migrate.core.result import revision_dict
 from circle_migrate.migrate.journal_entry import RunEntry
 from circle_migrate.postgres.protection_marker import Protection
-from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.revision import Revision
 
 
 class DatabaseStatus(NamedTuple):
@@ -52,7 +51,7 @@ class DatabaseStatus(NamedTuple):
             "heads": list(self.heads),
             "unknown": list(self.unknown),
             "ahead": self.ahead,
-            "pending": [revision_dict(revision) for revision in self.pending],
+            "pending": [revision.to_dict() for revision in self.pending],
             "requires": list(self.needs),
             "lock_holder": self.holder,
             "last_run": {

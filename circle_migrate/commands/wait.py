@@ -10,12 +10,11 @@ import time
 
 from circle_migrate.commands.checks.database_facts import Facts, survey
 from circle_migrate.commands.checks.unknown_revision import ahead, unknown
-from circle_migrate.commands.status import folders
 from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment, folders
 
 _PAUSE = (0.2, 3.0)
 """The first and the longest pause between two looks, in seconds."""

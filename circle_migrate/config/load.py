@@ -18,9 +18,9 @@ from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
+    from circle_migrate.config.assumed_size import Assumption
     from circle_migrate.config.collect import Gathered
     from circle_migrate.config.ignore_rule import IgnoreRule
-    from circle_migrate.safety.table_size import Assumption
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 _NOT_SET = "not set"
@@ -206,7 +206,7 @@ class _Loading:
     def _assumptions(self) -> tuple[Assumption, ...]:
         if not self.gathered.values["safety_tables"]:
             return ()
-        from circle_migrate.safety.table_size import parse_assumption
+        from circle_migrate.config.assumed_size import parse_assumption
 
         return self._parsed("safety_tables", lambda text: parse_assumption(text, _NAMES))
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.commands.consistency.result import Relation
+from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _loaded(text: str) -> tuple[Relation, ...]:
     except Exception as error:
         raise _wrong(text, f"{type(error).__name__}: {error}") from error
     if not isinstance(found, list | tuple) or not all(isinstance(each, Relation) for each in found):
-        raise _wrong(text, "it is no tuple of circle_migrate.commands.consistency.result.Relation")
+        raise _wrong(text, "it is no tuple of circle_migrate.config.relation.Relation")
     return tuple(found)
 
 

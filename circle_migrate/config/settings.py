@@ -10,8 +10,8 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from circle_migrate.config.assumed_size import Assumption
     from circle_migrate.config.ignore_rule import IgnoreRule
-    from circle_migrate.safety.table_size import Assumption
 
 _FIRST = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.revision_graph.graph import Revision
 
 SCHEMA_VERSION = 1
 """Changes when a key of the JSON output changes its meaning or goes."""
@@ -48,20 +47,3 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The command's own keys of the JSON output."""
         raise NotImplementedError
-
-
-def revision_dict(revision: Revision) -> dict[str, Any]:
-    """A revision as the JSON output shows it."""
-    return {
-        "database": revision.database,
-        "revision": revision.id,
-        "message": revision.message,
-        "down_revision": list(revision.down),
-        "depends_on": list(revision.depends_on),
-        "requires": list(revision.requires),
-        "branch_labels": list(revision.labels),
-        "transactional": revision.why_alone is None,
-        "irreversible": revision.irreversible,
-        "file": revision.path,
-        "line": revision.line,
-    }

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,10 +6,26 @@ takes its name, each time: `--override-protection NAME`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Refused, UsageError
+from circle_migrate.core.errors import Refused
+from circle_migrate.migrate.journal import os_user
+from circle_migrate.postgres.database import PROTECTION
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.protection_marker import Marker
+
+if TYPE_CHECKING:
+    import asyncpg
+    from sqlalchemy.engine import Connection
+
+    from circle_migrate.postgres.deployment import Deployment
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.errors import UsageError
 from circle_migrate.postgres.protection_marker import Protection
 
 if TYPE_CHECKING:
@@ -87,3 +103,55 @@ class Guard:
         protected = self.protections(states)
         found = {name: protected[name].to_dict() for name in databases if name in protected}
         return {"protection_overridden": found} if found else {}
+
+
+_WRITE = (
+    """
+CREATE TABLE IF NOT EXISTS {table} (
+    protected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    db_role text NOT NULL DEFAULT current_user,
+    os_user text NOT NULL,
+    host text NOT NULL,
+    reason text
+)
+""",
+    "COMMENT ON TABLE {table} IS 'circle-migrate: a row here protects this database against downgrades'",
+    "GRANT SELECT ON {table} TO PUBLIC",
+)
+
+
+_CLEAR = "DELETE FROM {table}"
+
+
+_MARK = "INSERT INTO {table} (os_user, host, reason) VALUES ($1, $2, $3)"
+
+
+_CARRY = """
+INSERT INTO {table} (protected_at, db_role, os_user, host, reason) VALUES ($1, $2, $3, $4, $5)
+"""
+
+
+def _table(schema: str) -> str:
+    """The marker's table in SQL, in the schema of the version table."""
+    return f"{quote(schema)}.{quote(PROTECTION)}"
+
+
+def mark(connection: Connection, schema: str, reason: str | None) -> None:
+    """Write the marker in place of what is there."""
+    for statement in (*_WRITE, _CLEAR):
+        connection.exec_driver_sql(statement.format(table=_table(schema)))
+    connection.exec_driver_sql(_MARK.format(table=_table(schema)), (os_user(), socket.gethostname(), reason))
+
+
+def unmark(connection: Connection, schema: str) -> None:
+    """Remove the marker."""
+    connection.exec_driver_sql(_CLEAR.format(table=_table(schema)))
+
+
+async def carry(connection: asyncpg.Connection, schema: str, marker: Marker) -> None:
+    """Write a marker as it was in another database."""
+    async with connection.transaction():
+        for statement in _WRITE:
+            await connection.execute(statement.format(table=_table(schema)))
+        values = (marker.since, marker.role, marker.os_user, marker.host, marker.reason)
+        await connection.execute(_CARRY.format(table=_table(schema)), *values)

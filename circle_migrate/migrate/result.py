@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.result import Result
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
-    from circle_migrate.backup.manifest import WayBack
     from circle_migrate.migrate.kept_data.entry import KeptRows
 
 
@@ -107,3 +106,17 @@ class Planned(Result):
     def to_dict(self) -> dict[str, Any]:
         """The plan and the transaction mode."""
         return {"mode": self.mode, "plan": plan_dict(self.plan), "file": self.file}
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """The backup that was made right before a run, and the command that puts it in the databases' place."""
+
+    id: str
+    manifest: str
+    restore: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The backup as the JSON output and the journal show it."""
+        return {**asdict(self), "notes": list(self.notes)}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from circle_migrate.commands.consistency.result import Relation
+from circle_migrate.config.relation import Relation
 
 RELATIONS = (
     # Both directions are errors. Credentials without their user let nobody in, and let in the next user who

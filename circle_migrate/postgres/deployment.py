@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from circle_migrate.core.errors import CircleError, SettingsError, UsageError
 from circle_migrate.postgres.database import Database, State
+from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.forest import Forest
 from circle_migrate.revision_graph.graph import Graph
 
@@ -127,3 +128,9 @@ class Deployment:
         names = forest.closure_up(names) if direction is Direction.UP else forest.closure_down(names)
         found = {name.partition("@")[0] for name in names} | set(self.selected)
         return tuple(name for name in self.databases if name in found)
+
+
+def folders(deployment: Deployment) -> dict[str, str]:
+    """The folder of each tree, for report formats that want a place for every finding."""
+    selected = {name: deployment.databases[name].settings.revisions for name in deployment.selected}
+    return {name: str(versions_folder(folder)) for name, folder in selected.items()}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.commands.consistency.result import Column
+from circle_migrate.config.relation import Column
 from circle_migrate.core.errors import MissingPrivilege, SettingsError
 
 if TYPE_CHECKING:

@@ -9,58 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
-from typing import NamedTuple
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
+from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision, files_digest
 from circle_migrate.revision_graph.traversal import Links, closure, topological, unnamed
-
-MAX_ID_LENGTH = 32
-"""Characters that fit into `alembic_version.version_num`, a VARCHAR(32)."""
-
-
-class Revision(NamedTuple):
-    """One revision file, as far as it can be known without running it.
-
-    `requires` names revisions of other databases as `database@id`. `checksum` is the SHA-256 of the file
-    with line ends normalised. `why_alone` says why the revision cannot share a transaction with others,
-    `closes_segment` why the transaction must be committed after it; both are None in the common case.
-    `uses_helpers` says that it imports modules whose code its own file does not show.
-    """
-
-    database: str
-    id: str
-    message: str = ""
-    doc: str = ""
-    path: str = ""
-    line: int = 1
-    down: tuple[str, ...] = ()
-    depends_on: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    requires: tuple[str, ...] = ()
-    why_alone: str | None = None
-    closes_segment: str | None = None
-    irreversible: str | None = None
-    has_downgrade: bool = True
-    checksum: str = ""
-    uses_helpers: bool = False
-
-    @property
-    def qualified(self) -> str:
-        """The revision's name across both trees, for example `main@dca7825748db`."""
-        return f"{self.database}@{self.id}"
-
-    @property
-    def location(self) -> str:
-        """The file and line to show in messages."""
-        return f"{self.path}:{self.line}"
-
-
-def files_digest(files: Iterable[tuple[str, str]]) -> str:
-    """One text for the ids and checksums of revision files, in any order; `Journal.digest` makes the same."""
-    import hashlib
-
-    lines = "".join(f"{key} {checksum}\n" for key, checksum in sorted(files))
-    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
 class Graph:

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from circle_migrate import __version__
 from circle_migrate.core.cache import cache_file
 from circle_migrate.revision_graph.directory import file_names, versions_folder
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader

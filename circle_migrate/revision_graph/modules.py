@@ -13,8 +13,8 @@ from types import ModuleType
 import alembic.op
 
 from circle_migrate.core.errors import TreeError
-from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction, Step
+from circle_migrate.revision_graph.revision import Revision
 
 
 class _SourceLoader(SourceFileLoader):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.revision_graph.graph import MAX_ID_LENGTH, Graph
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.revision import MAX_ID_LENGTH
 
 # Targets give @, + and - a meaning, and the id begins a file name.
 _NAME = re.compile(r"\w[\w.]*", re.ASCII)

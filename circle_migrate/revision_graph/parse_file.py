@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.errors import TreeError
-from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.revision import Revision
 
 _NAMES = (
     "revision",

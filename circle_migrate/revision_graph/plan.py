@@ -14,7 +14,8 @@ from itertools import groupby
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.revision_graph.forest import Forest
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.revision import Revision
 
 
 class Direction(StrEnum):

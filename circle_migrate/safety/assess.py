@@ -8,30 +8,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.status import folders
 from circle_migrate.core.errors import (
     CircleError,
     ExitCode,
     MigrationFailed,
     SettingsError,
     Unreachable,
-    UsageError,
 )
 from circle_migrate.core.events import Event, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity
-from circle_migrate.migrate.guards import refuse_in_doubt
-from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.migrate.planner import Planner, plan_offline
-from circle_migrate.revision_graph.graph import Revision
-from circle_migrate.revision_graph.plan import Direction, Plan, Step
-from circle_migrate.safety import baseline
+from circle_migrate.postgres.deployment import folders
+from circle_migrate.revision_graph.plan import Plan, Step
+from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.result import Coverage, HazardFinding, Safety, worst_first
 from circle_migrate.safety.rules.evidence import Mode
 from circle_migrate.safety.suppressions import (
-    OWN_HAZARDS,
     SuppressionResult,
     apply_suppressions,
-    in_baseline,
     read_annotations,
 )
 from circle_migrate.safety.trace.record import Trace
@@ -66,44 +59,6 @@ class Options:
     write_baseline: bool = False
     allow_unknown: bool = False
     cascade: bool = False
-
-
-async def safety_check(
-    deployment: Deployment,
-    targets: Sequence[str] = ("head",),
-    direction: Direction = Direction.UP,
-    options: Options = Options(),
-    notify: Notify = ignore,
-) -> Safety:
-    """Judge what an upgrade or downgrade to the targets would do; nothing of a live database is changed.
-
-    Where nothing is pending no scratch database is made. Raises the errors of planning, `UsageError` for a
-    bad file or a `ci` that does not say from where, and `TreeError`.
-    """
-    from circle_migrate.safety.statistics_file import read
-
-    statistics = read(options.statistics) if options.statistics else None
-    known = frozenset[str]()
-    if options.baseline and not options.write_baseline:
-        known = baseline.read(options.baseline)
-    if options.mode is Mode.CI:
-        plan = await _planned_without(deployment, targets, direction, options)
-        versions = (
-            {name: each.server_version_num for name, each in statistics.databases.items()}
-            if statistics
-            else {}
-        )
-    else:
-        names = deployment.within_reach(direction)
-        states = await deployment.states(names)
-        current = verify_identity(deployment, states)
-        refuse_in_doubt(states)
-        plan = Planner(deployment, targets, direction, options.cascade)(current)
-        versions = {name: state.server_version_num for name, state in states.items()}
-    safety = await judged(deployment, plan, versions, options, statistics, notify=notify, known=known)
-    if options.baseline and options.write_baseline:
-        return _written(safety, options.baseline)
-    return safety
 
 
 async def judged(
@@ -153,22 +108,6 @@ async def judged(
         notes=(*trace.notes, *gathering.notes),
         suppressed=result.suppressed,
     )
-
-
-async def _planned_without(
-    deployment: Deployment, targets: Sequence[str], direction: Direction, options: Options
-) -> Plan:
-    if options.base is not None:
-        from circle_migrate.commands.checks.git_base import heads_at
-
-        current = await heads_at(deployment, options.base)
-        return Planner(deployment, targets, direction, options.cascade)(current)
-    if not any(":" in text for text in targets):
-        raise UsageError(
-            "without a database nobody knows which revisions are pending",
-            hint="say it: --base origin/main for those of this branch, or a span, FROM:TO",
-        )
-    return plan_offline(deployment, targets, direction)
 
 
 async def _traced(
@@ -268,24 +207,3 @@ def _checks(
         title = f"{revision.qualified} {revision.message}".rstrip()
         checks.append(Check(name, title, worst_first(of_revision.get(revision.qualified, []))))
     return tuple(checks)
-
-
-def _written(safety: Safety, path: Path) -> Safety:
-    """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
-    kept = [
-        each for each in safety.judged if each.severity is not Severity.NOTE and each.rule not in OWN_HAZARDS
-    ]
-    baseline.write(path, kept)
-    known = {each.fingerprint for each in kept}
-    checks = tuple(
-        check._replace(
-            findings=tuple(
-                each
-                for each in check.findings
-                if not (isinstance(each, HazardFinding) and each.fingerprint in known)
-            ),
-        )
-        for check in safety.checks
-    )
-    hidden = tuple(in_baseline(each) for each in kept)
-    return replace(safety, checks=checks, suppressed=(*safety.suppressed, *hidden))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from circle_migrate.config.assumed_size import Assumption
 from circle_migrate.config.load_relations import declared
 from circle_migrate.core.errors import CircleError, Interrupted
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -21,7 +22,7 @@ from circle_migrate.safety.live_database.record import (
     Uses,
 )
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresholds
-from circle_migrate.safety.table_size import Assumption, limits
+from circle_migrate.safety.table_size import limits
 from circle_migrate.safety.trace.record import Lock, Trace, Traced
 
 if TYPE_CHECKING:

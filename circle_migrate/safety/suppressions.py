@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.config.assumed_size import Assumption, Weight
 from circle_migrate.config.ignore_rule import (
     IgnoreRule,
     NoDateError,
@@ -30,11 +31,10 @@ from circle_migrate.config.ignore_rule import (
 )
 from circle_migrate.core.errors import ExitCode, TreeError, UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction
+from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.result import HazardFinding, Source, Suppressed
-from circle_migrate.safety.table_size import Assumption, Weight
 
 _EXPIRED, _UNUSED = "CM082", "CM081"
 _PROBLEMS: dict[type[UsageError], str] = {

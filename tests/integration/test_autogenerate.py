@@ -11,17 +11,18 @@ import pytest
 
 from circle_migrate.commands.diff import diff
 from circle_migrate.commands.downgrade import downgrade
-from circle_migrate.commands.listing_results import Written
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
 from circle_migrate.diff.autogenerate.position import Position
+from circle_migrate.diff.autogenerate.result import Written
 from circle_migrate.diff.compare import compare
 from circle_migrate.postgres.catalog.read_live import snapshot
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.safety.hazards.loader import HAZARDS
 from tests.deployments import agree, environment, execute
 from tests.projects import Project
 from tests.servers import Databases, run
@@ -242,7 +243,7 @@ def deploy(empty_databases: Databases) -> Deploy:
 
 
 def write(deployment: Deployment, message: str = "changes") -> Written:
-    return run(autogenerate(deployment, message, Position()))
+    return run(autogenerate(deployment, message, Position(), HAZARDS))
 
 
 def only_one(written: Written) -> tuple[Revision, str]:

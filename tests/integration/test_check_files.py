@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.commands.check import Questions, check
-from circle_migrate.commands.status import STATE_CHECKS
+from circle_migrate.commands.checks.database_checks import STATE_CHECKS
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, UsageError
 from circle_migrate.core.findings import Report

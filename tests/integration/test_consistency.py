@@ -17,10 +17,10 @@ from rich.console import Console
 from circle_migrate.cli.progress_live import Live
 from circle_migrate.commands.check import Questions, check
 from circle_migrate.commands.consistency.consistency import consistency
-from circle_migrate.commands.consistency.merge import Side
 from circle_migrate.commands.consistency.result import Consistency
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
+from circle_migrate.config.relation import Side
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.events import Event, Kind
 from circle_migrate.core.findings import Outcome, Report

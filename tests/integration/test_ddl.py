@@ -26,6 +26,7 @@ from circle_migrate.diff.equivalence import checks_for, equal_by_server
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.postgres.catalog.snapshot import Change, Key, Snapshot, compare
+from circle_migrate.safety.hazards.loader import HAZARDS
 from tests.integration.alembic_driver import on_connection
 from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run
@@ -197,7 +198,7 @@ def test_local_cases_as_a_revision_of_alembic(sides: Sides) -> None:
     told = compared(
         sides.before, sides.after, only=lambda key: key.identity.partition(".")[0] not in INCOMPLETE
     )
-    made = bodies(sketch(told))
+    made = bodies(sketch(told), HAZARDS)
     assert made.incomplete == ()
     code = f"def upgrade():\n{made.upgrade}\n\n\ndef downgrade():\n{made.downgrade}\n"
 

@@ -6,7 +6,7 @@ from circle_migrate.commands.downgrade import downgrade
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.graph import files_digest
+from circle_migrate.revision_graph.revision import files_digest
 from tests.deployments import agree, deployment, execute
 from tests.servers import NAMES, Databases, run
 

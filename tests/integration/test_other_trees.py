@@ -13,7 +13,7 @@ import pytest
 
 from circle_migrate.commands.downgrade import downgrade
 from circle_migrate.commands.history import branches, heads, history, show
-from circle_migrate.commands.listing_results import Written
+from circle_migrate.commands.revision import merge, revision
 from circle_migrate.commands.sql_script import script
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
@@ -21,9 +21,11 @@ from circle_migrate.config.metadata import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.position import Position, merge, revision
+from circle_migrate.diff.autogenerate.position import Position
+from circle_migrate.diff.autogenerate.result import Written
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
+from circle_migrate.safety.hazards.loader import HAZARDS
 from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run
@@ -203,7 +205,7 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
             "main": [MAIN_HEAD],
             "credentials": [CREDENTIALS_HEAD],
         }
-        tables = [list(load_models(each).tables) for each in Deployment(settings).databases.values()]
+        tables = [list(load_models(each.settings).tables) for each in Deployment(settings).databases.values()]
         assert tables == [["people", "invoices"], ["tokens"]]
 
 
@@ -211,7 +213,7 @@ def write(databases: Databases, message: str, only: str | None = None) -> Writte
     settings = load(environ=environment(databases))
     place = parse(databases.server.admin_url, source="the test")
     target = Deployment(settings._replace(scratch_url=place), only)
-    return run(autogenerate(target, message, Position()))
+    return run(autogenerate(target, message, Position(), HAZARDS))
 
 
 def forget_models() -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.commands.consistency.merge import Side
-from circle_migrate.commands.consistency.result import Column, Relation
 from circle_migrate.config.load import load
 from circle_migrate.config.load_relations import declared
+from circle_migrate.config.relation import Column, Relation, Side
 from circle_migrate.config.settings import Settings
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.models.credentials import metadata as credentials

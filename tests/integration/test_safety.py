@@ -15,9 +15,9 @@ import jsonschema
 import pytest
 
 from circle_migrate.cli.json_schema.command_schema import schema
+from circle_migrate.commands.safety_check import safety_check
 from circle_migrate.config.load import load
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.safety.assess import safety_check
 from circle_migrate.safety.result import Safety
 from tests.deployments import Answer, environment, execute, invoke, versions
 from tests.integration import old_script

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import circle_migrate
 
@@ -14,11 +18,33 @@ _PACKAGE = Path(circle_migrate.__file__).parent
 _MOST_LINES = 350
 _VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "misc"}
 
+_ORDER = (
+    "cli",
+    "commands",
+    "safety",
+    "backup",
+    "diff",
+    "migrate",
+    "postgres",
+    "revision_graph",
+    "config",
+    "core",
+)
+"""A package imports only itself and what stands to its right."""
+_BESIDE = {"__init__", "__main__", "indexes", "models", "revisions"}
+"""The entry points and the data of the platform's two databases."""
+
+_PURE = ("core/", "revision_graph/", "diff/", "safety/rules/", "safety/hazards/")
+_IMPURE = ("diff/autogenerate/", "diff/expected/")
+_MAY_IMPORT_ALEMBIC = (
+    "migrate/alembic_adapter/",
+    "revision_graph/modules.py",
+    "diff/autogenerate/alembic_suggestions.py",
+    "revisions/",
+)
 # Shell completion must answer before anything else is loaded.
-_MAY_NAME_DATABASES = ("config/", "settings/", "models/", "revisions/")
-_NAMED_FOR_COMPLETION = {
-    (f"cli/{module}.py", name) for module in ("call", "command") for name in ("main", "credentials")
-}
+_MAY_NAME_DATABASES = ("config/", "models/", "revisions/")
+_NAMED_FOR_COMPLETION = {("cli/shared_options.py", name) for name in ("main", "credentials")}
 
 
 @dataclass(frozen=True)
@@ -88,6 +114,77 @@ def within(name: str, *packages: str) -> bool:
 def outside(*folders: str) -> list[Module]:
     """The modules that are not in these folders of the package."""
     return [module for module in _MODULES if not module.name.startswith(folders)]
+
+
+def test_the_top_holds_the_planned_packages_and_nothing_else() -> None:
+    assert {module.package for module in _MODULES} == {*_ORDER, *_BESIDE}
+
+
+@pytest.mark.parametrize("package", _ORDER)
+def test_a_package_imports_only_what_stands_to_its_right(package: str) -> None:
+    allowed = {*_ORDER[_ORDER.index(package) :], "indexes"}
+    upward = [
+        (module.name, name)
+        for module in _MODULES
+        if module.package == package
+        for name in module.imported_modules()
+        if _BY_NAME[name].package not in allowed
+    ]
+    assert upward == []
+
+
+def test_what_revisions_import_needs_nothing_above_core() -> None:
+    imported = _BY_NAME["circle_migrate.indexes"].imported_modules()
+    assert {_BY_NAME[name].package for name in imported} == {"core"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {module.dotted: module.imported_modules() for module in _MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
+
+
+def test_package_inits_hold_a_sentence_and_no_code() -> None:
+    for module in _MODULES:
+        if module.name.endswith("/__init__.py") and not module.name.startswith("models/"):
+            assert ast.get_docstring(module.tree), module.name
+            assert len(module.tree.body) == 1, module.name
+
+
+def test_core_imports_the_standard_library_and_itself() -> None:
+    foreign = [
+        (module.name, name)
+        for module in _MODULES
+        if module.package == "core"
+        for name, _ in module.imports()
+        if name.partition(".")[0] not in sys.stdlib_module_names
+        and not within(name, "circle_migrate.core", "circle_migrate.__version__")
+    ]
+    assert foreign == []
+
+
+@pytest.mark.parametrize("library", ["alembic", "asyncpg", "sqlalchemy"])
+def test_planning_and_judging_import_no_driver(library: str) -> None:
+    imported = [
+        (module.name, name)
+        for module in _MODULES
+        if module.name.startswith(_PURE) and not module.name.startswith(_IMPURE)
+        for name, node in module.imports()
+        if within(name, library) and node not in module.for_type_checkers()
+    ]
+    assert [found for found in imported if not found[0].startswith(_MAY_IMPORT_ALEMBIC)] == []
+
+
+def test_only_the_adapter_imports_alembic() -> None:
+    imported = [
+        (module.name, name)
+        for module in outside(*_MAY_IMPORT_ALEMBIC)
+        for name, node in module.imports()
+        if within(name, "alembic") and node not in module.for_type_checkers()
+    ]
+    assert imported == []
 
 
 def test_only_cli_prints_or_asks() -> None:

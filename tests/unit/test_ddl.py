@@ -171,7 +171,7 @@ def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
     after |= {column: {**after[column], "default": "'y'::app.e"}}
     made = sketch(compared(before, after)).statements
     assert [each.transactional for each in made] == [False, True]
-    assert "with op.get_context().autocommit_block():" in render(sketch(compared(before, after)))
+    assert "with op.get_context().autocommit_block():" in render(sketch(compared(before, after)), HAZARDS)
 
 
 def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> None:
@@ -279,7 +279,7 @@ def test_hazards_of_statements_are_in_the_catalogue() -> None:
 
 
 def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
-    script = render_sql([sketch(compared(table("app.t", "a integer"), {}))])
+    script = render_sql([sketch(compared(table("app.t", "a integer"), {}))], HAZARDS)
     lines = [line for line in script.splitlines() if line and not line.startswith("--")]
     assert lines == ["DROP TABLE app.t;"]
     assert "-- HAZARD: CM013 Table or schema is dropped with its rows\nDROP TABLE app.t;" in script
@@ -297,7 +297,7 @@ def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
 
 def test_script_of_two_databases_connects_to_each() -> None:
     one, other = (sketch(compared({}, table("app.t"), database=name)) for name in ("one", "two"))
-    script = render_sql([one, other])
+    script = render_sql([one, other], HAZARDS)
     assert script.index("\\connect :one") < script.index("CREATE TABLE") < script.index("\\connect :two")
 
 
@@ -351,14 +351,14 @@ def test_types_of_sqlalchemy_are_those_of_postgresql(type_: str) -> None:
 
 def test_a_type_of_the_database_is_left_to_sql() -> None:
     assert type_code("app.mood") is None
-    made = bodies(sketch(compared({}, table("app.t", "a app.mood"))))
+    made = bodies(sketch(compared({}, table("app.t", "a app.mood"))), HAZARDS)
     assert "op.execute(" in made.upgrade
     assert 'op.drop_table("t", schema="app")' in made.downgrade
 
 
 def test_operations_leave_out_the_schema_they_work_in() -> None:
     told = replace(compared(table("app.t", "a integer"), {}), default_schema="app")
-    made = bodies(sketch(told))
+    made = bodies(sketch(told), HAZARDS)
     assert 'op.drop_table("t")' in made.upgrade
     assert "schema=" not in made.downgrade
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from circle_migrate.core.errors import CircleError
 from circle_migrate.revision_graph import target as targets
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.revision import Revision
 
 Spec = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
 

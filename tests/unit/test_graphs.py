@@ -24,7 +24,8 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.revision_graph.forest import Forest
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.revision import Revision
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circle_migrate.commands.consistency.merge import Merge, Side
+from circle_migrate.commands.consistency.merge import Merge
+from circle_migrate.config.relation import Side
 
 INTEGERS = st.lists(st.integers(-20, 20), max_size=40).map(sorted)
 BYTES = st.lists(st.binary(max_size=2), max_size=40).map(sorted)

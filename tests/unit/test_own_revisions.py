@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import circle_migrate.revisions
-from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.index import read_graph
 from circle_migrate.revision_graph.modules import load_module
+from circle_migrate.revision_graph.revision import Revision
 
 FOLDER = Path(circle_migrate.revisions.__file__).parent
 GRAPHS = {name: read_graph(name, FOLDER / name, load_module) for name in ("main", "credentials")}

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from circle_migrate.core.errors import Refused, TreeError
 from circle_migrate.revision_graph.forest import Forest
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.plan import Grouping, Plan, plan_downgrade, plan_upgrade, segment
+from circle_migrate.revision_graph.revision import Revision
 
 EMPTY: dict[str, tuple[str, ...]] = {"main": (), "credentials": ()}
 

@@ -24,9 +24,11 @@ import xmlschema
 from typer.testing import CliRunner
 
 import circle_migrate
-from circle_migrate.cli.command import ANY_RESULT, CHECKS, Call, Format, command
+from circle_migrate.cli.command import command
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.formats import github
 from circle_migrate.cli.formats.dispatch import FORMATS, write, write_failure
+from circle_migrate.cli.output_format import ANY_RESULT, CHECKS, Format
 from circle_migrate.cli.render.dispatch import render
 from circle_migrate.cli.write import console
 from circle_migrate.core import errors, redaction

@@ -11,37 +11,31 @@ import jsonschema
 import pytest
 from typer.main import get_command
 
-from circle_migrate.backup.manifest import BackedUp, Dump, Manifest, Restored, WayBack
+from circle_migrate.backup.manifest import BackedUp, Dump, Manifest, Restored
 from circle_migrate.cli.app import app
 from circle_migrate.cli.formats.dispatch import write, write_failure
 from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
-from circle_migrate.commands.consistency.result import Compared, Consistency, Keys, Relation
+from circle_migrate.commands.consistency.result import Compared, Consistency, Keys
 from circle_migrate.commands.graph.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
 from circle_migrate.commands.graph.format import Form
-from circle_migrate.commands.listing_results import (
-    Configuration,
-    Currents,
-    Listed,
-    Listing,
-    Server,
-    Standing,
-    Written,
-)
+from circle_migrate.commands.listing_results import Configuration, Currents, Listed, Listing, Server, Standing
 from circle_migrate.commands.protect_result import Protections
 from circle_migrate.commands.run_results import Log, Recovered, Settled, Source
 from circle_migrate.commands.snapshot_result import Taken
 from circle_migrate.commands.status_result import DatabaseStatus, Status
+from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.result import Result
+from circle_migrate.diff.autogenerate.result import Written
 from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
 from circle_migrate.migrate.journal_entry import Entry, RunEntry
 from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, KeptRows, State, What
-from circle_migrate.migrate.result import Moved, Planned, Script
+from circle_migrate.migrate.result import Moved, Planned, Script, WayBack
 from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
 from circle_migrate.postgres.protection_marker import Marker, Protection
-from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
+from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.hazard_list import explained
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.losses.report import (

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.config.assumed_size import parse_assumption
 from circle_migrate.config.ignore_rule import parse_hazard_rule
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError, TreeError, UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.plan import Direction
+from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.evidence import Limits
@@ -24,7 +25,7 @@ from circle_migrate.safety.suppressions import (
     apply_suppressions,
     read_annotations,
 )
-from circle_migrate.safety.table_size import limits, parse_assumption
+from circle_migrate.safety.table_size import limits
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")

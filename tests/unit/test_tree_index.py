@@ -19,8 +19,9 @@ from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph import index as tree_index
 from circle_migrate.revision_graph import parse_file
 from circle_migrate.revision_graph.directory import is_revision_file
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
+from circle_migrate.revision_graph.revision import Revision
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = '"""{message}\n\nMore."""\nrevision = {key!r}\ndown_revision = {down!r}\n{more}\ndef upgrade(): ...\n'

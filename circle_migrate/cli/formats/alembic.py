@@ -7,6 +7,7 @@ from circle_migrate.diff.ddl.render_alembic import render
 from circle_migrate.diff.ddl.script import sketch
 from circle_migrate.diff.describe import sides
 from circle_migrate.diff.result import Comparison, Diff
+from circle_migrate.safety.hazards.loader import HAZARDS
 
 _MARK = "# "
 
@@ -19,5 +20,5 @@ def write(diff: Diff) -> str:
 
 def _operations(comparison: Comparison) -> str:
     before, after = sides(comparison)
-    text = controls_replaced(render(sketch(comparison)), _MARK)
+    text = controls_replaced(render(sketch(comparison), HAZARDS), _MARK)
     return comment(f"{comparison.database}: from {before} to {after}", _MARK) + "\n" + text.rstrip("\n")

@@ -9,6 +9,7 @@ from circle_migrate.cli.formats.comments import controls_replaced, not_compared
 from circle_migrate.diff.ddl.render_sql import render_sql
 from circle_migrate.diff.ddl.script import sketch
 from circle_migrate.diff.result import Diff
+from circle_migrate.safety.hazards.loader import HAZARDS
 
 _MARK = "-- "
 
@@ -18,4 +19,4 @@ def write(diff: Diff) -> str:
     head = "".join(f"{line}\n" for line in not_compared(diff, _MARK))
     if not diff.comparisons:
         return head
-    return head + controls_replaced(render_sql([sketch(each) for each in diff.comparisons]), _MARK)
+    return head + controls_replaced(render_sql([sketch(each) for each in diff.comparisons], HAZARDS), _MARK)

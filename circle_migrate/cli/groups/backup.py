@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import Call, command, group
+from circle_migrate.cli.command import command, group
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.options import EncryptTo, Overridden, Yes
 from circle_migrate.core.errors import UsageError
 

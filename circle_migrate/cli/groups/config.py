@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import Call, command, group
+from circle_migrate.cli.command import command, group
+from circle_migrate.cli.context import Call
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import CHECKS, Call, command, group
+from circle_migrate.cli.command import command, group
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.options import Yes
+from circle_migrate.cli.output_format import CHECKS
 
 if TYPE_CHECKING:
     from circle_migrate.config.settings import Settings

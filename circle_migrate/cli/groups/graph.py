@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import SCRATCH, Call, command
+from circle_migrate.cli.command import command
+from circle_migrate.cli.context import Call
+from circle_migrate.cli.shared_options import SCRATCH
 from circle_migrate.commands.graph.format import Form
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import CHECKS, SCRATCH, Call, command
+from circle_migrate.cli.command import command
 from circle_migrate.cli.completion import revisions
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.options import TARGET
+from circle_migrate.cli.output_format import CHECKS
+from circle_migrate.cli.shared_options import SCRATCH
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import LOSSES, RUNNING, Call, Format, command
+from circle_migrate.cli.command import command
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.options import (
     Cascade,
     DownTargets,
@@ -21,7 +22,9 @@ from circle_migrate.cli.options import (
     Sql,
     Yes,
 )
+from circle_migrate.cli.output_format import LOSSES, Format
 from circle_migrate.cli.safety_options import JUDGING
+from circle_migrate.cli.shared_options import RUNNING
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:

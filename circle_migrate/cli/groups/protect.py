@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import Call, command
+from circle_migrate.cli.command import command
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.options import Overridden
 from circle_migrate.core.errors import UsageError
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import SCRATCH, Call, command
+from circle_migrate.cli.command import command
 from circle_migrate.cli.completion import revisions
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.options import DryRun, Overridden, Targets, Yes
+from circle_migrate.cli.shared_options import SCRATCH
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
@@ -45,14 +47,15 @@ def register(app: typer.Typer) -> None:
         rev_id: Id = None,
     ) -> Result:
         """Write a new revision file; with --autogenerate one for each database whose models have changed."""
+        from circle_migrate.commands.revision import revision as action
         from circle_migrate.diff.autogenerate.position import Position
-        from circle_migrate.diff.autogenerate.position import revision as action
 
         position = Position(head, splice, branch_label, tuple(depends_on or ()), rev_id)
         if autogenerate:
             from circle_migrate.diff.autogenerate.autogenerate import autogenerate as generate
+            from circle_migrate.safety.hazards.loader import HAZARDS
 
-            return await generate(await call.ready(call.deployment()), message, position)
+            return await generate(await call.ready(call.deployment()), message, position, HAZARDS)
         return action(call.files(), message, position)
 
     @command(app, panel=_PANEL)
@@ -71,8 +74,8 @@ def register(app: typer.Typer) -> None:
         rev_id: Id = None,
     ) -> Result:
         """Write a revision that joins several heads."""
+        from circle_migrate.commands.revision import merge as action
         from circle_migrate.diff.autogenerate.position import Position
-        from circle_migrate.diff.autogenerate.position import merge as action
 
         position = Position(label=branch_label, id=rev_id)
         return action(call.files(), revision or [], message, position)

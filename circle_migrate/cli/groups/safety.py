@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circle_migrate.cli.command import JUDGEMENTS, SCRATCH, Call, command
+from circle_migrate.cli.command import command
+from circle_migrate.cli.context import Call
 from circle_migrate.cli.options import Cascade, OptionalTargets
+from circle_migrate.cli.output_format import JUDGEMENTS
 from circle_migrate.cli.safety_options import THRESHOLDS
+from circle_migrate.cli.shared_options import SCRATCH
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,9 +96,9 @@ def register(app: typer.Typer) -> None:
             raise UsageError("--write-baseline does not say where to", hint="add --baseline FILE")
         if down and not target:
             raise UsageError("a downgrade needs a target", hint="-1, base or a revision id")
+        from circle_migrate.commands.safety_check import safety_check as action
         from circle_migrate.revision_graph.plan import Direction
         from circle_migrate.safety.assess import Options
-        from circle_migrate.safety.assess import safety_check as action
         from circle_migrate.safety.rules.evidence import Mode
 
         options = Options(

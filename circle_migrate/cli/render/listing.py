@@ -15,8 +15,8 @@ from circle_migrate.commands.listing_results import (
     Schema,
     Server,
     Standing,
-    Written,
 )
+from circle_migrate.diff.autogenerate.result import Written
 
 if TYPE_CHECKING:
     from rich.console import Console

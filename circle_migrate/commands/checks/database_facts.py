@@ -14,7 +14,7 @@ from circle_migrate.migrate.journal_entry import Applied, RunEntry
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import Holder, holder
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from pathlib import Path

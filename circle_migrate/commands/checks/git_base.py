@@ -15,8 +15,9 @@ from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.database import load_module
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.directory import is_revision_file, versions_folder
-from circle_migrate.revision_graph.graph import Graph, Revision
+from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.parse_file import read_source
+from circle_migrate.revision_graph.revision import Revision
 
 
 async def against_base(deployment: Deployment, base: str) -> list[Check]:

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from circle_migrate.commands.consistency.merge import Merge, Side
-from circle_migrate.commands.consistency.result import Column, Compared, Consistency, Keys, Relation
+from circle_migrate.commands.consistency.merge import Merge
+from circle_migrate.commands.consistency.result import Compared, Consistency, Keys
 from circle_migrate.commands.consistency.stream import reading_fault, streaming
-from circle_migrate.commands.status import folders
 from circle_migrate.config.load_relations import declared
+from circle_migrate.config.relation import Column, Relation, Side
 from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
 from circle_migrate.core.events import Event, Kind, Notify, ignore
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.database import State
-from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.postgres.key_column import Family, Form, Located, Missing, among, locate
 
 if TYPE_CHECKING:

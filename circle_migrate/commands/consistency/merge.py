@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Generic, TypeVar
 
+from circle_migrate.config.relation import Side
+
 K = TypeVar("K", int, bytes)
-
-
-class Side(Enum):
-    """The two sides of a merge."""
-
-    LEFT = "left"
-    RIGHT = "right"
-
-    @property
-    def other(self) -> Side:
-        """The side across."""
-        return Side.RIGHT if self is Side.LEFT else Side.LEFT
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from circle_migrate.commands.graph.drawing import CURRENT, HEAD, Drawing, Edge, Link, Node, Shape
 from circle_migrate.commands.listing_results import Listed, Listing
 from circle_migrate.revision_graph.forest import Forest
-from circle_migrate.revision_graph.graph import Revision
+from circle_migrate.revision_graph.revision import Revision
 
 
 def revision_trees(forest: Forest, listing: Listing) -> Drawing:

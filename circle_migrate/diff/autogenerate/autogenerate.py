@@ -10,14 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from circle_migrate.commands.listing_results import Written
 from circle_migrate.config.metadata import load_models
 from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.autogenerate.position import Position, drafted
 from circle_migrate.diff.autogenerate.proposal import Goal, Proposal, compared, propose
+from circle_migrate.diff.autogenerate.result import Written
 from circle_migrate.diff.autogenerate.revision_file import Draft, write
 from circle_migrate.diff.compare import CompareOptions, Profile
+from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import counted
 from circle_migrate.diff.expected.build import at_revisions
 from circle_migrate.diff.expected.expected import expected
@@ -32,7 +33,9 @@ from circle_migrate.postgres.scratch.providers import nearest, no_server
 from circle_migrate.revision_graph.graph import Graph
 
 
-async def autogenerate(deployment: Deployment, message: str, position: Position) -> Written:
+async def autogenerate(
+    deployment: Deployment, message: str, position: Position, hazards: HazardTexts
+) -> Written:
     """Write a revision for each selected database whose models have changed; nothing where none has.
 
     A database with an address must be at head; one without is compared by its files alone. Nothing is
@@ -46,7 +49,7 @@ async def autogenerate(deployment: Deployment, message: str, position: Position)
     async with ScratchServers(deployment) as servers:
         for name in deployment.selected:
             task = await _Task.of(deployment, name, servers, states.get(name))
-            proposal = await task.proposal()
+            proposal = await task.proposal(hazards)
             notes += [f"{name}: {note}" async for note in task.notes()]
             notes += [f"{name}: {note}" for note in _left(proposal)]
             if proposal is None:
@@ -107,12 +110,12 @@ class _Task:
         head = await expected(alone, name, database.graph.real_heads, major, servers=servers)
         return cls(alone, database, servers, live, major, head.snapshot)
 
-    async def proposal(self) -> Proposal | None:
+    async def proposal(self, hazards: HazardTexts) -> Proposal | None:
         """What a revision has to do; None where there is nothing to do."""
-        metadata = load_models(self.database)
+        metadata = load_models(self.database.settings)
         models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
         options = replace(self._options, models=Models.AFTER)
-        return await propose(Goal(self.head, models.snapshot, metadata, options), self._place)
+        return await propose(Goal(self.head, models.snapshot, metadata, options, hazards), self._place)
 
     async def notes(self) -> AsyncIterator[str]:
         """What to know of the live database before the revision runs there."""

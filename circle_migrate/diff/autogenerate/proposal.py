@@ -15,7 +15,7 @@ from circle_migrate.diff.autogenerate.revision_file import Draft, text
 from circle_migrate.diff.compare import CompareOptions, Profile, aspect_of, compare
 from circle_migrate.diff.ddl.render_alembic import body
 from circle_migrate.diff.ddl.script import Sketch, reverse, sketch
-from circle_migrate.diff.ddl.statement import Statement, hazard_comment, unsupported_comment
+from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import checks_for, equal_in_scratch
 from circle_migrate.diff.result import Aspect, Comparison, Difference
@@ -45,6 +45,7 @@ class Goal:
     models: Snapshot
     metadata: MetaData
     options: CompareOptions
+    hazards: HazardTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ async def _tried(
 ) -> tuple[Proposal, bool]:
     """What of the suggestions can be run, with what is lacking then; run there and back."""
     runnable = await _runnable(bench, suggestions)
-    upgrade = _marked(_joined(*(each.upgrade for each in runnable)))
+    upgrade = _marked(_joined(*(each.upgrade for each in runnable)), bench.goal.hazards)
     downgrade = _joined(*(each.downgrade for each in reversed(runnable)))
     if runnable:
         comparison = await bench.to_models(await bench.look())
@@ -177,7 +178,7 @@ class _Bench:
 
     def __init__(self, database: Database, goal: Goal) -> None:
         self._database = database
-        self._goal = goal
+        self.goal = goal
 
     def _here(self) -> AbstractAsyncContextManager[Database]:
         return nullcontext(self._database)
@@ -188,11 +189,11 @@ class _Bench:
 
     async def to_models(self, before: Snapshot) -> Comparison:
         """What is still to do."""
-        return await to_models(self._goal, before, self._here)
+        return await to_models(self.goal, before, self._here)
 
     async def to_head(self, before: Snapshot) -> Comparison:
         """What is still to undo."""
-        return await compared(before, self._goal.head, _BACK, self._here)
+        return await compared(before, self.goal.head, _BACK, self._here)
 
     async def run(self, code: str) -> str | None:
         """Run the body of a function as the revision would. Returns why that fails, and then undoes it."""
@@ -224,7 +225,7 @@ class _Bench:
         table = VersionTable(settings.version_table, settings.version_table_schema)
         changes = [difference.change for difference in comparison.differences]
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
-            return await connection.run_sync(suggest, self._goal.metadata, table, changes)
+            return await connection.run_sync(suggest, self.goal.metadata, table, changes)
 
     async def code(self, made: Sketch, *, marked: bool = False) -> str:
         """A sketch as a body, empty without statements; `marked` where something is destroyed.
@@ -238,34 +239,35 @@ class _Bench:
             schema = await connection.fetchval("SELECT current_schema()")
         finally:
             connection.terminate()
-        statements = (replace(each, hazards=_shown(each) if marked else ()) for each in made.statements)
-        return body(replace(made, statements=tuple(statements), incomplete=()), schema)
+        statements = (
+            replace(each, hazards=_shown(each, self.goal.hazards) if marked else ())
+            for each in made.statements
+        )
+        return body(replace(made, statements=tuple(statements), incomplete=()), self.goal.hazards, schema)
 
 
 def _words(comparison: Comparison) -> tuple[str, ...]:
     return tuple(summary(difference, comparison) for difference in comparison.differences)
 
 
-def _shown(statement: Statement) -> tuple[str, ...]:
+def _shown(statement: Statement, hazards: HazardTexts) -> tuple[str, ...]:
     """The hazards that belong into the file; the others are for `check`, which sees the tables too."""
-    from circle_migrate.safety.hazards.hazard import HazardClass
-    from circle_migrate.safety.hazards.loader import HAZARDS
-
-    shown = (HazardClass.DATA_LOSS, HazardClass.APP_BREAK)
     return tuple(
-        hazard for hazard in statement.hazards if HAZARDS[hazard].kind in shown or not statement.transactional
+        hazard
+        for hazard in statement.hazards
+        if hazards[hazard].kind in ("data-loss", "app-break") or not statement.transactional
     )
 
 
 _DESTROYING = {"op.drop_table(": "CM013", "op.drop_column(": "CM010"}
 
 
-def _marked(code: str) -> str:
+def _marked(code: str, texts: HazardTexts) -> str:
     """Alembic's operations with a comment above each that destroys something."""
     lines = []
     for line in code.splitlines():
         hazards = (hazard for call, hazard in _DESTROYING.items() if line.strip().startswith(call))
-        lines += [f"    # {hazard_comment(hazard)}" for hazard in hazards]
+        lines += [f"    # {hazard_comment(hazard, texts)}" for hazard in hazards]
         lines.append(line)
     return "\n".join(lines)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from circle_migrate.core.errors import CircleError, Refused
 from circle_migrate.postgres.database import Database
 from circle_migrate.revision_graph.directory import versions_folder
-from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.parse_file import read_revision
+from circle_migrate.revision_graph.revision import Revision
 
 _TEMPLATE = Path(__file__).parents[2] / "revisions" / "script.py.mako"
 _EMPTY_BODY = "    pass"

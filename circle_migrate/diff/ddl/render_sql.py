@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from circle_migrate import __version__
 from circle_migrate.diff.ddl.script import Sketch
-from circle_migrate.diff.ddl.statement import Statement, hazard_comment, unsupported_comment
+from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 
 
-def render_sql(sketches: Sequence[Sketch]) -> str:
+def render_sql(sketches: Sequence[Sketch], hazards: HazardTexts) -> str:
     """The script for one database or several; of several, psql connects to each by a variable.
 
     Statements that destroy something are as live as the others, under a line that says so.
@@ -20,7 +20,7 @@ def render_sql(sketches: Sequence[Sketch]) -> str:
         if several and sketch.statements:
             parts.append(f"\\connect :{sketch.database}\n\n")
         parts += [f"-- {unsupported_comment(what)}\n" for what in sketch.incomplete]
-        parts += (f"{text}\n\n" for text in map(_statement, sketch.statements))
+        parts += (f"{_statement(statement, hazards)}\n\n" for statement in sketch.statements)
     return "".join(parts)
 
 
@@ -34,12 +34,12 @@ def _head(sketches: Sequence[Sketch], *, several: bool) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def _statement(statement: Statement) -> str:
-    return "\n".join([*_remarks(statement), f"{statement.sql};"])
+def _statement(statement: Statement, hazards: HazardTexts) -> str:
+    return "\n".join([*_remarks(statement, hazards), f"{statement.sql};"])
 
 
-def _remarks(statement: Statement) -> Iterator[str]:
-    yield from (f"-- {hazard_comment(hazard)}" for hazard in statement.hazards)
+def _remarks(statement: Statement, hazards: HazardTexts) -> Iterator[str]:
+    yield from (f"-- {hazard_comment(hazard, hazards)}" for hazard in statement.hazards)
     if not statement.transactional:
         yield "-- NOT IN A TRANSACTION with what follows"
 

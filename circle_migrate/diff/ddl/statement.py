@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 from circle_migrate.postgres.catalog.snapshot import Key
+
+
+class HazardText(Protocol):
+    """What comments in scripts say of a hazard; the hazard catalogue stands above this package."""
+
+    @property
+    def title(self) -> str:
+        """The hazard in a few words."""
+
+    @property
+    def kind(self) -> str:
+        """Its class, for example `data-loss`."""
+
+
+HazardTexts = Mapping[str, HazardText]
+"""The texts by hazard id."""
 
 
 class Verb(IntEnum):
@@ -44,8 +62,6 @@ def unsupported_comment(text: str) -> str:
     return f"NOT EXPRESSED: {' '.join(text.split())}"
 
 
-def hazard_comment(hazard: str) -> str:
+def hazard_comment(hazard: str, texts: HazardTexts) -> str:
     """Return the text of a comment above a statement with a hazard."""
-    from circle_migrate.safety.hazards.loader import HAZARDS
-
-    return f"HAZARD: {hazard} {HAZARDS[hazard].title}"
+    return f"HAZARD: {hazard} {texts[hazard].title}"

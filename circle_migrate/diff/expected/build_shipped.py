@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.status import folders
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.diff.expected.build import upgrade_scratch
@@ -16,7 +15,7 @@ from circle_migrate.diff.expected.shipped import file_name, majors_in, snapshots
 from circle_migrate.diff.expected.snapshot_file import Stored, read_stored, write
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.read_live import snapshot
-from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Direction, Step

@@ -99,7 +99,7 @@ def _by_models(alone: Deployment, servers: ScratchServers) -> _State:
     from circle_migrate.diff.expected.build import created, models_source
 
     database = alone.databases[alone.selected[0]]
-    metadata = load_models(database)
+    metadata = load_models(database.settings)
 
     async def revised(major: int) -> Snapshot:
         state = _at(alone, servers, database.graph.real_heads)

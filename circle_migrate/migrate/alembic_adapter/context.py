@@ -18,8 +18,8 @@ from sqlalchemy import event
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
-from circle_migrate.revision_graph.graph import Revision
 from circle_migrate.revision_graph.modules import load
+from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from alembic.operations.ops import MigrateOperation

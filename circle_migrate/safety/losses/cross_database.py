@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.consistency.merge import Side
-from circle_migrate.commands.consistency.result import Column, Relation
+from circle_migrate.config.relation import Column, Relation, Side
 from circle_migrate.core.errors import CircleError
 from circle_migrate.postgres.bounded_read import UnansweredError, open_live_query
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold

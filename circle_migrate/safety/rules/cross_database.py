@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.commands.consistency.result import Column
+from circle_migrate.config.relation import Column
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
 from circle_migrate.postgres.sql_text import matcher, own_name

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from circle_migrate.commands.consistency.result import Relation
+from circle_migrate.config.relation import Relation
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.live_database.record import Answer, Blocker, InvalidIndex, Published, Size
 from circle_migrate.safety.trace.record import Task, Trace

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from circle_migrate.config.settings import DatabaseSettings
     from circle_migrate.postgres.deployment import Current
     from circle_migrate.postgres.scratch.databases import Scratch
-    from circle_migrate.revision_graph.graph import Revision
+    from circle_migrate.revision_graph.revision import Revision
 
 _OF_THE_CLUSTER = re.compile(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
