@@ -31,7 +31,7 @@ T = TypeVar("T")
 START = """if True:
     import sys
     from pathlib import Path
-    from circle_migrate.servers import EmbeddedServer
+    from circle_migrate.postgres.embedded.server import EmbeddedServer
     print(EmbeddedServer(Path(sys.argv[1])).start().pid)
 """
 
@@ -374,7 +374,7 @@ def test_a_failing_initdb_leaves_nothing_half_made(embedded_server: EmbeddedServ
         import resource, sys
         from pathlib import Path
         from circle_migrate.core.errors import Unreachable
-        from circle_migrate.servers import EmbeddedServer
+        from circle_migrate.postgres.embedded.server import EmbeddedServer
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
             EmbeddedServer(Path(sys.argv[1])).start()

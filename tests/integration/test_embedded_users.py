@@ -52,7 +52,7 @@ def as_nobody(data: Path, *methods: str) -> list[dict[str, str]]:
         import json, sys
         from pathlib import Path
         from circle_migrate.core.errors import CircleError
-        from circle_migrate.servers import EmbeddedServer
+        from circle_migrate.postgres.embedded.server import EmbeddedServer
         server = EmbeddedServer(Path(sys.argv[1]))
         for method in sys.argv[2:]:
             try:
@@ -80,7 +80,7 @@ def as_nobody(data: Path, *methods: str) -> list[dict[str, str]]:
 
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         try:
-            usable = call(python, "-c", "import psutil, circle_migrate.servers").returncode == 0
+            usable = call(python, "-c", "import psutil, circle_migrate.postgres.embedded.server").returncode == 0
         except OSError:
             usable = False
         if usable:
