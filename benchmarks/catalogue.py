@@ -27,8 +27,8 @@ import asyncpg
 from schemas import make_tables
 
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
-from circle_migrate.postgres.catalog.read import capture
-from circle_migrate.postgres.catalog.snapshot import Snapshot, compare
+from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 
@@ -39,7 +39,7 @@ _DUMP, _ALEMBIC = "pg_dump --schema-only", "Alembic compare_metadata"
 async def _captured(url: str) -> Snapshot:
     connection = await asyncpg.connect(url)
     try:
-        return await capture(
+        return await read_catalog(
             connection, "main", "live", version_table="alembic_version", version_table_schema=None
         )
     finally:
@@ -52,7 +52,7 @@ def read_snapshot(url: str) -> Callable[[], object]:
 
 def compared(url: str) -> Callable[[], object]:
     expected = asyncio.run(_captured(url))
-    return lambda: compare(expected, asyncio.run(_captured(url)))
+    return lambda: changes_between(expected, asyncio.run(_captured(url)))
 
 
 def fingerprinted(url: str) -> Callable[[], object]:

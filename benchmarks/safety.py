@@ -21,7 +21,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
-from circle_migrate.safety.rules.engine import judge  # noqa: E402 - the tests' cases lie beside this folder
+from circle_migrate.safety.rules.engine import run_rules  # noqa: E402 - the tests' cases lie beside this folder
 from tests import hazard_verdicts, safety_cases, safety_operations  # noqa: E402
 from tests.projects import Project  # noqa: E402
 from tests.servers import Databases, Server, start_binaries  # noqa: E402
@@ -71,7 +71,7 @@ async def measured(databases: Databases) -> AsyncIterator[Outcome]:
             safety_cases.write(case, project)
             found = await safety_cases.evidence(case, databases, version)
             os.chdir(_ROOT)
-        yield Outcome(case.expect, safety_cases.verdict_of(judge(found)))
+        yield Outcome(case.expect, safety_cases.verdict_of(run_rules(found)))
 
 
 async def operated(server: Server) -> AsyncIterator[Outcome]:
@@ -96,7 +96,7 @@ async def examples(live: Databases, scratch: Databases) -> AsyncIterator[Outcome
     for case in hazard_verdicts.JUDGED:
         with tempfile.TemporaryDirectory() as folder:
             found = await hazard_verdicts.evidence(case, live, scratch, Path(folder))
-        own = [each.severity for each in judge(found) if each.rule == case.hazard.id]
+        own = [each.severity for each in run_rules(found) if each.rule == case.hazard.id]
         good = case.name == "good"
         ours = bool(own) if not good else any(level != "note" for level in own)
         yield Outcome(case.name, "found" if ours else "silent")

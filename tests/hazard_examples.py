@@ -10,11 +10,11 @@ from typing import Any
 
 import asyncpg
 
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision
-from circle_migrate.revision_graph.plan import Grouping, Plan, plan_upgrade
+from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_upgrade
 from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard
 from circle_migrate.safety.hazards.loader import HAZARDS
 from tests.servers import NAMES, Databases
@@ -92,9 +92,9 @@ def write(case: Case, folders: dict[str, Path]) -> None:
         last[database], before = key, f"{database}@{key}"
 
 
-def forest(folders: dict[str, Path]) -> Forest:
+def forest(folders: dict[str, Path]) -> CombinedGraph:
     """The trees of written cases."""
-    return Forest(
+    return CombinedGraph(
         {
             name: Graph(
                 name, (read_revision(name, path, load_module) for path in sorted(folder.glob("*.py")))
@@ -104,9 +104,9 @@ def forest(folders: dict[str, Path]) -> Forest:
     )
 
 
-def plan(case: Case, trees: Forest) -> Plan:
+def plan(case: Case, trees: CombinedGraph) -> Plan:
     """The plan that runs the whole case, in the transactions that it is about."""
-    grouping = Grouping.ALL if case.hazard.one_transaction else Grouping.PER_REVISION
+    grouping = TransactionMode.ALL if case.hazard.one_transaction else TransactionMode.PER_REVISION
     wanted = {name: set(graph.revisions) for name, graph in trees.graphs.items()}
     return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, grouping)
 

@@ -10,18 +10,18 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from circle_migrate.config.relation import Relation
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
 from circle_migrate.migrate.alembic_adapter.runner import Runner
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Step
-from circle_migrate.safety.evidence import Gathering
+from circle_migrate.safety.evidence import EvidenceCollector
 from circle_migrate.safety.hazards.hazard import ExampleRevision
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
-from circle_migrate.safety.trace.backend import Backend
+from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Trace
-from circle_migrate.safety.trace.recorder import Recorder, nowhere, origin
+from circle_migrate.safety.trace.recorder import Recorder, no_origin, origin
 from tests.deployments import deployment
 from tests.hazard_examples import CASES, Case, forest, plan, prepared, write
 from tests.safety_cases import statements, without_rows
@@ -50,7 +50,7 @@ async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path
         pass
     async with prepared(case, live):
         traced = await _traced(made, scratch, trees)
-        found = await Gathering(deployment(live), made, traced, ()).live()
+        found = await EvidenceCollector(deployment(live), made, traced, ()).live()
     hidden = case.hazard.id == "CM060"  # a hazard only where nothing was run
     return replace(
         found,
@@ -76,7 +76,7 @@ def _without_rows(setup: str) -> str:
     return ";\n".join(without_rows(tuple(statements(setup))))
 
 
-async def _traced(made: Plan, scratch: Databases, trees: Forest) -> Trace:
+async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace:
     """The plan on databases that have the setup, without what a run does beside it."""
     recorder = Recorder()
     databases = deployment(scratch).databases
@@ -89,11 +89,11 @@ async def _traced(made: Plan, scratch: Databases, trees: Forest) -> Trace:
                 databases[name].working("circle-migrate test", {})
             )
             driver = (await sessions[name].get_raw_connection()).driver_connection
-            backend = Backend(driver, databases[name].settings)
+            backend = TracedConnection(driver, databases[name].settings)
             await backend.begin()
             await sessions[name].run_sync(recorder.listen, backend)
         major = driver.get_server_version().major
-        with suppress(CircleError, SQLAlchemyError):
+        with suppress(MigrateError, SQLAlchemyError):
             for number, segment in enumerate(made.segments, 1):
                 for name in segment.databases if segment.transactional else ():
                     await sessions[name].begin()
@@ -105,8 +105,8 @@ async def _traced(made: Plan, scratch: Databases, trees: Forest) -> Trace:
                         await sessions[step.database].run_sync(
                             runners[step.database].run, step, at[step.database], lambda _: None
                         )
-                    recorder.origin = nowhere
-                    at[step.database] = step.moved(runners[step.database].graph, at[step.database])
+                    recorder.origin = no_origin
+                    at[step.database] = step.heads_after(runners[step.database].graph, at[step.database])
                 for name in segment.databases if segment.transactional else ():
                     await sessions[name].commit()
         return Trace(tuple(recorder.statements), (), major)

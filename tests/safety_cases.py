@@ -18,9 +18,9 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.safety.evidence import Gathering
+from circle_migrate.safety.evidence import EvidenceCollector
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.engine import judge
+from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
 from circle_migrate.safety.trace.run import trace
 from tests.deployments import environment
@@ -131,7 +131,7 @@ async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evid
     deployment = Deployment(load(overrides, environ=environment(databases)))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     traced = await trace(deployment, plan, major=version // 10000)
-    found = await Gathering(deployment, plan, traced, ()).live()
+    found = await EvidenceCollector(deployment, plan, traced, ()).live()
     return replace(found, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
 
 
@@ -145,7 +145,7 @@ def verdict_of(findings: Sequence[HazardFinding]) -> str:
 
 async def judged(case: SafetyCase, databases: Databases, version: int) -> tuple[HazardFinding, ...]:
     """The verdicts about a case."""
-    return judge(await evidence(case, databases, version))
+    return run_rules(await evidence(case, databases, version))
 
 
 async def version_of(databases: Databases) -> int:

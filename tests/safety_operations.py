@@ -18,10 +18,10 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.engine import judge
+from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresholds
-from circle_migrate.safety.trace.backend import Backend
-from circle_migrate.safety.trace.record import Trace, Traced
+from circle_migrate.safety.trace.backend import TracedConnection
+from circle_migrate.safety.trace.record import Trace, TracedStatement
 from circle_migrate.safety.trace.recorder import Origin, Recorder
 from tests.safety_cases import LARGE_ROWS, SafetyCase
 
@@ -66,7 +66,9 @@ class Bench:
     On one that `commits`, each statement is committed by itself, and stays.
     """
 
-    def __init__(self, connection: AsyncConnection, backend: Backend, version: int, *, commits: bool) -> None:
+    def __init__(
+        self, connection: AsyncConnection, backend: TracedConnection, version: int, *, commits: bool
+    ) -> None:
         self.connection = connection
         self.backend = backend
         self.version = version
@@ -74,7 +76,7 @@ class Bench:
         self.catalogue: Snapshot | None = backend.catalogue
         self.recorder = Recorder(lambda: Origin("revision.py", 1))
 
-    async def traced(self, case: SafetyCase) -> tuple[Traced, ...]:
+    async def traced(self, case: SafetyCase) -> tuple[TracedStatement, ...]:
         """The statements of a case."""
         self.recorder.statements.clear()
         if self.commits:
@@ -90,9 +92,11 @@ class Bench:
             await self.backend.look_at_files()
         return tuple(self.recorder.statements)
 
-    def judged(self, statements: Sequence[Traced], sizes: dict[str, Size]) -> tuple[HazardFinding, ...]:
+    def judged(
+        self, statements: Sequence[TracedStatement], sizes: dict[str, Size]
+    ) -> tuple[HazardFinding, ...]:
         """The verdicts about traced statements, with these sizes and no live database."""
-        return judge(
+        return run_rules(
             Evidence(
                 Trace(tuple(statements), (), self.version // 10000),
                 sizes={"main": sizes},
@@ -115,7 +119,7 @@ async def bench(url: str, schema: str, *, commits: bool = False) -> AsyncIterato
         if commits:
             await session.execution_options(isolation_level="AUTOCOMMIT")
         driver = (await session.get_raw_connection()).driver_connection
-        backend = Backend(driver, database.settings)
+        backend = TracedConnection(driver, database.settings)
         await backend.begin()
         made = Bench(session, backend, version, commits=commits)
         await session.run_sync(made.recorder.listen, made.backend)

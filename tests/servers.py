@@ -17,10 +17,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.embedded.binaries import Binaries, embedded, find, installed
 from circle_migrate.postgres.embedded.cluster import PORT, Cluster
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.os_user import OsUser
 from circle_migrate.postgres.scratch import container
 
 VARIABLE = "CIRCLE_MIGRATE_TEST_SERVER"
@@ -136,7 +136,7 @@ def choose() -> str:
         return "container"
     try:
         embedded()
-    except CircleError:
+    except MigrateError:
         return "binaries"
     return "embedded"
 
@@ -162,7 +162,7 @@ def any_major() -> int:
     for newest in (lambda: max(embedded()), lambda: find().major):
         try:
             return newest()
-        except CircleError:
+        except MigrateError:
             continue
     pytest.skip("no PostgreSQL on this machine")
 
@@ -197,7 +197,7 @@ def start_binaries(
     """
     try:
         binaries = find(major)
-    except CircleError as error:
+    except MigrateError as error:
         pytest.skip(error.message)
     with _cluster(binaries) as cluster:
         if hba is not None:
@@ -261,14 +261,14 @@ def in_memory() -> str | None:
 @contextmanager
 def _cluster(binaries: Binaries) -> Iterator[Cluster]:
     """A new data directory in a folder of its own, not below pytest's, which other users cannot enter."""
-    account = Account.current() if os.geteuid() != 0 else Account.unprivileged()
+    account = OsUser.current() if os.geteuid() != 0 else OsUser.unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="cm-test-", dir=in_memory()))
     folder.chmod(0o755)
     cluster = Cluster(folder / "pgdata", folder / "server.log", binaries.reachable_for(account), account)
     try:
         cluster.create("--no-sync")
         (folder / "socket").mkdir()
-        account.adopt(folder / "socket")
+        account.take_ownership(folder / "socket")
         yield cluster
     finally:
         try:

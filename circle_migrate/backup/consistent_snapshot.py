@@ -13,11 +13,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import BackupFailed, CircleError
+from circle_migrate.core.errors import BackupFailed, MigrateError
 from circle_migrate.core.events import Notify
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.deployer_lock import deployer_lock
-from circle_migrate.postgres.server_errors import server_words
+from circle_migrate.postgres.server_errors import server_message
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,7 +31,7 @@ SELECT pg_export_snapshot() AS snapshot,
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ExportedSnapshot:
     """A database at one moment: `snapshot` is the name under which others can read the same state.
 
     It lasts as long as the transaction of `connection`. `database` is reached at exactly one address, since
@@ -46,18 +46,18 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class ConsistentSnapshots:
     """All databases at their moments, at most `apart` milliseconds from one another; `locked` as asked."""
 
-    of: Mapping[str, Moment]
-    apart: float
+    of: Mapping[str, ExportedSnapshot]
+    skew_ms: float
     locked: bool
 
 
 @asynccontextmanager
-async def moments(
+async def export_snapshots(
     databases: Mapping[str, Database], wait: float, notify: Notify, *, locked: bool
-) -> AsyncIterator[Moments]:
+) -> AsyncIterator[ConsistentSnapshots]:
     """Hold the moments of the databases open while the block runs.
 
     The deployer locks are taken first, in the given order, and kept to the end; not where the caller has
@@ -84,15 +84,15 @@ async def moments(
         rows = await asyncio.gather(*(connection.fetchrow(_EXPORT) for _, connection in opened.values()))
         apart = (time.monotonic() - began) * 1000
         found = {
-            name: Moment(
+            name: ExportedSnapshot(
                 database, connection, await database.read_state(connection), row["snapshot"], row["moment"]
             )
             for (name, (database, connection)), row in zip(opened.items(), rows, strict=True)
         }
-        yield Moments(found, round(apart, 3), guarded)
+        yield ConsistentSnapshots(found, round(apart, 3), guarded)
 
 
-async def require_held(taken: Moments) -> None:
+async def ensure_sessions_alive(taken: ConsistentSnapshots) -> None:
     """Raise `BackupFailed` where a session was lost, and with it the lock that kept deployers away."""
     for name, moment in taken.of.items():
         try:
@@ -101,7 +101,7 @@ async def require_held(taken: Moments) -> None:
             raise BackupFailed(
                 f"{name}: the session that holds the deployer lock was lost during the dump",
                 database=name,
-                detail=server_words(error),
+                detail=server_message(error),
                 state="there is no backup; the databases were only read",
                 hint="run the same command again",
             ) from error
@@ -121,7 +121,7 @@ async def _reached(database: Database) -> tuple[Database, asyncpg.Connection]:
         pinned = Database(database.settings._replace(url=address))
         try:
             return pinned, await pinned.connect(NAME)
-        except CircleError:
+        except MigrateError:
             if position == len(endpoints) - 1:
                 raise
     raise AssertionError("an address has at least one host")

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 
 if TYPE_CHECKING:
     import asyncpg
@@ -43,10 +43,10 @@ ORDER BY 1
 
 # What an empty database may have already, or a restore may leave out: no sign of a dump that is not whole.
 _OF_THE_SERVER = frozenset({"setting", "extension", "subscription", "default privileges"})
-_PUBLIC = Key("schema", "public")
+_PUBLIC = ObjectKey("schema", "public")
 
 
-class Catalogue(NamedTuple):
+class CatalogDigest(NamedTuple):
     """A catalogue for comparison: objects counted by kind, and a digest of what all of them are called.
 
     Not of their definitions: PostgreSQL prints some expressions otherwise once they have been restored.
@@ -56,15 +56,15 @@ class Catalogue(NamedTuple):
     digest: str
 
 
-def catalogue(snapshot: Snapshot) -> Catalogue:
+def catalogue(snapshot: Snapshot) -> CatalogDigest:
     """What backups compare of a snapshot."""
     keys = [key for key in sorted(snapshot.objects) if key.kind not in _OF_THE_SERVER and key != _PUBLIC]
     names = "\n".join(map(str, keys))
     objects = Counter(key.kind for key in keys)
-    return Catalogue(dict(sorted(objects.items())), hashlib.sha256(names.encode()).hexdigest())
+    return CatalogDigest(dict(sorted(objects.items())), hashlib.sha256(names.encode()).hexdigest())
 
 
-async def anything(connection: asyncpg.Connection) -> tuple[str, ...]:
+async def user_objects(connection: asyncpg.Connection) -> tuple[str, ...]:
     """The names of what is in a database; empty where a dump can be restored into it."""
     return tuple(row["name"] for row in await connection.fetch(_ANYTHING))
 

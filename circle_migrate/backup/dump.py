@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circle_migrate.backup.encryption import encrypting
-from circle_migrate.backup.pg_programs import Child, Program, find, started
+from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup
 
@@ -21,7 +21,7 @@ _CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Dumping:
+class DumpJob:
     """The programs for the dump of one database; `encryption` is the command it goes through, if any."""
 
     dumper: Program
@@ -29,7 +29,7 @@ class Dumping:
     encryption: tuple[str, ...] = ()
 
     @classmethod
-    def planned(cls, dumper: Program, programs: Path | None, recipient: str | None) -> Dumping:
+    def plan(cls, dumper: Program, programs: Path | None, recipient: str | None) -> DumpJob:
         """With the pg_restore that reads what `dumper` writes. Raises `SettingsError` where there is none."""
         lister = find("pg_restore", dumper.major, programs)
         return cls(dumper, lister, tuple(encrypting(recipient)) if recipient else ())
@@ -57,7 +57,7 @@ class Dumping:
         if self.encrypts:
             await self._through(argv, database, path, env)
             return
-        async with started([*argv, f"--file={path}"], env) as dumper:
+        async with start([*argv, f"--file={path}"], env) as dumper:
             await _complete(dumper, database, "pg_dump")
 
     async def _through(
@@ -66,9 +66,9 @@ class Dumping:
         """Encrypt on the way: the dump itself is never on disk, so it is looked at on the way as well."""
         with path.open("wb") as file:
             async with (
-                started(argv, env, stdout=PIPE) as dumper,
-                started(self.encryption, plain(), stdin=PIPE, stdout=file) as cipher,
-                started([self.lister.path, "--list"], plain(), stdin=PIPE) as lister,
+                start(argv, env, stdout=PIPE) as dumper,
+                start(self.encryption, plain(), stdin=PIPE, stdout=file) as cipher,
+                start([self.lister.path, "--list"], plain(), stdin=PIPE) as lister,
             ):
                 await copy(dumper, cipher, lister)
                 await _complete(dumper, database, "pg_dump")
@@ -105,22 +105,22 @@ async def _complete(child: Child, database: str, program: str) -> None:
     raise BackupFailed(
         f"{database}: {program} failed",
         database=database,
-        detail=await child.words(),
+        detail=await child.output(),
         state="there is no backup; the databases were only read",
         hint="the role has to be allowed to read every table and sequence"
-        if "permission denied" in await child.words()
+        if "permission denied" in await child.output()
         else "correct the cause and run the same command again",
     )
 
 
 async def list_contents(lister: Program, path: Path, database: str) -> None:
     """Raise `BrokenBackup` where pg_restore does not find a table of contents in the file."""
-    async with started([lister.path, "--list", path], plain()) as child:
+    async with start([lister.path, "--list", path], plain()) as child:
         if await child.end() != 0:
             raise BrokenBackup(
                 f"{path} is no dump that {lister.path} can read",
                 database=database,
-                detail=await child.words(),
+                detail=await child.output(),
                 state="nothing was touched",
                 hint="take another copy of the backup",
             )
@@ -130,8 +130,8 @@ async def list_encrypted(lister: Program, decryption: Sequence[str], path: Path,
     """The same for an encrypted dump; `age` checks that it is whole."""
     with path.open("rb") as file:
         async with (
-            started(decryption, plain(), stdin=file, stdout=PIPE) as cipher,
-            started([lister.path, "--list"], plain(), stdin=PIPE) as child,
+            start(decryption, plain(), stdin=file, stdout=PIPE) as cipher,
+            start([lister.path, "--list"], plain(), stdin=PIPE) as child,
         ):
             await copy(cipher, child)
             for each, program in ((cipher, "age --decrypt"), (child, "pg_restore --list")):
@@ -139,7 +139,7 @@ async def list_encrypted(lister: Program, decryption: Sequence[str], path: Path,
                     raise BrokenBackup(
                         f"{path} cannot be read: {program} failed",
                         database=database,
-                        detail=await each.words(),
+                        detail=await each.output(),
                         state="nothing was touched",
                         hint="is this the key it was encrypted to?",
                     )

@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.backup import swap as beside
 from circle_migrate.backup.contents import catalogue, encrypted, size
-from circle_migrate.backup.progress import followed
+from circle_migrate.backup.progress import report_growth
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
-from circle_migrate.core.errors import CircleError, Interrupted, RestoreFailed
+from circle_migrate.core.errors import Interrupted, MigrateError, RestoreFailed
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.protection import carry
 from circle_migrate.postgres.database import APPLICATION_NAME
-from circle_migrate.postgres.server_errors import server_words
+from circle_migrate.postgres.server_errors import server_message
 
 if TYPE_CHECKING:
-    from circle_migrate.backup.preflight import Target
+    from circle_migrate.backup.preflight import RestoreTarget
     from circle_migrate.postgres.database import Database, State
-    from circle_migrate.postgres.protection_marker import Marker
+    from circle_migrate.postgres.protection_marker import ProtectionMarker
 
 NAME = f"{APPLICATION_NAME} restore"
 
 
-def announce(targets: Sequence[Target], notify: Notify) -> None:
+def announce(targets: Sequence[RestoreTarget], notify: Notify) -> None:
     """Tell what is to come on each database."""
     for target in targets:
         notify(Event(Kind.PLANNED, target.name, "", total=len(targets), steps=("restore",)))
 
 
-async def fill_in_place(targets: Sequence[Target], notify: Notify) -> None:
+async def restore_in_place(targets: Sequence[RestoreTarget], notify: Notify) -> None:
     """Fill the empty databases, one after the other. What it raises says what each of them holds then."""
     filled: list[str] = []
     for target in targets:
@@ -44,53 +44,53 @@ async def fill_in_place(targets: Sequence[Target], notify: Notify) -> None:
         except asyncio.CancelledError:
             _uncancel()
             raise Interrupted("interrupted", state=_standing(targets, filled, target)) from None
-        except CircleError as error:
+        except MigrateError as error:
             error.state = _standing(targets, filled, target)
             error.hint = error.hint or "correct the cause; then, for what is still empty, the same command"
             raise
         filled.append(target.name)
 
 
-async def fill_beside(targets: Sequence[Target], notify: Notify) -> list[beside.Copy]:
+async def restore_to_staging(targets: Sequence[RestoreTarget], notify: Notify) -> list[beside.StagedDatabase]:
     """Fill a new database beside each target's. Where one fails all are dropped again."""
     token = secrets.token_hex(4)
-    copies: list[beside.Copy] = []
+    copies: list[beside.StagedDatabase] = []
     try:
         for number, target in enumerate(targets, start=1):
             copies.append(await beside.create(target.database, token))
-            await _fill(target, copies[-1].inside, (number, len(targets)), notify)
+            await _fill(target, copies[-1].connection_target, (number, len(targets)), notify)
     except BaseException as error:
-        await discard(copies, error)
+        await drop_staging(copies, error)
         raise
     return copies
 
 
-async def keep_protected(copies: Sequence[beside.Copy], states: Mapping[str, State]) -> None:
+async def copy_protection(copies: Sequence[beside.StagedDatabase], states: Mapping[str, State]) -> None:
     """Protect the copies as the live databases are; else a dump from before that would lift it."""
     try:
         for copy in copies:
             state = states[copy.database.name]
-            if state.marker is not None and (await copy.inside.state()).marker is None:
+            if state.marker is not None and (await copy.connection_target.state()).marker is None:
                 await _carry(copy, state.schema, state.marker)
     except BaseException as error:
-        await discard(copies, error)
+        await drop_staging(copies, error)
         raise
 
 
-async def _carry(copy: beside.Copy, schema: str, marker: Marker) -> None:
+async def _carry(copy: beside.StagedDatabase, schema: str, marker: ProtectionMarker) -> None:
     name = copy.database.name
-    connection = await copy.inside.connect(NAME)
+    connection = await copy.connection_target.connect(NAME)
     try:
         await carry(connection, schema, marker)
     except Exception as error:
         raise RestoreFailed(
-            f"{name}: its protection cannot be taken over", database=name, detail=server_words(error)
+            f"{name}: its protection cannot be taken over", database=name, detail=server_message(error)
         ) from error
     finally:
         connection.terminate()
 
 
-async def take_places(copies: Sequence[beside.Copy], *, disconnect: bool) -> None:
+async def swap_in(copies: Sequence[beside.StagedDatabase], *, disconnect: bool) -> None:
     """Let the copies replace the live databases, all or, where it cannot be, none; not to be interrupted."""
     swap = asyncio.ensure_future(beside.swap(copies, disconnect=disconnect))
     try:
@@ -99,23 +99,23 @@ async def take_places(copies: Sequence[beside.Copy], *, disconnect: bool) -> Non
         if swap.exception() is None:
             _uncancel()
             raise Interrupted("interrupted", state="every database had just been replaced") from None
-        await discard(copies, swap.exception())
+        await drop_staging(copies, swap.exception())
         raise
-    except CircleError as error:
+    except MigrateError as error:
         if error.state is None or error.state == beside.UNTOUCHED:
-            await discard(copies, error)
+            await drop_staging(copies, error)
         raise
 
 
-async def discard(copies: Sequence[beside.Copy], error: BaseException | None) -> None:
+async def drop_staging(copies: Sequence[beside.StagedDatabase], error: BaseException | None) -> None:
     """Drop the copies; the error says what remains."""
     left = await shielded(beside.drop(copies))
-    if isinstance(error, CircleError):
+    if isinstance(error, MigrateError):
         remains = f"; left over, to be dropped: {', '.join(left)}" if left else ""
         error.state = beside.UNTOUCHED + remains
 
 
-async def _fill(target: Target, database: Database, place: tuple[int, int], notify: Notify) -> None:
+async def _fill(target: RestoreTarget, database: Database, place: tuple[int, int], notify: Notify) -> None:
     """Restore a target's dump into an empty database, and see that all of it arrived."""
     began = time.monotonic()
     notify(Event(Kind.STARTED, target.name, "restore", *place))
@@ -130,7 +130,7 @@ async def _fill(target: Target, database: Database, place: tuple[int, int], noti
             notify(Event(Kind.COPYING, target.name, text))
 
         with environment(database.address, NAME, encrypted=await encrypted(connection)) as env:
-            async with followed(measured, tell):
+            async with report_growth(measured, tell):
                 await target.plan.restore(target.name, target.file, env)
     finally:
         connection.terminate()
@@ -139,12 +139,12 @@ async def _fill(target: Target, database: Database, place: tuple[int, int], noti
     notify(Event(Kind.COMMITTED, target.name, "restore", *place))
 
 
-async def _require_same(target: Target, database: Database) -> None:
+async def _require_same(target: RestoreTarget, database: Database) -> None:
     """Raise `RestoreFailed` where the restored database is not what the manifest says was dumped."""
-    from circle_migrate.postgres.catalog.read_live import snapshot
+    from circle_migrate.postgres.catalog.read_live import read_live_catalog
 
     state = await database.state()
-    found = catalogue(await snapshot(database))
+    found = catalogue(await read_live_catalog(database))
     differs = target.dump.differs_from(found.objects, found.digest, state.server_version_num // 10000)
     if set(state.current) != set(target.dump.revisions):
         differs = f"it is at {', '.join(state.current) or 'base'}"
@@ -156,7 +156,7 @@ async def _require_same(target: Target, database: Database) -> None:
         )
 
 
-def _standing(targets: Sequence[Target], filled: Sequence[str], at: Target) -> str:
+def _standing(targets: Sequence[RestoreTarget], filled: Sequence[str], at: RestoreTarget) -> str:
     """What each database holds after filling one of them has failed."""
     parts = [f"{name} is restored" for name in filled]
     if at.plan.jobs > 1:

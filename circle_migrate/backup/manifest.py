@@ -141,7 +141,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class BackedUp(Result):
+class BackupResult(Result):
     """A backup that is complete and verified: the folder it is in, and what is to be known about it."""
 
     manifest: Manifest
@@ -154,7 +154,7 @@ class BackedUp(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Restored(Result):
+class RestoreResult(Result):
     """What was restored from which backup.
 
     `replaced` has the names under which the databases that were replaced are kept.

@@ -108,7 +108,7 @@ class Child:
         await asyncio.wait([self._heard])
         return await self.process.wait()
 
-    async def words(self) -> str:
+    async def output(self) -> str:
         """What it complained about, without what can quote rows."""
         text = (await self._heard).decode(errors="replace")
         said = [match[0].rstrip() for match in _SAID.finditer(text)]
@@ -116,7 +116,7 @@ class Child:
 
 
 @asynccontextmanager
-async def started(
+async def start(
     argv: Sequence[str | Path],
     env: Mapping[str, str],
     *,

@@ -12,9 +12,9 @@ from circle_migrate.backup import manifest_file
 from circle_migrate.backup.dump import list_contents, list_encrypted
 from circle_migrate.backup.encryption import decrypting
 from circle_migrate.backup.manifest import Dump, Manifest
-from circle_migrate.backup.restore_dump import Restoring
+from circle_migrate.backup.restore_dump import RestoreJob
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
-from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RestoreOptions:
     """What was asked for: `replace` databases that hold something, and `disconnect` who uses those.
 
     `jobs` is how many tables and indexes at a time, 1 for all in one transaction. `identity` is the file
@@ -49,14 +49,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RestoreTarget:
     """A database, the dump that goes into it, and how."""
 
     database: Database
     state: State
     dump: Dump
     file: Path
-    plan: Restoring
+    plan: RestoreJob
 
     @property
     def name(self) -> str:
@@ -64,14 +64,16 @@ class Target:
         return self.database.name
 
 
-async def checked(deployment: Deployment, made: Manifest, folder: Path, wanted: Wanted) -> tuple[Target, ...]:
+async def preflight(
+    deployment: Deployment, made: Manifest, folder: Path, wanted: RestoreOptions
+) -> tuple[RestoreTarget, ...]:
     """What goes where, in the order of the deployment, after everything has been looked at.
 
     Raises `BrokenBackup`, `WrongDatabase`, `UnknownRevision`, `Refused`, `SettingsError`, `UsageError`, and
     the errors of connecting.
     """
     dumps = _chosen(deployment, made)
-    _refuse_revisions(deployment, dumps)
+    _ensure_known_revisions(deployment, dumps)
     decryption = {
         name: tuple(decrypting(wanted.identity)) if dump.encrypted else () for name, dump in dumps.items()
     }
@@ -80,17 +82,17 @@ async def checked(deployment: Deployment, made: Manifest, folder: Path, wanted: 
     states = await _states(deployment)
     ensure_distinct(states)
     ensure_not_swapped(deployment, states)
-    refuse_in_doubt(states)
+    ensure_not_in_doubt(states)
     for name, state in states.items():
-        refuse_unwritable(state)
-        _refuse_other_dump(state, dumps, name)
+        ensure_writable(state)
+        _ensure_same_dump(state, dumps, name)
     targets = tuple(
-        Target(
+        RestoreTarget(
             database=deployment.databases[name],
             state=states[name],
             dump=dump,
             file=folder / dump.file,
-            plan=Restoring.planned(
+            plan=RestoreJob.plan(
                 dump.dump_major,
                 states[name].server_version_num // 10000,
                 wanted.programs,
@@ -129,7 +131,7 @@ def _chosen(deployment: Deployment, made: Manifest) -> dict[str, Dump]:
     return {name: dumps[name] for name in deployment.selected}
 
 
-def _refuse_revisions(deployment: Deployment, dumps: Mapping[str, Dump]) -> None:
+def _ensure_known_revisions(deployment: Deployment, dumps: Mapping[str, Dump]) -> None:
     for name, dump in dumps.items():
         for key in dump.revisions:
             if key in deployment.forest.graphs[name]:
@@ -159,7 +161,7 @@ async def _states(deployment: Deployment) -> dict[str, State]:
         raise
 
 
-def _refuse_other_dump(state: State, dumps: Mapping[str, Dump], name: str) -> None:
+def _ensure_same_dump(state: State, dumps: Mapping[str, Dump], name: str) -> None:
     """Refuse a server that is older than the dump's, and URLs that are swapped as far as names tell."""
     dump = dumps[name]
     if state.server_version_num // 10000 < dump.major:

@@ -11,7 +11,9 @@ _PAUSE = 0.5
 
 
 @asynccontextmanager
-async def followed(measure: Callable[[], Awaitable[int]], tell: Callable[[int], None]) -> AsyncIterator[None]:
+async def report_growth(
+    measure: Callable[[], Awaitable[int]], tell: Callable[[int], None]
+) -> AsyncIterator[None]:
     """Tell the size that `measure` finds while the block runs; a failure to measure ends the telling only."""
     follower = asyncio.create_task(_follow(measure, tell))
     try:

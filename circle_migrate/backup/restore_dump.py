@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.backup.dump import TALKATIVE, copy
-from circle_migrate.backup.pg_programs import Child, Program, find, started
+from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import RestoreFailed
 
@@ -24,7 +24,7 @@ _CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Restoring:
+class RestoreJob:
     """How a dump is restored: the programs, and what decrypts it, if anything.
 
     With `psql` pg_restore only writes a script for it, from which what the older server does not know is
@@ -39,7 +39,7 @@ class Restoring:
     left_out: tuple[str, ...]
 
     @classmethod
-    def planned(
+    def plan(
         cls,
         dump_major: int,
         server_major: int,
@@ -48,7 +48,7 @@ class Restoring:
         decryption: Sequence[str],
         jobs: int,
         left_out: Sequence[str],
-    ) -> Restoring:
+    ) -> RestoreJob:
         """With the programs of this machine. Raises `SettingsError` where one is missing."""
         restorer = find("pg_restore", dump_major, programs)
         newer = restorer.major >= _NEW_SETTING_SINCE > server_major
@@ -63,13 +63,13 @@ class Restoring:
             if self.decryption:
                 file = stack.enter_context(path.open("rb"))
                 cipher = await stack.enter_async_context(
-                    started(self.decryption, plain(), stdin=file, stdout=PIPE)
+                    start(self.decryption, plain(), stdin=file, stdout=PIPE)
                 )
             if self.psql is None:
                 chain = [await self._restorer(stack, path, env, self._at_once(), stdin=cipher)]
             else:
                 writer = await self._restorer(stack, path, plain(), ["--file=-"], stdin=cipher, stdout=PIPE)
-                chain = [writer, await stack.enter_async_context(started(self._script(), env, stdin=PIPE))]
+                chain = [writer, await stack.enter_async_context(start(self._script(), env, stdin=PIPE))]
             await asyncio.gather(*_connected(cipher, chain))
             # The last one first: the others may only have stopped because it did.
             for child in (*reversed(chain), *([cipher] if cipher else [])):
@@ -77,7 +77,7 @@ class Restoring:
                     raise RestoreFailed(
                         f"{database}: the dump could not be restored",
                         database=database,
-                        detail=await child.words(),
+                        detail=await child.output(),
                     )
 
     def _at_once(self) -> list[str]:
@@ -102,8 +102,8 @@ class Restoring:
         firm = ["--exit-on-error", "--no-password", TALKATIVE]
         argv: list[str | Path] = [self.restorer.path, *firm, *self.left_out, *options]
         if stdin is None:
-            return await stack.enter_async_context(started([*argv, path], env, **streams))
-        return await stack.enter_async_context(started(argv, env, stdin=PIPE, **streams))
+            return await stack.enter_async_context(start([*argv, path], env, **streams))
+        return await stack.enter_async_context(start(argv, env, stdin=PIPE, **streams))
 
 
 def _connected(cipher: Child | None, chain: Sequence[Child]) -> list[Coroutine[Any, Any, None]]:

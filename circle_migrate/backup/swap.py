@@ -12,12 +12,12 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, MissingPrivilege, Refused, RestoreFailed
+from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
 from circle_migrate.postgres.create_database import maintenance
 from circle_migrate.postgres.create_like import create_like
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.server_errors import server_words, sqlstate, statement_fault
+from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,7 +42,7 @@ _DISCONNECT_PAUSE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class StagedDatabase:
     """A new database beside a live one; `kept` is the name that the live one will be kept under."""
 
     database: Database
@@ -51,28 +51,28 @@ class Copy:
     kept: str
 
     @property
-    def inside(self) -> Database:
+    def connection_target(self) -> Database:
         """The copy as a database of ours."""
         settings = self.database.settings
         return Database(settings._replace(url=settings.address.with_database(self.name)))
 
 
-async def create(database: Database, token: str) -> Copy:
+async def create(database: Database, token: str) -> StagedDatabase:
     """Create an empty copy of a database, with its encoding, locale, owner, settings and privileges.
 
     Raises `MissingPrivilege` with what would help, `RestoreFailed`, and the errors of connecting.
     """
     live = database.address.database
-    copy = Copy(database, _name(live, "restore", token), live, _name(live, "replaced", token))
+    copy = StagedDatabase(database, _name(live, "restore", token), live, _name(live, "replaced", token))
     connection = await maintenance(database)
     try:
         await create_like(connection, live, copy.name)
     except Exception as error:
         await _drop(connection, copy.name)
-        fault = statement_fault(error, database.name, f"create a database like {live!r}") or RestoreFailed(
+        fault = statement_error(error, database.name, f"create a database like {live!r}") or RestoreFailed(
             f"{database.name}: no database can be created beside {live!r}",
             database=database.name,
-            detail=server_words(error),
+            detail=server_message(error),
         )
         if isinstance(fault, MissingPrivilege):
             fault.hint = (
@@ -85,13 +85,13 @@ async def create(database: Database, token: str) -> Copy:
     return copy
 
 
-async def drop(copies: Sequence[Copy]) -> tuple[str, ...]:
+async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
     """Drop copies that will not be used; the names of those that could not be dropped."""
     left = []
     for copy in copies:
         try:
             connection = await maintenance(copy.database)
-        except CircleError:
+        except MigrateError:
             left.append(copy.name)
             continue
         try:
@@ -112,7 +112,7 @@ async def sessions(database: Database) -> tuple[str, ...]:
     return tuple(row["who"] for row in rows)
 
 
-def still_connected(name: str, who: Sequence[str] | str) -> Refused:
+def database_in_use_error(name: str, who: Sequence[str] | str) -> Refused:
     """The error where somebody is connected to a database that is to be replaced."""
     return Refused(
         f"{name}: a database can be replaced only while nobody is connected to it",
@@ -123,7 +123,7 @@ def still_connected(name: str, who: Sequence[str] | str) -> Refused:
     )
 
 
-async def swap(copies: Sequence[Copy], *, disconnect: bool) -> None:
+async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
     """Give every copy the name of its live database, and that one the name it is kept under.
 
     With `disconnect` sessions on the live databases are ended; else one of them stops the swap (`Refused`).
@@ -147,7 +147,7 @@ async def swap(copies: Sequence[Copy], *, disconnect: bool) -> None:
             done.append(copy.database.name)
 
 
-async def _rename(copy: Copy, connection: asyncpg.Connection, *, disconnect: bool) -> None:
+async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disconnect: bool) -> None:
     renaming = f"ALTER DATABASE {quote(copy.live)} RENAME TO {quote(copy.kept)}"
     ending = asyncio.create_task(_disconnect(copy)) if disconnect else None
     try:
@@ -156,11 +156,11 @@ async def _rename(copy: Copy, connection: asyncpg.Connection, *, disconnect: boo
     except Exception as error:
         name = copy.database.name
         if sqlstate(error) == _OBJECT_IN_USE:
-            raise still_connected(name, server_words(error)) from error
+            raise database_in_use_error(name, server_message(error)) from error
         raise (
-            statement_fault(error, name, f"rename {copy.live!r}")
+            statement_error(error, name, f"rename {copy.live!r}")
             or RestoreFailed(
-                f"{name}: {copy.live!r} cannot be replaced", database=name, detail=server_words(error)
+                f"{name}: {copy.live!r} cannot be replaced", database=name, detail=server_message(error)
             )
         ) from error
     finally:
@@ -169,7 +169,7 @@ async def _rename(copy: Copy, connection: asyncpg.Connection, *, disconnect: boo
             await asyncio.gather(ending, return_exceptions=True)
 
 
-async def _disconnect(copy: Copy) -> None:
+async def _disconnect(copy: StagedDatabase) -> None:
     """End the sessions of the live database, for as long as its renaming waits for them."""
     connection = await maintenance(copy.database)
     try:
@@ -180,11 +180,11 @@ async def _disconnect(copy: Copy) -> None:
         connection.terminate()
 
 
-def _half_swapped(copy: Copy, done: Sequence[str], error: Exception) -> RestoreFailed:
+def _half_swapped(copy: StagedDatabase, done: Sequence[str], error: Exception) -> RestoreFailed:
     return RestoreFailed(
         f"{copy.database.name}: {copy.live!r} was not replaced",
         database=copy.database.name,
-        detail=server_words(error),
+        detail=server_message(error),
         state=f"replaced: {', '.join(done) or 'none'}; for {copy.database.name} see which databases there "
         f"are: {copy.kept!r} is there only if it was replaced after all",
         hint=f"the restored copy is {copy.name!r}; run the same command again with -d {copy.database.name}",

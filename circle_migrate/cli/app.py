@@ -71,10 +71,10 @@ class _Commands(Group):
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - Typer's signature
         """The command of that name, None where there is none."""
         if cmd_name not in self._made:
-            from circle_migrate.cli.command import Chosen
+            from circle_migrate.cli.command import SingleCommandApp
 
             for module in (module for module, names in _COMMANDS.items() if cmd_name in names):
-                self._take(module, Chosen(cmd_name))
+                self._take(module, SingleCommandApp(cmd_name))
         return self._made.get(cmd_name)
 
     def main(self, *arguments: Any, **extra: Any) -> None:
@@ -82,17 +82,17 @@ class _Commands(Group):
         try:
             status = super().main(*arguments, **{**extra, "standalone_mode": False})
         except typer.TyperException as misuse:
-            from circle_migrate.cli.usage_error import tell
+            from circle_migrate.cli.usage_error import show_usage_error
 
-            tell(misuse)
+            show_usage_error(misuse)
             status = misuse.exit_code
         sys.exit(status)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page that lists them all."""
-        from circle_migrate.cli.command import Listed
+        from circle_migrate.cli.command import CommandListing
 
-        part = Listed()
+        part = CommandListing()
         for module in _COMMANDS:
             _declare(module, part)
         self._made, self._complete = dict(part.listed), True

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from circle_migrate.core.errors import CircleError, ExitCode, Interrupted
+from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
 from circle_migrate.core.redaction import redact
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
-    from circle_migrate.cli.context import Call
+    from circle_migrate.cli.context import CommandContext
     from circle_migrate.cli.progress import Progress
 
 _SIGNALS = {
@@ -83,7 +83,7 @@ class _Signals:
         raise KeyboardInterrupt
 
 
-def finish(call: Call, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
+def run_command(call: CommandContext, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
     """Run a command's action, print its result or its error, and end with the exit status of either."""
     from circle_migrate.cli import write as output
 
@@ -122,15 +122,15 @@ def _without_rows(text: str) -> str:
     return re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", text)
 
 
-def _named(error: BaseException, signals: _Signals) -> CircleError:
+def _named(error: BaseException, signals: _Signals) -> MigrateError:
     """The error as one that has a code, a message and an exit status."""
     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
         error = Interrupted("interrupted", state="nothing was changed")
     if isinstance(error, Interrupted):
         error.status = signals.status or ExitCode.INTERRUPTED
-    if isinstance(error, CircleError):
+    if isinstance(error, MigrateError):
         return error
-    return CircleError(
+    return MigrateError(
         "an error nobody foresaw; this is a bug",
         detail=f"{type(error).__name__}: {error}",
         hint="run the command again with --debug and report what it prints",

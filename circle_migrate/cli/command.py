@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.lazy_parameters import Command, Group
 from circle_migrate.cli.output_format import ANY_RESULT, Format
 from circle_migrate.cli.safety_options import JUDGING
@@ -20,7 +20,7 @@ _DEFAULTS = {"format": Format.TABLE, "quiet": False, "debug": False}
 _FLAGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *RUNNING, *DUMPING, *JUDGING)
 
 
-class Chosen(typer.Typer):
+class SingleCommandApp(typer.Typer):
     """Takes only the command of a name from those that are declared on it: making each takes its time."""
 
     def __init__(self, name: str) -> None:
@@ -28,7 +28,7 @@ class Chosen(typer.Typer):
         self.chosen = name
 
 
-class Listed(typer.Typer):
+class CommandListing(typer.Typer):
     """Takes of each command what the page that lists them all shows: making its options takes longer."""
 
     def __init__(self) -> None:
@@ -42,9 +42,9 @@ class Listed(typer.Typer):
 
 def group(app: typer.Typer, name: str, about: str, panel: str) -> typer.Typer:
     """Declare a group of commands."""
-    if isinstance(app, Listed):
+    if isinstance(app, CommandListing):
         app.add(name, about, panel)
-        return Listed()
+        return CommandListing()
     made = typer.Typer(name=name, cls=Group, help=about, no_args_is_help=True)
     app.add_typer(made, rich_help_panel=panel)
     return made
@@ -70,9 +70,9 @@ def command(
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., None]:
-        if isinstance(app, Chosen) and app.chosen != (name or function.__name__):
+        if isinstance(app, SingleCommandApp) and app.chosen != (name or function.__name__):
             return function
-        if isinstance(app, Listed):
+        if isinstance(app, CommandListing):
             app.add(name or function.__name__, inspect.getdoc(function), panel)
             return function
         common = {key: (RUNNING | DUMPING | JUDGING)[key] for key in running}
@@ -99,12 +99,12 @@ def command(
 
         @functools.wraps(function)
         def invoke(**given: Any) -> None:
-            from circle_migrate.cli.boundary import finish
+            from circle_migrate.cli.boundary import run_command
             from circle_migrate.cli.progress import Progress
 
             taken = {key: given.pop(key, None) for key in (*COMMON, *RUNNING, *DUMPING, *JUDGING)}
             flags = {key: taken[key] for key in _FLAGS if taken[key] is not None}
-            call = Call(
+            call = CommandContext(
                 title,
                 taken["database"],
                 flags,
@@ -112,7 +112,7 @@ def command(
                 Progress(quiet=bool(taken["quiet"])),
                 bool(taken["debug"]),
             )
-            finish(call, functools.partial(function, call, **given))
+            run_command(call, functools.partial(function, call, **given))
 
         keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
         invoke.__signature__ = inspect.Signature([*keyword, *shared])  # type: ignore[attr-defined]

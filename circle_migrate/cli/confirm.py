@@ -11,8 +11,8 @@ import typer
 from circle_migrate.backup.manifest import Manifest
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.kept_data.entry import Kept
-from circle_migrate.postgres.protection_marker import Marker
+from circle_migrate.migrate.kept_data.entry import KeptEntry
+from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan, Stamp
 from circle_migrate.safety.losses.report import LossReport
 
@@ -89,21 +89,21 @@ def confirm_replace(accepted: Sequence[str]) -> Callable[[Manifest, Mapping[str,
     return confirm
 
 
-def confirm_drop(*, yes: bool) -> Callable[[Sequence[Kept]], None]:
+def confirm_drop(*, yes: bool) -> Callable[[Sequence[KeptEntry]], None]:
     """Show what was kept and is to be dropped, and ask once."""
 
-    def confirm(entries: Sequence[Kept]) -> None:
+    def confirm(entries: Sequence[KeptEntry]) -> None:
         lines = [f"{each.id}: {each.rows:,} rows of {each.database}.{each.name}" for each in entries]
         _ask("This drops for good what was kept:", lines, "Drop it?", yes=yes)
 
     return confirm
 
 
-def confirm_unprotect(named: Sequence[str]) -> Callable[[str, Marker], None]:
+def confirm_unprotect(named: Sequence[str]) -> Callable[[str, ProtectionMarker], None]:
     """Show how a database is protected; its name lifts that, among `named` or typed."""
 
-    def confirm(name: str, marker: Marker) -> None:
-        sys.stderr.write(redact(f"{name} is protected {marker.words}\n"))
+    def confirm(name: str, marker: ProtectionMarker) -> None:
+        sys.stderr.write(redact(f"{name} is protected {marker.description}\n"))
         if name in named:
             return
         if not sys.stdin.isatty():

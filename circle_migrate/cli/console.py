@@ -29,7 +29,7 @@ class _Lines:
         self.print(text)
 
 
-def draws(file: TextIO) -> bool:
+def is_terminal(file: TextIO) -> bool:
     """Whether rich has something to do there: tables and colours on a terminal, or colours by FORCE_COLOR."""
     return file.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
@@ -39,7 +39,7 @@ def console(file: TextIO) -> Console:
 
     NO_COLOR and FORCE_COLOR are honoured by rich.
     """
-    if not draws(file):
+    if not is_terminal(file):
         return cast("Console", _Lines(file))
     from rich.console import Console
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
 
 
-class Call(NamedTuple):
+class CommandContext(NamedTuple):
     """One call of a command with the options every command has."""
 
     command: str

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from typer._click.core import Command as AnyCommand
 from typer.core import TyperGroup
 
-from circle_migrate.cli.console import draws
+from circle_migrate.cli.console import is_terminal
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -25,7 +25,7 @@ class Help(AnyCommand):
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page."""
-        if draws(sys.stdout):
+        if is_terminal(sys.stdout):
             super().format_help(ctx, formatter)
         else:
             AnyCommand.format_help(self, ctx, formatter)

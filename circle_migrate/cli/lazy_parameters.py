@@ -30,7 +30,7 @@ class _Plain(Help):
         for each in parameters:
             if isinstance(each, TyperArgument | TyperOption):
                 kind = each.type_descriptor
-                each._runtime_param = _Sparing(kind.parameter_info, kind.annotation)
+                each._runtime_param = LazyParam(kind.parameter_info, kind.annotation)
                 if isinstance(each, TyperArgument) or each.is_flag:
                     each.display_type_rich = _no_type  # type: ignore[method-assign]
         return parameters
@@ -48,7 +48,7 @@ class Group(_Plain, TyperGroup):
     """What groups of commands are made of."""
 
 
-class _Sparing(RuntimeParam):
+class LazyParam(RuntimeParam):
     """Takes what has its type already, and choices, as they are; leaves everything else to Typer."""
 
     def _coerce_value(self, value: Any, param: Any, ctx: Context) -> Any:

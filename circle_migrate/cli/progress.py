@@ -43,7 +43,7 @@ class Progress:
         if self._silent:
             return
         if self._view is None:
-            self._view = _view(cast("TextIO", _Unfailing(sys.stderr)))
+            self._view = _view(cast("TextIO", SafeStream(sys.stderr)))
         self._view.show(event)
 
     def say(self, text: str) -> None:
@@ -92,7 +92,7 @@ def _can_redraw(screen: Console, stream: TextIO) -> bool:
     return stream.isatty() and screen.is_interactive
 
 
-class _Unfailing:
+class SafeStream:
     """A stream whose reader may go away: that ends what is shown, and never a migration half-way.
 
     Rich would end the process, and in doing so turn away what is still to come on stdout.

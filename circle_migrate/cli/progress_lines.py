@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.progress_state import Standing, Standings
+from circle_migrate.cli.progress_state import DatabaseProgress, RunProgress
 from circle_migrate.core.events import Event, Kind
 from circle_migrate.core.redaction import redact
 
@@ -25,7 +25,7 @@ class Lines:
     def __init__(self, screen: Console, heartbeat: float = HEARTBEAT) -> None:
         self._screen = screen
         self._heartbeat = heartbeat
-        self._standings = Standings()
+        self._standings = RunProgress()
         self._lock = threading.Lock()
         self._due = time.monotonic() + heartbeat
         self._stopped = threading.Event()
@@ -63,7 +63,7 @@ class Lines:
                     if standing.busy:
                         self._print(f"{name}  {self._still(standing)}")
 
-    def _still(self, standing: Standing) -> str:
+    def _still(self, standing: DatabaseProgress) -> str:
         running = standing.running
         if running:
             running += f"  running for {self._standings.elapsed(standing):.0f} s"
@@ -81,7 +81,7 @@ def line(event: Event) -> str | None:
     return None
 
 
-def activity(standing: Standing) -> str:
+def activity(standing: DatabaseProgress) -> str:
     """For whom a database waits, how far its index is, or when its step is tried again."""
     return f"{standing.kind} {standing.doing}" if standing.doing else ""
 

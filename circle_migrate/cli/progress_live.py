@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from circle_migrate.cli.progress_lines import STYLES, activity, line, printable
-from circle_migrate.cli.progress_state import Standing, Standings
+from circle_migrate.cli.progress_state import DatabaseProgress, RunProgress
 from circle_migrate.core.events import Event, Kind
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Live:
 
     def __init__(self, screen: Console) -> None:
         self._screen = screen
-        self._standings = Standings()
+        self._standings = RunProgress()
         self._lock = threading.Lock()
         self._live = live.Live(
             console=screen,
@@ -70,7 +70,7 @@ class Live:
                 self._add(table, name, standing)
         return table
 
-    def _add(self, table: Table, name: str, standing: Standing) -> None:
+    def _add(self, table: Table, name: str, standing: DatabaseProgress) -> None:
         done, total = len(standing.done), len(standing.steps)
         words, doing = _words(standing), activity(standing)
         if standing.kind is Kind.READING:
@@ -85,7 +85,7 @@ class Live:
             table.add_row("", "", "", "", Text(printable(doing), STYLES.get(standing.kind, "")))
 
 
-def _words(standing: Standing) -> Text:
+def _words(standing: DatabaseProgress) -> Text:
     if standing.running:
         return Text(printable(standing.running))
     if standing.next:

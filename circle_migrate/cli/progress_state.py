@@ -10,10 +10,10 @@ from circle_migrate.core.events import Event, Kind
 
 
 @dataclass(slots=True)
-class Standing:
+class DatabaseProgress:
     """One database: its steps, the numbers of those that are done, the one that runs, what that one does.
 
-    `since` is when the running step began, by the clock of `Standings`; `doing` is for whom it waits, how
+    `since` is when the running step began, by the clock of `RunProgress`; `doing` is for whom it waits, how
     far its index is, or when it is tried again; `share` is how much of how much it has read.
     """
 
@@ -41,20 +41,20 @@ class Standing:
         self.kind, self.doing = kind, doing
 
 
-class Standings:
+class RunProgress:
     """All databases of a run; `clock` counts seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.databases: dict[str, Standing] = {}
+        self.databases: dict[str, DatabaseProgress] = {}
 
-    def elapsed(self, standing: Standing) -> float:
+    def elapsed(self, standing: DatabaseProgress) -> float:
         """For how many seconds the running step has been running."""
         return self.clock() - standing.since
 
     def take(self, event: Event) -> bool:
         """Follow what has just happened; whether it is news, and not a database that goes on waiting."""
-        standing = self.databases.setdefault(event.database, Standing())
+        standing = self.databases.setdefault(event.database, DatabaseProgress())
         news = event.kind is not Kind.WAITING or standing.kind is not Kind.WAITING
         match event.kind:
             case Kind.PLANNED:

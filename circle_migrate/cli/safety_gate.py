@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from circle_migrate.cli.context import Call
+    from circle_migrate.cli.context import CommandContext
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.safety.gate import Gate
     from circle_migrate.safety.hazards.hazard import HazardClass
-    from circle_migrate.safety.result import Safety
+    from circle_migrate.safety.result import SafetyReport
 
 
-def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
+def gate(call: CommandContext, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
     """The gate that the settings want, None for none. Raises `UsageError` for a class there is not."""
     wanted = deployment.settings.safety
     if wanted == "off":
@@ -27,7 +27,7 @@ def gate(call: Call, deployment: Deployment, allow: Sequence[str]) -> Gate | Non
 
     allowed = _classes(allow)
 
-    def show(safety: Safety) -> None:
+    def show(safety: SafetyReport) -> None:
         for line in _lines(safety, allowed):
             call.progress.warn(line)
 
@@ -49,7 +49,7 @@ def _classes(allow: Sequence[str]) -> frozenset[HazardClass]:
     return frozenset(known[text] for text in allow)
 
 
-def _lines(safety: Safety, allowed: frozenset[HazardClass]) -> list[str]:
+def _lines(safety: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
     """What is worse than a note and not allowed, without the code that avoids it."""
     from circle_migrate.cli.console import console
     from circle_migrate.cli.render.report import finding
@@ -67,4 +67,4 @@ def _lines(safety: Safety, allowed: frozenset[HazardClass]) -> list[str]:
         elif each.hazard.kind not in allowed:
             hazard(each, screen)
     found = written.getvalue().splitlines()
-    return [f"safety: {safety.coverage.words}", *found] if found else []
+    return [f"safety: {safety.coverage.description}", *found] if found else []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typer._click import Context
 
 
-def tell(misuse: TyperException) -> None:
+def show_usage_error(misuse: TyperException) -> None:
     """Write to stderr what is wrong; the help page where a group was given no command."""
     context: Context | None = getattr(misuse, "ctx", None)
     text = misuse.format_message()

@@ -11,7 +11,7 @@ from circle_migrate.cli.output_format import Format
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
-    from circle_migrate.core.errors import CircleError
+    from circle_migrate.core.errors import MigrateError
     from circle_migrate.core.result import Result
 
 
@@ -46,7 +46,7 @@ def _summarise(form: Format, result: Result) -> None:
             file.write(summary(result))
 
 
-def failure(error: CircleError, command: str, form: Format) -> None:
+def failure(error: MigrateError, command: str, form: Format) -> None:
     """Write an error: for people to stderr, and in any format but a table to stdout too."""
     if form is not Format.TABLE:
         from circle_migrate.cli.formats.dispatch import write_failure
@@ -58,7 +58,7 @@ def failure(error: CircleError, command: str, form: Format) -> None:
     sys.stderr.flush()
 
 
-def _lines(error: CircleError) -> list[str]:
+def _lines(error: MigrateError) -> list[str]:
     parts = [
         ("  at     ", _relative(error.location)),
         ("  server " if "SQLSTATE" in (error.detail or "") else "  cause  ", error.detail),

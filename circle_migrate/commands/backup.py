@@ -18,19 +18,25 @@ from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.backup import manifest_file
-from circle_migrate.backup.consistent_snapshot import NAME, Moment, Moments, moments, require_held
-from circle_migrate.backup.contents import Catalogue, catalogue, encrypted, size
-from circle_migrate.backup.dump import Dumping, list_contents
-from circle_migrate.backup.manifest import BackedUp, Dump, Manifest
+from circle_migrate.backup.consistent_snapshot import (
+    NAME,
+    ConsistentSnapshots,
+    ExportedSnapshot,
+    ensure_sessions_alive,
+    export_snapshots,
+)
+from circle_migrate.backup.contents import CatalogDigest, catalogue, encrypted, size
+from circle_migrate.backup.dump import DumpJob, list_contents
+from circle_migrate.backup.manifest import BackupResult, Dump, Manifest
 from circle_migrate.backup.pg_programs import find
-from circle_migrate.backup.progress import followed
+from circle_migrate.backup.progress import report_growth
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import BackupFailed, UsageError
-from circle_migrate.core.events import Event, Kind, Notify, ignore
-from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.core.events import Event, Kind, Notify, discard
+from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
-from circle_migrate.postgres.server_errors import server_words
+from circle_migrate.postgres.server_errors import server_message
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import State
@@ -40,7 +46,7 @@ _UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class BackupOptions:
     """Where backups go and how: each becomes a new folder in `folder`.
 
     `programs` is where pg_dump and pg_restore are, None to look for them. `encrypt_to` is a recipient of
@@ -53,8 +59,8 @@ class Keeping:
 
 
 async def backup(
-    deployment: Deployment, keeping: Keeping, *, locked: bool = False, notify: Notify = ignore
-) -> BackedUp:
+    deployment: Deployment, keeping: BackupOptions, *, locked: bool = False, notify: Notify = discard
+) -> BackupResult:
     """Dump the selected databases from one moment into a new folder.
 
     The deployer locks are held until the dumps are complete; a caller that has them says `locked`. Raises
@@ -66,20 +72,20 @@ async def backup(
     states = await deployment.states()
     ensure_distinct(states)
     ensure_not_swapped(deployment, states)
-    refuse_in_doubt(states)
-    plans = dumping(deployment, states, keeping)
+    ensure_not_in_doubt(states)
+    plans = plan_dumps(deployment, states, keeping)
 
     folder = _new_folder(keeping.folder)
     try:
-        async with moments(databases, deployment.settings.lock_wait, notify, locked=locked) as taken:
-            refuse_in_doubt({name: each.state for name, each in taken.of.items()})
+        async with export_snapshots(databases, deployment.settings.lock_wait, notify, locked=locked) as taken:
+            ensure_not_in_doubt({name: each.state for name, each in taken.of.items()})
             dumps = await _dumped(taken, plans, folder, deployment.settings.lock_wait, notify)
-            await require_held(taken)
+            await ensure_sessions_alive(taken)
         made = Manifest(
             id=secrets.token_hex(16),
             tool_version=__version__,
             created_at=_now(),
-            apart=taken.apart,
+            apart=taken.skew_ms,
             locked=taken.locked,
             dumps=dumps,
         )
@@ -94,10 +100,12 @@ async def backup(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def dumping(deployment: Deployment, states: Mapping[str, State], keeping: Keeping) -> Mapping[str, Dumping]:
+def plan_dumps(
+    deployment: Deployment, states: Mapping[str, State], keeping: BackupOptions
+) -> Mapping[str, DumpJob]:
     """The programs for each selected database. Raises `SettingsError` where there are none that will do."""
     return {
-        name: Dumping.planned(
+        name: DumpJob.plan(
             find("pg_dump", states[name].server_version_num // 10000, keeping.programs),
             keeping.programs,
             keeping.encrypt_to if deployment.databases[name].settings.profile == "strict" else None,
@@ -107,7 +115,7 @@ def dumping(deployment: Deployment, states: Mapping[str, State], keeping: Keepin
 
 
 async def _dumped(
-    taken: Moments, plans: Mapping[str, Dumping], folder: Path, lock_wait: float, notify: Notify
+    taken: ConsistentSnapshots, plans: Mapping[str, DumpJob], folder: Path, lock_wait: float, notify: Notify
 ) -> tuple[Dump, ...]:
     for name in plans:
         notify(Event(Kind.PLANNED, name, "", total=len(plans), steps=("dump",)))
@@ -123,9 +131,11 @@ async def _dumped(
     return tuple(dumps)
 
 
-async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, notify: Notify) -> Dump:
+async def _dump(
+    moment: ExportedSnapshot, plan: DumpJob, folder: Path, lock_wait: float, notify: Notify
+) -> Dump:
     database, connection = moment.database, moment.connection
-    held = await _held(moment)
+    held = await _catalog_digest(moment)
     whole = await size(connection)
     path = folder / f"{database.name}{plan.suffix}"
     os.close(manifest_file.new_file(path))
@@ -138,7 +148,7 @@ async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, n
         notify(Event(Kind.COPYING, database.name, text))
 
     with environment(database.address, NAME, encrypted=await encrypted(connection)) as env:
-        async with followed(written, tell):
+        async with report_growth(written, tell):
             await plan.dump(database.name, moment.snapshot, path, env, lock_wait)
     if not plan.encrypts:
         await list_contents(plan.lister, path, database.name)
@@ -160,13 +170,13 @@ async def _dump(moment: Moment, plan: Dumping, folder: Path, lock_wait: float, n
     )
 
 
-async def _held(moment: Moment) -> Catalogue:
+async def _catalog_digest(moment: ExportedSnapshot) -> CatalogDigest:
     """What the database consists of at its moment."""
-    from circle_migrate.postgres.catalog.read import capture
+    from circle_migrate.postgres.catalog.read import read_catalog
 
     name, settings = moment.database.name, moment.database.settings
     try:
-        snapshot = await capture(
+        snapshot = await read_catalog(
             moment.connection,
             name,
             "live",
@@ -177,7 +187,7 @@ async def _held(moment: Moment) -> Catalogue:
         raise BackupFailed(
             f"{name}: its catalogue cannot be read",
             database=name,
-            detail=server_words(error),
+            detail=server_message(error),
             state="there is no backup; the databases were only read",
             hint="somebody changes the schema, if it was a lock: try again at a quieter time",
         ) from error
@@ -198,7 +208,7 @@ def _new_folder(parent: Path) -> Path:
     return folder
 
 
-def _finished(folder: Path, made: Manifest) -> BackedUp:
+def _finished(folder: Path, made: Manifest) -> BackupResult:
     """Write the manifest and give the folder its final name."""
     left = sorted(each.name for each in folder.parent.glob(f"*{_UNFINISHED}") if each != folder)
     manifest_file.write(folder, made)
@@ -214,7 +224,7 @@ def _finished(folder: Path, made: Manifest) -> BackedUp:
     if not made.locked:
         notes.append("on a standby there is no deployer lock: a migration may have been replayed meanwhile")
     notes += [f"{final.parent / name} is left from a backup that was killed: remove it" for name in left]
-    return BackedUp("backup", made, str(final), tuple(notes))
+    return BackupResult("backup", made, str(final), tuple(notes))
 
 
 def _sync(folder: Path) -> None:

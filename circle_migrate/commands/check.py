@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from circle_migrate.commands.checks.database_checks import STATE_CHECKS, several_heads, state_checks
-from circle_migrate.commands.checks.database_facts import survey
-from circle_migrate.core.errors import CircleError, ExitCode, Interrupted, TreeError
+from circle_migrate.commands.checks.database_facts import read_all_facts
+from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.postgres.deployment import Deployment, folders
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class CheckSelection:
     """What to ask: of the databases, about pending revisions, against a git revision, of models, of drift.
 
     `consistency` asks whether the databases hold the same keys, `safety` what is pending would do to them.
@@ -30,7 +30,7 @@ class Questions:
     safety: bool = False
 
 
-async def check(deployment: Deployment, questions: Questions) -> Report:
+async def check(deployment: Deployment, questions: CheckSelection) -> Report:
     """Ask all questions and report each. A broken tree is a finding; what needs it is then skipped."""
     graphs, broken = _load(deployment)
     checks = [_loadable(broken)]
@@ -48,7 +48,7 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
 
         checks += await against_base(deployment, questions.base)
     if questions.databases:
-        answers = await survey(deployment, deployment.selected)
+        answers = await read_all_facts(deployment, deployment.selected)
         pending = Severity.ERROR if questions.pending else None
         checks += state_checks(deployment, answers, pending=pending)
     if questions.models or questions.drift:
@@ -63,23 +63,23 @@ async def check(deployment: Deployment, questions: Questions) -> Report:
     return Report("check", tuple(checks), folders=folders(deployment))
 
 
-async def _judged(deployment: Deployment, questions: Questions) -> tuple[Check, ...]:
+async def _judged(deployment: Deployment, questions: CheckSelection) -> tuple[Check, ...]:
     """What is pending, or without databases what the base in git lacks."""
     from circle_migrate.commands.safety_check import safety_check
-    from circle_migrate.safety.assess import Options
+    from circle_migrate.safety.assess import SafetyOptions
     from circle_migrate.safety.rules.evidence import Mode
 
     mode = Mode.LIVE if questions.databases else Mode.CI
     base = None if questions.databases else questions.base
     try:
-        return (await safety_check(deployment, options=Options(mode, base=base))).checks
+        return (await safety_check(deployment, options=SafetyOptions(mode, base=base))).checks
     except Interrupted:
         raise
-    except CircleError as error:
+    except MigrateError as error:
         return (Check("trace", "what is pending can be traced", (from_error(error),)),)
 
 
-async def _compared(deployment: Deployment, questions: Questions, made: list[Check]) -> list[Check]:
+async def _compared(deployment: Deployment, questions: CheckSelection, made: list[Check]) -> list[Check]:
     """What comparing catalogues finds; why one cannot be read is not said again."""
     from circle_migrate.commands.diff import DRIFT, MISSING, diff
 
@@ -119,7 +119,7 @@ def _load(deployment: Deployment) -> tuple[dict[str, Graph], list[TreeError]]:
             broken.append(error)
     if not broken:
         try:
-            Forest(graphs)
+            CombinedGraph(graphs)
         except TreeError as error:
             broken.append(error)
     return {name: graph for name, graph in graphs.items() if name in deployment.selected}, broken
@@ -132,7 +132,7 @@ def _loadable(broken: list[TreeError]) -> Check:
 
 def _no_downgrade(graphs: dict[str, Graph]) -> Iterator[Finding]:
     for name, graph in graphs.items():
-        for key in graph.no_way_back:
+        for key in graph.without_downgrade:
             revision = graph[key]
             yield Finding(
                 rule="no-downgrade",

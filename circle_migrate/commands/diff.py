@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
-from circle_migrate.core.errors import CircleError, ExitCode
+from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.diff.compare import CompareOptions, Profile, compare, today
 from circle_migrate.diff.describe import counted, detail, summary
 from circle_migrate.diff.equivalence import checks_for, equal_by_text, equal_in_scratch
-from circle_migrate.diff.expected.sources import Sides, Sources
-from circle_migrate.diff.result import Comparison, Diff, Difference
+from circle_migrate.diff.expected.sources import ComparisonSides, ComparisonSources
+from circle_migrate.diff.result import Comparison, Difference, DiffResult
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import CURRENT, Side, Source, parse_sides
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -31,7 +31,7 @@ MISSING = (str(Source.MODELS), str(Source.REVISIONS))
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DiffOptions:
     """What else counts: `grants` and `owners` fail under any profile; `ignore` adds rules to the settings."""
 
     column_order: bool = False
@@ -47,20 +47,22 @@ class Options:
         return frozenset(grants | ({"owner"} if self.owners else set()))
 
 
-async def diff(deployment: Deployment, texts: Sequence[str] = DRIFT, options: Options | None = None) -> Diff:
+async def diff(
+    deployment: Deployment, texts: Sequence[str] = DRIFT, options: DiffOptions | None = None
+) -> DiffResult:
     """Compare both sides of every selected database.
 
     What prevents the comparison of one is a finding, and the others are compared all the same. Raises
     `UsageError` for sides and rules that say nothing, `SettingsError` where a needed address is missing.
     """
-    options = options or Options()
+    options = options or DiffOptions()
     sides = parse_sides(tuple(texts))
     ignore = (
         *deployment.settings.diff_ignore,
         *(parse_difference_rule(text, deployment.databases) for text in options.ignore),
     )
     async with ScratchServers(deployment) as servers:
-        sources = Sources.of(deployment, servers, sides)
+        sources = ComparisonSources.of(deployment, servers, sides)
         results = await asyncio.gather(
             *(
                 _compare(sources, name, _compare_options(deployment, name, sides, options, ignore))
@@ -75,14 +77,14 @@ async def diff(deployment: Deployment, texts: Sequence[str] = DRIFT, options: Op
         everything = len(comparisons) == len(deployment.databases)
         remarks = tuple(_remarks(ignore, comparisons, unused=everything))
         checks.append(Check("ignore-rules", "ignore rules hold and hide something", remarks))
-    return Diff("diff", tuple(checks), folders=folders(deployment), comparisons=comparisons)
+    return DiffResult("diff", tuple(checks), folders=folders(deployment), comparisons=comparisons)
 
 
 def _compare_options(
     deployment: Deployment,
     name: str,
     sides: tuple[Side, Side],
-    options: Options,
+    options: DiffOptions,
     ignore: tuple[IgnoreRule, ...],
 ) -> CompareOptions:
     of_models = [which for which, side in zip(Models, sides, strict=True) if side.source is Source.MODELS]
@@ -96,20 +98,24 @@ def _compare_options(
     )
 
 
-async def _compare(sources: Sources, name: str, options: CompareOptions) -> Comparison | CircleError:
+async def _compare(
+    sources: ComparisonSources, name: str, options: CompareOptions
+) -> Comparison | MigrateError:
     """Compare one database, or return what prevents it."""
     try:
         sides = await sources.of_database(name)
         before, after = sides.snapshots
         comparison = await compare(before, after, options, partial(_answer, sources, name, sides))
-    except CircleError as error:
+    except MigrateError as error:
         error.database = error.database or name
         return error
     schema = sources.deployment.databases[name].settings.default_schema
     return replace(comparison, pending=sides.pending, default_schema=schema)
 
 
-async def _answer(sources: Sources, name: str, sides: Sides, change_set: ChangeSet) -> EquivalenceAnswers:
+async def _answer(
+    sources: ComparisonSources, name: str, sides: ComparisonSides, change_set: ChangeSet
+) -> EquivalenceAnswers:
     """Tell which texts mean the same; ask a server only about those that do not show it."""
     change_set.not_compared += sides.notes
     checks = checks_for(change_set.changes, sides.snapshots[0])
@@ -120,7 +126,7 @@ async def _answer(sources: Sources, name: str, sides: Sides, change_set: ChangeS
     try:
         scratch = _scratch_database(sources, name, sides.snapshots)
         return {**answers, **await equal_in_scratch(scratch, open_checks)}
-    except CircleError as error:
+    except MigrateError as error:
         hint = f" ({' '.join(error.hint.split())})" if error.hint else ""
         texts = counted({"text": len(open_checks)})
         change_set.not_compared.append(
@@ -130,9 +136,9 @@ async def _answer(sources: Sources, name: str, sides: Sides, change_set: ChangeS
 
 
 def _scratch_database(
-    sources: Sources, name: str, snapshots: tuple[Snapshot, ...]
+    sources: ComparisonSources, name: str, snapshots: tuple[Snapshot, ...]
 ) -> AbstractAsyncContextManager[Database]:
-    """Return a scratch database at the revisions of either side. Raises `CircleError` if they are unknown."""
+    """Return a scratch database at the revisions of either side. Raises `MigrateError` if they are unknown."""
     graph = sources.deployment.graphs[name]
     for snapshot in snapshots:
         if snapshot.revisions is not None and all(key in graph for key in snapshot.revisions):
@@ -140,7 +146,7 @@ def _scratch_database(
 
             alone = Deployment(sources.deployment.settings, name)
             return at_revisions(alone, sources.servers, snapshot.revisions, snapshots[1].major)
-    raise CircleError("neither side is at known revisions", database=name)
+    raise MigrateError("neither side is at known revisions", database=name)
 
 
 def _question(sides: tuple[Side, Side]) -> tuple[str, str, str]:
@@ -155,10 +161,10 @@ def _question(sides: tuple[Side, Side]) -> tuple[str, str, str]:
 
 
 def _findings(
-    result: Comparison | CircleError, deployment: Deployment, rule: str, sides: tuple[Side, Side]
+    result: Comparison | MigrateError, deployment: Deployment, rule: str, sides: tuple[Side, Side]
 ) -> Iterator[Finding]:
-    if isinstance(result, CircleError):
-        yield replace(from_error(result), unlooked=True)
+    if isinstance(result, MigrateError):
+        yield replace(from_error(result), not_checked=True)
         return
     of_revisions = {Source.MODELS, Source.REVISIONS} == {side.source for side in sides}
     for difference in result.differences:

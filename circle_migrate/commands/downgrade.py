@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError
-from circle_migrate.core.events import Notify, ignore
-from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
+from circle_migrate.core.errors import MigrateError
+from circle_migrate.core.events import Notify, discard
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
-from circle_migrate.migrate.protection import Guard
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.protection import ProtectionGuard
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.losses.report import LossReport
 
 if TYPE_CHECKING:
-    from circle_migrate.commands.downgrade_backup import Backing, Decision
+    from circle_migrate.commands.downgrade_backup import BackupDecision, BackupPolicy
     from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.safety.losses.find import LossCollector
 
@@ -29,7 +29,7 @@ Confirm = Callable[[Plan], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
+class LossConfirmation:
     """A confirmation that is asked for what a plan takes away.
 
     `find` finds that out; `accept` shows it and returns, or raises `NotConfirmed` where it is not wanted.
@@ -40,11 +40,11 @@ class Weighing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Agreed:
+class ConfirmedDowngrade:
     """The plan that was agreed to, whether there is a backup before it, and where weighed what it takes."""
 
     plan: Plan
-    decision: Decision
+    decision: BackupDecision
     collector: LossCollector | None = None
     report: LossReport | None = None
 
@@ -63,15 +63,15 @@ async def downgrade(
     deployment: Deployment,
     targets: Sequence[str],
     *,
-    confirm: Confirm | Weighing,
+    confirm: Confirm | LossConfirmation,
     cascade: bool = False,
     keep: bool = False,
-    backing: Backing | None = None,
+    backing: BackupPolicy | None = None,
     dry_run: bool = False,
     saved: SavedPlan | None = None,
     overridden: Sequence[str] = (),
-    notify: Notify = ignore,
-) -> Moved | LossReport:
+    notify: Notify = discard,
+) -> MigrationResult | LossReport:
     """Undo every revision above the targets after `confirm` has agreed to exactly that.
 
     Where the losses are weighed, a dry run ends with their report, and a run that would take more than was
@@ -81,80 +81,80 @@ async def downgrade(
     where one is irreversible, or where the databases have changed since the plan was confirmed; and what a
     backup raises.
     """
-    guard = Guard(deployment, overridden)
+    guard = ProtectionGuard(deployment, overridden)
     guards = (saved.guard(deployment),) if saved else ()
     planner = Planner(deployment, targets, Direction.DOWN, cascade, guards=guards)
-    names = deployment.within_reach(Direction.DOWN)
+    names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
-    guard.refuse_slips(states)
+    guard.check_override_names(states)
     if dry_run or not plan:
-        refuse_in_doubt(states)
-        remarks = guard.remarks(states, plan.databases)
-        if not (dry_run and isinstance(confirm, Weighing)):
-            return Moved("downgrade", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
+        ensure_not_in_doubt(states)
+        remarks = guard.protection_notes(states, plan.databases)
+        if not (dry_run and isinstance(confirm, LossConfirmation)):
+            return MigrationResult("downgrade", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
     else:
         remarks = ()
-        guard.refuse(states, plan.databases)
-    agreed = await _agreed(deployment, plan, states, confirm, backing, keep=keep, dry_run=dry_run)
+        guard.ensure_unprotected(states, plan.databases)
+    agreed = await _confirm(deployment, plan, states, confirm, backing, keep=keep, dry_run=dry_run)
     if dry_run and agreed.report is not None:
         return replace(agreed.report, notes=(*remarks, *agreed.report.notes))
     planner = planner.guarded(partial(ensure_same_plan, plan))
-    return await _undo(deployment, names, planner, agreed, guard, notify, keep=keep)
+    return await _execute(deployment, names, planner, agreed, guard, notify, keep=keep)
 
 
-async def _agreed(
+async def _confirm(
     deployment: Deployment,
     plan: Plan,
     states: Mapping[str, State],
-    confirm: Confirm | Weighing,
-    backing: Backing | None,
+    confirm: Confirm | LossConfirmation,
+    backing: BackupPolicy | None,
     *,
     keep: bool,
     dry_run: bool,
-) -> _Agreed:
+) -> ConfirmedDowngrade:
     """Ask; for the losses, unless what refuses the run anyway is known. A dry run only finds them."""
-    from circle_migrate.commands.downgrade_backup import Backing, Decision
+    from circle_migrate.commands.downgrade_backup import BackupDecision, BackupPolicy
 
-    backing = backing or Backing()
+    backing = backing or BackupPolicy()
     if plan:
         backing.require(deployment, states)
-    if not isinstance(confirm, Weighing):
+    if not isinstance(confirm, LossConfirmation):
         confirm(plan)
-        return _Agreed(plan, backing.decide(deployment, states, lossy=False))
-    refuse_in_doubt(states)
+        return ConfirmedDowngrade(plan, backing.decide(deployment, states, lossy=False))
+    ensure_not_in_doubt(states)
     for name in () if dry_run else plan.databases:
-        refuse_unwritable(states[name])
+        ensure_writable(states[name])
     from circle_migrate.safety.losses.count import loss_report
 
     collector = await confirm.find(plan)
     report = await loss_report(deployment, collector)
     if keep:
-        from circle_migrate.safety.losses.keepable import refuse_without_key
+        from circle_migrate.safety.losses.keepable import ensure_key
 
-        await refuse_without_key(deployment, report)
+        await ensure_key(deployment, report)
     lossy = bool(report.destroyed) and not keep
-    decision = backing.decide(deployment, states, lossy=lossy) if plan else Decision()
-    report = replace(report, notes=(*report.notes, *filter(None, [decision.sentence])))
+    decision = backing.decide(deployment, states, lossy=lossy) if plan else BackupDecision()
+    report = replace(report, notes=(*report.notes, *filter(None, [decision.explanation])))
     if not dry_run:
         confirm.accept(report)
-    return _Agreed(plan, decision, collector, report)
+    return ConfirmedDowngrade(plan, decision, collector, report)
 
 
-async def _undo(
+async def _execute(
     deployment: Deployment,
     names: tuple[str, ...],
     planner: Planner,
-    agreed: _Agreed,
-    guard: Guard,
+    agreed: ConfirmedDowngrade,
+    guard: ProtectionGuard,
     notify: Notify,
     *,
     keep: bool,
-) -> Moved:
+) -> MigrationResult:
     from circle_migrate.commands.downgrade_backup import BackupHooks
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import KeepingHooks
-    from circle_migrate.migrate.run import Together
+    from circle_migrate.migrate.run import CompositeHooks
     from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
     notes = agreed.notes
@@ -164,21 +164,21 @@ async def _undo(
     if agreed.collector is not None and agreed.report is not None and not keep:  # what is kept is no loss
         growth = GrowthHooks(agreed.collector, agreed.report)
     # Again after a backup, which takes its time, and does not have what is written meanwhile.
-    hooks = Together(*filter(None, (keeping, growth, backup, growth if backup else None)))
-    options = Options("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
+    hooks = CompositeHooks(*filter(None, (keeping, growth, backup, growth if backup else None)))
+    options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
     try:
-        outcome = await apply(deployment, names, planner, notify, options)
-    except CircleError as error:
+        outcome = await execute(deployment, names, planner, notify, options)
+    except MigrateError as error:
         if backup is not None and backup.way_back is not None:
             made = f"the backup that was made before is {backup.way_back.manifest}"
             error.state = "; ".join(filter(None, (error.state, made)))
         raise
-    return Moved(
+    return MigrationResult(
         "downgrade",
         outcome.plan,
         deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keeping.kept if keeping else (),
-        way_back=backup.way_back if backup else None,
+        restore_instructions=backup.way_back if backup else None,
     )

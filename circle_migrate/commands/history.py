@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from circle_migrate.commands.listing_results import Currents, Listed, Listing, Standing
-from circle_migrate.core.errors import CircleError, UsageError
-from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.commands.listing_results import (
+    CurrentResult,
+    DatabasePosition,
+    ListedRevision,
+    RevisionList,
+)
+from circle_migrate.core.errors import MigrateError, UsageError
+from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Current, Deployment
@@ -14,33 +19,33 @@ from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
 
-async def current(deployment: Deployment) -> Currents:
+async def current(deployment: Deployment) -> CurrentResult:
     """Where each database stands. A database that cannot be asked is part of the answer."""
-    survey = await deployment.survey()
+    survey = await deployment.states_or_errors()
     standings = []
     for name, state in survey.items():
         graph = deployment.forest.graphs[name]
-        if isinstance(state, CircleError):
-            standings.append(Standing(name, heads=graph.heads, error=state))
+        if isinstance(state, MigrateError):
+            standings.append(DatabasePosition(name, heads=graph.heads, error=state))
         else:
             standings.append(_standing(deployment, graph, state))
-    return Currents("current", tuple(standings))
+    return CurrentResult("current", tuple(standings))
 
 
-def _standing(deployment: Deployment, graph: Graph, state: State) -> Standing:
+def _standing(deployment: Deployment, graph: Graph, state: State) -> DatabasePosition:
     address = deployment.databases[graph.database].address.display()
     try:
         verify_identity(deployment, {graph.database: state})
-        refuse_in_doubt({graph.database: state})
-    except CircleError as error:
+        ensure_not_in_doubt({graph.database: state})
+    except MigrateError as error:
         strangers = tuple(graph.revisions.get(key, Revision(graph.database, key)) for key in state.current)
-        return Standing(graph.database, strangers, graph.heads, address=address, error=error)
+        return DatabasePosition(graph.database, strangers, graph.heads, address=address, error=error)
     at = tuple(graph[key] for key in state.current)
     pending = len(graph.pending(state.current))
-    return Standing(graph.database, at, graph.heads, pending, address)
+    return DatabasePosition(graph.database, at, graph.heads, pending, address)
 
 
-def history(deployment: Deployment, span: str | None = None, at: Current | None = None) -> Listing:
+def history(deployment: Deployment, span: str | None = None, at: Current | None = None) -> RevisionList:
     """The revisions, newest first, all or those of a span `FROM:TO` (either side may be left out).
 
     `at` marks the current revisions where the databases were asked. Raises `UsageError` for a bad span.
@@ -51,7 +56,7 @@ def history(deployment: Deployment, span: str | None = None, at: Current | None 
         listed[name] = _marked(graph, reversed(graph.sorted(keys)), at)
     if span and not any(listed.values()):
         raise UsageError(f"{span!r} spans no revision", hint="write FROM:TO, FROM: or :TO with ids")
-    return Listing("history", {name: each for name, each in listed.items() if each or not span})
+    return RevisionList("history", {name: each for name, each in listed.items() if each or not span})
 
 
 def _span(graph: Graph, span: str, deployment: Deployment) -> set[str]:
@@ -84,40 +89,40 @@ def _ancestors(graph: Graph, text: str, deployment: Deployment, *, inclusive: bo
             f"{text} counts from where a database is, which a span does not ask",
             hint=f"count from an end: {'head' if target.steps < 0 else 'base'}{target.steps:+d}",
         )
-    found = targets.claimed(graph, (), target)
-    return found if inclusive else found - set(graph.tips(found))
+    found = targets.stamp_set(graph, (), target)
+    return found if inclusive else found - set(graph.version_rows(found))
 
 
-def heads(deployment: Deployment) -> Listing:
+def heads(deployment: Deployment) -> RevisionList:
     """The heads of each tree."""
-    return Listing("heads", {n: _marked(g, g.heads, None) for n, g in deployment.graphs.items()})
+    return RevisionList("heads", {n: _marked(g, g.heads, None) for n, g in deployment.graphs.items()})
 
 
-def branches(deployment: Deployment) -> Listing:
+def branches(deployment: Deployment) -> RevisionList:
     """The branch points of each tree with the revisions that branch off there."""
     listed = {}
     for name, graph in deployment.graphs.items():
         keys = [each for point in graph.branch_points for each in (point, *graph.successors[point])]
         listed[name] = _marked(graph, dict.fromkeys(keys), None)
-    return Listing("branches", listed)
+    return RevisionList("branches", listed)
 
 
-def show(deployment: Deployment, names: Iterable[str]) -> Listing:
+def show(deployment: Deployment, names: Iterable[str]) -> RevisionList:
     """Revisions by any name a target can have. Raises `UsageError` for an unknown one."""
     from circle_migrate.revision_graph import target as targets
 
-    found: dict[str, tuple[Listed, ...]] = {}
+    found: dict[str, tuple[ListedRevision, ...]] = {}
     for text in names:
         for name, target in targets.assign([text], deployment.graphs).items():
             graph = deployment.graphs[name]
-            keys = graph.tips(targets.claimed(graph, (), target))
+            keys = graph.version_rows(targets.stamp_set(graph, (), target))
             found[name] = found.get(name, ()) + _marked(graph, keys, None)
-    return Listing("show", found)
+    return RevisionList("show", found)
 
 
-def _marked(graph: Graph, keys: Iterable[str], at: Current | None) -> tuple[Listed, ...]:
+def _marked(graph: Graph, keys: Iterable[str], at: Current | None) -> tuple[ListedRevision, ...]:
     current = (at or {}).get(graph.database, ())
-    return tuple(Listed(graph[key], tuple(_marks(graph, key, current))) for key in keys)
+    return tuple(ListedRevision(graph[key], tuple(_marks(graph, key, current))) for key in keys)
 
 
 def _marks(graph: Graph, key: str, current: Collection[str]) -> Iterator[str]:
@@ -127,5 +132,5 @@ def _marks(graph: Graph, key: str, current: Collection[str]) -> Iterator[str]:
         yield "head"
     elif key in graph.branch_points:
         yield "branch point"
-    if len(graph[key].down) > 1:
+    if len(graph[key].down_revisions) > 1:
         yield "merge"

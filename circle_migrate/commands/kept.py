@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.events import Notify, discard
 from circle_migrate.migrate.kept_data import registry
-from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, State
-from circle_migrate.migrate.protection import Guard
-from circle_migrate.migrate.run import Hooks, Run
+from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptState
+from circle_migrate.migrate.protection import ProtectionGuard
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 
 if TYPE_CHECKING:
@@ -27,57 +27,59 @@ if TYPE_CHECKING:
 _FEWEST_CHARACTERS = 4
 """Of a run's id, as of a revision's: fewer would name several by accident."""
 
-Agree = Callable[[Sequence[Kept]], None]
+Confirm = Callable[[Sequence[KeptEntry]], None]
 """Shows entries and returns; raises `NotConfirmed` where they are to stay."""
 
 
 async def listing(deployment: Deployment, *, everything: bool = False) -> KeptEntries:
     """What is kept now; `everything` is also what was restored or dropped. Raises what connecting raises."""
     found = await _all(deployment)
-    shown = (each for each in found if everything or each.state is State.KEPT or each.side)
+    shown = (each for each in found if everything or each.state is KeptState.KEPT or each.side)
     return KeptEntries("kept list", tuple(shown))
 
 
-async def restore(deployment: Deployment, names: Sequence[str], *, notify: Notify = ignore) -> KeptEntries:
+async def restore(deployment: Deployment, names: Sequence[str], *, notify: Notify = discard) -> KeptEntries:
     """Put entries, or all of a run, back now, as the upgrade over their revision would have.
 
     Raises `UsageError` for a name of nothing that is kept, `MigrationFailed` where something does not fit,
     and the errors of the executor.
     """
     chosen = _chosen(await _all(deployment), names)
-    return await _carry_out(deployment, "kept restore", chosen, _Restoring(chosen), notify)
+    return await _carry_out(deployment, "kept restore", chosen, _RestoreHooks(chosen), notify)
 
 
 async def drop(
     deployment: Deployment,
     names: Sequence[str],
     *,
-    agree: Agree,
+    agree: Confirm,
     overridden: Sequence[str] = (),
-    notify: Notify = ignore,
+    notify: Notify = discard,
 ) -> KeptEntries:
     """Drop the side tables of entries, or of all of a run, for good, once `agree` has agreed to that.
 
     Raises `UsageError` for a name of nothing that is there, `Refused` for what protected databases have kept,
     but for those in `overridden`, `NotConfirmed`, and the errors of the executor.
     """
-    guard = Guard(deployment, overridden)
+    guard = ProtectionGuard(deployment, overridden)
     chosen = _chosen(await _all(deployment), names, left_over=True)
     states = await deployment.states()
-    guard.refuse_slips(states)
-    guard.refuse(states, _databases(deployment, chosen))
+    guard.check_override_names(states)
+    guard.ensure_unprotected(states, _databases(deployment, chosen))
     agree(chosen)
-    return await _carry_out(deployment, "kept drop", chosen, _Dropping(chosen), notify, guard)
+    return await _carry_out(deployment, "kept drop", chosen, _DropHooks(chosen), notify, guard)
 
 
-async def _all(deployment: Deployment) -> list[Kept]:
+async def _all(deployment: Deployment) -> list[KeptEntry]:
     return [each for name in deployment.selected for each in await registry.read(deployment.databases[name])]
 
 
-def _chosen(found: Sequence[Kept], names: Sequence[str], *, left_over: bool = False) -> tuple[Kept, ...]:
+def _chosen(
+    found: Sequence[KeptEntry], names: Sequence[str], *, left_over: bool = False
+) -> tuple[KeptEntry, ...]:
     """The entries of these ids or runs that are still kept; `left_over` rows of restored ones as well."""
-    chosen: dict[str, Kept] = {}
-    there = [each for each in found if each.state is State.KEPT or (left_over and each.side)]
+    chosen: dict[str, KeptEntry] = {}
+    there = [each for each in found if each.state is KeptState.KEPT or (left_over and each.side)]
     for name in names:
         of_run = len(name) >= _FEWEST_CHARACTERS and "/" not in name
         matching = [each for each in there if each.id == name or (of_run and each.run.startswith(name))]
@@ -89,39 +91,39 @@ def _chosen(found: Sequence[Kept], names: Sequence[str], *, left_over: bool = Fa
     return tuple(chosen.values())
 
 
-def _databases(deployment: Deployment, chosen: Sequence[Kept]) -> tuple[str, ...]:
+def _databases(deployment: Deployment, chosen: Sequence[KeptEntry]) -> tuple[str, ...]:
     return tuple(name for name in deployment.databases if any(each.database == name for each in chosen))
 
 
 async def _carry_out(
     deployment: Deployment,
     command: str,
-    chosen: Sequence[Kept],
-    hooks: _Settling,
+    chosen: Sequence[KeptEntry],
+    hooks: _EntryHooks,
     notify: Notify,
-    guard: Guard | None = None,
+    guard: ProtectionGuard | None = None,
 ) -> KeptEntries:
     """A run that leaves every revision as it is, and does its work beside that."""
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
 
     databases = _databases(deployment, chosen)
     planner = partial(plan_without_changes, databases)
     notes: Mapping[str, object] = {"entries": [each.id for each in chosen]}
-    options = Options(command, hooks=hooks, guard=guard, notes=notes)
-    outcome = await apply(deployment, databases, planner, notify, options)
+    options = RunOptions(command, hooks=hooks, guard=guard, notes=notes)
+    outcome = await execute(deployment, databases, planner, notify, options)
     ids = {each.id for each in chosen}
     settled = (each for each in await _all(deployment) if each.id in ids)
     return KeptEntries(command, tuple(settled), outcome.run)
 
 
 @dataclass(slots=True)
-class _Settling(Hooks):
+class _EntryHooks(Hooks):
     """Does something with the entries of each database, in its transaction."""
 
-    chosen: Sequence[Kept]
-    run: Run | None = field(default=None, init=False)
+    chosen: Sequence[KeptEntry]
+    run: MigrationRun | None = field(default=None, init=False)
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Under the locks: what was chosen has to be there still."""
         self.run = run
         for name in plan.databases:
@@ -135,31 +137,37 @@ class _Settling(Hooks):
                         hint="circle-migrate kept list",
                     )
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Settle what belongs to the database."""
         mine = [each for each in self.chosen if each.database == action.database]
         if self.run is not None:
             self.settle(self.run, connection, action.database, mine)
 
-    def settle(self, run: Run, connection: Connection, database: str, mine: Sequence[Kept]) -> None:
+    def settle(
+        self, run: MigrationRun, connection: Connection, database: str, mine: Sequence[KeptEntry]
+    ) -> None:
         """What is to be done with them."""
         raise NotImplementedError
 
 
-class _Restoring(_Settling):
-    def settle(self, run: Run, connection: Connection, database: str, mine: Sequence[Kept]) -> None:
+class _RestoreHooks(_EntryHooks):
+    def settle(
+        self, run: MigrationRun, connection: Connection, database: str, mine: Sequence[KeptEntry]
+    ) -> None:
         from circle_migrate.migrate.kept_data.hooks import restore
 
         restore(run, connection, database, mine)
 
 
-class _Dropping(_Settling):
-    def settle(self, run: Run, connection: Connection, database: str, mine: Sequence[Kept]) -> None:  # noqa: ARG002
+class _DropHooks(_EntryHooks):
+    def settle(
+        self, run: MigrationRun, connection: Connection, database: str, mine: Sequence[KeptEntry]
+    ) -> None:
         for each in mine:
-            registry.settle(
+            registry.update_entry(
                 connection,
                 each,
-                State.DROPPED if each.state is State.KEPT else each.state,
+                KeptState.DROPPED if each.state is KeptState.KEPT else each.state,
                 restored=each.restored,
                 missing=each.missing,
             )

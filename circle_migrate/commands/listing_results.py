@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from circle_migrate.core.errors import CircleError, ExitCode
+from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import Result, worst
 from circle_migrate.revision_graph.revision import Revision
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DatabasePosition:
     """Where one database stands; `error` says why that could not be asked."""
 
     database: str
@@ -20,14 +20,14 @@ class Standing:
     heads: tuple[str, ...] = ()
     pending: int = 0
     address: str = ""
-    error: CircleError | None = None
+    error: MigrateError | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Currents(Result):
+class CurrentResult(Result):
     """The current revisions of each database: `current`."""
 
-    standings: tuple[Standing, ...]
+    standings: tuple[DatabasePosition, ...]
 
     @property
     def exit_code(self) -> ExitCode:
@@ -50,7 +50,7 @@ class Currents(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedRevision:
     """A revision in a listing; `marks` are words such as `head`, `current`, `branch point`."""
 
     revision: Revision
@@ -58,11 +58,11 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing(Result):
+class RevisionList(Result):
     """Revisions of the trees: `history`, `heads`, `branches` and `show`."""
 
-    listed: Mapping[str, tuple[Listed, ...]]
-    errors: tuple[CircleError, ...] = ()
+    listed: Mapping[str, tuple[ListedRevision, ...]]
+    errors: tuple[MigrateError, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -81,7 +81,7 @@ class Listing(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration(Result):
+class ConfigurationResult(Result):
     """The settings that hold and where each came from: `config show`. Values are redacted already."""
 
     values: tuple[tuple[str, str, str], ...]
@@ -94,7 +94,7 @@ class Configuration(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Server(Result):
+class ServerResult(Result):
     """The embedded server: `dev start`, `dev stop`, `dev status` and `dev reset`."""
 
     facts: Mapping[str, str | int | bool | None]
@@ -106,7 +106,7 @@ class Server(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Schema(Result):
+class SchemaResult(Result):
     """The JSON Schema of a command's output: `schema`."""
 
     schema: Mapping[str, Any]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.commands.run_results import Log, Source
+from circle_migrate.commands.run_results import LogResult, SourceResult
 from circle_migrate.core.errors import UsageError
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.journal_entry import RunEntry
+from circle_migrate.migrate.journal_entry import JournalRun
 from circle_migrate.postgres.deployment import Deployment
 
 if TYPE_CHECKING:
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> Log:
+async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
     """The latest `limit` runs of each selected database, newest first.
 
     With `slowest` their steps are shown by duration. Reads only; a database without a journal has no runs.
     """
-    runs: list[RunEntry] = []
+    runs: list[JournalRun] = []
     for name in deployment.selected:
         runs += await _read(deployment, name, lambda journal, on: journal.read(on, limit))
     runs.sort(key=lambda run: run.started_at, reverse=True)
-    return Log("log", tuple(runs), slowest)
+    return LogResult("log", tuple(runs), slowest)
 
 
-async def source(deployment: Deployment, revision: str) -> Source:
+async def source(deployment: Deployment, revision: str) -> SourceResult:
     """The text of a revision as it was applied; a unique beginning of its id will do. Raises `UsageError`."""
 
-    async def sources(journal: Journal, connection: asyncpg.Connection) -> list[Source]:
-        texts = await journal.texts_beginning(connection, revision)
-        return [Source("log", journal.database.name, key, text) for key, text in texts.items()]
+    async def sources(journal: Journal, connection: asyncpg.Connection) -> list[SourceResult]:
+        texts = await journal.sources_by_prefix(connection, revision)
+        return [SourceResult("log", journal.database.name, key, text) for key, text in texts.items()]
 
     found = [each for name in deployment.selected for each in await _read(deployment, name, sources)]
     found = [each for each in found if each.revision == revision][:1] or found
@@ -60,5 +60,5 @@ async def _read(
         journal = Journal(database, state.schema)
         if not await journal.exists(connection):
             return []
-        with journal.read_by(state.role):
+        with journal.reading_as(state.role):
             return await question(journal, connection)

@@ -9,10 +9,10 @@ from typing import Any
 
 from circle_migrate import __version__
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
-from circle_migrate.migrate.result import Planned, plan_dict
+from circle_migrate.migrate.result import PlanResult, plan_dict
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Step
 
@@ -21,16 +21,18 @@ _FORMAT = 1
 
 async def plan(
     deployment: Deployment, targets: Sequence[str], direction: Direction, *, cascade: bool = False
-) -> Planned:
+) -> PlanResult:
     """Plan an upgrade or downgrade to the targets; nothing is changed and no lock taken."""
-    states = await deployment.states(deployment.within_reach(direction))
+    states = await deployment.states(deployment.reachable_databases(direction))
     current = verify_identity(deployment, states)
-    refuse_in_doubt(states)
-    return Planned("plan", Planner(deployment, targets, direction, cascade)(current), deployment.commit_mode)
+    ensure_not_in_doubt(states)
+    return PlanResult(
+        "plan", Planner(deployment, targets, direction, cascade)(current), deployment.commit_mode
+    )
 
 
 def save(
-    planned: Planned, targets: Sequence[str], direction: Direction, path: Path, *, cascade: bool = False
+    planned: PlanResult, targets: Sequence[str], direction: Direction, path: Path, *, cascade: bool = False
 ) -> None:
     """Write a plan to a file. Raises `UsageError` where it cannot be written."""
     saved = {

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.protect_result import Protections
+from circle_migrate.commands.protect_result import ProtectionResult
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.events import Notify, discard
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.migrate.protection import Guard, mark, unmark
-from circle_migrate.migrate.run import Hooks, Run
-from circle_migrate.postgres.protection_marker import Marker
+from circle_migrate.migrate.protection import ProtectionGuard, mark, unmark
+from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.deployment import Deployment
 
-Agree = Callable[[str, Marker], None]
+Confirm = Callable[[str, ProtectionMarker], None]
 """Shows a database's marker and returns; raises `NotConfirmed` where it is to stay."""
 
 
-async def protect(deployment: Deployment, reason: str | None = None, notify: Notify = ignore) -> Protections:
+async def protect(
+    deployment: Deployment, reason: str | None = None, notify: Notify = discard
+) -> ProtectionResult:
     """Put a marker into the selected databases, or give the one that is there another reason.
 
     Without a reason a marker that is there stays as it is. Raises the errors of the executor.
@@ -38,10 +40,10 @@ async def protect(deployment: Deployment, reason: str | None = None, notify: Not
     states = await deployment.states()
     verify_identity(deployment, states)
     chosen = tuple(name for name, state in states.items() if reason or state.marker is None)
-    return await _carry_out(deployment, "protect", chosen, _Marking(reason), {"reason": reason}, notify)
+    return await _carry_out(deployment, "protect", chosen, _ProtectHooks(reason), {"reason": reason}, notify)
 
 
-async def unprotect(deployment: Deployment, agree: Agree, notify: Notify = ignore) -> Protections:
+async def unprotect(deployment: Deployment, agree: Confirm, notify: Notify = discard) -> ProtectionResult:
     """Remove the markers of the selected databases, each once `agree` has agreed to that.
 
     Raises `Refused` where a setting alone protects, or a marker is another one by then, `NotConfirmed`, and
@@ -49,10 +51,10 @@ async def unprotect(deployment: Deployment, agree: Agree, notify: Notify = ignor
     """
     states = await deployment.states()
     verify_identity(deployment, states)
-    for name, each in Guard(deployment).protections(states).items():
+    for name, each in ProtectionGuard(deployment).protections(states).items():
         if each.marker is None:
             raise Refused(
-                f"{name} has no marker: it is protected {each.words}",
+                f"{name} has no marker: it is protected {each.description}",
                 database=name,
                 state="nothing was changed",
                 hint="change it there; `circle-migrate config show` says where every setting stands",
@@ -61,7 +63,7 @@ async def unprotect(deployment: Deployment, agree: Agree, notify: Notify = ignor
     for name, marker in markers.items():
         agree(name, marker)
     notes = {"lifted": {name: marker.to_dict() for name, marker in markers.items()}}
-    return await _carry_out(deployment, "unprotect", tuple(markers), _Lifting(markers), notes, notify)
+    return await _carry_out(deployment, "unprotect", tuple(markers), _UnprotectHooks(markers), notes, notify)
 
 
 async def _carry_out(
@@ -71,45 +73,45 @@ async def _carry_out(
     hooks: Hooks,
     notes: Mapping[str, object],
     notify: Notify,
-) -> Protections:
+) -> ProtectionResult:
     """A run that leaves every revision as it is, and changes markers beside that."""
     run = None
     if databases:
-        from circle_migrate.migrate.executor import Options, apply
+        from circle_migrate.migrate.executor import RunOptions, execute
 
         planner = partial(plan_without_changes, databases)
-        options = Options(command, hooks=hooks, notes=notes)
-        run = (await apply(deployment, tuple(databases), planner, notify, options)).run
-    found = Guard(deployment).protections(await deployment.states())
+        options = RunOptions(command, hooks=hooks, notes=notes)
+        run = (await execute(deployment, tuple(databases), planner, notify, options)).run
+    found = ProtectionGuard(deployment).protections(await deployment.states())
     left = {name: found.get(name) for name in deployment.selected}
-    return Protections(command, left, run, tuple(databases))
+    return ProtectionResult(command, left, run, tuple(databases))
 
 
 @dataclass(slots=True)
-class _Marking(Hooks):
+class _ProtectHooks(Hooks):
     """Writes the marker of each database, in its transaction."""
 
     reason: str | None
     schemas: dict[str, str] = field(default_factory=dict, init=False)
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Under the locks: without a reason somebody else's marker stays, had it only just been written."""
         unmarked = (name for name in plan.databases if self.reason or run.states[name].marker is None)
         self.schemas = {name: run.states[name].schema for name in unmarked}
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         if action.database in self.schemas:
             mark(connection, self.schemas[action.database], self.reason)
 
 
 @dataclass(slots=True)
-class _Lifting(Hooks):
+class _UnprotectHooks(Hooks):
     """Removes the marker of each database, in its transaction."""
 
-    agreed: Mapping[str, Marker]
+    agreed: Mapping[str, ProtectionMarker]
     schemas: dict[str, str] = field(default_factory=dict, init=False)
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Under the locks: what was agreed to has to be there still."""
         self.schemas = {name: run.states[name].schema for name in plan.databases}
         for name in plan.databases:
@@ -121,5 +123,5 @@ class _Lifting(Hooks):
                     hint="circle-migrate status",
                 )
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         unmark(connection, self.schemas[action.database])

@@ -11,7 +11,7 @@ from circle_migrate.postgres.protection_marker import Protection
 
 
 @dataclass(frozen=True, slots=True)
-class Protections(Result):
+class ProtectionResult(Result):
     """What `protect` and `unprotect` have left: for each database its protection, None where there is none.
 
     `run` is their run in the journals, None where nothing had to be done.

@@ -11,22 +11,24 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.run_results import Recovered, Settled
+from circle_migrate.commands.run_results import RecoveredTransaction, RecoverResult
 from circle_migrate.core.errors import InDoubt, UsageError
-from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.events import Notify, discard
 from circle_migrate.migrate.commit import Gid
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.server_errors import server_words
+from circle_migrate.postgres.server_errors import server_message
 
 if TYPE_CHECKING:
     import asyncpg
 
 
-async def recover(deployment: Deployment, *, dry_run: bool = False, notify: Notify = ignore) -> Recovered:
+async def recover(
+    deployment: Deployment, *, dry_run: bool = False, notify: Notify = discard
+) -> RecoverResult:
     """Settle every prepared transaction of ours and close the runs that were cut off.
 
     Takes the deployer lock on every database: a run that is still alive is not to be recovered. Raises
@@ -65,7 +67,7 @@ async def recover(deployment: Deployment, *, dry_run: bool = False, notify: Noti
             name: (await deployment.databases[name].read_state(connection)).current
             for name, connection in connections.items()
         }
-    return Recovered("recover", tuple(settled), lost, current, dry_run=dry_run)
+    return RecoverResult("recover", tuple(settled), lost, current, dry_run=dry_run)
 
 
 async def _settle(
@@ -76,7 +78,7 @@ async def _settle(
     text: str,
     *,
     dry_run: bool,
-) -> Settled:
+) -> RecoveredTransaction:
     gid = Gid.parse(text)
     if gid is None or gid.decider not in connections or gid.database != name:
         raise InDoubt(
@@ -87,10 +89,10 @@ async def _settle(
         )
     decider = connections[gid.decider]
     journal = Journal(deployment.databases[gid.decider], states[gid.decider].schema)
-    committed = await journal.exists(decider) and await journal.decided(decider, gid.run, gid.segment)
+    committed = await journal.exists(decider) and await journal.has_committed(decider, gid.run, gid.segment)
     if not dry_run:
         await _finish(connections[name], name, text, committed=committed)
-    return Settled(name, gid.run, gid.segment, gid.decider, committed)
+    return RecoveredTransaction(name, gid.run, gid.segment, gid.decider, committed)
 
 
 async def _finish(connection: asyncpg.Connection, name: str, text: str, *, committed: bool) -> None:
@@ -101,7 +103,7 @@ async def _finish(connection: asyncpg.Connection, name: str, text: str, *, commi
         raise InDoubt(
             f"{name}: {verb} failed",
             database=name,
-            detail=server_words(error),
+            detail=server_message(error),
             state=f"the transaction {text} stays prepared and keeps its locks",
             hint="only the role that prepared it, or a superuser, may finish it",
         ) from error
@@ -114,4 +116,4 @@ async def _close_lost(
     journal = Journal(deployment.databases[state.database], state.schema)
     if not await journal.exists(connection):
         return ()
-    return tuple(await (journal.lost_runs if dry_run else journal.close_lost)(connection))
+    return tuple(await (journal.lost_runs if dry_run else journal.mark_lost)(connection))

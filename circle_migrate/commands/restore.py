@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.backup import manifest_file, swap
-from circle_migrate.backup.contents import anything
-from circle_migrate.backup.fill import NAME, announce, fill_beside, fill_in_place, keep_protected, take_places
-from circle_migrate.backup.manifest import Manifest, Restored
-from circle_migrate.backup.preflight import Target, Wanted, checked
+from circle_migrate.backup.contents import user_objects
+from circle_migrate.backup.fill import (
+    NAME,
+    announce,
+    copy_protection,
+    restore_in_place,
+    restore_to_staging,
+    swap_in,
+)
+from circle_migrate.backup.manifest import Manifest, RestoreResult
+from circle_migrate.backup.preflight import RestoreOptions, RestoreTarget, preflight
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.events import Notify, ignore
-from circle_migrate.migrate.protection import Guard
+from circle_migrate.core.events import Notify, discard
+from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 
@@ -37,54 +44,54 @@ _SHOWN = 5
 
 
 async def restore(
-    deployment: Deployment, path: Path, wanted: Wanted, confirm: Confirm, notify: Notify = ignore
-) -> Restored:
+    deployment: Deployment, path: Path, wanted: RestoreOptions, confirm: Confirm, notify: Notify = discard
+) -> RestoreResult:
     """Restore the selected databases from the backup whose manifest, or folder, is at `path`.
 
     Raises `BrokenBackup`, `WrongDatabase`, `UnknownRevision`, `Refused`, `NotConfirmed` and `SettingsError`
     before anything was touched; `RestoreFailed` and `Interrupted` with what the databases hold then.
     """
-    guard = Guard(deployment, wanted.overridden)
+    guard = ProtectionGuard(deployment, wanted.overridden)
     made, folder = manifest_file.read(path)
-    targets = await checked(deployment, made, folder, wanted)
-    guard.refuse_slips({target.name: target.state for target in targets})
+    targets = await preflight(deployment, made, folder, wanted)
+    guard.check_override_names({target.name: target.state for target in targets})
     wait = deployment.settings.lock_wait
     replaced: dict[str, str] = {}
     if wanted.replace:
         holding = await _holding(targets)
-        guard.refuse({target.name: target.state for target in targets}, holding)
+        guard.ensure_unprotected({target.name: target.state for target in targets}, holding)
         await _agree(targets, made, holding, confirm, disconnect=wanted.disconnect)
         async with _locked(targets, wait, notify):
             states = {target.name: await target.database.state() for target in targets}
-            guard.refuse(states, holding)
+            guard.ensure_unprotected(states, holding)
             announce(targets, notify)
-            copies = await fill_beside(targets, notify)
-            await keep_protected(copies, states)
+            copies = await restore_to_staging(targets, notify)
+            await copy_protection(copies, states)
         # Without our own sessions, which would be in the way.
-        await take_places(copies, disconnect=wanted.disconnect)
+        await swap_in(copies, disconnect=wanted.disconnect)
         replaced = {copy.database.name: copy.kept for copy in copies}
     else:
         await _refuse_full(targets, path)
         async with _locked(targets, wait, notify):
             await _refuse_full(targets, path)
             announce(targets, notify)
-            await fill_in_place(targets, notify)
+            await restore_in_place(targets, notify)
     current = {target.name: target.dump.revisions for target in targets}
     notes = (
         *_notes(targets, wanted),
         *(_kept(name, old) for name, old in replaced.items()),
         *await _protected(deployment, guard, tuple(current)),
     )
-    return Restored("restore", made, tuple(current), current, replaced, notes)
+    return RestoreResult("restore", made, tuple(current), current, replaced, notes)
 
 
-async def _holding(targets: Sequence[Target]) -> dict[str, str]:
+async def _holding(targets: Sequence[RestoreTarget]) -> dict[str, str]:
     """What those databases are called on their servers that hold something."""
     return {target.name: target.state.name for target in targets if await _contents(target)}
 
 
 async def _agree(
-    targets: Sequence[Target],
+    targets: Sequence[RestoreTarget],
     made: Manifest,
     holding: Mapping[str, str],
     confirm: Confirm,
@@ -93,12 +100,12 @@ async def _agree(
 ) -> None:
     for target in targets:
         if not disconnect and (who := await swap.sessions(target.database)):
-            raise swap.still_connected(target.name, who)
+            raise swap.database_in_use_error(target.name, who)
     if holding:
         confirm(made, holding)
 
 
-async def _refuse_full(targets: Sequence[Target], path: Path) -> None:
+async def _refuse_full(targets: Sequence[RestoreTarget], path: Path) -> None:
     for target in targets:
         found = await _contents(target)
         if found:
@@ -113,16 +120,16 @@ async def _refuse_full(targets: Sequence[Target], path: Path) -> None:
             )
 
 
-async def _contents(target: Target) -> tuple[str, ...]:
+async def _contents(target: RestoreTarget) -> tuple[str, ...]:
     connection = await target.database.connect(NAME)
     try:
-        return await anything(connection)
+        return await user_objects(connection)
     finally:
         await connection.close()
 
 
 @asynccontextmanager
-async def _locked(targets: Sequence[Target], wait: float, notify: Notify) -> AsyncIterator[None]:
+async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
     """Hold the deployer locks of all targets; `wait` in seconds. Raises `LockNotObtained`."""
     async with AsyncExitStack() as stack:
         for target in targets:
@@ -134,14 +141,16 @@ async def _locked(targets: Sequence[Target], wait: float, notify: Notify) -> Asy
         yield
 
 
-async def _protected(deployment: Deployment, guard: Guard, names: tuple[str, ...]) -> tuple[str, ...]:
+async def _protected(
+    deployment: Deployment, guard: ProtectionGuard, names: tuple[str, ...]
+) -> tuple[str, ...]:
     """Which of the restored databases are protected now: a marker comes with its dump."""
-    states = await deployment.survey(names)
+    states = await deployment.states_or_errors(names)
     found = guard.protections({name: each for name, each in states.items() if isinstance(each, State)})
-    return tuple(f"{name} is protected {each.words}" for name, each in found.items())
+    return tuple(f"{name} is protected {each.description}" for name, each in found.items())
 
 
-def _notes(targets: Sequence[Target], wanted: Wanted) -> list[str]:
+def _notes(targets: Sequence[RestoreTarget], wanted: RestoreOptions) -> list[str]:
     return [
         f"{target.name}: restored by one job: "
         + ("an encrypted dump is read only once" if target.plan.decryption else "its server is older")

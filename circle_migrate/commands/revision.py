@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.diff.autogenerate.position import Position, drafted, new_names
-from circle_migrate.diff.autogenerate.result import Written
-from circle_migrate.diff.autogenerate.revision_file import Draft, write
+from circle_migrate.diff.autogenerate.position import Placement, new_names, new_revision
+from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import RevisionFile, write
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph import target
 from circle_migrate.revision_graph.graph import Graph
 
 
-def revision(deployment: Deployment, message: str, position: Position) -> Written:
+def revision(deployment: Deployment, message: str, position: Placement) -> RevisionFilesResult:
     """Write an empty revision for the one selected database. Raises `UsageError` where it is not one."""
     if len(deployment.selected) != 1:
         raise UsageError(
             "an empty revision belongs to one database",
             hint="say which with --database, or let --autogenerate find out",
         )
-    return Written("revision", (write(drafted(deployment, deployment.selected[0], message, position)),))
+    return RevisionFilesResult(
+        "revision", (write(new_revision(deployment, deployment.selected[0], message, position)),)
+    )
 
 
-def merge(deployment: Deployment, names: Sequence[str], message: str | None, position: Position) -> Written:
+def merge(
+    deployment: Deployment, names: Sequence[str], message: str | None, position: Placement
+) -> RevisionFilesResult:
     """Write a revision that joins heads: those named, else all of each selected database with several."""
     written, unchanged = [], []
     for name, graph in deployment.graphs.items():
@@ -33,11 +37,11 @@ def merge(deployment: Deployment, names: Sequence[str], message: str | None, pos
             continue
         text = message or f"merge {' and '.join(keys)}"
         key, labels = new_names(graph, position)
-        written.append(write(Draft(deployment.databases[name], text, keys, key, labels)))
+        written.append(write(RevisionFile(deployment.databases[name], text, keys, key, labels)))
     if names and not written:
         _refuse_unknown(deployment, names)
         raise UsageError("a merge needs two revisions of one database", hint="see `circle-migrate heads`")
-    return Written("merge", tuple(written), tuple(unchanged))
+    return RevisionFilesResult("merge", tuple(written), tuple(unchanged))
 
 
 def _to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:

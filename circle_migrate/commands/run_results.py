@@ -8,11 +8,11 @@ from typing import Any
 
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.result import Result
-from circle_migrate.migrate.journal_entry import RunEntry
+from circle_migrate.migrate.journal_entry import JournalRun
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class RecoveredTransaction:
     """A prepared transaction and what its deciding database says became of it."""
 
     database: str
@@ -23,10 +23,10 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered(Result):
+class RecoverResult(Result):
     """What a crash had left and how it was settled: `recover`."""
 
-    settled: tuple[Settled, ...]
+    settled: tuple[RecoveredTransaction, ...]
     lost: Mapping[str, tuple[str, ...]]
     current: Mapping[str, tuple[str, ...]]
     dry_run: bool = False
@@ -56,10 +56,10 @@ class Recovered(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Log(Result):
+class LogResult(Result):
     """Runs of the journals, newest first: `log`; `slowest` shows their steps by duration instead."""
 
-    runs: tuple[RunEntry, ...]
+    runs: tuple[JournalRun, ...]
     slowest: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Log(Result):
         return {"runs": [_run_dict(run) for run in self.runs]}
 
 
-def _run_dict(run: RunEntry) -> dict[str, Any]:
+def _run_dict(run: JournalRun) -> dict[str, Any]:
     shown = {
         "database": run.database,
         "run": run.run,
@@ -101,7 +101,7 @@ def _run_dict(run: RunEntry) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source(Result):
+class SourceResult(Result):
     """The text of an applied revision: `log --source`."""
 
     database: str

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import (
     UsageError,
 )
-from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.events import Notify, discard
 from circle_migrate.core.findings import Severity
-from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety import baseline
-from circle_migrate.safety.assess import Options, judged
-from circle_migrate.safety.result import HazardFinding, Safety
+from circle_migrate.safety.assess import SafetyOptions, assess
+from circle_migrate.safety.result import HazardFinding, SafetyReport
 from circle_migrate.safety.rules.evidence import Mode
 from circle_migrate.safety.suppressions import (
     OWN_HAZARDS,
@@ -33,9 +33,9 @@ async def safety_check(
     deployment: Deployment,
     targets: Sequence[str] = ("head",),
     direction: Direction = Direction.UP,
-    options: Options | None = None,
-    notify: Notify = ignore,
-) -> Safety:
+    options: SafetyOptions | None = None,
+    notify: Notify = discard,
+) -> SafetyReport:
     """Judge what an upgrade or downgrade to the targets would do; nothing of a live database is changed.
 
     Where nothing is pending no scratch database is made. Raises the errors of planning, `UsageError` for a
@@ -43,7 +43,7 @@ async def safety_check(
     """
     from circle_migrate.safety.statistics_file import read
 
-    options = options or Options()
+    options = options or SafetyOptions()
     statistics = read(options.statistics) if options.statistics else None
     known = frozenset[str]()
     if options.baseline and not options.write_baseline:
@@ -56,20 +56,20 @@ async def safety_check(
             else {}
         )
     else:
-        names = deployment.within_reach(direction)
+        names = deployment.reachable_databases(direction)
         states = await deployment.states(names)
         current = verify_identity(deployment, states)
-        refuse_in_doubt(states)
+        ensure_not_in_doubt(states)
         plan = Planner(deployment, targets, direction, options.cascade)(current)
         versions = {name: state.server_version_num for name, state in states.items()}
-    safety = await judged(deployment, plan, versions, options, statistics, notify=notify, known=known)
+    safety = await assess(deployment, plan, versions, options, statistics, notify=notify, known=known)
     if options.baseline and options.write_baseline:
         return _written(safety, options.baseline)
     return safety
 
 
 async def _planned_without(
-    deployment: Deployment, targets: Sequence[str], direction: Direction, options: Options
+    deployment: Deployment, targets: Sequence[str], direction: Direction, options: SafetyOptions
 ) -> Plan:
     if options.base is not None:
         from circle_migrate.commands.checks.git_base import heads_at
@@ -84,7 +84,7 @@ async def _planned_without(
     return plan_offline(deployment, targets, direction)
 
 
-def _written(safety: Safety, path: Path) -> Safety:
+def _written(safety: SafetyReport, path: Path) -> SafetyReport:
     """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
     kept = [
         each for each in safety.judged if each.severity is not Severity.NOTE and each.rule not in OWN_HAZARDS

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from circle_migrate.commands.snapshot_result import Taken
+from circle_migrate.commands.snapshot_result import SnapshotResult
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
-from circle_migrate.diff.expected.sources import Sources
+from circle_migrate.diff.expected.sources import ComparisonSources
 from circle_migrate.diff.side import Side, Source, parse_state
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 
 
-async def take(deployment: Deployment, text: str = Source.LIVE, output: str | None = None) -> Taken:
+async def take_snapshots(
+    deployment: Deployment, text: str = Source.LIVE, output: str | None = None
+) -> SnapshotResult:
     """Take a snapshot of every selected database, and write each to its file where `output` names one.
 
     Nothing is written where one cannot be taken. Raises `UsageError` for an output that does not tell the
     databases apart, and why a snapshot cannot be taken.
     """
     async with ScratchServers(deployment) as servers:
-        sources = Sources.of(deployment, servers, (parse_state(text),))
+        sources = ComparisonSources.of(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)
         found = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
     taken: dict[str, Snapshot] = {
@@ -31,7 +33,7 @@ async def take(deployment: Deployment, text: str = Source.LIVE, output: str | No
     for name, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, taken[name])
-    return Taken("snapshot", taken, {name: str(path) for name, path in files.items()})
+    return SnapshotResult("snapshot", taken, {name: str(path) for name, path in files.items()})
 
 
 def _files(output: str, names: tuple[str, ...]) -> dict[str, Path]:

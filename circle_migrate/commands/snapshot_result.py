@@ -11,7 +11,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Taken(Result):
+class SnapshotResult(Result):
     """Snapshots by database; `files` says where each was written, and is empty where none was."""
 
     snapshots: Mapping[str, Snapshot]

@@ -10,12 +10,12 @@ from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
-from circle_migrate.migrate.result import Script
+from circle_migrate.migrate.result import ScriptResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment
 
 
-async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Script:
+async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> ScriptResult:
     """The SQL for the targets, from the databases' real current revisions, or for `FROM:TO` without a server.
 
     Raises `UsageError` for a bad span, `Refused` for a revision that reads the database while it runs.
@@ -24,12 +24,12 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
     if spans:
         plan = plan_offline(deployment, texts, direction)
     else:
-        names = deployment.within_reach(direction)
+        names = deployment.reachable_databases(direction)
         current = verify_identity(deployment, await deployment.states(names))
         plan = Planner(deployment, texts, direction, cascade=True)(current)
     async with one_at_a_time():
         text = render(deployment, plan)
-    return Script("upgrade" if direction is Direction.UP else "downgrade", text)
+    return ScriptResult("upgrade" if direction is Direction.UP else "downgrade", text)
 
 
 def render(deployment: Deployment, plan: Plan) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from circle_migrate.commands.downgrade import Confirm
-from circle_migrate.core.events import Notify, ignore
-from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.core.events import Notify, discard
+from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
-from circle_migrate.migrate.protection import Guard
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.protection import ProtectionGuard
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
@@ -24,31 +24,31 @@ async def stamp(
     purge: bool = False,
     dry_run: bool = False,
     overridden: Sequence[str] = (),
-    notify: Notify = ignore,
-) -> Moved:
+    notify: Notify = discard,
+) -> MigrationResult:
     """Make the targets count as applied after `confirm` has agreed to the claim.
 
     With `purge` the version table may hold revisions nobody knows; they are dropped. Protected databases are
     left alone, but for those in `overridden`. Raises the errors of `deployment` and `executor`.
     """
-    guard = Guard(deployment, overridden)
+    guard = ProtectionGuard(deployment, overridden)
     planner = Planner(deployment, targets, Direction.STAMP, purge=purge)
     states = await deployment.states()
     ensure_distinct(states)
     current = {name: state.current for name, state in states.items()}
     plan = planner(current if purge else verify_identity(deployment, states))
-    guard.refuse_slips(states)
+    guard.check_override_names(states)
     if dry_run or not plan:
-        refuse_in_doubt(states)
-        remarks = guard.remarks(states, plan.databases)
-        return Moved("stamp", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
-    guard.refuse(states, plan.databases)
+        ensure_not_in_doubt(states)
+        remarks = guard.protection_notes(states, plan.databases)
+        return MigrationResult("stamp", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
+    guard.ensure_unprotected(states, plan.databases)
     confirm(plan)
 
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
 
     planner = planner.guarded(partial(ensure_same_plan, plan))
-    options = Options("stamp", recognised=not purge, guard=guard)
-    outcome = await apply(deployment, deployment.selected, planner, notify, options)
+    options = RunOptions("stamp", verify_identity=not purge, guard=guard)
+    outcome = await execute(deployment, deployment.selected, planner, notify, options)
     seconds = tuple(applied.seconds for applied in outcome.applied)
-    return Moved("stamp", outcome.plan, deployment.commit_mode, run=outcome.run, seconds=seconds)
+    return MigrationResult("stamp", outcome.plan, deployment.commit_mode, run=outcome.run, seconds=seconds)

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from circle_migrate.commands.checks.database_checks import pending_revisions, several_heads, state_checks
-from circle_migrate.commands.checks.database_facts import Facts, survey
-from circle_migrate.commands.checks.unknown_revision import ahead
-from circle_migrate.commands.status_result import DatabaseStatus, Status
-from circle_migrate.core.errors import CircleError
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, read_all_facts
+from circle_migrate.commands.checks.unknown_revision import is_ahead
+from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.protection import protection
 from circle_migrate.postgres.deployment import Deployment, folders
 
 
-async def status(deployment: Deployment, *, strict: bool = False) -> Status:
+async def status(deployment: Deployment, *, strict: bool = False) -> StatusResult:
     """Everything there is to know about the selected databases without writing to them.
 
     Pending revisions are notes, or with `strict` errors, which decide the exit status. A database that
     cannot be read is part of the answer.
     """
-    answers = await survey(deployment, deployment.selected)
+    answers = await read_all_facts(deployment, deployment.selected)
     severity = Severity.ERROR if strict else Severity.NOTE
     heads = several_heads(deployment.graphs.values(), Severity.WARNING)
     checks = (heads, *state_checks(deployment, answers, pending=severity))
     databases = tuple(_database(deployment, name, answer) for name, answer in answers.items())
-    return Status("status", checks, databases, folders=folders(deployment))
+    return StatusResult("status", checks, databases, folders=folders(deployment))
 
 
-def _database(deployment: Deployment, name: str, answer: Facts | CircleError) -> DatabaseStatus:
+def _database(deployment: Deployment, name: str, answer: DatabaseFacts | MigrateError) -> DatabaseStatus:
     graph = deployment.forest.graphs[name]
-    if isinstance(answer, CircleError):
+    if isinstance(answer, MigrateError):
         return DatabaseStatus(name, heads=graph.heads, error=answer)
     state, pending = answer.state, pending_revisions(graph, answer)
     return DatabaseStatus(
@@ -40,8 +40,8 @@ def _database(deployment: Deployment, name: str, answer: Facts | CircleError) ->
         access="standby" if state.standby else "read-only" if state.read_only else "writable",
         current=state.current,
         heads=graph.heads,
-        unknown=tuple(answer.strangers),
-        ahead=ahead(graph, answer),
+        unknown=tuple(answer.unknown_revisions),
+        ahead=is_ahead(graph, answer),
         pending=tuple(graph[key] for key in pending),
         needs=tuple(need for key in pending for need in graph[key].requires),
         holder=str(answer.holder) if answer.holder else None,

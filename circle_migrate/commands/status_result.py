@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report
-from circle_migrate.migrate.journal_entry import RunEntry
+from circle_migrate.migrate.journal_entry import JournalRun
 from circle_migrate.postgres.protection_marker import Protection
 from circle_migrate.revision_graph.revision import Revision
 
@@ -34,9 +34,9 @@ class DatabaseStatus(NamedTuple):
     pending: tuple[Revision, ...] = ()
     needs: tuple[str, ...] = ()
     holder: str | None = None
-    last_run: RunEntry | None = None
+    last_run: JournalRun | None = None
     protection: Protection | None = None
-    error: CircleError | None = None
+    error: MigrateError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The database as the JSON output shows it."""
@@ -70,7 +70,7 @@ class DatabaseStatus(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Status(Report):
+class StatusResult(Report):
     """The databases, and what is to be said about them."""
 
     databases: tuple[DatabaseStatus, ...] = ()

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.events import Notify, ignore
-from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.core.events import Notify, discard
+from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 
@@ -30,8 +30,8 @@ async def upgrade(
     saved: SavedPlan | None = None,
     gate: Gate | None = None,
     restore_kept: bool = True,
-    notify: Notify = ignore,
-) -> Moved:
+    notify: Notify = discard,
+) -> MigrationResult:
     """Bring the databases to the targets, or with `dry_run` say what that would take.
 
     A `saved` plan must be what would run now. A `gate` judges what is pending first, without a lock. Where
@@ -42,27 +42,27 @@ async def upgrade(
     targets = targets or ("head",)
     guards = (saved.guard(deployment),) if saved else ()
     planner = Planner(deployment, targets, Direction.UP, guards=guards)
-    names = deployment.within_reach(Direction.UP)
+    names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
     if dry_run:
-        refuse_in_doubt(states)
+        ensure_not_in_doubt(states)
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):
         shown = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
-        return Moved("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=shown)
+        return MigrationResult("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=shown)
 
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import RestoringHooks
 
     hooks = RestoringHooks(wanted=restore_kept)
     notes: dict[str, object] = {}
     if gate is not None and plan and not any(state.in_doubt for state in states.values()):
-        notes = await gate.judge(plan, states)
+        notes = await gate.check(plan, states)
         if gate.required:
             planner = planner.guarded(partial(ensure_no_new_steps, plan))
-    options = Options("upgrade", allow_edited=allow_edited, hooks=hooks, notes=notes)
-    outcome = await apply(deployment, names, planner, notify, options)
-    return Moved(
+    options = RunOptions("upgrade", allow_edited=allow_edited, hooks=hooks, notes=notes)
+    outcome = await execute(deployment, names, planner, notify, options)
+    return MigrationResult(
         "upgrade",
         outcome.plan,
         deployment.commit_mode,
@@ -73,7 +73,9 @@ async def upgrade(
     )
 
 
-async def initialise(deployment: Deployment, created: tuple[str, ...], notify: Notify = ignore) -> Moved:
+async def initialise(
+    deployment: Deployment, created: tuple[str, ...], notify: Notify = discard
+) -> MigrationResult:
     """Upgrade to head after `created` databases were made."""
     return replace(await upgrade(deployment, notify=notify), command="init", created=created)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from circle_migrate.commands.checks.database_facts import Facts, survey
-from circle_migrate.commands.checks.unknown_revision import ahead, unknown
-from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
-from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, read_all_facts
+from circle_migrate.commands.checks.unknown_revision import is_ahead, unknown_revision_findings
+from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
+from circle_migrate.core.events import Event, Kind, Notify, discard
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.deployment import Deployment, folders
@@ -21,7 +21,7 @@ _PAUSE = (0.2, 3.0)
 
 
 async def wait(
-    deployment: Deployment, patience: float, *, compatible: bool = False, notify: Notify = ignore
+    deployment: Deployment, patience: float, *, compatible: bool = False, notify: Notify = discard
 ) -> Report:
     """Look until every selected database is at the heads of its tree, for `patience` seconds at most.
 
@@ -50,23 +50,29 @@ def _title(*, compatible: bool) -> str:
 
 async def _look(deployment: Deployment, *, compatible: bool) -> list[Finding]:
     findings = []
-    for facts in (await survey(deployment, deployment.selected)).values():
+    for facts in (await read_all_facts(deployment, deployment.selected)).values():
         error = (
-            facts if isinstance(facts, CircleError) else _not_there(deployment, facts, compatible=compatible)
+            facts if isinstance(facts, MigrateError) else _not_there(deployment, facts, compatible=compatible)
         )
         if error is not None:
             findings.append(error if isinstance(error, Finding) else from_error(error))
     return findings
 
 
-def _not_there(deployment: Deployment, facts: Facts, *, compatible: bool) -> Finding | CircleError | None:
+def _not_there(
+    deployment: Deployment, facts: DatabaseFacts, *, compatible: bool
+) -> Finding | MigrateError | None:
     state = facts.state
     graph = deployment.forest.graphs[state.database]
     try:
         verify_identity(deployment, {state.database: state})
     except UnknownRevision as error:
-        return None if compatible and ahead(graph, facts) else next(unknown(graph, facts, error))
-    except CircleError as error:
+        return (
+            None
+            if compatible and is_ahead(graph, facts)
+            else next(unknown_revision_findings(graph, facts, error))
+        )
+    except MigrateError as error:
         return error
     missing = graph.pending(state.current)
     if not missing:

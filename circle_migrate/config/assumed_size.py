@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from circle_migrate.core.errors import UsageError
 
 
-class Weight(StrEnum):
+class AssumedSize(StrEnum):
     """How large a table is taken to be."""
 
     SMALL = "small"
@@ -18,11 +18,11 @@ class Weight(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Assumption:
+class SizeAssumption:
     """That tables whose name matches are of a weight; a name without a schema means any schema's."""
 
     pattern: str
-    weight: Weight
+    weight: AssumedSize
     database: str | None = None
 
     def covers(self, database: str, relation: str) -> bool:
@@ -33,14 +33,14 @@ class Assumption:
         return any(fnmatchcase(name, self.pattern) for name in (relation, bare))
 
 
-def parse_assumption(text: str, databases: Iterable[str]) -> Assumption:
+def parse_assumption(text: str, databases: Iterable[str]) -> SizeAssumption:
     """`[DATABASE@]PATTERN = small|large`. Raises `UsageError` for anything else."""
     known = tuple(databases)
     name, equals, word = (part.strip() for part in text.partition("="))
     database, at, pattern = name.rpartition("@")
     hint = f"write: {known[0]}@public.orders = small, or large"
-    if not equals or not pattern or word not in set(Weight):
+    if not equals or not pattern or word not in set(AssumedSize):
         raise UsageError(f"{text!r} says no table's size", hint=hint)
     if at and database not in known:
         raise UsageError(f"{text!r}: there is no database {database}", hint=hint)
-    return Assumption(pattern, Weight(word), database if at else None)
+    return SizeAssumption(pattern, AssumedSize(word), database if at else None)

@@ -8,25 +8,25 @@ from typing import Any, NamedTuple
 
 from circle_migrate.config import sources
 from circle_migrate.config.fields import DEFAULTS, LONGEST_IDENTIFIER, SWITCHES, TEXTS, URLS
-from circle_migrate.config.provenance import Record
+from circle_migrate.config.provenance import Provenance
 
 _IDENTIFIERS = ("version_table", "version_table_schema")
 
 
-class Gathered(NamedTuple):
+class RawSettings(NamedTuple):
     """Every setting by field name, and where it came from; defaults have no origin."""
 
     values: Mapping[str, Any]
-    record: Record
+    provenance: Provenance
     project_root: Path
 
     def __repr__(self) -> str:
         return "Gathered(...)"  # it has secrets
 
 
-def gather(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Gathered:
+def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> RawSettings:
     """Read all sources; what is wrong is on the record, and the default stands in its place."""
-    record = Record()
+    record = Provenance()
     table, root = _pyproject(cwd, record)
     sources.flags(flags, record, cwd)
     sources.environment(environ, record, cwd)
@@ -34,7 +34,7 @@ def gather(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -
     if table is not None:
         sources.pyproject(table, root / "pyproject.toml", record)
     sources.secrets(record)
-    return Gathered(_checked(record), record, root)
+    return RawSettings(_checked(record), record, root)
 
 
 def _env_file(cwd: Path, root: Path) -> Path:
@@ -43,7 +43,7 @@ def _env_file(cwd: Path, root: Path) -> Path:
     return next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
 
 
-def _checked(record: Record) -> dict[str, Any]:
+def _checked(record: Provenance) -> dict[str, Any]:
     """All settings; pydantic is imported only where a value is more than a text that stays as it is."""
     if all(_is_plain(name, value) for name, value in record.values.items()):
         return DEFAULTS | record.values
@@ -63,7 +63,7 @@ def _is_plain(name: str, value: object) -> bool:
     return name in (*URLS, "scratch_url") or (name in TEXTS and clean and len(value) <= longest)
 
 
-def _pyproject(cwd: Path, record: Record) -> tuple[Mapping[str, Any] | None, Path]:
+def _pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any] | None, Path]:
     """Our table in the nearest pyproject.toml that has it, and the project's folder."""
     nearest: Path | None = None
     for folder in (cwd, *cwd.parents):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.config.databases import DATABASES, KnownDatabase
 from circle_migrate.config.fields import DATABASE_FIELDS
-from circle_migrate.config.object_reference import Packages
-from circle_migrate.config.provenance import DEFAULT_SECRETS, text_of
+from circle_migrate.config.object_reference import ObjectResolver
+from circle_migrate.config.provenance import DEFAULT_SECRETS, read_text
 from circle_migrate.config.settings import DatabaseSettings, Settings, Value
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import has_password, parse
@@ -18,8 +18,8 @@ from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
-    from circle_migrate.config.assumed_size import Assumption
-    from circle_migrate.config.collect import Gathered
+    from circle_migrate.config.assumed_size import SizeAssumption
+    from circle_migrate.config.collect import RawSettings
     from circle_migrate.config.ignore_rule import IgnoreRule
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
@@ -43,16 +43,16 @@ def load(
     Raises one SettingsError that lists every problem and no secret. A missing URL is none: it is
     raised by `DatabaseSettings.address`.
     """
-    from circle_migrate.config.collect import gather
+    from circle_migrate.config.collect import collect
 
-    gathered = gather(flags or {}, environ, (cwd or Path.cwd()).resolve())
-    return _Loading(gathered, environ, hazard_ids).settings()
+    gathered = collect(flags or {}, environ, (cwd or Path.cwd()).resolve())
+    return SettingsLoader(gathered, environ, hazard_ids).settings()
 
 
-class _Loading:
+class SettingsLoader:
     def __init__(
         self,
-        gathered: Gathered,
+        gathered: RawSettings,
         environ: Mapping[str, str],
         hazard_ids: Callable[[], Collection[str] | None],
     ) -> None:
@@ -60,14 +60,14 @@ class _Loading:
 
     def settings(self) -> Settings:
         values = self.gathered.values
-        packages = Packages(self.gathered.project_root)
+        packages = ObjectResolver(self.gathered.project_root)
         embedded, embedded_source = self._embedded()
         databases = tuple(self._database(known, packages, embedded=embedded) for known in DATABASES)
         scratch_url = self._scratch_url()
         diff_ignore, safety_ignore = self._ignore_rules()
         assumptions = self._assumptions()
         relations = self._relations(packages)
-        self.gathered.record.raise_problems()
+        self.gathered.provenance.raise_problems()
         data = self._path("embedded_data") or self.gathered.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
         shown = (
@@ -113,9 +113,9 @@ class _Loading:
             values=shown,
             notes=(
                 *(f"{folder} was added to sys.path" for folder in packages.added),
-                *self.gathered.record.unknown,
+                *self.gathered.provenance.unknown,
             ),
-            warnings=tuple(self.gathered.record.misspelt),
+            warnings=tuple(self.gathered.provenance.misspelt),
         )
 
     def _embedded(self) -> tuple[bool, str]:
@@ -124,23 +124,25 @@ class _Loading:
         Between two different places only a flag decides: a deployment must never quietly reach
         another database than the one it names.
         """
-        record = self.gathered.record
+        record = self.gathered.provenance
         origin = record.origins.get("embedded")
         if origin is None or not self.gathered.values["embedded"]:
-            return False, origin.shown if origin else "default"
+            return False, origin.label if origin else "default"
         urls = [record.origins[known.url_field] for known in DATABASES if known.url_field in record.origins]
         flagged = [url for url in urls if url.is_flag]
         if flagged and not origin.is_flag:
-            return False, flagged[0].shown
+            return False, flagged[0].label
         rivals = flagged if origin.is_flag else urls
         if rivals:
             record.problem(
-                f"{origin.said} and {rivals[0].said} contradict each other",
+                f"{origin.subject} and {rivals[0].subject} contradict each other",
                 hint="keep one of them: the embedded server, or the URLs",
             )
-        return True, origin.shown
+        return True, origin.label
 
-    def _database(self, known: KnownDatabase, packages: Packages, *, embedded: bool) -> DatabaseSettings:
+    def _database(
+        self, known: KnownDatabase, packages: ObjectResolver, *, embedded: bool
+    ) -> DatabaseSettings:
         values = self.gathered.values
         return DatabaseSettings(
             name=known.name,
@@ -159,36 +161,36 @@ class _Loading:
     def _protecting(self, database: str) -> str:
         """The setting that says whether a database is protected: its own, or else the one for all."""
         own = f"{database}_protected"
-        return own if own in self.gathered.record.origins else "protected"
+        return own if own in self.gathered.provenance.origins else "protected"
 
     def _address(self, known: KnownDatabase) -> Address | None:
-        origin = self.gathered.record.origins.get(known.url_field)
+        origin = self.gathered.provenance.origins.get(known.url_field)
         text = self.gathered.values[known.url_field]
         if origin is None or not text:
             return None
         try:
             if origin.file:
-                text = text_of(origin.file, origin.said)
-            return parse(text, source=origin.said, environ=self.environ)
+                text = read_text(origin.file, origin.subject)
+            return parse(text, source=origin.subject, environ=self.environ)
         except SettingsError as error:
             error.database = known.name
-            self.gathered.record.problems.append(error)
+            self.gathered.provenance.problems.append(error)
             return None
 
     def _scratch_url(self) -> Address | None:
-        origin = self.gathered.record.origins.get("scratch_url")
+        origin = self.gathered.provenance.origins.get("scratch_url")
         text = self.gathered.values["scratch_url"]
         if origin is None or not text:
             return None
         try:
             if origin.is_shared and has_password(text):
                 raise SettingsError(
-                    f"{origin.said} has a password, which does not belong into a file under version control",
+                    f"{origin.subject} has a password, which does not belong into a file under version control",
                     hint="set CIRCLE_MIGRATE_SCRATCH_URL in the environment or in .env",
                 )
-            return parse(text, source=origin.said, environ=self.environ)
+            return parse(text, source=origin.subject, environ=self.environ)
         except SettingsError as error:
-            self.gathered.record.problems.append(error)
+            self.gathered.provenance.problems.append(error)
             return None
 
     def _ignore_rules(self) -> tuple[tuple[IgnoreRule, ...], tuple[IgnoreRule, ...]]:
@@ -203,7 +205,7 @@ class _Loading:
             self._parsed("safety_ignore", lambda text: parse_hazard_rule(text, _NAMES, known)),
         )
 
-    def _assumptions(self) -> tuple[Assumption, ...]:
+    def _assumptions(self) -> tuple[SizeAssumption, ...]:
         if not self.gathered.values["safety_tables"]:
             return ()
         from circle_migrate.config.assumed_size import parse_assumption
@@ -212,52 +214,52 @@ class _Loading:
 
     def _parsed(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         """The lines of a setting that `parse` understands; the others are put on record."""
-        record = self.gathered.record
+        record = self.gathered.provenance
         found = []
         for text in self.gathered.values[name]:
             try:
                 found.append(parse(text))
             except UsageError as error:
-                record.problem(f"{record.origins[name].said}: {error.message}", hint=error.hint or "")
+                record.problem(f"{record.origins[name].subject}: {error.message}", hint=error.hint or "")
         return tuple(found)
 
-    def _revisions(self, known: KnownDatabase, packages: Packages) -> Path:
+    def _revisions(self, known: KnownDatabase, packages: ObjectResolver) -> Path:
         name = f"{known.name}_revisions"
-        origin = self.gathered.record.origins.get(name)
+        origin = self.gathered.provenance.origins.get(name)
         if origin is None:
             # Not looked up: the package's own folder is where this file is.
             return Path(__file__).parents[1] / known.revisions.partition(":")[2]
         try:
-            return packages.folder(self.gathered.values[name], origin.folder, origin.said)
+            return packages.folder(self.gathered.values[name], origin.folder, origin.subject)
         except SettingsError as error:
-            self.gathered.record.problems.append(error)
+            self.gathered.provenance.problems.append(error)
             return origin.folder
 
-    def _relations(self, packages: Packages) -> str | None:
+    def _relations(self, packages: ObjectResolver) -> str | None:
         """The relations; the package's own hold for its own revisions only."""
-        origins = self.gathered.record.origins
+        origins = self.gathered.provenance.origins
         if "relations" not in origins and any(f"{known.name}_revisions" in origins for known in DATABASES):
             return None
         return self._attribute("relations", packages)
 
-    def _attribute(self, name: str, packages: Packages) -> str:
+    def _attribute(self, name: str, packages: ObjectResolver) -> str:
         """A setting that names something in a module."""
-        origin = self.gathered.record.origins.get(name)
+        origin = self.gathered.provenance.origins.get(name)
         text: str = self.gathered.values[name]
         if origin:
             try:
-                packages.check_attribute(text, origin.said)
+                packages.check_attribute(text, origin.subject)
             except SettingsError as error:
-                self.gathered.record.problems.append(error)
+                self.gathered.provenance.problems.append(error)
         return text
 
     def _path(self, name: str) -> Path | None:
         path: Path | None = self.gathered.values[name]
-        return path and self.gathered.record.origins[name].folder / path.expanduser()
+        return path and self.gathered.provenance.origins[name].folder / path.expanduser()
 
     def _source(self, name: str) -> str:
-        origin = self.gathered.record.origins.get(name)
-        return origin.shown if origin else "default"
+        origin = self.gathered.provenance.origins.get(name)
+        return origin.label if origin else "default"
 
     def _value(self, name: str, value: object) -> Value:
         return Value(name.replace("_", "-"), _shown(value), self._source(name))
@@ -265,7 +267,9 @@ class _Loading:
     def _shown_urls(self, databases: tuple[DatabaseSettings, ...], *, embedded: bool) -> Iterator[Value]:
         for known, database in zip(DATABASES, databases, strict=True):
             unused = (
-                "not used: embedded" if embedded and known.url_field in self.gathered.record.origins else None
+                "not used: embedded"
+                if embedded and known.url_field in self.gathered.provenance.origins
+                else None
             )
             yield self._value(known.url_field, database.url.display() if database.url else unused)
 

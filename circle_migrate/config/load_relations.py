@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from circle_migrate.config.settings import Settings
 
 
-def declared(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:
+def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:
     """All relations, or those of these names; none where the settings name none.
 
     Raises `SettingsError` where they cannot be loaded or contradict the settings, `UsageError` for a name

@@ -14,7 +14,7 @@ _PACKAGE = r"(?P<package>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::(?P<folder>.+))?"
 _ATTRIBUTE = r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 
 
-class Packages:
+class ObjectResolver:
     """Looks packages up on sys.path and then in the project, whose folder it adds to sys.path if need be.
 
     `added` holds these folders. They go to the end, so that nothing in a project hides a library.

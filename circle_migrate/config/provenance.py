@@ -18,15 +18,15 @@ class Origin(NamedTuple):
     version control.
     """
 
-    shown: str
-    said: str
+    label: str
+    subject: str
     folder: Path
     is_flag: bool = False
     is_shared: bool = False
     file: Path | None = None
 
 
-class Record:
+class Provenance:
     """The winning value and origin of every setting that was given, by field name, and all problems.
 
     `misspelt` and `unknown` are sentences about variables that look like ours and set nothing.
@@ -64,7 +64,7 @@ class Record:
             )
 
 
-def text_of(path: Path, said: str) -> str:
+def read_text(path: Path, said: str) -> str:
     """The file's text. Raises SettingsError when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")

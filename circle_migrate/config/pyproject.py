@@ -8,14 +8,14 @@ from typing import Any
 
 from circle_migrate.config.databases import DATABASES
 from circle_migrate.config.fields import DATABASE_FIELDS, SHARED
-from circle_migrate.config.provenance import Record
+from circle_migrate.config.provenance import Provenance
 
 _TABLE = "tool.circle-migrate"
 _DATABASES_KEY = "databases"
 
 
 def flattened(
-    table: Mapping[str, Any], file: str, record: Record
+    table: Mapping[str, Any], file: str, record: Provenance
 ) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
     """The values by field name, and for each its key and table; unknown keys become problems."""
     values: dict[str, Any] = {}
@@ -44,14 +44,14 @@ def flattened(
     return values, places
 
 
-def _table(value: object, header: str, file: str, record: Record) -> Mapping[str, Any]:
+def _table(value: object, header: str, file: str, record: Provenance) -> Mapping[str, Any]:
     if isinstance(value, dict):
         return value
     record.problem(f"{header} in {file} is not a table", hint=f"write [{header}] and its keys below")
     return {}
 
 
-def _unknown(key: str, allowed: tuple[str, ...], place: str, record: Record) -> None:
+def _unknown(key: str, allowed: tuple[str, ...], place: str, record: Provenance) -> None:
     if key.replace("-", "_").lower() in {known.url_field for known in DATABASES}:
         record.problem(
             f"{place} has {key}: a URL with a password does not belong into a file under version control",

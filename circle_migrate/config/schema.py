@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from circle_migrate.config.databases import DATABASES
 from circle_migrate.config.fields import DEFAULTS, LONGEST_IDENTIFIER, PREFIX, URLS
-from circle_migrate.config.provenance import Record
+from circle_migrate.config.provenance import Provenance
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -107,22 +107,24 @@ def _fields() -> dict[str, Any]:
     return texts | urls
 
 
-Declared: type[BaseSettings] = create_model("Declared", __base__=_Base, **_fields())
+DeclaredSettings: type[BaseSettings] = create_model("Declared", __base__=_Base, **_fields())
 
 
-def validated(record: Record) -> dict[str, Any]:
+def validated(record: Provenance) -> dict[str, Any]:
     """All settings by name; what is wrong is put on the record, and the default stands in its place."""
     # With PYDANTIC_SETTINGS_DEBUG set it would log every value, passwords too.
     logging.getLogger("pydantic_settings").setLevel(logging.WARNING)
     try:
-        declared = Declared(**record.values)
+        declared = DeclaredSettings(**record.values)
     except ValidationError as error:
         wrong = _reject(error, record)
-        declared = Declared(**{name: value for name, value in record.values.items() if name not in wrong})
+        declared = DeclaredSettings(
+            **{name: value for name, value in record.values.items() if name not in wrong}
+        )
     return declared.model_dump()
 
 
-def _reject(error: ValidationError, record: Record) -> set[str]:
+def _reject(error: ValidationError, record: Provenance) -> set[str]:
     """Put pydantic's complaints on record, without the values, and return the names of the fields."""
     wrong: set[str] = set()
     for complaint in error.errors(include_input=False, include_url=False, include_context=False):
@@ -132,8 +134,8 @@ def _reject(error: ValidationError, record: Record) -> set[str]:
         if complaint["type"] == "bool_parsing":
             message = "neither true nor false"
         record.problem(
-            f"{origin.said if origin else name}: {message}",
-            hint=f"correct or remove it ({origin.shown})" if origin else "correct it",
+            f"{origin.subject if origin else name}: {message}",
+            hint=f"correct or remove it ({origin.label})" if origin else "correct it",
         )
         wrong.add(name)
     return wrong

@@ -10,13 +10,13 @@ from pydantic_settings import SecretsSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
 from circle_migrate.config.fields import PREFIX, URLS
-from circle_migrate.config.provenance import Origin, Record
-from circle_migrate.config.schema import Declared
+from circle_migrate.config.provenance import Origin, Provenance
+from circle_migrate.config.schema import DeclaredSettings
 
 
-def read(folder: Path, record: Record) -> None:
+def read(folder: Path, record: Provenance) -> None:
     """Put on record what the folder's files say; unreadable ones are problems."""
-    source = SecretsSettingsSource(Declared, folder)
+    source = SecretsSettingsSource(DeclaredSettings, folder)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

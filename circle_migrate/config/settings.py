@@ -10,7 +10,7 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from circle_migrate.config.assumed_size import Assumption
+    from circle_migrate.config.assumed_size import SizeAssumption
     from circle_migrate.config.ignore_rule import IgnoreRule
 
 _FIRST = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
@@ -97,7 +97,7 @@ class Settings(NamedTuple):
     diff_ignore: tuple[IgnoreRule, ...]
     safety: Gate
     safety_ignore: tuple[IgnoreRule, ...]
-    safety_tables: tuple[Assumption, ...]
+    safety_tables: tuple[SizeAssumption, ...]
     safety_rows: int
     safety_bytes: int
     pg_bin: Path | None

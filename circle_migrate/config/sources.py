@@ -9,12 +9,12 @@ from typing import Any
 
 from circle_migrate.config.databases import DATABASES
 from circle_migrate.config.fields import DEFAULTS, PREFIX, variables
-from circle_migrate.config.provenance import DEFAULT_SECRETS, Origin, Record, text_of
+from circle_migrate.config.provenance import DEFAULT_SECRETS, Origin, Provenance, read_text
 from circle_migrate.config.pyproject import flattened
 from circle_migrate.core.errors import SettingsError
 
 
-def flags(given: Mapping[str, object], record: Record, folder: Path) -> None:
+def flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None:
     """What the command line says; a flag that was not given is None."""
     for name, value in given.items():
         if value is not None:
@@ -22,7 +22,7 @@ def flags(given: Mapping[str, object], record: Record, folder: Path) -> None:
             record.add(name, value, Origin(f"flag {flag}", f"flag {flag}", folder, is_flag=True))
 
 
-def environment(environ: Mapping[str, str], record: Record, cwd: Path) -> None:
+def environment(environ: Mapping[str, str], record: Provenance, cwd: Path) -> None:
     """The process's environment."""
 
     def origin(name: str) -> Origin:
@@ -31,10 +31,10 @@ def environment(environ: Mapping[str, str], record: Record, cwd: Path) -> None:
     _variables(environ, record, origin)
 
 
-def env_file(path: Path, record: Record, cwd: Path) -> None:
+def env_file(path: Path, record: Provenance, cwd: Path) -> None:
     """A .env file in the dialect of python-dotenv; a missing file is an empty one."""
     try:
-        text = text_of(path, f"the file {path}") if path.exists() else ""
+        text = read_text(path, f"the file {path}") if path.exists() else ""
     except SettingsError as error:
         record.problems.append(error)
         return
@@ -67,7 +67,7 @@ def env_file(path: Path, record: Record, cwd: Path) -> None:
     _variables(resolve_variables(pairs, override=True), record, origin)
 
 
-def _variables(pairs: Mapping[str, str | None], record: Record, origin: Callable[[str], Origin]) -> None:
+def _variables(pairs: Mapping[str, str | None], record: Provenance, origin: Callable[[str], Origin]) -> None:
     """NAME=VALUE pairs, and the files which `*_URL_FILE` names; an empty value counts as none.
 
     What looks like ours and is not goes on record, too.
@@ -86,7 +86,7 @@ def _variables(pairs: Mapping[str, str | None], record: Record, origin: Callable
         place = origin(name)
         if known.url_field in given:
             record.problem(
-                f"{place.said} and {known.url_variable} are both set",
+                f"{place.subject} and {known.url_variable} are both set",
                 hint=f"unset {known.url_variable} or {name}",
             )
         else:
@@ -98,16 +98,16 @@ def _variables(pairs: Mapping[str, str | None], record: Record, origin: Callable
         unknown_variables.note(ours, record, origin)
 
 
-def _url_file(field: str, written: str, place: Origin, record: Record) -> None:
+def _url_file(field: str, written: str, place: Origin, record: Provenance) -> None:
     # Read by `load` once it is known that this file is the one that counts.
     path = place.folder / Path(written).expanduser()
     origin = Origin(
-        f"file {path} ({place.shown})", f"the file {path} that {place.said} names", place.folder, file=path
+        f"file {path} ({place.label})", f"the file {path} that {place.subject} names", place.folder, file=path
     )
     record.add(field, str(path), origin)
 
 
-def pyproject(table: Mapping[str, Any], path: Path, record: Record) -> None:
+def pyproject(table: Mapping[str, Any], path: Path, record: Provenance) -> None:
     """The table [tool.circle-migrate] of a pyproject.toml; unknown keys are problems."""
     values, places = flattened(table, str(path), record)
     for name, value in values.items():
@@ -116,7 +116,7 @@ def pyproject(table: Mapping[str, Any], path: Path, record: Record) -> None:
         record.add(name, value, Origin(shown, said, path.parent, is_shared=True))
 
 
-def secrets(record: Record) -> None:
+def secrets(record: Provenance) -> None:
     """A folder of secret files: the one that a stronger place names, or else the usual one."""
     folder = _secrets_folder(record)
     if folder is not None and _may_hold_ours(folder):
@@ -125,7 +125,7 @@ def secrets(record: Record) -> None:
         secret_files.read(folder, record)
 
 
-def _secrets_folder(record: Record) -> Path | None:
+def _secrets_folder(record: Provenance) -> Path | None:
     given = record.values.get("secrets_dir")
     if isinstance(given, str | Path):
         return record.origins["secrets_dir"].folder / Path(given).expanduser()

@@ -11,13 +11,13 @@ from difflib import get_close_matches
 
 from circle_migrate.config.databases import DATABASES
 from circle_migrate.config.fields import DEFAULTS, PREFIX, variables
-from circle_migrate.config.provenance import Origin, Record
+from circle_migrate.config.provenance import Origin, Provenance
 
 _ALIKE = 0.75
 """How alike two names are without the prefix, from 0 to 1, that one is taken for a slip of the other."""
 
 
-def note(names: Iterable[str], record: Record, origin: Callable[[str], Origin]) -> None:
+def note(names: Iterable[str], record: Provenance, origin: Callable[[str], Origin]) -> None:
     """Put those of the names on record that begin with our prefix, and belong to no setting."""
     known = {each for field in DEFAULTS for each in variables(field)}
     usual = [
@@ -28,7 +28,7 @@ def note(names: Iterable[str], record: Record, origin: Callable[[str], Origin]) 
     for name in names:
         if name.upper() in known:
             continue
-        said = f"{origin(name).said} sets nothing"
+        said = f"{origin(name).subject} sets nothing"
         nearest = get_close_matches(name.upper().removeprefix(PREFIX), meant, n=1, cutoff=_ALIKE)
         if nearest:
             record.misspelt.append(f"{said}; did you mean {meant[nearest[0]]}?")

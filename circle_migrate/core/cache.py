@@ -42,7 +42,7 @@ class CacheFile:
             # A pipe in its place must not keep us waiting.
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(descriptor, "rb") as file:
-                return file.read() if _is_ours(os.fstat(descriptor), stat.S_IFREG) else None
+                return file.read() if _is_private(os.fstat(descriptor), stat.S_IFREG) else None
         except OSError:
             return None
 
@@ -60,10 +60,10 @@ class CacheFile:
             return False  # sudo keeps HOME: root's folder in it would lock its owner out
         cache.mkdir(mode=0o700, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        return _is_ours(folder.lstat(), stat.S_IFDIR)
+        return _is_private(folder.lstat(), stat.S_IFDIR)
 
 
-def _is_ours(state: os.stat_result, kind: int) -> bool:
+def _is_private(state: os.stat_result, kind: int) -> bool:
     return (
         stat.S_IFMT(state.st_mode) == kind
         and state.st_uid == os.geteuid()

@@ -52,7 +52,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-class CircleError(Exception):
+class MigrateError(Exception):
     """Base of every named failure; raised itself only for states that are a bug of this package."""
 
     code: ClassVar[str] = "internal-error"
@@ -90,7 +90,7 @@ class CircleError(Exception):
         }
 
 
-class UsageError(CircleError):
+class UsageError(MigrateError):
     """The command line asks for something that cannot be."""
 
     code = "usage"
@@ -109,7 +109,7 @@ class AuthenticationFailed(UsageError):
     code = "authentication-failed"
 
 
-class Refused(CircleError):
+class Refused(MigrateError):
     """A guard stopped the command before anything was touched."""
 
     code = "refused"
@@ -146,28 +146,28 @@ class BrokenBackup(Refused):
     code = "broken-backup"
 
 
-class LockNotObtained(CircleError):
+class LockNotObtained(MigrateError):
     """Another deployer or session held a lock for longer than we were told to wait."""
 
     code = "lock-not-obtained"
     status = ExitCode.LOCKED
 
 
-class UnknownRevision(CircleError):
+class UnknownRevision(MigrateError):
     """The database is at a revision this package does not know."""
 
     code = "unknown-revision"
     status = ExitCode.AHEAD
 
 
-class InDoubt(CircleError):
+class InDoubt(MigrateError):
     """A transaction is prepared or half-applied and its outcome has to be settled."""
 
     code = "in-doubt"
     status = ExitCode.IN_DOUBT
 
 
-class Unreachable(CircleError):
+class Unreachable(MigrateError):
     """The server does not answer, or not as PostgreSQL."""
 
     code = "unreachable"
@@ -192,28 +192,28 @@ class NotWritable(Unreachable):
     code = "not-writable"
 
 
-class MigrationFailed(CircleError):
+class MigrationFailed(MigrateError):
     """A step failed and its transaction was rolled back; `state` says where both databases are."""
 
     code = "migration-failed"
     status = ExitCode.FAILED
 
 
-class BackupFailed(CircleError):
+class BackupFailed(MigrateError):
     """A dump could not be completed; there is no backup."""
 
     code = "backup-failed"
     status = ExitCode.FAILED
 
 
-class RestoreFailed(CircleError):
+class RestoreFailed(MigrateError):
     """A backup could not be restored; `state` says what the databases hold."""
 
     code = "restore-failed"
     status = ExitCode.FAILED
 
 
-class Interrupted(CircleError):
+class Interrupted(MigrateError):
     """Ctrl-C, SIGTERM or SIGHUP; the instance's status says which."""
 
     code = "interrupted"

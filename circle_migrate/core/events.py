@@ -47,5 +47,5 @@ class Event:
 Notify = Callable[[Event], None]
 
 
-def ignore(_event: Event) -> None:
+def discard(_event: Event) -> None:
     """For callers that do not show progress."""

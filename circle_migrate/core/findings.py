@@ -12,11 +12,11 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from circle_migrate.core.errors import CircleError, ExitCode
+from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import Result, worst
 from circle_migrate.core.rules import RULES, Rule
 
-_NOT_LOOKED = frozenset(
+_NOT_CHECKED = frozenset(
     {
         ExitCode.BUG,
         ExitCode.USAGE,
@@ -72,28 +72,28 @@ class Finding:
     file: str | None = None
     line: int | None = None
     subject: str | None = None
-    unlooked: bool = False
+    not_checked: bool = False
 
     def __post_init__(self) -> None:
         try:
-            _ = self.about
+            _ = self.rule_text
         except KeyError:
             raise ValueError(f"no rule is called {self.rule!r}") from None
 
     @property
-    def about(self) -> Rule:
+    def rule_text(self) -> Rule:
         """What is known of all findings of its kind."""
         return RULES[self.rule]
 
     @property
-    def advice(self) -> str:
+    def remedy_text(self) -> str:
         """What to do: its own remedy, or the one that holds for all of its kind."""
-        return self.remedy or self.about.remedy
+        return self.remedy or self.rule_text.remedy
 
     @property
-    def prevented(self) -> bool:
+    def is_inconclusive(self) -> bool:
         """Whether it says that something could not be looked at, and not that something is wrong with it."""
-        return self.unlooked or self.status in _NOT_LOOKED
+        return self.not_checked or self.status in _NOT_CHECKED
 
     @property
     def fingerprint(self) -> str:
@@ -116,14 +116,14 @@ class Finding:
             "revision": self.revision,
             "subject": self.subject,
             "detail": self.detail,
-            "remedy": self.advice,
+            "remedy": self.remedy_text,
             "file": self.file,
             "line": self.line,
             "fingerprint": self.fingerprint,
         }
 
 
-def from_error(error: CircleError, severity: Severity = Severity.ERROR) -> Finding:
+def from_error(error: MigrateError, severity: Severity = Severity.ERROR) -> Finding:
     """The error as a finding; its state goes into the detail."""
     file, line = _split(error.location)
     return Finding(

@@ -29,7 +29,7 @@ from circle_migrate.diff.scope import (
     without_order,
 )
 from circle_migrate.postgres.catalog import snapshot as catalog
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
 """Fields that identify an object and are no property of it."""
@@ -110,7 +110,7 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
     change_set = ChangeSet([])
     change_set.keep(
         without_fields(change, _NEVER_COMPARED) if change.op is Op.CHANGED else change
-        for change in catalog.compare(before, after)
+        for change in catalog.changes_between(before, after)
     )
     if not options.column_order:
         without_order(change_set, before, after)
@@ -132,7 +132,7 @@ def _without_extra_partitions(
     counts: Counter[str] = Counter()
     kept = []
     for change in changes:
-        managed = change.op is Op.EXTRA and [
+        managed = change.op is Op.ADDED and [
             name for name in parents(change.key, after) if _partitioned(name, before, after)
         ]
         if managed and "partition_bound" in change.fields:
@@ -143,7 +143,7 @@ def _without_extra_partitions(
 
 
 def _partitioned(name: str, *snapshots: Snapshot) -> bool:
-    key = Key("table", name)
+    key = ObjectKey("table", name)
     return all(snapshot.objects.get(key, {}).get("partition_key") for snapshot in snapshots)
 
 

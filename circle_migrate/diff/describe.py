@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from circle_migrate.diff.result import Comparison, Difference
-from circle_migrate.postgres.catalog.snapshot import Fields, Key, Op, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Op, Snapshot
 from circle_migrate.postgres.identifier import schema_of
 
 NOTHING = "none"
@@ -72,7 +72,7 @@ _PRIVILEGES = frozenset({"acl", "sequence_acl"})
 
 
 @dataclass(frozen=True, slots=True)
-class Altered:
+class FieldDescription:
     """A field that has two values; where `before` and `after` are None the label says it all."""
 
     label: str
@@ -96,15 +96,17 @@ class Altered:
         return "".join(self.pieces) if self.fits_in_line else f"different {self.label}"
 
 
-def altered(name: str, sides: tuple[str | None, str | None]) -> Altered:
+def describe_field(name: str, sides: tuple[str | None, str | None]) -> FieldDescription:
     """A field of a changed object: what it is called, and what both sides have."""
     if name in _SWITCHES:
-        return Altered(f"{label(name)} switched {'off' if sides[1] in (None, 'no', 'off') else 'on'}")
+        return FieldDescription(
+            f"{label(name)} switched {'off' if sides[1] in (None, 'no', 'off') else 'on'}"
+        )
     if name not in _STATES and set(sides) == {None, "yes"}:
         before, after = (side or "no" for side in sides)
     else:
         before, after = (value(name, side) for side in sides)
-    return Altered("" if name in _STATES else label(name), before, after)
+    return FieldDescription("" if name in _STATES else label(name), before, after)
 
 
 def label(name: str) -> str:
@@ -121,7 +123,7 @@ def value(name: str, text: str | None) -> str:
     return text or ("nobody" if name in _PRIVILEGES else "''")
 
 
-def described(fields: Fields) -> str:
+def describe_object(fields: Fields) -> str:
     """An object that one side lacks: its definition, or what else is known of it, in one text."""
     definition = fields.get("definition")
     if definition:
@@ -163,7 +165,7 @@ def place(snapshot: Snapshot) -> str:
     return ", ".join(filter(None, ["" if known else f"at {heads}", f"PostgreSQL {version}"]))
 
 
-def short(key: Key, root: Key) -> str:
+def short(key: ObjectKey, root: ObjectKey) -> str:
     """The object's kind and its name, as far as it is not that of the object it belongs to."""
     for prefix in (f"{root.identity}.", f"{schema_of(root.identity)}."):
         if key.identity.startswith(prefix):
@@ -175,9 +177,9 @@ def headline(difference: Difference, name: str, comparison: Comparison) -> str:
     """What has become of an object of that name, in the words of both sides."""
     before, after = sides(comparison)
     match difference.change.op:
-        case Op.EXTRA:
+        case Op.ADDED:
             words, hint = f"{name} is extra in {after}", "perhaps renamed from"
-        case Op.MISSING:
+        case Op.REMOVED:
             words, hint = f"{name} is missing in {after}", "perhaps renamed to"
         case Op.CHANGED:
             words, hint = name, f"perhaps, in {before}, "
@@ -188,7 +190,7 @@ def summary(difference: Difference, comparison: Comparison) -> str:
     """Describe a difference in one line."""
     change = difference.change
     words = headline(difference, str(change.key), comparison)
-    fields = "; ".join(str(altered(name, both)) for name, both in change.fields.items())
+    fields = "; ".join(str(describe_field(name, both)) for name, both in change.fields.items())
     return f"{words}{': ' + fields if change.op is Op.CHANGED else ''}"
 
 
@@ -200,7 +202,7 @@ def detail(difference: Difference, comparison: Comparison) -> str | None:
     before, after = sides(comparison)
     texts = []
     for name, both in change.fields.items():
-        field = altered(name, both)
+        field = describe_field(name, both)
         if not field.fits_in_line:
             texts += [f"--- {before}: {field.label}", f"+++ {after}: {field.label}"]
             texts += lines(field.before, field.after)

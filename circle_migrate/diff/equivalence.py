@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.diff.array_casts import cast_elements
 from circle_migrate.diff.scope import EquivalenceAnswers
-from circle_migrate.postgres.catalog.snapshot import Change, Fields, Key, Op, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, Snapshot
 from circle_migrate.postgres.identifier import base_name
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS forms (form, numbe
 class EquivalenceCheck:
     """Two texts of one field; `forms` are the statements that create each, `query` what reads it back."""
 
-    key: Key
+    key: ObjectKey
     field: str
     forms: tuple[tuple[str, ...], tuple[str, ...]]
     query: str
@@ -128,8 +128,8 @@ async def equal_by_server(
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    key: Key
-    owner: Key | None
+    key: ObjectKey
+    owner: ObjectKey | None
     fields: Fields
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
 from circle_migrate.postgres.identifier import base_name, split_lines
 
 _TELL_NOTHING = frozenset({"of", "position", "constraint", "generated_name", "owned_by"})
@@ -30,21 +30,21 @@ def without_generated_names(changes: Sequence[Change]) -> list[Change]:
         for change in changes
         if change.owner is not None
         for name in change.fields.get("constraint", ())
-        if Key("constraint", f"{change.owner.identity}.{name}") in same
+        if ObjectKey("constraint", f"{change.owner.identity}.{name}") in same
     }
     return [change for change in changes if change.key not in same | indexes]
 
 
-def _pairs(changes: Iterable[Change]) -> list[tuple[Key, Key]]:
+def _pairs(changes: Iterable[Change]) -> list[tuple[ObjectKey, ObjectKey]]:
     """Each missing object with an extra one of the same owner and the same fields."""
-    missing: dict[object, list[Key]] = {}
+    missing: dict[object, list[ObjectKey]] = {}
     pairs = []
     changes = tuple(changes)
     for change in changes:
-        if change.op is Op.MISSING:
+        if change.op is Op.REMOVED:
             missing.setdefault(_shape(change), []).append(change.key)
     for change in changes:
-        others = missing.get(_shape(change)) if change.op is Op.EXTRA else None
+        others = missing.get(_shape(change)) if change.op is Op.ADDED else None
         if others:
             pairs.append((others.pop(0), change.key))
     return pairs
@@ -63,40 +63,40 @@ def _nameless(fields: Iterable[tuple[str, str | None]], *names: str) -> frozense
     )
 
 
-def renames(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> dict[Key, Key]:
+def renames(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> dict[ObjectKey, ObjectKey]:
     """Each missing object and the extra one that is the same but for its name, both ways round.
 
     Only where there is exactly one of each: a hint for people, to be right or to be silent.
     """
-    shapes: dict[object, dict[Op, list[Key]]] = {}
-    kinds = {op: {change.key.kind for change in changes if change.op is op} for op in (Op.MISSING, Op.EXTRA)}
-    wanted = (kinds[Op.MISSING] & kinds[Op.EXTRA]) - _NEVER_RENAMED
-    parts = {Op.MISSING: _parts(before), Op.EXTRA: _parts(after)} if "table" in wanted else {}
+    shapes: dict[object, dict[Op, list[ObjectKey]]] = {}
+    kinds = {op: {change.key.kind for change in changes if change.op is op} for op in (Op.REMOVED, Op.ADDED)}
+    wanted = (kinds[Op.REMOVED] & kinds[Op.ADDED]) - _NEVER_RENAMED
+    parts = {Op.REMOVED: _parts(before), Op.ADDED: _parts(after)} if "table" in wanted else {}
     for change in changes:
         if change.op is Op.CHANGED or change.key.kind not in wanted:
             continue
         shape = _shape(change)
         if change.key.kind == "table":
-            snapshot = before if change.op is Op.MISSING else after
+            snapshot = before if change.op is Op.REMOVED else after
             shape = (*shape, _content(change.key, snapshot, parts[change.op]))
-        shapes.setdefault(shape, {Op.MISSING: [], Op.EXTRA: []})[change.op].append(change.key)
-    found: dict[Key, Key] = {}
+        shapes.setdefault(shape, {Op.REMOVED: [], Op.ADDED: []})[change.op].append(change.key)
+    found: dict[ObjectKey, ObjectKey] = {}
     for sides in shapes.values():
-        if len(sides[Op.MISSING]) == len(sides[Op.EXTRA]) == 1:
+        if len(sides[Op.REMOVED]) == len(sides[Op.ADDED]) == 1:
             [one], [other] = sides.values()
             found |= {one: other, other: one}
     return found
 
 
-def _parts(snapshot: Snapshot) -> dict[str, list[Key]]:
-    parts: dict[str, list[Key]] = {}
+def _parts(snapshot: Snapshot) -> dict[str, list[ObjectKey]]:
+    parts: dict[str, list[ObjectKey]] = {}
     for key, fields in snapshot.objects.items():
         if fields.get("of"):
             parts.setdefault(fields["of"] or "", []).append(key)
     return parts
 
 
-def _content(table: Key, snapshot: Snapshot, parts: dict[str, list[Key]]) -> frozenset[object]:
+def _content(table: ObjectKey, snapshot: Snapshot, parts: dict[str, list[ObjectKey]]) -> frozenset[object]:
     """What belongs to a table, without the table's name; names of columns count, others do not."""
     return frozenset(
         (
@@ -117,7 +117,7 @@ _OF_ITS_PLACE = frozenset(
 def drop_implied(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> list[Change]:
     """The changes without those that another one brings along."""
     by_key = {change.key: change for change in changes}
-    by_owner: dict[Key | None, list[Change]] = {}
+    by_owner: dict[ObjectKey | None, list[Change]] = {}
     for change in changes:
         by_owner.setdefault(change.owner, []).append(change)
     return [
@@ -133,40 +133,42 @@ def drop_implied(changes: Sequence[Change], before: Snapshot, after: Snapshot) -
     ]
 
 
-def _goes_with_its_owner(change: Change, by_key: Mapping[Key, Change]) -> bool:
+def _goes_with_its_owner(change: Change, by_key: Mapping[ObjectKey, Change]) -> bool:
     """Whether the table, view or domain it belongs to is missing, or there besides, itself."""
     owner = by_key.get(change.owner) if change.owner is not None else None
     return change.op is not Op.CHANGED and owner is not None and owner.op is change.op
 
 
-def _goes_with_its_parent(change: Change, by_key: Mapping[Key, Change]) -> bool:
+def _goes_with_its_parent(change: Change, by_key: Mapping[ObjectKey, Change]) -> bool:
     """Whether the partitioned table it is a partition of is missing, or there besides, too."""
     if change.op is Op.CHANGED:
         return False
-    owners = (by_key.get(Key("table", name)) for name in change.fields.get("partition_of", ()) if name)
+    owners = (by_key.get(ObjectKey("table", name)) for name in change.fields.get("partition_of", ()) if name)
     return any(owner is not None and owner.op is change.op for owner in owners)
 
 
-def _belongs_to_constraint(change: Change, by_key: Mapping[Key, Change], *snapshots: Snapshot) -> bool:
+def _belongs_to_constraint(change: Change, by_key: Mapping[ObjectKey, Change], *snapshots: Snapshot) -> bool:
     """Whether it is the index of a constraint that is reported."""
     owner = change.owner
     if change.key.kind != "index" or owner is None:
         return False
     names = {_field(change.key, "constraint", snapshot) for snapshot in snapshots} - {None}
-    constraints = (by_key.get(Key("constraint", f"{owner.identity}.{name}")) for name in names)
+    constraints = (by_key.get(ObjectKey("constraint", f"{owner.identity}.{name}")) for name in names)
     return any(each is not None and each.op is change.op is not Op.CHANGED for each in constraints)
 
 
-def _belongs_to_column(change: Change, by_key: Mapping[Key, Change]) -> bool:
+def _belongs_to_column(change: Change, by_key: Mapping[ObjectKey, Change]) -> bool:
     """Whether it is the sequence of a column that is missing, or there besides, too."""
     if change.key.kind != "sequence" or change.op is Op.CHANGED:
         return False
-    columns = (by_key.get(Key("column", column)) for column in change.fields.get("owned_by", ()) if column)
+    columns = (
+        by_key.get(ObjectKey("column", column)) for column in change.fields.get("owned_by", ()) if column
+    )
     return any(column is not None and column.op is change.op for column in columns)
 
 
 def _is_inherited(
-    change: Change, by_owner: Mapping[Key | None, Sequence[Change]], *snapshots: Snapshot
+    change: Change, by_owner: Mapping[ObjectKey | None, Sequence[Change]], *snapshots: Snapshot
 ) -> bool:
     """Whether the parent of its table has the same change, which its partitions and heirs get with it."""
     owner = change.owner
@@ -176,7 +178,7 @@ def _is_inherited(
         twin
         for parent in parents(owner, *snapshots)
         for kind in ("table", "foreign table")
-        for twin in by_owner.get(Key(kind, parent), ())
+        for twin in by_owner.get(ObjectKey(kind, parent), ())
     )
     return any(_same_for_heir(twin, change) for twin in twins)
 
@@ -201,11 +203,11 @@ def _told(change: Change) -> dict[str, tuple[str | None, str | None]]:
     }
 
 
-def _field(key: Key, name: str, snapshot: Snapshot) -> str | None:
+def _field(key: ObjectKey, name: str, snapshot: Snapshot) -> str | None:
     return snapshot.objects.get(key, {}).get(name)
 
 
-def parents(table: Key, *snapshots: Snapshot) -> Iterator[str]:
+def parents(table: ObjectKey, *snapshots: Snapshot) -> Iterator[str]:
     """The tables a table is a partition of or inherits from, in any of the snapshots."""
     for snapshot in snapshots:
         for name in ("partition_of", "inherits"):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from circle_migrate.core.findings import Finding, Report, Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Ownership, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Ownership, Snapshot
 
 
 class Aspect(StrEnum):
@@ -33,7 +33,7 @@ class Difference:
     change: Change
     aspect: Aspect
     severity: Severity
-    renamed: Key | None = None
+    renamed: ObjectKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,13 @@ class Comparison:
 class Group(NamedTuple):
     """The differences of an object and of what belongs to it; those of the object itself come first."""
 
-    root: Key
+    root: ObjectKey
     differences: tuple[Difference, ...]
 
 
 def grouped(comparison: Comparison, ownership: Ownership) -> tuple[Group, ...]:
     """Group the differences by their topmost owner, ordered by kind and identity."""
-    groups: dict[Key, list[Difference]] = {}
+    groups: dict[ObjectKey, list[Difference]] = {}
     for difference in comparison.differences:
         groups.setdefault(ownership.root(difference.change.key), []).append(difference)
     return tuple(
@@ -104,7 +104,7 @@ def grouped(comparison: Comparison, ownership: Ownership) -> tuple[Group, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Diff(Report):
+class DiffResult(Report):
     """The comparisons of all databases; those that could not be made are findings of their check."""
 
     comparisons: tuple[Comparison, ...] = ()

@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from circle_migrate.config.ignore_rule import IgnoreRule
 from circle_migrate.diff.describe import counted, label, tally
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
 
-EquivalenceAnswers = Mapping[tuple[Key, str], bool]
+EquivalenceAnswers = Mapping[tuple[ObjectKey, str], bool]
 """Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""
 
 
@@ -92,7 +92,7 @@ class ChangeSet:
 
 def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after: Snapshot) -> None:
     """Leave out what only the other side has and models have no words for."""
-    other_only = Op.EXTRA if models is Models.BEFORE else Op.MISSING
+    other_only = Op.ADDED if models is Models.BEFORE else Op.REMOVED
     snapshot = after if models is Models.BEFORE else before
     theirs = [change for change in change_set.changes if change.op is other_only]
     change_set.leave_out(
@@ -112,11 +112,11 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
     change_set.keep(_supported_part(change) for change in change_set.changes)
 
 
-def _partitioned(key: Key, snapshot: Snapshot) -> Key | None:
+def _partitioned(key: ObjectKey, snapshot: Snapshot) -> ObjectKey | None:
     """The table that a partition belongs to in the end; None for what is no partition."""
     found = None
     while parent := snapshot.objects.get(found or key, {}).get("partition_of"):
-        found = Key("table", parent)
+        found = ObjectKey("table", parent)
     return found
 
 
@@ -156,7 +156,7 @@ def _is_moved(change: Change) -> bool:
     return change.op is Op.CHANGED and "position" in change.fields
 
 
-def _reordered(tables: Collection[Key | None], before: Snapshot, after: Snapshot) -> int:
+def _reordered(tables: Collection[ObjectKey | None], before: Snapshot, after: Snapshot) -> int:
     """How many of these have the columns that both sides know in another order."""
     places: dict[str, list[tuple[int, int]]] = {str(table): [] for table in tables}
     for key, fields in before.objects.items():

@@ -18,13 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, Refused
+from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, Refused
 from circle_migrate.core.events import Kind
-from circle_migrate.migrate.failure import where_things_are
-from circle_migrate.migrate.run import Run
+from circle_migrate.migrate.failure import describe_current_revisions
+from circle_migrate.migrate.run import MigrationRun
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.server_errors import server_words
+from circle_migrate.postgres.server_errors import server_message
 from circle_migrate.revision_graph.plan import Plan, Segment
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ class Gid:
         return cls(parts[0], int(parts[1]), parts[2], parts[3])
 
 
-async def refuse_not_atomic(run: Run, plan: Plan) -> None:
+async def ensure_atomic_possible(run: MigrationRun, plan: Plan) -> None:
     """Raise `Refused`, before anything runs, where one decision over the whole plan is not possible."""
     if not run.deployment.settings.atomic or len(plan.databases) < 2:
         return
     for segment in plan.segments:
-        if segment.ends_because:
+        if segment.end_reason:
             raise Refused(
-                f"this cannot be one decision over {' and '.join(plan.databases)}: {segment.ends_because}",
+                f"this cannot be one decision over {' and '.join(plan.databases)}: {segment.end_reason}",
                 state="nothing was changed",
                 hint="leave out --atomic, or go in two calls: to the revision before, then on",
             )
@@ -91,7 +91,7 @@ async def refuse_not_atomic(run: Run, plan: Plan) -> None:
             )
 
 
-async def commit(run: Run, number: int, segment: Segment) -> None:
+async def commit(run: MigrationRun, number: int, segment: Segment) -> None:
     """Commit the segment, whose transactions are open on all its databases.
 
     Raises `MigrationFailed` where nothing was committed, `InDoubt` where only a part was or nobody can tell.
@@ -105,15 +105,15 @@ async def commit(run: Run, number: int, segment: Segment) -> None:
             await roll_back(session)
         raise
     for name in sessions:
-        run.tell(Kind.COMMITTED, name, f"segment {number}")
+        run.emit(Kind.COMMITTED, name, f"segment {number}")
 
 
-async def _serial(run: Run, number: int, sessions: Mapping[str, Session]) -> None:
+async def _serial(run: MigrationRun, number: int, sessions: Mapping[str, Session]) -> None:
     committed: list[str] = []
     for name, session in sessions.items():
         run.checkpoint(f"before commit {name}")
         error = await _commit(session)
-        if error is not None and not await _settled(run, number, name, error):
+        if error is not None and not await _commit_applied(run, number, name, error):
             raise await _not_committed(run, name, committed, error)
         committed.append(name)
         run.checkpoint(f"after commit {name}")
@@ -127,26 +127,28 @@ async def _commit(session: Session) -> Exception | None:
     return None
 
 
-async def _not_committed(run: Run, name: str, committed: list[str], error: Exception) -> CircleError:
-    state = await where_things_are(run.deployment, tuple(run.sessions))
+async def _not_committed(
+    run: MigrationRun, name: str, committed: list[str], error: Exception
+) -> MigrateError:
+    state = await describe_current_revisions(run.deployment, tuple(run.sessions))
     if committed:
         return InDoubt(
             f"{name}: COMMIT failed after {', '.join(committed)} had committed",
             database=name,
-            detail=server_words(error),
+            detail=server_message(error),
             state=state,
             hint="run the same command again: it goes on from there",
         )
     return MigrationFailed(
         f"{name}: COMMIT failed; nothing of this segment was applied",
         database=name,
-        detail=server_words(error),
+        detail=server_message(error),
         state=state,
         hint="correct the cause and run the same command again",
     )
 
 
-async def _atomic(run: Run, number: int, sessions: Mapping[str, Session]) -> None:
+async def _atomic(run: MigrationRun, number: int, sessions: Mapping[str, Session]) -> None:
     first, *others = sessions
     prepared: dict[str, Gid] = {}
     try:
@@ -158,7 +160,7 @@ async def _atomic(run: Run, number: int, sessions: Mapping[str, Session]) -> Non
             run.checkpoint(f"after prepare {name}")
         run.checkpoint(f"before commit {first}")
         error = await _commit(sessions[first])
-        if error is not None and not await _settled(run, number, first, error):
+        if error is not None and not await _commit_applied(run, number, first, error):
             raise await _not_committed(run, first, [], error)
     except InDoubt:
         raise
@@ -173,13 +175,13 @@ async def _atomic(run: Run, number: int, sessions: Mapping[str, Session]) -> Non
         run.checkpoint(f"after commit prepared {name}")
 
 
-async def _prepare(run: Run, session: Session, gid: Gid) -> None:
+async def _prepare(run: MigrationRun, session: Session, gid: Gid) -> None:
     name = gid.database
     try:
         tag = await session.driver.execute(f"PREPARE TRANSACTION {literal(str(gid))}")
     except Exception as error:
         if session.driver.is_closed():
-            await _withdraw(run, session, gid, error)
+            await _rollback_unconfirmed(run, session, gid, error)
             raise _not_prepared(
                 f"{name}: the connection was lost while the transaction was being prepared", gid, error
             ) from error
@@ -202,13 +204,13 @@ def _not_prepared(
     return MigrationFailed(
         what,
         database=gid.database,
-        detail=server_words(error) if error else None,
+        detail=server_message(error) if error else None,
         state="rolled back on every database",
         hint=hint or "correct the cause and run the same command again",
     )
 
 
-async def _withdraw(run: Run, session: Session, gid: Gid, error: Exception) -> None:
+async def _rollback_unconfirmed(run: MigrationRun, session: Session, gid: Gid, error: Exception) -> None:
     """Roll back what a PREPARE whose answer was lost has left. Raises `InDoubt` where nobody can tell."""
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:
@@ -218,11 +220,11 @@ async def _withdraw(run: Run, session: Session, gid: Gid, error: Exception) -> N
             await connection.execute(f"ROLLBACK PREPARED {literal(str(gid))}")
         return True
 
-    if await _answered(run, gid.database, attempt) is None:
-        raise await _stays_prepared(run, gid, "PREPARE TRANSACTION has no answer", error) from error
+    if await _retry_until_known(run, gid.database, attempt) is None:
+        raise await _in_doubt_error(run, gid, "PREPARE TRANSACTION has no answer", error) from error
 
 
-async def _finish(run: Run, session: Session, gid: Gid, verb: str) -> None:
+async def _finish(run: MigrationRun, session: Session, gid: Gid, verb: str) -> None:
     """Commit or roll back what was prepared, on a new connection where the old one is lost."""
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:
@@ -233,43 +235,43 @@ async def _finish(run: Run, session: Session, gid: Gid, verb: str) -> None:
     try:
         await session.driver.execute(f"{verb} {literal(str(gid))}")
     except Exception as error:
-        if session.driver.is_closed() and await _answered(run, gid.database, attempt):
+        if session.driver.is_closed() and await _retry_until_known(run, gid.database, attempt):
             return
-        raise await _stays_prepared(run, gid, f"{verb} failed", error) from error
+        raise await _in_doubt_error(run, gid, f"{verb} failed", error) from error
 
 
-async def _stays_prepared(run: Run, gid: Gid, what: str, error: Exception) -> InDoubt:
+async def _in_doubt_error(run: MigrationRun, gid: Gid, what: str, error: Exception) -> InDoubt:
     return InDoubt(
         f"{gid.database}: {what}; its transaction may stay prepared and keep its locks",
         database=gid.database,
-        detail=server_words(error),
-        state=await where_things_are(run.deployment, tuple(run.sessions)),
+        detail=server_message(error),
+        state=await describe_current_revisions(run.deployment, tuple(run.sessions)),
         hint="type `circle-migrate recover`",
     )
 
 
-async def _settled(run: Run, number: int, name: str, error: Exception) -> bool:
+async def _commit_applied(run: MigrationRun, number: int, name: str, error: Exception) -> bool:
     """Whether a COMMIT without an answer was carried out. Raises `InDoubt` where nobody can tell."""
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:
         lives = await connection.fetchval(_BACKEND_LIVES, run.sessions[name].pid)
-        decided = await run.journals[name].decided(connection, run.id, number)
+        decided = await run.journals[name].has_committed(connection, run.id, number)
         return None if lives and not decided else decided
 
-    answer = await _answered(run, name, attempt)
+    answer = await _retry_until_known(run, name, attempt)
     if answer is None:
         raise InDoubt(
             f"{name}: the connection was lost while COMMIT was on its way, and the server cannot be asked",
             database=name,
-            detail=server_words(error),
+            detail=server_message(error),
             state="committed or not: unknown",
             hint="when the server is back: `circle-migrate recover`, then the same command again",
         )
     return answer
 
 
-async def _answered(
-    run: Run, name: str, attempt: Callable[[asyncpg.Connection], Awaitable[bool | None]]
+async def _retry_until_known(
+    run: MigrationRun, name: str, attempt: Callable[[asyncpg.Connection], Awaitable[bool | None]]
 ) -> bool | None:
     """What `attempt` says on a new connection, again and again while it is None or fails; None at the end."""
     deadline = time.monotonic() + _SETTLE

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.migrate.journal import Journal
-    from circle_migrate.migrate.run import Run
+    from circle_migrate.migrate.run import MigrationRun
 
 
 class EditedRevision(Refused):
@@ -22,7 +22,7 @@ class EditedRevision(Refused):
     code = "edited-revision"
 
 
-async def edited(
+async def edited_revisions(
     graph: Graph, current: tuple[str, ...], journal: Journal, connection: asyncpg.Connection, files: str
 ) -> list[tuple[Revision, str]]:
     """The applied revisions whose file has changed since, each with a diff from then to now.
@@ -34,7 +34,7 @@ async def edited(
     then = await journal.checksums(connection)
     applied = graph.ancestors(key for key in current if key in graph)
     changed = [graph[key] for key in graph.sorted(applied & then.keys()) if then[key] != graph[key].checksum]
-    texts = await journal.texts(connection, [each.id for each in changed])
+    texts = await journal.sources(connection, [each.id for each in changed])
     return [(each, _diff(each, texts.get(each.id, ""))) for each in changed]
 
 
@@ -48,7 +48,7 @@ def _diff(revision: Revision, source: str) -> str:
     return "\n".join(lines)
 
 
-async def refuse_edited(run: Run) -> None:
+async def ensure_not_edited(run: MigrationRun) -> None:
     """Raise `EditedRevision` where an applied revision's file has changed, with the diff."""
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
@@ -56,11 +56,11 @@ async def refuse_edited(run: Run) -> None:
             continue
         graph = run.deployment.forest.graphs[name]
         files = await journal.digest(driver)
-        for revision, diff in await edited(graph, run.states[name].current, journal, driver, files):
-            raise refusal(revision, diff)
+        for revision, diff in await edited_revisions(graph, run.states[name].current, journal, driver, files):
+            raise edited_revision_error(revision, diff)
 
 
-def refusal(revision: Revision, diff: str) -> EditedRevision:
+def edited_revision_error(revision: Revision, diff: str) -> EditedRevision:
     """The error for a revision whose file has changed since it was applied."""
     return EditedRevision(
         f"{revision.database}: revision {revision.id} was edited after it was applied",

@@ -15,25 +15,38 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, MigrationFailed
+from circle_migrate.core.errors import MigrateError, MigrationFailed
 from circle_migrate.core.events import Kind, Notify
 from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
 from circle_migrate.migrate.alembic_adapter.runner import Runner
-from circle_migrate.migrate.commit import commit, refuse_not_atomic, roll_back
-from circle_migrate.migrate.edited_files import refuse_edited
-from circle_migrate.migrate.failure import gave_up_waiting, interrupted, step_failed, where_things_are
-from circle_migrate.migrate.guards import refuse_in_doubt, refuse_unwritable
+from circle_migrate.migrate.commit import commit, ensure_atomic_possible, roll_back
+from circle_migrate.migrate.edited_files import ensure_not_edited
+from circle_migrate.migrate.failure import (
+    describe_current_revisions,
+    interrupted_error,
+    lock_timeout_error,
+    step_error,
+)
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.run import Applied, Checkpoint, Hooks, Run, describe, finish_run, start_run
-from circle_migrate.migrate.session import watched, working_session
+from circle_migrate.migrate.run import (
+    AppliedAction,
+    Checkpoint,
+    Hooks,
+    MigrationRun,
+    describe,
+    finish_run,
+    start_run,
+)
+from circle_migrate.migrate.session import monitor, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
-    server_words,
+    server_message,
     sqlstate,
 )
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
@@ -41,7 +54,7 @@ from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.migrate.protection import Guard
+    from circle_migrate.migrate.protection import ProtectionGuard
 
 MakePlan = Callable[[Current], Plan]
 """Plans from the current revisions that were read under the lock."""
@@ -55,16 +68,16 @@ _BACK_OFF = (0.2, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """What a run did: the plan it made under the lock, and the actions in the order in which they ran."""
 
     run: str
     plan: Plan
-    applied: tuple[Applied, ...] = ()
+    applied: tuple[AppliedAction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RunOptions:
     """What a caller can ask of `apply` besides its settings.
 
     `recognised` is off for a stamp that mends a version table nobody can read; `allow_edited` lets files
@@ -75,16 +88,16 @@ class Options:
     """
 
     command: str
-    recognised: bool = True
+    verify_identity: bool = True
     allow_edited: bool = False
     rehearsal: bool = False
     hooks: Hooks = field(default_factory=Hooks)
-    guard: Guard | None = None
+    guard: ProtectionGuard | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
     checkpoint: Checkpoint = lambda _name: None
 
 
-class _StepFailed(Exception):
+class _StepFailedError(Exception):
     """A step raised; its transaction is still open."""
 
     def __init__(self, action: Action, error: Exception | SystemExit) -> None:
@@ -93,25 +106,25 @@ class _StepFailed(Exception):
         self.error = error
 
     @property
-    def contended(self) -> bool:
+    def is_lock_conflict(self) -> bool:
         """Whether it did not get a lock in time or was a deadlock's victim, so that trying again may help."""
         return sqlstate(self.error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
-async def apply(
+async def execute(
     deployment: Deployment,
     databases: tuple[str, ...],
     planner: MakePlan,
     notify: Notify,
-    options: Options,
-) -> Outcome:
+    options: RunOptions,
+) -> RunResult:
     """Lock the databases, plan from what they are at now, run the plan and return what was done.
 
     Raises `LockNotObtained`, `InDoubt`, `NotWritable`, whatever the planner raises, `MigrationFailed` with
     the state the databases are in, or `Interrupted`.
     """
     task = asyncio.current_task()
-    run = Run(
+    run = MigrationRun(
         deployment,
         options.command,
         notify,
@@ -121,17 +134,17 @@ async def apply(
         task=task,
     )
     async with AsyncExitStack() as stack:
-        stack.push(run.explain)
-        await _open(run, databases, stack)
+        stack.push(run.translate_cancellation)
+        await _connect_and_lock(run, databases, stack)
         current = {name: state.current for name, state in run.states.items()}
-        plan = planner(verify_identity(deployment, run.states) if options.recognised else current)
+        plan = planner(verify_identity(deployment, run.states) if options.verify_identity else current)
         if plan:
             await _prepare(run, plan, options)
-            await _carry_out(run, plan)
-        return Outcome(run.id, plan, tuple(run.applied))
+            await _run_segments(run, plan)
+        return RunResult(run.id, plan, tuple(run.applied))
 
 
-async def _open(run: Run, databases: tuple[str, ...], stack: AsyncExitStack) -> None:
+async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack: AsyncExitStack) -> None:
     """Connect to and lock every database, in the order of the deployment, and read its state."""
     settings = run.deployment.settings
     for name in databases:
@@ -143,89 +156,89 @@ async def _open(run: Run, databases: tuple[str, ...], stack: AsyncExitStack) -> 
         await stack.enter_async_context(lock)
     for name, session in run.sessions.items():
         database = run.deployment.databases[name]
-        await stack.enter_async_context(watched(database, session, run.observe, run.give_up))
+        await stack.enter_async_context(monitor(database, session, run.observe, run.abort))
         run.states[name] = await database.read_state(session.driver)
-    refuse_in_doubt(run.states)
+    ensure_not_in_doubt(run.states)
 
 
-async def _prepare(run: Run, plan: Plan, options: Options) -> None:
+async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     """Everything that can refuse the plan, then the journal; nothing of the plan has run yet."""
-    run.total = len(plan.actions)
-    run.at = dict(plan.current)
+    run.step_count = len(plan.actions)
+    run.current = dict(plan.current)
     if run.rehearsal and [segment.transactional for segment in plan.segments] != [True]:
         raise ValueError("a rehearsal is of one segment, in a transaction")
     overridden = {}
     if options.guard is not None:
-        options.guard.refuse(run.states, plan.databases)
+        options.guard.ensure_unprotected(run.states, plan.databases)
         overridden = options.guard.notes(run.states, plan.databases)
     for name in plan.databases:
-        refuse_unwritable(run.states[name])
+        ensure_writable(run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, database.settings.version_table_schema)
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
         for step in plan.steps(name):
-            if step.revision.uses_helpers and step.revision.why_alone is None:
+            if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
                 async with one_at_a_time():
                     run.runners[name].rehearse(step)
         if not run.rehearsal:
             run.journals[name] = Journal(database, run.states[name].schema)
-    await refuse_not_atomic(run, plan)
+    await ensure_atomic_possible(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
-        await refuse_edited(run)
-    await run.hooks.prepared(run, plan)
+        await ensure_not_edited(run)
+    await run.hooks.before_run(run, plan)
     if not run.rehearsal:
         await start_run(run, plan, {**options.notes, **overridden})
 
 
-async def _carry_out(run: Run, plan: Plan) -> None:
+async def _run_segments(run: MigrationRun, plan: Plan) -> None:
     segment = plan.segments[0]
     try:
         for number, segment in enumerate(plan.segments, 1):
             if segment.transactional:
-                await _in_transactions(run, number, segment)
+                await _run_in_transactions(run, number, segment)
             else:
-                await _alone(run, number, segment)
+                await _run_without_transaction(run, number, segment)
     except asyncio.CancelledError:
-        error = await interrupted(run, segment)
+        error = await interrupted_error(run, segment)
         await finish_run(run, "interrupted", error)
         raise error from None
-    except CircleError as error:
+    except MigrateError as error:
         await finish_run(run, "failed", error)
         raise
     await shielded(finish_run(run, "done"), raise_error=True)
 
 
-async def _in_transactions(run: Run, number: int, segment: Segment) -> None:
+async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment) -> None:
     """Run a segment as a whole, again from its beginning where it did not get its locks."""
     deadline = time.monotonic() + run.deployment.settings.lock_wait
     for tries in range(1, MOST_TRIES + 1):
-        run.hooks.trying(number, segment)
+        run.hooks.before_segment(number, segment)
         try:
-            await _attempt(run, number, segment)
-        except _StepFailed as failed:
-            if not failed.contended:
-                raise await step_failed(run, failed.action, failed.error) from failed.error
+            await _try_segment(run, number, segment)
+        except _StepFailedError as failed:
+            if not failed.is_lock_conflict:
+                raise await step_error(run, failed.action, failed.error) from failed.error
             pause = min(_BACK_OFF[0] * 2 ** (tries - 1), _BACK_OFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
             if tries == MOST_TRIES or time.monotonic() + pause > deadline:
-                raise await gave_up_waiting(run, failed.action, failed.error, tries) from failed.error
-            run.tell(Kind.RETRY, failed.action.database, f"rolled back, try {tries + 1} in {pause:.1f} s")
+                raise await lock_timeout_error(run, failed.action, failed.error, tries) from failed.error
+            run.emit(Kind.RETRY, failed.action.database, f"rolled back, try {tries + 1} in {pause:.1f} s")
             await asyncio.sleep(pause)
         else:
             return
 
 
-async def _attempt(run: Run, number: int, segment: Segment) -> None:
-    done: list[Applied] = []
-    begun, at = run.number, dict(run.at)
+async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None:
+    done: list[AppliedAction] = []
+    begun, at = run.step_number, dict(run.current)
     try:
         for name in segment.databases:
             await run.sessions[name].connection.begin()
         for action in segment.actions:
-            done.append(await _act(run, number, action))  # noqa: PERF401 - counts when the next one fails
+            done.append(await _run_action(run, number, action))  # noqa: PERF401 - counts when the next one fails
         for name in segment.databases:
             await _check_deferred(run, name)
     except BaseException:
-        run.number, run.at = begun, at
+        run.step_number, run.current = begun, at
         await _roll_back(run, segment)
         raise
     if run.rehearsal:
@@ -235,62 +248,62 @@ async def _attempt(run: Run, number: int, segment: Segment) -> None:
     run.applied += done
 
 
-async def _roll_back(run: Run, segment: Segment) -> None:
+async def _roll_back(run: MigrationRun, segment: Segment) -> None:
     for name in segment.databases:
         await roll_back(run.sessions[name])
 
 
-async def _alone(run: Run, number: int, segment: Segment) -> None:
+async def _run_without_transaction(run: MigrationRun, number: int, segment: Segment) -> None:
     """A step that begins and ends its own transactions; what it leaves half-way, it must find again."""
     (action,) = segment.actions
-    run.hooks.trying(number, segment)
+    run.hooks.before_segment(number, segment)
     try:
-        run.applied.append(await _act(run, number, action))
-        run.tell(Kind.COMMITTED, action.database, f"segment {number}")
-    except _StepFailed as failed:
+        run.applied.append(await _run_action(run, number, action))
+        run.emit(Kind.COMMITTED, action.database, f"segment {number}")
+    except _StepFailedError as failed:
         await roll_back(run.sessions[action.database])
-        if failed.contended:
-            raise await gave_up_waiting(run, action, failed.error, 1) from failed.error
-        raise await step_failed(run, action, failed.error) from failed.error
+        if failed.is_lock_conflict:
+            raise await lock_timeout_error(run, action, failed.error, 1) from failed.error
+        raise await step_error(run, action, failed.error) from failed.error
     finally:
         await roll_back(run.sessions[action.database])
 
 
-async def _act(run: Run, segment: int, action: Action) -> Applied:
-    run.number += 1
-    run.tell(Kind.STARTED, action.database, describe(action))
+async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:
+    run.step_number += 1
+    run.emit(Kind.STARTED, action.database, describe(action))
     begun = time.monotonic()
-    elsewhere = {name: heads for name, heads in run.at.items() if name != action.database}
-    at = run.at[action.database]
+    elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
+    at = run.current[action.database]
 
     def record(connection: Connection) -> None:
         journal = run.journals.get(action.database)
         if journal is None:
             return
         seconds = time.monotonic() - begun
-        connection.exec_driver_sql(*journal.recording(run.id, segment, action, seconds, elsewhere))
+        connection.exec_driver_sql(*journal.insert_step_sql(run.id, segment, action, seconds, elsewhere))
 
     def act(connection: Connection) -> None:
-        run.hooks.before(connection, action)
+        run.hooks.before_step(connection, action)
         run.runners[action.database].run(connection, action, at, record)
-        run.hooks.after(connection, action)
+        run.hooks.after_step(connection, action)
 
     try:
         async with one_at_a_time():
             await run.sessions[action.database].connection.run_sync(act)
-    except CircleError:
+    except MigrateError:
         raise
     except KeyboardInterrupt:  # a signal that found the step busy in Python, and not waiting for the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
-        raise _StepFailed(action, error) from error
-    run.at[action.database] = action.moved(run.deployment.forest.graphs[action.database], at)
+        raise _StepFailedError(action, error) from error
+    run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], at)
     seconds = time.monotonic() - begun
-    run.tell(Kind.DONE, action.database, describe(action), seconds)
-    return Applied(action, seconds)
+    run.emit(Kind.DONE, action.database, describe(action), seconds)
+    return AppliedAction(action, seconds)
 
 
-async def _check_deferred(run: Run, name: str) -> None:
+async def _check_deferred(run: MigrationRun, name: str) -> None:
     """Let deferred constraints fail now, while every database can still be rolled back."""
     try:
         await run.sessions[name].connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
@@ -298,6 +311,6 @@ async def _check_deferred(run: Run, name: str) -> None:
         raise MigrationFailed(
             f"{name}: a deferred constraint does not hold at the end of the segment",
             database=name,
-            detail=server_words(error),
-            state=await where_things_are(run.deployment, tuple(run.sessions)),
+            detail=server_message(error),
+            state=await describe_current_revisions(run.deployment, tuple(run.sessions)),
         ) from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, NotWritable
+from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, NotWritable
 from circle_migrate.postgres.database import State
-from circle_migrate.postgres.server_errors import privilege_hint, server_words, statement_fault
+from circle_migrate.postgres.server_errors import privilege_hint, server_message, statement_error
 
 
-def refuse_in_doubt(states: Mapping[str, State]) -> None:
+def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
     """Raise `InDoubt` where a prepared transaction of ours waits for its outcome."""
     for state in states.values():
         if state.in_doubt:
@@ -23,7 +23,7 @@ def refuse_in_doubt(states: Mapping[str, State]) -> None:
             )
 
 
-def refuse_unwritable(state: State) -> None:
+def ensure_writable(state: State) -> None:
     """Raise `NotWritable` for a standby or a read-only server, before anything is tried on it."""
     if state.standby:
         raise NotWritable(
@@ -42,14 +42,14 @@ def refuse_unwritable(state: State) -> None:
         )
 
 
-def no_journal(state: State, error: Exception) -> CircleError:
+def journal_error(state: State, error: Exception) -> MigrateError:
     """The error where the journal's tables cannot be made or written."""
     name = state.database
-    fault = statement_fault(error, name, "write the journal")
+    fault = statement_error(error, name, "write the journal")
     if fault is None:
         return MigrationFailed(
-            f"{name}: the journal cannot be written", database=name, detail=server_words(error)
+            f"{name}: the journal cannot be written", database=name, detail=server_message(error)
         )
     fault.state = "nothing was changed"
-    fault.hint = privilege_hint(server_words(error), state.role)
+    fault.hint = privilege_hint(server_message(error), state.role)
     return fault

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, Refused, UnknownRevision, WrongDatabase
+from circle_migrate.core.errors import MigrateError, Refused, UnknownRevision, WrongDatabase
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.revision_graph.forest import Forest
+    from circle_migrate.revision_graph.forest import CombinedGraph
 
 
 def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict[str, tuple[str, ...]]:
@@ -67,14 +67,14 @@ def _ensure_own_journal(state: State) -> None:
         )
 
 
-def _ensure_known_revisions(forest: Forest, state: State) -> None:
+def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
     graph = forest.graphs[state.database]
     for key in state.current:
         if key not in graph:
             raise _unknown_revision_error(forest, key, state)
-    if set(state.current) == set(graph.real_heads):
+    if set(state.current) == set(graph.effective_heads):
         return
-    tips = graph.tips(graph.ancestors(state.current))
+    tips = graph.version_rows(graph.ancestors(state.current))
     if sorted(tips) != sorted(state.current):
         raise Refused(
             f"{state.database}: the version table names {', '.join(state.current)}, "
@@ -85,7 +85,7 @@ def _ensure_known_revisions(forest: Forest, state: State) -> None:
         )
 
 
-def _unknown_revision_error(forest: Forest, key: str, state: State) -> CircleError:
+def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> MigrateError:
     for name, graph in forest.graphs.items():
         if key in graph:
             return WrongDatabase(

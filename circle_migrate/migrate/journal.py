@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.journal_entry import Applied, Entry, RunEntry
+from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun, JournalStep
 from circle_migrate.postgres.database import RUNS, STEPS, Database
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.server_errors import statement_fault
+from circle_migrate.postgres.server_errors import statement_error
 
 if TYPE_CHECKING:
     import asyncpg
@@ -88,12 +88,12 @@ class Journal:
             await connection.execute(_CREATE.format(runs=self.runs, steps=self.steps))
 
     @contextmanager
-    def read_by(self, role: str) -> Iterator[None]:
+    def reading_as(self, role: str) -> Iterator[None]:
         """Reading as a role; raises what a server that refuses it says, with what to grant."""
         try:
             yield
         except Exception as error:
-            fault: CircleError | None = statement_fault(error, self.database.name, "read the journal")
+            fault: MigrateError | None = statement_error(error, self.database.name, "read the journal")
             if fault is None:
                 raise
             fault.hint = f'GRANT SELECT ON {self.runs}, {self.steps} TO "{role}";'
@@ -103,7 +103,7 @@ class Journal:
         """Whether there is a journal; asking never makes one."""
         return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self.steps))
 
-    async def announce(
+    async def start_run(
         self,
         connection: asyncpg.Connection,
         run: str,
@@ -129,7 +129,7 @@ class Journal:
                 json.dumps(notes),
             )
 
-    async def conclude(
+    async def finish_run(
         self,
         connection: asyncpg.Connection,
         run: str,
@@ -147,14 +147,14 @@ class Journal:
             mark,
         )
 
-    async def last_mark(self, connection: asyncpg.Connection) -> str | None:
+    async def last_fingerprint(self, connection: asyncpg.Connection) -> str | None:
         """The mark that the last run to end well has left; None where it could not take one."""
         found: str | None = await connection.fetchval(
             f"SELECT fingerprint FROM {self.runs} WHERE outcome = 'done' ORDER BY ended_at DESC LIMIT 1"
         )
         return found
 
-    def recording(
+    def insert_step_sql(
         self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]
     ) -> tuple[str, tuple[object, ...]]:
         """The statement that records a step and its values, to be run in the step's own transaction."""
@@ -179,7 +179,7 @@ class Journal:
         )
         return statement, values
 
-    async def decided(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
+    async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
         """Whether this database has committed the segment of the run."""
         return bool(
             await connection.fetchval(
@@ -189,7 +189,7 @@ class Journal:
             )
         )
 
-    async def close_lost(self, connection: asyncpg.Connection) -> list[str]:
+    async def mark_lost(self, connection: asyncpg.Connection) -> list[str]:
         """Mark runs that began and never ended as lost; only while holding the deployer lock."""
         rows = await connection.fetch(
             f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
@@ -224,7 +224,7 @@ class Journal:
         last = f"SELECT DISTINCT ON ({key}) revision, direction, checksum FROM {self.steps}"
         return f"({last} WHERE checksum IS NOT NULL ORDER BY {key}, id DESC) last WHERE direction = 'up'"
 
-    async def applied(self, connection: asyncpg.Connection, revisions: Sequence[str]) -> dict[str, Applied]:
+    async def applied(self, connection: asyncpg.Connection, revisions: Sequence[str]) -> dict[str, AppliedBy]:
         """How each of these revisions was last applied, by id; without those that no run of ours applied."""
         rows = await connection.fetch(
             "SELECT DISTINCT ON (step.revision) step.revision, run.tool_version, step.started_at AS at, "
@@ -233,17 +233,17 @@ class Journal:
             "ORDER BY step.revision, step.id DESC",
             revisions,
         )
-        return {row["revision"]: Applied(row["tool_version"], row["at"], row["by"]) for row in rows}
+        return {row["revision"]: AppliedBy(row["tool_version"], row["at"], row["by"]) for row in rows}
 
-    async def texts(self, connection: asyncpg.Connection, revisions: Collection[str]) -> dict[str, str]:
+    async def sources(self, connection: asyncpg.Connection, revisions: Collection[str]) -> dict[str, str]:
         """The texts of those of these revisions that ran, as they were last applied or undone, by id."""
-        return await self._texts(connection, "revision = ANY($1::text[])", list(revisions))
+        return await self._sources(connection, "revision = ANY($1::text[])", list(revisions))
 
-    async def texts_beginning(self, connection: asyncpg.Connection, beginning: str) -> dict[str, str]:
+    async def sources_by_prefix(self, connection: asyncpg.Connection, beginning: str) -> dict[str, str]:
         """The texts of all revisions whose id begins so."""
-        return await self._texts(connection, "starts_with(revision, $1)", beginning)
+        return await self._sources(connection, "starts_with(revision, $1)", beginning)
 
-    async def _texts(self, connection: asyncpg.Connection, which: str, argument: object) -> dict[str, str]:
+    async def _sources(self, connection: asyncpg.Connection, which: str, argument: object) -> dict[str, str]:
         rows = await connection.fetch(
             f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
             f"WHERE {which} AND source IS NOT NULL ORDER BY revision, id DESC",
@@ -251,12 +251,12 @@ class Journal:
         )
         return {row["revision"]: row["source"] for row in rows}
 
-    async def last_run(self, connection: asyncpg.Connection) -> RunEntry | None:
+    async def last_run(self, connection: asyncpg.Connection) -> JournalRun | None:
         """The latest run, without its steps, what was planned, and notes."""
         rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs), 1)
-        return RunEntry(**dict(rows[0]) | {"planned": {}, "notes": {}}) if rows else None
+        return JournalRun(**dict(rows[0]) | {"planned": {}, "notes": {}}) if rows else None
 
-    async def read(self, connection: asyncpg.Connection, limit: int) -> list[RunEntry]:
+    async def read(self, connection: asyncpg.Connection, limit: int) -> list[JournalRun]:
         """The latest runs, newest first, with their steps."""
         query = _RUNS.format(planned="planned::text", notes="notes::text", runs=self.runs)
         rows = await connection.fetch(query, limit)
@@ -265,11 +265,13 @@ class Journal:
             f"elsewhere::text FROM {self.steps} WHERE run = ANY($1::text[]::uuid[]) ORDER BY id",
             [row["run"] for row in rows],
         )
-        entries: dict[str, list[Entry]] = {row["run"]: [] for row in rows}
+        entries: dict[str, list[JournalStep]] = {row["run"]: [] for row in rows}
         for step in steps:
-            entries[step["run"]].append(Entry(**dict(step) | {"elsewhere": json.loads(step["elsewhere"])}))
+            entries[step["run"]].append(
+                JournalStep(**dict(step) | {"elsewhere": json.loads(step["elsewhere"])})
+            )
         return [
-            RunEntry(
+            JournalRun(
                 **dict(row) | {name: json.loads(row[name]) for name in ("planned", "notes")},
                 steps=tuple(entries[row["run"]]),
             )

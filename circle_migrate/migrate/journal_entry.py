@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 
-class Entry(NamedTuple):
+class JournalStep(NamedTuple):
     """One step of the journal; times are the server's, `duration_ms` in milliseconds."""
 
     run: str
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     elsewhere: Mapping[str, Sequence[str]]
 
 
-class RunEntry(NamedTuple):
+class JournalRun(NamedTuple):
     """One run of the journal with the steps that were committed; `notes` is kept by its command."""
 
     database: str
@@ -38,10 +38,10 @@ class RunEntry(NamedTuple):
     host: str
     tool_version: str
     notes: Mapping[str, Any] = {}
-    steps: tuple[Entry, ...] = ()
+    steps: tuple[JournalStep, ...] = ()
 
 
-class Applied(NamedTuple):
+class AppliedBy(NamedTuple):
     """Which release of this package last applied a revision, when by the server's clock, and who ran it."""
 
     tool_version: str

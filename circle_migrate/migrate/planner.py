@@ -50,15 +50,15 @@ class Planner:
             claims = {}
             for name, target in assigned:
                 known = tuple(key for key in current[name] if key in graphs[name])
-                claims[name] = targets.claimed(graphs[name], known, target)
+                claims[name] = targets.stamp_set(graphs[name], known, target)
             return plan_stamp(forest, current, claims, purge=self.purge)
         grouping = self.deployment.grouping
         if self.direction is Direction.DOWN:
-            unwanted = {name: targets.unwanted(graphs[name], current[name], to) for name, to in assigned}
+            unwanted = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}
             return plan_downgrade(forest, current, unwanted, grouping, cascade=self.cascade)
         if all(targets.is_top(graphs[name], to) for name, to in assigned) and self._is_current(current):
-            return Plan(dict(current), {name: forest.graphs[name].real_heads for name in current})
-        wanted = {name: targets.wanted(graphs[name], current[name], to) for name, to in assigned}
+            return Plan(dict(current), {name: forest.graphs[name].effective_heads for name in current})
+        wanted = {name: targets.upgrade_set(graphs[name], current[name], to) for name, to in assigned}
         return plan_upgrade(forest, current, wanted, grouping)
 
     def _is_current(self, current: Current) -> bool:
@@ -108,12 +108,12 @@ def plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direct
     graphs = deployment.graphs
     current = _assumed_current(deployment, direction)
     for name, target in targets.assign(lows, graphs).items():
-        current[name] = graphs[name].tips(targets.claimed(graphs[name], (), target))
+        current[name] = graphs[name].version_rows(targets.stamp_set(graphs[name], (), target))
     plan = Planner(deployment, highs, direction)(current)
     if direction is Direction.DOWN:
         return plan
     for name, target in targets.assign(highs, graphs).items():
-        reached = graphs[name].tips(targets.claimed(graphs[name], current[name], target))
+        reached = graphs[name].version_rows(targets.stamp_set(graphs[name], current[name], target))
         if name not in plan.databases and set(reached) != set(current[name]):
             raise UsageError(
                 f"{name}: no upgrade leads through {' '.join(texts)}",
@@ -126,5 +126,5 @@ def plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direct
 def _assumed_current(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
     """Assumed revisions of databases without FROM:TO: heads for up, base for down."""
     if direction is Direction.UP:
-        return {name: graph.real_heads for name, graph in deployment.forest.graphs.items()}
+        return {name: graph.effective_heads for name, graph in deployment.forest.graphs.items()}
     return dict.fromkeys(deployment.databases, ())

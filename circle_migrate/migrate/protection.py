@@ -14,7 +14,7 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.journal import os_user
 from circle_migrate.postgres.database import PROTECTION
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.protection_marker import Marker
+from circle_migrate.postgres.protection_marker import ProtectionMarker
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,7 +42,7 @@ def protection(settings: DatabaseSettings, state: State) -> Protection | None:
     return Protection(state.marker, setting) if state.marker or setting else None
 
 
-class Guard:
+class ProtectionGuard:
     """Refuses what would move protected databases back, but for those that were named.
 
     Raises `UsageError` for a name that is no database's.
@@ -62,7 +62,7 @@ class Guard:
         found = {name: protection(self.settings[name], state) for name, state in states.items()}
         return {name: each for name, each in found.items() if each}
 
-    def refuse_slips(self, states: Mapping[str, State]) -> None:
+    def check_override_names(self, states: Mapping[str, State]) -> None:
         """Raise `Refused` for a name whose database is not protected: another one may have been meant."""
         protected = self.protections(states)
         for name in self.overridden:
@@ -76,23 +76,23 @@ class Guard:
                     hint=f"protected databases that this concerns: {others}; leave out what is not needed",
                 )
 
-    def refuse(self, states: Mapping[str, State], databases: Iterable[str]) -> None:
+    def ensure_unprotected(self, states: Mapping[str, State], databases: Iterable[str]) -> None:
         """Raise `Refused` where one of the databases is protected, and was not named."""
         protected = self.protections(states)
         stopping = [name for name in databases if name in protected and name not in self.overridden]
         if stopping:
             raise Refused(
-                "; ".join(f"{name} is protected {protected[name].words}" for name in stopping),
+                "; ".join(f"{name} is protected {protected[name].description}" for name in stopping),
                 database=stopping[0] if len(stopping) == 1 else None,
                 state="nothing was changed",
                 hint="if it has to be, add " + " ".join(f"{OPTION} {name}" for name in stopping),
             )
 
-    def remarks(self, states: Mapping[str, State], databases: Iterable[str]) -> tuple[str, ...]:
+    def protection_notes(self, states: Mapping[str, State], databases: Iterable[str]) -> tuple[str, ...]:
         """What a run that changes nothing says about those of the databases that are protected."""
         protected = self.protections(states)
         return tuple(
-            f"{name} is protected {protected[name].words}"
+            f"{name} is protected {protected[name].description}"
             + ("; overridden" if name in self.overridden else f"; to run this takes {OPTION} {name}")
             for name in databases
             if name in protected
@@ -148,7 +148,7 @@ def unmark(connection: Connection, schema: str) -> None:
     connection.exec_driver_sql(_CLEAR.format(table=_table(schema)))
 
 
-async def carry(connection: asyncpg.Connection, schema: str, marker: Marker) -> None:
+async def carry(connection: asyncpg.Connection, schema: str, marker: ProtectionMarker) -> None:
     """Write a marker as it was in another database."""
     async with connection.transaction():
         for statement in _WRITE:

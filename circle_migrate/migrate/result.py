@@ -10,7 +10,7 @@ from circle_migrate.core.result import Result
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
-    from circle_migrate.migrate.kept_data.entry import KeptRows
+    from circle_migrate.migrate.kept_data.entry import KeptRowCount
 
 
 def action_dict(action: Action) -> dict[str, Any]:
@@ -31,17 +31,17 @@ def plan_dict(plan: Plan) -> dict[str, Any]:
             {
                 "transactional": segment.transactional,
                 "databases": list(segment.databases),
-                "ends_because": segment.ends_because or None,
+                "ends_because": segment.end_reason or None,
                 "steps": [action_dict(action) for action in segment.actions],
             }
             for segment in plan.segments
         ],
-        "pulled_in": [revision.qualified for revision in plan.pulled_in],
+        "pulled_in": [revision.qualified for revision in plan.added_dependencies],
     }
 
 
 @dataclass(frozen=True, slots=True)
-class Moved(Result):
+class MigrationResult(Result):
     """Both databases' way from one revision to another: `upgrade`, `downgrade`, `stamp` and `init`.
 
     `mode` is how segments over several databases are committed, `serial` or `atomic`.
@@ -57,8 +57,8 @@ class Moved(Result):
     seconds: tuple[float, ...] = ()
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     created: tuple[str, ...] = ()
-    kept: tuple[KeptRows, ...] = ()
-    way_back: WayBack | None = None
+    kept: tuple[KeptRowCount, ...] = ()
+    restore_instructions: RestoreInstructions | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,12 +80,12 @@ class Moved(Result):
             "created": list(self.created),
             "kept": [each.to_dict() for each in self.kept],
             "notes": list(self.notes),
-            "backup": self.way_back.to_dict() if self.way_back else None,
+            "backup": self.restore_instructions.to_dict() if self.restore_instructions else None,
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Script(Result):
+class ScriptResult(Result):
     """SQL for psql: `upgrade --sql` and `downgrade --sql`."""
 
     text: str
@@ -96,7 +96,7 @@ class Script(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Planned(Result):
+class PlanResult(Result):
     """What an upgrade or a downgrade would do: `plan`; `file` is where it was saved."""
 
     plan: Plan
@@ -109,7 +109,7 @@ class Planned(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class WayBack:
+class RestoreInstructions:
     """The backup that was made right before a run, and the command that puts it in the databases' place."""
 
     id: str

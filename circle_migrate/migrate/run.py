@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import Event, Kind, Notify
-from circle_migrate.migrate.guards import no_journal
+from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -35,54 +35,54 @@ class Hooks:
     Whatever one of them raises ends the run as if the step had raised it.
     """
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Under the deployer locks, when nothing refuses the plan and nothing of it has run.
 
         What it raises stops the run before anything was touched.
         """
 
-    def trying(self, number: int, segment: Segment) -> None:
+    def before_segment(self, number: int, segment: Segment) -> None:
         """A segment, counted from 1, is about to run; again where it did not get its locks."""
 
-    def before(self, connection: Connection, action: Action) -> None:
+    def before_step(self, connection: Connection, action: Action) -> None:
         """In the action's transaction, before it.
 
         For a step that cannot run in one it is outside of any, and must not leave one open.
         """
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         """In the action's transaction, after it and its version row; outside of any as above."""
 
 
-class Together(Hooks):
+class CompositeHooks(Hooks):
     """Several hooks as one, called in this order; the first that raises is the last that is called."""
 
     def __init__(self, *hooks: Hooks) -> None:
         self._hooks = hooks
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Call all."""
         for hook in self._hooks:
-            await hook.prepared(run, plan)
+            await hook.before_run(run, plan)
 
-    def trying(self, number: int, segment: Segment) -> None:
+    def before_segment(self, number: int, segment: Segment) -> None:
         """Call all."""
         for hook in self._hooks:
-            hook.trying(number, segment)
+            hook.before_segment(number, segment)
 
-    def before(self, connection: Connection, action: Action) -> None:
+    def before_step(self, connection: Connection, action: Action) -> None:
         """Call all."""
         for hook in self._hooks:
-            hook.before(connection, action)
+            hook.before_step(connection, action)
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Call all."""
         for hook in self._hooks:
-            hook.after(connection, action)
+            hook.after_step(connection, action)
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedAction:
     """One action that was run and committed, and how long it took in seconds."""
 
     action: Action
@@ -90,7 +90,7 @@ class Applied:
 
 
 @dataclass(slots=True)
-class Run:
+class MigrationRun:
     """The state of one run; `blockers` has what each database was last seen waiting for.
 
     A `rehearsal` keeps no journal and commits nothing.
@@ -107,30 +107,32 @@ class Run:
     states: dict[str, State] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)
     journals: dict[str, Journal] = field(default_factory=dict)
-    at: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    current: dict[str, tuple[str, ...]] = field(default_factory=dict)
     blockers: dict[str, str] = field(default_factory=dict)
-    applied: list[Applied] = field(default_factory=list)
-    lost: CircleError | None = None
+    applied: list[AppliedAction] = field(default_factory=list)
+    lost: MigrateError | None = None
     task: asyncio.Task[object] | None = None
-    number: int = 0
-    total: int = 0
+    step_number: int = 0
+    step_count: int = 0
 
-    def tell(self, kind: Kind, database: str, text: str, seconds: float = 0.0) -> None:
+    def emit(self, kind: Kind, database: str, text: str, seconds: float = 0.0) -> None:
         """Tell whoever shows progress."""
-        self.notify(Event(kind, database, text, self.number, self.total, seconds))
+        self.notify(Event(kind, database, text, self.step_number, self.step_count, seconds))
 
     def observe(self, kind: Kind, database: str, text: str) -> None:
         """Tell what a server was seen doing; remember for whom it waited."""
         if kind is Kind.WAITING:
             self.blockers[database] = f"{kind} {text}"
-        self.tell(kind, database, text)
+        self.emit(kind, database, text)
 
-    def explain(self, kind: type[BaseException] | None, _error: object, _trace: object) -> None:
+    def translate_cancellation(
+        self, kind: type[BaseException] | None, _error: object, _trace: object
+    ) -> None:
         """On the way out of a run that was cancelled because a server has gone: say so instead."""
         if kind is asyncio.CancelledError and self.lost is not None:
             raise self.lost
 
-    def give_up(self, error: CircleError) -> None:
+    def abort(self, error: MigrateError) -> None:
         """End the run because a server has gone."""
         self.lost = self.lost or error
         if self.task is not None:
@@ -146,7 +148,7 @@ def describe(action: Action) -> str:
     return f"{verb} {action.revision.id} {action.revision.message}".rstrip()
 
 
-async def start_run(run: Run, plan: Plan, notes: Mapping[str, object]) -> None:
+async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:
     """Record the run in every journal and report its steps. Raises the errors of `no_journal`."""
     mode = run.deployment.commit_mode
     planned = {
@@ -158,26 +160,26 @@ async def start_run(run: Run, plan: Plan, notes: Mapping[str, object]) -> None:
         driver = run.sessions[name].driver
         try:
             await journal.ensure(driver)
-            await journal.announce(driver, run.id, run.command, mode, planned, notes)
+            await journal.start_run(driver, run.id, run.command, mode, planned, notes)
         except Exception as error:
-            raise no_journal(run.states[name], error) from error
+            raise journal_error(run.states[name], error) from error
     for name, steps in planned.items():
-        run.notify(Event(Kind.PLANNED, name, mode, total=run.total, steps=steps))
+        run.notify(Event(Kind.PLANNED, name, mode, total=run.step_count, steps=steps))
 
 
-async def _close_lost(run: Run) -> None:
+async def _close_lost(run: MigrationRun) -> None:
     """Mark runs that never ended as lost: we hold the deployer lock of every database, so none is alive."""
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
         journal = Journal(run.deployment.databases[name], state.schema)
         try:
-            await journal.close_lost(run.sessions[name].driver)
+            await journal.mark_lost(run.sessions[name].driver)
         except Exception as error:
-            raise no_journal(state, error) from error
+            raise journal_error(state, error) from error
 
 
-async def finish_run(run: Run, outcome: str, error: CircleError | None = None) -> None:
+async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:
     """Record in every journal how the run ended; where a server fails, the next run marks it as lost."""
     text = " ".join(filter(None, [error.message, error.detail])) if error else None
     for name, journal in run.journals.items():
@@ -186,28 +188,28 @@ async def finish_run(run: Run, outcome: str, error: CircleError | None = None) -
         try:
             async with asyncio.timeout(2):
                 if not driver.is_closed():
-                    await journal.conclude(driver, run.id, outcome, text, fingerprint)
+                    await journal.finish_run(driver, run.id, outcome, text, fingerprint)
                     continue
                 another = await run.deployment.databases[name].connect()
                 try:
-                    await journal.conclude(another, run.id, outcome, text)
+                    await journal.finish_run(another, run.id, outcome, text)
                 finally:
                     another.terminate()
         except Exception:  # noqa: BLE001, S112 - see above
             continue
 
 
-async def _fingerprint(run: Run, name: str) -> str | None:
+async def _fingerprint(run: MigrationRun, name: str) -> str | None:
     """Return the fingerprint of the schema that the run leaves, None where it fails or takes too long.
 
     A run that changed no revision keeps the fingerprint of the run before it.
     """
-    from circle_migrate.postgres.catalog.fingerprint import mark
+    from circle_migrate.postgres.catalog.fingerprint import schema_fingerprint
 
     try:
         async with asyncio.timeout(_FINGERPRINT_SECONDS):
-            if run.at[name] == run.states[name].current:
-                return await run.journals[name].last_mark(run.sessions[name].driver)
-            return await mark(run.sessions[name].driver, run.states[name], run.at[name])
+            if run.current[name] == run.states[name].current:
+                return await run.journals[name].last_fingerprint(run.sessions[name].driver)
+            return await schema_fingerprint(run.sessions[name].driver, run.states[name], run.current[name])
     except Exception:  # noqa: BLE001 - the run has succeeded, with or without it
         return None

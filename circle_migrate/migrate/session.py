@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, SettingsError, Unreachable
+from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import Kind
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 
@@ -89,7 +89,7 @@ async def _verified(database: Database, driver: asyncpg.Connection, lock_timeout
     )
     pid: int = row["pid"]
     if pid != driver.get_server_pid():
-        await _refuse_shared_session(database, driver, pid)
+        await _ensure_dedicated_session(database, driver, pid)
     if abs(row["wait"] - lock_timeout) > 0.001:
         raise SettingsError(
             f"{database.name}: lock_timeout was set to {lock_timeout:g} s and the server has {row['wait']} s",
@@ -99,7 +99,7 @@ async def _verified(database: Database, driver: asyncpg.Connection, lock_timeout
     return pid
 
 
-async def _refuse_shared_session(database: Database, driver: asyncpg.Connection, pid: int) -> None:
+async def _ensure_dedicated_session(database: Database, driver: asyncpg.Connection, pid: int) -> None:
     """Behind a pooler: find out whether it lends our server session to others between two statements.
 
     While another client of the pooler holds a transaction open, a session of our own stays ours; a shared
@@ -123,7 +123,7 @@ async def _refuse_shared_session(database: Database, driver: asyncpg.Connection,
 
 
 @asynccontextmanager
-async def watched(
+async def monitor(
     database: Database,
     session: Session,
     tell: Callable[[Kind, str, str], None],
@@ -155,14 +155,14 @@ async def _watch(
             try:
                 # Not wait_for: in Python 3.11 that drops a cancellation which comes with the server's end.
                 async with asyncio.timeout(HEARTBEAT):
-                    seen = await _look(side, session.pid)
+                    seen = await _poll(side, session.pid)
             except Exception:  # noqa: BLE001 - it may be this connection alone that has gone
                 side.terminate()
                 try:
                     side = await database.connect(f"{APPLICATION_NAME} watch")
-                except CircleError as error:
+                except MigrateError as error:
                     session.driver.terminate()
-                    give_up(_gone(database, error))
+                    give_up(_lost_connection_error(database, error))
                     return
                 continue
             if seen != told:
@@ -172,7 +172,7 @@ async def _watch(
         side.terminate()
 
 
-def _gone(database: Database, error: CircleError) -> Unreachable:
+def _lost_connection_error(database: Database, error: MigrateError) -> Unreachable:
     return Unreachable(
         f"{database.name}: the server no longer answers",
         database=database.name,
@@ -181,7 +181,7 @@ def _gone(database: Database, error: CircleError) -> Unreachable:
     )
 
 
-async def _look(side: asyncpg.Connection, pid: int) -> tuple[Kind, str]:
+async def _poll(side: asyncpg.Connection, pid: int) -> tuple[Kind, str]:
     rows = await side.fetch(_BLOCKERS, pid)
     if rows:
         return Kind.WAITING, "for " + "; ".join(_blocker(row) for row in rows[:3])

@@ -12,9 +12,9 @@ from circle_migrate.core.errors import Unreachable
 from circle_migrate.postgres.server_errors import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
-    server_words,
+    server_message,
     sqlstate,
-    statement_fault,
+    statement_error,
 )
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ async def bounded_read(
             await connection.execute(_set_local(settings))
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise statement_fault(error, database.name, "read the catalogue") or Unreachable(
+        raise statement_error(error, database.name, "read the catalogue") or Unreachable(
             f"{database.name}: the catalogue did not answer",
             database=database.name,
-            detail=server_words(error),
+            detail=server_message(error),
         ) from error
 
 
@@ -145,11 +145,11 @@ def _unanswered(error: Exception, seconds: float) -> UnansweredError:
     if state == _CANCELLED or isinstance(error, TimeoutError):
         return TooLongError(f"no answer within {seconds:.2g} s", state)
     if state in _MISSING:
-        return AbsentError(server_words(error), state)
+        return AbsentError(server_message(error), state)
     if state == LOCK_NOT_AVAILABLE:
         return UnansweredError("another session has locked the table", state)
     if state == INSUFFICIENT_PRIVILEGE:
-        return UnansweredError(f"the role may not read it: {server_words(error)}", state)
+        return UnansweredError(f"the role may not read it: {server_message(error)}", state)
     if state.startswith(_QUOTABLE) or not state:
-        return UnansweredError(server_words(error), state)
+        return UnansweredError(server_message(error), state)
     return UnansweredError(f"the server could not answer (SQLSTATE {state})", state)

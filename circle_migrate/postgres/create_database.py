@@ -8,7 +8,7 @@ from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.server_errors import connecting, server_words, sqlstate
+from circle_migrate.postgres.server_errors import connecting, server_message, sqlstate
 
 if TYPE_CHECKING:
     import asyncpg
@@ -22,7 +22,7 @@ async def create_missing(deployment: Deployment) -> tuple[str, ...]:
 
     Raises `MissingPrivilege` with the GRANT that would help, and the errors of connecting.
     """
-    answers = await deployment.survey()
+    answers = await deployment.states_or_errors()
     missing = [name for name, answer in answers.items() if isinstance(answer, MissingDatabase)]
     for answer in answers.values():
         if isinstance(answer, Exception) and not isinstance(answer, MissingDatabase):
@@ -65,7 +65,7 @@ async def _create(database: Database) -> bool:
         raise MissingPrivilege(
             f"{database.name}: the database {name!r} cannot be created",
             database=database.name,
-            detail=server_words(error),
+            detail=server_message(error),
             hint=f'ALTER ROLE "{database.address.user}" CREATEDB; or let an administrator create it',
         ) from error
     finally:

@@ -48,7 +48,7 @@ _LISTS = {
 }
 
 
-async def alike(connection: asyncpg.Connection, name: str | None = None) -> list[str]:
+async def locale_options(connection: asyncpg.Connection, name: str | None = None) -> list[str]:
     """The encoding and locale of a database, by default the connection's, as options of CREATE DATABASE."""
     return _options(await connection.fetchrow(_ALIKE, name))
 
@@ -64,7 +64,7 @@ async def create_like(connection: asyncpg.Connection, model: str, name: str) -> 
         f"OWNER {quote(whole['owner'])}",
         f"TABLESPACE {quote(whole['tablespace'])}",
         f"CONNECTION LIMIT {whole['connections']}",
-        *await alike(connection, model),
+        *await locale_options(connection, model),
     ]
     new = quote(name)
     await connection.execute(f"CREATE DATABASE {new} {' '.join(options)}")

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circle_migrate.core.errors import CircleError, MissingPrivilege, Refused
+from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.protection_marker import Marker
-from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_words, statement_fault
+from circle_migrate.postgres.protection_marker import ProtectionMarker
+from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
 
@@ -92,7 +92,7 @@ class State(NamedTuple):
     current: tuple[str, ...]
     journal_of: str | None = None
     in_doubt: tuple[str, ...] = ()
-    marker: Marker | None = None
+    marker: ProtectionMarker | None = None
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -166,7 +166,7 @@ class Database:
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
             current, journal_of, marker = await self._contents(connection, row)
-        except CircleError:
+        except MigrateError:
             raise
         except Exception as error:
             raise self._reading_fault(error) from error
@@ -202,7 +202,7 @@ class Database:
 
     async def _contents(
         self, connection: asyncpg.Connection, row: Mapping[str, Any]
-    ) -> tuple[tuple[str, ...], str | None, Marker | None]:
+    ) -> tuple[tuple[str, ...], str | None, ProtectionMarker | None]:
         """The rows of the version table, for which database the journal was begun, and the marker."""
         schema = quote(row["schema"])
         table = f"{schema}.{quote(self.settings.version_table)}"
@@ -223,15 +223,15 @@ class Database:
                     hint=f"name another table: [tool.circle-migrate.databases.{self.name}] version-table",
                 ) from error
             raise
-        protecting = Marker() if row["may_read_marker"] is False else None
-        return tuple(found[0]), found[1], Marker.from_row(found[2]) if found[2] else protecting
+        protecting = ProtectionMarker() if row["may_read_marker"] is False else None
+        return tuple(found[0]), found[1], ProtectionMarker.from_row(found[2]) if found[2] else protecting
 
-    def _reading_fault(self, error: Exception) -> CircleError:
-        fault = statement_fault(error, self.name, "read where the database is")
+    def _reading_fault(self, error: Exception) -> MigrateError:
+        fault = statement_error(error, self.name, "read where the database is")
         if isinstance(fault, MissingPrivilege):
-            fault.hint = privilege_hint(server_words(error), self.address.user, needed="SELECT")
-        return fault or CircleError(
-            f"{self.name}: its state cannot be read", database=self.name, detail=server_words(error)
+            fault.hint = privilege_hint(server_message(error), self.address.user, needed="SELECT")
+        return fault or MigrateError(
+            f"{self.name}: its state cannot be read", database=self.name, detail=server_message(error)
         )
 
     @asynccontextmanager

@@ -36,7 +36,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid IS NOT 
 """
 
 
-class Holder(NamedTuple):
+class LockHolder(NamedTuple):
     """The session that has the deployer lock; `connected` is how long it has been connected, in seconds."""
 
     pid: int
@@ -54,12 +54,12 @@ class Holder(NamedTuple):
         return who
 
 
-async def holder(connection: asyncpg.Connection) -> Holder | None:
+async def find_lock_holder(connection: asyncpg.Connection) -> LockHolder | None:
     """Who has the deployer lock of the connection's database; None where nobody has."""
     row = await connection.fetchrow(_HOLDER, KEY)
     if row is None:
         return None
-    return Holder(row["pid"], row["role"], row["application"], row["client"], row["connected"])
+    return LockHolder(row["pid"], row["role"], row["application"], row["client"], row["connected"])
 
 
 @asynccontextmanager
@@ -71,10 +71,10 @@ async def deployer_lock(
     Waits up to `wait` seconds and notifies of the holder once. Raises `LockNotObtained` with the holder.
     """
     deadline = time.monotonic() + wait
-    seen: Holder | None = None
+    seen: LockHolder | None = None
     told = False
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEY):
-        seen = await holder(connection) or seen
+        seen = await find_lock_holder(connection) or seen
         if time.monotonic() >= deadline:
             raise LockNotObtained(
                 f"{database}: another deployer is at work: {seen or 'unknown'}",

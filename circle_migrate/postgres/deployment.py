@@ -7,15 +7,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from circle_migrate.core.errors import CircleError, SettingsError, UsageError
+from circle_migrate.core.errors import MigrateError, SettingsError, UsageError
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.revision_graph.directory import versions_folder
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 
 if TYPE_CHECKING:
     from circle_migrate.config.settings import Settings
-    from circle_migrate.revision_graph.plan import Direction, Grouping
+    from circle_migrate.revision_graph.plan import Direction, TransactionMode
 
 Current = Mapping[str, tuple[str, ...]]
 """The current revisions of each database."""
@@ -42,11 +42,11 @@ class Deployment:
         self.selected = (only,) if only is not None else tuple(self.databases)
 
     @property
-    def grouping(self) -> Grouping:
+    def grouping(self) -> TransactionMode:
         """How many steps share a transaction."""
-        from circle_migrate.revision_graph.plan import Grouping
+        from circle_migrate.revision_graph.plan import TransactionMode
 
-        return Grouping(self.settings.transaction)
+        return TransactionMode(self.settings.transaction)
 
     @property
     def commit_mode(self) -> str:
@@ -54,33 +54,33 @@ class Deployment:
         return "atomic" if self.settings.atomic else "serial"
 
     @cached_property
-    def forest(self) -> Forest:
+    def forest(self) -> CombinedGraph:
         """All trees. Raises `TreeError` for a broken file in any of them."""
-        return Forest({name: database.graph for name, database in self.databases.items()})
+        return CombinedGraph({name: database.graph for name, database in self.databases.items()})
 
     @property
     def graphs(self) -> dict[str, Graph]:
         """The trees the command is about."""
         return {name: self.forest.graphs[name] for name in self.selected}
 
-    async def survey(self, names: Iterable[str] | None = None) -> dict[str, State | CircleError]:
+    async def states_or_errors(self, names: Iterable[str] | None = None) -> dict[str, State | MigrateError]:
         """The state of each database or why it could not be read; all are asked at once."""
-        return await self.answers(names or self.selected, Database.state)
+        return await self.query_each(names or self.selected, Database.state)
 
-    async def answers(
+    async def query_each(
         self, names: Iterable[str], question: Callable[[Database], Coroutine[Any, Any, T]]
-    ) -> dict[str, T | CircleError]:
+    ) -> dict[str, T | MigrateError]:
         """What each database answers, asked at once, or why it does not; meanwhile the trees are read.
 
         Raises `TreeError` for a broken tree, whatever a database says, and `SettingsError` for a missing URL
         before any server is asked.
         """
         asked = [self.databases[name] for name in names]
-        self._refuse_unaddressed(asked)
-        answers = await self._answers(question(database) for database in asked)
+        self._ensure_addressed(asked)
+        answers = await self._run_queries(question(database) for database in asked)
         return {database.name: answer for database, answer in zip(asked, answers, strict=True)}
 
-    def _refuse_unaddressed(self, databases: Iterable[Database]) -> None:
+    def _ensure_addressed(self, databases: Iterable[Database]) -> None:
         try:
             for database in databases:
                 _ = database.address
@@ -88,7 +88,7 @@ class Deployment:
             _ = self.forest  # what is wrong with the files comes first, as it does where no server is asked
             raise
 
-    async def _answers(self, questions: Iterable[Coroutine[Any, Any, T]]) -> list[T | CircleError]:
+    async def _run_queries(self, questions: Iterable[Coroutine[Any, Any, T]]) -> list[T | MigrateError]:
         asked = asyncio.gather(*questions, return_exceptions=True)
         try:
             for database in self.databases.values():
@@ -102,20 +102,20 @@ class Deployment:
             raise
         answers = await asked
         for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, CircleError):
+            if isinstance(answer, BaseException) and not isinstance(answer, MigrateError):
                 raise answer
-        return cast("list[T | CircleError]", answers)
+        return cast("list[T | MigrateError]", answers)
 
     async def states(self, names: Iterable[str] | None = None) -> dict[str, State]:
         """The state of each database. Raises the first one's error; then nothing further is done."""
         states = {}
-        for name, answer in (await self.survey(names)).items():
-            if isinstance(answer, CircleError):
+        for name, answer in (await self.states_or_errors(names)).items():
+            if isinstance(answer, MigrateError):
                 raise answer
             states[name] = answer
         return states
 
-    def within_reach(self, direction: Direction) -> tuple[str, ...]:
+    def reachable_databases(self, direction: Direction) -> tuple[str, ...]:
         """The selected databases with those that requirements can lead to in this direction."""
         if len(self.selected) == len(self.databases):
             return self.selected  # at once: the trees are better read while servers answer
@@ -125,7 +125,9 @@ class Deployment:
         from circle_migrate.revision_graph.plan import Direction
 
         names = {f"{name}@{key}" for name in self.selected for key in forest.graphs[name].revisions}
-        names = forest.closure_up(names) if direction is Direction.UP else forest.closure_down(names)
+        names = (
+            forest.with_dependencies(names) if direction is Direction.UP else forest.with_dependents(names)
+        )
         found = {name.partition("@")[0] for name in names} | set(self.selected)
         return tuple(name for name in self.databases if name in found)
 

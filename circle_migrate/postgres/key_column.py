@@ -66,7 +66,7 @@ _FAMILIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class KeyColumn:
     """A column that is there and can be read: `relation` and `name` as SQL, `rows` the server's estimate."""
 
     column: Column
@@ -77,20 +77,20 @@ class Located:
     rows: int
 
 
-class Missing(str):
+class MissingColumn(str):
     """Why a column cannot be looked at: it, or its table, is not there."""
 
     __slots__ = ()
 
 
-async def locate(connection: asyncpg.Connection, column: Column) -> Located | Missing:
+async def locate(connection: asyncpg.Connection, column: Column) -> KeyColumn | MissingColumn:
     """The column in the catalogue. Raises `MissingPrivilege`, or `SettingsError` for a type of no key."""
     row = await connection.fetchrow(_LOCATE, column.schema, column.table, column.name)
     if row is None:
-        return Missing(f"{column.database} has no table {column.table}")
+        return MissingColumn(f"{column.database} has no table {column.table}")
     if row["type"] is None:
-        return Missing(f"{column.database} has no column {column.within}")
-    _refuse_unreadable(row, column)
+        return MissingColumn(f"{column.database} has no column {column.within}")
+    _ensure_readable(row, column)
     family = _FAMILIES.get(row["bare"])
     if family is None:
         raise SettingsError(
@@ -98,10 +98,10 @@ async def locate(connection: asyncpg.Connection, column: Column) -> Located | Mi
             database=column.database,
             hint="a relation is over columns of integers, uuid, text or bytea",
         )
-    return Located(column, row["relation"], row["name"], row["type"], family, max(row["rows"], 0))
+    return KeyColumn(column, row["relation"], row["name"], row["type"], family, max(row["rows"], 0))
 
 
-def _refuse_unreadable(row: asyncpg.Record, column: Column) -> None:
+def _ensure_readable(row: asyncpg.Record, column: Column) -> None:
     relation, schema, role = row["relation"], row["schema"], f'"{row["role"]}"'
     if not row["usable"]:
         lacking, hint = f"use the schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {role};"
@@ -118,13 +118,13 @@ def _refuse_unreadable(row: asyncpg.Record, column: Column) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class KeyEncoding:
     """How the keys of a column are read, so that both sides give the same for the same key.
 
     `family` is the one they are compared as: that of both columns, or text where these differ.
     """
 
-    located: Located
+    located: KeyColumn
     family: Family
 
     @property
@@ -152,7 +152,7 @@ class Form:
         )
 
     @property
-    def among(self) -> str:
+    def is_among(self) -> str:
         """Those of the keys in the parameter that are there."""
         array = {Family.INTEGER: "bigint", Family.UUID: "uuid"}.get(self.family, "bytea")
         text = "" if self.family is Family.INTEGER else "::text"
@@ -186,7 +186,7 @@ class Form:
         return bytes.fromhex(key.decode()).decode()
 
 
-async def among(connection: asyncpg.Connection, form: Form, keys: Iterable[Any]) -> set[Any]:
+async def existing_keys(connection: asyncpg.Connection, form: KeyEncoding, keys: Iterable[Any]) -> set[Any]:
     """Which of the keys are there."""
-    rows = await connection.fetch(form.among, form.parameter(keys))
+    rows = await connection.fetch(form.is_among, form.parameter(keys))
     return {row[0] if form.family is Family.INTEGER else row[0].encode() for row in rows}

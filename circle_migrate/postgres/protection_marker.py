@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 _NO_REASON = "no reason was given"
 
 
-class Marker(NamedTuple):
+class ProtectionMarker(NamedTuple):
     """What the database itself says: since when, by whom, why. All None where the role may not read that."""
 
     since: datetime | None = None
@@ -19,7 +19,7 @@ class Marker(NamedTuple):
     reason: str | None = None
 
     @classmethod
-    def from_row(cls, text: str) -> Marker:
+    def from_row(cls, text: str) -> ProtectionMarker:
         """From the marker's row, written as JSON by the server."""
         import json
 
@@ -33,7 +33,7 @@ class Marker(NamedTuple):
         )
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For people: who, when, why."""
         if self.since is None:
             return "by a marker that this role may not read"
@@ -57,14 +57,14 @@ class Marker(NamedTuple):
 class Protection(NamedTuple):
     """Why a database is protected: by a marker in it, by a setting, whose place is named, or by both."""
 
-    marker: Marker | None = None
+    marker: ProtectionMarker | None = None
     setting: str | None = None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For people: by whom or what."""
         setting = f"by a setting ({self.setting})" if self.setting else ""
-        return "; ".join(filter(None, [self.marker.words if self.marker else "", setting]))
+        return "; ".join(filter(None, [self.marker.description if self.marker else "", setting]))
 
     def to_dict(self) -> dict[str, Any]:
         """The protection as the JSON output shows it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import (
     AuthenticationFailed,
-    CircleError,
+    MigrateError,
     MissingDatabase,
     MissingPrivilege,
     NotWritable,
@@ -45,7 +45,7 @@ def sqlstate(error: BaseException | None) -> str | None:
     return getattr(found, "sqlstate", None)
 
 
-def server_words(error: BaseException) -> str:
+def server_message(error: BaseException) -> str:
     """What the server said, with its SQLSTATE and hint.
 
     Its DETAIL stays out: it can quote rows, and rows of a credentials database are secrets.
@@ -65,13 +65,13 @@ def connecting(database: str, address: Address) -> Iterator[None]:
     """Turn whatever a connection attempt raises into a named error about `database`."""
     try:
         yield
-    except CircleError:
+    except MigrateError:
         raise
     except Exception as error:
-        raise connection_fault(error, database, address) from error
+        raise connection_error(error, database, address) from error
 
 
-def connection_fault(error: Exception, database: str, address: Address) -> CircleError:
+def connection_error(error: Exception, database: str, address: Address) -> MigrateError:
     """The named error for a connection that could not be made."""
     where = address.display()
     state = sqlstate(error)
@@ -123,8 +123,8 @@ def _not_a_connection(error: Exception, database: str, address: Address) -> Unre
     )
 
 
-def _refused_by_server(error: Exception, state: str, database: str, address: Address) -> CircleError:
-    where, words = address.display(), server_words(error)
+def _refused_by_server(error: Exception, state: str, database: str, address: Address) -> MigrateError:
+    where, words = address.display(), server_message(error)
     if state in ("28P01", "28000"):
         return AuthenticationFailed(
             f"{database}: the server at {where} does not accept this role or password",
@@ -182,17 +182,17 @@ def privilege_hint(words: str, role: str, needed: str = "SELECT, INSERT, UPDATE,
     return f"give the role {role!r} what the server's message names"
 
 
-def statement_fault(error: BaseException, database: str, doing: str) -> CircleError | None:
+def statement_error(error: BaseException, database: str, doing: str) -> MigrateError | None:
     """The named error for a statement the server refused; None where it has no name of its own."""
     state = sqlstate(error)
     if state == INSUFFICIENT_PRIVILEGE:
         return MissingPrivilege(
             f"{database}: the role may not {doing}",
             database=database,
-            detail=server_words(error),
+            detail=server_message(error),
         )
     if state == READ_ONLY_TRANSACTION:
         return NotWritable(
-            f"{database}: the server is read-only", database=database, detail=server_words(error)
+            f"{database}: the server is read-only", database=database, detail=server_message(error)
         )
     return None

@@ -10,7 +10,7 @@ from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.revision_graph.traversal import closure, topological
 
 
-class Forest:
+class CombinedGraph:
     """The trees of all databases of a deployment with the requirements between them.
 
     Raises `TreeError` where a requirement names nothing, its own tree, or closes a circle.
@@ -43,7 +43,7 @@ class Forest:
             if not at or graph is None or database == revision.database or key not in graph:
                 raise TreeError(
                     f"revision {revision.id} requires {name!r}, which "
-                    + _what_is_wrong(revision, name, self.graphs),
+                    + _requirement_error(revision, name, self.graphs),
                     database=revision.database,
                     location=revision.location,
                     hint='write requires = ("database@full-id",) with a revision of another database',
@@ -85,11 +85,11 @@ class Forest:
 
         return topological(names, parents, position)
 
-    def closure_up(self, names: Iterable[str]) -> set[str]:
+    def with_dependencies(self, names: Iterable[str]) -> set[str]:
         """The revisions with everything they follow or require, over all databases."""
         return closure(names, self.parents)
 
-    def closure_down(self, names: Iterable[str]) -> set[str]:
+    def with_dependents(self, names: Iterable[str]) -> set[str]:
         """The revisions with everything that follows or requires them, over all databases."""
 
         def children(name: str) -> list[str]:
@@ -100,7 +100,7 @@ class Forest:
         return closure(names, children)
 
 
-def _what_is_wrong(revision: Revision, name: str, graphs: Mapping[str, Graph]) -> str:
+def _requirement_error(revision: Revision, name: str, graphs: Mapping[str, Graph]) -> str:
     database, at, _ = name.partition("@")
     if not at:
         return "names no database"

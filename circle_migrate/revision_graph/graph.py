@@ -12,7 +12,7 @@ from functools import cached_property
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision, files_digest
-from circle_migrate.revision_graph.traversal import Links, closure, topological, unnamed
+from circle_migrate.revision_graph.traversal import Edges, closure, topological, without_successors
 
 
 class Graph:
@@ -32,18 +32,18 @@ class Graph:
         return self._collect_labels()
 
     @cached_property
-    def parents(self) -> Links:
+    def parents(self) -> Edges:
         """What each revision follows or depends on."""
         labels = self.labels
         return {each.id: self._find_parents(each, labels) for each in self.revisions.values()}
 
     @cached_property
-    def down(self) -> Links:
+    def down_revisions(self) -> Edges:
         """What each revision follows by `down_revision`."""
-        return {each.id: each.down for each in self.revisions.values()}
+        return {each.id: each.down_revisions for each in self.revisions.values()}
 
     @cached_property
-    def requires(self) -> Links:
+    def requires(self) -> Edges:
         """What revisions require of other databases; those that require nothing are left out."""
         return {each.id: each.requires for each in self.revisions.values() if each.requires}
 
@@ -53,7 +53,7 @@ class Graph:
         return self._sort()
 
     @cached_property
-    def no_way_back(self) -> tuple[str, ...]:
+    def without_downgrade(self) -> tuple[str, ...]:
         """Revisions that have no `downgrade()` and do not say why."""
         return tuple(
             each.id
@@ -74,9 +74,9 @@ class Graph:
     @cached_property
     def successors(self) -> dict[str, list[str]]:
         """What follows each revision by `down_revision`."""
-        return self._reversed(self.down)
+        return self._reversed(self.down_revisions)
 
-    def _reversed(self, links: Links) -> dict[str, list[str]]:
+    def _reversed(self, links: Edges) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {key: [] for key in self.revisions}
         for key, others in links.items():
             for other in others:
@@ -133,7 +133,7 @@ class Graph:
         return labels
 
     def _find_parents(self, revision: Revision, labels: Mapping[str, str]) -> tuple[str, ...]:
-        parents = list(revision.down)
+        parents = list(revision.down_revisions)
         for name in revision.depends_on:
             found = labels.get(name) or self._by_prefix(name)
             parents.append(found if isinstance(found, str) else name)
@@ -165,17 +165,17 @@ class Graph:
     @cached_property
     def heads(self) -> tuple[str, ...]:
         """Revisions no other one follows by `down_revision`, in tree order; what `head` means."""
-        return self.sorted(unnamed(self.revisions, self.down))
+        return self.sorted(without_successors(self.revisions, self.down_revisions))
 
     @cached_property
-    def real_heads(self) -> tuple[str, ...]:
+    def effective_heads(self) -> tuple[str, ...]:
         """Heads that no other revision depends on either; what the version table holds at the end."""
-        return self.tips(self.revisions)
+        return self.version_rows(self.revisions)
 
     @property
     def bases(self) -> tuple[str, ...]:
         """Revisions that follow none."""
-        return self.sorted(key for key in self.revisions if not self.down[key])
+        return self.sorted(key for key in self.revisions if not self.down_revisions[key])
 
     @cached_property
     def branch_points(self) -> tuple[str, ...]:
@@ -192,27 +192,27 @@ class Graph:
 
     def pending(self, current: Collection[str]) -> set[str]:
         """The revisions that are not applied where `current` are current."""
-        if set(current) == set(self.real_heads):
+        if set(current) == set(self.effective_heads):
             return set()
         return set(self.revisions) - self.ancestors(current)
 
-    def ancestors_by_file(self, key: str) -> set[str]:
+    def down_ancestors(self, key: str) -> set[str]:
         """The revision and what it follows by `down_revision` alone, dependencies left out."""
-        return closure([key], self.down.__getitem__)
+        return closure([key], self.down_revisions.__getitem__)
 
     def descendants(self, keys: Iterable[str]) -> set[str]:
         """The revisions and everything that follows or depends on them."""
         return closure(keys, self.children.__getitem__)
 
-    def tips(self, applied: Collection[str]) -> tuple[str, ...]:
+    def version_rows(self, applied: Collection[str]) -> tuple[str, ...]:
         """What `alembic_version` holds where exactly `applied` are applied."""
-        return self.sorted(unnamed(applied, self.parents))
+        return self.sorted(without_successors(applied, self.parents))
 
-    def tips_with(self, tips: Collection[str], key: str) -> tuple[str, ...]:
+    def version_rows_after_upgrade(self, tips: Collection[str], key: str) -> tuple[str, ...]:
         """The tips once `key`, whose parents are applied, is applied too."""
         return self.sorted({*tips, key}.difference(self.parents[key]))
 
-    def tips_without(self, tips: Collection[str], key: str) -> tuple[str, ...]:
+    def version_rows_after_downgrade(self, tips: Collection[str], key: str) -> tuple[str, ...]:
         """The tips once `key`, one of them, is undone."""
         left = (set(tips) - {key}).union(self.parents[key])
         if any(len(self.children[parent]) > 1 for parent in self.parents[key]):
@@ -220,23 +220,23 @@ class Graph:
             left = {each for each in left if not applied.intersection(self.children[each])}
         return self.sorted(left)
 
-    def lineage(self, label: str) -> set[str]:
+    def branch(self, label: str) -> set[str]:
         """The revisions of a labelled branch: up from the label, and down to where the branch begins."""
         start = self.labels[label]
         members = closure([start], self.successors.__getitem__)
         key = start
-        while len(down := self.down[key]) == 1 and len(self.successors[down[0]]) == 1:
+        while len(down := self.down_revisions[key]) == 1 and len(self.successors[down[0]]) == 1:
             key = down[0]
             members.add(key)
         return members
 
-    def kin(self, key: str) -> set[str]:
+    def related(self, key: str) -> set[str]:
         """The revision with everything below and above it."""
         return self.ancestors([key]) | self.descendants([key])
 
     def head(self, label: str | None = None) -> str | None:
         """The one head, None in an empty tree. Raises `SeveralHeads` where there are more."""
-        heads = self.heads if label is None else self.sorted(set(self.heads) & self.lineage(label))
+        heads = self.heads if label is None else self.sorted(set(self.heads) & self.branch(label))
         if len(heads) > 1:
             raise SeveralHeads(
                 f"{self.database} has {len(heads)} heads: {', '.join(heads)}",

@@ -13,25 +13,25 @@ _NAME = re.compile(r"\w[\w.]*", re.ASCII)
 _WORDS = ("head", "heads", "base", "current")
 
 
-def refuse_id(graph: Graph, key: str) -> None:
+def ensure_id(graph: Graph, key: str) -> None:
     """Raise `UsageError` where a new revision cannot have this id."""
-    _refuse_form(key)
+    _ensure_form(key)
     if len(key) > MAX_ID_LENGTH:
         raise UsageError(
             f"the id {key!r} has {len(key)} characters; alembic_version holds {MAX_ID_LENGTH}",
             database=graph.database,
             hint="choose a shorter one with --rev-id",
         )
-    _refuse_taken(graph, key)
+    _ensure_free(graph, key)
 
 
-def refuse_label(graph: Graph, label: str) -> None:
+def ensure_label(graph: Graph, label: str) -> None:
     """Raise `UsageError` where a new branch cannot have this label."""
-    _refuse_form(label)
-    _refuse_taken(graph, label)
+    _ensure_form(label)
+    _ensure_free(graph, label)
 
 
-def _refuse_form(name: str) -> None:
+def _ensure_form(name: str) -> None:
     if not _NAME.fullmatch(name) or name in _WORDS:
         raise UsageError(
             f"{name!r} cannot name a revision or a branch",
@@ -39,7 +39,7 @@ def _refuse_form(name: str) -> None:
         )
 
 
-def _refuse_taken(graph: Graph, name: str) -> None:
+def _ensure_free(graph: Graph, name: str) -> None:
     owner = name if name in graph else graph.labels.get(name)
     if owner is not None:
         raise UsageError(

@@ -152,12 +152,12 @@ def _revision(
         doc=doc,
         path=str(path),
         line=lines.get("revision", 1),
-        down=_names(values, "down_revision", path, database),
+        down_revisions=_names(values, "down_revision", path, database),
         depends_on=_names(values, "depends_on", path, database),
         labels=_names(values, "branch_labels", path, database),
         requires=_names(values, "requires", path, database),
-        why_alone=_why_alone(code, values),
-        closes_segment=_closes_segment(code),
+        non_transactional_reason=_non_transactional_reason(code, values),
+        commit_after_reason=_commit_after_reason(code),
         irreversible=values.get("irreversible"),
         has_downgrade="downgrade" in functions or _imports_name(tree, "downgrade"),
         uses_helpers=_uses_helpers(code),
@@ -200,7 +200,7 @@ def _imports_name(tree: ast.Module, name: str) -> bool:
     return name in imported | assigned
 
 
-def _why_alone(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:
+def _non_transactional_reason(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:
     """Why the revision must run outside a transaction: declared, or plain to see in the file."""
     reason = next(_outside_transaction(code), None)
     if values.get("transactional") is False:
@@ -234,7 +234,7 @@ def _uses_helpers(code: Sequence[ast.AST]) -> bool:
     return False
 
 
-def _closes_segment(code: Sequence[ast.AST]) -> str | None:
+def _commit_after_reason(code: Sequence[ast.AST]) -> str | None:
     for node in code:
         if (
             isinstance(node, ast.Constant)

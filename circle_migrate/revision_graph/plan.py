@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
@@ -26,7 +26,7 @@ class Direction(StrEnum):
     STAMP = "stamp"
 
 
-class Grouping(StrEnum):
+class TransactionMode(StrEnum):
     """How many steps share a transaction: as many as can, or one revision each."""
 
     ALL = "all"
@@ -45,9 +45,13 @@ class Step:
         """The database the step runs on."""
         return self.revision.database
 
-    def moved(self, graph: Graph, current: tuple[str, ...]) -> tuple[str, ...]:
+    def heads_after(self, graph: Graph, current: tuple[str, ...]) -> tuple[str, ...]:
         """The revisions current on its database once it has run."""
-        moved = graph.tips_with if self.direction is Direction.UP else graph.tips_without
+        moved = (
+            graph.version_rows_after_upgrade
+            if self.direction is Direction.UP
+            else graph.version_rows_after_downgrade
+        )
         return moved(current, self.revision.id)
 
 
@@ -63,7 +67,7 @@ class Stamp:
 
     direction = Direction.STAMP
 
-    def moved(self, _graph: Graph, _current: tuple[str, ...]) -> tuple[str, ...]:
+    def heads_after(self, _graph: Graph, _current: tuple[str, ...]) -> tuple[str, ...]:
         """The revisions current on its database once it has run."""
         return self.heads
 
@@ -80,7 +84,7 @@ class Segment:
 
     actions: tuple[Action, ...]
     transactional: bool
-    ends_because: str = ""
+    end_reason: str = ""
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -95,7 +99,7 @@ class Plan:
     current: Mapping[str, tuple[str, ...]]
     after: Mapping[str, tuple[str, ...]]
     segments: tuple[Segment, ...] = ()
-    pulled_in: tuple[Revision, ...] = ()
+    added_dependencies: tuple[Revision, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -118,10 +122,10 @@ class Plan:
 
 
 def plan_upgrade(
-    forest: Forest,
+    forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     wanted: Mapping[str, set[str]],
-    grouping: Grouping = Grouping.ALL,
+    grouping: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
     """The steps that make `wanted` applied, with what they require in databases nobody named.
 
@@ -131,7 +135,7 @@ def plan_upgrade(
     applied = _applied(forest, current)
     asked = {f"{name}@{key}" for name, keys in wanted.items() for key in keys}
     # The parents of what is applied are applied too; what it requires of other databases may not be.
-    needed = forest.closure_up((asked - applied) | forest.requirements(asked)) - applied
+    needed = forest.with_dependencies((asked - applied) | forest.requirements(asked)) - applied
     outside = sorted(name for name in needed if name.partition("@")[0] not in current)
     if outside:
         raise Refused(
@@ -146,10 +150,10 @@ def plan_upgrade(
 
 
 def plan_exactly(
-    forest: Forest,
+    forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     revisions: Collection[str],
-    grouping: Grouping = Grouping.ALL,
+    grouping: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
     """Plan the steps that apply `revisions`, each `database@id`, and nothing that they require."""
     applied = _applied(forest, current)
@@ -159,10 +163,10 @@ def plan_exactly(
 
 
 def plan_downgrade(
-    forest: Forest,
+    forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     unwanted: Mapping[str, set[str]],
-    grouping: Grouping = Grouping.ALL,
+    grouping: TransactionMode = TransactionMode.ALL,
     *,
     cascade: bool = False,
 ) -> Plan:
@@ -173,10 +177,10 @@ def plan_downgrade(
     """
     applied = _applied(forest, current)
     asked = {f"{name}@{key}" for name, keys in unwanted.items() for key in keys}
-    doomed = forest.closure_down(asked) & applied
+    doomed = forest.with_dependents(asked) & applied
     stranded = [name for name in forest.order(doomed) if name not in asked]
     if stranded and not cascade:
-        raise _strands(forest, stranded, doomed)
+        raise _dependents(forest, stranded, doomed)
     steps = [Step(forest.revision(name), Direction.DOWN) for name in reversed(forest.order(doomed))]
     for step in steps:
         _refuse_irreversible(step.revision)
@@ -184,7 +188,7 @@ def plan_downgrade(
     return _plan(forest, current, applied - doomed, steps, grouping, pulled)
 
 
-def _strands(forest: Forest, stranded: list[str], doomed: set[str]) -> Refused:
+def _dependents(forest: CombinedGraph, stranded: list[str], doomed: set[str]) -> Refused:
     needs = {name: [need for need in forest.requires.get(name, ()) if need in doomed] for name in stranded}
     first = next(name for name in stranded if needs[name])
     more = f" and {len(stranded) - 1} more" if len(stranded) > 1 else ""
@@ -197,7 +201,7 @@ def _strands(forest: Forest, stranded: list[str], doomed: set[str]) -> Refused:
 
 
 def plan_stamp(
-    forest: Forest,
+    forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     claims: Mapping[str, set[str]],
     *,
@@ -209,7 +213,7 @@ def plan_stamp(
     for name, claim in claims.items():
         graph = forest.graphs[name]
         applied = graph.ancestors(key for key in current[name] if key in graph)
-        heads = graph.tips(claim)
+        heads = graph.version_rows(claim)
         after[name] = heads
         if set(heads) != set(current[name]):
             claimed = tuple(graph[key] for key in graph.sorted(claim - applied))
@@ -225,7 +229,7 @@ def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[s
     return Plan(dict(current), dict(current), (Segment(stamps, transactional=True),))
 
 
-def _applied(forest: Forest, current: Mapping[str, tuple[str, ...]]) -> set[str]:
+def _applied(forest: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> set[str]:
     return {
         f"{name}@{key}" for name, heads in current.items() for key in forest.graphs[name].ancestors(heads)
     }
@@ -243,22 +247,22 @@ def _refuse_irreversible(revision: Revision) -> None:
 
 
 def _plan(
-    forest: Forest,
+    forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
     applied: set[str],
     steps: list[Step],
-    grouping: Grouping,
+    grouping: TransactionMode,
     pulled_in: tuple[Revision, ...],
 ) -> Plan:
     keys: dict[str, set[str]] = {name: set() for name in current}
     for qualified in applied:
         name, _, key = qualified.partition("@")
         keys[name].add(key)
-    after = {name: forest.graphs[name].tips(each) for name, each in keys.items()}
+    after = {name: forest.graphs[name].version_rows(each) for name, each in keys.items()}
     return Plan(dict(current), after, segment(steps, grouping), pulled_in)
 
 
-def segment(steps: Iterable[Step], grouping: Grouping = Grouping.ALL) -> tuple[Segment, ...]:
+def segment(steps: Iterable[Step], grouping: TransactionMode = TransactionMode.ALL) -> tuple[Segment, ...]:
     """Cut the steps where a transaction cannot or should not go on."""
     numbered = []
     number = 0
@@ -272,21 +276,21 @@ def segment(steps: Iterable[Step], grouping: Grouping = Grouping.ALL) -> tuple[S
     return tuple(
         Segment(
             group,
-            transactional=group[0].revision.why_alone is None,
-            ends_because=_cut(group[-1], groups[index + 1][0], grouping) if index + 1 < len(groups) else "",
+            transactional=group[0].revision.non_transactional_reason is None,
+            end_reason=_cut(group[-1], groups[index + 1][0], grouping) if index + 1 < len(groups) else "",
         )
         for index, group in enumerate(groups)
     )
 
 
-def _cut(before: Step, after: Step, grouping: Grouping) -> str:
+def _cut(before: Step, after: Step, grouping: TransactionMode) -> str:
     """Why the two steps cannot share a transaction; empty where they can."""
-    if before.revision.why_alone is not None:
-        return f"{before.revision.id} cannot run in a transaction: {before.revision.why_alone}"
-    if after.revision.why_alone is not None:
-        return f"{after.revision.id} cannot run in a transaction: {after.revision.why_alone}"
-    if before.direction is Direction.UP and before.revision.closes_segment is not None:
-        return f"{before.revision.id} must be committed first: {before.revision.closes_segment}"
-    if grouping is Grouping.PER_REVISION:
+    if before.revision.non_transactional_reason is not None:
+        return f"{before.revision.id} cannot run in a transaction: {before.revision.non_transactional_reason}"
+    if after.revision.non_transactional_reason is not None:
+        return f"{after.revision.id} cannot run in a transaction: {after.revision.non_transactional_reason}"
+    if before.direction is Direction.UP and before.revision.commit_after_reason is not None:
+        return f"{before.revision.id} must be committed first: {before.revision.commit_after_reason}"
+    if grouping is TransactionMode.PER_REVISION:
         return "one revision per transaction was asked for"
     return ""

@@ -24,12 +24,12 @@ class Revision(NamedTuple):
     doc: str = ""
     path: str = ""
     line: int = 1
-    down: tuple[str, ...] = ()
+    down_revisions: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
-    why_alone: str | None = None
-    closes_segment: str | None = None
+    non_transactional_reason: str | None = None
+    commit_after_reason: str | None = None
     irreversible: str | None = None
     has_downgrade: bool = True
     checksum: str = ""
@@ -51,11 +51,11 @@ class Revision(NamedTuple):
             "database": self.database,
             "revision": self.id,
             "message": self.message,
-            "down_revision": list(self.down),
+            "down_revision": list(self.down_revisions),
             "depends_on": list(self.depends_on),
             "requires": list(self.requires),
             "branch_labels": list(self.labels),
-            "transactional": self.why_alone is None,
+            "transactional": self.non_transactional_reason is None,
             "irreversible": self.irreversible,
             "file": self.path,
             "line": self.line,

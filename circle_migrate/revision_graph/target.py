@@ -14,7 +14,7 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.revision_graph.graph import Graph
 
 _FORM = re.compile(r"^(?:(?P<label>[^@]+)@)?(?P<symbol>[^@+]*?)(?P<steps>[+-]\d+)?$")
-_EVERYWHERE = ("head", "heads", "base")
+_SYMBOLS = ("head", "heads", "base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Target:
     steps: int
 
     @property
-    def everywhere(self) -> bool:
+    def is_symbolic(self) -> bool:
         """Whether the target means something in every tree (`head`, `base`, `+1`), not in one (an id)."""
-        return self.label is None and (self.symbol in _EVERYWHERE or not self.symbol)
+        return self.label is None and (self.symbol in _SYMBOLS or not self.symbol)
 
 
 def parse(text: str, databases: Collection[str]) -> Target:
@@ -71,7 +71,7 @@ def assign(texts: Sequence[str], graphs: Mapping[str, Graph]) -> dict[str, Targe
 def _owners(target: Target, graphs: Mapping[str, Graph]) -> Iterable[str]:
     if target.database is not None:
         return [target.database]
-    if target.everywhere:
+    if target.is_symbolic:
         return list(graphs)
     names: dict[str, str] = {}
     failures: dict[str, UsageError] = {}
@@ -115,7 +115,7 @@ def is_top(graph: Graph, target: Target) -> bool:
     return target.symbol == "heads" or (target.symbol == "head" and len(graph.heads) == 1)
 
 
-def wanted(graph: Graph, current: Collection[str], target: Target) -> set[str]:
+def upgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     """The revisions that must be applied for an upgrade to `target`; includes those already applied.
 
     Raises `UsageError` for a target that is not above `current`, `SeveralHeads` where `head` is not one.
@@ -127,7 +127,7 @@ def wanted(graph: Graph, current: Collection[str], target: Target) -> set[str]:
             )
         if not target.steps:
             raise UsageError(f"{target.text!r} names no revision")
-        return graph.ancestors([_climb(graph, _start(graph, current, target), target)])
+        return graph.ancestors([_step_up(graph, _start(graph, current, target), target)])
     if target.symbol == "base" and not target.steps:
         raise UsageError("base lies below every revision", hint="type `circle-migrate downgrade base`")
     if target.symbol == "heads" and not target.steps:
@@ -136,7 +136,7 @@ def wanted(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     return graph.ancestors([found] if found else [])
 
 
-def unwanted(graph: Graph, current: Collection[str], target: Target) -> set[str]:
+def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     """The applied revisions a downgrade to `target` undoes.
 
     Raises `UsageError` for a target that is not applied, or fewer steps than asked for.
@@ -168,18 +168,18 @@ def _branch(graph: Graph, current: Collection[str], target: Target) -> str | Non
 def _within_branch(graph: Graph, roots: Sequence[str], branch: str | None) -> Sequence[str]:
     if branch is None or len(roots) < 2:
         return roots
-    lineage = graph.ancestors_by_file(branch)
+    lineage = graph.down_ancestors(branch)
     return [key for key in roots if key in lineage]
 
 
 def _heads_of(graph: Graph, label: str | None) -> tuple[str, ...]:
-    return graph.real_heads if label is None else graph.sorted(set(graph.heads) & graph.lineage(label))
+    return graph.effective_heads if label is None else graph.sorted(set(graph.heads) & graph.branch(label))
 
 
 def _start(graph: Graph, current: Collection[str], target: Target) -> str | None:
-    tips = graph.tips(graph.ancestors(current))
+    tips = graph.version_rows(graph.ancestors(current))
     if target.label is not None:
-        tips = graph.tips(graph.ancestors(current) & graph.kin(graph.find(target.label)))
+        tips = graph.version_rows(graph.ancestors(current) & graph.related(graph.find(target.label)))
     if len(tips) > 1:
         raise UsageError(
             f"{target.text} is ambiguous: {graph.database} is at {', '.join(tips)}",
@@ -198,8 +198,8 @@ def _absolute(graph: Graph, target: Target) -> str | None:
     else:
         found = graph.find(target.symbol)
     if target.steps > 0:
-        return _climb(graph, found, target)
-    return _descend(graph, found, target) if target.steps else found
+        return _step_up(graph, found, target)
+    return _step_down(graph, found, target) if target.steps else found
 
 
 def _floor(graph: Graph, current: Collection[str], target: Target) -> str | None:
@@ -207,15 +207,15 @@ def _floor(graph: Graph, current: Collection[str], target: Target) -> str | None
         return _absolute(graph, target)
     if target.steps > 0:
         raise UsageError(f"{target.text} leads up", hint=f"type `circle-migrate upgrade {target.text}`")
-    return _descend(graph, _start(graph, current, target), target)
+    return _step_down(graph, _start(graph, current, target), target)
 
 
-def _climb(graph: Graph, start: str | None, target: Target) -> str:
+def _step_up(graph: Graph, start: str | None, target: Target) -> str:
     key = start
     for done in range(target.steps):
         above = list(graph.bases if key is None else graph.successors[key])
         if target.label is not None:
-            kin = graph.kin(graph.find(target.label))
+            kin = graph.related(graph.find(target.label))
             above = [each for each in above if each in kin]
         key = _only(graph, above, target, done)
     if key is None:
@@ -223,19 +223,19 @@ def _climb(graph: Graph, start: str | None, target: Target) -> str:
     return key
 
 
-def _descend(graph: Graph, start: str | None, target: Target) -> str | None:
+def _step_down(graph: Graph, start: str | None, target: Target) -> str | None:
     key = start
     for done in range(-target.steps):
         if key is None:
-            raise _too_far(graph, target, done)
-        below = graph[key].down
+            raise _too_many_steps_error(graph, target, done)
+        below = graph[key].down_revisions
         key = _only(graph, below, target, done) if below else None
     return key
 
 
 def _only(graph: Graph, keys: Sequence[str], target: Target, done: int) -> str:
     if not keys:
-        raise _too_far(graph, target, done)
+        raise _too_many_steps_error(graph, target, done)
     if len(keys) > 1:
         raise UsageError(
             f"{target.text} is ambiguous in {graph.database}: the way leads to {', '.join(keys)}",
@@ -245,7 +245,7 @@ def _only(graph: Graph, keys: Sequence[str], target: Target, done: int) -> str:
     return keys[0]
 
 
-def _too_far(graph: Graph, target: Target, done: int) -> UsageError:
+def _too_many_steps_error(graph: Graph, target: Target, done: int) -> UsageError:
     asked = f"{abs(target.steps)} step{'s' if abs(target.steps) > 1 else ''}"
     choose = f"or say which database is meant: DATABASE@{target.text}"
     return UsageError(
@@ -255,13 +255,13 @@ def _too_far(graph: Graph, target: Target, done: int) -> UsageError:
     )
 
 
-def claimed(graph: Graph, current: Collection[str], target: Target) -> set[str]:
+def stamp_set(graph: Graph, current: Collection[str], target: Target) -> set[str]:
     """The revisions that count as applied once `target` is stamped, up or down."""
     if target.symbol == "heads" and not target.steps:
         return graph.ancestors(_heads_of(graph, target.label))
     if not target.symbol and target.steps > 0:
-        return wanted(graph, current, target) | graph.ancestors(current)
+        return upgrade_set(graph, current, target) | graph.ancestors(current)
     if not target.symbol:
-        return graph.ancestors(current) - unwanted(graph, current, target)
+        return graph.ancestors(current) - downgrade_set(graph, current, target)
     found = _absolute(graph, target)
     return graph.ancestors([found] if found else [])

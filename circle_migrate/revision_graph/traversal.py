@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-Links = Mapping[str, Sequence[str]]
+Edges = Mapping[str, Sequence[str]]
 """For each revision, others it is connected with."""
 
 
@@ -46,7 +46,7 @@ def topological(
     return order
 
 
-def unnamed(keys: Collection[str], links: Links) -> set[str]:
+def without_successors(keys: Collection[str], links: Edges) -> set[str]:
     """Those that none of them has a link to."""
     return set(keys).difference(*(links[key] for key in keys))
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import (
-    CircleError,
     ExitCode,
+    MigrateError,
     MigrationFailed,
     SettingsError,
     Unreachable,
 )
-from circle_migrate.core.events import Event, Notify, ignore
+from circle_migrate.core.events import Event, Notify, discard
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.deployment import folders
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.result import Coverage, HazardFinding, Safety, worst_first
+from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, worst_first
 from circle_migrate.safety.rules.evidence import Mode
 from circle_migrate.safety.suppressions import (
     SuppressionResult,
@@ -44,7 +44,7 @@ _NEWEST = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SafetyOptions:
     """How a plan is judged.
 
     In the mode `ci` no database is asked: `statistics` has the sizes. `base` is the git revision whose trees
@@ -61,36 +61,36 @@ class Options:
     cascade: bool = False
 
 
-async def judged(
+async def assess(
     deployment: Deployment,
     plan: Plan,
     versions: Mapping[str, int],
-    options: Options = Options(),
+    options: SafetyOptions = SafetyOptions(),
     statistics: Statistics | None = None,
     *,
-    notify: Notify = ignore,
+    notify: Notify = discard,
     known: frozenset[str] = frozenset(),
-) -> Safety:
+) -> SafetyReport:
     """Judge a plan that was made. `versions` are the servers' version numbers, `known` a baseline."""
-    from circle_migrate.safety.evidence import Gathering
-    from circle_migrate.safety.rules.engine import judge
+    from circle_migrate.safety.evidence import EvidenceCollector
+    from circle_migrate.safety.rules.engine import run_rules
 
     revisions = [action.revision for action in plan.actions if isinstance(action, Step)]
     started = datetime.now(UTC)
     if not revisions:
-        check = Check("trace", _TRACED, skipped=Coverage().words)
-        return Safety(COMMAND, (check,), folders=folders(deployment), profile=str(options.mode))
+        check = Check("trace", _TRACED, skipped=Coverage().description)
+        return SafetyReport(COMMAND, (check,), folders=folders(deployment), profile=str(options.mode))
     annotations = read_annotations(revisions)
     trace, error = await _traced(deployment, plan, versions, notify)
     assumptions = (*annotations.assumptions, *deployment.settings.safety_tables)
-    gathering = Gathering(deployment, plan, trace, assumptions)
+    gathering = EvidenceCollector(deployment, plan, trace, assumptions)
     if options.mode is Mode.CI:
         evidence = await gathering.without_databases(statistics, traced=error is None)
     else:
         evidence = await gathering.live(traced=error is None)
     direction = next(action.direction for action in plan.actions if isinstance(action, Step))
     result = apply_suppressions(
-        _located(judge(evidence), revisions, trace, options),
+        _located(run_rules(evidence), revisions, trace, options),
         annotations,
         deployment.settings.safety_ignore,
         known,
@@ -98,7 +98,7 @@ async def judged(
         untraced=frozenset(trace.untraced),
     )
     coverage = _coverage(revisions, trace, traced=error is None)
-    return Safety(
+    return SafetyReport(
         COMMAND,
         _checks(revisions, result, _not_traced(error, options)),
         folders=folders(deployment),
@@ -112,7 +112,7 @@ async def judged(
 
 async def _traced(
     deployment: Deployment, plan: Plan, versions: Mapping[str, int], notify: Notify
-) -> tuple[Trace, CircleError | None]:
+) -> tuple[Trace, MigrateError | None]:
     """The trace; where there can be none, what Alembic renders, and why."""
     from circle_migrate.safety.trace.offline import compared, rendered
     from circle_migrate.safety.trace.run import trace
@@ -123,7 +123,7 @@ async def _traced(
         found = await trace(deployment, plan, major=major, notify=_renamed(notify), back=True)
     except (SettingsError, MigrationFailed, Unreachable) as error:
         return await rendered(deployment, plan, major or _NEWEST), error
-    found = replace(found, unlike=await compared(deployment, plan, found))
+    found = replace(found, render_differences=await compared(deployment, plan, found))
     if len(set(majors)) > 1:
         note = f"the servers are of PostgreSQL {' and '.join(map(str, sorted(set(majors))))}"
         found = replace(found, notes=(*found.notes, note))
@@ -149,7 +149,7 @@ def _coverage(revisions: Sequence[Revision], trace: Trace, *, traced: bool) -> C
     return Coverage(len(revisions), len(revisions) - len(missed), len(trace.statements), trace.scratch_major)
 
 
-def _not_traced(error: CircleError | None, options: Options) -> tuple[Finding, ...]:
+def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Finding, ...]:
     """That nothing was traced; an error unless that is allowed."""
     if error is None:
         return ()
@@ -167,7 +167,7 @@ def _not_traced(error: CircleError | None, options: Options) -> tuple[Finding, .
 
 
 def _located(
-    findings: Iterable[HazardFinding], revisions: Sequence[Revision], trace: Trace, options: Options
+    findings: Iterable[HazardFinding], revisions: Sequence[Revision], trace: Trace, options: SafetyOptions
 ) -> list[HazardFinding]:
     """Complete the findings with the revision's file where they have none.
 

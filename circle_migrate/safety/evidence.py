@@ -8,22 +8,22 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.config.assumed_size import Assumption
-from circle_migrate.config.load_relations import declared
-from circle_migrate.core.errors import CircleError, Interrupted
+from circle_migrate.config.assumed_size import SizeAssumption
+from circle_migrate.config.load_relations import load_relations
+from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.live_database.record import (
     Answer,
     Blocker,
     InvalidIndex,
+    ObjectUsage,
     Probe,
     Published,
     Size,
-    Uses,
 )
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresholds
 from circle_migrate.safety.table_size import limits
-from circle_migrate.safety.trace.record import Lock, Trace, Traced
+from circle_migrate.safety.trace.record import Lock, Trace, TracedStatement
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
@@ -52,22 +52,25 @@ class _Facts:
 
 
 @dataclass(slots=True)
-class Gathering:
+class EvidenceCollector:
     """Gathers the evidence about one plan; `notes` are told what could not be found out."""
 
     deployment: Deployment
     plan: Plan
     trace: Trace
-    assumptions: Sequence[Assumption]
+    assumptions: Sequence[SizeAssumption]
     notes: list[str] = field(default_factory=list)
 
     async def live(self, *, traced: bool = True) -> Evidence:
         """With what the live databases say."""
-        from circle_migrate.safety.live_database.catalog import uses
+        from circle_migrate.safety.live_database.catalog import object_usage
         from circle_migrate.safety.live_database.probes import probes
 
         names = [name for name in self.plan.databases if self._statements(name)]
-        asked = [self._asked(name, "its catalogue", uses(self._database(name)), Uses()) for name in names]
+        asked = [
+            self._query_or_note(name, "its catalogue", object_usage(self._database(name)), ObjectUsage())
+            for name in names
+        ]
         known = dict(zip(names, await asyncio.gather(*asked), strict=True))
         questions = probes(self.trace.statements, known)
         facts = dict(
@@ -110,15 +113,15 @@ class Gathering:
             ),
             mode=mode,
             traced=traced,
-            relations=declared(settings),
+            relations=load_relations(settings),
             secrets=strict[0] if len(strict) == 1 else None,
         )
 
     async def _facts(self, name: str, questions: Sequence[Probe]) -> _Facts:
-        from circle_migrate.postgres.catalog.read_live import snapshot
+        from circle_migrate.postgres.catalog.read_live import read_live_catalog
         from circle_migrate.safety.live_database.blockers import blockers
         from circle_migrate.safety.live_database.catalog import invalid_indexes, published
-        from circle_migrate.safety.live_database.query import ask
+        from circle_migrate.safety.live_database.query import run_probes
         from circle_migrate.safety.live_database.row_estimates import expected_rows
         from circle_migrate.safety.live_database.sizes import sizes
 
@@ -127,22 +130,26 @@ class Gathering:
         writing = {place: each.sql for place, each in self._statements(name).items()}
         locks, concurrent = self._locks(name)
         facts = _Facts()
-        facts.sizes = await self._asked(name, "sizes", sizes(database), {})
-        facts.catalogue = await self._asked(name, "its catalogue", snapshot(database), None)
-        facts.answers = await self._asked(name, "its rows", ask(database, questions), ())
-        facts.blockers = await self._asked(name, "who holds locks", blockers(database, locks, concurrent), ())
-        facts.published = await self._asked(name, "publications", published(database, relations), ())
-        facts.invalid = await self._asked(name, "invalid indexes", invalid_indexes(database, relations), ())
-        facts.rows = await self._asked(name, "the planner", expected_rows(database, writing), {})
+        facts.sizes = await self._query_or_note(name, "sizes", sizes(database), {})
+        facts.catalogue = await self._query_or_note(name, "its catalogue", read_live_catalog(database), None)
+        facts.answers = await self._query_or_note(name, "its rows", run_probes(database, questions), ())
+        facts.blockers = await self._query_or_note(
+            name, "who holds locks", blockers(database, locks, concurrent), ()
+        )
+        facts.published = await self._query_or_note(name, "publications", published(database, relations), ())
+        facts.invalid = await self._query_or_note(
+            name, "invalid indexes", invalid_indexes(database, relations), ()
+        )
+        facts.rows = await self._query_or_note(name, "the planner", expected_rows(database, writing), {})
         return facts
 
-    async def _asked(self, name: str, what: str, question: Awaitable[T], otherwise: T) -> T:
+    async def _query_or_note(self, name: str, what: str, question: Awaitable[T], otherwise: T) -> T:
         """The answer; where there is none, a note of it."""
         try:
             return await question
         except Interrupted:
             raise
-        except CircleError as error:
+        except MigrateError as error:
             self.notes.append(f"{name}: {what} could not be asked: {error.detail or error.message}")
             return otherwise
 
@@ -152,7 +159,7 @@ class Gathering:
         found = {}
         for name in self.plan.databases:
             made = expected(self.deployment, name, self.plan.current[name], self.trace.scratch_major)
-            answer = await self._asked(name, "its catalogue", made, None)
+            answer = await self._query_or_note(name, "its catalogue", made, None)
             if answer is not None:
                 found[name] = answer.snapshot
         return found
@@ -160,7 +167,7 @@ class Gathering:
     def _database(self, name: str) -> Database:
         return self.deployment.databases[name]
 
-    def _statements(self, name: str) -> dict[int, Traced]:
+    def _statements(self, name: str) -> dict[int, TracedStatement]:
         return {place: each for place, each in enumerate(self.trace.statements) if each.database == name}
 
     def _relations(self, name: str) -> frozenset[str]:

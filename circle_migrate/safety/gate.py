@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.errors import CircleError, Interrupted, Refused
+from circle_migrate.core.errors import Interrupted, MigrateError, Refused
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.plan import Plan
     from circle_migrate.safety.hazards.hazard import HazardClass
-    from circle_migrate.safety.result import HazardFinding, Safety
+    from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 _SHOWN = 3
 """Dangers that a refusal names; the others are counted."""
@@ -32,32 +32,32 @@ class Gate:
     deployment: Deployment
     required: bool
     allowed: frozenset[HazardClass] = frozenset()
-    show: Callable[[Safety], None] = lambda _safety: None
-    say: Callable[[str], None] = lambda _text: None
+    on_result: Callable[[SafetyReport], None] = lambda _safety: None
+    on_progress: Callable[[str], None] = lambda _text: None
 
-    async def judge(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
+    async def check(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
         """What to keep with the run in the journal; empty where nothing can be endangered.
 
         Raises `Refused` for a danger that is not allowed, and where it is required why nothing can be judged.
         """
         if not await self._holds_rows(plan):
             return {}
-        from circle_migrate.safety.assess import judged
+        from circle_migrate.safety.assess import assess
 
         versions = {name: state.server_version_num for name, state in states.items()}
         try:
-            self.say("what is pending is tried out on a scratch database")
-            safety = await judged(self.deployment, plan, versions)
+            self.on_progress("what is pending is tried out on a scratch database")
+            safety = await assess(self.deployment, plan, versions)
         except Interrupted:
             raise
         except Exception as error:
             if self.required:
                 raise
             # A second opinion that nobody insists on is no reason to stop, not even where it has a bug.
-            why = error.message if isinstance(error, CircleError) else f"{type(error).__name__}: {error}"
-            self.say(f"not judged: {why}")
+            why = error.message if isinstance(error, MigrateError) else f"{type(error).__name__}: {error}"
+            self.on_progress(f"not judged: {why}")
             return _notes(self, unknown=redact(why))
-        self.show(safety)
+        self.on_result(safety)
         if self.required:
             self._refuse(safety)
         return _notes(self, safety)
@@ -69,16 +69,16 @@ class Gate:
         databases = (self.deployment.databases[name] for name in plan.databases)
         try:
             found = await asyncio.gather(*(sizes(each) for each in databases))
-        except CircleError:
+        except MigrateError:
             return True
         return any(size.rows != 0 for each in found for size in each.values())
 
-    def _refuse(self, safety: Safety) -> None:
+    def _refuse(self, safety: SafetyReport) -> None:
         dangers = safety.dangers(self.allowed)
         if dangers:
             raise _refusal(dangers)
         for each in safety.findings:
-            if each.prevented:
+            if each.is_inconclusive:
                 raise Refused(each.message, state="nothing was changed", hint=each.remedy)
 
 
@@ -97,7 +97,7 @@ def _refusal(dangers: tuple[HazardFinding, ...]) -> Refused:
     )
 
 
-def _notes(gate: Gate, safety: Safety | None = None, unknown: str | None = None) -> dict[str, object]:
+def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None = None) -> dict[str, object]:
     """What the journal keeps: the gate, and what it saw or could not see."""
     kept: dict[str, Any] = {
         "gate": "require" if gate.required else "warn",
@@ -107,7 +107,7 @@ def _notes(gate: Gate, safety: Safety | None = None, unknown: str | None = None)
         return {"safety": kept | {"unknown": unknown}}
     from circle_migrate.core.findings import Severity
 
-    kept["coverage"] = safety.coverage.words
+    kept["coverage"] = safety.coverage.description
     kept["found"] = [
         {
             "hazard": each.rule,

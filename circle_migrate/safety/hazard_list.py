@@ -12,7 +12,7 @@ from circle_migrate.safety.hazards.loader import HAZARDS
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogued(Result):
+class HazardList(Result):
     """Some hazards; `explained` shows all that is known of them, else a line for each."""
 
     hazards: tuple[Hazard, ...]
@@ -23,12 +23,12 @@ class Catalogued(Result):
         return {"hazards": [_shown(each) for each in self.hazards]}
 
 
-def listed(command: str) -> Catalogued:
+def listed(command: str) -> HazardList:
     """All hazards."""
-    return Catalogued(command, tuple(HAZARDS.values()))
+    return HazardList(command, tuple(HAZARDS.values()))
 
 
-def explained(command: str, key: str) -> Catalogued:
+def explained(command: str, key: str) -> HazardList:
     """One hazard. Raises `UsageError` for an id that none has."""
     hazard = HAZARDS.get(key.upper())
     if hazard is None:
@@ -36,7 +36,7 @@ def explained(command: str, key: str) -> Catalogued:
             f"there is no hazard {key!r}",
             hint="they are listed by `circle-migrate safety-check --list-rules`",
         )
-    return Catalogued(command, (hazard,), explained=True)
+    return HazardList(command, (hazard,), explained=True)
 
 
 def _shown(hazard: Hazard) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class HazardFinding(Finding):
         return HAZARDS[self.rule]
 
     @property
-    def about(self) -> Rule:
+    def rule_text(self) -> Rule:
         """The hazard as reports show it beside the finding."""
         return Rule(self.rule, self.hazard.title, self.hazard.effect, self.hazard.remedy)
 
@@ -140,7 +140,7 @@ class Coverage:
     major: int | None = None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """One line about it."""
         if not self.revisions:
             return "nothing is pending, and so nothing was judged"
@@ -163,7 +163,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class Safety(Report):
+class SafetyReport(Report):
     """A plan that was judged, a check for each of its revisions; `profile` says where sizes came from."""
 
     profile: str = "live"

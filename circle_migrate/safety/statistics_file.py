@@ -14,7 +14,7 @@ from typing import Any
 from circle_migrate import __version__
 from circle_migrate.core.errors import UsageError
 from circle_migrate.safety.live_database.record import Size
-from circle_migrate.safety.table_statistics import Measurement, Statistics
+from circle_migrate.safety.table_statistics import DatabaseStats, Statistics
 
 FORMAT = 1
 """Raised when a key of the file changes its meaning or goes."""
@@ -67,7 +67,7 @@ def read(path: Path) -> Statistics:
 
 def _statistics(found: dict[str, Any]) -> Statistics:
     databases = {
-        name: Measurement(
+        name: DatabaseStats(
             _number(each["server_version_num"]),
             {relation: _size(relation, size) for relation, size in each["relations"].items()},
         )

@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.config.assumed_size import Assumption, Weight
+from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
 from circle_migrate.config.ignore_rule import (
     IgnoreRule,
     NoDateError,
@@ -85,7 +85,7 @@ class FileAnnotations:
     """What revision files say about judging them; `problems` are suppressions that hide nothing."""
 
     suppressions: list[Suppression] = field(default_factory=list)
-    assumptions: list[Assumption] = field(default_factory=list)
+    assumptions: list[SizeAssumption] = field(default_factory=list)
     problems: list[HazardFinding] = field(default_factory=list)
 
     def add(
@@ -281,9 +281,9 @@ def _read_tables(annotations: FileAnnotations, revision: Revision, tree: ast.Mod
                 raise _table_error(revision, line, f"there is no hazard {hazard}")
             annotations.add(Source.REVISION, revision, line, hazard, hazard, text)
         for name, word in table.get("assume", {}).items():
-            if word not in set(Weight):
-                raise _table_error(revision, line, f"{name} is {word}, not {' or '.join(Weight)}")
-            annotations.assumptions.append(Assumption(name, Weight(word), revision.database))
+            if word not in set(AssumedSize):
+                raise _table_error(revision, line, f"{name} is {word}, not {' or '.join(AssumedSize)}")
+            annotations.assumptions.append(SizeAssumption(name, AssumedSize(word), revision.database))
 
 
 def _literal(revision: Revision, line: int, value: ast.expr) -> dict[str, dict[str, str]]:

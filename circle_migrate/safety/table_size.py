@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from circle_migrate.config.assumed_size import Assumption, Weight
+from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
 from circle_migrate.safety.rules.evidence import NEVER, Limits
 
-_LIMITS = {Weight.SMALL: NEVER, Weight.LARGE: Limits(0, 0)}
+_LIMITS = {AssumedSize.SMALL: NEVER, AssumedSize.LARGE: Limits(0, 0)}
 
 
-def limits(assumptions: Sequence[Assumption], relations: Mapping[str, Iterable[str]]) -> dict[str, Limits]:
+def limits(
+    assumptions: Sequence[SizeAssumption], relations: Mapping[str, Iterable[str]]
+) -> dict[str, Limits]:
     """The limits of the relations (by database) somebody says something of; the first assumption decides.
 
     Keyed by `database@schema.name`.

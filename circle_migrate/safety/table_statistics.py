@@ -12,7 +12,7 @@ from circle_migrate.safety.live_database.record import Size
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class DatabaseStats:
     """The sizes of one database, by relation, and the version of its server."""
 
     server_version_num: int
@@ -24,7 +24,7 @@ class Statistics:
     """The measurements of databases that were taken at one time, by name."""
 
     taken_at: datetime
-    databases: Mapping[str, Measurement]
+    databases: Mapping[str, DatabaseStats]
 
     def to_dict(self) -> dict[str, Any]:
         """The statistics as JSON has them, sorted."""
@@ -44,7 +44,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured(Result):
+class StatsResult(Result):
     """Statistics, and the file they were written to, None where they were not."""
 
     statistics: Statistics

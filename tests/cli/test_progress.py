@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.cli.progress_lines import Lines, printable
-from circle_migrate.cli.progress_state import Standings
+from circle_migrate.cli.progress_state import RunProgress
 from circle_migrate.cli.write import console
 from circle_migrate.core.events import Event, Kind
 from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen
@@ -304,7 +304,7 @@ _SECOND = [Event(Kind.STARTED, "credentials", "b1", 2, 3), Event(Kind.DONE, "cre
 def test_standing_follows_the_events(
     events: list[Event], expected: dict[str, tuple[int, int, str, str]]
 ) -> None:
-    standings = Standings()
+    standings = RunProgress()
     for event in events:
         standings.take(event)
     found = {
@@ -315,7 +315,7 @@ def test_standing_follows_the_events(
 
 
 def test_only_the_beginning_of_a_wait_is_news() -> None:
-    standings = Standings()
+    standings = RunProgress()
     kinds = [Kind.STARTED, Kind.WAITING, Kind.WAITING, Kind.WORKING, Kind.WAITING]
     assert [standings.take(Event(kind, "main", "x")) for kind in kinds] == [True, True, False, True, True]
 

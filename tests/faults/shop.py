@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.commands.recover import recover
-from circle_migrate.commands.run_results import Recovered
+from circle_migrate.commands.run_results import RecoverResult
 from circle_migrate.config.load import load
-from circle_migrate.core.events import Notify, ignore
-from circle_migrate.migrate.executor import Options, Outcome, apply
+from circle_migrate.core.events import Notify, discard
+from circle_migrate.migrate.executor import RunOptions, RunResult, execute
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.migrate.run import Hooks
 from circle_migrate.postgres.deployment import Deployment
@@ -92,26 +92,26 @@ class Shop(Project):
         databases: Databases,
         direction: Direction,
         *,
-        notify: Notify = ignore,
+        notify: Notify = discard,
         checkpoint: Any = lambda _name: None,
         hooks: Hooks | None = None,
         **flags: object,
-    ) -> Outcome:
+    ) -> RunResult:
         """All the way up or down."""
         deployment = self.deployment(databases, **flags)
         targets = ["head" if direction is Direction.UP else "base"]
         command = "upgrade" if direction is Direction.UP else "downgrade"
-        options = Options(command, hooks=hooks or Hooks(), checkpoint=checkpoint)
-        return await apply(deployment, NAMES, Planner(deployment, targets, direction), notify, options)
+        options = RunOptions(command, hooks=hooks or Hooks(), checkpoint=checkpoint)
+        return await execute(deployment, NAMES, Planner(deployment, targets, direction), notify, options)
 
-    async def upgrade(self, databases: Databases, **how: Any) -> Outcome:
+    async def upgrade(self, databases: Databases, **how: Any) -> RunResult:
         """To head."""
         return await self.move(databases, Direction.UP, **how)
 
-    async def downgrade(self, databases: Databases, **how: Any) -> Outcome:
+    async def downgrade(self, databases: Databases, **how: Any) -> RunResult:
         """To base."""
         return await self.move(databases, Direction.DOWN, **how)
 
-    async def recover(self, databases: Databases, *, dry_run: bool = False) -> Recovered:
+    async def recover(self, databases: Databases, *, dry_run: bool = False) -> RecoverResult:
         """What `circle-migrate recover` does."""
         return await recover(self.deployment(databases), dry_run=dry_run)

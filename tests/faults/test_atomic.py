@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from circle_migrate.core.errors import MigrationFailed, Refused
-from circle_migrate.migrate.run import Hooks, Run
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.database import RUNS
 from circle_migrate.revision_graph.plan import Direction, Plan
 from tests.faults.shop import BASE, HEAD, Shop
@@ -87,7 +87,7 @@ class _AbortedBeforePrepare:
 
 
 class _FailsUnseen(Hooks):
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         session = run.sessions["credentials"]
         run.sessions["credentials"] = replace(session, driver=_AbortedBeforePrepare(session.driver))
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from circle_migrate.migrate.session import watched, working_session
+from circle_migrate.migrate.session import monitor, working_session
 from tests.deployments import deployment
 from tests.servers import Databases, run
 
@@ -32,7 +32,7 @@ def test_a_watch_cancelled_while_it_connects_ends(
         async with working_session(database, "a run", 4) as session:
             with monkeypatch.context() as patched:
                 patched.setattr(asyncpg, "connect", losing_a_cancellation)
-                async with asyncio.timeout(10), watched(database, session, lambda *_: None, lambda _: None):
+                async with asyncio.timeout(10), monitor(database, session, lambda *_: None, lambda _: None):
                     await asyncio.sleep(0.05)
 
     run(scenario())

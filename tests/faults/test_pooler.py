@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.os_user import OsUser
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import outcomes, position
 from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries
@@ -59,7 +59,7 @@ def pooled(direct: Databases, folder: Path, mode: str, more: str = "") -> Iterat
     configuration = folder / "pgbouncer.ini"
     configuration.write_text(text, encoding="utf-8")
     assert PGBOUNCER is not None
-    account = Account.unprivileged() if os.geteuid() == 0 else Account.current()
+    account = OsUser.unprivileged() if os.geteuid() == 0 else OsUser.current()
     who = ["--user", account.name] if os.geteuid() == 0 else []
     with subprocess.Popen(
         [PGBOUNCER, *who, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from circle_migrate.core.errors import CircleError, InDoubt, MigrationFailed, Unreachable
+from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, Unreachable
 from circle_migrate.migrate import commit
 from circle_migrate.postgres.embedded.cluster import Cluster
 from tests.faults.processes import PATIENCE_SECONDS
@@ -70,11 +70,11 @@ def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
     return checkpoint
 
 
-async def upgraded(shop: Shop, databases: Databases, **how: object) -> CircleError | None:
+async def upgraded(shop: Shop, databases: Databases, **how: object) -> MigrateError | None:
     """The error of an upgrade, None where it said that all went well."""
     try:
         await shop.upgrade(databases, **how)
-    except CircleError as error:
+    except MigrateError as error:
         return error
     return None
 
@@ -117,7 +117,7 @@ def test_server_killed_and_back_at_once(
     crashable: Crashable,
     atomic: bool,
     point: str,
-    error: type[CircleError] | None,
+    error: type[MigrateError] | None,
     expected: Position,
 ) -> None:
     def crash() -> None:
@@ -179,7 +179,7 @@ def test_connection_cut(
     point, statement, otherwise, error = LOST[case]
     carried_out = cut is not Cut.BEFORE_IT_ARRIVES and case[1] != "prepare"
 
-    async def scenario() -> tuple[CircleError | None, Proxy]:
+    async def scenario() -> tuple[MigrateError | None, Proxy]:
         async with proxied(crashable.port) as proxy:
             through = _through(crashable.databases, {database: proxy.port})
             arm = at(point, lambda: proxy.arm(statement, cut))

@@ -86,7 +86,7 @@ def _be_victim(job: dict[str, Any]) -> None:
 async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.config.load import load
     from circle_migrate.core.events import Event, Kind
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import KeepingHooks
     from circle_migrate.migrate.planner import Planner
     from circle_migrate.migrate.run import Hooks
@@ -106,8 +106,8 @@ async def _move(job: dict[str, Any]) -> None:
     targets = ["head" if direction is Direction.UP else "base"]
     planner = Planner(deployment, targets, direction)
     hooks = KeepingHooks() if job["keep"] else Hooks()
-    options = Options("test", hooks=hooks, checkpoint=reach)
-    await apply(deployment, deployment.selected, planner, notify, options)
+    options = RunOptions("test", hooks=hooks, checkpoint=reach)
+    await execute(deployment, deployment.selected, planner, notify, options)
 
 
 if __name__ == "__main__":

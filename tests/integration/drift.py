@@ -15,8 +15,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from circle_migrate.core.errors import CircleError
-from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.core.errors import MigrateError
+from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.embedded.binaries import find
 from tests.servers import run
@@ -100,7 +100,7 @@ class Place:
 
 
 async def take(connection: asyncpg.Connection) -> Snapshot:
-    return await capture(
+    return await read_catalog(
         connection, "any", "live", version_table="alembic_version", version_table_schema="public"
     )
 
@@ -132,7 +132,7 @@ def place(admin_url: str) -> Iterator[Place]:
     major = run(_major(admin_url))
     try:
         find(major, program="pg_dump")
-    except CircleError as error:
+    except MigrateError as error:
         pytest.skip(error.message)
     here = Place(admin_url, major)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from circle_migrate.safety.live_database.record import Ask
+from circle_migrate.safety.live_database.record import ProbeKind
 
 Found = list[tuple[str, str, str, int | None]]
 """What was asked, of which live relation, about what, and the number that came back."""
@@ -65,9 +65,14 @@ def case(
 
 # ruff: noqa: E501
 T = "CREATE TABLE t (id int PRIMARY KEY, a int, b text)"
-NULLS, TWINS, ORPHANS = str(Ask.NULLS), str(Ask.DUPLICATES), str(Ask.ORPHANS)
-VIOLATIONS, UNCASTABLE, LONG = str(Ask.VIOLATIONS), str(Ask.UNCASTABLE), str(Ask.TOO_LONG)
-CUT, VALUES, ROWS, BEHIND = str(Ask.CUT), str(Ask.VALUES), str(Ask.ROWS), str(Ask.BEHIND)
+NULLS, TWINS, ORPHANS = str(ProbeKind.NULLS), str(ProbeKind.DUPLICATES), str(ProbeKind.ORPHANS)
+VIOLATIONS, UNCASTABLE, LONG = str(ProbeKind.VIOLATIONS), str(ProbeKind.UNCASTABLE), str(ProbeKind.TOO_LONG)
+CUT, VALUES, ROWS, BEHIND = (
+    str(ProbeKind.CUT),
+    str(ProbeKind.VALUES),
+    str(ProbeKind.ROWS),
+    str(ProbeKind.BEHIND),
+)
 _LABEL = r"""E'it''s a\\b\n"c"'"""
 P = "CREATE TABLE p (x int, y text, PRIMARY KEY (x, y)); CREATE TABLE c (a int, b text)"
 

@@ -15,10 +15,10 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.position import Position
-from circle_migrate.diff.autogenerate.result import Written
+from circle_migrate.diff.autogenerate.position import Placement
+from circle_migrate.diff.autogenerate.result import RevisionFilesResult
 from circle_migrate.diff.compare import compare
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.revision import Revision
@@ -242,11 +242,11 @@ def deploy(empty_databases: Databases) -> Deploy:
     return made
 
 
-def write(deployment: Deployment, message: str = "changes") -> Written:
-    return run(autogenerate(deployment, message, Position(), HAZARDS))
+def write(deployment: Deployment, message: str = "changes") -> RevisionFilesResult:
+    return run(autogenerate(deployment, message, Placement(), HAZARDS))
 
 
-def only_one(written: Written) -> tuple[Revision, str]:
+def only_one(written: RevisionFilesResult) -> tuple[Revision, str]:
     """The one revision that was written, with nothing to say about it, and its text."""
     (revision,) = written.revisions
     assert written.notes == ()
@@ -254,7 +254,7 @@ def only_one(written: Written) -> tuple[Revision, str]:
 
 
 def look(deployment: Deployment) -> Snapshot:
-    return run(snapshot(deployment.databases["main"]))
+    return run(read_live_catalog(deployment.databases["main"]))
 
 
 def same(one: Snapshot, other: Snapshot) -> list[str]:
@@ -380,7 +380,7 @@ def test_files_are_enough_and_both_databases_are_written(shop: Shop, deploy: Dep
     assert "DATABASE_URL is not set" in written.notes[0]
     assert write(deploy(live=False), "again").revisions == ()
     run(upgrade(deploy()))
-    assert write(deploy(), "at head") == Written("revision", (), ("main", "credentials"))
+    assert write(deploy(), "at head") == RevisionFilesResult("revision", (), ("main", "credentials"))
     shop.model(HEAD + 'Table("keys", metadata, key(), Column("n", Integer), schema="vault")\n', "secrets")
     revision, text = only_one(write(deploy()))
     assert (revision.database, text.count('schema="vault"')) == ("credentials", 2)

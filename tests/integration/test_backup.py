@@ -20,10 +20,10 @@ import asyncpg
 import pytest
 
 from circle_migrate.backup import manifest_file
-from circle_migrate.backup.manifest import BackedUp, Manifest, Restored
+from circle_migrate.backup.manifest import BackupResult, Manifest, RestoreResult
 from circle_migrate.backup.pg_programs import find
-from circle_migrate.backup.preflight import Wanted
-from circle_migrate.commands.backup import Keeping, backup
+from circle_migrate.backup.preflight import RestoreOptions
+from circle_migrate.commands.backup import BackupOptions, backup
 from circle_migrate.commands.diff import diff
 from circle_migrate.commands.protect import protect
 from circle_migrate.commands.restore import restore
@@ -31,8 +31,8 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import (
     BackupFailed,
     BrokenBackup,
-    CircleError,
     LockNotObtained,
+    MigrateError,
     NotConfirmed,
     Refused,
     RestoreFailed,
@@ -42,7 +42,7 @@ from circle_migrate.core.errors import (
     WrongDatabase,
 )
 from circle_migrate.diff.expected.snapshot_file import write
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.deployer_lock import KEY
 from tests.cli.terminal import Terminal
 from tests.deployments import contents, deployment, environment, execute, invoke, versions
@@ -112,12 +112,14 @@ def refusing(made: Manifest, holding: object) -> None:
     raise NotConfirmed("no")
 
 
-def save(databases: Databases, folder: Path, only: str | None = None, **options: Any) -> BackedUp:
-    return run(backup(deployment(databases, only), Keeping(folder, **options)))
+def save(databases: Databases, folder: Path, only: str | None = None, **options: Any) -> BackupResult:
+    return run(backup(deployment(databases, only), BackupOptions(folder, **options)))
 
 
-def bring_back(databases: Databases, path: Path | str, only: str | None = None, **options: Any) -> Restored:
-    return run(restore(deployment(databases, only), Path(path), Wanted(**options), replacing))
+def bring_back(
+    databases: Databases, path: Path | str, only: str | None = None, **options: Any
+) -> RestoreResult:
+    return run(restore(deployment(databases, only), Path(path), RestoreOptions(**options), replacing))
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +133,13 @@ def source(server: Server) -> Iterator[Databases]:
 
 
 @pytest.fixture(scope="module")
-def saved(source: Databases, tmp_path_factory: pytest.TempPathFactory) -> BackedUp:
+def saved(source: Databases, tmp_path_factory: pytest.TempPathFactory) -> BackupResult:
     """A backup of that pair, to be read only."""
     return save(source, tmp_path_factory.mktemp("backups"))
 
 
 @pytest.fixture
-def copied(saved: BackedUp, tmp_path: Path) -> Path:
+def copied(saved: BackupResult, tmp_path: Path) -> Path:
     """A copy of it, to be damaged."""
     return Path(shutil.copytree(saved.folder, tmp_path / "backup"))
 
@@ -175,20 +177,20 @@ def beside(databases: Databases) -> list[str]:
 
 
 def test_a_restored_pair_equals_the_dumped_one(
-    source: Databases, saved: BackedUp, empty_databases: Databases, tmp_path: Path
+    source: Databases, saved: BackupResult, empty_databases: Databases, tmp_path: Path
 ) -> None:
     restored = bring_back(empty_databases, saved.folder)
     assert restored.current == {dump.database: dump.revisions for dump in saved.manifest.dumps}
     assert run(versions(empty_databases)) == run(versions(source))
     assert run(rows(empty_databases)) == run(rows(source))
     for name, database in deployment(source).databases.items():
-        write(tmp_path / f"{name}.json", run(snapshot(database)))
+        write(tmp_path / f"{name}.json", run(read_live_catalog(database)))
     settings = deployment(empty_databases).settings._replace(scratch_url=None, scratch_on_target=True)
     compared = run(diff(type(deployment(source))(settings), (str(tmp_path), "live")))
     assert [each.changes for each in compared.comparisons if each.differences] == []
 
 
-def test_the_files_are_private_and_what_the_manifest_says(saved: BackedUp) -> None:
+def test_the_files_are_private_and_what_the_manifest_says(saved: BackupResult) -> None:
     folder = Path(saved.folder)
     files = {path.name: path for path in folder.iterdir()}
     assert files.keys() == {"main.dump", "credentials.dump", "manifest.json"}
@@ -251,7 +253,7 @@ def cut_short(folder: Path) -> None:
     _edit(lambda m: m["databases"][1].update(bytes=len(cut), sha256=digest), sign=True)(folder)
 
 
-DAMAGED: dict[str, tuple[Callable[[Path], object], type[CircleError], str]] = {
+DAMAGED: dict[str, tuple[Callable[[Path], object], type[MigrateError], str]] = {
     "truncated": (lambda f: os.truncate(f / "main.dump", 5000), BrokenBackup, "has 5,000 bytes"),
     "a bit": (_flip, BrokenBackup, "credentials.dump is not what was written"),
     "missing file": (lambda f: (f / "credentials.dump").unlink(), BrokenBackup, "No such file"),
@@ -294,7 +296,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], type[CircleError], str]] = {
 
 @pytest.mark.parametrize("options", [{}, {"replace": True}], ids=["fill", "replace"])
 def test_a_backup_that_is_not_sound_is_refused_before_anything_is_touched(
-    saved: BackedUp,
+    saved: BackupResult,
     empty_databases: Databases,
     tmp_path: Path,
     subtests: pytest.Subtests,
@@ -319,7 +321,7 @@ def test_what_is_restored_is_compared_with_the_manifest(copied: Path, empty_data
     assert set(run(rows(empty_databases))) == NOTHING
 
 
-def test_swapped_urls_are_refused(source: Databases, saved: BackedUp, empty_databases: Databases) -> None:
+def test_swapped_urls_are_refused(source: Databases, saved: BackupResult, empty_databases: Databases) -> None:
     main, credentials = (source.names[name] for name in NAMES)
     swapped = Databases(source.server, {"main": credentials, "credentials": main})
     before = run(rows(source))
@@ -340,7 +342,7 @@ def test_swapped_urls_are_refused(source: Databases, saved: BackedUp, empty_data
 
 
 def test_a_database_that_holds_something_is_replaced_only_when_it_is_named(
-    saved: BackedUp,
+    saved: BackupResult,
     empty_databases: Databases,
     monkeypatch: pytest.MonkeyPatch,
     workdir: Path,
@@ -399,7 +401,7 @@ FROM pg_database d WHERE datname = current_database()
 
 
 def test_a_replaced_database_stays_what_it_was_as_a_whole_and_nobody_may_be_connected(
-    source: Databases, saved: BackedUp, empty_databases: Databases, other_names: list[str]
+    source: Databases, saved: BackupResult, empty_databases: Databases, other_names: list[str]
 ) -> None:
     name = empty_databases.names["main"]
 
@@ -409,9 +411,9 @@ def test_a_replaced_database_stays_what_it_was_as_a_whole_and_nobody_may_be_conn
             before = await user.fetchrow(_WHOLE)
             made = deployment(empty_databases)
             with pytest.raises(Refused, match="only while nobody is connected") as caught:
-                await restore(made, Path(saved.folder), Wanted(replace=True), replacing)
+                await restore(made, Path(saved.folder), RestoreOptions(replace=True), replacing)
             assert str(user.get_server_pid()) in (caught.value.detail or "")
-            wanted = Wanted(replace=True, disconnect=True, jobs=2)
+            wanted = RestoreOptions(replace=True, disconnect=True, jobs=2)
             result = await restore(made, Path(saved.folder), wanted, replacing)
             with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
                 await user.execute("SELECT")
@@ -425,7 +427,7 @@ def test_a_replaced_database_stays_what_it_was_as_a_whole_and_nobody_may_be_conn
 
 
 def test_a_protected_database_is_replaced_when_it_is_named_and_stays_protected(
-    saved: BackedUp,
+    saved: BackupResult,
     migrated_databases: Databases,
     empty_databases: Databases,
     tmp_path: Path,
@@ -435,8 +437,8 @@ def test_a_protected_database_is_replaced_when_it_is_named_and_stays_protected(
         with ThreadPoolExecutor(1) as pool:
             pool.submit(run, protect(deployment(migrated_databases), "meanwhile")).result()
 
-    def replaced(confirm: Callable[..., None], *overridden: str) -> Restored:
-        wanted = Wanted(replace=True, overridden=overridden)
+    def replaced(confirm: Callable[..., None], *overridden: str) -> RestoreResult:
+        wanted = RestoreOptions(replace=True, overridden=overridden)
         return run(restore(deployment(migrated_databases), Path(saved.folder), wanted, confirm))
 
     def not_asked(made: Manifest, holding: object) -> None:
@@ -466,7 +468,7 @@ def test_no_copy_is_left_where_replacing_is_not_confirmed_or_fails(
 ) -> None:
     before = run(contents(migrated_databases))
     with pytest.raises(NotConfirmed):
-        run(restore(deployment(migrated_databases), copied, Wanted(replace=True), refusing))
+        run(restore(deployment(migrated_databases), copied, RestoreOptions(replace=True), refusing))
     cut_short(copied)
     with pytest.raises(RestoreFailed) as caught:
         bring_back(migrated_databases, copied, replace=True)
@@ -476,7 +478,7 @@ def test_no_copy_is_left_where_replacing_is_not_confirmed_or_fails(
 
 
 def test_what_fails_in_empty_databases_says_what_each_holds(
-    copied: Path, saved: BackedUp, empty_databases: Databases, source: Databases
+    copied: Path, saved: BackupResult, empty_databases: Databases, source: Databases
 ) -> None:
     cut_short(copied)
     with pytest.raises(RestoreFailed) as caught:
@@ -528,8 +530,8 @@ def test_a_deployer_at_work_is_waited_for(source: Databases, tmp_path: Path) -> 
             impatient = deployment(source)
             impatient.settings = impatient.settings._replace(lock_wait=0.0)
             with pytest.raises(LockNotObtained, match="credentials: another deployer"):
-                await backup(impatient, Keeping(tmp_path))
-            held = await backup(impatient, Keeping(tmp_path), locked=True)
+                await backup(impatient, BackupOptions(tmp_path))
+            held = await backup(impatient, BackupOptions(tmp_path), locked=True)
             assert held.manifest.locked
 
     run(act())
@@ -613,7 +615,7 @@ CREATE OR REPLACE FUNCTION naps() RETURNS boolean LANGUAGE sql AS 'SELECT pg_sle
 
 
 @pytest.fixture(scope="module")
-def sleepy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
+def sleepy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackupResult]:
     """A backup whose credentials take half a minute to restore."""
     databases = Databases(server)
     run(databases.create())
@@ -625,7 +627,7 @@ def sleepy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 @pytest.mark.parametrize("replace_it", [False, True], ids=["fill", "replace"])
 def test_an_interrupted_restore_leaves_the_database_as_it_was(
-    sleepy: BackedUp,
+    sleepy: BackupResult,
     empty_databases: Databases,
     workdir: Path,
     other_names: list[str],
@@ -727,12 +729,12 @@ def test_the_moments_are_of_one_another_and_hold_while_others_write(
 ) -> None:
     """What is written after the moment is not in the dump, however long that takes."""
 
-    async def act() -> BackedUp:
+    async def act() -> BackupResult:
         for name in NAMES:
             await execute(empty_databases, name, "CREATE TABLE wanted (a int); INSERT INTO wanted VALUES (1)")
         async with empty_databases.connect("main") as writer:
             await writer.execute("BEGIN; LOCK TABLE wanted")
-            dumping = asyncio.create_task(backup(deployment(empty_databases), Keeping(tmp_path)))
+            dumping = asyncio.create_task(backup(deployment(empty_databases), BackupOptions(tmp_path)))
             marker = f"PGDATABASE={empty_databases.names['main']}"
             await asyncio.to_thread(_until, lambda: _processes(marker))
             await writer.execute("INSERT INTO wanted VALUES (2); COMMIT")

@@ -22,16 +22,16 @@ from circle_migrate.commands.stamp import stamp
 from circle_migrate.commands.upgrade import initialise, upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import (
-    CircleError,
     ExitCode,
     LockNotObtained,
+    MigrateError,
     MissingDatabase,
     NotConfirmed,
     Refused,
     UsageError,
 )
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.create_database import create_missing
 from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.postgres.deployment import Deployment
@@ -56,7 +56,9 @@ STATES = list(zip_longest(*old_script.REVISIONS.values()))
 HEADS = {"main": [MAIN[-1]], "credentials": [CREDENTIALS[-1]]}
 
 
-async def up(databases: Databases, *targets: str, only: str | None = None, dry_run: bool = False) -> Moved:
+async def up(
+    databases: Databases, *targets: str, only: str | None = None, dry_run: bool = False
+) -> MigrationResult:
     return await upgrade(deployment(databases, only), targets or ("head",), dry_run=dry_run)
 
 
@@ -67,7 +69,7 @@ async def down(
     cascade: bool = False,
     dry_run: bool = False,
     confirm: Callable[[Plan], None] = agree,
-) -> Moved:
+) -> MigrationResult:
     target = deployment(databases, only)
     return await downgrade(target, targets, confirm=confirm, cascade=cascade, dry_run=dry_run)
 
@@ -79,11 +81,11 @@ async def claim(
     purge: bool = False,
     dry_run: bool = False,
     confirm: Callable[[Plan], None] = agree,
-) -> Moved:
+) -> MigrationResult:
     return await stamp(deployment(databases, only), targets, confirm=confirm, purge=purge, dry_run=dry_run)
 
 
-Command = Callable[..., Coroutine[Any, Any, Moved]]
+Command = Callable[..., Coroutine[Any, Any, MigrationResult]]
 
 # One way through both trees, each line from where the one before has left the databases: the command, its
 # targets and options, and what each database is at afterwards (nothing: base).
@@ -200,7 +202,7 @@ def test_init_of_one_database_leaves_the_other_missing(empty_databases: Database
         target = deployment(empty_databases, "main")
         result = await initialise(target, await create_missing(target))
         assert result.created == ("main",)
-        survey = await deployment(empty_databases).survey()
+        survey = await deployment(empty_databases).states_or_errors()
         assert isinstance(survey["credentials"], MissingDatabase)
 
     run(scenario())
@@ -243,7 +245,7 @@ def test_upgrade_says_what_ran_and_what_there_is_now(empty_databases: Databases)
 def test_requirement_runs_in_the_database_nobody_named(empty_databases: Databases) -> None:
     async def scenario() -> None:
         result = await up(empty_databases, only="credentials")
-        assert [revision.qualified for revision in result.plan.pulled_in] == ["main@dca7825748db"]
+        assert [revision.qualified for revision in result.plan.added_dependencies] == ["main@dca7825748db"]
         assert await versions(empty_databases) == {**HEADS, "main": ["dca7825748db"]}
 
     run(scenario())
@@ -399,7 +401,7 @@ def test_stamp_mends_a_version_table_only_when_told_to(empty_databases: Database
             "TRUNCATE alembic_version",
             f"INSERT INTO alembic_version VALUES {values}",
         )
-        with pytest.raises(CircleError):
+        with pytest.raises(MigrateError):
             await claim(empty_databases, "main@b37f", only="main")
         assert (await versions(empty_databases))["main"] == sorted(rows)
         await claim(empty_databases, "main@b37f", only="main", purge=True)

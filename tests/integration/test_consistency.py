@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from circle_migrate.cli.progress_live import Live
-from circle_migrate.commands.check import Questions, check
+from circle_migrate.commands.check import CheckSelection, check
 from circle_migrate.commands.consistency.consistency import consistency
-from circle_migrate.commands.consistency.result import Consistency
+from circle_migrate.commands.consistency.result import ConsistencyResult
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.relation import Side
@@ -45,7 +45,7 @@ async def fill(databases: Databases, users: str, credentials: str) -> None:
     await execute(databases, "credentials", _CREDENTIALS.format(credentials))
 
 
-def looked(databases: Databases, **options: object) -> Consistency:
+def looked(databases: Databases, **options: object) -> ConsistencyResult:
     return run(consistency(deployment(databases), pause=0, **options))  # type: ignore[arg-type]
 
 
@@ -260,8 +260,8 @@ def test_the_hints_give_a_role_what_it_lacks(at_head: Databases) -> None:
         while (report := run(consistency(looker, pause=0))).exit_code == ExitCode.UNREACHABLE:
             for finding in report.findings:
                 assert (finding.rule, finding.database) not in hints[:-2]
-                hints.append(finding.advice)
-                run(execute(at_head, finding.database or "", finding.advice))
+                hints.append(finding.remedy_text)
+                run(execute(at_head, finding.database or "", finding.remedy_text))
         assert len(hints) == len(set(hints)) + 1
         assert found(report) == {("main", "orphan", "3")}
     finally:
@@ -300,7 +300,7 @@ def test_what_came_meanwhile_does_not_count(at_head: Databases) -> None:
     run(fill(at_head, "generate_series(1, 5)", "generate_series(2, 6)"))
     ended: list[str] = []
 
-    async def both() -> Consistency:
+    async def both() -> ConsistencyResult:
         read = asyncio.Event()
 
         def notify(event: Event) -> None:
@@ -397,6 +397,6 @@ def test_the_command_is_a_gate(at_head: Databases, workdir: Path, monkeypatch: p
 
 def test_a_check_says_once_what_cannot_be_read(at_head: Databases) -> None:
     names = {**at_head.names, "credentials": "gone"}
-    report = run(check(deployment(replace(at_head, names=names)), Questions(consistency=True)))
+    report = run(check(deployment(replace(at_head, names=names)), CheckSelection(consistency=True)))
     assert [each.database for each in report.findings] == ["credentials"]
     assert report.checks[-1].skipped == "credentials cannot be compared"

@@ -21,11 +21,11 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.ddl.render_alembic import bodies
-from circle_migrate.diff.ddl.script import Sketch, reverse, sketch
+from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
 from circle_migrate.diff.equivalence import checks_for, equal_by_server
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import split_equivalent
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Snapshot, compare
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Snapshot, changes_between
 from circle_migrate.safety.hazards.loader import HAZARDS
 from tests.integration.alembic_driver import on_connection
 from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
@@ -59,10 +59,10 @@ INCOMPLETE = {
 
 
 def compared(
-    before: Snapshot, after: Snapshot, *, only: Callable[[Key], bool] = lambda _: True
+    before: Snapshot, after: Snapshot, *, only: Callable[[ObjectKey], bool] = lambda _: True
 ) -> Comparison:
     """Every difference as somebody would be told it."""
-    changes = (change for change in compare(before, after) if only(change.key))
+    changes = (change for change in changes_between(before, after) if only(change.key))
     told = (Difference(change, Aspect.DEFINITION, Severity.ERROR) for change in changes)
     return Comparison(before, after, tuple(told))
 
@@ -77,7 +77,7 @@ class Sides:
     url: str
 
 
-async def led_to(connection: asyncpg.Connection, made: Sketch) -> Snapshot:
+async def led_to(connection: asyncpg.Connection, made: MigrationScript) -> Snapshot:
     """What there is after a sketch's statements."""
     for statement in made.statements:
         try:
@@ -89,12 +89,12 @@ async def led_to(connection: asyncpg.Connection, made: Sketch) -> Snapshot:
 
 def left(got: Snapshot, wanted: Snapshot) -> set[str]:
     """The cases whose schemas still differ."""
-    return {change.key.identity.partition(".")[0] for change in compare(got, wanted)}
+    return {change.key.identity.partition(".")[0] for change in changes_between(got, wanted)}
 
 
 async def unlike(connection: asyncpg.Connection, got: Snapshot, wanted: Snapshot) -> list[Change]:
     """What still differs and does not mean the same: IN over varchar is not printed as it is read."""
-    changes = compare(got, wanted)
+    changes = changes_between(got, wanted)
     return split_equivalent(changes, await equal_by_server(connection, checks_for(changes, got)))[0]
 
 
@@ -130,8 +130,8 @@ def sides(server: Server) -> Any:
 
 def test_local_cases_there_and_back(sides: Sides) -> None:
     async def there_and_back() -> None:
-        there = sketch(compared(sides.before, sides.after))
-        back = sketch(compared(sides.after, sides.before))
+        there = generate(compared(sides.before, sides.after))
+        back = generate(compared(sides.after, sides.before))
         async with capturing(sides.url) as connection:
             async with undone(connection):
                 reached = left(await led_to(connection, there), sides.after)
@@ -164,11 +164,11 @@ def test_cases_beyond_schemas_there_and_back(empty_databases: Databases) -> None
         async with undone(connection):
             await connection.execute(case.after)
             after = await take(connection)
-            back = sketch(compared(after, before))
-            returned = compare(await led_to(connection, back), before)
+            back = generate(compared(after, before))
+            returned = changes_between(await led_to(connection, back), before)
         async with undone(connection):
-            there = sketch(compared(before, after))
-            reached = compare(await led_to(connection, there), after)
+            there = generate(compared(before, after))
+            reached = changes_between(await led_to(connection, there), after)
         unsaid = (reached and not there.incomplete) or (returned and not back.incomplete)
         lacking = bool(there.incomplete or back.incomplete)
         return unsaid or (lacking != (case.id in INCOMPLETE) and (there.incomplete, back.incomplete))
@@ -185,11 +185,11 @@ def test_whole_schema_from_nothing_and_back(
             full = await take(connection)
         async with empty_databases.connect(name) as connection:
             empty = await take(connection)
-            there = sketch(compared(empty, full))
+            there = generate(compared(empty, full))
             reached = await led_to(connection, there)
             assert (there.incomplete, await unlike(connection, reached, full)) == ((), [])
             back = reverse(there.comparison)
-            assert (back.incomplete, compare(await led_to(connection, back), empty)) == ((), ())
+            assert (back.incomplete, changes_between(await led_to(connection, back), empty)) == ((), ())
 
     run(there_and_back())
 
@@ -198,7 +198,7 @@ def test_local_cases_as_a_revision_of_alembic(sides: Sides) -> None:
     told = compared(
         sides.before, sides.after, only=lambda key: key.identity.partition(".")[0] not in INCOMPLETE
     )
-    made = bodies(sketch(told), HAZARDS)
+    made = bodies(generate(told), HAZARDS)
     assert made.incomplete == ()
     code = f"def upgrade():\n{made.upgrade}\n\n\ndef downgrade():\n{made.downgrade}\n"
 

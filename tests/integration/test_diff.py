@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.commands.check import Questions, check
-from circle_migrate.commands.diff import DRIFT, MISSING, Options, diff
-from circle_migrate.commands.snapshot import take
+from circle_migrate.commands.check import CheckSelection, check
+from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions, diff
+from circle_migrate.commands.snapshot import take_snapshots
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
-from circle_migrate.core.errors import CircleError, ExitCode, UsageError
+from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.compare import CompareOptions, Profile, compare
 from circle_migrate.diff.equivalence import checks_for, equal_by_server, equal_by_text
 from circle_migrate.diff.expected.expected import expected
-from circle_migrate.diff.result import Comparison, Diff
+from circle_migrate.diff.result import Comparison, DiffResult
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers
-from circle_migrate.postgres.catalog.read import capture
-from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
+from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -44,7 +44,7 @@ def on(databases: Databases, only: str | None = None) -> Deployment:
     return Deployment(settings._replace(scratch_url=place), only)
 
 
-def found(result: Diff) -> set[tuple[str | None, str, str | None, str]]:
+def found(result: DiffResult) -> set[tuple[str | None, str, str | None, str]]:
     return {(each.database, each.rule, each.subject, str(each.severity)) for each in result.findings}
 
 
@@ -69,7 +69,7 @@ async def step_by_step(deployed: Deployment, databases: Databases) -> None:
         }
         states = await deployed.states()
         while unfinished := [
-            name for name in NAMES if states[name].current != deployed.graphs[name].real_heads
+            name for name in NAMES if states[name].current != deployed.graphs[name].effective_heads
         ]:
             await upgrade(deployed, [f"{name}@+1" for name in unfinished])
             states = await deployed.states()
@@ -138,7 +138,7 @@ def test_settings_and_options_decide_what_fails(migrated_databases: Databases) -
     run(execute(migrated_databases, "main", "GRANT SELECT ON users TO public"))
     deployed = on(migrated_databases, "main")
     assert run(diff(deployed)).exit_code is ExitCode.DONE
-    assert run(diff(deployed, options=Options(grants=True))).exit_code is ExitCode.DRIFT
+    assert run(diff(deployed, options=DiffOptions(grants=True))).exit_code is ExitCode.DRIFT
     strict = tuple(each._replace(profile="strict") for each in deployed.settings.databases)
     asked = Deployment(deployed.settings._replace(databases=strict), "main")
     assert run(diff(asked)).exit_code is ExitCode.DRIFT
@@ -175,7 +175,7 @@ def test_a_database_at_no_known_revision_is_never_without_drift(
     result = run(diff(on(migrated_databases)))
     assert {(each.database, each.rule) for each in result.findings} == {("main", rule)}
     assert result.exit_code is code
-    assert all(each.prevented for each in result.findings)
+    assert all(each.is_inconclusive for each in result.findings)
 
 
 def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Databases) -> None:
@@ -195,7 +195,7 @@ def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Datab
         unread = run(diff(Deployment(settings)))
         assert {each.rule for each in unread.findings} == {"missing-privilege"}
         assert unread.exit_code is ExitCode.UNREACHABLE
-        assert "GRANT SELECT" in unread.findings[0].advice
+        assert "GRANT SELECT" in unread.findings[0].remedy_text
         # Whoever may not look into the schema does not take it for an empty one.
         for name in NAMES:
             run(execute(migrated_databases, name, "GRANT SELECT ON alembic_version TO public"))
@@ -210,7 +210,7 @@ def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Datab
 def test_rules_hide_what_they_cover_and_are_counted(migrated_databases: Databases) -> None:
     run(execute(migrated_databases, "main", "CREATE TABLE tmp_a ()", "CREATE TABLE tmp_b ()"))
     deployed = on(migrated_databases)
-    hidden = Options(ignore=("table public.tmp_*", "view *", "table public.tmp_a until 2020-01-01"))
+    hidden = DiffOptions(ignore=("table public.tmp_*", "view *", "table public.tmp_a until 2020-01-01"))
     result = run(diff(deployed, options=hidden))
     assert result.exit_code is ExitCode.DONE
     assert [dict(each.ignored) for each in result.comparisons] == [{"table public.tmp_*": 2}, {}]
@@ -218,13 +218,13 @@ def test_rules_hide_what_they_cover_and_are_counted(migrated_databases: Database
         (None, "unused-ignore-rule", "view *", "note"),
         (None, "expired-ignore-rule", "table public.tmp_a until 2020-01-01", "warning"),
     }
-    expired = Options(ignore=("table public.tmp_* until 2020-01-01",))
+    expired = DiffOptions(ignore=("table public.tmp_* until 2020-01-01",))
     assert run(diff(deployed, options=expired)).exit_code is ExitCode.DRIFT
 
 
 def test_a_snapshot_is_a_side(migrated_databases: Databases, workdir: Path) -> None:
     deployed = on(migrated_databases)
-    taken = run(take(deployed, output="before"))
+    taken = run(take_snapshots(deployed, output="before"))
     assert taken.files == {name: f"before/{name}.json.gz" for name in NAMES}
     assert (Path("before/main.json.gz").stat().st_mode & 0o777) == 0o600
     run(execute(migrated_databases, "main", "ALTER TABLE users ADD COLUMN spare int"))
@@ -249,25 +249,25 @@ def test_a_snapshot_is_a_side(migrated_databases: Databases, workdir: Path) -> N
 def test_a_snapshot_is_of_what_was_asked_for(
     migrated_databases: Databases, state: str, origin: str, workdir: Path
 ) -> None:
-    taken = run(take(on(migrated_databases, "main"), state, "{database}.json"))
+    taken = run(take_snapshots(on(migrated_databases, "main"), state, "{database}.json"))
     assert taken.files == {"main": "main.json"}
     assert json.loads(Path("main.json").read_text())["snapshot"]["origin"].startswith(origin)
 
 
 def test_one_file_for_two_databases_is_refused(migrated_databases: Databases, workdir: Path) -> None:
     with pytest.raises(UsageError, match="one file"):
-        run(take(on(migrated_databases), output="both.json"))
+        run(take_snapshots(on(migrated_databases), output="both.json"))
     assert list(workdir.iterdir()) == []
 
 
 def test_check_asks_for_drift_and_says_what_prevents_it_once(migrated_databases: Databases) -> None:
     deployed = on(migrated_databases)
-    clean = run(check(deployed, Questions(drift=True, models=True)))
+    clean = run(check(deployed, CheckSelection(drift=True, models=True)))
     assert clean.findings == ()
     assert {"drift", "models"} <= {each.name for each in clean.checks}
     run(execute(migrated_databases, "main", "DROP INDEX ix_users_email"))
     run(execute(migrated_databases, "credentials", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
-    report = run(check(deployed, Questions(drift=True)))
+    report = run(check(deployed, CheckSelection(drift=True)))
     rules = [(each.database, each.rule) for each in report.findings if each.severity is Severity.ERROR]
     assert sorted(rules, key=str) == [("credentials", "unknown-revision"), ("main", "drift")]
 
@@ -295,7 +295,7 @@ def test_the_command_ends_with_what_it_found(
 
 async def captured(databases: Databases, name: str) -> Snapshot:
     async with databases.connect(name) as connection:
-        return await capture(
+        return await read_catalog(
             connection, name, name, version_table="alembic_version", version_table_schema=None
         )
 
@@ -414,7 +414,7 @@ def dumped(databases: Databases) -> str:
 
     try:
         program = find(run(major()), program="pg_dump").folder / "pg_dump"
-    except CircleError as error:
+    except MigrateError as error:
         pytest.skip(error.message)
     text = subprocess.run(
         [program, "--schema-only", "--dbname", databases.urls["main"]],
@@ -431,7 +431,7 @@ def test_a_question_leaves_nothing_behind(empty_databases: Databases) -> None:
 
     async def scenario() -> tuple[str, str]:
         before = await captured(empty_databases, "main")
-        key = Key("view", "public.painted")
+        key = ObjectKey("view", "public.painted")
         other = {**before.objects, key: {**before.objects[key], "definition": " SELECT nonsense;"}}
         await asked(empty_databases, "main", before, replace(before, objects=other))
         return before.digest, (await captured(empty_databases, "main")).digest
@@ -467,7 +467,7 @@ def test_equivalent_texts_are_asked_about_where_there_is_a_server_for_it(empty_d
     [comparison] = run(diff(deployed, DRIFT)).comparisons
     assert comparison.differences == ()
     assert [str(each.key) for each in comparison.equivalent] == ["constraint public.paint.paint_name_check"]
-    run(take(deployed, "head", "main.json"))
+    run(take_snapshots(deployed, "head", "main.json"))
     nowhere = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
     alone = Deployment(deployed.settings._replace(scratch_url=nowhere), "main")
     [untried] = run(diff(alone, ("main.json", "live"))).comparisons

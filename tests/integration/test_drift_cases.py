@@ -18,7 +18,7 @@ from operator import attrgetter
 import pytest
 
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
-from circle_migrate.postgres.catalog.snapshot import Key, Op, Snapshot, compare
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Snapshot, changes_between
 from tests.integration.drift import (
     CASES,
     LOCAL,
@@ -46,8 +46,8 @@ _HEADER = re.compile(r"^--\n-- Name: .*; Type: .*; Schema: (.*); Owner: .*\n--\n
 _NOISE = re.compile(r"^(\\(un)?restrict .*|SET default_.*|-- .*|--|)\n", re.MULTILINE)
 
 
-def by_schema(snapshot: Snapshot) -> dict[str, dict[Key, Mapping[str, str | None]]]:
-    found: dict[str, dict[Key, Mapping[str, str | None]]] = defaultdict(dict)
+def by_schema(snapshot: Snapshot) -> dict[str, dict[ObjectKey, Mapping[str, str | None]]]:
+    found: dict[str, dict[ObjectKey, Mapping[str, str | None]]] = defaultdict(dict)
     for key, fields in snapshot.objects.items():
         found[key.identity.partition(".")[0]][key] = fields
     return found
@@ -64,8 +64,8 @@ def entries(dump: str) -> dict[str, list[str]]:
 
 def differ(before: Snapshot, after: Snapshot) -> bool:
     """Whether anything does; asked in both directions, which have to mirror each other."""
-    mirrored = {Op.EXTRA: Op.MISSING, Op.MISSING: Op.EXTRA, Op.CHANGED: Op.CHANGED}
-    there, back = compare(before, after), compare(after, before)
+    mirrored = {Op.ADDED: Op.REMOVED, Op.REMOVED: Op.ADDED, Op.CHANGED: Op.CHANGED}
+    there, back = changes_between(before, after), changes_between(after, before)
     assert [(each.key, mirrored[each.op]) for each in there] == [(each.key, each.op) for each in back]
     assert all(each.fields for each in there), "an object that differs in nothing"
     return bool(there)
@@ -215,5 +215,5 @@ def test_copies_and_restored_dumps_are_the_same(server: Server) -> None:
 
     with place(server.admin_url) as here:
         one, restored = run(build(here))
-        changes = [each for each in compare(one, restored) if not each.fields.keys() <= STATE]
+        changes = [each for each in changes_between(one, restored) if not each.fields.keys() <= STATE]
         assert [str(each.key) for each in changes] == ["constraint public.r.r_s"]

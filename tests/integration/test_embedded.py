@@ -18,7 +18,7 @@ import asyncpg
 import psutil
 import pytest
 
-from circle_migrate.core.errors import CircleError, SettingsError, Unreachable
+from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.postgres.embedded.binaries import embedded, find
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 from tests import embedded as helpers
@@ -390,7 +390,7 @@ def test_a_failing_initdb_leaves_nothing_half_made(embedded_server: EmbeddedServ
 def test_find_prefers_the_wheel_and_names_what_there_is() -> None:
     assert find(16) == embedded()[16]
     assert find(16, program="pg_dump").program("pg_dump").is_file()
-    with pytest.raises(CircleError, match="no postgres of PostgreSQL 7 ") as missing:
+    with pytest.raises(MigrateError, match="no postgres of PostgreSQL 7 ") as missing:
         find(7)
     assert "18" in str(missing.value.detail)
     with pytest.raises(SettingsError, match="holds no nonsense"):

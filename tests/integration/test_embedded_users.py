@@ -18,7 +18,7 @@ import pytest
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.embedded.binaries import SHARED, Binaries, embedded
 from circle_migrate.postgres.embedded.directory import ServerFolder
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.os_user import OsUser
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 from tests import embedded as helpers
 from tests.embedded import ROOT, ask, entries
@@ -80,7 +80,9 @@ def as_nobody(data: Path, *methods: str) -> list[dict[str, str]]:
 
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         try:
-            usable = call(python, "-c", "import psutil, circle_migrate.postgres.embedded.server").returncode == 0
+            usable = (
+                call(python, "-c", "import psutil, circle_migrate.postgres.embedded.server").returncode == 0
+            )
         except OSError:
             usable = False
         if usable:
@@ -113,7 +115,7 @@ def test_another_users_server_is_named_and_left_alone(running: EmbeddedServer, m
 @only_root
 def test_another_users_empty_folder_is_not_taken(folder: Path) -> None:
     (folder / "trap").mkdir()
-    account = Account.unprivileged()
+    account = OsUser.unprivileged()
     os.chown(folder / "trap", account.uid, account.gid)
     (folder / "trap").chmod(0o777)
     (refusal,) = as_nobody(folder / "trap", "start")
@@ -156,7 +158,7 @@ def test_programs_root_alone_can_reach_are_copied(folder: Path) -> None:
     if libraries.is_dir():
         shutil.copytree(libraries, private / libraries.name)
     hidden = Binaries(private / package.name / original.folder.parent.name / "bin", 18)
-    account = Account.unprivileged()
+    account = OsUser.unprivileged()
     copy = hidden.reachable_for(account, folder / "shared")
     assert copy.folder.is_relative_to(folder / "shared")
     assert account.run([copy.program("psql"), "--version"]).returncode == 0
@@ -179,7 +181,7 @@ def test_an_unwritable_folder(folder: Path) -> None:
 
 def test_a_socket_folder_prepared_by_somebody_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link and a file where the private folder belongs: neither is followed or used."""
-    account = Account.unprivileged() if AS_ROOT else Account.current()
+    account = OsUser.unprivileged() if AS_ROOT else OsUser.current()
     ours = ServerFolder(folder / "long" / ("l" * 100))
     ours.path.mkdir(parents=True)
     for number, trap in enumerate(("link", "file")):
@@ -203,7 +205,7 @@ def test_a_socket_folder_prepared_by_somebody_else(folder: Path, monkeypatch: py
 def test_a_socket_folder_of_another_user_is_passed_over(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account = Account.unprivileged()
+    account = OsUser.unprivileged()
     ours = ServerFolder(folder / ("l" * 120))
     for name in ("tmp0", "tmp1"):
         (folder / name).mkdir()

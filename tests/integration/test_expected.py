@@ -17,12 +17,12 @@ import pytest
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.diff.expected import snapshot_file
-from circle_migrate.diff.expected.build import upgraded
+from circle_migrate.diff.expected.build import build_from_revisions
 from circle_migrate.diff.expected.build_shipped import build_snapshots
 from circle_migrate.diff.expected.expected import Expected, expected
 from circle_migrate.diff.expected.shipped import file_name, read_shipped, snapshots_folder
 from circle_migrate.diff.expected.snapshot_file import Stored, decoded, encoded, read, write
-from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from tests.deployments import invoke
@@ -52,8 +52,8 @@ SNAPSHOT = Snapshot(
     "live",
     180004,
     {
-        Key("table", "public.ümlaut"): {"comment": "it's\n'quoted'", "rls": None},
-        Key("column", "public.ümlaut.a"): {"of": "table public.ümlaut", "type": "text"},
+        ObjectKey("table", "public.ümlaut"): {"comment": "it's\n'quoted'", "rls": None},
+        ObjectKey("column", "public.ümlaut.a"): {"of": "table public.ümlaut", "type": "text"},
     },
     ("abc",),
     {"large object": 2},
@@ -149,10 +149,10 @@ def test_what_is_shipped_is_what_the_revisions_lead_to(wanted: int, server: Serv
         async with ScratchServers(deployed(url)) as servers:
             for name in NAMES:
                 alone = deployed(url, name)
-                head = alone.graphs[name].real_heads
-                made = await upgraded(alone, servers, head, wanted)
+                head = alone.graphs[name].effective_heads
+                made = await build_from_revisions(alone, servers, head, wanted)
                 shipped = read_shipped(alone.databases[name], head, wanted)
-                wrong += [str(change) for change in compare(shipped, made)]
+                wrong += [str(change) for change in changes_between(shipped, made)]
                 assert (made.digest, made.unmodelled) == (shipped.digest, shipped.unmodelled)
         return wrong
 
@@ -379,7 +379,7 @@ def test_packages_models_and_revisions_have_the_same_tables(
     async def both(name: str) -> tuple[Snapshot, Snapshot]:
         async with ScratchServers(deployment) as servers:
             models = await expected(deployment, name, None, major, servers=servers)
-            head = deployment.graphs[name].real_heads
+            head = deployment.graphs[name].effective_heads
             revised = await expected(deployment, name, head, major, servers=servers)
         return models.snapshot, revised.snapshot
 

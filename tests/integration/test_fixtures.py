@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.embedded.binaries import find
 from tests.conftest import Cli
 from tests.deployments import environment
@@ -94,7 +94,7 @@ def test_every_kind_of_server_starts_and_goes(kind: str) -> None:
     if kind == "binaries":
         try:
             find()
-        except CircleError as error:
+        except MigrateError as error:
             pytest.skip(error.message)
     server = start(kind)
     try:

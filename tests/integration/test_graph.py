@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.commands.graph.drawing import CURRENT, Drawing, Link
-from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.drawing import CURRENT, Diagram, EdgeKind
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.graph.graph import entities, revisions
 from circle_migrate.commands.graph.writer import write
 from circle_migrate.diff.side import Source
@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "schema.md"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 
 
-def relations(drawing: Drawing, table: str) -> dict[tuple[str, str], list[str]]:
+def relations(drawing: Diagram, table: str) -> dict[tuple[str, str], list[str]]:
     """Those that lead to a table: from where, by which columns, with which cardinality."""
     titles = {node.id: node.title for node in drawing.nodes}
     return {
@@ -53,7 +53,7 @@ def test_live_tables(migrated_databases: Databases) -> None:
         ("users", "one"): ["exactly one", "zero or one"],
         ("app.mood|<x>", "moods"): [],
     }
-    assert {edge.link for edge in drawing.edges} == {Link.REFERENCES, Link.USES}
+    assert {edge.link for edge in drawing.edges} == {EdgeKind.REFERENCES, EdgeKind.USES}
     assert not any("alembic" in node.title or "circle_migrate" in node.title for node in drawing.nodes)
 
 
@@ -62,7 +62,7 @@ def test_the_page_with_our_tables_is_up_to_date(migrated_databases: Databases) -
     blocks = []
     for name in deployment(migrated_databases).selected:
         live = run(entities(deployment(migrated_databases, name), Source.LIVE))
-        text = write(replace(live, title=f"Tables of {name}"), Form.MERMAID)
+        text = write(replace(live, title=f"Tables of {name}"), DiagramFormat.MERMAID)
         blocks.append(f"## {name}\n\n```mermaid\n{text}```\n")
     before, mark, _ = PAGE.read_text(encoding="utf-8").partition("\n## ")
     page = f"{before}\n" + "\n".join(blocks)

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from circle_migrate.backup import pg_programs
-from circle_migrate.commands.backup import Keeping
-from circle_migrate.commands.downgrade import Weighing, downgrade
-from circle_migrate.commands.downgrade_backup import Backing, When
+from circle_migrate.commands.backup import BackupOptions
+from circle_migrate.commands.downgrade import LossConfirmation, downgrade
+from circle_migrate.commands.downgrade_backup import BackupPolicy, BackupWhen
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import BackupFailed, MigrationFailed, Refused, SettingsError
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses import count as counting
@@ -194,7 +194,7 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
         looked.append(plan)
         return await find(over(at_hand, live), plan)
 
-    how = Weighing(look, accept)
+    how = LossConfirmation(look, accept)
     with pytest.raises(SettingsError, match="there is no pg_dump"):
         run(downgrade(over(at_hand, live), ["main@m2"], confirm=how, backing=into(at_hand)))
     assert looked == [], "before anything is looked at"
@@ -227,8 +227,8 @@ def test_a_backup_that_fails_stops_the_downgrade(at_hand: Path, live: Databases)
     assert invoke([*LOSING, "--backup", "dir", "--no-backup"]).status == 2
 
 
-def into(folder: Path) -> Backing:
-    return Backing(When.ALWAYS, Keeping(folder / "made"))
+def into(folder: Path) -> BackupPolicy:
+    return BackupPolicy(BackupWhen.ALWAYS, BackupOptions(folder / "made"))
 
 
 def accept(_report: LossReport) -> None:
@@ -237,8 +237,10 @@ def accept(_report: LossReport) -> None:
 
 async def lower(
     deployment: Deployment, target: str, then: Callable[[LossReport], None] = accept, **how: Any
-) -> Moved | LossReport:
-    return await downgrade(deployment, [target], confirm=Weighing(partial(find, deployment), then), **how)
+) -> MigrationResult | LossReport:
+    return await downgrade(
+        deployment, [target], confirm=LossConfirmation(partial(find, deployment), then), **how
+    )
 
 
 def meanwhile(databases: Databases, statement: str) -> Callable[[LossReport], None]:
@@ -289,7 +291,7 @@ def test_a_new_loss_stops_it_and_less_does_not(shop: Project, live: Databases) -
 def test_what_is_kept_is_no_loss_that_could_grow(shop: Project, live: Databases) -> None:
     change = meanwhile(live, "UPDATE users SET phone = 'x' WHERE id = 6")
     moved = run(lower(over(shop.folder, live), "main@m2", change, keep=True))
-    assert isinstance(moved, Moved)
+    assert isinstance(moved, MigrationResult)
     assert [each.rows for each in moved.kept] == [6]
 
 

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.postgres.server_errors import sqlstate
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
 from circle_migrate.safety.hazards.hazard import HazardClass
 from tests.hazard_examples import CASES, Case, connection_of, forest, plan, prepared, write
@@ -141,7 +141,7 @@ async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
                 await in_segment(segment, sessions, runners, at)
         except Exception as raised:  # noqa: BLE001 - its record says which
             error = (
-                raised.code if isinstance(raised, CircleError) else sqlstate(raised) or type(raised).__name__
+                raised.code if isinstance(raised, MigrateError) else sqlstate(raised) or type(raised).__name__
             )
         files = {}
         for name, session in sessions.items():
@@ -151,7 +151,7 @@ async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
         return Ending(error, {name: session.watch for name, session in sessions.items()}, files)
 
 
-def way_back(case: Case, trees: Forest, made: Plan) -> Plan:
+def way_back(case: Case, trees: CombinedGraph, made: Plan) -> Plan:
     """The plan that undoes the case where its revisions say how; an empty one where they do not."""
     if not all(revision.downgrade for revision in case.revisions):
         return Plan({}, {})
@@ -173,7 +173,7 @@ async def in_segment(
         name = step.database
         async with one_at_a_time():
             await sessions[name].connection.run_sync(runners[name].run, step, at[name], lambda _: None)
-        at[name] = step.moved(runners[name].graph, at[name])
+        at[name] = step.heads_after(runners[name].graph, at[name])
     for name in segment.databases if segment.transactional else ():
         await sessions[name].connection.commit()
 

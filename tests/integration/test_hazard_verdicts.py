@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.safety.rules.engine import judge
+from circle_migrate.safety.rules.engine import run_rules
 from tests.hazard_examples import Case
 from tests.hazard_verdicts import JUDGED, evidence
 from tests.servers import Databases, Server, run
@@ -39,7 +39,7 @@ def pairs(server: Server) -> Iterator[tuple[Databases, Databases]]:
 
 @pytest.mark.parametrize("case", _CHOSEN, ids=str)
 def test_hazard_is_found_where_it_is(case: Case, pairs: tuple[Databases, Databases], tmp_path: Path) -> None:
-    found = [each for each in judge(run(evidence(case, *pairs, tmp_path))) if each.rule == case.hazard.id]
+    found = [each for each in run_rules(run(evidence(case, *pairs, tmp_path))) if each.rule == case.hazard.id]
     if case.name == "bad":
         assert found
     else:

@@ -13,13 +13,13 @@ import asyncpg
 import pytest
 
 from circle_migrate.config.load import load as load_settings
-from circle_migrate.core.errors import CircleError, ExitCode, LockNotObtained
+from circle_migrate.core.errors import ExitCode, LockNotObtained, MigrateError
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.catalog import queries, read_live
-from circle_migrate.postgres.catalog.acl import in_words
+from circle_migrate.postgres.catalog.acl import format_acl
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
-from circle_migrate.postgres.catalog.read_live import snapshot
-from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
 from circle_migrate.postgres.database import OWN_TABLES, Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.cluster import Postmaster
@@ -59,13 +59,13 @@ def test_the_version_table_is_found_on_the_settings_search_path(empty_databases:
     run(execute(empty_databases, "main", made, "CREATE TABLE app.usr (id int)"))
     run(execute(empty_databases, "main", "INSERT INTO app.alembic_version VALUES ('abc')"))
     urls = environment(empty_databases) | {"CIRCLE_MIGRATE_MAIN_SEARCH_PATH": "app"}
-    found = run(snapshot(Deployment(load_settings(environ=urls)).databases["main"]))
+    found = run(read_live_catalog(Deployment(load_settings(environ=urls)).databases["main"]))
     assert found.revisions == ("abc",)
     assert names(found, "table") == {"app.usr"}
 
 
 def test_everything_of_a_small_schema(shop: Databases) -> None:
-    found = run(snapshot(main_of(shop)))
+    found = run(read_live_catalog(main_of(shop)))
     assert found.origin == "live"
     assert found.revisions == ()
     assert not found.unmodelled
@@ -73,15 +73,15 @@ def test_everything_of_a_small_schema(shop: Databases) -> None:
     kinds = [fields["type"] for _, fields in found.of("constraint")]
     assert sorted(kinds) == ["check"] * 3 + ["foreign key"] + ["primary key"] * 2 + ["unique"] * 2
     assert names(found, "sequence") == {"public.usr_id_seq"}
-    assert found.objects[Key("sequence", "public.usr_id_seq")]["owned_by"] == "public.usr.id"
-    assert found.objects[Key("column", "public.grp.id")] == {
+    assert found.objects[ObjectKey("sequence", "public.usr_id_seq")]["owned_by"] == "public.usr.id"
+    assert found.objects[ObjectKey("column", "public.grp.id")] == {
         "of": "table public.grp",
         "type": "integer",
         "not_null": "yes",
         "identity": "always",
         "position": "1",
     }
-    assert found.objects[Key("index", "public.usr_a")]["definition"] == (
+    assert found.objects[ObjectKey("index", "public.usr_a")]["definition"] == (
         "CREATE INDEX usr_a ON public.usr USING btree (a) WHERE (b > 0)"
     )
     owners = {fields.get("owner") for key, fields in found.objects.items() if key.kind in {"table", "view"}}
@@ -92,7 +92,7 @@ def test_everything_of_a_small_schema(shop: Databases) -> None:
 def test_names_postgresql_made_up_are_marked(shop: Databases) -> None:
     long = "a_table_with_a_name_of_nearly_as_many_bytes_as_there_can_be"
     run(execute(shop, "main", f"CREATE TABLE {long} (a_column_with_a_long_name int UNIQUE REFERENCES grp)"))
-    found = run(snapshot(main_of(shop)))
+    found = run(read_live_catalog(main_of(shop)))
     given = {
         key.identity.removeprefix("public.")
         for kind in ("constraint", "index")
@@ -106,7 +106,7 @@ def test_ours_and_extensions_are_left_out(shop: Databases) -> None:
     database = main_of(shop)
 
     async def scenario() -> tuple[Snapshot, Snapshot, Snapshot]:
-        before = await snapshot(database)
+        before = await read_live_catalog(database)
         async with shop.connect("main") as connection:
             marked = await fingerprint(connection, "alembic_version")
             await Journal(database, "public").ensure(connection)
@@ -120,12 +120,12 @@ def test_ours_and_extensions_are_left_out(shop: Databases) -> None:
                 "ALTER EXTENSION plpgsql ADD TABLE parts; ALTER EXTENSION plpgsql ADD SEQUENCE loose;"
                 "ALTER EXTENSION plpgsql ADD TYPE mood"
             )
-            during = await snapshot(database)
+            during = await read_live_catalog(database)
             await connection.execute("CREATE SCHEMA other; ALTER TABLE alembic_version SET SCHEMA other")
-        return before, during, await snapshot(database)
+        return before, during, await read_live_catalog(database)
 
     before, during, elsewhere = run(scenario())
-    assert compare(before, during) == ()
+    assert changes_between(before, during) == ()
     assert during.revisions == ("abc",)
     assert "other.alembic_version" in names(elsewhere, "table")
 
@@ -142,7 +142,7 @@ def test_parts_of_partitions_are_marked(empty_databases: Databases) -> None:
     CREATE TABLE refers (id int, d date, FOREIGN KEY (id, d) REFERENCES e);
     """
     run(execute(empty_databases, "main", statements))
-    found = run(snapshot(main_of(empty_databases)))
+    found = run(read_live_catalog(main_of(empty_databases)))
     parts = {key: fields for key, fields in found.objects.items() if fields.get("of") == "table public.e1"}
     assert {key.kind for key in parts} == {"column", "constraint", "index", "trigger"}
     assert all(fields.get("inherited") == "yes" for fields in parts.values())
@@ -160,7 +160,7 @@ def test_what_cannot_be_described_is_counted(empty_databases: Databases) -> None
     CREATE TYPE blob2 (INPUT = blob2_in, OUTPUT = blob2_out);
     """
     run(execute(empty_databases, "main", statements))
-    assert run(snapshot(main_of(empty_databases))).unmodelled == {"base type": 1}
+    assert run(read_live_catalog(main_of(empty_databases))).unmodelled == {"base type": 1}
 
 
 def test_secrets_among_a_servers_options_are_hidden(shop: Databases) -> None:
@@ -169,7 +169,7 @@ def test_secrets_among_a_servers_options_are_hidden(shop: Databases) -> None:
     CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host 'h', "my-Password" E'hush\\nhush', port '1');
     """
     run(execute(shop, "main", statements))
-    found = run(snapshot(main_of(shop))).objects["foreign server", "s"]
+    found = run(read_live_catalog(main_of(shop))).objects["foreign server", "s"]
     assert found["options"] == "host=h\nmy-Password=<hidden>\nport=1"
 
 
@@ -184,7 +184,7 @@ def test_what_is_hidden_by_another_object_of_its_name_is_counted(
 
     catalogue = queries.catalogue
     monkeypatch.setattr(queries, "catalogue", twice)
-    found = run(snapshot(main_of(shop)))
+    found = run(read_live_catalog(main_of(shop)))
     assert found.unmodelled == {"namesake of column public.usr.a": 1}
 
 
@@ -202,7 +202,7 @@ def test_what_is_hidden_by_another_object_of_its_name_is_counted(
     ],
 )
 def test_privileges_in_words(item: str, words: str) -> None:
-    assert in_words([item], "app", "app") == words
+    assert format_acl([item], "app", "app") == words
 
 
 async def _rich(url: str) -> None:
@@ -251,13 +251,13 @@ def test_everybody_everywhere_sees_the_same() -> None:
         mine = run(_taken(url))
         assert len(mine.objects) > 1000
         assert "secret" not in repr(mine)
-        assert compare(mine, run(_taken(url, **HOSTILE))) == ()
-        assert compare(mine, run(_taken(url.replace("postgres@", "visitor@")))) == ()
+        assert changes_between(mine, run(_taken(url, **HOSTILE))) == ()
+        assert changes_between(mine, run(_taken(url.replace("postgres@", "visitor@")))) == ()
         cluster.stop()
         (cluster.data / "standby.signal").touch()
         shutil.chown(cluster.data / "standby.signal", cluster.account.uid)
         cluster.start()
-        assert compare(mine, run(_taken(url))) == ()
+        assert changes_between(mine, run(_taken(url))) == ()
 
 
 @pytest.mark.thorough
@@ -284,7 +284,7 @@ def test_a_lock_that_a_standby_replays_is_nobody_to_terminate(monkeypatch: pytes
         cluster.start()
         deployed = Deployment(load_settings(environ={"DATABASE_URL": url}), "main")
         with pytest.raises(LockNotObtained, match="on its primary") as caught:
-            run(snapshot(deployed.databases["main"]))
+            run(read_live_catalog(deployed.databases["main"]))
     assert "pg_terminate_backend" not in (caught.value.hint or "")
 
 
@@ -302,7 +302,7 @@ def test_capturing_leaves_the_session_as_it_was(shop: Databases) -> None:
             assert await connection.fetchrow(asked) == before
             held = "SELECT count(*) FROM pg_locks WHERE relation = 'usr'::regclass AND pid = pg_backend_pid()"
             assert await connection.fetchval(held) == 0
-        assert [str(each.key) for each in compare(alone, within)] == [
+        assert [str(each.key) for each in changes_between(alone, within)] == [
             "column public.fresh.a",
             "table public.fresh",
         ]
@@ -325,14 +325,14 @@ def test_ddl_in_the_middle_never_mixes_two_states(shop: Databases, monkeypatch: 
 
     monkeypatch.setattr(read_live, "capture", interrupted)
     monkeypatch.setattr(read_live, "PAUSE", 0)
-    once = run(snapshot(database))
+    once = run(read_live_catalog(database))
     monkeypatch.setattr(read_live, "capture", captured)
-    assert compare(once, run(snapshot(database))) == ()
+    assert changes_between(once, run(read_live_catalog(database))) == ()
     assert "public.usr.bb" in names(once, "column")
     monkeypatch.setattr(read_live, "capture", interrupted)
     remaining[0] = 100
     with pytest.raises(LockNotObtained, match="could not compare"):
-        run(snapshot(database))
+        run(read_live_catalog(database))
 
 
 def test_ddl_alongside_never_yields_a_wrong_snapshot(
@@ -342,9 +342,9 @@ def test_ddl_alongside_never_yields_a_wrong_snapshot(
     monkeypatch.setattr(read_live, "PAUSE", 0.01)
 
     async def scenario() -> None:
-        right = [await snapshot(database)]
+        right = [await read_live_catalog(database)]
         await execute(shop, "main", "ALTER TABLE usr RENAME COLUMN b TO bb")
-        right.append(await snapshot(database))
+        right.append(await read_live_catalog(database))
         stop = asyncio.Event()
 
         async def loop() -> None:
@@ -358,7 +358,7 @@ def test_ddl_alongside_never_yields_a_wrong_snapshot(
         try:
             for _ in range(6):
                 try:
-                    found = await snapshot(database)
+                    found = await read_live_catalog(database)
                 except LockNotObtained:
                     continue
                 assert found.objects in [each.objects for each in right]
@@ -382,7 +382,7 @@ def test_rows_written_alongside_are_no_reason_to_give_up(
     async def scenario() -> Snapshot:
         async with shop.connect("main") as connection:
             others.append(connection)
-            return await snapshot(main_of(shop))
+            return await read_live_catalog(main_of(shop))
 
     others: list[asyncpg.Connection] = []
     monkeypatch.setattr(read_live, "capture", interrupted)
@@ -395,13 +395,13 @@ def test_an_open_migration_is_named_and_not_waited_for(
 ) -> None:
     monkeypatch.setattr(read_live, "ATTEMPTS", 2)
 
-    async def scenario() -> tuple[CircleError, int]:
+    async def scenario() -> tuple[MigrateError, int]:
         async with shop.connect("main") as connection:
             async with connection.transaction():
                 await connection.execute("ALTER TABLE usr ADD COLUMN later int")
                 with pytest.raises(LockNotObtained) as caught:
                     async with asyncio.timeout(30):
-                        await snapshot(main_of(shop))
+                        await read_live_catalog(main_of(shop))
             return caught.value, connection.get_server_pid()
 
     error, pid = run(scenario())
@@ -473,7 +473,7 @@ def test_definitions_of_indexes_are_those_that_postgresql_prints(empty_databases
             asked = "SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes "
             return dict(await connection.fetch(asked + "WHERE schemaname IN ('public', 'Odd one')"))
 
-    found = run(snapshot(main_of(empty_databases)))
+    found = run(read_live_catalog(main_of(empty_databases)))
     assert {key.identity: fields["definition"] for key, fields in found.of("index")} == run(printed())
 
 

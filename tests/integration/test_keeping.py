@@ -13,9 +13,9 @@ from circle_migrate.commands.downgrade import downgrade
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import MigrationFailed, Refused
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.deployment import Deployment
 from tests.deployments import agree, deployment, environment, execute, invoke
@@ -87,9 +87,9 @@ async def filled(databases: Databases) -> None:
         assert not empty, f"{name}: every table has rows"
 
 
-async def down(databases: Databases, *targets: str) -> Moved:
+async def down(databases: Databases, *targets: str) -> MigrationResult:
     moved = await downgrade(deployment(databases), targets, confirm=agree, cascade=True, keep=True)
-    assert isinstance(moved, Moved)
+    assert isinstance(moved, MigrationResult)
     return moved
 
 
@@ -128,12 +128,12 @@ class Tree(Project):
     def deployment(self, databases: Databases) -> Deployment:
         return Deployment(load({}, environ=environment(databases), cwd=self.folder), "main")
 
-    async def up(self, databases: Databases, target: str = "head", **how: Any) -> Moved:
+    async def up(self, databases: Databases, target: str = "head", **how: Any) -> MigrationResult:
         return await upgrade(self.deployment(databases), [target], **how)
 
-    async def down(self, databases: Databases, target: str = "m1") -> Moved:
+    async def down(self, databases: Databases, target: str = "m1") -> MigrationResult:
         moved = await downgrade(self.deployment(databases), [target], confirm=agree, keep=True)
-        assert isinstance(moved, Moved)
+        assert isinstance(moved, MigrationResult)
         return moved
 
 
@@ -416,12 +416,12 @@ def test_what_is_kept_is_no_part_of_the_schema(tree: Tree, empty_databases: Data
         await tree.up(empty_databases, restore_kept=False)
         assert await side_tables(empty_databases)
         deployment = tree.deployment(empty_databases)
-        with_side = await snapshot(deployment.databases["main"])
+        with_side = await read_live_catalog(deployment.databases["main"])
         async with empty_databases.connect("main") as connection:
             marked = await fingerprint(connection, "alembic_version")
             await connection.execute(f"DROP SCHEMA {KEPT_SCHEMA} CASCADE")
             assert await fingerprint(connection, "alembic_version") == marked
-        assert await snapshot(deployment.databases["main"]) == with_side
+        assert await read_live_catalog(deployment.databases["main"]) == with_side
 
     run(scenario())
 

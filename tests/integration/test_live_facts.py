@@ -11,28 +11,28 @@ import asyncpg
 import pytest
 
 from circle_migrate.config.load import load
-from circle_migrate.postgres.catalog.read import capture
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
+from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.blockers import CONFLICTS, blockers
-from circle_migrate.safety.live_database.catalog import invalid_indexes, published, uses
+from circle_migrate.safety.live_database.catalog import invalid_indexes, object_usage, published
 from circle_migrate.safety.live_database.probes import probes
-from circle_migrate.safety.live_database.query import ask
+from circle_migrate.safety.live_database.query import run_probes
 from circle_migrate.safety.live_database.question import LIMIT, counted
 from circle_migrate.safety.live_database.record import (
     Answer,
-    Ask,
     Blocker,
     InvalidIndex,
     Probe,
+    ProbeKind,
     Published,
     Size,
 )
 from circle_migrate.safety.live_database.row_estimates import expected_rows
 from circle_migrate.safety.live_database.sizes import sizes
-from circle_migrate.safety.trace.record import Lock, Task, Traced, Work
+from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
 from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.integration.live_cases import CASES, Case
 from tests.servers import Databases, Server, run
@@ -76,7 +76,7 @@ async def reset(pair: Databases, name: str, *statements: str) -> None:
 
 
 async def captured(connection: asyncpg.Connection) -> Snapshot:
-    return await capture(
+    return await read_catalog(
         connection, _LIVE, "scratch", version_table="alembic_version", version_table_schema=None
     )
 
@@ -97,11 +97,11 @@ async def known(pair: Databases) -> list[Case]:
     return [case for case in CASES if case.since <= major]
 
 
-async def traces(pair: Databases, cases: list[Case]) -> dict[str, list[Traced]]:
+async def traces(pair: Databases, cases: list[Case]) -> dict[str, list[TracedStatement]]:
     """What each case's plan does, the first statements of all, then the second ones: a look is dear."""
     setups = [f"CREATE SCHEMA {case.schema}; {inside(case, case.setup)}" for case in cases]
     await reset(pair, _SCRATCH, *setups)
-    traced: dict[str, list[Traced]] = {case.id: [] for case in cases}
+    traced: dict[str, list[TracedStatement]] = {case.id: [] for case in cases}
     async with pair.connect(_SCRATCH) as connection:
         before = await captured(connection)
         for turn in range(max(len(case.plan) for case in cases)):
@@ -109,16 +109,16 @@ async def traces(pair: Databases, cases: list[Case]) -> dict[str, list[Traced]]:
             for case in running:
                 await connection.execute(inside(case, case.plan[turn]))
             after = await captured(connection)
-            changes = compare(before, after)
+            changes = changes_between(before, after)
             for case in running:
                 own = tuple(each for each in changes if belongs(each.key.identity, case))
-                traced[case.id].append(Traced(_LIVE, 1, f"r{turn}", case.plan[turn], changes=own))
+                traced[case.id].append(TracedStatement(_LIVE, 1, f"r{turn}", case.plan[turn], changes=own))
             before = after
     return traced
 
 
 async def answered(
-    pair: Databases, cases: list[Case], traced: dict[str, list[Traced]], *, clean: bool
+    pair: Databases, cases: list[Case], traced: dict[str, list[TracedStatement]], *, clean: bool
 ) -> dict[str, list[Answer]]:
     """What live answers for each case with these rows."""
     rows = {case.id: case.clean if clean else case.broken for case in cases}
@@ -127,12 +127,12 @@ async def answered(
     ]
     await reset(pair, _LIVE, *setups)
     database = deployment(pair).databases[_LIVE]
-    used = await uses(database)
+    used = await object_usage(database)
     asked = {}
     for case in cases:
         sequences = {name: column for name, column in used.sequences.items() if belongs(name, case)}
         asked[case.id] = probes(traced[case.id], {_LIVE: replace(used, sequences=sequences)})
-    found = await ask(database, [each for one in asked.values() for each in one])
+    found = await run_probes(database, [each for one in asked.values() for each in one])
     return {name: [each for each in found if each.probe in one] for name, one in asked.items()}
 
 
@@ -152,7 +152,7 @@ def test_rows_in_the_way_are_counted(case: Case, all_answers: tuple[Answers, Ans
     if case.id not in all_answers[0]:
         pytest.skip(f"PostgreSQL {case.since} and newer")
     broken, clean = (answers[case.id] for answers in all_answers)
-    shown = [(each.probe.ask.value, each.probe.relation, each.probe.subject, each.count) for each in broken]
+    shown = [(each.probe.kind.value, each.probe.relation, each.probe.subject, each.count) for each in broken]
     assert shown == case.expected, [each.why for each in broken]
     assert all((each.count is None) == bool(each.why) for each in broken)
     if case.clean:
@@ -160,8 +160,8 @@ def test_rows_in_the_way_are_counted(case: Case, all_answers: tuple[Answers, Ans
 
 
 BIG = "public.big"
-COUNT = Probe(Ask.ROWS, BIG, BIG, counted(BIG, ""))
-READ = Probe(Ask.NULLS, BIG, f"{BIG}.n", f"SELECT count(*) FROM {BIG} WHERE n IS NULL")
+COUNT = Probe(ProbeKind.ROWS, BIG, BIG, counted(BIG, ""))
+READ = Probe(ProbeKind.NULLS, BIG, f"{BIG}.n", f"SELECT count(*) FROM {BIG} WHERE n IS NULL")
 MAKE_BIG = f"CREATE TABLE {BIG} AS SELECT g AS n, 'secret' || g AS word FROM generate_series(1, 200000) g"
 
 
@@ -178,7 +178,7 @@ async def other(pair: Databases, *statements: str) -> AsyncIterator[asyncpg.Conn
 
 
 async def one(database: Database, probe: Probe, **limits: float) -> Answer:
-    [answer] = await ask(database, [probe], **limits)
+    [answer] = await run_probes(database, [probe], **limits)
     return answer
 
 
@@ -192,7 +192,7 @@ def test_an_answer_that_takes_too_long_is_unknown_and_the_next_one_is_had(
 ) -> None:
     run(reset(pair, _LIVE, MAKE_BIG))
     slow = replace(READ, query=f"SELECT count(pg_sleep(1)) FROM {BIG}")
-    late, early = run(ask(live, [slow, COUNT], seconds=0.1))
+    late, early = run(run_probes(live, [slow, COUNT], seconds=0.1))
     assert (late.count, late.why) == (None, "no answer within 0.1 s")
     assert early.count == LIMIT
 
@@ -259,7 +259,7 @@ def test_what_the_role_may_not_read_is_unknown(pair: Databases) -> None:
         await reset(pair, _LIVE, f"CREATE TABLE {BIG} (n int)", policed)
         grants = "GRANT USAGE ON SCHEMA public TO visitor; GRANT SELECT ON policed TO visitor"
         async with seen_as(pair, grants) as database:
-            return await ask(database, [COUNT, allowed])
+            return await run_probes(database, [COUNT, allowed])
 
     denied, policed = run(asked())
     assert denied.count is None
@@ -276,36 +276,38 @@ def test_partitions_are_asked_with_their_parent_alone(pair: Databases, live: Dat
         async with pair.connect(_SCRATCH) as connection:
             before = await captured(connection)
             await connection.execute("ALTER TABLE t ALTER a SET NOT NULL")
-            changes = compare(before, await captured(connection))
+            changes = changes_between(before, await captured(connection))
         await reset(pair, _LIVE, schema)
-        wanted = probes([Traced(_LIVE, 1, "r", "ALTER TABLE t ALTER a SET NOT NULL", changes=changes)])
-        return len(wanted), [each.probe.relation for each in await ask(live, wanted)]
+        wanted = probes(
+            [TracedStatement(_LIVE, 1, "r", "ALTER TABLE t ALTER a SET NOT NULL", changes=changes)]
+        )
+        return len(wanted), [each.probe.relation for each in await run_probes(live, wanted)]
 
     assert run(asked()) == (2, ["public.t"])
 
 
 def test_work_of_the_trace_counts() -> None:
-    emptied = Traced(_LIVE, 1, "r", "SELECT f()", work=(Work(Task.TRUNCATE, "public.t"),))
-    assert [(each.ask, each.relation) for each in probes([emptied])] == [(Ask.ROWS, "public.t")]
+    emptied = TracedStatement(_LIVE, 1, "r", "SELECT f()", work=(Work(Task.TRUNCATE, "public.t"),))
+    assert [(each.kind, each.relation) for each in probes([emptied])] == [(ProbeKind.ROWS, "public.t")]
 
 
 def test_probes_say_where_they_come_from(pair: Databases) -> None:
     traced = run(traces(pair, [case for case in CASES if case.id == "mended"]))["mended"]
     elsewhere = replace(traced[0], database="another")
     [probe] = probes([elsewhere, *traced])
-    assert (probe.database, probe.statement, probe.mended_by) == (_LIVE, 2, "r0")
+    assert (probe.database, probe.statement, probe.fixed_by) == (_LIVE, 2, "r0")
     [probe] = probes([elsewhere, traced[1]])
-    assert probe.mended_by == ""
+    assert probe.fixed_by == ""
 
 
 def test_rows_changed_under_a_lock_are_recognised(pair: Databases) -> None:
     """Where the text does not say what is written, the lock or the work of the trace does."""
     [_, last] = run(traces(pair, [case for case in CASES if case.id == "mended"]))["mended"]
-    silent = Traced(_LIVE, 1, "r0", "SELECT mend()")
+    silent = TracedStatement(_LIVE, 1, "r0", "SELECT mend()")
     table = "in_mended.t"
     for hint in ({"locks": {table: Lock.RowExclusive}}, {"work": (Work(Task.UPDATE, table),)}):
-        assert probes([replace(silent, **hint), last])[0].mended_by == "r0"
-    assert probes([silent, last])[0].mended_by == ""
+        assert probes([replace(silent, **hint), last])[0].fixed_by == "r0"
+    assert probes([silent, last])[0].fixed_by == ""
 
 
 def test_without_the_catalogue_of_live_its_users_are_unknown(pair: Databases) -> None:
@@ -320,19 +322,19 @@ def test_attached_rows_that_are_read_may_lie_out_of_bounds(pair: Databases) -> N
     [traced] = run(traces(pair, [case for case in CASES if case.id == "attached"]))["attached"]
     read = replace(traced, work=(Work(Task.SCAN, "in_attached.s"),))
     extra = set(probes([read])) - set(probes([traced]))
-    assert {(each.ask, each.relation, bool(each.unknown)) for each in extra} == {
-        (Ask.VIOLATIONS, "in_attached.s", True)
+    assert {(each.kind, each.relation, bool(each.unknown)) for each in extra} == {
+        (ProbeKind.VIOLATIONS, "in_attached.s", True)
     }
 
 
 def test_rows_of_a_default_partition_may_belong_to_a_new_one() -> None:
     fields = {"partition_of": (None, "public.t"), "partition_bound": (None, "FOR VALUES IN (1)")}
-    made = Change(Op.EXTRA, Key("table", "public.s"), fields)
+    made = Change(Op.ADDED, ObjectKey("table", "public.s"), fields)
     read = Work(Task.SCAN, "public.d")
-    [probe] = probes([Traced(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(made,), work=(read,))])
-    assert (probe.ask, probe.relation) == (Ask.VIOLATIONS, "public.d")
+    [probe] = probes([TracedStatement(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(made,), work=(read,))])
+    assert (probe.kind, probe.relation) == (ProbeKind.VIOLATIONS, "public.d")
     assert "default partition" in probe.unknown
-    unread = Traced(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(made,))
+    unread = TracedStatement(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(made,))
     assert probes([unread]) == ()
 
 

@@ -17,8 +17,8 @@ from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner
-from circle_migrate.postgres.catalog.object_ids import addresses
-from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.object_ids import object_ids
+from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction
@@ -157,7 +157,7 @@ def over(made: Project, databases: Databases, **flags: object) -> Deployment:
 
 
 async def report(deployment: Deployment, *targets: str, **how: Any) -> LossReport:
-    names = deployment.within_reach(Direction.DOWN)
+    names = deployment.reachable_databases(Direction.DOWN)
     current = verify_identity(deployment, await deployment.states(names))
     plan = Planner(deployment, targets, Direction.DOWN)(current)
     return await counting.loss_report(deployment, await find(deployment, plan, **how))
@@ -266,7 +266,7 @@ async def _everything(databases: Databases) -> Any:
 def test_rows_of_the_other_database_lose_their_partners(shop: Project, live: Databases) -> None:
     found = run(report(over(shop, live), "main@base"))
     users = next(each for each in found.losses if each.name == "main.users" and each.effect is Effect.DROPPED)
-    assert [(each.column, each.rows and each.rows.value) for each in users.partners] == [
+    assert [(each.column, each.rows and each.rows.value) for each in users.dependents] == [
         ("credentials.secrets.user_id", 9)
     ]
     assert not [each for each in found.losses if each.name.startswith("main.users.")], "parts of the table"
@@ -277,7 +277,7 @@ def test_where_both_sides_go_nobody_is_left_alone(shop: Project, live: Databases
     tables = [each.name for each in found.destroyed if each.kind == "table" and each.effect is Effect.DROPPED]
     assert sorted(tables[:-1]) == ["main.addresses", "main.purchases", "main.remarks", "main.users"]
     assert tables[-1] == "credentials.secrets", "database by database"
-    assert not any(each.partners for each in found.losses)
+    assert not any(each.dependents for each in found.losses)
 
 
 def test_large_tables_are_estimated_and_say_so(
@@ -512,8 +512,8 @@ def test_every_object_that_is_captured_has_an_address(
         async with databases.connect("main") as connection:
             await connection.execute(_EVERY_KIND)
             table = {"version_table": "alembic_version", "version_table_schema": None}
-            found = await capture(connection, "main", "live", **table)
-            placed = await addresses(connection, **table)
+            found = await read_catalog(connection, "main", "live", **table)
+            placed = await object_ids(connection, **table)
             assert len(set(placed.values())) == len(placed)
             return {str(key) for key in found.objects.keys() - placed.keys()}
 

@@ -19,10 +19,10 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.metadata import load_models
 from circle_migrate.config.url.parse import parse
-from circle_migrate.core.errors import CircleError, Refused, SettingsError, SeveralHeads, UsageError
+from circle_migrate.core.errors import MigrateError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.position import Position
-from circle_migrate.diff.autogenerate.result import Written
+from circle_migrate.diff.autogenerate.position import Placement
+from circle_migrate.diff.autogenerate.result import RevisionFilesResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.safety.hazards.loader import HAZARDS
@@ -178,9 +178,13 @@ def test_trees_are_read_as_they_are() -> None:
     assert [each.revision.id for each in branches(files).listed["main"]] == ["m1", "m2", "m3"]
     assert [each.revision.id for each in heads(files).listed["main"]] == ["m7"]
     (shown,) = show(files, ["billing"]).listed["main"]
-    assert (shown.revision.id, shown.revision.down, shown.revision.labels) == ("m2", ("m1",), ("billing",))
+    assert (shown.revision.id, shown.revision.down_revisions, shown.revision.labels) == (
+        "m2",
+        ("m1",),
+        ("billing",),
+    )
     (shown,) = show(files, ["m7"]).listed["main"]
-    assert "autocommit_block" in str(shown.revision.why_alone)
+    assert "autocommit_block" in str(shown.revision.non_transactional_reason)
 
 
 def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: Path) -> None:
@@ -209,11 +213,11 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
         assert tables == [["people", "invoices"], ["tokens"]]
 
 
-def write(databases: Databases, message: str, only: str | None = None) -> Written:
+def write(databases: Databases, message: str, only: str | None = None) -> RevisionFilesResult:
     settings = load(environ=environment(databases))
     place = parse(databases.server.admin_url, source="the test")
     target = Deployment(settings._replace(scratch_url=place), only)
-    return run(autogenerate(target, message, Position(), HAZARDS))
+    return run(autogenerate(target, message, Placement(), HAZARDS))
 
 
 def forget_models() -> None:
@@ -271,7 +275,11 @@ def test_autogenerate_writes_one_file_for_each_database_that_changed(
     forget_models()
     written = write(empty_databases, 'Say "where": 100% of people\'s data')
     (added,) = written.revisions
-    assert (added.database, added.down, written.unchanged) == ("main", (MAIN_HEAD,), ("credentials",))
+    assert (added.database, added.down_revisions, written.unchanged) == (
+        "main",
+        (MAIN_HEAD,),
+        ("credentials",),
+    )
     path = Path(added.path)
     assert path.parent == project.versions("main")
     text = path.read_text(encoding="utf-8")
@@ -343,8 +351,8 @@ def test_models_that_cannot_be_loaded(
 
 def test_revision_of_ones_own(empty_databases: Databases, project: Project) -> None:
     target = deployment(empty_databases, "credentials")
-    (written,) = revision(target, "Rotate\ttokens / ünicode", Position(id="c2", label="rotation")).revisions
-    assert (written.id, written.down, written.labels) == ("c2", ("c1",), ("rotation",))
+    (written,) = revision(target, "Rotate\ttokens / ünicode", Placement(id="c2", label="rotation")).revisions
+    assert (written.id, written.down_revisions, written.labels) == ("c2", ("c1",), ("rotation",))
     assert_formatted(Path(written.path))
     run(upgrade(deployment(empty_databases, "credentials")))
     assert run(versions(empty_databases))["credentials"] == ["c2"]
@@ -355,7 +363,7 @@ MESSAGES = ['"""', 'ends with "', "back\\slash \\N{", "two\nlines", "${mako} <% 
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_any_message_makes_a_file_that_loads(project: Project, message: str) -> None:
-    (written,) = revision(Deployment(load(environ={}), "credentials"), message, Position()).revisions
+    (written,) = revision(Deployment(load(environ={}), "credentials"), message, Placement()).revisions
     assert_formatted(Path(written.path))
     assert (
         heads(Deployment(load(environ={}), "credentials")).listed["credentials"][0].revision.id == written.id
@@ -363,23 +371,23 @@ def test_any_message_makes_a_file_that_loads(project: Project, message: str) -> 
 
 
 REFUSED = [
-    ("main", Position(head="m6"), Refused, "--splice"),
-    ("main", Position(head="m99"), UsageError, "m99"),
-    ("main", Position(id="m3"), UsageError, "m3"),
-    ("main", Position(id="x" * 33), UsageError, "32"),
-    ("main", Position(id="a/b"), UsageError, "a/b"),
-    ("main", Position(id="head"), UsageError, "head"),
-    ("main", Position(id="a+1"), UsageError, "a+1"),
-    ("main", Position(label="billing"), UsageError, "billing"),
-    ("main", Position(id="m8", label="m8"), UsageError, "m8"),
-    ("main", Position(depends_on=("m99",)), UsageError, "m99"),
-    (None, Position(), UsageError, "--database"),
+    ("main", Placement(head="m6"), Refused, "--splice"),
+    ("main", Placement(head="m99"), UsageError, "m99"),
+    ("main", Placement(id="m3"), UsageError, "m3"),
+    ("main", Placement(id="x" * 33), UsageError, "32"),
+    ("main", Placement(id="a/b"), UsageError, "a/b"),
+    ("main", Placement(id="head"), UsageError, "head"),
+    ("main", Placement(id="a+1"), UsageError, "a+1"),
+    ("main", Placement(label="billing"), UsageError, "billing"),
+    ("main", Placement(id="m8", label="m8"), UsageError, "m8"),
+    ("main", Placement(depends_on=("m99",)), UsageError, "m99"),
+    (None, Placement(), UsageError, "--database"),
 ]
 
 
 @pytest.mark.parametrize(("only", "position", "kind", "words"), REFUSED)
 def test_revision_in_no_place_is_refused(
-    project: Project, only: str | None, position: Position, kind: type[CircleError], words: str
+    project: Project, only: str | None, position: Placement, kind: type[MigrateError], words: str
 ) -> None:
     before = files(project)
     with pytest.raises(kind) as caught:
@@ -392,24 +400,24 @@ def test_second_head_is_made_on_purpose_named_and_merged(
     empty_databases: Databases, project: Project
 ) -> None:
     files_only = Deployment(load(environ={}), "main")
-    revision(files_only, "side", Position(head="m6", splice=True, id="m6a", label="side"))
+    revision(files_only, "side", Placement(head="m6", splice=True, id="m6a", label="side"))
     with pytest.raises(SeveralHeads, match="2 heads: ") as caught:
         run(upgrade(deployment(empty_databases)))
     assert "circle-migrate merge" in str(caught.value.hint)
     assert run(versions(empty_databases)) == {"main": None, "credentials": None}
     with pytest.raises(SeveralHeads):
-        revision(Deployment(load(environ={}), "main"), "where?", Position())
+        revision(Deployment(load(environ={}), "main"), "where?", Placement())
     run(upgrade(deployment(empty_databases), ["heads"]))
     assert run(versions(empty_databases))["main"] == ["m6a", "m7"]
 
-    (merged,) = merge(Deployment(load(environ={})), [], None, Position(id="joined")).revisions
-    assert set(merged.down) == {"m6a", "m7"}
+    (merged,) = merge(Deployment(load(environ={})), [], None, Placement(id="joined")).revisions
+    assert set(merged.down_revisions) == {"m6a", "m7"}
     assert_formatted(Path(merged.path))
     run(upgrade(deployment(empty_databases)))
     assert run(versions(empty_databases))["main"] == ["joined"]
     run(downgrade(deployment(empty_databases), ["m7"], confirm=agree))
     assert run(versions(empty_databases))["main"] == ["m6a", "m7"]
-    assert merge(Deployment(load(environ={})), [], None, Position()).revisions == ()
+    assert merge(Deployment(load(environ={})), [], None, Placement()).revisions == ()
 
 
 @pytest.mark.parametrize(
@@ -423,8 +431,8 @@ def test_second_head_is_made_on_purpose_named_and_merged(
 )
 def test_merge_of_what_cannot_be_merged_is_refused(project: Project, names: list[str], words: str) -> None:
     before = files(project)
-    with pytest.raises(CircleError, match=words):
-        merge(Deployment(load(environ={})), names, None, Position())
+    with pytest.raises(MigrateError, match=words):
+        merge(Deployment(load(environ={})), names, None, Placement())
     assert files(project) == before
 
 

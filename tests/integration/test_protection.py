@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.commands.downgrade import Weighing, downgrade
+from circle_migrate.commands.downgrade import LossConfirmation, downgrade
 from circle_migrate.commands.kept import drop, listing
 from circle_migrate.commands.protect import protect, unprotect
 from circle_migrate.commands.stamp import stamp
@@ -18,13 +18,13 @@ from circle_migrate.commands.status import status
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import PROTECTION, RUNS, STEPS
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.protection_marker import Marker
+from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import LossReport
@@ -50,7 +50,7 @@ async def marked(databases: Databases, only: str | None = "main") -> Deployment:
     return deployment(databases)
 
 
-async def marker(databases: Databases, name: str) -> Marker | None:
+async def marker(databases: Databases, name: str) -> ProtectionMarker | None:
     return (await deployment(databases).databases[name].state()).marker
 
 
@@ -72,7 +72,7 @@ def meanwhile(coroutine: Coroutine[Any, Any, object]) -> None:
         pool.submit(run, coroutine).result()
 
 
-def lifted(_name: str, _marker: Marker) -> None:
+def lifted(_name: str, _marker: ProtectionMarker) -> None:
     """A confirmation that is always given."""
 
 
@@ -131,7 +131,7 @@ def test_a_dry_run_shows_what_would_be_and_says_that_it_is_protected(protected_d
         before = {name: Snapshot(name, "live", 180000, {}) for name in plan.databases}
         return LossCollector(plan, before=before, notes=["found"])
 
-    weighing = Weighing(find, never)
+    weighing = LossConfirmation(find, never)
     found = run(downgrade(there, ["-1"], confirm=weighing, dry_run=True))
     assert isinstance(found, LossReport)
     assert [WHY in each for each in found.notes] == [True, False]
@@ -142,7 +142,7 @@ def test_the_named_database_is_moved_and_the_journal_says_so(protected_databases
         moved = await downgrade(
             deployment(protected_databases), ["main@-1"], confirm=agree, overridden=["main"]
         )
-        assert isinstance(moved, Moved)
+        assert isinstance(moved, MigrationResult)
         noted = (await last_notes(protected_databases, "main"))["protection_overridden"]
         assert noted["main"]["marker"]["reason"] == WHY
         assert await marker(protected_databases, "main"), "overriding it once does not lift it"
@@ -154,7 +154,7 @@ def test_the_named_database_is_moved_and_the_journal_says_so(protected_databases
 
 def test_what_is_not_protected_needs_no_name(protected_databases: Databases) -> None:
     moved = run(downgrade(deployment(protected_databases), ["credentials@-1"], confirm=agree))
-    assert isinstance(moved, Moved)
+    assert isinstance(moved, MigrationResult)
     assert moved.plan.databases == ("credentials",)
 
 
@@ -246,7 +246,7 @@ def test_on_a_terminal_the_name_is_typed(protected_databases: Databases) -> None
 
 
 def test_a_marker_that_has_changed_since_it_was_shown_stays(protected_databases: Databases) -> None:
-    def confirm(_name: str, _marker: Marker) -> None:
+    def confirm(_name: str, _marker: ProtectionMarker) -> None:
         meanwhile(protect(deployment(protected_databases, "main"), "audit"))
 
     with pytest.raises(Refused, match="not the one that was shown"):
@@ -291,7 +291,7 @@ def test_the_marker_is_out_of_sight(migrated_databases: Databases) -> None:
         database = deployment(migrated_databases).databases["main"]
         async with database.reading() as connection:
             mark = await fingerprint(connection, "alembic_version")
-        return (await snapshot(database)).objects, mark, await database.tables()
+        return (await read_live_catalog(database)).objects, mark, await database.tables()
 
     async def warnings() -> list[str]:
         return [each.rule for each in (await status(deployment(migrated_databases))).findings]

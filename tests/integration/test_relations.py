@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.config.load import load
-from circle_migrate.config.load_relations import declared
+from circle_migrate.config.load_relations import load_relations
 from circle_migrate.config.relation import Column, Relation, Side
 from circle_migrate.config.settings import Settings
 from circle_migrate.core.errors import SettingsError, UsageError
@@ -33,9 +33,9 @@ def test_the_packages_own_are_over_its_models(relation: Relation, side: Side) ->
 
 
 def test_the_packages_own_hold_for_its_own_revisions_only(project_folder: Path) -> None:
-    assert declared(settings()) == RELATIONS
+    assert load_relations(settings()) == RELATIONS
     Project(project_folder).write_settings()
-    assert declared(settings()) == ()
+    assert load_relations(settings()) == ()
 
 
 def test_a_project_declares_its_own(project_folder: Path) -> None:
@@ -43,10 +43,10 @@ def test_a_project_declares_its_own(project_folder: Path) -> None:
         "shop/links.py", _HEAD + f"LINKS = ({_ONE.format('a')}, {_ONE.format('b')})\n"
     )
     (project_folder / "pyproject.toml").write_text("[tool.circle-migrate]\nrelations = 'shop.links:LINKS'\n")
-    assert [relation.name for relation in declared(settings())] == ["a", "b"]
-    assert [relation.name for relation in declared(settings(), ["b"])] == ["b"]
+    assert [relation.name for relation in load_relations(settings())] == ["a", "b"]
+    assert [relation.name for relation in load_relations(settings(), ["b"])] == ["b"]
     with pytest.raises(UsageError, match="no relation 'c'") as caught:
-        declared(settings(), ["c"])
+        load_relations(settings(), ["c"])
     assert caught.value.hint == "relations: a, b"
 
 
@@ -67,7 +67,7 @@ def test_what_says_nothing_is_refused(project_folder: Path, text: str, why: str)
     Project(project_folder).write("shop/links.py", f"{_HEAD}{text}\n")
     given = settings({"CIRCLE_MIGRATE_RELATIONS": "shop.links:LINKS"})
     with pytest.raises(SettingsError, match="cannot be used") as caught:
-        declared(given)
+        load_relations(given)
     assert why in (caught.value.detail or "")
 
 

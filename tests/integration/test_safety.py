@@ -18,7 +18,7 @@ from circle_migrate.cli.json_schema.command_schema import schema
 from circle_migrate.commands.safety_check import safety_check
 from circle_migrate.config.load import load
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.safety.result import Safety
+from circle_migrate.safety.result import SafetyReport
 from tests.deployments import Answer, environment, execute, invoke, versions
 from tests.integration import old_script
 from tests.projects import Project
@@ -82,7 +82,7 @@ PAIRS = list(zip_longest(*old_script.REVISIONS.values()))
 def test_our_own_revisions_endanger_no_database_of_the_field(
     empty_databases: Databases, pair: tuple[str | None, str | None]
 ) -> None:
-    async def scenario() -> Safety:
+    async def scenario() -> SafetyReport:
         for name, revision in zip(old_script.REVISIONS, pair, strict=True):
             if revision is not None:
                 async with empty_databases.connect(name) as connection:

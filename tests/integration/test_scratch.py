@@ -29,7 +29,7 @@ from circle_migrate.postgres.scratch.container import image, obtain
 from circle_migrate.postgres.scratch.databases import COMMENT, LOCK_CLASS, PREFIX
 from circle_migrate.postgres.scratch.pool import ScratchServers, scratch
 from circle_migrate.postgres.scratch.providers import nearest
-from circle_migrate.postgres.scratch.temporary_server import ThrowAway
+from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 from tests.deployments import environment, execute
 from tests.embedded import entries, open_folder
 from tests.projects import Project
@@ -95,7 +95,7 @@ def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: S
             await upgrade(made.deployment)
             states = await made.deployment.states()
             assert {name: state.current for name, state in states.items()} == {
-                name: graph.real_heads for name, graph in made.deployment.graphs.items()
+                name: graph.effective_heads for name, graph in made.deployment.graphs.items()
             }
             assert {state.server_version_num // 10000 for state in states.values()} == set(
                 made.majors.values()
@@ -145,7 +145,7 @@ def test_throw_away_server_of_the_wanted_major_version(temporary: Path) -> None:
             async def grant() -> None:
                 await _fetch(address, 'GRANT CONNECT ON DATABASE postgres TO "the application"')
 
-            await made.attempt(grant)
+            await made.run_adding_missing_roles(grant)
             roles = await _fetch(
                 address, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'the application'"
             )
@@ -177,7 +177,7 @@ def test_running_embedded_server_is_used_and_keeps_running_as_it_was(temporary: 
             async def grant() -> None:
                 await ask(url, "GRANT pg_monitor TO app")
 
-            await made.attempt(grant)
+            await made.run_adding_missing_roles(grant)
             assert len(await ask(url, roles)) == 1
         assert await ask(url, roles) == []
         query = "SELECT datname FROM pg_database WHERE left(datname, length($1)) = $1"
@@ -332,7 +332,7 @@ def test_missing_role_on_a_server_of_others_is_named_and_not_made(
     async def scenario() -> None:
         async with scratch(deployment, ["main"]) as made:
             copies = Deployment(made.deployment.settings, "main")
-            await made.attempt(lambda: upgrade(copies))
+            await made.run_adding_missing_roles(lambda: upgrade(copies))
 
     with pytest.raises(Exception, match="m1") as caught:
         run(scenario())
@@ -586,7 +586,7 @@ def test_memory_is_used_where_there_is_room_and_cleared_where_there_is_not(
         monkeypatch.setattr(temporary_server, "TEMPORARY", tuple(places.values()))
         monkeypatch.setattr(temporary_server, "_MEMORY", places["memory"])
         monkeypatch.setattr(temporary_server, "_ROOM", room)
-        server = ThrowAway.start(find())
+        server = TemporaryServer.start(find())
         try:
             assert {name: len(thrown_away(place)) for name, place in places.items()} == {
                 name: int(name == used) for name in places

@@ -12,7 +12,7 @@ from circle_migrate.commands.downgrade import downgrade
 from circle_migrate.commands.sql_script import script
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
-from circle_migrate.core.errors import CircleError, Refused, UsageError
+from circle_migrate.core.errors import MigrateError, Refused, UsageError
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import embedded, find
 from circle_migrate.revision_graph.plan import Direction
@@ -27,10 +27,10 @@ def psql() -> Path:
     """The real psql; the test is skipped where the machine has none."""
     try:
         binaries = max(embedded().items())[1]
-    except CircleError:
+    except MigrateError:
         try:
             binaries = find()
-        except CircleError as error:
+        except MigrateError as error:
             pytest.skip(error.message)
     return binaries.program("psql")
 
@@ -178,7 +178,7 @@ def test_step_that_cannot_be_written_as_sql_is_named(project: Project) -> None:
     """A column without a type, in bulk_insert: nobody can know how its values are written."""
     body = 'op.bulk_insert(sa.table("notes", sa.column("text")), [{"text": "value"}])'
     path = project.revision("main", "m1", None, body, "pass")
-    with pytest.raises(CircleError, match="m1") as caught:
+    with pytest.raises(MigrateError, match="m1") as caught:
         write(Deployment(load(environ={}), "main"), "base:head")
     assert str(caught.value.location).startswith(f"{path}:")
 

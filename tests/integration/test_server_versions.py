@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from circle_migrate.commands.check import Questions, check
+from circle_migrate.commands.check import CheckSelection, check
 from circle_migrate.commands.diff import diff
 from circle_migrate.commands.downgrade import downgrade
 from circle_migrate.commands.status import status
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.thorough
 MAJORS = range(13, 19)
 """What the README promises."""
 
-EVERYTHING = Questions(models=True, drift=True, consistency=True)
+EVERYTHING = CheckSelection(models=True, drift=True, consistency=True)
 
 
 def deployment(databases: Databases) -> Deployment:

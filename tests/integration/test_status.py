@@ -11,7 +11,7 @@ import pytest
 
 from circle_migrate.cli.output_format import Format
 from circle_migrate.cli.write import success
-from circle_migrate.commands.check import Questions, check
+from circle_migrate.commands.check import CheckSelection, check
 from circle_migrate.commands.stamp import stamp
 from circle_migrate.commands.status import status
 from circle_migrate.commands.upgrade import upgrade
@@ -56,7 +56,7 @@ def test_pending_revisions_are_listed_and_decide_only_where_asked(empty_database
     seen = run(status(on))
     assert seen.exit_code is ExitCode.DONE
     assert rules(seen, Severity.NOTE) == {("main", "pending"), ("credentials", "pending")}
-    assert seen.databases[0].pending[0].down == ("f4e7d8b9c123",)
+    assert seen.databases[0].pending[0].down_revisions == ("f4e7d8b9c123",)
     assert "main@dca7825748db" in seen.databases[1].needs
     assert run(status(on, strict=True)).exit_code is ExitCode.PENDING
 
@@ -118,7 +118,7 @@ def test_each_state_has_its_finding_and_its_exit_code(
     on = deployment(migrated_databases)
     asked: dict[str, Callable[[], Awaitable[Report]]] = {
         "status": lambda: status(on),
-        "check": lambda: check(on, Questions()),
+        "check": lambda: check(on, CheckSelection()),
         "wait": lambda: wait(on, 0),
     }
     try:
@@ -153,20 +153,20 @@ def test_the_release_that_knows_a_revision_is_named(
 ) -> None:
     on = deployment(migrated_databases)
     run(execute(migrated_databases, "main", APPLIED_BY_A_NEWER_RELEASE.format(replaced=replaced)))
-    for report in (run(status(on)), run(check(on, Questions())), run(wait(on, 0))):
+    for report in (run(status(on)), run(check(on, CheckSelection())), run(wait(on, 0))):
         (found,) = (each for each in report.findings if each.severity is Severity.ERROR)
         assert (found.database, found.revision, found.rule) == ("main", "feedfacecafe", "unknown-revision")
         assert ("main is ahead of this package" in found.message) is ahead
         assert "circle-migrate 7.8.9 applied it at" in found.message
         assert found.message.endswith("by deploy@ci")
-        assert "log --source feedfacecafe" in found.advice
+        assert "log --source feedfacecafe" in found.remedy_text
 
 
 def test_where_no_journal_knows_a_revision_none_is_promised_to(migrated_databases: Databases) -> None:
     run(execute(migrated_databases, "main", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
     (found,) = run(status(deployment(migrated_databases))).findings
-    assert "log --source" not in found.advice
-    assert "main@REVISION --purge" in found.advice
+    assert "log --source" not in found.remedy_text
+    assert "main@REVISION --purge" in found.remedy_text
 
 
 def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databases: Databases) -> None:
@@ -175,7 +175,9 @@ def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databa
     seen = run(status(on))
     assert seen.databases[0].unknown == ("feedfacecafe",)
     assert seen.databases[0].pending == ()
-    skipped = {each.name for each in run(check(on, Questions())).checks if each.outcome is Outcome.SKIPPED}
+    skipped = {
+        each.name for each in run(check(on, CheckSelection())).checks if each.outcome is Outcome.SKIPPED
+    }
     assert skipped == {"requirements", "pending"}
 
 
@@ -220,7 +222,7 @@ def test_an_edited_revision_is_named_with_what_can_be_done(migrated_databases: D
     run(execute(migrated_databases, "main", edited))
     (found,) = run(status(deployment(migrated_databases))).findings
     assert found.revision == "dca7825748db"
-    assert "circle-migrate upgrade --allow-edited" in found.advice
+    assert "circle-migrate upgrade --allow-edited" in found.remedy_text
     assert "nothing was changed" not in (found.detail or "")
 
 
@@ -235,7 +237,7 @@ def test_an_invalid_index_is_a_warning(migrated_databases: Databases) -> None:
     seen = run(status(deployment(migrated_databases)))
     assert ("main", "invalid-index") in rules(seen, Severity.WARNING)
     (invalid,) = (each for each in seen.findings if each.rule == "invalid-index")
-    assert f"REINDEX INDEX CONCURRENTLY {str(invalid.subject).partition(' ')[0]};" in invalid.advice
+    assert f"REINDEX INDEX CONCURRENTLY {str(invalid.subject).partition(' ')[0]};" in invalid.remedy_text
     assert seen.exit_code is ExitCode.DONE
 
 
@@ -287,8 +289,8 @@ def test_the_holder_of_the_deployer_lock_is_named(migrated_databases: Databases)
 
 def test_check_asks_for_pending_unless_told_not_to(empty_databases: Databases) -> None:
     on = deployment(empty_databases)
-    assert run(check(on, Questions())).exit_code is ExitCode.PENDING
-    seen = run(check(on, Questions(pending=False)))
+    assert run(check(on, CheckSelection())).exit_code is ExitCode.PENDING
+    seen = run(check(on, CheckSelection(pending=False)))
     assert seen.exit_code is ExitCode.DONE
     assert "pending" not in {each.name for each in seen.checks}
 
@@ -350,7 +352,7 @@ def test_looking_leaves_an_empty_database_empty(empty_databases: Databases, ask:
     if ask == "status":
         run(status(on))
     elif ask == "check":
-        run(check(on, Questions()))
+        run(check(on, CheckSelection()))
     else:
         run(wait(on, 0))
     assert run(contents(empty_databases)) == before
@@ -392,7 +394,7 @@ def test_read_only_by_default_is_no_hindrance_to_looking(migrated_databases: Dat
 
 
 def test_models_and_revisions_agree(empty_databases: Databases, workdir: Path) -> None:
-    seen = run(check(deployment(empty_databases), Questions(databases=False, models=True)))
+    seen = run(check(deployment(empty_databases), CheckSelection(databases=False, models=True)))
     assert seen.exit_code is ExitCode.DONE
     assert "models" in {each.name for each in seen.checks}
 

@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import Interrupted
-from circle_migrate.core.events import Event, Kind, ignore
+from circle_migrate.core.events import Event, Kind, discard
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
-from circle_migrate.revision_graph.plan import Direction, Grouping, Step
-from circle_migrate.safety.trace.backend import Backend
-from circle_migrate.safety.trace.record import Lock, ServerError, Trace, Traced
+from circle_migrate.revision_graph.plan import Direction, Step, TransactionMode
+from circle_migrate.safety.trace.backend import TracedConnection
+from circle_migrate.safety.trace.record import Lock, ServerError, Trace, TracedStatement
 from circle_migrate.safety.trace.recorder import Origin, Recorder
 from circle_migrate.safety.trace.run import trace
 from tests.deployments import execute
@@ -93,7 +93,7 @@ _SHORT = {
 }
 
 
-def shown(traced: Traced) -> str:
+def shown(traced: TracedStatement) -> str:
     """A statement's new locks above ACCESS SHARE, work and failure, in the notation of the cases."""
     locks = [
         f"{_plain(name)}:{_SHORT[mode]}"
@@ -102,7 +102,11 @@ def shown(traced: Traced) -> str:
     ]
     counted = Counter(f"{work.task} {_plain(work.relation)}" for work in traced.work)
     work = [text if number == 1 else f"{number} {text}" for text, number in sorted(counted.items())]
-    parts = [" ".join(locks), f"[{'; '.join(work)}]" if work else "", "proved" if traced.proofs else ""]
+    parts = [
+        " ".join(locks),
+        f"[{'; '.join(work)}]" if work else "",
+        "proved" if traced.validated_constraints else "",
+    ]
     parts.append(f"ERROR {traced.error.sqlstate}" if traced.error else "")
     return " ".join(filter(None, parts))
 
@@ -340,14 +344,14 @@ OUTSIDE = {
 class Bench:
     """A connection whose statements are recorded, in a database with the tables of the cases."""
 
-    def __init__(self, connection: AsyncConnection, backend: Backend, *, commits: bool) -> None:
+    def __init__(self, connection: AsyncConnection, backend: TracedConnection, *, commits: bool) -> None:
         self.connection = connection
         self.backend = backend
         self.commits = commits
         self._catalogue = backend.catalogue
         self.recorder = Recorder(lambda: Origin("revision.py", 1))
 
-    async def traced(self, statements: Iterable[str]) -> list[Traced]:
+    async def traced(self, statements: Iterable[str]) -> list[TracedStatement]:
         """The statements in one transaction, which is rolled back."""
         self.recorder.statements.clear()
         with suppress(DBAPIError):
@@ -374,7 +378,7 @@ async def bench(url: str, *, autocommit: bool = False) -> AsyncIterator[Bench]:
         if autocommit:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
         driver = (await connection.get_raw_connection()).driver_connection
-        backend = Backend(driver, database.settings)
+        backend = TracedConnection(driver, database.settings)
         await backend.begin()
         made = Bench(connection, backend, commits=autocommit)
         await connection.run_sync(made.recorder.listen, made.backend)
@@ -457,11 +461,11 @@ def test_a_savepoint_that_is_rolled_back_takes_its_locks_along(empty_databases: 
     run(scenario())
 
 
-def changed(traced: Traced) -> set[str]:
+def changed(traced: TracedStatement) -> set[str]:
     return {f"{_SIGNS[change.op]}{change.key}" for change in traced.changes}
 
 
-_SIGNS = {Op.EXTRA: "+", Op.MISSING: "-", Op.CHANGED: "~"}
+_SIGNS = {Op.ADDED: "+", Op.REMOVED: "-", Op.CHANGED: "~"}
 
 
 @pytest.fixture(scope="module")
@@ -532,7 +536,7 @@ def project(project_folder: Path) -> Project:
 def traced_plan(
     server: Server,
     *,
-    grouping: Grouping = Grouping.ALL,
+    grouping: TransactionMode = TransactionMode.ALL,
     live: str | None = None,
     events: list[Event] | None = None,
 ) -> Trace:
@@ -540,7 +544,7 @@ def traced_plan(
     flags = {"scratch_url": server.admin_url, "database_url": live, "transaction": grouping}
     deployment = Deployment(load(flags, environ={}))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
-    notify = ignore if events is None else events.append
+    notify = discard if events is None else events.append
     return run(trace(deployment, plan, major=major_of(server), notify=notify))
 
 
@@ -605,11 +609,11 @@ def test_locks_reach_over_the_revisions_of_a_transaction_and_born_tables_have_no
     together = traced_plan(server)
     assert [dict(each.locks) for each in together.statements] == [held, held, held]
     assert [dict(each.before) for each in together.statements] == [{}, held, held]
-    assert [each.born for each in together.statements] == [
+    assert [each.created_relations for each in together.statements] == [
         frozenset(),
         *[frozenset({"public.fresh"})] * 2,
     ]
-    apart = traced_plan(server, grouping=Grouping.PER_REVISION)
+    apart = traced_plan(server, grouping=TransactionMode.PER_REVISION)
     assert [(each.segment, dict(each.locks)) for each in apart.statements] == [(1, held), (2, {}), (3, {})]
     assert [shown(each) for each in apart.statements][2] == "[index build fresh]"
 
@@ -629,7 +633,7 @@ def test_failing_statement_ends_the_trace_and_what_follows_is_named(project: Pro
         'unsafe use of new value "bad" of enum type mood',
         hint="New enum values must be committed before they can be used.",
     )
-    apart = traced_plan(server, grouping=Grouping.PER_REVISION)
+    apart = traced_plan(server, grouping=TransactionMode.PER_REVISION)
     assert ([each.error for each in apart.statements], apart.untraced) == ([None, None], ())
 
 
@@ -762,7 +766,7 @@ def test_role_that_is_missing_on_a_server_of_ours_is_added_and_the_segment_recor
     project.revision("main", "r3", "r2", "raise RuntimeError", "pass")
     deployment = Deployment(load(environ={}), "main")
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",)})
-    found = run(trace(deployment, plan, major=None, notify=ignore))
+    found = run(trace(deployment, plan, major=None, notify=discard))
     assert [each.sql.partition(" ")[0] for each in found.statements] == ["ALTER", "GRANT"]
     assert [each.error for each in found.statements] == [None, None]
     assert found.untraced == ("main@r3",)
@@ -825,11 +829,11 @@ def test_own_revisions_run_without_error(server: Server, direction: Direction) -
     deployment = Deployment(
         load({"scratch_url": server.admin_url, "transaction": "per-revision"}, environ={})
     )
-    heads = {name: graph.real_heads for name, graph in deployment.graphs.items()}
+    heads = {name: graph.effective_heads for name, graph in deployment.graphs.items()}
     up = direction is Direction.UP
     current = dict.fromkeys(heads, ()) if up else heads
     plan = Planner(deployment, ["head" if up else "base"], direction)(current)
-    found = run(trace(deployment, plan, major=None, notify=ignore))
+    found = run(trace(deployment, plan, major=None, notify=discard))
     assert (found.untraced, [each for each in found.statements if each.error]) == ((), [])
     assert {(each.database, each.revision) for each in found.statements} == {
         (step.database, step.revision.id) for step in plan.actions if isinstance(step, Step)

@@ -20,55 +20,60 @@ from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.python_code import string, text
 from circle_migrate.diff.ddl.render_alembic import bodies, render
 from circle_migrate.diff.ddl.render_sql import render_sql
-from circle_migrate.diff.ddl.script import reverse, sketch
+from circle_migrate.diff.ddl.script import generate, reverse
 from circle_migrate.diff.ddl.sqlalchemy_types import type_code
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import without_new_privileges
-from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot, compare
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
 from circle_migrate.revision_graph.traversal import topological
 from circle_migrate.safety.hazards.loader import HAZARDS
 
 OWNED = {"owner": "<owner>"}
 
 
-def table(name: str, *columns: str, **fields: str) -> dict[Key, Fields]:
+def table(name: str, *columns: str, **fields: str) -> dict[ObjectKey, Fields]:
     """A table with columns given as `name type`."""
-    found: dict[Key, Fields] = {Key("table", name): {**OWNED, **fields}}
+    found: dict[ObjectKey, Fields] = {ObjectKey("table", name): {**OWNED, **fields}}
     for position, column in enumerate(columns, 1):
         own, _, type_ = column.partition(" ")
-        key = Key("column", f"{name}.{own}")
+        key = ObjectKey("column", f"{name}.{own}")
         found[key] = {"of": f"table {name}", "type": type_, "position": str(position)}
     return found
 
 
-def foreign_key(of: str, name: str, definition: str) -> dict[Key, Fields]:
+def foreign_key(of: str, name: str, definition: str) -> dict[ObjectKey, Fields]:
     fields = {"of": f"table {of}", "type": "foreign key", "definition": definition}
-    return {Key("constraint", f"{of}.{name}"): fields}
+    return {ObjectKey("constraint", f"{of}.{name}"): fields}
 
 
-def snapshot(objects: Mapping[Key, Fields], database: str = "db") -> Snapshot:
+def snapshot(objects: Mapping[ObjectKey, Fields], database: str = "db") -> Snapshot:
     return Snapshot(database, "live", 180004, objects)
 
 
 def compared(
-    before: Mapping[Key, Fields], after: Mapping[Key, Fields], *only: Key, database: str = "db"
+    before: Mapping[ObjectKey, Fields],
+    after: Mapping[ObjectKey, Fields],
+    *only: ObjectKey,
+    database: str = "db",
 ) -> Comparison:
     """The differences of two catalogues, or those of some objects alone."""
     one, other = snapshot(before, database), snapshot(after, database)
     told = tuple(
         Difference(change, Aspect.DEFINITION, Severity.ERROR)
-        for change in compare(one, other)
+        for change in changes_between(one, other)
         if not only or change.key in only
     )
     return Comparison(one, other, told)
 
 
-def statements(before: Mapping[Key, Fields], after: Mapping[Key, Fields], *only: Key) -> list[str]:
-    return [statement.sql for statement in sketch(compared(before, after, *only)).statements]
+def statements(
+    before: Mapping[ObjectKey, Fields], after: Mapping[ObjectKey, Fields], *only: ObjectKey
+) -> list[str]:
+    return [statement.sql for statement in generate(compared(before, after, *only)).statements]
 
 
-VIEW = {Key("view", "app.v"): {**OWNED, "definition": " SELECT a FROM app.t;"}}
-VIEW_OF_VIEW = {Key("view", "app.a"): {**OWNED, "definition": " SELECT a FROM app.v;"}}
+VIEW = {ObjectKey("view", "app.v"): {**OWNED, "definition": " SELECT a FROM app.t;"}}
+VIEW_OF_VIEW = {ObjectKey("view", "app.a"): {**OWNED, "definition": " SELECT a FROM app.v;"}}
 
 
 def test_views_on_a_column_go_before_it_changes_and_come_back_after() -> None:
@@ -95,7 +100,7 @@ def test_tables_that_reference_each_other_get_their_keys_last_and_lose_them_firs
     keys |= foreign_key("app.b", "to_a", "FOREIGN KEY (a) REFERENCES app.a(id)")
     for name in ("app.a", "app.b"):
         fields = {"of": f"table {name}", "type": "primary key", "definition": "PRIMARY KEY (id)"}
-        keys[Key("constraint", f"{name}.pk")] = fields
+        keys[ObjectKey("constraint", f"{name}.pk")] = fields
     made = [sql.split("(")[0].split("\n")[0] for sql in statements({}, tables | keys)]
     assert made[:2] == ["CREATE TABLE app.a ", "CREATE TABLE app.b "]
     assert {" ".join(sql.split()[-3:]) for sql in made[2:4]} == {"pk PRIMARY KEY"}
@@ -105,8 +110,8 @@ def test_tables_that_reference_each_other_get_their_keys_last_and_lose_them_firs
 
 
 def test_a_default_goes_before_the_sequence_it_uses() -> None:
-    before = table("app.t", "id integer") | {Key("sequence", "app.s"): {**OWNED, "start": "1"}}
-    column = Key("column", "app.t.id")
+    before = table("app.t", "id integer") | {ObjectKey("sequence", "app.s"): {**OWNED, "start": "1"}}
+    column = ObjectKey("column", "app.t.id")
     before[column] = {**before[column], "default": "nextval('app.s'::regclass)"}
     assert statements(before, table("app.t", "id integer")) == [
         "ALTER TABLE app.t ALTER COLUMN id DROP DEFAULT",
@@ -115,7 +120,7 @@ def test_a_default_goes_before_the_sequence_it_uses() -> None:
 
 
 def test_a_rename_is_a_drop_and_a_create_with_a_hazard() -> None:
-    made = sketch(compared(table("app.t", "a integer"), table("app.t", "b integer"))).statements
+    made = generate(compared(table("app.t", "a integer"), table("app.t", "b integer"))).statements
     assert [statement.sql for statement in made] == [
         "ALTER TABLE app.t DROP COLUMN a",
         "ALTER TABLE app.t ADD COLUMN b integer",
@@ -126,28 +131,34 @@ def test_a_rename_is_a_drop_and_a_create_with_a_hazard() -> None:
 def test_only_what_is_asked_for_is_done() -> None:
     before = table("app.t", "a integer")
     after = table("app.t", "a bigint", "b text") | VIEW
-    assert statements(before, after, Key("column", "app.t.b")) == ["ALTER TABLE app.t ADD COLUMN b text"]
+    assert statements(before, after, ObjectKey("column", "app.t.b")) == [
+        "ALTER TABLE app.t ADD COLUMN b text"
+    ]
 
 
 def test_what_follows_from_a_difference_is_done_with_it() -> None:
     after = table("app.t", "a integer") | {
-        Key("constraint", "app.t.u"): {"of": "table app.t", "type": "unique", "definition": "UNIQUE (a)"}
+        ObjectKey("constraint", "app.t.u"): {
+            "of": "table app.t",
+            "type": "unique",
+            "definition": "UNIQUE (a)",
+        }
     }
-    assert statements({}, after, Key("table", "app.t")) == [
+    assert statements({}, after, ObjectKey("table", "app.t")) == [
         "CREATE TABLE app.t (\n    a integer\n)",
         "ALTER TABLE app.t ADD CONSTRAINT u UNIQUE (a)",
     ]
 
 
 def test_an_order_of_columns_nobody_can_make_is_admitted() -> None:
-    made = sketch(
+    made = generate(
         compared(table("app.t", "a integer", "b text"), table("app.t", "c date", "a integer", "b text"))
     )
     assert made.incomplete == ("column order of table app.t",)
 
 
 def test_an_unknown_field_is_admitted() -> None:
-    made = sketch(compared(table("app.t"), table("app.t", colour="red")))
+    made = generate(compared(table("app.t"), table("app.t", colour="red")))
     assert made.statements == ()
     assert made.incomplete == ("colour of table app.t",)
 
@@ -162,24 +173,24 @@ def test_there_and_back_again_is_nothing_new() -> None:
 
 
 def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
-    enum = Key("enum", "app.e")
+    enum = ObjectKey("enum", "app.e")
     before = table("app.t", "a app.e") | {enum: {**OWNED, "labels": "x"}}
     after = before | {enum: {**OWNED, "labels": "x\ny"}}
-    made = sketch(compared(before, after)).statements
+    made = generate(compared(before, after)).statements
     assert [(each.sql, each.transactional) for each in made] == [("ALTER TYPE app.e ADD VALUE 'y'", True)]
-    column = Key("column", "app.t.a")
+    column = ObjectKey("column", "app.t.a")
     after |= {column: {**after[column], "default": "'y'::app.e"}}
-    made = sketch(compared(before, after)).statements
+    made = generate(compared(before, after)).statements
     assert [each.transactional for each in made] == [False, True]
-    assert "with op.get_context().autocommit_block():" in render(sketch(compared(before, after)), HAZARDS)
+    assert "with op.get_context().autocommit_block():" in render(generate(compared(before, after)), HAZARDS)
 
 
 def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> None:
     tables = table('app."T 1"', "a integer") | table("app.t", "a integer")
-    catalog = Catalog(tables | {Key("view", "app.v"): {"definition": ' SELECT a FROM app."T 1"'}})
-    found = catalog.needs(Key("view", "app.v"))
-    assert Key("table", 'app."T 1"') in found
-    assert Key("table", "app.t") not in found
+    catalog = Catalog(tables | {ObjectKey("view", "app.v"): {"definition": ' SELECT a FROM app."T 1"'}})
+    found = catalog.needs(ObjectKey("view", "app.v"))
+    assert ObjectKey("table", 'app."T 1"') in found
+    assert ObjectKey("table", "app.t") not in found
 
 
 @given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9))))
@@ -195,37 +206,39 @@ def test_a_circle_is_cut_and_nothing_is_lost() -> None:
     assert topological(["a", "b", "c"], wishes, str, cut_cycles=True) == ["a", "b", "c"]
 
 
-def column(**fields: str) -> dict[Key, Fields]:
+def column(**fields: str) -> dict[ObjectKey, Fields]:
     """A table with one column."""
-    return table("app.t") | {Key("column", "app.t.a"): {"of": "table app.t", "type": "integer", **fields}}
+    return table("app.t") | {
+        ObjectKey("column", "app.t.a"): {"of": "table app.t", "type": "integer", **fields}
+    }
 
 
-def constraint(type_: str, definition: str) -> dict[Key, Fields]:
+def constraint(type_: str, definition: str) -> dict[ObjectKey, Fields]:
     fields = {"of": "table app.t", "type": type_, "definition": definition}
-    return column() | {Key("constraint", "app.t.c"): fields}
+    return column() | {ObjectKey("constraint", "app.t.c"): fields}
 
 
-def index(of: dict[Key, Fields], definition: str, **fields: str) -> dict[Key, Fields]:
-    return of | {Key("index", "app.i"): {"of": "table app.t", "definition": definition, **fields}}
+def index(of: dict[ObjectKey, Fields], definition: str, **fields: str) -> dict[ObjectKey, Fields]:
+    return of | {ObjectKey("index", "app.i"): {"of": "table app.t", "definition": definition, **fields}}
 
 
-def sequence(start: str, low: str) -> dict[Key, Fields]:
-    return {Key("sequence", "app.s"): {**OWNED, "start": start, "minimum": low}}
+def sequence(start: str, low: str) -> dict[ObjectKey, Fields]:
+    return {ObjectKey("sequence", "app.s"): {**OWNED, "start": start, "minimum": low}}
 
 
-def extension(**fields: str) -> dict[Key, Fields]:
-    return {Key("extension", "e"): {"version": "1", "schema": "app", **fields}}
+def extension(**fields: str) -> dict[ObjectKey, Fields]:
+    return {ObjectKey("extension", "e"): {"version": "1", "schema": "app", **fields}}
 
 
 _CHECK = "CHECK ((a > 0))"
-_DOMAIN = {Key("domain", "app.d"): {**OWNED, "type": "integer"}}
+_DOMAIN = {ObjectKey("domain", "app.d"): {**OWNED, "type": "integer"}}
 _DOMAIN_CHECK = {
-    Key("domain constraint", "app.d.c"): {"of": "domain app.d", "definition": "CHECK ((VALUE > 0))"}
+    ObjectKey("domain constraint", "app.d.c"): {"of": "domain app.d", "definition": "CHECK ((VALUE > 0))"}
 }
 _FOREIGN = "FOREIGN KEY (a) REFERENCES app.u(a)"
 _BTREE = "CREATE INDEX i ON app.t USING btree (a)"
 _PARTITIONED = table("app.t", "a integer", partition_key="RANGE (a)")
-_TYPED = {Key("composite type", "app.c"): {**OWNED, "attributes": "a integer"}}
+_TYPED = {ObjectKey("composite type", "app.c"): {**OWNED, "attributes": "a integer"}}
 
 
 @pytest.mark.parametrize(
@@ -261,15 +274,15 @@ _TYPED = {Key("composite type", "app.c"): {**OWNED, "attributes": "a integer"}}
         (sequence("1", "1"), sequence("5", "5"), ["CM032"]),
         (sequence("5", "1"), sequence("5", "5"), []),
         (extension(), {}, ["CM035"]),
-        (_TYPED, {Key("composite type", "app.c"): {**OWNED, "attributes": "a text"}}, ["CM016"]),
-        (_TYPED, {Key("composite type", "app.c"): {**OWNED, "attributes": "b text"}}, ["CM010"]),
+        (_TYPED, {ObjectKey("composite type", "app.c"): {**OWNED, "attributes": "a text"}}, ["CM016"]),
+        (_TYPED, {ObjectKey("composite type", "app.c"): {**OWNED, "attributes": "b text"}}, ["CM010"]),
         ({}, column(not_null="yes"), []),
     ],
 )
 def test_statement_names_its_hazards(
-    before: dict[Key, Fields], after: dict[Key, Fields], hazards: list[str]
+    before: dict[ObjectKey, Fields], after: dict[ObjectKey, Fields], hazards: list[str]
 ) -> None:
-    made = sketch(compared(before, after)).statements
+    made = generate(compared(before, after)).statements
     assert [hazard for statement in made for hazard in statement.hazards] == hazards
 
 
@@ -279,7 +292,7 @@ def test_hazards_of_statements_are_in_the_catalogue() -> None:
 
 
 def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
-    script = render_sql([sketch(compared(table("app.t", "a integer"), {}))], HAZARDS)
+    script = render_sql([generate(compared(table("app.t", "a integer"), {}))], HAZARDS)
     lines = [line for line in script.splitlines() if line and not line.startswith("--")]
     assert lines == ["DROP TABLE app.t;"]
     assert "-- HAZARD: CM013 Table or schema is dropped with its rows\nDROP TABLE app.t;" in script
@@ -288,15 +301,15 @@ def test_script_of_one_database_is_sql_alone_with_its_hazards() -> None:
 def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
     new = table("app.t", "a integer") | foreign_key("app.t", "f", "FOREIGN KEY (a) REFERENCES app.u(a)")
     definition = "CREATE INDEX i ON app.t USING btree (a)"
-    new |= {Key("index", "app.i"): {"of": "table app.t", "definition": definition}}
+    new |= {ObjectKey("index", "app.i"): {"of": "table app.t", "definition": definition}}
     other = table("app.u", "a integer")
-    made = sketch(compared(other, other | new)).statements
+    made = generate(compared(other, other | new)).statements
     assert [bool(each.hazards) for each in made] == [False, True, False]
-    assert [bool(each.hazards) for each in sketch(compared(other | new, other)).statements] == [True]
+    assert [bool(each.hazards) for each in generate(compared(other | new, other)).statements] == [True]
 
 
 def test_script_of_two_databases_connects_to_each() -> None:
-    one, other = (sketch(compared({}, table("app.t"), database=name)) for name in ("one", "two"))
+    one, other = (generate(compared({}, table("app.t"), database=name)) for name in ("one", "two"))
     script = render_sql([one, other], HAZARDS)
     assert script.index("\\connect :one") < script.index("CREATE TABLE") < script.index("\\connect :two")
 
@@ -351,14 +364,14 @@ def test_types_of_sqlalchemy_are_those_of_postgresql(type_: str) -> None:
 
 def test_a_type_of_the_database_is_left_to_sql() -> None:
     assert type_code("app.mood") is None
-    made = bodies(sketch(compared({}, table("app.t", "a app.mood"))), HAZARDS)
+    made = bodies(generate(compared({}, table("app.t", "a app.mood"))), HAZARDS)
     assert "op.execute(" in made.upgrade
     assert 'op.drop_table("t", schema="app")' in made.downgrade
 
 
 def test_operations_leave_out_the_schema_they_work_in() -> None:
     told = replace(compared(table("app.t", "a integer"), {}), default_schema="app")
-    made = bodies(sketch(told), HAZARDS)
+    made = bodies(generate(told), HAZARDS)
     assert 'op.drop_table("t")' in made.upgrade
     assert "schema=" not in made.downgrade
 
@@ -388,16 +401,16 @@ def test_maintain_is_only_taken_or_given_where_both_servers_know_it(
         return Snapshot("db", "live", major * 10000, objects)
 
     one, other = side(before, majors[0]), side(after, majors[1])
-    changes = without_new_privileges(compare(one, other), one, other)
+    changes = without_new_privileges(changes_between(one, other), one, other)
     told = tuple(Difference(change, Aspect.SECURITY, Severity.ERROR) for change in changes)
-    made = sketch(Comparison(one, other, told))
+    made = generate(Comparison(one, other, told))
     commands = [statement.sql for statement in made.statements if "CREATE TABLE" not in statement.sql]
     assert [command.split()[-1] for command in commands] == expected
     assert any("MAINTAIN" in each for each in made.incomplete) == (after.endswith("by other"))
 
 
 def test_options_of_foreign_data_are_quoted_and_may_have_several_lines() -> None:
-    server = Key("foreign server", "s")
+    server = ObjectKey("foreign server", "s")
     before = {server: {**OWNED, "wrapper": "w", "options": "host=h\nOd d=x'y\nnote=one\ntwo"}}
     after = {server: {**OWNED, "wrapper": "w", "options": "host=h\nnote=one\nthree"}}
     assert statements(before, after) == ["ALTER SERVER s OPTIONS (DROP \"Od d\", SET note 'one\nthree')"]

@@ -28,15 +28,23 @@ from circle_migrate.cli.write import console
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.diff.describe import altered, detail, plural, short, summary
-from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
-from circle_migrate.postgres.catalog.snapshot import Change, Fields, Key, Op, Ownership, Snapshot, compare
+from circle_migrate.diff.describe import describe_field, detail, plural, short, summary
+from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
+from circle_migrate.postgres.catalog.snapshot import (
+    Change,
+    Fields,
+    ObjectKey,
+    Op,
+    Ownership,
+    Snapshot,
+    changes_between,
+)
 
 USERS = "table public.users"
-EMAIL = Key("column", "public.users.email")
+EMAIL = ObjectKey("column", "public.users.email")
 BODY = "CREATE FUNCTION public.f(integer)\n AS $$\nBEGIN\n  PERFORM 1;\n  RETURN 1;\nEND $$\n"
 
-Objects = dict[Key, Fields]
+Objects = dict[ObjectKey, Fields]
 
 
 def snapshot(origin: str, objects: Objects, **known: Any) -> Snapshot:
@@ -55,13 +63,13 @@ def comparison(before: Objects, after: Objects, **known: Any) -> Comparison:
             *aspects.get(each.key, (Aspect.DEFINITION, Severity.ERROR)),
             renamed=renamed.get(each.key),
         )
-        for each in compare(one, other)
+        for each in changes_between(one, other)
     ]
     return Comparison(one, other, tuple(changes), **known)
 
 
 def of_one(
-    key: Key, before: Mapping[str, str | None] | None, after: Mapping[str, str | None] | None
+    key: ObjectKey, before: Mapping[str, str | None] | None, after: Mapping[str, str | None] | None
 ) -> Comparison:
     """A comparison in which the one object differs."""
     return comparison(
@@ -70,17 +78,17 @@ def of_one(
     )
 
 
-def diff(*comparisons: Comparison, checks: tuple[Check, ...] = ()) -> Diff:
-    return Diff("diff", checks, root="/project", comparisons=comparisons)
+def diff(*comparisons: Comparison, checks: tuple[Check, ...] = ()) -> DiffResult:
+    return DiffResult("diff", checks, root="/project", comparisons=comparisons)
 
 
-def table(shown: Diff) -> str:
+def table(shown: DiffResult) -> str:
     text = io.StringIO()
     render(shown, console(text))
     return text.getvalue()
 
 
-def drawn(shown: Diff, width: int = 80, **options: Any) -> str:
+def drawn(shown: DiffResult, width: int = 80, **options: Any) -> str:
     text = io.StringIO()
     screen = Console(
         file=text, force_terminal=True, width=width, highlight=False, emoji=False, _environ={}, **options
@@ -100,35 +108,35 @@ def body(shown: Comparison) -> list[str]:
 
 
 BEFORE: Objects = {
-    Key("table", "public.users"): {"rls": "enabled", "acl": "app: INSERT"},
+    ObjectKey("table", "public.users"): {"rls": "enabled", "acl": "app: INSERT"},
     EMAIL: {"of": USERS, "type": "character varying(50)", "not_null": "yes"},
-    Key("index", "public.ix_users_email"): {
+    ObjectKey("index", "public.ix_users_email"): {
         "of": USERS,
         "definition": "CREATE INDEX ix_users_email ON public.users USING btree (email)",
     },
-    Key("table", "public.people"): {"owner": "<owner>"},
-    Key("column", "public.people.id"): {"of": "table public.people", "type": "bigint"},
-    Key("function", "public.f(integer)"): {"definition": BODY},
-    Key("enum", "public.mood"): {"labels": "sad\nok"},
-    Key("materialized view", "public.totals"): {"definition": " SELECT 1;"},
-    Key("index", "public.ix_totals"): {"of": "materialized view public.totals", "valid": "yes"},
+    ObjectKey("table", "public.people"): {"owner": "<owner>"},
+    ObjectKey("column", "public.people.id"): {"of": "table public.people", "type": "bigint"},
+    ObjectKey("function", "public.f(integer)"): {"definition": BODY},
+    ObjectKey("enum", "public.mood"): {"labels": "sad\nok"},
+    ObjectKey("materialized view", "public.totals"): {"definition": " SELECT 1;"},
+    ObjectKey("index", "public.ix_totals"): {"of": "materialized view public.totals", "valid": "yes"},
 }
 AFTER: Objects = {
-    Key("table", "public.users"): {"rls": "off", "acl": "app: INSERT\npublic: SELECT"},
+    ObjectKey("table", "public.users"): {"rls": "off", "acl": "app: INSERT\npublic: SELECT"},
     EMAIL: {"of": USERS, "type": "character varying(80)", "not_null": None},
-    Key("column", "public.users.nick"): {
+    ObjectKey("column", "public.users.nick"): {
         "of": USERS,
         "type": "text",
         "default": "'x'::text",
         "position": "9",
     },
-    Key("function", "public.f(integer)"): {
+    ObjectKey("function", "public.f(integer)"): {
         "definition": BODY.replace("RETURN 1", "RETURN 2"),
         "security_definer": "yes",
     },
-    Key("enum", "public.mood"): {"labels": "sad\nangry\nok"},
-    Key("materialized view", "public.totals"): {"definition": " SELECT 1;"},
-    Key("index", "public.ix_totals"): {"of": "materialized view public.totals", "valid": "no"},
+    ObjectKey("enum", "public.mood"): {"labels": "sad\nangry\nok"},
+    ObjectKey("materialized view", "public.totals"): {"definition": " SELECT 1;"},
+    ObjectKey("index", "public.ix_totals"): {"of": "materialized view public.totals", "valid": "no"},
 }
 
 
@@ -138,12 +146,12 @@ def everything() -> Comparison:
         BEFORE,
         AFTER,
         aspects={
-            Key("table", "public.users"): (Aspect.SECURITY, Severity.ERROR),
-            Key("index", "public.ix_totals"): (Aspect.STATE, Severity.NOTE),
-            Key("function", "public.f(integer)"): (Aspect.SECURITY, Severity.WARNING),
+            ObjectKey("table", "public.users"): (Aspect.SECURITY, Severity.ERROR),
+            ObjectKey("index", "public.ix_totals"): (Aspect.STATE, Severity.NOTE),
+            ObjectKey("function", "public.f(integer)"): (Aspect.SECURITY, Severity.WARNING),
         },
-        renamed={Key("table", "public.people"): Key("table", "public.persons")},
-        equivalent=(Change(Op.CHANGED, Key("view", "public.v"), {"definition": ("a", "b")}),),
+        renamed={ObjectKey("table", "public.people"): ObjectKey("table", "public.persons")},
+        equivalent=(Change(Op.CHANGED, ObjectKey("view", "public.v"), {"definition": ("a", "b")}),),
         ignored={"index public.tmp_*": 2, "column order": 1},
         compared={"table": 9, "column": 61, "index": 1, "policy": 2},
         not_compared=("views: PostgreSQL 15 and 18 print them differently",),
@@ -273,13 +281,13 @@ def test_findings_that_are_the_differences_are_not_repeated() -> None:
     )
     shown = diff(made, checks=(Check("main", "Main", (found, replace(found, detail="other"))),))
     *lines, last = table(diff(made)).splitlines()
-    assert table(shown).splitlines() == [*lines, f"  hint   {found.advice}", last]
+    assert table(shown).splitlines() == [*lines, f"  hint   {found.remedy_text}", last]
     assert "main: column public.users.email: type text -> bytea" in write("github", shown)
 
 
 @pytest.mark.parametrize("form", ["junit", "sarif", "github", "gitlab"])
 def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None:
-    difference, made = _judged(Key("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)})
+    difference, made = _judged(ObjectKey("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)})
     found = Finding(
         "models-differ",
         Severity.ERROR,
@@ -289,7 +297,7 @@ def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None
         subject=str(difference.change.key),
         detail=detail(difference, made),
     )
-    shown = Diff(
+    shown = DiffResult(
         "diff",
         (Check("main", "main is as its revisions say", (found,)),),
         folders={"main": "/project/migrations/main"},
@@ -305,7 +313,7 @@ def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None
 
 def test_sides_of_one_name_are_told_apart() -> None:
     one, other = snapshot("a.json", {EMAIL: {"type": "text"}}), snapshot("a.json", {}, version=160014)
-    [change] = compare(one, other)
+    [change] = changes_between(one, other)
     shown = Comparison(one, other, (Difference(change, Aspect.DEFINITION, Severity.ERROR),))
     assert table(diff(shown)).startswith(
         "main: a.json (from) -> a.json (to)\n"
@@ -330,7 +338,7 @@ NASTY = {
 
 @pytest.mark.parametrize(("name", "shown"), NASTY.values(), ids=NASTY)
 def test_names_are_shown_as_they_are_and_move_no_cursor(name: str, shown: str) -> None:
-    key = Key("index", f'public."{name}"')
+    key = ObjectKey("index", f'public."{name}"')
     made = of_one(key, {"definition": f"one {name}"}, {"definition": f"two {name}"})
     for text in (table(diff(made)), unstyled(drawn(diff(made), 500)), write("patch", diff(made))):
         assert shown in text
@@ -341,15 +349,15 @@ def test_names_are_shown_as_they_are_and_move_no_cursor(name: str, shown: str) -
 @pytest.mark.parametrize(("name", "shown"), NASTY.values(), ids=NASTY)
 def test_every_place_of_a_text_is_harmless(name: str, shown: str) -> None:
     """Identity, owner, fields, bodies, side, rename, rule, what was left out: all come from elsewhere."""
-    key, owner = Key("column", f"{name}.c"), Key("table", name)
+    key, owner = ObjectKey("column", f"{name}.c"), ObjectKey("table", name)
     before = snapshot(f"{name}.json", {owner: {}, key: {"of": str(owner), name: name, "b": f"{name}\n1"}})
     after = snapshot("live", {owner: {"x": name}, key: {"of": str(owner), "b": f"{name}\n2"}})
     made = Comparison(
         before,
         after,
         tuple(
-            Difference(each, Aspect.DEFINITION, Severity.NOTE, Key("table", name))
-            for each in compare(before, after)
+            Difference(each, Aspect.DEFINITION, Severity.NOTE, ObjectKey("table", name))
+            for each in changes_between(before, after)
         ),
         ignored={name: 1},
         not_compared=(name,),
@@ -362,7 +370,7 @@ def test_every_place_of_a_text_is_harmless(name: str, shown: str) -> None:
 def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
     redaction.register("hunter2")
-    made = of_one(Key("view", "public.v"), {"definition": "hunter2\n1"}, {"definition": "hunter2\n2"})
+    made = of_one(ObjectKey("view", "public.v"), {"definition": "hunter2\n1"}, {"definition": "hunter2\n2"})
     for text in (table(diff(made)), drawn(diff(made)), write("patch", diff(made)), write("json", diff(made))):
         assert redaction.MASK in text
         assert "hunter2" not in text
@@ -396,11 +404,13 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_fields_are_said_in_words(field: str, sides: tuple[str | None, str | None], words: str) -> None:
-    assert str(altered(field, sides)) == words
+    assert str(describe_field(field, sides)) == words
     assert summary(*_judged(EMAIL, {field: sides})) == f"column public.users.email: {words}"
 
 
-def _judged(key: Key, fields: Mapping[str, tuple[str | None, str | None]]) -> tuple[Difference, Comparison]:
+def _judged(
+    key: ObjectKey, fields: Mapping[str, tuple[str | None, str | None]]
+) -> tuple[Difference, Comparison]:
     made = of_one(
         key,
         {name: before for name, (before, _) in fields.items()},
@@ -427,7 +437,7 @@ def test_a_finding_has_the_long_texts_in_its_detail() -> None:
     ],
 )
 def test_names_leave_out_what_the_heading_says(identity: str, root: str, name: str) -> None:
-    assert short(Key("column", identity), Key("table", root)) == name
+    assert short(ObjectKey("column", identity), ObjectKey("table", root)) == name
 
 
 @pytest.mark.parametrize(
@@ -448,7 +458,7 @@ def test_plurals(word: str, words: str) -> None:
 
 
 def test_owners_that_own_each_other_end_somewhere() -> None:
-    a, b = Key("table", "a"), Key("table", "b")
+    a, b = ObjectKey("table", "a"), ObjectKey("table", "b")
     shown = comparison({a: {"of": "table b"}, b: {"of": "table a"}}, {})
     ownership = Ownership(shown.before, shown.after)
     assert list(ownership.of(a)) == [b]
@@ -458,30 +468,30 @@ def test_owners_that_own_each_other_end_somewhere() -> None:
 
 def test_default_privileges_are_shown_with_those_who_get_them() -> None:
     fields = {"role": "<owner>", "acl": "eve: SELECT"}
-    made = of_one(Key("default privileges", "<owner>.tables"), None, fields)
+    made = of_one(ObjectKey("default privileges", "<owner>.tables"), None, fields)
     assert body(made)[-1] == "      privileges eve: SELECT, role <owner>"
 
 
 def test_lists_of_what_is_extra_are_one_line() -> None:
-    shown = table(diff(of_one(Key("enum", "public.e"), None, {"labels": "new\nopen"})))
+    shown = table(diff(of_one(ObjectKey("enum", "public.e"), None, {"labels": "new\nopen"})))
     assert "labels new, open\n" in shown
     shown = table(
-        diff(of_one(Key("composite type", "public.c"), None, {"attributes": "a numeric(9, 2)\nb text"}))
+        diff(of_one(ObjectKey("composite type", "public.c"), None, {"attributes": "a numeric(9, 2)\nb text"}))
     )
     assert "attributes a numeric(9, 2); b text\n" in shown
 
 
 def test_partitions_are_counted_with_their_table() -> None:
     tables: Objects = {
-        Key("table", "public.p"): {"partition_key": "LIST (a)"},
-        Key("table", "public.p1"): {"partition_of": "public.p", "partition_key": "HASH (a)"},
-        Key("table", "public.p2"): {"partition_of": "public.p1"},
+        ObjectKey("table", "public.p"): {"partition_key": "LIST (a)"},
+        ObjectKey("table", "public.p1"): {"partition_of": "public.p", "partition_key": "HASH (a)"},
+        ObjectKey("table", "public.p2"): {"partition_of": "public.p1"},
     }
     assert "with 2 partitions" in table(diff(comparison({}, tables)))
 
 
 def test_long_definitions_of_what_is_missing_are_cut() -> None:
-    made = of_one(Key("function", "public.f()"), {"definition": "\n".join(map(str, range(40)))}, None)
+    made = of_one(ObjectKey("function", "public.f()"), {"definition": "\n".join(map(str, range(40)))}, None)
     assert body(made)[-2:] == ["      11", "      and 28 lines more"]
     assert "-  39" in write("patch", diff(made))
 
@@ -492,8 +502,8 @@ def test_a_patch_names_both_texts_of_every_difference() -> None:
     heads = re.findall(r"^--- (.*)\t\n\+\+\+ (.*)\t$", text, re.MULTILINE)
     expected = {
         (
-            "/dev/null" if each.change.op is Op.EXTRA else f"revisions@a1/main/{each.change.key}",
-            "/dev/null" if each.change.op is Op.MISSING else f"live/main/{each.change.key}",
+            "/dev/null" if each.change.op is Op.ADDED else f"revisions@a1/main/{each.change.key}",
+            "/dev/null" if each.change.op is Op.REMOVED else f"live/main/{each.change.key}",
         )
         for each in shown.differences
     }
@@ -579,7 +589,7 @@ def test_sql_is_exact_and_has_no_controls(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(redaction, "_secrets", set())
     redaction.register("users")
     text = "CREATE INDEX i ON public.users USING btree (a) WHERE b = '\x1b password=x'"
-    made = of_one(Key("index", "public.i"), None, {"definition": text})
+    made = of_one(ObjectKey("index", "public.i"), None, {"definition": text})
     assert text.replace("\x1b", "\ufffd") in write("sql", diff(made))
 
 

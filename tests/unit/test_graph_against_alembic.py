@@ -10,7 +10,7 @@ from alembic.script.revision import RevisionError, RevisionMap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.revision_graph import target as targets
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
@@ -34,7 +34,9 @@ def trees(draw: st.DrawFn) -> Spec:
 
 
 def both(spec: Spec) -> tuple[Graph, RevisionMap]:
-    ours = Graph("main", [Revision("main", key, down=down, depends_on=deps) for key, down, deps in spec])
+    ours = Graph(
+        "main", [Revision("main", key, down_revisions=down, depends_on=deps) for key, down, deps in spec]
+    )
     theirs = RevisionMap(
         lambda: [AlembicRevision(key, down or None, dependencies=deps or None) for key, down, deps in spec]
     )
@@ -57,15 +59,15 @@ def alembics_answer(theirs: RevisionMap, current: tuple[str, ...], text: str, *,
 def our_answer(ours: Graph, current: tuple[str, ...], text: str, *, up: bool) -> set[str]:
     target = targets.parse(text, ["main"])
     if up:
-        return targets.wanted(ours, current, target) - ours.ancestors(current)
-    return targets.unwanted(ours, current, target)
+        return targets.upgrade_set(ours, current, target) - ours.ancestors(current)
+    return targets.downgrade_set(ours, current, target)
 
 
 @given(trees())
 def test_heads_are_the_same(spec: Spec) -> None:
     ours, theirs = both(spec)
     assert set(ours.heads) == set(theirs.heads)
-    assert set(ours.real_heads) == set(theirs._real_heads)
+    assert set(ours.effective_heads) == set(theirs._real_heads)
 
 
 @settings(max_examples=120)
@@ -73,14 +75,14 @@ def test_heads_are_the_same(spec: Spec) -> None:
 def test_targets_mean_the_same(data: st.DataObject, spec: Spec, up: bool) -> None:
     ours, theirs = both(spec)
     names = [each[0] for each in spec]
-    current = ours.tips(ours.ancestors(data.draw(st.lists(st.sampled_from(names), max_size=2))))
+    current = ours.version_rows(ours.ancestors(data.draw(st.lists(st.sampled_from(names), max_size=2))))
     name = data.draw(st.sampled_from(names))
     words = ["head", "heads", "+1", "+2"] if up else ["base", "-1", "-2"]
     text = data.draw(st.sampled_from([*words, name, name[:4], f"{name}+1", f"{name}-1"]))
     expected = alembics_answer(theirs, current, text, up=up)
     try:
         answer: set[str] | str = our_answer(ours, current, text, up=up)
-    except CircleError as error:
+    except MigrateError as error:
         answer = error.message
     if isinstance(answer, str):
         assert expected is None or any(words in answer for words in STRICTER), answer
@@ -95,11 +97,11 @@ def test_tips_are_the_same_step_by_step(data: st.DataObject, spec: Spec) -> None
     order = graph.sorted(graph.ancestors(data.draw(st.lists(st.sampled_from([each[0] for each in spec])))))
     tips: tuple[str, ...] = ()
     for number, key in enumerate(order):
-        tips = graph.tips_with(tips, key)
-        assert tips == graph.tips(order[: number + 1])
+        tips = graph.version_rows_after_upgrade(tips, key)
+        assert tips == graph.version_rows(order[: number + 1])
     for number, key in reversed(list(enumerate(order))):
-        tips = graph.tips_without(tips, key)
-        assert tips == graph.tips(order[:number])
+        tips = graph.version_rows_after_downgrade(tips, key)
+        assert tips == graph.version_rows(order[:number])
 
 
 def test_the_order_has_parents_first() -> None:
@@ -119,7 +121,7 @@ def test_the_order_has_parents_first() -> None:
     ],
 )
 def test_what_is_no_tree_is_refused(spec: Spec, words: str) -> None:
-    with pytest.raises(CircleError, match=words) as caught:
+    with pytest.raises(MigrateError, match=words) as caught:
         both(spec)
     assert caught.value.location
     assert caught.value.hint

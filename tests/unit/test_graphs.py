@@ -12,18 +12,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circle_migrate.commands.graph.drawing import Drawing, Edge, Link, Node, Number, Row, Shape, printable
+from circle_migrate.commands.graph.drawing import (
+    Cardinality,
+    Diagram,
+    Edge,
+    EdgeKind,
+    Node,
+    NodeKind,
+    Row,
+    printable,
+)
 from circle_migrate.commands.graph.entity_diagram import entity_diagram, short, shown
-from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.graph.graph import drawn, form_of
 from circle_migrate.commands.graph.mermaid import escape, word
 from circle_migrate.commands.graph.revision_diagram import revision_trees
 from circle_migrate.commands.graph.writer import write
-from circle_migrate.commands.listing_results import Listed, Listing
+from circle_migrate.commands.listing_results import ListedRevision, RevisionList
 from circle_migrate.core.errors import UsageError
-from circle_migrate.postgres.catalog.snapshot import Key, Snapshot
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
@@ -91,14 +100,16 @@ names = st.one_of(
 
 
 @st.composite
-def drawings(draw: st.DrawFn) -> Drawing:
+def drawings(draw: st.DrawFn) -> Diagram:
     """Diagrams of either kind with any names, circles and lines of a box to itself among them."""
     relational = draw(st.booleans())
     count = draw(st.integers(0, 9))
     nodes = []
     for number in range(count):
         shape = draw(
-            st.sampled_from([Shape.TABLE, Shape.ENUM] if relational else [Shape.REVISION, Shape.ELSEWHERE])
+            st.sampled_from(
+                [NodeKind.TABLE, NodeKind.ENUM] if relational else [NodeKind.REVISION, NodeKind.ELSEWHERE]
+            )
         )
         rows = draw(st.lists(st.builds(Row, names, names, st.just(("PK", "UK1")), st.booleans()), max_size=3))
         marks = (
@@ -112,12 +123,16 @@ def drawings(draw: st.DrawFn) -> Drawing:
     edges = []
     if count:
         ids = st.integers(0, count - 1).map(str)
-        links = [Link.REFERENCES, Link.USES] if relational else [Link.FOLLOWS, Link.DEPENDS, Link.REQUIRES]
+        links = (
+            [EdgeKind.REFERENCES, EdgeKind.USES]
+            if relational
+            else [EdgeKind.FOLLOWS, EdgeKind.DEPENDS, EdgeKind.REQUIRES]
+        )
         for source, target in draw(st.lists(st.tuples(ids, ids), max_size=12)):
             link = draw(st.sampled_from(links))
-            ends = (Number.OPTIONAL, Number.MANY) if link is Link.REFERENCES else None
+            ends = (Cardinality.OPTIONAL, Cardinality.MANY) if link is EdgeKind.REFERENCES else None
             edges.append(Edge(source, target, link, draw(names) if relational else "", ends))
-    return Drawing(draw(names), ("one", "<two>"), tuple(nodes), tuple(edges))
+    return Diagram(draw(names), ("one", "<two>"), tuple(nodes), tuple(edges))
 
 
 # A line of each kind as Mermaid's grammars have it; `#59;` and its like stand for characters.
@@ -143,8 +158,8 @@ ENTITIES = [
 
 @given(drawings())
 @settings(max_examples=40)
-def test_every_line_of_mermaid_is_in_its_grammar(drawing: Drawing) -> None:
-    begin, title, end, *lines, last = write(drawing, Form.MERMAID).split("\n")
+def test_every_line_of_mermaid_is_in_its_grammar(drawing: Diagram) -> None:
+    begin, title, end, *lines, last = write(drawing, DiagramFormat.MERMAID).split("\n")
     assert (begin, end, last) == ("---", "---", "")
     assert re.fullmatch(r'title: "(?:[^"\\%]|\\["\\u]\w*)*"', title)
     kinds = "|".join(ENTITIES if drawing.is_relational else FLOWCHART)
@@ -183,20 +198,20 @@ def test_words_of_mermaid(text: str, written: str) -> None:
 def test_svg_by_graphviz_says_every_name() -> None:
     rows = tuple(Row(name, name, ("FK",)) for name in HOSTILE)
     tables = tuple(
-        Node(f"t{n}", '"g"', Shape.TABLE, name, (name,), rows=rows[n : n + 2])
+        Node(f"t{n}", '"g"', NodeKind.TABLE, name, (name,), rows=rows[n : n + 2])
         for n, name in enumerate(HOSTILE)
     )
     relations = tuple(
-        Edge(f"t{n}", f"t{n - 1}", Link.REFERENCES, name, (Number.ONE, Number.MANY))
+        Edge(f"t{n}", f"t{n - 1}", EdgeKind.REFERENCES, name, (Cardinality.ONE, Cardinality.MANY))
         for n, name in enumerate(HOSTILE)
         if n
     )
     revisions = tuple(
-        Node(f"r{n}", '"g"', Shape.REVISION, name, (name,), ("head", "current")[: n % 3])
+        Node(f"r{n}", '"g"', NodeKind.REVISION, name, (name,), ("head", "current")[: n % 3])
         for n, name in enumerate(HOSTILE)
     )
-    for drawing in (Drawing("\\N", ('"g"',), tables, relations), Drawing("\\N", ('"g"',), revisions, ())):
-        image = ElementTree.fromstring(write(drawing, Form.SVG))
+    for drawing in (Diagram("\\N", ('"g"',), tables, relations), Diagram("\\N", ('"g"',), revisions, ())):
+        image = ElementTree.fromstring(write(drawing, DiagramFormat.SVG))
         texts = {element.text for element in image.iter(f"{SVG}text")}
         assert {printable(name) for name in HOSTILE if name.strip()} - {t and t.strip() for t in texts} <= {
             # Spaces at the ends are Graphviz's to drop.
@@ -210,7 +225,7 @@ def test_svg_by_graphviz_says_every_name() -> None:
 def test_svg_without_graphviz_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="Graphviz") as caught:
-        drawn(trees(), Form.SVG, tmp_path / "a.svg")
+        drawn(trees(), DiagramFormat.SVG, tmp_path / "a.svg")
     assert caught.value.detail == "No such file or directory"
     assert "install Graphviz" in (caught.value.hint or "")
     assert list(tmp_path.iterdir()) == []
@@ -222,13 +237,13 @@ def test_a_failure_of_graphviz_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UsageError, match="status 3") as caught:
-        write(trees(), Form.SVG)
+        write(trees(), DiagramFormat.SVG)
     assert caught.value.detail == "no plugin"
 
 
 @given(names)
 def test_strings_of_dot_end_where_they_should(name: str) -> None:
-    text = write(Drawing(name, (), (), ()), Form.DOT)
+    text = write(Diagram(name, (), (), ()), DiagramFormat.DOT)
     assert re.search(r'graph \[label="(?:[^"\\\n]|\\\\|\\")*", labelloc="t"', text)
 
 
@@ -240,37 +255,43 @@ def test_what_cannot_be_drawn_is_made_visible(text: str, shown_as: str) -> None:
     assert printable(text) == shown_as
 
 
-def forest() -> Forest:
+def forest() -> CombinedGraph:
     """Two heads, a merge, a branch label, a dependency and requirements between two databases."""
     main = [
         Revision("main", "m1", "First"),
-        Revision("main", "m2", "Left", down=("m1",), labels=("left",)),
-        Revision("main", "m3", "Right", down=("m1",)),
-        Revision("main", "m4", "Both", down=("m2", "m3")),
-        Revision("main", "m5", "Apart", down=("m3",), depends_on=("left",), requires=("credentials@c1",)),
+        Revision("main", "m2", "Left", down_revisions=("m1",), labels=("left",)),
+        Revision("main", "m3", "Right", down_revisions=("m1",)),
+        Revision("main", "m4", "Both", down_revisions=("m2", "m3")),
+        Revision(
+            "main", "m5", "Apart", down_revisions=("m3",), depends_on=("left",), requires=("credentials@c1",)
+        ),
     ]
     credentials = [
         Revision("credentials", "c1", "First", requires=("main@m1",)),
-        Revision("credentials", "c2", down=("c1",)),
+        Revision("credentials", "c2", down_revisions=("c1",)),
     ]
-    return Forest({"main": Graph("main", main), "credentials": Graph("credentials", credentials)})
+    return CombinedGraph({"main": Graph("main", main), "credentials": Graph("credentials", credentials)})
 
 
-def trees(*left_out: str) -> Drawing:
+def trees(*left_out: str) -> Diagram:
     """All of them but some, as `history` lists them."""
     trees_ = forest()
     listed = {
         name: tuple(
-            Listed(graph[key], ("head",) * (key in graph.heads) + ("current",) * (key in ("m3", "c2")))
+            ListedRevision(
+                graph[key], ("head",) * (key in graph.heads) + ("current",) * (key in ("m3", "c2"))
+            )
             for key in reversed(graph.sorted(graph.revisions))
             if key not in left_out
         )
         for name, graph in trees_.graphs.items()
     }
-    return revision_trees(trees_, Listing("history", {name: each for name, each in listed.items() if each}))
+    return revision_trees(
+        trees_, RevisionList("history", {name: each for name, each in listed.items() if each})
+    )
 
 
-def lines(drawing: Drawing) -> set[tuple[str, str, str]]:
+def lines(drawing: Diagram) -> set[tuple[str, str, str]]:
     return {(e.source.partition("@")[2], e.target.partition("@")[2], str(e.link)) for e in drawing.edges}
 
 
@@ -303,14 +324,16 @@ def test_trees_show_marks_messages_and_labels() -> None:
 def test_what_a_span_cuts_off_is_shown_faintly_where_it_is_named() -> None:
     drawing = trees("m1", "m2", "c1", "c2")
     shapes = {node.title: node.shape for node in drawing.nodes}
-    faint = {title for title, shape in shapes.items() if shape is Shape.ELSEWHERE}
+    faint = {title for title, shape in shapes.items() if shape is NodeKind.ELSEWHERE}
     assert faint == {"m1", "m2", "c1"}
     assert drawing.groups == ("main", "credentials")
     assert drawing.title == "Revisions of main"
 
 
-@pytest.mark.parametrize("form", [Form.MERMAID, Form.DOT, pytest.param(Form.SVG, marks=needs_graphviz)])
-def test_heads_current_and_links_are_explained(form: Form) -> None:
+@pytest.mark.parametrize(
+    "form", [DiagramFormat.MERMAID, DiagramFormat.DOT, pytest.param(DiagramFormat.SVG, marks=needs_graphviz)]
+)
+def test_heads_current_and_links_are_explained(form: DiagramFormat) -> None:
     text = write(trees(), form)
     for words in ("head", "current", "requires", "depends on"):
         assert words in text
@@ -320,26 +343,28 @@ def test_trees_too_large_for_mermaid_are_noted() -> None:
     chain = [Revision("main", "m0")]
     for number in range(1, 2000):
         aside = (f"m{number // 2}",) if number % 10 == 0 else ()
-        chain.append(Revision("main", f"m{number}", "Text", down=(f"m{number - 1}",), depends_on=aside))
+        chain.append(
+            Revision("main", f"m{number}", "Text", down_revisions=(f"m{number - 1}",), depends_on=aside)
+        )
     graph = Graph("main", chain)
-    listing = Listing("history", {"main": tuple(Listed(each) for each in reversed(chain))})
-    drawing = revision_trees(Forest({"main": graph}), listing)
-    assert drawn(drawing, Form.MERMAID).notes
-    assert not drawn(drawing, Form.DOT).notes
+    listing = RevisionList("history", {"main": tuple(ListedRevision(each) for each in reversed(chain))})
+    drawing = revision_trees(CombinedGraph({"main": graph}), listing)
+    assert drawn(drawing, DiagramFormat.MERMAID).notes
+    assert not drawn(drawing, DiagramFormat.DOT).notes
 
 
 def snapshot(*constraints: str, columns: Iterable[str] = (), **others: str) -> Snapshot:
     """A table `child` with these columns (`!` for NOT NULL) and constraints, which may name `parent`."""
     of = "table public.child"
-    objects: dict[Key, dict[str, str | None]] = {
-        Key("table", "public.parent"): {},
-        Key("table", "public.child"): {},
-        Key("column", "public.parent.id"): {
+    objects: dict[ObjectKey, dict[str, str | None]] = {
+        ObjectKey("table", "public.parent"): {},
+        ObjectKey("table", "public.child"): {},
+        ObjectKey("column", "public.parent.id"): {
             "of": "table public.parent",
             "type": "integer",
             "not_null": "yes",
         },
-        Key("constraint", "public.parent.p"): {
+        ObjectKey("constraint", "public.parent.p"): {
             "of": "table public.parent",
             "type": "primary key",
             "definition": "PRIMARY KEY (id)",
@@ -347,7 +372,7 @@ def snapshot(*constraints: str, columns: Iterable[str] = (), **others: str) -> S
     }
     for position, column in enumerate(columns):
         name = column.removesuffix("!")
-        objects[Key("column", f"public.child.{name}")] = {
+        objects[ObjectKey("column", f"public.child.{name}")] = {
             "of": of,
             "type": "integer",
             "not_null": "yes" if column.endswith("!") else None,
@@ -355,13 +380,13 @@ def snapshot(*constraints: str, columns: Iterable[str] = (), **others: str) -> S
         }
     for number, definition in enumerate(constraints):
         type_ = definition.partition(" (")[0].lower()
-        objects[Key("constraint", f"public.child.c{number}")] = {
+        objects[ObjectKey("constraint", f"public.child.c{number}")] = {
             "of": of,
             "type": type_,
             "definition": definition,
         }
     for number, definition in enumerate(others.values()):
-        objects[Key("index", f"public.i{number}")] = {"of": of, "definition": definition}
+        objects[ObjectKey("index", f"public.i{number}")] = {"of": of, "definition": definition}
     return Snapshot("main", "live", 180000, objects)
 
 
@@ -421,20 +446,20 @@ def test_keys_of_columns() -> None:
 
 def test_enums_partitions_and_foreign_names() -> None:
     odd = quote('od"d.x')
-    objects: dict[Key, dict[str, str | None]] = {
-        Key("table", f"app.{odd}"): {"partition_key": "RANGE (a)"},
-        Key("table", "app.part"): {"partition_of": f"app.{odd}"},
-        Key("column", f"app.{odd}.moods"): {"of": f"table app.{odd}", "type": "app.mood[]"},
-        Key("column", "app.part.moods"): {"of": "table app.part", "type": "app.mood[]"},
-        Key("enum", "app.mood"): {"labels": "sad\nhappy"},
-        Key("view", "app.v"): {"definition": "SELECT 1"},
+    objects: dict[ObjectKey, dict[str, str | None]] = {
+        ObjectKey("table", f"app.{odd}"): {"partition_key": "RANGE (a)"},
+        ObjectKey("table", "app.part"): {"partition_of": f"app.{odd}"},
+        ObjectKey("column", f"app.{odd}.moods"): {"of": f"table app.{odd}", "type": "app.mood[]"},
+        ObjectKey("column", "app.part.moods"): {"of": "table app.part", "type": "app.mood[]"},
+        ObjectKey("enum", "app.mood"): {"labels": "sad\nhappy"},
+        ObjectKey("view", "app.v"): {"definition": "SELECT 1"},
     }
     drawing = entity_diagram([Snapshot("main", "models", 180000, objects)])
     assert [(node.title, node.lines, [row.name for row in node.rows]) for node in drawing.nodes] == [
         ('app.od"d.x', ("1 partition",), ["moods"]),
         ("app.mood", (), ["sad", "happy"]),
     ]
-    assert [(edge.link, edge.label) for edge in drawing.edges] == [(Link.USES, "moods")]
+    assert [(edge.link, edge.label) for edge in drawing.edges] == [(EdgeKind.USES, "moods")]
 
 
 @pytest.mark.parametrize(
@@ -460,15 +485,15 @@ def test_identities_are_read_back(parts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("asked", "file", "form"),
     [
-        (None, None, Form.MERMAID),
-        (Form.DOT, None, Form.DOT),
-        (None, "a.mmd", Form.MERMAID),
-        (None, "a.gv", Form.DOT),
-        (None, "a.b.svg", Form.SVG),
-        (Form.SVG, "a.txt", Form.SVG),
+        (None, None, DiagramFormat.MERMAID),
+        (DiagramFormat.DOT, None, DiagramFormat.DOT),
+        (None, "a.mmd", DiagramFormat.MERMAID),
+        (None, "a.gv", DiagramFormat.DOT),
+        (None, "a.b.svg", DiagramFormat.SVG),
+        (DiagramFormat.SVG, "a.txt", DiagramFormat.SVG),
     ],
 )
-def test_form(asked: Form | None, file: str | None, form: Form) -> None:
+def test_form(asked: DiagramFormat | None, file: str | None, form: DiagramFormat) -> None:
     assert form_of(asked, Path(file) if file else None) is form
 
 
@@ -487,9 +512,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", fail)
         with pytest.raises(UsageError, match="cannot be written") as caught:
-            drawn(trees(), Form.DOT, file)
+            drawn(trees(), DiagramFormat.DOT, file)
     assert caught.value.detail == "No space left on device"
     assert file.read_text() == "before"
-    assert drawn(trees(), Form.DOT, file).file == str(file)
-    assert file.read_text(encoding="utf-8") == write(trees(), Form.DOT)
+    assert drawn(trees(), DiagramFormat.DOT, file).file == str(file)
+    assert file.read_text(encoding="utf-8") == write(trees(), DiagramFormat.DOT)
     assert list(tmp_path.iterdir()) == [file]

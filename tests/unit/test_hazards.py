@@ -98,7 +98,7 @@ def test_texts_are_written_out(hazard: Hazard) -> None:
 
 @each_hazard
 def test_finding_of_a_hazard_is_about_it(hazard: Hazard) -> None:
-    about = HazardFinding(hazard.id, Severity.ERROR, "m", ExitCode.REFUSED).about
+    about = HazardFinding(hazard.id, Severity.ERROR, "m", ExitCode.REFUSED).rule_text
     assert about == (hazard.id, hazard.title, hazard.effect, hazard.remedy)
 
 

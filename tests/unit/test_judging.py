@@ -16,7 +16,7 @@ from circle_migrate.diff.compare import CompareOptions, Profile, compare
 from circle_migrate.diff.result import Aspect, Comparison
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import Side, Source, parse_side, parse_sides
-from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
 
 Objects = dict[str, Fields]
 
@@ -47,12 +47,12 @@ KINDS = ("constraint", "column", "index", "table", "sequence", "view", "material
 MORE_KINDS = ("policy", "trigger", "default privileges", "setting", "extension", "schema", "statistics")
 
 
-def key(text: str) -> Key:
+def key(text: str) -> ObjectKey:
     """The key from its text; the kinds of these tests are known."""
     kind = next(
         kind for kind in sorted((*KINDS, *MORE_KINDS), key=len, reverse=True) if text.startswith(kind)
     )
-    return Key(kind, text.removeprefix(kind).strip())
+    return ObjectKey(kind, text.removeprefix(kind).strip())
 
 
 def snapshot(objects: Objects, origin: str = "live", version: int = 180004) -> Snapshot:
@@ -469,7 +469,7 @@ def test_texts_that_mean_the_same_are_equivalent() -> None:
         TABLE, "constraint public.t.c", of="table public.t", definition="one", validated="yes"
     )
     after = with_fields(before, "constraint public.t.c", definition="two")
-    same = {(Key("constraint", "public.t.c"), "definition"): True}
+    same = {(ObjectKey("constraint", "public.t.c"), "definition"): True}
     comparison = judged(before, after, answers=same)
     assert shown(comparison) == []
     assert [str(each.key) for each in comparison.equivalent] == ["constraint public.t.c"]
@@ -481,7 +481,7 @@ def test_texts_that_mean_the_same_are_equivalent() -> None:
 def test_a_policy_is_the_same_where_its_expressions_are() -> None:
     before: Objects = {"policy public.t.p": {"using": "a", "definition": "CREATE POLICY … a"}}
     after: Objects = {"policy public.t.p": {"using": "b", "definition": "CREATE POLICY … b"}}
-    asked = (Key("policy", "public.t.p"), "using")
+    asked = (ObjectKey("policy", "public.t.p"), "using")
     assert shown(judged(before, after, answers={asked: True})) == []
     assert shown(judged(before, after, answers={asked: False})) == ["changed policy public.t.p"]
 
@@ -492,7 +492,7 @@ def test_views_of_two_major_versions_are_compared_only_by_asking() -> None:
     unasked = judged(before, after, version=150018)
     assert shown(unasked) == []
     assert unasked.not_compared == ("the text of 1 view: the servers print it differently",)
-    asked = (Key("view", "public.v"), "definition")
+    asked = (ObjectKey("view", "public.v"), "definition")
     assert shown(judged(before, after, answers={asked: False}, version=150018)) == ["changed view public.v"]
     assert shown(judged(before, after)) == ["changed view public.v"]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circle_migrate.commands.consistency.merge import Merge
+from circle_migrate.commands.consistency.merge import SortedMerge
 from circle_migrate.config.relation import Side
 
 INTEGERS = st.lists(st.integers(-20, 20), max_size=40).map(sorted)
@@ -29,8 +29,8 @@ def two_sides(draw: st.DrawFn) -> dict[Side, list[list[int]]]:
     return {side: draw(batches(draw(keys))) for side in Side}
 
 
-def merged(sides: dict[Side, list[list[int]]], keep: int = 1000) -> Merge[int]:
-    merge: Merge[int] = Merge(keep)
+def merged(sides: dict[Side, list[list[int]]], keep: int = 1000) -> SortedMerge[int]:
+    merge: SortedMerge[int] = SortedMerge(keep)
     streams: dict[Side, Iterator[list[int]]] = {side: iter(each) for side, each in sides.items()}
     while (side := merge.wanted) is not None:
         keys = next(streams[side], None)
@@ -47,11 +47,11 @@ def test_alone_is_the_difference_of_the_sets(sides: dict[Side, list[list[int]]],
     for side, half in merge.halves.items():
         mine, theirs = ([key for keys in sides[each] for key in keys] for each in (side, side.other))
         alone = sorted(set(mine) - set(theirs))
-        assert (half.rows, half.alone, half.first) == (len(mine), len(alone), alone[:keep])
+        assert (half.rows, half.unmatched, half.first) == (len(mine), len(alone), alone[:keep])
 
 
 def test_no_more_is_held_than_a_batch_of_each() -> None:
-    merge: Merge[int] = Merge(0)
+    merge: SortedMerge[int] = SortedMerge(0)
     for start in range(0, 1000, 10):
         keys = list(range(start, start + 10))
         for side in Side:
@@ -62,7 +62,7 @@ def test_no_more_is_held_than_a_batch_of_each() -> None:
 
 @pytest.mark.parametrize("later", [[3, 2], [1]])
 def test_keys_in_another_order_are_refused(later: list[int]) -> None:
-    merge: Merge[int] = Merge(0)
+    merge: SortedMerge[int] = SortedMerge(0)
     merge.add(Side.LEFT, [0, 2])
     with pytest.raises(ValueError, match="left side do not ascend"):
         merge.add(Side.LEFT, later)

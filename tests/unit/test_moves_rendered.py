@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from circle_migrate.cli.render.dispatch import render
-from circle_migrate.migrate.result import Moved
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.revision_graph.plan import Plan
 
 
@@ -17,7 +17,7 @@ from circle_migrate.revision_graph.plan import Plan
 )
 def test_thousands_of_tables_do_not_flood_the_terminal(count: int, ending: str) -> None:
     names = tuple(f"t{number}" for number in range(count))
-    result = Moved("upgrade", Plan({"shop": ()}, {"shop": ()}), "serial", tables={"shop": names})
+    result = MigrationResult("upgrade", Plan({"shop": ()}, {"shop": ()}), "serial", tables={"shop": names})
     page = io.StringIO()
     render(result, Console(file=page, width=400))
     assert page.getvalue().rstrip().endswith(ending)

@@ -23,7 +23,7 @@ REVISIONS = [
 @pytest.mark.parametrize("name", GRAPHS)
 def test_tree_is_one_line(name: str) -> None:
     graph = GRAPHS[name]
-    assert [len(graph[key].down) for key in graph.order] == [0] + [1] * (len(graph) - 1)
+    assert [len(graph[key].down_revisions) for key in graph.order] == [0] + [1] * (len(graph) - 1)
     assert all(len(after) <= 1 for after in graph.successors.values())
 
 
@@ -47,4 +47,4 @@ def test_file_says_what_it_is_and_why_it_is_safe(revision: Revision) -> None:
 def test_revision_goes_both_ways_and_declares_what_it_needs(revision: Revision) -> None:
     assert revision.has_downgrade
     assert revision.irreversible is None
-    assert "not declared" not in (revision.why_alone or "")
+    assert "not declared" not in (revision.non_transactional_reason or "")

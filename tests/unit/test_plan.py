@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circle_migrate.core.errors import Refused, TreeError
-from circle_migrate.revision_graph.forest import Forest
+from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.plan import Grouping, Plan, plan_downgrade, plan_upgrade, segment
+from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_downgrade, plan_upgrade, segment
 from circle_migrate.revision_graph.revision import Revision
 
 EMPTY: dict[str, tuple[str, ...]] = {"main": (), "credentials": ()}
 
 
-def forest(*revisions: Revision) -> Forest:
-    return Forest(
+def forest(*revisions: Revision) -> CombinedGraph:
+    return CombinedGraph(
         {
             name: Graph(name, [each for each in revisions if each.database == name])
             for name in ("main", "credentials")
@@ -28,13 +28,13 @@ def names(plan: Plan) -> list[str]:
     return [action.revision.qualified for action in plan.actions]
 
 
-M1, M2 = Revision("main", "m1"), Revision("main", "m2", down=("m1",))
+M1, M2 = Revision("main", "m1"), Revision("main", "m2", down_revisions=("m1",))
 C1 = Revision("credentials", "c1", requires=("main@m1",))
-C2 = Revision("credentials", "c2", down=("c1",), requires=("main@m2",))
+C2 = Revision("credentials", "c2", down_revisions=("c1",), requires=("main@m2",))
 PAIR = forest(M1, M2, C1, C2)
 
 
-def everything(of: Forest) -> dict[str, set[str]]:
+def everything(of: CombinedGraph) -> dict[str, set[str]]:
     return {name: set(graph.revisions) for name, graph in of.graphs.items()}
 
 
@@ -50,7 +50,7 @@ def test_requirements_come_first() -> None:
 def test_a_target_pulls_in_what_it_needs_elsewhere() -> None:
     plan = plan_upgrade(PAIR, EMPTY, {"credentials": {"c1"}})
     assert names(plan) == ["main@m1", "credentials@c1"]
-    assert plan.pulled_in == (M1,)
+    assert plan.added_dependencies == (M1,)
     assert plan.after == {"main": ("m1",), "credentials": ("c1",)}
 
 
@@ -80,20 +80,20 @@ def test_an_irreversible_revision_stops_the_plan_with_its_reason() -> None:
 )
 def test_requirements_that_cannot_be_are_found_when_the_trees_load(requires: str, words: str) -> None:
     with pytest.raises(TreeError, match=words):
-        forest(M1, C1, Revision("credentials", "c9", down=("c1",), requires=(requires,)))
+        forest(M1, C1, Revision("credentials", "c9", down_revisions=("c1",), requires=(requires,)))
 
 
 def test_a_circle_across_the_trees_is_found() -> None:
     with pytest.raises(TreeError, match="circle"):
         forest(
             Revision("main", "m1"),
-            Revision("main", "m2", down=("m1",), requires=("credentials@c1",)),
+            Revision("main", "m2", down_revisions=("m1",), requires=("credentials@c1",)),
             Revision("credentials", "c1", requires=("main@m2",)),
         )
 
 
 @st.composite
-def forests(draw: st.DrawFn) -> Forest:
+def forests(draw: st.DrawFn) -> CombinedGraph:
     revisions: list[Revision] = []
     for number in range(draw(st.integers(1, 14))):
         database = draw(st.sampled_from(["main", "credentials"]))
@@ -101,12 +101,14 @@ def forests(draw: st.DrawFn) -> Forest:
         others = [each.qualified for each in revisions if each.database != database]
         down = draw(st.lists(st.sampled_from(own), max_size=2, unique=True)) if own else []
         requires = draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else []
-        revisions.append(Revision(database, f"r{number}", down=tuple(down), requires=tuple(requires)))
+        revisions.append(
+            Revision(database, f"r{number}", down_revisions=tuple(down), requires=tuple(requires))
+        )
     return forest(*revisions)
 
 
 @given(forests())
-def test_down_is_the_reverse_of_up_and_leads_back(trees: Forest) -> None:
+def test_down_is_the_reverse_of_up_and_leads_back(trees: CombinedGraph) -> None:
     up = plan_upgrade(trees, EMPTY, everything(trees))
     down = plan_downgrade(trees, up.after, everything(trees))
     assert names(down) == names(up)[::-1]
@@ -114,7 +116,7 @@ def test_down_is_the_reverse_of_up_and_leads_back(trees: Forest) -> None:
 
 
 @given(st.data(), forests())
-def test_nothing_runs_before_what_it_needs(data: st.DataObject, trees: Forest) -> None:
+def test_nothing_runs_before_what_it_needs(data: st.DataObject, trees: CombinedGraph) -> None:
     graph = trees.graphs[data.draw(st.sampled_from(["main", "credentials"]))]
     wanted = set(data.draw(st.lists(st.sampled_from(list(graph.revisions) or [""]), max_size=3))) - {""}
     order = names(plan_upgrade(trees, EMPTY, {graph.database: wanted}))
@@ -122,29 +124,36 @@ def test_nothing_runs_before_what_it_needs(data: st.DataObject, trees: Forest) -
         assert set(trees.parents(name)) <= set(order[:position])
 
 
-ALONE = Revision("main", "m3", down=("m2",), why_alone="it declares transactional = False")
-ENUM = Revision("main", "m3", down=("m2",), closes_segment="ALTER TYPE ADD VALUE")
-AFTER = Revision("main", "m4", down=("m3",))
+ALONE = Revision(
+    "main", "m3", down_revisions=("m2",), non_transactional_reason="it declares transactional = False"
+)
+ENUM = Revision("main", "m3", down_revisions=("m2",), commit_after_reason="ALTER TYPE ADD VALUE")
+AFTER = Revision("main", "m4", down_revisions=("m3",))
 
 
 @pytest.mark.parametrize(
     ("third", "grouping", "sizes", "transactional"),
     [
-        (Revision("main", "m3", down=("m2",)), Grouping.ALL, [4], [True]),
-        (ALONE, Grouping.ALL, [2, 1, 1], [True, False, True]),
-        (ENUM, Grouping.ALL, [3, 1], [True, True]),
-        (Revision("main", "m3", down=("m2",)), Grouping.PER_REVISION, [1, 1, 1, 1], [True] * 4),
+        (Revision("main", "m3", down_revisions=("m2",)), TransactionMode.ALL, [4], [True]),
+        (ALONE, TransactionMode.ALL, [2, 1, 1], [True, False, True]),
+        (ENUM, TransactionMode.ALL, [3, 1], [True, True]),
+        (
+            Revision("main", "m3", down_revisions=("m2",)),
+            TransactionMode.PER_REVISION,
+            [1, 1, 1, 1],
+            [True] * 4,
+        ),
     ],
 )
 def test_segments_end_where_a_transaction_cannot_go_on(
-    third: Revision, grouping: Grouping, sizes: list[int], transactional: list[bool]
+    third: Revision, grouping: TransactionMode, sizes: list[int], transactional: list[bool]
 ) -> None:
     trees = forest(M1, M2, third, AFTER)
     plan = plan_upgrade(trees, EMPTY, everything(trees), grouping)
     assert [len(each.actions) for each in plan.segments] == sizes
     assert [each.transactional for each in plan.segments] == transactional
-    assert all(each.ends_because for each in plan.segments[:-1])
-    assert plan.segments[-1].ends_because == ""
+    assert all(each.end_reason for each in plan.segments[:-1])
+    assert plan.segments[-1].end_reason == ""
 
 
 def test_no_steps_no_segments() -> None:

@@ -25,17 +25,17 @@ from typer.testing import CliRunner
 
 import circle_migrate
 from circle_migrate.cli.command import command
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.formats import github
 from circle_migrate.cli.formats.dispatch import FORMATS, write, write_failure
 from circle_migrate.cli.output_format import ANY_RESULT, CHECKS, Format
 from circle_migrate.cli.render.dispatch import render
 from circle_migrate.cli.write import console
 from circle_migrate.core import errors, redaction
-from circle_migrate.core.errors import CircleError, ExitCode, UsageError
+from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity, fingerprints, from_error
 from circle_migrate.core.rules import RULES, Rule
-from circle_migrate.migrate.result import Script
+from circle_migrate.migrate.result import ScriptResult
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 # Read before the fixtures scrub the environment.
@@ -290,7 +290,7 @@ def test_no_format_shows_a_secret(form: str, monkeypatch: pytest.MonkeyPatch) ->
     assert "hunter2" not in text
 
 
-def kinds(error: type[CircleError] = CircleError) -> set[type[CircleError]]:
+def kinds(error: type[MigrateError] = MigrateError) -> set[type[MigrateError]]:
     return {error}.union(*map(kinds, error.__subclasses__()))
 
 
@@ -301,7 +301,7 @@ def test_every_error_of_the_package_can_be_a_finding() -> None:
     for kind in kinds():
         found = from_error(kind("what", detail="d", state="s", hint="h", location="/a/b.py:7"))
         assert (found.rule, found.status) == (kind.code, kind.status)
-        assert (found.file, found.line, found.detail, found.advice) == ("/a/b.py", 7, "d\ns", "h")
+        assert (found.file, found.line, found.detail, found.remedy_text) == ("/a/b.py", 7, "d\ns", "h")
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_every_format_has_its_writer() -> None:
 @pytest.mark.parametrize("form", [form for form in CHECKS if form not in ANY_RESULT])
 def test_formats_for_checks_refuse_what_has_none(form: str) -> None:
     with pytest.raises(UsageError, match="`upgrade` makes no checks"):
-        write(form, Script("upgrade", "SELECT 1"))
+        write(form, ScriptResult("upgrade", "SELECT 1"))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -431,15 +431,15 @@ def app(ran: list[str]) -> typer.Typer:
     made = typer.Typer()
 
     @command(made, panel="Test", formats=CHECKS)
-    def looks(call: Call) -> Report:
+    def looks(call: CommandContext) -> Report:
         """Make checks."""
         return REPORTS["mixed"]
 
     @command(made, panel="Test")
-    def does(call: Call) -> Script:
+    def does(call: CommandContext) -> ScriptResult:
         """Do something."""
         ran.append(call.command)
-        return Script("does", "SELECT 1;\n")
+        return ScriptResult("does", "SELECT 1;\n")
 
     return made
 

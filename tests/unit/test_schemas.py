@@ -11,46 +11,62 @@ import jsonschema
 import pytest
 from typer.main import get_command
 
-from circle_migrate.backup.manifest import BackedUp, Dump, Manifest, Restored
+from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, RestoreResult
 from circle_migrate.cli.app import app
 from circle_migrate.cli.formats.dispatch import write, write_failure
 from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
-from circle_migrate.commands.consistency.result import Compared, Consistency, Keys
-from circle_migrate.commands.graph.drawing import Drawing, Drawn, Edge, Link, Node, Number, Row, Shape
-from circle_migrate.commands.graph.format import Form
-from circle_migrate.commands.listing_results import Configuration, Currents, Listed, Listing, Server, Standing
-from circle_migrate.commands.protect_result import Protections
-from circle_migrate.commands.run_results import Log, Recovered, Settled, Source
-from circle_migrate.commands.snapshot_result import Taken
-from circle_migrate.commands.status_result import DatabaseStatus, Status
+from circle_migrate.commands.consistency.result import Compared, ConsistencyResult, Keys
+from circle_migrate.commands.graph.drawing import (
+    Cardinality,
+    Diagram,
+    DiagramResult,
+    Edge,
+    EdgeKind,
+    Node,
+    NodeKind,
+    Row,
+)
+from circle_migrate.commands.graph.format import DiagramFormat
+from circle_migrate.commands.listing_results import (
+    ConfigurationResult,
+    CurrentResult,
+    DatabasePosition,
+    ListedRevision,
+    RevisionList,
+    ServerResult,
+)
+from circle_migrate.commands.protect_result import ProtectionResult
+from circle_migrate.commands.run_results import LogResult, RecoveredTransaction, RecoverResult, SourceResult
+from circle_migrate.commands.snapshot_result import SnapshotResult
+from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
 from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.result import Result
-from circle_migrate.diff.autogenerate.result import Written
-from circle_migrate.diff.result import Aspect, Comparison, Diff, Difference
-from circle_migrate.migrate.journal_entry import Entry, RunEntry
-from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, KeptRows, State, What
-from circle_migrate.migrate.result import Moved, Planned, Script, WayBack
-from circle_migrate.postgres.catalog.snapshot import Key, Snapshot, compare
-from circle_migrate.postgres.protection_marker import Marker, Protection
+from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
+from circle_migrate.migrate.journal_entry import JournalRun, JournalStep
+from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptKind, KeptRowCount, KeptState
+from circle_migrate.migrate.result import MigrationResult, PlanResult, RestoreInstructions, ScriptResult
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
+from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.hazard_list import explained
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.losses.report import (
     Count,
+    Dependents,
     Effect,
     Failure,
     Loss,
     LossReport,
     Method,
-    Partners,
     Precision,
 )
-from circle_migrate.safety.result import Coverage, HazardFinding, Safety, Suppressed
+from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, Suppressed
 from circle_migrate.safety.result import Source as Decided
-from circle_migrate.safety.table_statistics import Measured, Measurement, Statistics
+from circle_migrate.safety.table_statistics import DatabaseStats, Statistics, StatsResult
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REVISION = Revision("main", "m1", "First", path="/a/m1.py", requires=("credentials@c1",), irreversible="why")
@@ -58,20 +74,20 @@ PLAN = Plan(
     {"main": (), "credentials": ()},
     {"main": ("m1",), "credentials": ("c1",)},
     (
-        Segment((Step(REVISION, Direction.UP),), transactional=False, ends_because="why"),
+        Segment((Step(REVISION, Direction.UP),), transactional=False, end_reason="why"),
         Segment((Stamp("credentials", ("c1",)),), transactional=True),
     ),
-    pulled_in=(REVISION,),
+    added_dependencies=(REVISION,),
 )
 NOTHING = Plan({"main": ()}, {"main": ()})
-ENTRY = Entry("r", 1, "up", "m1", "First", NOW, 1.5, None, {"credentials": ["c1"]})
-SETTLED = Settled("credentials", "r", 1, "main", committed=True)
+ENTRY = JournalStep("r", 1, "up", "m1", "First", NOW, 1.5, None, {"credentials": ["c1"]})
+SETTLED = RecoveredTransaction("credentials", "r", 1, "main", committed=True)
 ERROR = Unreachable("the server does not answer", database="main", location="/a/m1.py:3")
 FINDING = Finding("pending", Severity.ERROR, "m1 is pending", ExitCode.PENDING, file="/a/m1.py", line=1)
 
 
-def run(*steps: Entry, ended: datetime | None) -> RunEntry:
-    return RunEntry(
+def run(*steps: JournalStep, ended: datetime | None) -> JournalRun:
+    return JournalRun(
         database="main",
         run="r",
         command="upgrade",
@@ -89,7 +105,9 @@ def run(*steps: Entry, ended: datetime | None) -> RunEntry:
     )
 
 
-PROTECTION = Protection(Marker(NOW, "role", "user", "host", "reason"), "environment CIRCLE_MIGRATE_PROTECTED")
+PROTECTION = Protection(
+    ProtectionMarker(NOW, "role", "user", "host", "reason"), "environment CIRCLE_MIGRATE_PROTECTED"
+)
 STANDING = DatabaseStatus(
     "main",
     "localhost:5432/main",
@@ -114,7 +132,7 @@ LOST = Loss(
     non_null=Count(1, Precision.ESTIMATED),
     distinct=Count(1, Precision.AT_LEAST),
     newest=NOW,
-    partners=(Partners("credentials.s.id", Count(1)), Partners("credentials.s.id", why="why")),
+    dependents=(Dependents("credentials.s.id", Count(1)), Dependents("credentials.s.id", why="why")),
     detail="detail",
     unknown="why",
 )
@@ -130,14 +148,14 @@ LOSSES = LossReport(
     ("note",),
 )
 
-DRAWING = Drawing(
+DRAWING = Diagram(
     "Tables of main",
     ("main",),
     (
         Node(
             "t",
             "main",
-            Shape.TABLE,
+            NodeKind.TABLE,
             "t",
             ("line",),
             ("head",),
@@ -145,23 +163,23 @@ DRAWING = Drawing(
         ),
     ),
     (
-        Edge("t", "t", Link.REFERENCES, "id", (Number.ONE, Number.MANY)),
-        Edge("t", "t", Link.USES),
+        Edge("t", "t", EdgeKind.REFERENCES, "id", (Cardinality.ONE, Cardinality.MANY)),
+        Edge("t", "t", EdgeKind.USES),
     ),
 )
 
 STATISTICS = Statistics(
     NOW,
     {
-        "main": Measurement(180001, {"public.t": Size("public.t", 1, 8192, 8192)}),
-        "credentials": Measurement(160001, {"public.u": Size("public.u", None, 0)}),
+        "main": DatabaseStats(180001, {"public.t": Size("public.t", 1, 8192, 8192)}),
+        "credentials": DatabaseStats(160001, {"public.u": Size("public.u", None, 0)}),
     },
 )
 
 
 def moved(command: str) -> list[Result]:
     return [
-        Moved(
+        MigrationResult(
             command,
             PLAN,
             "serial",
@@ -169,22 +187,28 @@ def moved(command: str) -> list[Result]:
             seconds=(0.1, 0.2),
             tables={"main": ("users",)},
             created=("main",),
-            kept=(KeptRows("main", "m1", "public.t", 7, 1),),
-            way_back=WayBack("i", "/b/manifest.json", "circle-migrate restore", ("note",)),
+            kept=(KeptRowCount("main", "m1", "public.t", 7, 1),),
+            restore_instructions=RestoreInstructions(
+                "i", "/b/manifest.json", "circle-migrate restore", ("note",)
+            ),
             notes=("note",),
         ),
-        Moved(command, NOTHING, "atomic", dry_run=True),
+        MigrationResult(command, NOTHING, "atomic", dry_run=True),
     ]
 
 
 def kept(command: str) -> list[Result]:
-    entry = Kept("main", 1, "r", "m1", What.COLUMNS, ("public", "t"), "side", ("id",), ("c",), 7, NOW)
-    gone = replace(entry, side="", state=State.RESTORED, restored=6, missing=1)
+    entry = KeptEntry(
+        "main", 1, "r", "m1", KeptKind.COLUMNS, ("public", "t"), "side", ("id",), ("c",), 7, NOW
+    )
+    gone = replace(entry, side="", state=KeptState.RESTORED, restored=6, missing=1)
     return [KeptEntries(command, (entry, gone), "r"), KeptEntries(command, ())]
 
 
 def listing(command: str) -> list[Result]:
-    return [Listing(command, {"main": (Listed(REVISION, ("head",)),), "credentials": ()}, (ERROR,))]
+    return [
+        RevisionList(command, {"main": (ListedRevision(REVISION, ("head",)),), "credentials": ()}, (ERROR,))
+    ]
 
 
 def server(command: str) -> list[Result]:
@@ -192,8 +216,8 @@ def server(command: str) -> list[Result]:
     running = dict(zip(names, ("/d", 18, 7, "pg", "/l", "note"), strict=True))
     stopped = dict(zip(names, ("/d", None, None, None, "/l", None), strict=True))
     return [
-        Server(command, {"running": True, **running}, {"DATABASE_URL": "postgresql:///main"}),
-        Server(command, {"running": False, **stopped}),
+        ServerResult(command, {"running": True, **running}, {"DATABASE_URL": "postgresql:///main"}),
+        ServerResult(command, {"running": False, **stopped}),
     ]
 
 
@@ -201,20 +225,23 @@ def report(command: str) -> list[Result]:
     return [Report(command, (Check("pending", "P", (FINDING,), seconds=1.0), Check("m", "M", skipped="why")))]
 
 
-COLUMN = Key("column", "public.t.c")
+COLUMN = ObjectKey("column", "public.t.c")
 BEFORE = Snapshot("main", "models", 180001, {COLUMN: {"of": "table public.t", "type": "text"}})
 AFTER = Snapshot(
     "main",
     "live",
     160002,
-    {COLUMN: {"type": "bytea", "default": None}, Key("index", "public.i"): {"definition": "CREATE INDEX i"}},
+    {
+        COLUMN: {"type": "bytea", "default": None},
+        ObjectKey("index", "public.i"): {"definition": "CREATE INDEX i"},
+    },
     ("m1",),
     {"operator": 1},
 )
 
 
 def diff(command: str) -> list[Result]:
-    changes = compare(BEFORE, AFTER)
+    changes = changes_between(BEFORE, AFTER)
     comparison = Comparison(
         BEFORE,
         AFTER,
@@ -227,7 +254,7 @@ def diff(command: str) -> list[Result]:
     )
     empty = Comparison(AFTER, AFTER, ())
     check = Check("drift", "D", (FINDING,))
-    return [Diff(command, (check,), comparisons=(comparison, empty)), Diff(command, (check,))]
+    return [DiffResult(command, (check,), comparisons=(comparison, empty)), DiffResult(command, (check,))]
 
 
 DUMP = Dump(
@@ -254,7 +281,7 @@ def consistency(command: str) -> list[Result]:
     keys = {side: Keys(column, "integer", 9, 2, 1, ("7",)) for side, column in relation.columns.items()}
     compared = Compared(relation, keys, as_text=False, settled=1, seconds=1.0)
     check = Check("relation-r", "R", (FINDING,))
-    return [Consistency(command, (check,), relations=(compared,)), Consistency(command, (check,))]
+    return [ConsistencyResult(command, (check,), relations=(compared,)), ConsistencyResult(command, (check,))]
 
 
 def safety(command: str) -> list[Result]:
@@ -263,58 +290,64 @@ def safety(command: str) -> list[Result]:
     let_pass = Suppressed(judged, Decided.COMMENT, "why", NOW.date())
     check = Check("main-m1", "M", (known, FINDING))
     return [
-        Safety(command, (check,), coverage=Coverage(1, 1, 3, 18), notes=("n",), suppressed=(let_pass,)),
-        Safety(command, (Check("trace", "T", (judged,)),), profile="ci"),
+        SafetyReport(command, (check,), coverage=Coverage(1, 1, 3, 18), notes=("n",), suppressed=(let_pass,)),
+        SafetyReport(command, (Check("trace", "T", (judged,)),), profile="ci"),
         explained(command, "CM001"),
     ]
 
 
 EXAMPLES: dict[str, list[Result]] = {
-    "backup": [BackedUp("backup", MANIFEST, "/b", ("note",))],
+    "backup": [BackupResult("backup", MANIFEST, "/b", ("note",))],
     "kept list": kept("kept list"),
     "kept restore": kept("kept restore"),
     "kept drop": kept("kept drop"),
     **{
-        command: [Protections(command, {"main": PROTECTION, "credentials": None}, "r", ("main",))]
+        command: [ProtectionResult(command, {"main": PROTECTION, "credentials": None}, "r", ("main",))]
         for command in ("protect", "unprotect")
     },
-    "restore": [Restored("restore", MANIFEST, ("main",), {"main": ("m1",)}, {"main": "old"}, ("note",))],
+    "restore": [RestoreResult("restore", MANIFEST, ("main",), {"main": ("m1",)}, {"main": "old"}, ("note",))],
     "diff": diff("diff"),
     "consistency": consistency("consistency"),
     "safety-check": safety("safety-check"),
-    "snapshot": [Taken("snapshot", {"main": AFTER, "credentials": BEFORE}, {"main": "/m.json"})],
+    "snapshot": [SnapshotResult("snapshot", {"main": AFTER, "credentials": BEFORE}, {"main": "/m.json"})],
     **{command: moved(command) for command in ("init", "stamp")},
-    **{command: [*moved(command), Script(command, "SELECT 1")] for command in ("upgrade", "downgrade")},
-    "downgrade": [*moved("downgrade"), Script("downgrade", "SELECT 1"), LOSSES],
+    **{command: [*moved(command), ScriptResult(command, "SELECT 1")] for command in ("upgrade", "downgrade")},
+    "downgrade": [*moved("downgrade"), ScriptResult("downgrade", "SELECT 1"), LOSSES],
     **{command: listing(command) for command in ("history", "heads", "branches", "show")},
     **{command: server(command) for command in ("dev start", "dev stop", "dev status", "dev reset")},
     **{command: report(command) for command in ("check", "wait", "dev snapshots")},
-    "status": [Status("status", (), databases=(STANDING, DatabaseStatus("credentials", error=ERROR)))],
+    "status": [StatusResult("status", (), databases=(STANDING, DatabaseStatus("credentials", error=ERROR)))],
     **{
-        command: [Written(command, (REVISION,), ("credentials",), ("note",)), Written(command, ())]
+        command: [
+            RevisionFilesResult(command, (REVISION,), ("credentials",), ("note",)),
+            RevisionFilesResult(command, ()),
+        ]
         for command in ("revision", "merge")
     },
-    "plan": [Planned("plan", PLAN, "serial", "/p.json"), Planned("plan", NOTHING, "atomic")],
+    "plan": [PlanResult("plan", PLAN, "serial", "/p.json"), PlanResult("plan", NOTHING, "atomic")],
     "recover": [
-        Recovered("recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}),
-        Recovered("recover", (), {}, {}, dry_run=True),
+        RecoverResult("recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}),
+        RecoverResult("recover", (), {}, {}, dry_run=True),
     ],
     "graph": [
-        Drawn("graph", DRAWING, Form.SVG, "<svg/>", notes=("note",)),
-        Drawn("graph", DRAWING, Form.MERMAID, "erDiagram", file="/d.mmd"),
+        DiagramResult("graph", DRAWING, DiagramFormat.SVG, "<svg/>", notes=("note",)),
+        DiagramResult("graph", DRAWING, DiagramFormat.MERMAID, "erDiagram", file="/d.mmd"),
     ],
     "stats": [
-        Measured("stats", STATISTICS),
-        Measured("stats", Statistics(NOW, {}), "/stats.json"),
+        StatsResult("stats", STATISTICS),
+        StatsResult("stats", Statistics(NOW, {}), "/stats.json"),
     ],
     "current": [
-        Currents("current", (Standing("main", (REVISION,), ("m1",)), Standing("credentials", error=ERROR)))
+        CurrentResult(
+            "current",
+            (DatabasePosition("main", (REVISION,), ("m1",)), DatabasePosition("credentials", error=ERROR)),
+        )
     ],
     "log": [
-        Log("log", (run(ENTRY, ended=NOW), run(ended=None))),
-        Source("log", "main", "m1", "text"),
+        LogResult("log", (run(ENTRY, ended=NOW), run(ended=None))),
+        SourceResult("log", "main", "m1", "text"),
     ],
-    "config show": [Configuration("config show", (("database-url", "***", "environment"),))],
+    "config show": [ConfigurationResult("config show", (("database-url", "***", "environment"),))],
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.config.collect import gather
+from circle_migrate.config.collect import collect
 from circle_migrate.config.databases import DATABASES
 from circle_migrate.config.load import load
 from circle_migrate.config.settings import Settings, Value
@@ -207,9 +207,9 @@ def test_a_url_from_every_place(project: Project, known: Any, place: str, source
 
 
 def test_what_was_gathered_does_not_show_its_secrets(project: Project) -> None:
-    found = gather({"database_url": MAIN}, {}, project.folder)
+    found = collect({"database_url": MAIN}, {}, project.folder)
     assert SECRET in str(found.values["database_url"])
-    assert SECRET not in f"{found!r} {found} {found.record!r}"
+    assert SECRET not in f"{found!r} {found} {found.provenance!r}"
 
 
 def test_the_default_secrets_folder_is_used_when_it_is_there(

@@ -8,12 +8,12 @@ import pytest
 
 from circle_migrate.config.collect import _checked, _is_plain
 from circle_migrate.config.fields import DEFAULTS
-from circle_migrate.config.provenance import Origin, Record
-from circle_migrate.config.schema import Declared, validated
+from circle_migrate.config.provenance import Origin, Provenance
+from circle_migrate.config.schema import DeclaredSettings, validated
 
 
-def record(name: str, value: object) -> Record:
-    record = Record()
+def record(name: str, value: object) -> Provenance:
+    record = Provenance()
     record.add(name, value, Origin("here", "here", Path()))
     return record
 
@@ -69,4 +69,4 @@ def test_what_could_be_wrong_is_checked(name: str, value: object) -> None:
 
 
 def test_pydantic_has_the_same_settings_and_defaults() -> None:
-    assert {name: field.default for name, field in Declared.model_fields.items()} == DEFAULTS
+    assert {name: field.default for name, field in DeclaredSettings.model_fields.items()} == DEFAULTS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from circle_migrate.safety.live_database.record import Answer, Ask, Probe
-from circle_migrate.safety.rules.engine import judge
+from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind
+from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence
-from circle_migrate.safety.trace.record import Trace, Traced
+from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 _LONG = "a" * 64
 _KEPT = "a" * 63
@@ -15,9 +15,9 @@ _KEPT = "a" * 63
 
 def findings(sql: str, *answers: Answer, traced: bool = True) -> list[tuple[str, str]]:
     """The hazard and the subject of each finding about one statement."""
-    trace = Trace((Traced("main", 1, "r1", sql),), (), 18)
+    trace = Trace((TracedStatement("main", 1, "r1", sql),), (), 18)
     evidence = Evidence(trace, answers=answers, traced=traced)
-    return [(finding.rule, finding.subject) for finding in judge(evidence)]
+    return [(finding.rule, finding.subject) for finding in run_rules(evidence)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_restarted_sequence_that_nobody_was_asked_about(sql: str, subjects: list
 
 
 def test_live_database_decides_about_a_restarted_sequence() -> None:
-    probe = Probe(Ask.BEHIND, "app.t", "app.s", "SELECT 0", "main")
+    probe = Probe(ProbeKind.BEHIND, "app.t", "app.s", "SELECT 0", "main")
     assert findings("ALTER SEQUENCE app.s RESTART WITH 1", Answer(probe, 0)) == []
 
 

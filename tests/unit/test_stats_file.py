@@ -12,14 +12,14 @@ import pytest
 from circle_migrate.core.errors import ExitCode, UsageError
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.statistics_file import FORMAT, SOURCE, read, write
-from circle_migrate.safety.table_statistics import Measurement, Statistics
+from circle_migrate.safety.table_statistics import DatabaseStats, Statistics
 
 SIZES = (Size('public."Ö"', 3, 8192, 16384, SOURCE), Size("public.t", None, 8192, 0, SOURCE))
 STATISTICS = Statistics(
     datetime(2026, 3, 1, tzinfo=UTC),
     {
-        "one": Measurement(180001, {size.relation: size for size in SIZES}),
-        "two": Measurement(160001, {}),
+        "one": DatabaseStats(180001, {size.relation: size for size in SIZES}),
+        "two": DatabaseStats(160001, {}),
     },
 )
 
@@ -37,7 +37,7 @@ def test_what_was_written_is_read(file: Path) -> None:
 
 def test_the_same_statistics_are_the_same_bytes(file: Path, tmp_path: Path) -> None:
     backwards = {
-        name: Measurement(each.server_version_num, dict(reversed(each.sizes.items())))
+        name: DatabaseStats(each.server_version_num, dict(reversed(each.sizes.items())))
         for name, each in reversed(STATISTICS.databases.items())
     }
     write(tmp_path / "again.json", Statistics(STATISTICS.taken_at, backwards))

@@ -311,7 +311,7 @@ def test_a_broken_file_is_an_error_until_it_is_mended(tree: Tree) -> None:
         assert caught.value.location == f"{path}:6"
         assert tree.read == ["b"]
     tree.write("b", "a")
-    assert tree.ask()["b"].down == ("a",)
+    assert tree.ask()["b"].down_revisions == ("a",)
     assert tree.read == ["b"]
 
 
@@ -320,7 +320,7 @@ def test_an_empty_folder_is_an_empty_graph(tree: Tree, tmp_path: Path) -> None:
     empty.folder.mkdir()
     for _ in range(2):
         assert empty.ask() == {}
-        assert empty.graph().heads == empty.graph().real_heads == ()
+        assert empty.graph().heads == empty.graph().effective_heads == ()
     empty.write("first", None)
     assert list(empty.ask()) == ["first"]
     (empty.folder / "first.py").unlink()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from circle_migrate.cli.formats.comments import comment, controls_replaced, not_compared
 from circle_migrate.diff.ddl.render_alembic import render
-from circle_migrate.diff.ddl.script import sketch
+from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.describe import sides
-from circle_migrate.diff.result import Comparison, Diff
+from circle_migrate.diff.result import Comparison, DiffResult
 from circle_migrate.safety.hazards.loader import HAZARDS
 
 _MARK = "# "
 
 
-def write(diff: Diff) -> str:
+def write(diff: DiffResult) -> str:
     """The operations for each database, under a comment with its name."""
     parts = ["\n".join(not_compared(diff, _MARK)), *map(_operations, diff.comparisons)]
     return "\n\n\n".join(filter(None, parts)) + "\n"
@@ -20,5 +20,5 @@ def write(diff: Diff) -> str:
 
 def _operations(comparison: Comparison) -> str:
     before, after = sides(comparison)
-    text = controls_replaced(render(sketch(comparison), HAZARDS), _MARK)
+    text = controls_replaced(render(generate(comparison), HAZARDS), _MARK)
     return comment(f"{comparison.database}: from {before} to {after}", _MARK) + "\n" + text.rstrip("\n")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.diff.result import Diff
+from circle_migrate.diff.result import DiffResult
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 """What moves a cursor or turns the direction of writing, unlike tabs and ends of lines."""
@@ -17,7 +17,7 @@ def comment(text: str, mark: str) -> str:
     return mark + visible(text)
 
 
-def not_compared(diff: Diff, mark: str) -> Iterator[str]:
+def not_compared(diff: DiffResult, mark: str) -> Iterator[str]:
     """Lines that say which databases were not compared and why, and what was left out of the others."""
     for found in diff.comparison_errors:
         yield comment(f"not compared: {found.message}", mark)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from circle_migrate.core.errors import CircleError, UsageError
+from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.core.result import Result
 
 FORMATS = {
@@ -28,14 +28,14 @@ COMPARISONS = frozenset({"sql", "alembic", "patch"})
 def write(form: str, result: Result) -> str:
     """The result in the format. Raises `UsageError` where the format is for what the result has not."""
     from circle_migrate.core.findings import Report
-    from circle_migrate.diff.result import Diff
+    from circle_migrate.diff.result import DiffResult
     from circle_migrate.safety.losses.report import LossReport
 
     if form == "markdown" and isinstance(result, LossReport):
         from circle_migrate.cli.formats.losses_markdown import write as write_losses
 
         return write_losses(result)
-    if form in COMPARISONS and not isinstance(result, Diff):
+    if form in COMPARISONS and not isinstance(result, DiffResult):
         raise UsageError(
             f"`{result.command}` compares nothing, and {form} is a format for differences",
             hint="--format table or --format json",
@@ -49,15 +49,15 @@ def write(form: str, result: Result) -> str:
     return text
 
 
-def write_failure(form: str, command: str, error: CircleError) -> str:
+def write_failure(form: str, command: str, error: MigrateError) -> str:
     """The error that ended a command before there was a result: for checks, as the one that failed."""
     if form == "json":
         from circle_migrate.cli.formats.json import write_failure as write_json
 
         return write_json(command, error)
     from circle_migrate.core.findings import Check, Report, from_error
-    from circle_migrate.diff.result import Diff
+    from circle_migrate.diff.result import DiffResult
 
     check = Check("run", "The command can run", (from_error(error),))
-    kind = Diff if form in COMPARISONS else Report
+    kind = DiffResult if form in COMPARISONS else Report
     return write(form, kind(command, (check,)))

@@ -46,7 +46,7 @@ def _annotations(report: Report, kind: Severity) -> Iterator[str]:
 def _annotation(report: Report, finding: Finding) -> str:
     file = path(report, finding)
     place = {"file": file, "line": str(finding.line or 1)} if file else {}
-    title = finding.about.title + (f" ({finding.database})" if finding.database else "")
+    title = finding.rule_text.title + (f" ({finding.database})" if finding.database else "")
     properties = ",".join(f"{key}={_property(value)}" for key, value in {**place, "title": title}.items())
     return f"::{_TYPES[finding.severity]} {properties}::{_data(whole(finding))}"
 

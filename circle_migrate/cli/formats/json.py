@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from circle_migrate.cli.formats.sanitize import redacted
-from circle_migrate.core.errors import CircleError, ExitCode
+from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import SCHEMA_VERSION, Result
 
 
@@ -18,7 +18,7 @@ def write(result: Result) -> str:
     return dump(_envelope(result.command, result.exit_code, None) | result.to_dict())
 
 
-def write_failure(command: str, error: CircleError) -> str:
+def write_failure(command: str, error: MigrateError) -> str:
     """The error that ended a command before there was a result."""
     return dump(_envelope(command, error.status, error))
 
@@ -28,7 +28,7 @@ def dump(value: Any) -> str:
     return json.dumps(redacted(value), indent=2, ensure_ascii=False) + "\n"
 
 
-def _envelope(command: str, status: ExitCode, error: CircleError | None) -> dict[str, Any]:
+def _envelope(command: str, status: ExitCode, error: MigrateError | None) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,

@@ -69,7 +69,7 @@ def _errors(check: Check) -> list[Finding]:
 
 def _is_prevented(check: Check) -> bool:
     """Whether the check could not be made on all it should have looked at: JUnit's error, not its failure."""
-    return any(finding.prevented for finding in _errors(check))
+    return any(finding.is_inconclusive for finding in _errors(check))
 
 
 def _text(report: Report, finding: Finding) -> str:

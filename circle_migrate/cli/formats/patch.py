@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from circle_migrate.cli.formats.comments import not_compared
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.diff.describe import sides
-from circle_migrate.diff.result import Comparison, Diff, Difference, grouped
+from circle_migrate.diff.result import Comparison, Difference, DiffResult, grouped
 from circle_migrate.postgres.catalog.snapshot import Fields, Op, Ownership, Snapshot
 
 _NO_FILE = "/dev/null"
 
 
-def write(diff: Diff) -> str:
+def write(diff: DiffResult) -> str:
     """All differences, database by database; lines that begin with # say what was not compared."""
     lines = list(not_compared(diff, "# "))
     for comparison in diff.comparisons:
@@ -36,8 +36,8 @@ def _file(difference: Difference, comparison: Comparison, ownership: Ownership) 
     before, after = (f"{side}/{name}" for side in sides(comparison))
     one, other = _both(difference, comparison, ownership)
     # A tab ends a name that may have spaces in it.
-    yield f"--- {_NO_FILE if change.op is Op.EXTRA else before}\t"
-    yield f"+++ {_NO_FILE if change.op is Op.MISSING else after}\t"
+    yield f"--- {_NO_FILE if change.op is Op.ADDED else before}\t"
+    yield f"+++ {_NO_FILE if change.op is Op.REMOVED else after}\t"
     yield from list(difflib.unified_diff(one, other, lineterm=""))[2:]
 
 
@@ -47,9 +47,9 @@ def _both(
     """The object as either side has it; with all that belongs to it, where the other lacks it."""
     change = difference.change
     match change.op:
-        case Op.MISSING:
+        case Op.REMOVED:
             return list(_whole(difference, comparison.before, ownership)), []
-        case Op.EXTRA:
+        case Op.ADDED:
             return [], list(_whole(difference, comparison.after, ownership))
         case Op.CHANGED:
             fields = comparison.before.objects[change.key]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from circle_migrate.cli.formats.sanitize import path, safe, summed_up, whole
 from circle_migrate.core.findings import Finding, Report, Severity
-from circle_migrate.safety.result import HazardFinding, Safety
+from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 MOST_CHARACTERS = 60_000
 """With room for what a bot adds of its own."""
@@ -22,7 +22,7 @@ _CUT = "The rest did not fit into a comment."
 
 def write(report: Report) -> str:
     """The report as one comment; of a command that could not begin, why."""
-    if not isinstance(report, Safety):
+    if not isinstance(report, SafetyReport):
         texts = [line for each in report.findings for line in _block("text", whole(each))]
         return "\n".join([f"### {_text(summed_up(report))}", "", *texts]) + "\n"
     parts, room = [], MOST_CHARACTERS
@@ -35,9 +35,9 @@ def write(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _parts(report: Safety) -> Iterator[str]:
+def _parts(report: SafetyReport) -> Iterator[str]:
     yield f"### {_head(report)}"
-    yield _text(report.coverage.words) + "."
+    yield _text(report.coverage.description) + "."
     for found in report.findings:
         yield _item(report, found)
     if report.suppressed:
@@ -52,19 +52,19 @@ def _parts(report: Safety) -> Iterator[str]:
         yield _folded("What is not known", "\n".join(f"- {_text(each)}" for each in report.notes))
 
 
-def _head(report: Safety) -> str:
+def _head(report: SafetyReport) -> str:
     counts = {each: sum(found.severity is each for found in report.findings) for each in Severity}
     words = {Severity.ERROR: "danger", Severity.WARNING: "warning", Severity.NOTE: "note"}
     found = [f"{count} {words[each]}{'s' * (count > 1)}" for each, count in counts.items() if count]
     return f"Migration safety: {', '.join(found) or 'nothing found'}"
 
 
-def _item(report: Safety, found: Finding) -> str:
+def _item(report: SafetyReport, found: Finding) -> str:
     file = path(report, found)
     place = f" at `{_code(file)}:{found.line or 1}`" if file else ""
     lines = [f"{_MARKS[found.severity]} **{_text(found.rule)}**{place}: {_text(found.message)}"]
     if not isinstance(found, HazardFinding):
-        return "\n".join([*lines, f"> {_text(found.advice)}"])
+        return "\n".join([*lines, f"> {_text(found.remedy_text)}"])
     if found.statement:
         lines += ["", *_block("sql", found.statement)]
     facts = {"Locks": found.lock, "Work": found.work, "Size": found.size, "Estimate": found.estimate}

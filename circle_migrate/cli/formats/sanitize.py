@@ -48,7 +48,7 @@ def redacted(value: Any) -> Any:
 
 def whole(finding: Finding) -> str:
     """All there is to say about a finding: message, detail and remedy, a paragraph each."""
-    return safe("\n".join(text for text in (finding.message, finding.detail, finding.advice) if text))
+    return safe("\n".join(text for text in (finding.message, finding.detail, finding.remedy_text) if text))
 
 
 def summed_up(report: Report) -> str:

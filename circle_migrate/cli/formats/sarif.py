@@ -25,7 +25,7 @@ def write(report: Report) -> str:
     """The report as a SARIF log of one run, with the rules that its findings are about."""
     order = list(RULES)
     rules = sorted(
-        {finding.about for finding in report.findings},
+        {finding.rule_text for finding in report.findings},
         key=lambda rule: (order.index(rule.id) if rule.id in RULES else len(order), rule.id),
     )
     run = {
@@ -40,7 +40,7 @@ def write(report: Report) -> str:
         "automationDetails": {"id": f"circle-migrate/{report.command}/"},
         "invocations": [_invocation(report)],
         "results": [
-            _result(report, finding, rules.index(finding.about), fingerprint)
+            _result(report, finding, rules.index(finding.rule_text), fingerprint)
             for finding, fingerprint in zip(report.findings, fingerprints(report.findings), strict=True)
         ],
     }
@@ -58,7 +58,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _invocation(report: Report) -> dict[str, Any]:
     return {
-        "executionSuccessful": not any(finding.prevented for finding in report.findings),
+        "executionSuccessful": not any(finding.is_inconclusive for finding in report.findings),
         "exitCode": int(report.exit_code),
         "startTimeUtc": f"{report.started_at:%Y-%m-%dT%H:%M:%SZ}",
         "toolConfigurationNotifications": [

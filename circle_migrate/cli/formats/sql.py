@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from circle_migrate.cli.formats.comments import controls_replaced, not_compared
 from circle_migrate.diff.ddl.render_sql import render_sql
-from circle_migrate.diff.ddl.script import sketch
-from circle_migrate.diff.result import Diff
+from circle_migrate.diff.ddl.script import generate
+from circle_migrate.diff.result import DiffResult
 from circle_migrate.safety.hazards.loader import HAZARDS
 
 _MARK = "-- "
 
 
-def write(diff: Diff) -> str:
+def write(diff: DiffResult) -> str:
     """The statements for each database, after comments that say what they leave out."""
     head = "".join(f"{line}\n" for line in not_compared(diff, _MARK))
     if not diff.comparisons:
         return head
-    return head + controls_replaced(render_sql([sketch(each) for each in diff.comparisons], HAZARDS), _MARK)
+    return head + controls_replaced(render_sql([generate(each) for each in diff.comparisons], HAZARDS), _MARK)

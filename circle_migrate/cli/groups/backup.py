@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command, group
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import EncryptTo, Overridden, Yes
 from circle_migrate.core.errors import UsageError
 
@@ -39,18 +39,18 @@ def register(app: typer.Typer) -> None:
         ),
     )
     async def backup(
-        call: Call,
+        call: CommandContext,
         folder: Annotated[
             Path, typer.Argument(metavar="FOLDER", help="Where the backup gets a folder of its own.")
         ] = Path("backups"),
         encrypt_to: EncryptTo = None,
     ) -> Result:
         """Dump both databases from one moment: files, checksums, revisions, and a manifest of them."""
-        from circle_migrate.commands.backup import Keeping
+        from circle_migrate.commands.backup import BackupOptions
         from circle_migrate.commands.backup import backup as action
 
         deployment = await call.ready(call.deployment())
-        keeping = Keeping(folder.absolute(), deployment.settings.pg_bin, encrypt_to)
+        keeping = BackupOptions(folder.absolute(), deployment.settings.pg_bin, encrypt_to)
         return await action(deployment, keeping, notify=call.notify())
 
     @command(
@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
         ),
     )
     async def restore(
-        call: Call,
+        call: CommandContext,
         manifest: Annotated[
             Path, typer.Argument(metavar="MANIFEST", help="The manifest of a backup, or its folder.")
         ],
@@ -100,7 +100,7 @@ def register(app: typer.Typer) -> None:
         override_protection: Overridden = None,
     ) -> Result:
         """Restore a backup into empty databases, or put it in the place of those that are there."""
-        from circle_migrate.backup.preflight import Wanted
+        from circle_migrate.backup.preflight import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace
         from circle_migrate.commands.restore import restore as action
 
@@ -113,7 +113,7 @@ def register(app: typer.Typer) -> None:
                 raise UsageError(
                     f"there is no database {name!r}", hint="databases: " + ", ".join(deployment.databases)
                 )
-        wanted = Wanted(
+        wanted = RestoreOptions(
             replace=replace,
             disconnect=disconnect,
             jobs=jobs,
@@ -130,7 +130,7 @@ def register(app: typer.Typer) -> None:
 
     @command(kept, "list", panel=_PANEL)
     async def kept_list(
-        call: Call,
+        call: CommandContext,
         everything: Annotated[bool, typer.Option("--all", help="Also what was restored or dropped.")] = False,
     ) -> Result:
         """List what is kept: of which table, how many rows, by which run."""
@@ -139,7 +139,7 @@ def register(app: typer.Typer) -> None:
         return await listing(await call.ready(call.deployment()), everything=everything)
 
     @command(kept, "restore", panel=_PANEL, running=_KEPT_RUNNING)
-    async def kept_restore(call: Call, names: _Names) -> Result:
+    async def kept_restore(call: CommandContext, names: _Names) -> Result:
         """Put back now what an upgrade has left, or rows whose row was missing."""
         from circle_migrate.commands.kept import restore
 
@@ -147,7 +147,7 @@ def register(app: typer.Typer) -> None:
 
     @command(kept, "drop", panel=_PANEL, running=_KEPT_RUNNING)
     async def kept_drop(
-        call: Call, names: _Names, yes: Yes = False, override_protection: Overridden = None
+        call: CommandContext, names: _Names, yes: Yes = False, override_protection: Overridden = None
     ) -> Result:
         """Drop what is kept, for good. Shows it and asks first."""
         from circle_migrate.cli.confirm import confirm_drop

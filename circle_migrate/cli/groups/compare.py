@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.output_format import CHECKS, COMPARISONS
 from circle_migrate.cli.shared_options import SCRATCH
 from circle_migrate.core.errors import UsageError
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
         ),
     )
     async def diff(
-        call: Call,
+        call: CommandContext,
         sides: Annotated[
             list[str] | None,
             typer.Argument(
@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """Compare two catalogues of each database; ends with 4 where they differ."""
-        from circle_migrate.commands.diff import DRIFT, MISSING, Options
+        from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions
         from circle_migrate.commands.diff import diff as action
         from circle_migrate.diff.side import parse_sides
 
@@ -83,7 +83,7 @@ def register(app: typer.Typer) -> None:
         ]
         if len(asked) > 1 or len(sides or ()) > 2:
             raise UsageError("there is one FROM and one TO", hint="ask one question at a time")
-        options = Options(column_order, partitions, grants, owners, ignore or ())
+        options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
         typed = asked[0] if asked else DRIFT
         return await action(await _deployment(call, parse_sides(typed)), typed, options)
 
@@ -98,7 +98,7 @@ def register(app: typer.Typer) -> None:
         ),
     )
     async def snapshot(
-        call: Call,
+        call: CommandContext,
         state: Annotated[
             str, typer.Argument(metavar="STATE", help="live, models, or revisions: head, an id, base.")
         ] = "live",
@@ -110,10 +110,10 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> Result:
         """Take the catalogue of each database, to compare it later; bodies of functions can hold secrets."""
-        from circle_migrate.commands.snapshot import take
+        from circle_migrate.commands.snapshot import take_snapshots
         from circle_migrate.diff.side import parse_state
 
-        return await take(await _deployment(call, (parse_state(state),)), state, output)
+        return await take_snapshots(await _deployment(call, (parse_state(state),)), state, output)
 
     @command(
         app,
@@ -126,7 +126,7 @@ def register(app: typer.Typer) -> None:
         ),
     )
     async def consistency(
-        call: Call,
+        call: CommandContext,
         relation: Annotated[
             list[str] | None,
             typer.Option(metavar="NAME", help="Only this one of the declared relations. May be repeated."),
@@ -142,7 +142,7 @@ def register(app: typer.Typer) -> None:
         return await action(deployment, relation or (), limit=limit, notify=call.notify())
 
 
-async def _deployment(call: Call, sides: tuple[Side, ...]) -> Deployment:
+async def _deployment(call: CommandContext, sides: tuple[Side, ...]) -> Deployment:
     """The databases where a side asks them, else the trees alone."""
     if any(side.asks_the_database for side in sides):
         return await call.ready(call.deployment())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command, group
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
@@ -20,22 +20,24 @@ def register(app: typer.Typer) -> None:
     config = group(app, "config", "What the settings are.", "Set up")
 
     @command(config, "show", panel="Set up", without=("database",))
-    def show(call: Call) -> Result:
+    def show(call: CommandContext) -> Result:
         """Show every setting that holds and where it came from; passwords hidden."""
-        from circle_migrate.commands.listing_results import Configuration
+        from circle_migrate.commands.listing_results import ConfigurationResult
 
         values = call.settings(notes=True).values
-        return Configuration("config show", tuple((each.key, each.shown, each.source) for each in values))
+        return ConfigurationResult(
+            "config show", tuple((each.key, each.shown, each.source) for each in values)
+        )
 
     @command(app, panel="Set up", without=_NO_DATABASE)
     def schema(
-        call: Call,
+        call: CommandContext,
         name: Annotated[
             list[str], typer.Argument(metavar="COMMAND", help="For example: status, config show.")
         ],
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
         from circle_migrate.cli.json_schema.command_schema import schema as of
-        from circle_migrate.commands.listing_results import Schema
+        from circle_migrate.commands.listing_results import SchemaResult
 
-        return Schema(call.command, of(" ".join(name)))
+        return SchemaResult(call.command, of(" ".join(name)))

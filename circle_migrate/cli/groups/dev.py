@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command, group
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import Yes
 from circle_migrate.cli.output_format import CHECKS
 
@@ -28,12 +28,12 @@ def register(app: typer.Typer) -> None:
     dev = group(app, "dev", about, _PANEL)
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    async def start(call: Call) -> Result:
+    async def start(call: CommandContext) -> Result:
         """Start the server and create both databases; URLs to connect with are printed."""
         return _answer("dev start", await _started(call.settings()))
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    def stop(call: Call) -> Result:
+    def stop(call: CommandContext) -> Result:
         """Stop the server; its data stays."""
         from circle_migrate.postgres.embedded.deployment import server
 
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
         return _answer("dev stop", embedded.status())
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    def status(call: Call) -> Result:
+    def status(call: CommandContext) -> Result:
         """Say whether the server runs and how to reach it."""
         from circle_migrate.postgres.embedded.deployment import server
 
@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
     @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
     async def psql(
-        call: Call,
+        call: CommandContext,
         arguments: Annotated[
             list[str] | None, typer.Argument(metavar="[-- PSQL OPTIONS]", help="Given to psql as they are.")
         ] = None,
@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    def reset(call: Call, yes: Yes = False) -> Result:
+    def reset(call: CommandContext, yes: Yes = False) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
         from circle_migrate.postgres.embedded.deployment import server
@@ -84,7 +84,7 @@ def register(app: typer.Typer) -> None:
         formats=CHECKS,
     )
     async def snapshots(
-        call: Call,
+        call: CommandContext,
         major: Annotated[
             list[int] | None,
             typer.Option(
@@ -116,7 +116,7 @@ async def _started(settings: Settings) -> ServerStatus:
 
 
 def _answer(command_name: str, status: ServerStatus) -> Result:
-    from circle_migrate.commands.listing_results import Server
+    from circle_migrate.commands.listing_results import ServerResult
     from circle_migrate.postgres.embedded.deployment import urls
 
     facts: dict[str, str | int | bool | None] = {
@@ -130,4 +130,4 @@ def _answer(command_name: str, status: ServerStatus) -> Result:
         if status.moved
         else None,
     }
-    return Server(command_name, facts, urls(status))
+    return ServerResult(command_name, facts, urls(status))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.shared_options import SCRATCH
-from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
 
 if TYPE_CHECKING:
-    from circle_migrate.commands.graph.drawing import Drawing
+    from circle_migrate.commands.graph.drawing import Diagram
     from circle_migrate.core.result import Result
 
 _PANEL = "Look"
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, running=SCRATCH)
     async def graph(
-        call: Call,
+        call: CommandContext,
         what: Annotated[
             Subject,
             typer.Argument(metavar="WHAT", help="revisions, or entities: tables and their relations."),
@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--current", help="Mark the current revisions; asks the databases.")
         ] = False,
         form: Annotated[
-            Form | None,
+            DiagramFormat | None,
             typer.Option("--as", help="How to draw.", show_default="by the suffix of FILE, else mermaid"),
         ] = None,
         output: Annotated[
@@ -94,7 +94,7 @@ def _refuse(what: Subject, *, span: str | None, origin: _Origin | None, current:
         raise UsageError("--from is about tables", hint=f"circle-migrate graph entities --from {origin}")
 
 
-async def _trees(call: Call, span: str | None, *, current: bool) -> Drawing:
+async def _trees(call: CommandContext, span: str | None, *, current: bool) -> Diagram:
     from circle_migrate.commands.graph.graph import revisions
 
     if not current:
@@ -105,7 +105,7 @@ async def _trees(call: Call, span: str | None, *, current: bool) -> Drawing:
     return revisions(deployment, span, verify_identity(deployment, await deployment.states()))
 
 
-async def _tables(call: Call, origin: _Origin | None) -> Drawing:
+async def _tables(call: CommandContext, origin: _Origin | None) -> Diagram:
     from circle_migrate.commands.graph.graph import entities
 
     source = Source(origin or Source.MODELS)

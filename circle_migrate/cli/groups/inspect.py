@@ -8,7 +8,7 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.completion import revisions
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import TARGET
 from circle_migrate.cli.output_format import CHECKS
 from circle_migrate.cli.shared_options import SCRATCH
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, formats=CHECKS)
     async def status(
-        call: Call,
+        call: CommandContext,
         exit_code: Annotated[
             bool, typer.Option("--exit-code", help="End with 3 where revisions are pending.")
         ] = False,
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, running=SCRATCH, formats=CHECKS)
     async def check(
-        call: Call,
+        call: CommandContext,
         no_pending: Annotated[
             bool, typer.Option("--no-pending", help="Pending revisions are no failure.")
         ] = False,
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """The gate for pipelines: ask everything, report everything; the worst decides the exit status."""
-        from circle_migrate.commands.check import Questions
+        from circle_migrate.commands.check import CheckSelection
         from circle_migrate.commands.check import check as action
 
         if files_only and (drift or consistency):
@@ -70,7 +70,7 @@ def register(app: typer.Typer) -> None:
             )
         if files_only and judged and base is None:
             raise UsageError("files do not say what is pending", hint="say it: --base origin/main")
-        questions = Questions(
+        questions = CheckSelection(
             databases=not files_only,
             pending=not no_pending,
             base=base,
@@ -84,7 +84,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, formats=CHECKS)
     async def wait(
-        call: Call,
+        call: CommandContext,
         patience: Annotated[
             float,
             typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most.", show_default="300"),
@@ -100,7 +100,7 @@ def register(app: typer.Typer) -> None:
         return await action(deployment, patience, compatible=compatible, notify=call.notify())
 
     @command(app, panel=_PANEL)
-    async def current(call: Call) -> Result:
+    async def current(call: CommandContext) -> Result:
         """Show the revision each database is at."""
         from circle_migrate.commands.history import current as action
 
@@ -108,7 +108,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL)
     async def log(
-        call: Call,
+        call: CommandContext,
         limit: Annotated[
             int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many runs per database.")
         ] = 20,
@@ -128,7 +128,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL)
     async def history(
-        call: Call,
+        call: CommandContext,
         span: Annotated[str | None, typer.Argument(metavar="FROM:TO", help="Only these revisions.")] = None,
         indicate_current: Annotated[
             bool, typer.Option("--indicate-current", "-i", help="Mark the current ones; asks the databases.")
@@ -144,14 +144,14 @@ def register(app: typer.Typer) -> None:
         return action(deployment, span, verify_identity(deployment, await deployment.states()))
 
     @command(app, panel=_PANEL)
-    def heads(call: Call) -> Result:
+    def heads(call: CommandContext) -> Result:
         """List the heads of each tree."""
         from circle_migrate.commands.history import heads as action
 
         return action(call.files())
 
     @command(app, panel=_PANEL)
-    def branches(call: Call) -> Result:
+    def branches(call: CommandContext) -> Result:
         """List the points at which a tree branches."""
         from circle_migrate.commands.history import branches as action
 
@@ -159,7 +159,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL)
     def show(
-        call: Call,
+        call: CommandContext,
         revision: Annotated[
             list[str], typer.Argument(metavar="REVISION", help=TARGET, autocompletion=revisions)
         ],

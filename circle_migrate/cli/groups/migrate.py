@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import (
     Cascade,
     DownTargets,
@@ -28,7 +28,7 @@ from circle_migrate.cli.shared_options import RUNNING
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from circle_migrate.commands.downgrade_backup import Backing
+    from circle_migrate.commands.downgrade_backup import BackupPolicy
     from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.core.result import Result
     from circle_migrate.postgres.deployment import Deployment
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
     @command(app, panel=_PANEL, running=tuple(RUNNING))
-    async def init(call: Call) -> Result:
+    async def init(call: CommandContext) -> Result:
         """Create missing databases and bring them to head."""
         from circle_migrate.commands.upgrade import initialise
         from circle_migrate.postgres.create_database import create_missing
@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, running=(*RUNNING, *JUDGING), signed=True)
     async def upgrade(
-        call: Call,
+        call: CommandContext,
         target: OptionalTargets = None,
         dry_run: DryRun = False,
         sql: Sql = False,
@@ -94,7 +94,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, running=(*RUNNING, "pg_bin"), formats=LOSSES, signed=True)
     async def downgrade(
-        call: Call,
+        call: CommandContext,
         target: DownTargets = None,
         dry_run: DryRun = False,
         sql: Sql = False,
@@ -146,7 +146,7 @@ def register(app: typer.Typer) -> None:
         if call.format is Format.MARKDOWN and not dry_run:
             raise UsageError("markdown is a format for losses", hint="add --dry-run, or leave out --format")
         from circle_migrate.cli.confirm import accept_losses
-        from circle_migrate.commands.downgrade import Weighing
+        from circle_migrate.commands.downgrade import LossConfirmation
         from circle_migrate.commands.downgrade import downgrade as action
         from circle_migrate.safety.losses.find import find as look
 
@@ -155,7 +155,7 @@ def register(app: typer.Typer) -> None:
         return await action(
             deployment,
             targets,
-            confirm=Weighing(find, accept_losses(accept_loss or (), yes=yes, keep=keep)),
+            confirm=LossConfirmation(find, accept_losses(accept_loss or (), yes=yes, keep=keep)),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
             backing=_backing(deployment, backup, encrypt_to, no_backup=no_backup),
@@ -167,7 +167,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, running=("atomic", "transaction"), signed=True)
     async def plan(
-        call: Call,
+        call: CommandContext,
         target: DownTargets = None,
         down: Annotated[bool, typer.Option("--down", help="Of a downgrade.")] = False,
         output: Annotated[
@@ -192,7 +192,7 @@ def register(app: typer.Typer) -> None:
         return replace(planned, file=str(output))
 
     @command(app, panel=_PANEL, running=("lock_wait",))
-    async def recover(call: Call, dry_run: DryRun = False) -> Result:
+    async def recover(call: CommandContext, dry_run: DryRun = False) -> Result:
         """Settle what a crash left behind: prepared transactions of ours and runs that never ended."""
         from circle_migrate.commands.recover import recover as action
 
@@ -202,17 +202,17 @@ def register(app: typer.Typer) -> None:
 
 def _backing(
     deployment: Deployment, folder: Path | None, encrypt_to: str | None, *, no_backup: bool
-) -> Backing:
+) -> BackupPolicy:
     """Whether a downgrade backs up the databases first. Raises `UsageError` for both yes and no."""
-    from circle_migrate.commands.backup import Keeping
-    from circle_migrate.commands.downgrade_backup import FOLDER, Backing, When
+    from circle_migrate.commands.backup import BackupOptions
+    from circle_migrate.commands.downgrade_backup import FOLDER, BackupPolicy, BackupWhen
 
     if no_backup and (folder or encrypt_to):
         raise UsageError("--no-backup was given, and how to make one", hint="leave one of them out")
-    keeping = Keeping((folder or FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
+    keeping = BackupOptions((folder or FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
     if no_backup:
-        return Backing(When.NEVER, keeping)
-    return Backing(When.ON_LOSS if folder is None else When.ALWAYS, keeping)
+        return BackupPolicy(BackupWhen.NEVER, keeping)
+    return BackupPolicy(BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS, keeping)
 
 
 def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> SavedPlan | None:
@@ -231,7 +231,7 @@ def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> Save
     return saved
 
 
-async def _script(call: Call, targets: list[str], *, up: bool) -> Result:
+async def _script(call: CommandContext, targets: list[str], *, up: bool) -> Result:
     from circle_migrate.commands.sql_script import script
     from circle_migrate.revision_graph.plan import Direction
 

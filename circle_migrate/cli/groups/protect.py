@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import Overridden
 from circle_migrate.core.errors import UsageError
 
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
         examples=('circle-migrate protect --reason "live since March, ask the platform team"',),
     )
     async def protect(
-        call: Call,
+        call: CommandContext,
         reason: Annotated[
             str | None, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")
         ] = None,
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
         return await action(await call.ready(call.deployment()), reason, call.notify())
 
     @command(app, panel=_PANEL, running=_RUNNING, examples=("circle-migrate unprotect --database main",))
-    async def unprotect(call: Call, override_protection: Overridden = None) -> Result:
+    async def unprotect(call: CommandContext, override_protection: Overridden = None) -> Result:
         """Remove the marker of the database named with --database. Its name has to be typed."""
         from circle_migrate.cli.confirm import confirm_unprotect
         from circle_migrate.commands.protect import unprotect as action

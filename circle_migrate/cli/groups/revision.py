@@ -8,7 +8,7 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.completion import revisions
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import DryRun, Overridden, Targets, Yes
 from circle_migrate.cli.shared_options import SCRATCH
 
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, running=SCRATCH)
     async def revision(
-        call: Call,
+        call: CommandContext,
         message: Message,
         autogenerate: Annotated[
             bool,
@@ -48,9 +48,9 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Write a new revision file; with --autogenerate one for each database whose models have changed."""
         from circle_migrate.commands.revision import revision as action
-        from circle_migrate.diff.autogenerate.position import Position
+        from circle_migrate.diff.autogenerate.position import Placement
 
-        position = Position(head, splice, branch_label, tuple(depends_on or ()), rev_id)
+        position = Placement(head, splice, branch_label, tuple(depends_on or ()), rev_id)
         if autogenerate:
             from circle_migrate.diff.autogenerate.autogenerate import autogenerate as generate
             from circle_migrate.safety.hazards.loader import HAZARDS
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL)
     def merge(
-        call: Call,
+        call: CommandContext,
         revision: Annotated[
             list[str] | None,
             typer.Argument(
@@ -75,14 +75,14 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Write a revision that joins several heads."""
         from circle_migrate.commands.revision import merge as action
-        from circle_migrate.diff.autogenerate.position import Position
+        from circle_migrate.diff.autogenerate.position import Placement
 
-        position = Position(label=branch_label, id=rev_id)
+        position = Placement(label=branch_label, id=rev_id)
         return action(call.files(), revision or [], message, position)
 
     @command(app, panel=_PANEL, running=("lock_wait",), signed=True)
     async def stamp(
-        call: Call,
+        call: CommandContext,
         target: Targets,
         purge: Annotated[
             bool, typer.Option("--purge", help="Even where the table holds revisions nobody knows.")

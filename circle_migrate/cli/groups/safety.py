@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circle_migrate.cli.command import command
-from circle_migrate.cli.context import Call
+from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import Cascade, OptionalTargets
 from circle_migrate.cli.output_format import JUDGEMENTS
 from circle_migrate.cli.safety_options import THRESHOLDS
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
         ),
     )
     async def safety_check(
-        call: Call,
+        call: CommandContext,
         target: OptionalTargets = None,
         down: Annotated[bool, typer.Option("--down", help="Of a downgrade.")] = False,
         cascade: Cascade = False,
@@ -98,10 +98,10 @@ def register(app: typer.Typer) -> None:
             raise UsageError("a downgrade needs a target", hint="-1, base or a revision id")
         from circle_migrate.commands.safety_check import safety_check as action
         from circle_migrate.revision_graph.plan import Direction
-        from circle_migrate.safety.assess import Options
+        from circle_migrate.safety.assess import SafetyOptions
         from circle_migrate.safety.rules.evidence import Mode
 
-        options = Options(
+        options = SafetyOptions(
             Mode(profile), stats, base, baseline, write_baseline, allow_unknown, cascade=cascade
         )
         deployment = call.files() if ci else await call.ready(call.deployment())
@@ -114,7 +114,7 @@ def register(app: typer.Typer) -> None:
         examples=("circle-migrate stats -o stats.json [dim]# to judge plans without a database[/dim]",),
     )
     async def stats(
-        call: Call,
+        call: CommandContext,
         output: Annotated[
             Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save them there, as JSON.")
         ] = None,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.backup.manifest import BackedUp, Restored
-from circle_migrate.cli.render.widgets import relative, revisions, say, table
+from circle_migrate.backup.manifest import BackupResult, RestoreResult
+from circle_migrate.cli.render.widgets import relative, revisions, table, write_line
 from circle_migrate.core.byte_size import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def backedup(result: BackedUp, console: Console) -> None:
+def backup_result(result: BackupResult, console: Console) -> None:
     """Write a row per dump, where they are, and what is to be known."""
     table(
         console,
@@ -31,15 +31,15 @@ def backedup(result: BackedUp, console: Console) -> None:
         ],
     )
     if len(result.manifest.dumps) > 1:
-        say(console, f"one moment: at most {result.manifest.apart:.1f} ms apart")
+        write_line(console, f"one moment: at most {result.manifest.apart:.1f} ms apart")
     for note in result.notes:
-        say(console, f"note: {note}")
-    say(console, f"complete and verified: {relative(result.folder)}", style="green")
+        write_line(console, f"note: {note}")
+    write_line(console, f"complete and verified: {relative(result.folder)}", style="green")
 
 
-def restored(result: Restored, console: Console) -> None:
+def restore_result(result: RestoreResult, console: Console) -> None:
     """Write where each database is now, and what became of the old ones."""
     for name, heads in result.current.items():
-        say(console, f"{name}: restored, at {revisions(heads)}", style="green")
+        write_line(console, f"{name}: restored, at {revisions(heads)}", style="green")
     for note in result.notes:
-        say(console, f"note: {note}")
+        write_line(console, f"note: {note}")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.report import checks
 from circle_migrate.cli.render.widgets import table
-from circle_migrate.commands.consistency.result import Compared, Consistency
+from circle_migrate.commands.consistency.result import Compared, ConsistencyResult
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def consistency(result: Consistency, console: Console) -> None:
+def consistency_result(result: ConsistencyResult, console: Console) -> None:
     """Write each check with its findings, and a row for each side that was read."""
     checks(result.checks, console)
     rows = [row for each in result.relations for row in _rows(each)]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.render.report import finding
-from circle_migrate.cli.render.widgets import Part, line, say
+from circle_migrate.cli.render.widgets import Part, line, write_line
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.describe import (
     NOTHING,
-    Altered,
-    altered,
+    FieldDescription,
     counted,
-    described,
+    describe_field,
+    describe_object,
     headline,
     lines,
     place,
@@ -24,13 +24,13 @@ from circle_migrate.diff.describe import (
     sides,
     tally,
 )
-from circle_migrate.diff.result import Comparison, Diff, Difference, Group, grouped
-from circle_migrate.postgres.catalog.snapshot import Key, Op, Ownership
+from circle_migrate.diff.result import Comparison, Difference, DiffResult, Group, grouped
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Ownership
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_MARKS = {Op.MISSING: "-", Op.EXTRA: "+", Op.CHANGED: "~"}
+_MARKS = {Op.REMOVED: "-", Op.ADDED: "+", Op.CHANGED: "~"}
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _BEFORE, _AFTER, _FAINT = "red", "green", "dim"
 _SIGNS = {"-": _BEFORE, "+": _AFTER, "@": "magenta"}
@@ -42,20 +42,20 @@ _MOST_LINES = 12
 """Of the definition of an object that one side lacks: `--format patch` shows all."""
 
 
-def diff(result: Diff, console: Console) -> None:
+def diff_result(result: DiffResult, console: Console) -> None:
     """Write every comparison, whatever else was found, and at last a line per database that sums it up."""
     for comparison in result.comparisons:
         _comparison(comparison, console)
     shown = _shown(result)
     stands_for = {found: (found.database, found.subject) in shown for found in result.findings}
-    for advice in dict.fromkeys(found.advice for found in result.findings if stands_for[found]):
+    for advice in dict.fromkeys(found.remedy_text for found in result.findings if stands_for[found]):
         line(console, _ITEM, (f"hint   {advice}", ""))
     for found in result.findings:
         if not stands_for[found]:
             finding(found, console)
     for check in result.checks:
         if check.skipped:
-            say(console, f"{check.title}: skipped, {visible(check.skipped)}", style="yellow")
+            write_line(console, f"{check.title}: skipped, {visible(check.skipped)}", style="yellow")
     for comparison in result.comparisons:
         line(console, 0, *_summed_up(comparison))
     for name in dict.fromkeys(found.database for found in result.comparison_errors if found.database):
@@ -93,7 +93,9 @@ def _group(group: Group, comparison: Comparison, ownership: Ownership, console: 
         change = each.change
         name = _name(change.key, group.root, ownership)
         fields = (
-            [altered(name, both) for name, both in change.fields.items()] if change.op is Op.CHANGED else []
+            [describe_field(name, both) for name, both in change.fields.items()]
+            if change.op is Op.CHANGED
+            else []
         )
         in_line = len(fields) == 1 and fields[0].fits_in_line
         words = headline(each, name, comparison).strip()
@@ -111,7 +113,7 @@ def _group(group: Group, comparison: Comparison, ownership: Ownership, console: 
             _altered(field, console)
 
 
-def _name(key: Key, root: Key, ownership: Ownership) -> str:
+def _name(key: ObjectKey, root: ObjectKey, ownership: Ownership) -> str:
     """What an object is called below its heading: the root, or the kind of roots that stand alone."""
     if key != root:
         return short(key, root)
@@ -123,7 +125,7 @@ def _lead(difference: Difference) -> Iterator[Part]:
     yield (f"{_MARKS[difference.change.op]} {severity:<7}  ", _STYLES[severity])
 
 
-def _altered(field: Altered, console: Console) -> None:
+def _altered(field: FieldDescription, console: Console) -> None:
     """Write a field with both values: side by side, or one below the other where they are long."""
     if field.fits_in_line:
         line(console, _FIELD, *_field(field))
@@ -133,7 +135,7 @@ def _altered(field: Altered, console: Console) -> None:
         line(console, _TEXT, (each, _SIGNS.get(each[0], _FAINT)))
 
 
-def _field(field: Altered) -> Iterator[Part]:
+def _field(field: FieldDescription) -> Iterator[Part]:
     for text, style in zip(field.pieces, ("", _BEFORE, "", _AFTER), strict=False):
         yield text, _FAINT if style and text == NOTHING else style
 
@@ -141,8 +143,8 @@ def _field(field: Altered) -> Iterator[Part]:
 def _lacked(difference: Difference, comparison: Comparison, ownership: Ownership, console: Console) -> None:
     """Write what an object that one side lacks is like, and what belongs to it."""
     change = difference.change
-    snapshot, style = (comparison.before, _BEFORE) if change.op is Op.MISSING else (comparison.after, _AFTER)
-    text = described(snapshot.objects.get(change.key, {}))
+    snapshot, style = (comparison.before, _BEFORE) if change.op is Op.REMOVED else (comparison.after, _AFTER)
+    text = describe_object(snapshot.objects.get(change.key, {}))
     if text:
         shown = text.split("\n")
         for each in shown[:_MOST_LINES]:
@@ -184,7 +186,7 @@ def _summed_up(comparison: Comparison) -> Iterator[Part]:
     yield (f"; not compared: {'; '.join(left_out) or 'nothing'}", "")
 
 
-def _shown(result: Diff) -> frozenset[tuple[str | None, str | None]]:
+def _shown(result: DiffResult) -> frozenset[tuple[str | None, str | None]]:
     """The databases and subjects of findings that differences stand for."""
     return frozenset(
         (comparison.database, str(each.change.key))

@@ -11,33 +11,42 @@ if TYPE_CHECKING:
     from circle_migrate.core.result import Result
 
 
-_MODULES = {
-    "run": ("Moved", "Planned", "Script", "Recovered", "Log", "Source"),
-    "listing": ("Currents", "Listing", "Written", "Configuration", "Server", "Schema", "Drawn"),
-    "diff": ("Diff",),
-    "snapshot": ("Taken",),
-    "report": ("Report",),
-    "status": ("Status",),
-    "stats": ("Measured",),
-    "consistency": ("Consistency",),
-    "safety": ("Safety", "Catalogued"),
-    "losses": ("LossReport",),
-    "backup": ("BackedUp", "Restored"),
-    "kept": ("KeptEntries",),
-    "protect": ("Protections",),
+_RENDERERS = {
+    "MigrationResult": ("run", "migration_result"),
+    "PlanResult": ("run", "plan_result"),
+    "ScriptResult": ("run", "script_result"),
+    "RecoverResult": ("run", "recover_result"),
+    "LogResult": ("run", "log_result"),
+    "SourceResult": ("run", "source_result"),
+    "CurrentResult": ("listing", "current_result"),
+    "RevisionList": ("listing", "revision_list"),
+    "RevisionFilesResult": ("listing", "revision_files_result"),
+    "ConfigurationResult": ("listing", "configuration_result"),
+    "ServerResult": ("listing", "server_result"),
+    "SchemaResult": ("listing", "schema_result"),
+    "DiagramResult": ("listing", "diagram_result"),
+    "DiffResult": ("diff", "diff_result"),
+    "SnapshotResult": ("snapshot", "snapshot_result"),
+    "Report": ("report", "report"),
+    "StatusResult": ("status", "status_result"),
+    "StatsResult": ("stats", "stats_result"),
+    "ConsistencyResult": ("consistency", "consistency_result"),
+    "SafetyReport": ("safety", "safety_report"),
+    "HazardList": ("safety", "hazard_list"),
+    "LossReport": ("losses", "loss_report"),
+    "BackupResult": ("backup", "backup_result"),
+    "RestoreResult": ("backup", "restore_result"),
+    "KeptEntries": ("kept", "kept_entries"),
+    "ProtectionResult": ("protect", "protection_result"),
 }
-"""The modules that draw results and which; each has a function with the result's name in lower case.
-
-By name, so that a command loads only what draws its own result.
-"""
+"""The module and function that render each result, by the name of its class: only that module is imported."""
 
 
 def render(result: Result, console: Console) -> None:
     """Write a result to the console."""
     for kind in type(result).__mro__:
-        for module, names in _MODULES.items():
-            if kind.__name__ in names:
-                draw = getattr(import_module(f"circle_migrate.cli.render.{module}"), kind.__name__.lower())
-                draw(result, console)
-                return
+        if kind.__name__ in _RENDERERS:
+            module, function = _RENDERERS[kind.__name__]
+            getattr(import_module(f"circle_migrate.cli.render.{module}"), function)(result, console)
+            return
     raise NotImplementedError(type(result).__name__)

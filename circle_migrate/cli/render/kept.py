@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.widgets import say, table
-from circle_migrate.migrate.kept_data.entry import Kept, KeptEntries, State
+from circle_migrate.cli.render.widgets import table, write_line
+from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptState
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def keptentries(result: KeptEntries, console: Console) -> None:
+def kept_entries(result: KeptEntries, console: Console) -> None:
     """Write a row per entry."""
     if not result.entries:
-        say(console, "nothing is kept")
+        write_line(console, "nothing is kept")
         return
     table(
         console,
@@ -36,7 +36,7 @@ def keptentries(result: KeptEntries, console: Console) -> None:
     )
 
 
-def _state(entry: Kept) -> str:
-    if entry.state is State.RESTORED and entry.missing:
+def _state(entry: KeptEntry) -> str:
+    if entry.state is KeptState.RESTORED and entry.missing:
         return f"restored, {entry.missing:,} rows have no row to go to"
     return str(entry.state)

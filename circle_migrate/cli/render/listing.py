@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.widgets import relative, revisions, say, table
-from circle_migrate.commands.graph.drawing import Drawn
+from circle_migrate.cli.render.widgets import relative, revisions, table, write_line
+from circle_migrate.commands.graph.drawing import DiagramResult
 from circle_migrate.commands.listing_results import (
-    Configuration,
-    Currents,
-    Listed,
-    Listing,
-    Schema,
-    Server,
-    Standing,
+    ConfigurationResult,
+    CurrentResult,
+    DatabasePosition,
+    ListedRevision,
+    RevisionList,
+    SchemaResult,
+    ServerResult,
 )
-from circle_migrate.diff.autogenerate.result import Written
+from circle_migrate.diff.autogenerate.result import RevisionFilesResult
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def currents(result: Currents, console: Console) -> None:
+def current_result(result: CurrentResult, console: Console) -> None:
     """Where each database is."""
     rows = [
         (
@@ -36,24 +36,24 @@ def currents(result: Currents, console: Console) -> None:
     table(console, ("database", "current", "message", "state"), rows)
     for each in result.standings:
         if each.error is not None:
-            say(console, each.error.message, style="red")
+            write_line(console, each.error.message, style="red")
             if each.error.detail:
-                say(console, f"  detail {each.error.detail}")
+                write_line(console, f"  detail {each.error.detail}")
             if each.error.hint:
-                say(console, f"  hint   {each.error.hint}")
+                write_line(console, f"  hint   {each.error.hint}")
 
 
-def _unread(standing: Standing) -> bool:
+def _unread(standing: DatabasePosition) -> bool:
     return standing.error is not None and not standing.current
 
 
-def _standing_words(standing: Standing) -> str:
+def _standing_words(standing: DatabasePosition) -> str:
     if standing.error is not None:
         return standing.error.code
     return f"{standing.pending} pending" if standing.pending else "head"
 
 
-def listing(result: Listing, console: Console) -> None:
+def revision_list(result: RevisionList, console: Console) -> None:
     """Revisions as a table, or one by one for `show`."""
     if result.command == "show":
         for listed in result.listed.values():
@@ -61,76 +61,87 @@ def listing(result: Listing, console: Console) -> None:
                 _one(each, console)
         return
     rows = [
-        (name, each.revision.id, ", ".join(each.revision.down) or "base", each.revision.message, _marks(each))
+        (
+            name,
+            each.revision.id,
+            ", ".join(each.revision.down_revisions) or "base",
+            each.revision.message,
+            _marks(each),
+        )
         for name, listed in result.listed.items()
         for each in listed
     ]
     table(console, ("database", "revision", "follows", "message", ""), rows)
     for name, listed in result.listed.items():
         if not listed:
-            say(console, f"{name}: none")
+            write_line(console, f"{name}: none")
 
 
-def _marks(listed: Listed) -> str:
+def _marks(listed: ListedRevision) -> str:
     revision = listed.revision
     words = [*listed.marks, *(f"label {label}" for label in revision.labels)]
     words += [f"requires {need}" for need in revision.requires]
     return ", ".join(words)
 
 
-def _one(listed: Listed, console: Console) -> None:
+def _one(listed: ListedRevision, console: Console) -> None:
     revision = listed.revision
     facts = [
         ("revision", f"{revision.qualified}{' (' + ', '.join(listed.marks) + ')' if listed.marks else ''}"),
-        ("follows", ", ".join(revision.down) or "base"),
+        ("follows", ", ".join(revision.down_revisions) or "base"),
         ("depends on", ", ".join(revision.depends_on)),
         ("requires", ", ".join(revision.requires)),
         ("labels", ", ".join(revision.labels)),
-        ("transaction", f"none: {revision.why_alone}" if revision.why_alone else ""),
+        (
+            "transaction",
+            f"none: {revision.non_transactional_reason}" if revision.non_transactional_reason else "",
+        ),
         ("irreversible", revision.irreversible or ""),
         ("file", relative(revision.location)),
     ]
     for key, value in facts:
         if value:
-            say(console, f"{key:<12} {value}")
-    say(console, "\n" + "\n".join("    " + line if line else "" for line in revision.doc.splitlines()) + "\n")
+            write_line(console, f"{key:<12} {value}")
+    write_line(
+        console, "\n" + "\n".join("    " + line if line else "" for line in revision.doc.splitlines()) + "\n"
+    )
 
 
-def written(result: Written, console: Console) -> None:
+def revision_files_result(result: RevisionFilesResult, console: Console) -> None:
     """The files that were written."""
     for revision in result.revisions:
-        say(console, f"{revision.database}: {relative(revision.path)}", style="green")
+        write_line(console, f"{revision.database}: {relative(revision.path)}", style="green")
     for name in result.unchanged:
         words = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
-        say(console, f"{name}: {words}")
+        write_line(console, f"{name}: {words}")
     for note in result.notes:
-        say(console, f"note: {note}")
+        write_line(console, f"note: {note}")
 
 
-def configuration(result: Configuration, console: Console) -> None:
+def configuration_result(result: ConfigurationResult, console: Console) -> None:
     """The settings."""
     table(console, ("setting", "value", "from"), result.values)
 
 
-def server(result: Server, console: Console) -> None:
+def server_result(result: ServerResult, console: Console) -> None:
     """The embedded server."""
     state = "running" if result.facts.get("running") else "stopped"
-    say(console, f"embedded PostgreSQL: {state}", style="green" if state == "running" else "")
+    write_line(console, f"embedded PostgreSQL: {state}", style="green" if state == "running" else "")
     for key, value in result.facts.items():
         if key != "running" and value is not None:
-            say(console, f"  {key:<8} {value}")
+            write_line(console, f"  {key:<8} {value}")
     for key, value in result.urls.items():
-        say(console, f"  {key}={value}")
+        write_line(console, f"  {key}={value}")
 
 
-def schema(result: Schema, console: Console) -> None:
+def schema_result(result: SchemaResult, console: Console) -> None:
     """Write the schema as it is, for a validator to read."""
     console.file.write(json.dumps(result.schema, indent=2) + "\n")
 
 
-def drawn(result: Drawn, console: Console) -> None:
+def diagram_result(result: DiagramResult, console: Console) -> None:
     """Write the drawing as it is, or where it was saved."""
     if result.file is None:
         console.file.write(result.text)
     else:
-        say(console, result.file, style="green")
+        write_line(console, result.file, style="green")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.render.run import show_plan
-from circle_migrate.cli.render.widgets import revisions, say, table
+from circle_migrate.cli.render.widgets import revisions, table, write_line
 from circle_migrate.safety.losses.describe import how_much, remarks, summary
 from circle_migrate.safety.losses.report import LossReport
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def lossreport(result: LossReport, console: Console) -> None:
+def loss_report(result: LossReport, console: Console) -> None:
     """Write the plan, a row for each loss, and what is to be known about the report itself."""
     if not result.plan:
         for name, heads in result.plan.current.items():
-            say(console, f"{name}: nothing to undo at {revisions(heads)}")
+            write_line(console, f"{name}: nothing to undo at {revisions(heads)}")
         return
-    say(console, f"commit: {result.mode}")
+    write_line(console, f"commit: {result.mode}")
     show_plan(result.plan, console)
     for title, losses in (
         ("destroys data", result.destroyed),
@@ -28,7 +28,7 @@ def lossreport(result: LossReport, console: Console) -> None:
         ("goes or changes, and no data with it", result.harmless),
     ):
         if losses:
-            say(console, f"{title}:", style="bold")
+            write_line(console, f"{title}:", style="bold")
             table(
                 console,
                 ("name", "kind", "by", "what"),
@@ -40,5 +40,5 @@ def lossreport(result: LossReport, console: Console) -> None:
                 ],
             )
     for remark in remarks(result):
-        say(console, f"note: {visible(remark)}")
-    say(console, summary(result), style="" if result.destroyed else "green")
+        write_line(console, f"note: {visible(remark)}")
+    write_line(console, summary(result), style="" if result.destroyed else "green")

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import safe
-from circle_migrate.cli.render.widgets import relative, say
+from circle_migrate.cli.render.widgets import relative, write_line
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def checks(made: Sequence[Check], console: Console) -> None:
     for check in made:
         heading(check, console)
         for found, following in zip_longest(check.findings, check.findings[1:]):
-            finding(found, console, advised=following is not None and following.advice == found.advice)
+            finding(
+                found, console, advised=following is not None and following.remedy_text == found.remedy_text
+            )
 
 
 def heading(check: Check, console: Console) -> None:
@@ -42,17 +44,17 @@ def heading(check: Check, console: Console) -> None:
     symbol, word, style = _LOOKS[check.outcome]
     mark = f"{symbol} " if console.is_terminal and not console.options.ascii_only else ""
     reason = f": {check.skipped}" if check.skipped else ""
-    say(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
+    write_line(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
 
 
 def finding(found: Finding, console: Console, *, advised: bool = False) -> None:
     """Write what was found, where, and what to do about it; with `advised` the next one says that."""
-    say(console, f"  {found.severity}: {_indented(found.message)}", style=_STYLES[found.severity])
+    write_line(console, f"  {found.severity}: {_indented(found.message)}", style=_STYLES[found.severity])
     place = f"{relative(found.file)}:{found.line or 1}" if found.file else None
-    hint = None if advised else found.advice
+    hint = None if advised else found.remedy_text
     for label, text in (("at", place), ("detail", found.detail), ("hint", hint)):
         if text:
-            say(console, f"    {label:<6} {_indented(text)}")
+            write_line(console, f"    {label:<6} {_indented(text)}")
 
 
 def _indented(text: str) -> str:

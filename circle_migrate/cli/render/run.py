@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.widgets import revisions, say, table
-from circle_migrate.migrate.result import Moved, Planned, Script
+from circle_migrate.cli.render.widgets import revisions, table, write_line
+from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from circle_migrate.commands.run_results import Log, Recovered, Source
-    from circle_migrate.migrate.kept_data.entry import KeptRows
+    from circle_migrate.commands.run_results import LogResult, RecoverResult, SourceResult
+    from circle_migrate.migrate.kept_data.entry import KeptRowCount
 
 _MOST_TABLES = 20
 
 
-def moved(result: Moved, console: Console) -> None:
+def migration_result(result: MigrationResult, console: Console) -> None:
     """What was done, or would be."""
     for name in result.created:
-        say(console, f"{name}: database created")
+        write_line(console, f"{name}: database created")
     if not result.plan:
         _nothing_to_do(result, console)
     elif result.dry_run:
-        say(console, f"commit: {result.mode}")
+        write_line(console, f"commit: {result.mode}")
         show_plan(result.plan, console)
     else:
         for name in result.plan.databases:
             low, high = (revisions(heads) for heads in (result.plan.current[name], result.plan.after[name]))
             count = sum(action.database == name for action in result.plan.actions)
-            say(console, f"{name}: {low} -> {high}, {_steps(count)}", style="green")
+            write_line(console, f"{name}: {low} -> {high}, {_steps(count)}", style="green")
         if result.run:
-            say(console, f"commit: {result.mode}, run {result.run[:8]}")
+            write_line(console, f"commit: {result.mode}, run {result.run[:8]}")
         for rows in result.kept:
-            say(console, kept_rows(rows, result.command))
-        if result.way_back:
-            for note in result.way_back.notes:
-                say(console, f"note: {note}")
-            say(console, f"backup: {result.way_back.manifest}", whole=True)
-            say(console, f"to go back: {result.way_back.restore}", whole=True)
+            write_line(console, kept_rows(rows, result.command))
+        if result.restore_instructions:
+            for note in result.restore_instructions.notes:
+                write_line(console, f"note: {note}")
+            write_line(console, f"backup: {result.restore_instructions.manifest}", whole=True)
+            write_line(console, f"to go back: {result.restore_instructions.restore}", whole=True)
     for note in result.notes:
-        say(console, f"note: {note}")
+        write_line(console, f"note: {note}")
     if result.tables and not result.dry_run:
         table(
             console,
@@ -59,7 +59,7 @@ def _names(tables: Sequence[str]) -> str:
     return ", ".join([*tables[:_MOST_TABLES], *ending]) or "none"
 
 
-def kept_rows(rows: KeptRows, command: str) -> str:
+def kept_rows(rows: KeptRowCount, command: str) -> str:
     """What was kept of a table, or put back into it, as a sentence."""
     name = f"{rows.database}: {rows.table}"
     if command == "downgrade":
@@ -70,22 +70,24 @@ def kept_rows(rows: KeptRows, command: str) -> str:
     return f"{name}: {rows.rows:,} kept rows put back"
 
 
-def _nothing_to_do(result: Moved, console: Console) -> None:
+def _nothing_to_do(result: MigrationResult, console: Console) -> None:
     words = {"downgrade": "nothing to undo", "stamp": "already stamped"}
     for name, heads in result.plan.current.items():
-        say(console, f"{name}: {words.get(result.command, 'already up to date')} at {revisions(heads)}")
+        write_line(
+            console, f"{name}: {words.get(result.command, 'already up to date')} at {revisions(heads)}"
+        )
 
 
-def planned(result: Planned, console: Console) -> None:
+def plan_result(result: PlanResult, console: Console) -> None:
     """The plan, segment by segment."""
     if not result.plan:
         for name, heads in result.plan.current.items():
-            say(console, f"{name}: nothing to do at {revisions(heads)}")
+            write_line(console, f"{name}: nothing to do at {revisions(heads)}")
         return
-    say(console, f"commit: {result.mode}")
+    write_line(console, f"commit: {result.mode}")
     show_plan(result.plan, console)
     if result.file:
-        say(console, f"saved in {result.file}")
+        write_line(console, f"saved in {result.file}")
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -98,12 +100,15 @@ def show_plan(plan: Plan, console: Console) -> None:
             rows.append((str(number), action.database, str(action.direction), *_what(action)))
         each = " and ".join(f"one transaction on {name}" for name in segment.databases)
         kind = each if segment.transactional else "no transaction"
-        say(console, f"segment: {kind}", style="bold")
+        write_line(console, f"segment: {kind}", style="bold")
         table(console, ("step", "database", "", "revision", "message"), rows)
-        if segment.ends_because:
-            say(console, f"  ends because {segment.ends_because}")
-    if plan.pulled_in:
-        say(console, "required by others: " + ", ".join(revision.qualified for revision in plan.pulled_in))
+        if segment.end_reason:
+            write_line(console, f"  ends because {segment.end_reason}")
+    if plan.added_dependencies:
+        write_line(
+            console,
+            "required by others: " + ", ".join(revision.qualified for revision in plan.added_dependencies),
+        )
 
 
 def _what(action: Action) -> tuple[str, str]:
@@ -112,29 +117,31 @@ def _what(action: Action) -> tuple[str, str]:
     return action.revision.id, action.revision.message
 
 
-def script(result: Script, console: Console) -> None:
+def script_result(result: ScriptResult, console: Console) -> None:
     """The script as it is."""
     console.file.write(result.text)
 
 
-def recovered(result: Recovered, console: Console) -> None:
+def recover_result(result: RecoverResult, console: Console) -> None:
     """What was found and how it was settled."""
     would = "would be " if result.dry_run else ""
     for each in result.settled:
         outcome = "committed" if each.committed else "rolled back"
         has = "has" if each.committed else "has not"
         reason = f"{each.decider} {has} committed segment {each.segment} of the run"
-        say(console, f"{each.database}: prepared transaction of run {each.run} {would}{outcome}: {reason}")
+        write_line(
+            console, f"{each.database}: prepared transaction of run {each.run} {would}{outcome}: {reason}"
+        )
     for name, runs in result.lost.items():
         for run in runs:
-            say(console, f"{name}: run {run} never ended; {would}marked as lost")
+            write_line(console, f"{name}: run {run} never ended; {would}marked as lost")
     if not result.settled and not any(result.lost.values()):
-        say(console, "nothing to recover")
+        write_line(console, "nothing to recover")
     for name, heads in result.current.items():
-        say(console, f"{name}: at {revisions(heads)}")
+        write_line(console, f"{name}: at {revisions(heads)}")
 
 
-def log(result: Log, console: Console) -> None:
+def log_result(result: LogResult, console: Console) -> None:
     """One line per run, or per step where the slowest are asked for."""
     if result.slowest:
         _slowest(result, console)
@@ -159,18 +166,20 @@ def log(result: Log, console: Console) -> None:
         rows,
     )
     if not rows:
-        say(console, "no runs yet")
+        write_line(console, "no runs yet")
     for run in result.runs:
         if run.error:
-            say(console, f"{run.database} {run.run[:8]}: {run.error.splitlines()[0]}", style="red")
+            write_line(console, f"{run.database} {run.run[:8]}: {run.error.splitlines()[0]}", style="red")
         judged = run.notes.get("safety", {})
         found = sorted({each["hazard"] for each in judged.get("found", ()) if each["verdict"] == "danger"})
         if found:
             allowed = ", ".join(judged["allowed"]) or "nothing"
-            say(console, f"{run.database} {run.run[:8]}: in spite of {', '.join(found)}; allowed: {allowed}")
+            write_line(
+                console, f"{run.database} {run.run[:8]}: in spite of {', '.join(found)}; allowed: {allowed}"
+            )
 
 
-def _slowest(result: Log, console: Console) -> None:
+def _slowest(result: LogResult, console: Console) -> None:
     steps = [(step, run) for run in result.runs for step in run.steps]
     steps.sort(key=lambda pair: pair[0].duration_ms, reverse=True)
     rows = [
@@ -187,7 +196,7 @@ def _slowest(result: Log, console: Console) -> None:
     table(console, ("duration", "database", "", "revision", "message", "started (UTC)"), rows)
 
 
-def source(result: Source, console: Console) -> None:
+def source_result(result: SourceResult, console: Console) -> None:
     """The text as it is."""
     console.file.write(result.text)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from circle_migrate.cli.render.report import finding, heading
 from circle_migrate.cli.render.widgets import line, relative, table
 from circle_migrate.core.findings import Severity
-from circle_migrate.safety.hazard_list import Catalogued
+from circle_migrate.safety.hazard_list import HazardList
 from circle_migrate.safety.hazards.markdown import explained
-from circle_migrate.safety.result import HazardFinding, Safety
+from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,9 +19,9 @@ _ITEM, _FIELD = 2, 4
 _LABEL = 10
 
 
-def safety(result: Safety, console: Console) -> None:
+def safety_report(result: SafetyReport, console: Console) -> None:
     """Write a line for each check, its findings below, and last what was let pass and what is not known."""
-    line(console, 0, (result.coverage.words, ""))
+    line(console, 0, (result.coverage.description, ""))
     for check in result.checks:
         heading(check, console)
         for each in check.findings:
@@ -62,7 +62,7 @@ def hazard(found: HazardFinding, console: Console) -> None:
             line(console, _FIELD, (f"{label:<{_LABEL}}", "dim"), (text, ""))
 
 
-def catalogued(result: Catalogued, console: Console) -> None:
+def hazard_list(result: HazardList, console: Console) -> None:
     """A line for each hazard, or all that is known of one."""
     if result.explained:
         for each in result.hazards:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.widgets import say
-from circle_migrate.commands.snapshot_result import Taken
+from circle_migrate.cli.render.widgets import write_line
+from circle_migrate.commands.snapshot_result import SnapshotResult
 from circle_migrate.diff.describe import counted
 from circle_migrate.diff.expected.snapshot_file import Stored, encoded
 
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def taken(result: Taken, console: Console) -> None:
+def snapshot_result(result: SnapshotResult, console: Console) -> None:
     """Write what a file would hold, for one database exactly that; or a line for each file there is."""
     for name, file in result.files.items():
         snapshot = result.snapshots[name]
-        say(console, f"{name}: {counted({'object': len(snapshot.objects)})} of {snapshot.origin} in {file}")
+        write_line(
+            console, f"{name}: {counted({'object': len(snapshot.objects)})} of {snapshot.origin} in {file}"
+        )
     if result.files:
         return
     texts = [encoded(Stored(each), compress=False).decode() for each in result.snapshots.values()]

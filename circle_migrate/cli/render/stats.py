@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.widgets import say, table
+from circle_migrate.cli.render.widgets import table, write_line
 from circle_migrate.core.byte_size import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from circle_migrate.safety.live_database.record import Size
-    from circle_migrate.safety.table_statistics import Measured
+    from circle_migrate.safety.table_statistics import StatsResult
 
 
-def measured(result: Measured, console: Console) -> None:
+def stats_result(result: StatsResult, console: Console) -> None:
     """Each table, the largest first; or where they were written, and how many."""
     databases = result.statistics.databases
     if result.file is not None:
         counted = ", ".join(f"{name} {len(each.sizes)}" for name, each in databases.items())
-        say(console, f"sizes of tables in {result.file}: {counted}; no data")
+        write_line(console, f"sizes of tables in {result.file}: {counted}; no data")
         return
     rows = [
         (name, size.relation, _rows(size), format_bytes(size.bytes), format_bytes(size.index_bytes))

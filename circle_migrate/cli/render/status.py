@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.report import finding
-from circle_migrate.cli.render.widgets import say, table
-from circle_migrate.commands.status_result import DatabaseStatus, Status
+from circle_migrate.cli.render.widgets import table, write_line
+from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
 from circle_migrate.core.findings import Severity
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def status(result: Status, console: Console) -> None:
+def status_result(result: StatusResult, console: Console) -> None:
     """Write a row per database, the pending revisions, and the findings that are more than a note."""
     table(
         console,
@@ -26,15 +26,15 @@ def status(result: Status, console: Console) -> None:
         for revision in each.pending:
             needs = ", ".join(f"{need}: {_met(need, standing)}" for need in revision.requires)
             text = f"{each.database}: pending {revision.id} {revision.message}"
-            say(console, f"{text} (requires {needs})" if needs else text)
+            write_line(console, f"{text} (requires {needs})" if needs else text)
         if each.protection:
-            say(console, f"{each.database}: protected {each.protection.words}")
+            write_line(console, f"{each.database}: protected {each.protection.description}")
         if each.holder:
-            say(console, f"{each.database}: a deployer is at work: {each.holder}", style="yellow")
+            write_line(console, f"{each.database}: a deployer is at work: {each.holder}", style="yellow")
         if each.last_run:
             last = each.last_run
             text = f"last run {last.command}, {last.outcome}, {last.started_at:%F %T} UTC"
-            say(console, f"{each.database}: {text}, by {last.os_user}@{last.host}", style="dim")
+            write_line(console, f"{each.database}: {text}, by {last.os_user}@{last.host}", style="dim")
     for found in result.findings:
         if found.severity is not Severity.NOTE and found.rule != "pending":
             finding(found, console)

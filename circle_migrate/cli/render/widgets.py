@@ -26,7 +26,7 @@ _ENDLESS = 10_000
 _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "merge": "magenta"}
 
 
-def say(console: Console, text: str, style: str = "", *, whole: bool = False) -> None:
+def write_line(console: Console, text: str, style: str = "", *, whole: bool = False) -> None:
     """Write a line, without secrets; the text is no markup. A `whole` one is not broken, to be copied."""
     console.print(redact(text), style=style, markup=False, soft_wrap=whole)
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from circle_migrate.commands.checks.database_facts import Facts
-from circle_migrate.commands.checks.unknown_revision import unknown
-from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
+from circle_migrate.commands.checks.database_facts import DatabaseFacts
+from circle_migrate.commands.checks.unknown_revision import unknown_revision_findings
+from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.migrate.edited_files import refusal
-from circle_migrate.migrate.guards import refuse_in_doubt
+from circle_migrate.migrate.edited_files import edited_revision_error
+from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Graph
 
-Answers = Mapping[str, Facts | CircleError]
+DatabaseAnswers = Mapping[str, DatabaseFacts | MigrateError]
 
 
 def several_heads(graphs: Iterable[Graph], severity: Severity = Severity.ERROR) -> Check:
@@ -25,7 +25,7 @@ def several_heads(graphs: Iterable[Graph], severity: Severity = Severity.ERROR) 
     for graph in graphs:
         try:
             graph.head()
-        except CircleError as error:
+        except MigrateError as error:
             error.location = error.location or graph[graph.heads[-1]].location
             findings.append(from_error(error, severity))
     return Check("single-head", "each tree has one head", tuple(findings))
@@ -44,11 +44,13 @@ STATE_CHECKS = {
 """The questions about the databases' state, in the order in which they are asked, by name."""
 
 
-def state_checks(deployment: Deployment, answers: Answers, *, pending: Severity | None) -> tuple[Check, ...]:
+def state_checks(
+    deployment: Deployment, answers: DatabaseAnswers, *, pending: Severity | None
+) -> tuple[Check, ...]:
     """One check per question about the databases' state; with `pending` None that question is not asked."""
-    facts = [answer for answer in answers.values() if isinstance(answer, Facts)]
-    unread = [name for name, answer in answers.items() if isinstance(answer, CircleError)]
-    lost = [each.state.database for each in facts if each.strangers]
+    facts = [answer for answer in answers.values() if isinstance(answer, DatabaseFacts)]
+    unread = [name for name, answer in answers.items() if isinstance(answer, MigrateError)]
+    lost = [each.state.database for each in facts if each.unknown_revisions]
     unknowable = _because(unread, "cannot be read")
     unplannable = _because(lost, "at a revision that its tree lacks", unknowable)
     checks = [
@@ -73,13 +75,13 @@ def _because(names: list[str], what: str, otherwise: str | None = None) -> str |
     return f"{' and '.join(names)} {what}" if names else otherwise
 
 
-def _unreadable(answers: Answers) -> Iterator[Finding]:
+def _unreadable(answers: DatabaseAnswers) -> Iterator[Finding]:
     for answer in answers.values():
-        if isinstance(answer, CircleError):
+        if isinstance(answer, MigrateError):
             yield from_error(answer)
 
 
-def _strange(deployment: Deployment, facts: list[Facts]) -> Iterator[Finding]:
+def _strange(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Finding]:
     states = {each.state.database: each.state for each in facts}
     yield from _raised([partial(ensure_distinct, states)])
     for each in facts:
@@ -87,15 +89,15 @@ def _strange(deployment: Deployment, facts: list[Facts]) -> Iterator[Finding]:
         try:
             verify_identity(deployment, {name: each.state})
         except UnknownRevision as error:
-            yield from unknown(deployment.forest.graphs[name], each, error)
-        except CircleError as error:
+            yield from unknown_revision_findings(deployment.forest.graphs[name], each, error)
+        except MigrateError as error:
             yield _looked_at(error)
 
 
-def _cut_off(facts: list[Facts]) -> Iterator[Finding]:
+def _cut_off(facts: list[DatabaseFacts]) -> Iterator[Finding]:
     for each in facts:
         name, run = each.state.database, each.last_run
-        yield from _raised([partial(refuse_in_doubt, {name: each.state})])
+        yield from _raised([partial(ensure_not_in_doubt, {name: each.state})])
         if run is not None and run.outcome == "started" and each.holder is None and not each.state.in_doubt:
             yield Finding(
                 rule="interrupted",
@@ -107,14 +109,14 @@ def _cut_off(facts: list[Facts]) -> Iterator[Finding]:
             )
 
 
-def _unmet(deployment: Deployment, facts: list[Facts]) -> Iterator[Finding]:
+def _unmet(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Finding]:
     forest = deployment.forest
     if not forest.required_by:
         return
     applied: dict[str, set[str]] = {}
     for each in facts:
         name, graph = each.state.database, forest.graphs[each.state.database]
-        if not each.strangers:
+        if not each.unknown_revisions:
             applied[name] = {f"{name}@{key}" for key in graph.ancestors(each.state.current)}
     for name, keys in applied.items():
         for need in sorted(forest.requirements(keys)):
@@ -135,18 +137,18 @@ def _unmet(deployment: Deployment, facts: list[Facts]) -> Iterator[Finding]:
             )
 
 
-def _edits(facts: list[Facts]) -> Iterator[Finding]:
+def _edits(facts: list[DatabaseFacts]) -> Iterator[Finding]:
     for each in facts:
         for revision, diff in each.edited:
             yield replace(
-                _looked_at(refusal(revision, diff)),
+                _looked_at(edited_revision_error(revision, diff)),
                 revision=revision.id,
                 remedy="restore the file and write a new revision; "
                 "circle-migrate upgrade --allow-edited goes on as it is",
             )
 
 
-def _touched(facts: list[Facts]) -> Iterator[Finding]:
+def _touched(facts: list[DatabaseFacts]) -> Iterator[Finding]:
     for each in facts:
         if each.changed:
             name = each.state.database
@@ -160,7 +162,7 @@ def _touched(facts: list[Facts]) -> Iterator[Finding]:
             )
 
 
-def _invalid(facts: list[Facts]) -> Iterator[Finding]:
+def _invalid(facts: list[DatabaseFacts]) -> Iterator[Finding]:
     for each in facts:
         for index in each.invalid_indexes:
             yield Finding(
@@ -174,14 +176,14 @@ def _invalid(facts: list[Facts]) -> Iterator[Finding]:
             )
 
 
-def pending_revisions(graph: Graph, facts: Facts) -> tuple[str, ...]:
+def pending_revisions(graph: Graph, facts: DatabaseFacts) -> tuple[str, ...]:
     """What an upgrade would apply; nothing where it could not plan, at a revision that the tree lacks."""
-    if facts.strangers:
+    if facts.unknown_revisions:
         return ()
     return graph.sorted(graph.pending(facts.state.current))
 
 
-def _late(deployment: Deployment, facts: list[Facts], severity: Severity) -> Iterator[Finding]:
+def _late(deployment: Deployment, facts: list[DatabaseFacts], severity: Severity) -> Iterator[Finding]:
     for each in facts:
         graph = deployment.forest.graphs[each.state.database]
         for key in pending_revisions(graph, each):
@@ -203,11 +205,11 @@ def _raised(questions: Iterable[Callable[[], object]]) -> Iterator[Finding]:
     for question in questions:
         try:
             question()
-        except CircleError as error:
+        except MigrateError as error:
             yield _looked_at(error)
 
 
-def _looked_at(error: CircleError) -> Finding:
+def _looked_at(error: MigrateError) -> Finding:
     """The error as a finding, without saying that nothing was changed: looking never changes a thing."""
     error.state = None
     return from_error(error)

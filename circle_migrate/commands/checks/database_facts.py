@@ -7,12 +7,12 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from circle_migrate.core.errors import CircleError, TreeError
-from circle_migrate.migrate.edited_files import edited
+from circle_migrate.core.errors import MigrateError, TreeError
+from circle_migrate.migrate.edited_files import edited_revisions
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.journal_entry import Applied, RunEntry
+from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun
 from circle_migrate.postgres.database import Database, State
-from circle_migrate.postgres.deployer_lock import Holder, holder
+from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.revision import Revision
 
@@ -31,7 +31,7 @@ ORDER BY 1
 """
 
 
-class Facts(NamedTuple):
+class DatabaseFacts(NamedTuple):
     """One database, read in one READ ONLY transaction.
 
     `edited` are applied revisions whose file has changed since, with a diff; empty, like `last_run` (which
@@ -43,22 +43,22 @@ class Facts(NamedTuple):
 
     state: State
     address: str
-    holder: Holder | None = None
+    holder: LockHolder | None = None
     invalid_indexes: tuple[str, ...] = ()
-    last_run: RunEntry | None = None
+    last_run: JournalRun | None = None
     edited: tuple[tuple[Revision, str], ...] = ()
-    strangers: Mapping[str, Applied | None] = MappingProxyType({})
+    unknown_revisions: Mapping[str, AppliedBy | None] = MappingProxyType({})
     applied: Collection[str] = ()
     changed: bool | None = None
 
 
-async def read_facts(database: Database) -> Facts:
+async def read_facts(database: Database) -> DatabaseFacts:
     """The facts of one database. Raises the errors of connecting and reading."""
     async with database.reading() as connection:
         state = await database.read_state(connection)
         journal = Journal(database, state.schema)
-        with journal.read_by(state.role):
-            held_by = await holder(connection)
+        with journal.reading_as(state.role):
+            held_by = await find_lock_holder(connection)
             invalid = tuple(row["index"] for row in await connection.fetch(_INVALID))
             last, edits, applied, changed, files = None, [], frozenset[str](), None, None
             if state.journal_of is not None:
@@ -66,27 +66,29 @@ async def read_facts(database: Database) -> Facts:
                 changed = await _changed(journal, connection, state)
                 files = await journal.digest(connection)
             graph = database.graph
-            strangers: dict[str, Applied | None] = {key: None for key in state.current if key not in graph}
+            strangers: dict[str, AppliedBy | None] = {key: None for key in state.current if key not in graph}
             if files is not None:
-                edits = await edited(graph, state.current, journal, connection, files)
+                edits = await edited_revisions(graph, state.current, journal, connection, files)
                 if strangers:
                     applied = frozenset(await journal.checksums(connection))
-                    applied |= await _followed(journal, connection, applied - set(graph.revisions))
+                    applied |= await _parents_from_journal(
+                        journal, connection, applied - set(graph.revisions)
+                    )
                     strangers |= await journal.applied(connection, list(strangers))
-    return Facts(
+    return DatabaseFacts(
         state,
         address=database.address.display(),
         holder=held_by,
         invalid_indexes=invalid,
         last_run=last,
         edited=tuple(edits),
-        strangers=strangers,
+        unknown_revisions=strangers,
         applied=applied,
         changed=changed,
     )
 
 
-async def _followed(
+async def _parents_from_journal(
     journal: Journal, connection: asyncpg.Connection, revisions: Collection[str]
 ) -> frozenset[str]:
     """What these revisions came after: applied before them, if not by a run that is in the journal."""
@@ -95,26 +97,30 @@ async def _followed(
     from circle_migrate.revision_graph.parse_file import read_source
 
     followed: set[str] = set()
-    for key, text in (await journal.texts(connection, revisions)).items():
+    for key, text in (await journal.sources(connection, revisions)).items():
         with suppress(TreeError):
-            followed.update(read_source(journal.database.name, Path(key), text.encode(), _not_run).down)
+            followed.update(
+                read_source(journal.database.name, Path(key), text.encode(), _never_import).down_revisions
+            )
     return frozenset(followed)
 
 
-def _not_run(path: Path) -> NoReturn:
+def _never_import(path: Path) -> NoReturn:
     """A text out of a journal is read and never run, not even where its ids are computed."""
     raise TreeError(f"{path} does not say what it follows")
 
 
 async def _changed(journal: Journal, connection: asyncpg.Connection, state: State) -> bool | None:
-    recorded = await journal.last_mark(connection)
+    recorded = await journal.last_fingerprint(connection)
     if recorded is None:
         return None
-    from circle_migrate.postgres.catalog.fingerprint import changed, mark
+    from circle_migrate.postgres.catalog.fingerprint import has_changed, schema_fingerprint
 
-    return changed(recorded, await mark(connection, state, state.current))
+    return has_changed(recorded, await schema_fingerprint(connection, state, state.current))
 
 
-async def survey(deployment: Deployment, names: Iterable[str]) -> dict[str, Facts | CircleError]:
+async def read_all_facts(
+    deployment: Deployment, names: Iterable[str]
+) -> dict[str, DatabaseFacts | MigrateError]:
     """The facts of each database or why it could not be read; all are asked at once."""
-    return await deployment.answers(names, read_facts)
+    return await deployment.query_each(names, read_facts)

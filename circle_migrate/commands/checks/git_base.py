@@ -10,7 +10,7 @@ import asyncio
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 
-from circle_migrate.core.errors import CircleError, ExitCode, UsageError
+from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.database import load_module
 from circle_migrate.postgres.deployment import Deployment
@@ -53,7 +53,7 @@ async def heads_at(deployment: Deployment, base: str) -> dict[str, tuple[str, ..
         folder = versions_folder(deployment.databases[name].settings.revisions)
         fork = (await _git(folder, "merge-base", base, "HEAD")).strip()
         known = await _revisions_at(fork, graph, folder)
-        heads[name] = graph.tips({key for key in known if key in graph})
+        heads[name] = graph.version_rows({key for key in known if key in graph})
     return heads
 
 
@@ -130,7 +130,7 @@ def _apart(base: str, here: Graph, there: dict[str, Revision], added: list[Revis
     new = [revision for revision in added if revision.id not in there]
     try:
         merged = Graph(here.database, [*there.values(), *new])
-    except CircleError as error:
+    except MigrateError as error:
         return [_off(base, here, added, error.message)] if added else []
     if len(merged.heads) < 2:
         return []

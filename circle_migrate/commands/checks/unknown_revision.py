@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.commands.checks.database_facts import Facts
+from circle_migrate.commands.checks.database_facts import DatabaseFacts
 from circle_migrate.core.errors import ExitCode, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity
-from circle_migrate.migrate.journal_entry import Applied
+from circle_migrate.migrate.journal_entry import AppliedBy
 from circle_migrate.revision_graph.graph import Graph
 
 
-def ahead(graph: Graph, facts: Facts) -> bool:
+def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
     """Whether the database is at a revision we lack and its journal says that our heads were applied."""
-    heads = graph.real_heads
-    return bool(facts.strangers and heads) and all(head in facts.applied for head in heads)
+    heads = graph.effective_heads
+    return bool(facts.unknown_revisions and heads) and all(head in facts.applied for head in heads)
 
 
-def unknown(graph: Graph, facts: Facts, error: UnknownRevision) -> Iterator[Finding]:
+def unknown_revision_findings(
+    graph: Graph, facts: DatabaseFacts, error: UnknownRevision
+) -> Iterator[Finding]:
     """A finding for each current revision that the tree lacks; `error` is what planning would say of it."""
     name = facts.state.database
-    for key, applied in facts.strangers.items():
+    for key, applied in facts.unknown_revisions.items():
         yield Finding(
             rule=UnknownRevision.code,
             severity=Severity.ERROR,
-            message=_message(name, key, applied, ahead=ahead(graph, facts)) if applied else error.message,
+            message=_message(name, key, applied, ahead=is_ahead(graph, facts)) if applied else error.message,
             status=ExitCode.AHEAD,
             database=name,
             revision=key,
@@ -32,7 +34,7 @@ def unknown(graph: Graph, facts: Facts, error: UnknownRevision) -> Iterator[Find
         )
 
 
-def _message(name: str, key: str, applied: Applied, *, ahead: bool) -> str:
+def _message(name: str, key: str, applied: AppliedBy, *, ahead: bool) -> str:
     where = f"{name} is ahead of this package, at {key}" if ahead else f"{name} is at {key}"
     return (
         f"{where}, which is in none of the trees: circle-migrate {applied.tool_version} applied it "
@@ -40,7 +42,7 @@ def _message(name: str, key: str, applied: Applied, *, ahead: bool) -> str:
     )
 
 
-def _remedy(name: str, key: str, applied: Applied | None) -> str:
+def _remedy(name: str, key: str, applied: AppliedBy | None) -> str:
     lost = f"where it is lost for good: circle-migrate stamp {name}@REVISION --purge"
     if applied is None:
         return f"install the release that has it; no journal says which; {lost}"

@@ -15,19 +15,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from circle_migrate.commands.consistency.merge import Merge
-from circle_migrate.commands.consistency.result import Compared, Consistency, Keys
+from circle_migrate.commands.consistency.merge import SortedMerge
+from circle_migrate.commands.consistency.result import Compared, ConsistencyResult, Keys
 from circle_migrate.commands.consistency.stream import reading_fault, streaming
-from circle_migrate.config.load_relations import declared
+from circle_migrate.config.load_relations import load_relations
 from circle_migrate.config.relation import Column, Relation, Side
-from circle_migrate.core.errors import CircleError, ExitCode, UnknownRevision
-from circle_migrate.core.events import Event, Kind, Notify, ignore
+from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
+from circle_migrate.core.events import Event, Kind, Notify, discard
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment, folders
-from circle_migrate.postgres.key_column import Family, Form, Located, Missing, among, locate
+from circle_migrate.postgres.key_column import (
+    Family,
+    KeyColumn,
+    KeyEncoding,
+    MissingColumn,
+    existing_keys,
+    locate,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -49,7 +56,7 @@ T = TypeVar("T")
 class _PreventedError(Exception):
     """What kept a relation from being compared, on either side."""
 
-    def __init__(self, errors: Sequence[CircleError]) -> None:
+    def __init__(self, errors: Sequence[MigrateError]) -> None:
         super().__init__()
         self.errors = errors
 
@@ -59,7 +66,7 @@ class _SkippedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _ComparisonRun:
     """How relations are read; `pause` is the seconds until keys that stand alone are looked at again."""
 
     deployment: Deployment
@@ -76,15 +83,17 @@ class _Reading:
         still = {side: half.first for side, half in merge.halves.items()}
         if any(still.values()):
             await asyncio.sleep(self.pause)
-            still = await self._looked_again(relation, forms, merge)
-        alone = {side: half.alone - len(half.first) + len(still[side]) for side, half in merge.halves.items()}
+            still = await self._recheck(relation, forms, merge)
+        alone = {
+            side: half.unmatched - len(half.first) + len(still[side]) for side, half in merge.halves.items()
+        }
         sides = {
             side: Keys(
                 form.located.column,
                 form.located.type,
                 merge.halves[side].rows,
                 alone[side],
-                merge.halves[side].alone - len(merge.halves[side].first),
+                merge.halves[side].unmatched - len(merge.halves[side].first),
                 tuple(form.shown(key) for key in still[side][: self.limit]),
             )
             for side, form in forms.items()
@@ -93,7 +102,7 @@ class _Reading:
             relation,
             sides,
             as_text=len({form.located.family for form in forms.values()}) > 1,
-            settled=sum(half.alone for half in merge.halves.values()) - sum(alone.values()),
+            settled=sum(half.unmatched for half in merge.halves.values()) - sum(alone.values()),
             seconds=time.perf_counter() - started,
         )
 
@@ -116,7 +125,7 @@ class _Reading:
 
     async def _forms(
         self, relation: Relation, connections: Mapping[Side, asyncpg.Connection]
-    ) -> dict[Side, Form]:
+    ) -> dict[Side, KeyEncoding]:
         """Where both columns are; asking for it takes the snapshots of both transactions."""
         places = await _both(
             {
@@ -124,18 +133,18 @@ class _Reading:
                 for side, column in relation.columns.items()
             }
         )
-        missing = [place for place in places.values() if isinstance(place, Missing)]
+        missing = [place for place in places.values() if isinstance(place, MissingColumn)]
         if missing:
             raise _SkippedError("; ".join(missing))
-        located = {side: place for side, place in places.items() if isinstance(place, Located)}
+        located = {side: place for side, place in places.items() if isinstance(place, KeyColumn)}
         families = {place.family for place in located.values()}
         family = families.pop() if len(families) == 1 else Family.TEXT
-        return {side: Form(place, family) for side, place in located.items()}
+        return {side: KeyEncoding(place, family) for side, place in located.items()}
 
     async def _merged(
-        self, forms: Mapping[Side, Form], connections: Mapping[Side, asyncpg.Connection]
-    ) -> Merge[Any]:
-        merge: Merge[Any] = Merge(KEPT)
+        self, forms: Mapping[Side, KeyEncoding], connections: Mapping[Side, asyncpg.Connection]
+    ) -> SortedMerge[Any]:
+        merge: SortedMerge[Any] = SortedMerge(KEPT)
         async with AsyncExitStack() as stack:
             streams = {
                 side: await stack.enter_async_context(streaming(connections[side], form))
@@ -144,7 +153,7 @@ class _Reading:
             while (side := merge.wanted) is not None:
                 try:
                     keys = await streams[side].batch()
-                except CircleError as error:
+                except MigrateError as error:
                     raise _PreventedError([error]) from error
                 if keys is None:
                     merge.end(side)
@@ -153,7 +162,7 @@ class _Reading:
                 self._tell(forms[side].located, merge.halves[side].rows, ended=keys is None)
         return merge
 
-    def _tell(self, located: Located, rows: int, *, ended: bool) -> None:
+    def _tell(self, located: KeyColumn, rows: int, *, ended: bool) -> None:
         column = located.column
         text = f"{column.within}: {rows:,}" + (f" of about {located.rows:,}" if located.rows >= rows else "")
         kind = Kind.WORKING if ended else Kind.READING
@@ -161,8 +170,8 @@ class _Reading:
             Event(kind, column.database, "" if ended else f"{text} keys", rows, max(located.rows, rows))
         )
 
-    async def _looked_again(
-        self, relation: Relation, forms: Mapping[Side, Form], merge: Merge[Any]
+    async def _recheck(
+        self, relation: Relation, forms: Mapping[Side, KeyEncoding], merge: SortedMerge[Any]
     ) -> dict[Side, list[Any]]:
         """The keys that stood alone and still do, in snapshots of now."""
         first = {side: half.first for side, half in merge.halves.items()}
@@ -170,7 +179,7 @@ class _Reading:
         async with self._opened(relation) as connections:
             there = await _both(
                 {
-                    side: _named(among(connections[side], form, keys), form.located.column)
+                    side: _named(existing_keys(connections[side], form, keys), form.located.column)
                     for side, form in forms.items()
                 }
             )
@@ -185,9 +194,9 @@ async def consistency(
     names: Sequence[str] = (),
     *,
     limit: int = SAMPLES,
-    notify: Notify = ignore,
+    notify: Notify = discard,
     pause: float = PAUSE,
-) -> Consistency:
+) -> ConsistencyResult:
     """Compare both sides of every relation of the selected databases, or of those of these names.
 
     A relation of which a side is not there yet is skipped; what prevents the comparison of one is a finding,
@@ -196,14 +205,14 @@ async def consistency(
     """
     relations = [
         each
-        for each in declared(deployment.settings, names)
+        for each in load_relations(deployment.settings, names)
         if each.databases.intersection(deployment.selected)
     ]
     for name in sorted({name for relation in relations for name in relation.databases}):
         _ = deployment.databases[name].address  # a missing URL is said before any server is asked
-    reading = _Reading(deployment, limit, notify, pause)
+    reading = _ComparisonRun(deployment, limit, notify, pause)
     made = [await _answer(reading, relation) for relation in relations]
-    return Consistency(
+    return ConsistencyResult(
         "consistency",
         tuple(check for check, _ in made) or (_NOTHING_DECLARED,),
         folders=folders(deployment),
@@ -211,7 +220,7 @@ async def consistency(
     )
 
 
-async def _answer(reading: _Reading, relation: Relation) -> tuple[Check, Compared | None]:
+async def _answer(reading: _ComparisonRun, relation: Relation) -> tuple[Check, Compared | None]:
     name, title = f"relation-{relation.name}", f"{relation.left} and {relation.right} hold the same keys"
     try:
         compared = await reading.compared(relation)
@@ -230,9 +239,11 @@ async def _absent(
 
     A database at its head has every column; swapped ones lack each other's, too.
     """
-    survey = await deployment.survey(name for name in deployment.databases if name in relation.databases)
-    states = {name: state for name, state in survey.items() if not isinstance(state, CircleError)}
-    errors = [state for state in survey.values() if isinstance(state, CircleError)]
+    survey = await deployment.states_or_errors(
+        name for name in deployment.databases if name in relation.databases
+    )
+    states = {name: state for name, state in survey.items() if not isinstance(state, MigrateError)}
+    errors = [state for state in survey.values() if isinstance(state, MigrateError)]
     questions: list[Callable[[], object]] = [partial(ensure_distinct, states)]
     questions += [partial(verify_identity, deployment, {name: state}) for name, state in states.items()]
     for question in questions:
@@ -240,7 +251,7 @@ async def _absent(
             question()
         except UnknownRevision:
             continue  # a release that is ahead has its tables, or has dropped them
-        except CircleError as error:
+        except MigrateError as error:
             error.state = None
             errors.append(error)
     standing = ", ".join(f"{name} at {', '.join(state.current) or 'base'}" for name, state in states.items())
@@ -259,7 +270,7 @@ async def _absent(
 
 
 def _at_head(deployment: Deployment, state: State) -> bool:
-    return set(state.current) == set(deployment.databases[state.database].graph.real_heads)
+    return set(state.current) == set(deployment.databases[state.database].graph.effective_heads)
 
 
 def _findings(compared: Compared) -> Iterator[Finding]:
@@ -302,7 +313,7 @@ async def _both(questions: Mapping[Side, Coroutine[Any, Any, T]]) -> dict[Side, 
     answers = await asyncio.gather(*questions.values(), return_exceptions=True)
     errors, found = [], {}
     for side, answer in zip(questions, answers, strict=True):
-        if isinstance(answer, CircleError):
+        if isinstance(answer, MigrateError):
             errors.append(answer)
         elif isinstance(answer, BaseException):
             raise answer

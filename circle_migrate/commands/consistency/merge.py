@@ -12,7 +12,7 @@ K = TypeVar("K", int, bytes)
 
 
 @dataclass(slots=True)
-class Half(Generic[K]):
+class StreamSide(Generic[K]):
     """What is known of one side: the rows that were read, and the keys that the other side has not.
 
     `alone` counts these keys, each once, and `first` are the lowest of them, as many as are kept. `last` is
@@ -20,7 +20,7 @@ class Half(Generic[K]):
     """
 
     rows: int = 0
-    alone: int = 0
+    unmatched: int = 0
     first: list[K] = field(default_factory=list)
     waiting: list[K] = field(default_factory=list)
     last: K | None = None
@@ -33,7 +33,7 @@ class Half(Generic[K]):
         return keys
 
 
-class Merge(Generic[K]):
+class SortedMerge(Generic[K]):
     """Two ascending streams of keys, given batch by batch; a key may come more than once.
 
     Read a batch of the side that is `wanted`, `add` it, or `end` the side, until none is wanted. Batches may
@@ -41,7 +41,7 @@ class Merge(Generic[K]):
     """
 
     def __init__(self, keep: int) -> None:
-        self.halves: dict[Side, Half[K]] = {side: Half() for side in Side}
+        self.halves: dict[Side, StreamSide[K]] = {side: StreamSide() for side in Side}
         self._keep = keep
         self._bound: K | None = None
 
@@ -82,6 +82,6 @@ class Merge(Generic[K]):
 
     def _note(self, side: Side, alone: set[K]) -> None:
         half = self.halves[side]
-        half.alone += len(alone)
+        half.unmatched += len(alone)
         if alone and len(half.first) < self._keep:
             half.first += sorted(alone)[: self._keep - len(half.first)]

@@ -42,7 +42,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Consistency(Report):
+class ConsistencyResult(Report):
     """Every relation that was compared; those that could not be are findings of their check, or skipped."""
 
     relations: tuple[Compared, ...] = ()

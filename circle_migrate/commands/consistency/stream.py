@@ -7,9 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.errors import CircleError, LockNotObtained, Unreachable
-from circle_migrate.postgres.key_column import Form
-from circle_migrate.postgres.server_errors import LOCK_NOT_AVAILABLE, server_words, sqlstate, statement_fault
+from circle_migrate.core.errors import LockNotObtained, MigrateError, Unreachable
+from circle_migrate.postgres.key_column import KeyEncoding
+from circle_migrate.postgres.server_errors import (
+    LOCK_NOT_AVAILABLE,
+    server_message,
+    sqlstate,
+    statement_error,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,7 +29,7 @@ _AHEAD = 2
 class Stream:
     """The keys of a column, read ahead by COPY, which takes half the time of a cursor."""
 
-    def __init__(self, connection: asyncpg.Connection, form: Form) -> None:
+    def __init__(self, connection: asyncpg.Connection, form: KeyEncoding) -> None:
         self._connection = connection
         self._form = form
         self._parts: list[bytes] = []
@@ -63,7 +68,7 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(connection: asyncpg.Connection, form: Form) -> AsyncIterator[Stream]:
+async def streaming(connection: asyncpg.Connection, form: KeyEncoding) -> AsyncIterator[Stream]:
     """A stream that is read while the block runs."""
     stream = Stream(connection, form)
     reading = asyncio.create_task(stream.copy())
@@ -74,11 +79,11 @@ async def streaming(connection: asyncpg.Connection, form: Form) -> AsyncIterator
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def reading_fault(error: Exception, database: str) -> CircleError:
+def reading_fault(error: Exception, database: str) -> MigrateError:
     """The named error for keys that could not be read."""
-    if isinstance(error, CircleError):
+    if isinstance(error, MigrateError):
         return error
-    words = server_words(error)
+    words = server_message(error)
     if sqlstate(error) == LOCK_NOT_AVAILABLE:
         return LockNotObtained(
             f"{database}: somebody holds a lock on the table",
@@ -86,6 +91,6 @@ def reading_fault(error: Exception, database: str) -> CircleError:
             detail=words,
             hint="a migration seems to be running: try again after it",
         )
-    return statement_fault(error, database, "read the keys") or Unreachable(
+    return statement_error(error, database, "read the keys") or Unreachable(
         f"{database}: the keys could not be read to the end", database=database, detail=words
     )

@@ -8,29 +8,29 @@ from html import escape as escape_html
 from circle_migrate.commands.graph.drawing import (
     CURRENT,
     HEAD,
-    Drawing,
+    Cardinality,
+    Diagram,
     Edge,
-    Link,
+    EdgeKind,
     Node,
-    Number,
+    NodeKind,
     Row,
-    Shape,
     printable,
 )
 
 _STYLES = {
-    Link.FOLLOWS: "solid",
-    Link.DEPENDS: "dotted",
-    Link.REQUIRES: "dashed",
-    Link.REFERENCES: "solid",
-    Link.USES: "dotted",
+    EdgeKind.FOLLOWS: "solid",
+    EdgeKind.DEPENDS: "dotted",
+    EdgeKind.REQUIRES: "dashed",
+    EdgeKind.REFERENCES: "solid",
+    EdgeKind.USES: "dotted",
 }
-_ARROWS = {Number.ONE: "teetee", Number.OPTIONAL: "teeodot", Number.MANY: "crowodot"}
+_ARROWS = {Cardinality.ONE: "teetee", Cardinality.OPTIONAL: "teeodot", Cardinality.MANY: "crowodot"}
 _HEAD = "#0969da"
 _CURRENT = "#2da44e"
 
 
-def dot(drawing: Drawing) -> str:
+def dot(drawing: Diagram) -> str:
     """The drawing as a DOT graph."""
     names = {node.id: f"n{number}" for number, node in enumerate(drawing.nodes)}
     lines = [
@@ -60,11 +60,11 @@ def _attributes(**values: str) -> str:
 
 
 def _node(node: Node) -> str:
-    if node.shape in (Shape.TABLE, Shape.ENUM):
+    if node.shape in (NodeKind.TABLE, NodeKind.ENUM):
         return f"shape=plain, label=<{_table(node)}>"
     head, current = HEAD in node.marks, CURRENT in node.marks
     values = {
-        "style": "rounded,filled" if current else "dashed" if node.shape is Shape.ELSEWHERE else "rounded"
+        "style": "rounded,filled" if current else "dashed" if node.shape is NodeKind.ELSEWHERE else "rounded"
     }
     if current:
         values |= {"fillcolor": _CURRENT, "fontcolor": "white"}
@@ -77,7 +77,7 @@ def _node(node: Node) -> str:
 
 def _table(node: Node) -> str:
     wide = 'COLSPAN="4"'
-    colour = "gray90" if node.shape is Shape.TABLE else "lightyellow"
+    colour = "gray90" if node.shape is NodeKind.TABLE else "lightyellow"
     head = f'<TR><TD {wide} BGCOLOR="{colour}"><B>{_html(node.title)}</B></TD></TR>'
     below = "".join(f"<TR><TD {wide}><I>{_html(line)}</I></TD></TR>" for line in node.lines)
     rows = "".join(map(_row, node.rows))
@@ -99,12 +99,12 @@ def _edge(edge: Edge) -> str:
     if edge.ends:
         tail, head = edge.ends
         values |= {"dir": "both", "arrowtail": _ARROWS[tail], "arrowhead": _ARROWS[head]}
-    elif edge.link is Link.USES:
+    elif edge.link is EdgeKind.USES:
         values["arrowhead"] = "none"
     return _attributes(**values)
 
 
-def _legend(drawing: Drawing) -> Iterator[str]:
+def _legend(drawing: Diagram) -> Iterator[str]:
     """What marks and line styles mean, as a table that nothing is connected with."""
     words = {HEAD: "blue border: head", CURRENT: "green: current"}
     texts = [words[mark] for mark in drawing.marks()]

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.result import Result
 
 
-class Shape(StrEnum):
+class NodeKind(StrEnum):
     """What a box stands for; `elsewhere` is a revision that is named and not itself part of the drawing."""
 
     REVISION = "revision"
@@ -21,7 +21,7 @@ class Shape(StrEnum):
     ENUM = "enum"
 
 
-class Link(StrEnum):
+class EdgeKind(StrEnum):
     """What a line stands for, from the box that must exist first to the one that needs it."""
 
     FOLLOWS = "follows"
@@ -31,7 +31,7 @@ class Link(StrEnum):
     USES = "uses"
 
 
-class Number(StrEnum):
+class Cardinality(StrEnum):
     """How many rows of the box at an end of a line belong to one row at the other end."""
 
     ONE = "exactly one"
@@ -70,7 +70,7 @@ class Node:
 
     id: str
     group: str
-    shape: Shape
+    shape: NodeKind
     title: str
     lines: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
@@ -83,13 +83,13 @@ class Edge:
 
     source: str
     target: str
-    link: Link
+    link: EdgeKind
     label: str = ""
-    ends: tuple[Number, Number] | None = None
+    ends: tuple[Cardinality, Cardinality] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class Diagram:
     """A diagram. `groups` are the databases in their order; every node belongs to one of them."""
 
     title: str
@@ -100,7 +100,7 @@ class Drawing:
     @property
     def is_relational(self) -> bool:
         """Whether it shows tables, and not revisions."""
-        return any(node.shape in (Shape.TABLE, Shape.ENUM) for node in self.nodes)
+        return any(node.shape in (NodeKind.TABLE, NodeKind.ENUM) for node in self.nodes)
 
     def within(self, group: str) -> Iterator[Node]:
         """The nodes of a group."""
@@ -110,10 +110,10 @@ class Drawing:
         """The marks that need explaining: those that some box has."""
         return tuple(mark for mark in (HEAD, CURRENT) if any(mark in node.marks for node in self.nodes))
 
-    def links(self) -> tuple[Link, ...]:
+    def links(self) -> tuple[EdgeKind, ...]:
         """The kinds of lines there are."""
         found = {edge.link for edge in self.edges}
-        return tuple(link for link in Link if link in found)
+        return tuple(link for link in EdgeKind if link in found)
 
     def to_dict(self) -> dict[str, Any]:
         """The drawing as the JSON output shows it."""
@@ -126,11 +126,11 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn(Result):
+class DiagramResult(Result):
     """A drawing and its text: `graph`. `file` is where the text was saved, `notes` what to know of it."""
 
-    drawing: Drawing
-    form: Form
+    drawing: Diagram
+    form: DiagramFormat
     text: str
     file: str | None = None
     notes: tuple[str, ...] = field(default=())

@@ -10,15 +10,15 @@ from circle_migrate.commands.graph.drawing import (
     FOREIGN_KEY,
     PRIMARY_KEY,
     UNIQUE,
-    Drawing,
+    Cardinality,
+    Diagram,
     Edge,
-    Link,
+    EdgeKind,
     Node,
-    Number,
+    NodeKind,
     Row,
-    Shape,
 )
-from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
 
 _NAMES = rf"\(((?:PERIOD )?{IDENTIFIER}(?:, (?:PERIOD )?{IDENTIFIER})*)\)"
@@ -64,12 +64,12 @@ class _Table:
         return any(key and set(key) <= set(names) for key in (self.primary, *self.unique))
 
 
-def entity_diagram(snapshots: Iterable[Snapshot]) -> Drawing:
+def entity_diagram(snapshots: Iterable[Snapshot]) -> Diagram:
     """The tables and enum types of these catalogues, a group for each; partitions belong to their table."""
     taken = list(snapshots)
     parts = [_of(snapshot) for snapshot in taken]
     origins = " and ".join(f"{each.database} ({each.origin})" for each in taken)
-    return Drawing(
+    return Diagram(
         f"Tables of {origins}",
         tuple(each.database for each in taken),
         tuple(node for nodes, _ in parts for node in nodes),
@@ -85,12 +85,12 @@ def _of(snapshot: Snapshot) -> tuple[list[Node], list[Edge]]:
     for key, fields in snapshot.of("enum"):
         labels = (fields.get("labels") or "").split("\n")
         rows = tuple(Row(label) for label in labels if label)
-        nodes.append(Node(_id(database, key), database, Shape.ENUM, shown(key.identity), rows=rows))
+        nodes.append(Node(_id(database, key), database, NodeKind.ENUM, shown(key.identity), rows=rows))
         edges += _uses(database, key, tables.values())
     return nodes, edges
 
 
-def _id(database: str, key: Key) -> str:
+def _id(database: str, key: ObjectKey) -> str:
     return f"{database} {key}"
 
 
@@ -149,9 +149,9 @@ def _table_node(database: str, table: _Table) -> Node:
         rows.append(Row(shown(name), short(fields.get("type") or ""), tuple(keys), table.not_null(name)))
     partitions = (f"{table.partitions} partition{'s' * (table.partitions > 1)}",) if table.partitions else ()
     return Node(
-        _id(database, Key("table", table.identity)),
+        _id(database, ObjectKey("table", table.identity)),
         database,
-        Shape.TABLE,
+        NodeKind.TABLE,
         shown(table.identity),
         partitions,
         rows=tuple(rows),
@@ -162,18 +162,18 @@ def _relations(database: str, table: _Table, tables: dict[str, _Table]) -> Itera
     for columns, referenced in table.references:
         if referenced not in tables:
             continue
-        one = Number.ONE if all(map(table.not_null, columns)) else Number.OPTIONAL
-        many = Number.OPTIONAL if table.at_most_one(columns) else Number.MANY
+        one = Cardinality.ONE if all(map(table.not_null, columns)) else Cardinality.OPTIONAL
+        many = Cardinality.OPTIONAL if table.at_most_one(columns) else Cardinality.MANY
         yield Edge(
-            _id(database, Key("table", referenced)),
-            _id(database, Key("table", table.identity)),
-            Link.REFERENCES,
+            _id(database, ObjectKey("table", referenced)),
+            _id(database, ObjectKey("table", table.identity)),
+            EdgeKind.REFERENCES,
             ", ".join(map(shown, columns)),
             (one, many),
         )
 
 
-def _uses(database: str, enum: Key, tables: Iterable[_Table]) -> Iterator[Edge]:
+def _uses(database: str, enum: ObjectKey, tables: Iterable[_Table]) -> Iterator[Edge]:
     for table in tables:
         names = [
             shown(name)
@@ -181,8 +181,8 @@ def _uses(database: str, enum: Key, tables: Iterable[_Table]) -> Iterator[Edge]:
             if (fields.get("type") or "").removesuffix("[]") == enum.identity
         ]
         if names:
-            target = _id(database, Key("table", table.identity))
-            yield Edge(_id(database, enum), target, Link.USES, ", ".join(names))
+            target = _id(database, ObjectKey("table", table.identity))
+            yield Edge(_id(database, enum), target, EdgeKind.USES, ", ".join(names))
 
 
 def shown(identity: str) -> str:

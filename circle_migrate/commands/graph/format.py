@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Form(StrEnum):
+class DiagramFormat(StrEnum):
     """How a drawing can be written."""
 
     MERMAID = "mermaid"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.graph.drawing import Drawing, Drawn
-from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.drawing import Diagram, DiagramResult
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.graph.writer import write
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import UsageError
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 _SUFFIXES = {
-    ".mmd": Form.MERMAID,
-    ".mermaid": Form.MERMAID,
-    ".dot": Form.DOT,
-    ".gv": Form.DOT,
-    ".svg": Form.SVG,
+    ".mmd": DiagramFormat.MERMAID,
+    ".mermaid": DiagramFormat.MERMAID,
+    ".dot": DiagramFormat.DOT,
+    ".gv": DiagramFormat.DOT,
+    ".svg": DiagramFormat.SVG,
 }
 
 
-def form_of(asked: Form | None, file: Path | None) -> Form:
+def form_of(asked: DiagramFormat | None, file: Path | None) -> DiagramFormat:
     """The form asked for, else the one the file's suffix stands for, else Mermaid.
 
     Raises `UsageError` for a suffix that stands for none, so that nothing is asked or written in vain.
     """
     if asked is not None or file is None:
-        return asked or Form.MERMAID
+        return asked or DiagramFormat.MERMAID
     if file.suffix not in _SUFFIXES:
         raise UsageError(
             f"{file} does not say how to draw",
@@ -40,7 +40,7 @@ def form_of(asked: Form | None, file: Path | None) -> Form:
     return _SUFFIXES[file.suffix]
 
 
-def revisions(deployment: Deployment, span: str | None = None, at: Current | None = None) -> Drawing:
+def revisions(deployment: Deployment, span: str | None = None, at: Current | None = None) -> Diagram:
     """The trees, all or those of a span `FROM:TO`; `at` marks the current revisions.
 
     Raises `UsageError` for a bad span.
@@ -51,7 +51,7 @@ def revisions(deployment: Deployment, span: str | None = None, at: Current | Non
     return revision_trees(deployment.forest, history(deployment, span, at))
 
 
-async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Drawing:
+async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:
     """The tables of each database: by its models, at the heads of its tree, or as they are.
 
     Raises what reading a live database or making a scratch one raises.
@@ -64,9 +64,9 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Dr
 
 
 async def _live(deployment: Deployment, name: str) -> Snapshot:
-    from circle_migrate.postgres.catalog.read_live import snapshot
+    from circle_migrate.postgres.catalog.read_live import read_live_catalog
 
-    return await snapshot(deployment.databases[name])
+    return await read_live_catalog(deployment.databases[name])
 
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
@@ -78,7 +78,7 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     async with ScratchServers(deployment) as servers:
         for name in deployment.selected:
             database = deployment.databases[name]
-            heads = database.graph.real_heads if source is Source.REVISIONS else None
+            heads = database.graph.effective_heads if source is Source.REVISIONS else None
             # Tables look the same in every version: whichever is at hand will do.
             shipped = shipped_majors(database, heads) if heads is not None else ()
             major = max(shipped, default=None) or (await servers.majors(name) or (0,))[0]
@@ -86,7 +86,7 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     return found
 
 
-def drawn(drawing: Drawing, form: Form, file: Path | None = None) -> Drawn:
+def drawn(drawing: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
     """The drawing as text, saved where a file is named. Raises `UsageError` where it cannot be written."""
     text = write(drawing, form)
     if file is not None:
@@ -94,11 +94,13 @@ def drawn(drawing: Drawing, form: Form, file: Path | None = None) -> Drawn:
             replace_file(file, text.encode(), mode=0o666)
         except OSError as error:
             raise UsageError(f"{file} cannot be written", detail=error.strerror) from error
-    return Drawn("graph", drawing, form, text, str(file) if file else None, _notes(drawing, form, text))
+    return DiagramResult(
+        "graph", drawing, form, text, str(file) if file else None, _notes(drawing, form, text)
+    )
 
 
-def _notes(drawing: Drawing, form: Form, text: str) -> tuple[str, ...]:
-    if form is not Form.MERMAID:
+def _notes(drawing: Diagram, form: DiagramFormat, text: str) -> tuple[str, ...]:
+    if form is not DiagramFormat.MERMAID:
         return ()
     from circle_migrate.commands.graph.mermaid import MOST_CHARACTERS, MOST_EDGES, too_large
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from circle_migrate.commands.graph.drawing import (
     CURRENT,
     HEAD,
-    Drawing,
+    Cardinality,
+    Diagram,
     Edge,
-    Link,
+    EdgeKind,
     Node,
-    Number,
+    NodeKind,
     Row,
-    Shape,
     printable,
 )
 
@@ -27,20 +27,20 @@ MOST_EDGES = 500
 MOST_CHARACTERS = 50_000
 """What Mermaid draws where its settings `maxEdges` and `maxTextSize` are not raised; a page cannot do so."""
 
-_ARROWS = {Link.FOLLOWS: "-->", Link.DEPENDS: "-.->", Link.REQUIRES: "-.->"}
+_ARROWS = {EdgeKind.FOLLOWS: "-->", EdgeKind.DEPENDS: "-.->", EdgeKind.REQUIRES: "-.->"}
 _ENDS = {
-    Number.ONE: ("||", "||"),
-    Number.OPTIONAL: ("|o", "o|"),
-    Number.MANY: ("}o", "o{"),
+    Cardinality.ONE: ("||", "||"),
+    Cardinality.OPTIONAL: ("|o", "o|"),
+    Cardinality.MANY: ("}o", "o{"),
 }
 _CLASSES = {
     HEAD: "stroke:#0969da,stroke-width:3px",
     CURRENT: "fill:#2da44e,color:#ffffff",
-    Shape.ELSEWHERE: "stroke-dasharray:4 3,opacity:0.6",
+    NodeKind.ELSEWHERE: "stroke-dasharray:4 3,opacity:0.6",
 }
 
 
-def mermaid(drawing: Drawing) -> str:
+def mermaid(drawing: Diagram) -> str:
     """The drawing as text for a Mermaid block."""
     names = {node.id: f"n{number}" for number, node in enumerate(drawing.nodes)}
     body = _entities(drawing, names) if drawing.is_relational else _flowchart(drawing, names)
@@ -49,12 +49,12 @@ def mermaid(drawing: Drawing) -> str:
     return "\n".join(["---", f"title: {title}", "---", *body, ""])
 
 
-def too_large(text: str, drawing: Drawing) -> bool:
+def too_large(text: str, drawing: Diagram) -> bool:
     """Whether Mermaid refuses to draw it with the settings it comes with."""
     return len(text) > MOST_CHARACTERS or len(drawing.edges) > MOST_EDGES
 
 
-def _flowchart(drawing: Drawing, names: dict[str, str]) -> Iterator[str]:
+def _flowchart(drawing: Diagram, names: dict[str, str]) -> Iterator[str]:
     yield "flowchart TB"
     for number, group in enumerate(drawing.groups):
         yield f'    subgraph g{number}["{escape(group)}"]'
@@ -62,10 +62,10 @@ def _flowchart(drawing: Drawing, names: dict[str, str]) -> Iterator[str]:
             yield f"        {names[node.id]}{_box(node)}"
         yield "    end"
     for edge in drawing.edges:
-        label = "" if edge.link is Link.FOLLOWS else f'|"{edge.link}"|'
+        label = "" if edge.link is EdgeKind.FOLLOWS else f'|"{edge.link}"|'
         yield f"    {names[edge.source]} {_ARROWS[edge.link]}{label} {names[edge.target]}"
     classes = [(each, [n for n in drawing.nodes if each in n.marks]) for each in (HEAD, CURRENT)]
-    classes.append((Shape.ELSEWHERE, [n for n in drawing.nodes if n.shape is Shape.ELSEWHERE]))
+    classes.append((NodeKind.ELSEWHERE, [n for n in drawing.nodes if n.shape is NodeKind.ELSEWHERE]))
     for name, nodes in classes:
         if nodes:
             yield f"    classDef {name} {_CLASSES[name]}"
@@ -80,7 +80,7 @@ def _box(node: Node) -> str:
     return f'("{text}")' if HEAD in node.marks else f'["{text}"]'
 
 
-def _entities(drawing: Drawing, names: dict[str, str]) -> Iterator[str]:
+def _entities(drawing: Diagram, names: dict[str, str]) -> Iterator[str]:
     yield "erDiagram"
     for node in drawing.nodes:
         also = (node.group, *node.lines) if len(drawing.groups) > 1 else node.lines

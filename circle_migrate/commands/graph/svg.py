@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 
 from circle_migrate.commands.graph.dot import dot
-from circle_migrate.commands.graph.drawing import Drawing
+from circle_migrate.commands.graph.drawing import Diagram
 from circle_migrate.core.errors import UsageError
 
 
-def svg(drawing: Drawing) -> str:
+def svg(drawing: Diagram) -> str:
     """Convert the DOT graph with `dot -Tsvg`.
 
     Raises:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from circle_migrate.commands.graph.drawing import Drawing
-from circle_migrate.commands.graph.format import Form
+from circle_migrate.commands.graph.drawing import Diagram
+from circle_migrate.commands.graph.format import DiagramFormat
 
 
-def write(drawing: Drawing, form: Form) -> str:
+def write(drawing: Diagram, form: DiagramFormat) -> str:
     """The drawing as text in this form; only the module that writes it is loaded."""
     writer = getattr(import_module(f"circle_migrate.commands.graph.{form}"), str(form))
     return str(writer(drawing))

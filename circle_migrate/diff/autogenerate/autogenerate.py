@@ -11,12 +11,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from circle_migrate.config.metadata import load_models
-from circle_migrate.core.errors import CircleError, Refused
+from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.autogenerate.position import Position, drafted
-from circle_migrate.diff.autogenerate.proposal import Goal, Proposal, compared, propose
-from circle_migrate.diff.autogenerate.result import Written
-from circle_migrate.diff.autogenerate.revision_file import Draft, write
+from circle_migrate.diff.autogenerate.position import Placement, new_revision
+from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, compared, propose
+from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import RevisionFile, write
 from circle_migrate.diff.compare import CompareOptions, Profile
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import counted
@@ -24,7 +24,7 @@ from circle_migrate.diff.expected.build import at_revisions
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.diff.scope import Models
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
@@ -34,8 +34,8 @@ from circle_migrate.revision_graph.graph import Graph
 
 
 async def autogenerate(
-    deployment: Deployment, message: str, position: Position, hazards: HazardTexts
-) -> Written:
+    deployment: Deployment, message: str, position: Placement, hazards: HazardTexts
+) -> RevisionFilesResult:
     """Write a revision for each selected database whose models have changed; nothing where none has.
 
     A database with an address must be at head; one without is compared by its files alone. Nothing is
@@ -43,7 +43,7 @@ async def autogenerate(
     where models cannot be loaded or there is no server for scratch databases.
     """
     states = await _states(deployment)
-    drafts: list[Draft] = []
+    drafts: list[RevisionFile] = []
     unchanged: list[str] = []
     notes: list[str] = []
     async with ScratchServers(deployment) as servers:
@@ -55,8 +55,8 @@ async def autogenerate(
             if proposal is None:
                 unchanged.append(name)
             else:
-                drafts.append(proposal.of(drafted(deployment, name, message, position)))
-    return Written("revision", tuple(map(write, drafts)), tuple(unchanged), tuple(notes))
+                drafts.append(proposal.of(new_revision(deployment, name, message, position)))
+    return RevisionFilesResult("revision", tuple(map(write, drafts)), tuple(unchanged), tuple(notes))
 
 
 async def _states(deployment: Deployment) -> dict[str, State]:
@@ -72,7 +72,7 @@ async def _states(deployment: Deployment) -> dict[str, State]:
 
 
 def _refuse_behind(graph: Graph, current: tuple[str, ...]) -> None:
-    pending = graph.ancestors(graph.real_heads) - graph.ancestors(current)
+    pending = graph.ancestors(graph.effective_heads) - graph.ancestors(current)
     if pending:
         raise Refused(
             f"{graph.database} is {counted({'revision': len(pending)})} behind; "
@@ -107,7 +107,7 @@ class _Task:
         (wanted,) = live_major or majors[:1]
         major = nearest(majors, wanted) or wanted
         database = alone.databases[name]
-        head = await expected(alone, name, database.graph.real_heads, major, servers=servers)
+        head = await expected(alone, name, database.graph.effective_heads, major, servers=servers)
         return cls(alone, database, servers, live, major, head.snapshot)
 
     async def proposal(self, hazards: HazardTexts) -> Proposal | None:
@@ -115,7 +115,7 @@ class _Task:
         metadata = load_models(self.database.settings)
         models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
         options = replace(self._options, models=Models.AFTER)
-        return await propose(Goal(self.head, models.snapshot, metadata, options, hazards), self._place)
+        return await propose(ModelDiff(self.head, models.snapshot, metadata, options, hazards), self._place)
 
     async def notes(self) -> AsyncIterator[str]:
         """What to know of the live database before the revision runs there."""
@@ -129,9 +129,9 @@ class _Task:
                 f"of version {self.live.server_version_num // 10000}"
             )
         try:
-            live = await snapshot(self.database)
+            live = await read_live_catalog(self.database)
             drift = await compared(self.head, live, self._options, self._place)
-        except CircleError as error:
+        except MigrateError as error:
             yield f"whether its live database is what its revisions made is not known: {error.message}"
             return
         count = sum(each.severity is Severity.ERROR for each in drift.differences)
@@ -147,12 +147,12 @@ class _Task:
         return CompareOptions(profile, ignore=self.alone.settings.diff_ignore)
 
     def _place(self) -> AbstractAsyncContextManager[Database]:
-        return at_revisions(self.alone, self.servers, self.database.graph.real_heads, self.major)
+        return at_revisions(self.alone, self.servers, self.database.graph.effective_heads, self.major)
 
 
 def _left(proposal: Proposal | None) -> Iterator[str]:
     if proposal is None:
         return
-    for function, left in (("upgrade", proposal.left), ("downgrade", proposal.left_behind)):
+    for function, left in (("upgrade", proposal.upgrade_gaps), ("downgrade", proposal.downgrade_gaps)):
         for words in left:
             yield f"{function}() of the new revision leaves {words}"

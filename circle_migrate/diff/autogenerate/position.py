@@ -6,14 +6,14 @@ import uuid
 from dataclasses import dataclass
 
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.diff.autogenerate.revision_file import Draft
+from circle_migrate.diff.autogenerate.revision_file import RevisionFile
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.naming import refuse_id, refuse_label
+from circle_migrate.revision_graph.naming import ensure_id, ensure_label
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class Placement:
     """Where in the tree a new revision goes, where that is not simply after the head."""
 
     head: str | None = None
@@ -23,18 +23,18 @@ class Position:
     id: str | None = None
 
 
-def new_names(graph: Graph, position: Position) -> tuple[str, tuple[str, ...]]:
+def new_names(graph: Graph, position: Placement) -> tuple[str, tuple[str, ...]]:
     """The new revision's id and labels. Raises `UsageError` for those it cannot have."""
     if position.id is not None:
-        refuse_id(graph, position.id)
+        ensure_id(graph, position.id)
     if position.label is not None:
-        refuse_label(graph, position.label)
+        ensure_label(graph, position.label)
         if position.label == position.id:
             raise UsageError(f"{position.id!r} cannot be both the id and the label of a revision")
     return position.id or uuid.uuid4().hex[-12:], (position.label,) if position.label else ()
 
 
-def drafted(deployment: Deployment, name: str, message: str, position: Position) -> Draft:
+def new_revision(deployment: Deployment, name: str, message: str, position: Placement) -> RevisionFile:
     """An empty revision of a database at that position.
 
     Raises `Refused` where it would make a second head unasked, `UsageError` for names it cannot have.
@@ -55,7 +55,7 @@ def drafted(deployment: Deployment, name: str, message: str, position: Position)
             )
     key, labels = new_names(graph, position)
     depends_on = tuple(_find(graph, each) for each in position.depends_on)
-    return Draft(deployment.databases[name], message, down, key, labels, depends_on)
+    return RevisionFile(deployment.databases[name], message, down, key, labels, depends_on)
 
 
 def _find(graph: Graph, name: str) -> str:

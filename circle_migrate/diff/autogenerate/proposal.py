@@ -11,19 +11,19 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.diff.autogenerate.revision_file import Draft, text
+from circle_migrate.diff.autogenerate.revision_file import RevisionFile, text
 from circle_migrate.diff.compare import CompareOptions, Profile, aspect_of, compare
 from circle_migrate.diff.ddl.render_alembic import body
-from circle_migrate.diff.ddl.script import Sketch, reverse, sketch
+from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import checks_for, equal_in_scratch
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, without_fields
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.server_errors import server_words
+from circle_migrate.postgres.server_errors import server_message
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -38,7 +38,7 @@ _BACK = CompareOptions(Profile.STRICT)
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class ModelDiff:
     """From where a new revision leads to where; `options` say what of the models counts."""
 
     head: Snapshot
@@ -57,8 +57,8 @@ class Proposal:
 
     upgrade: str
     downgrade: str
-    left: tuple[str, ...] = ()
-    left_behind: tuple[str, ...] = ()
+    upgrade_gaps: tuple[str, ...] = ()
+    downgrade_gaps: tuple[str, ...] = ()
     runs: bool = True
 
     def body(self, code: str, left: tuple[str, ...]) -> str:
@@ -66,12 +66,12 @@ class Proposal:
         comments = [f"    # {unsupported_comment(words)}" for words in left]
         return "\n".join([*comments, code or "    pass"])
 
-    def of(self, draft: Draft) -> Draft:
+    def of(self, draft: RevisionFile) -> RevisionFile:
         """The draft with these bodies."""
         return replace(
             draft,
-            upgrade=self.body(self.upgrade, self.left),
-            downgrade=self.body(self.downgrade, self.left_behind),
+            upgrade=self.body(self.upgrade, self.upgrade_gaps),
+            downgrade=self.body(self.downgrade, self.downgrade_gaps),
         )
 
 
@@ -85,7 +85,7 @@ async def compared(before: Snapshot, after: Snapshot, options: CompareOptions, p
     return await compare(before, after, options, answer)
 
 
-async def propose(goal: Goal, place: Place) -> Proposal | None:
+async def propose(goal: ModelDiff, place: Place) -> Proposal | None:
     """The revision that leads from the revisions to the models; None where they agree.
 
     `place` makes databases at the head. Raises what making them and reading them raises; what goes wrong
@@ -95,26 +95,26 @@ async def propose(goal: Goal, place: Place) -> Proposal | None:
     if not comparison.differences:
         return None
     proposal, of_alembic = await _attempt(goal, place, comparison, with_alembic=True)
-    if proposal.left and of_alembic:
+    if proposal.upgrade_gaps and of_alembic:
         without, _ = await _attempt(goal, place, comparison, with_alembic=False)
-        proposal = min(proposal, without, key=lambda each: (not each.runs, len(each.left)))
-    if proposal.left_behind:
+        proposal = min(proposal, without, key=lambda each: (not each.runs, len(each.upgrade_gaps)))
+    if proposal.downgrade_gaps:
         async with place() as database:
-            proposal = await _with_another_way_back(_Bench(database, goal), proposal)
+            proposal = await _replace_downgrade(ScratchTrial(database, goal), proposal)
     return proposal
 
 
 async def _attempt(
-    goal: Goal, place: Place, comparison: Comparison, *, with_alembic: bool
+    goal: ModelDiff, place: Place, comparison: Comparison, *, with_alembic: bool
 ) -> tuple[Proposal, bool]:
     """A proposal, and whether anything of it is Alembic's."""
     async with place() as database:
-        bench = _Bench(database, goal)
+        bench = ScratchTrial(database, goal)
         suggestions = await bench.suggestions(comparison) if with_alembic else ()
         return await _tried(bench, comparison, suggestions)
 
 
-async def to_models(goal: Goal, before: Snapshot, place: Place) -> Comparison:
+async def to_models(goal: ModelDiff, before: Snapshot, place: Place) -> Comparison:
     """What is different in the models, of all that they say something about.
 
     How things are stored is often settled in revisions alone: where models say nothing, nothing is undone.
@@ -137,7 +137,7 @@ def _said(differences: tuple[Difference, ...]) -> Iterator[Difference]:
 
 
 async def _tried(
-    bench: _Bench, comparison: Comparison, suggestions: tuple[Suggestion, ...]
+    bench: ScratchTrial, comparison: Comparison, suggestions: tuple[Suggestion, ...]
 ) -> tuple[Proposal, bool]:
     """What of the suggestions can be run, with what is lacking then; run there and back."""
     runnable = await _runnable(bench, suggestions)
@@ -146,7 +146,7 @@ async def _tried(
     if runnable:
         comparison = await bench.to_models(await bench.look())
     if comparison.differences:
-        more = await bench.code(sketch(comparison), marked=True)
+        more = await bench.code(generate(comparison), marked=True)
         upgrade = _joined(upgrade, more)
         downgrade = _joined(await bench.code(reverse(comparison)), downgrade)
         fault = await bench.run(more)
@@ -157,26 +157,26 @@ async def _tried(
     return Proposal(upgrade, downgrade, left, await bench.left_behind(downgrade)), bool(runnable)
 
 
-async def _runnable(bench: _Bench, suggestions: tuple[Suggestion, ...]) -> list[Suggestion]:
+async def _runnable(bench: ScratchTrial, suggestions: tuple[Suggestion, ...]) -> list[Suggestion]:
     """The suggestions that PostgreSQL accepts, which then have been run."""
     if await bench.run(_joined(*(each.upgrade for each in suggestions))) is None:
         return list(suggestions)
     return [each for each in suggestions if await bench.run(each.upgrade) is None]
 
 
-async def _with_another_way_back(bench: _Bench, proposal: Proposal) -> Proposal:
+async def _replace_downgrade(bench: ScratchTrial, proposal: Proposal) -> Proposal:
     """The proposal with a downgrade that is worked out from what its upgrade has made."""
     if await bench.run(proposal.upgrade) is not None:
         return proposal
     comparison = await bench.to_head(await bench.look())
-    downgrade = await bench.code(sketch(comparison))
-    return replace(proposal, downgrade=downgrade, left_behind=await bench.left_behind(downgrade))
+    downgrade = await bench.code(generate(comparison))
+    return replace(proposal, downgrade=downgrade, downgrade_gaps=await bench.left_behind(downgrade))
 
 
-class _Bench:
+class ScratchTrial:
     """A scratch database at the head, on which code is tried."""
 
-    def __init__(self, database: Database, goal: Goal) -> None:
+    def __init__(self, database: Database, goal: ModelDiff) -> None:
         self._database = database
         self.goal = goal
 
@@ -185,7 +185,7 @@ class _Bench:
 
     async def look(self) -> Snapshot:
         """What there is now."""
-        return await snapshot(self._database)
+        return await read_live_catalog(self._database)
 
     async def to_models(self, before: Snapshot) -> Comparison:
         """What is still to do."""
@@ -201,12 +201,12 @@ class _Bench:
 
         if not code:
             return None
-        source = text(Draft(self._database, "trial", (), upgrade=code))
+        source = text(RevisionFile(self._database, "trial", (), upgrade=code))
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             try:
                 await connection.run_sync(run_source, source, "upgrade")
             except Exception as error:  # noqa: BLE001 - code that nobody has read yet can raise anything
-                return server_words(error)
+                return server_message(error)
         return None
 
     async def left_behind(self, downgrade: str) -> tuple[str, ...]:
@@ -227,7 +227,7 @@ class _Bench:
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             return await connection.run_sync(suggest, self.goal.metadata, table, changes)
 
-    async def code(self, made: Sketch, *, marked: bool = False) -> str:
+    async def code(self, made: MigrationScript, *, marked: bool = False) -> str:
         """A sketch as a body, empty without statements; `marked` where something is destroyed.
 
         What it leaves different is not taken from the sketch: that is seen by running it.

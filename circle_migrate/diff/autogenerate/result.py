@@ -10,7 +10,7 @@ from circle_migrate.revision_graph.revision import Revision
 
 
 @dataclass(frozen=True, slots=True)
-class Written(Result):
+class RevisionFilesResult(Result):
     """Files that were written: `revision` and `merge`; empty where nothing had changed."""
 
     revisions: tuple[Revision, ...]

@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from circle_migrate.core.errors import CircleError, Refused
+from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.postgres.database import Database
 from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.parse_file import read_revision
@@ -25,7 +25,7 @@ _SLUG_LENGTH = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class RevisionFile:
     """What a new revision file is to say; the bodies are indented code."""
 
     database: Database
@@ -38,8 +38,8 @@ class Draft:
     downgrade: str = _EMPTY_BODY
 
 
-def write(draft: Draft) -> Revision:
-    """Write the file, which must not exist yet. Raises `Refused` where no file should be, `CircleError`."""
+def write(draft: RevisionFile) -> Revision:
+    """Write the file, which must not exist yet. Raises `Refused` where no file should be, `MigrateError`."""
     from circle_migrate.revision_graph.modules import load_module
 
     folder = versions_folder(draft.database.settings.revisions)
@@ -49,7 +49,7 @@ def write(draft: Draft) -> Revision:
         with path.open("x", encoding="utf-8") as file:
             file.write(_formatted(text(draft), path))
     except OSError as error:
-        raise CircleError(
+        raise MigrateError(
             f"{path} cannot be written", database=draft.database.name, detail=error.strerror
         ) from error
     return read_revision(draft.database.name, path, load_module)
@@ -71,7 +71,7 @@ def _slug(message: str) -> str:
     return slug[:_SLUG_LENGTH].rstrip("_") or "revision"
 
 
-def text(draft: Draft) -> str:
+def text(draft: RevisionFile) -> str:
     """The file's text, as Python alone would have it."""
     from mako.template import Template
 

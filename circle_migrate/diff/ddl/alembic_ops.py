@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from circle_migrate.diff.ddl.column import named_not_null, own, table_of
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.plan import Plan
+from circle_migrate.diff.ddl.plan import ChangePlan
 from circle_migrate.diff.ddl.python_code import call as call_code
 from circle_migrate.diff.ddl.python_code import sql_text, string, strings
 from circle_migrate.diff.ddl.sqlalchemy_types import type_code
 from circle_migrate.diff.ddl.statement import Statement
-from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, split_identity, unquote
 
 _COLUMN_LIST = rf"{IDENTIFIER}(?:, {IDENTIFIER})*"
@@ -50,7 +50,7 @@ _BEYOND_COLUMNS = (
 """What a table has that op.create_table takes no argument for, or another spelling of."""
 
 
-def _create_table(plan: Plan, statement: Statement, default: str | None) -> str | None:
+def _create_table(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
     fields = plan.after.objects[statement.key]
     if any(fields.get(name) for name in _BEYOND_COLUMNS):
         return None
@@ -61,11 +61,11 @@ def _create_table(plan: Plan, statement: Statement, default: str | None) -> str 
     return call_code("op.create_table", [name, *filter(None, columns), *schema])
 
 
-def _drop_table(_plan: Plan, statement: Statement, default: str | None) -> str:
+def _drop_table(_plan: ChangePlan, statement: Statement, default: str | None) -> str:
     return call_code("op.drop_table", _named(statement.key.identity, default))
 
 
-def _column(catalog: Catalog, key: Key) -> str | None:
+def _column(catalog: Catalog, key: ObjectKey) -> str | None:
     """A column as code, None where something of it has no words in SQLAlchemy."""
     fields = catalog.objects[key]
     type_, more = type_code(fields.get("type") or ""), _value(fields)
@@ -89,7 +89,7 @@ def _value(fields: Fields) -> list[str] | None:
     return [f"server_default={sql_text(default)}"] if default else []
 
 
-def _alter_table(plan: Plan, statement: Statement, default: str | None) -> str | None:
+def _alter_table(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
     """What is done to a column: with the words behind its name."""
     key = statement.key
     table, column = table_of(key), string(unquote(base_name(key.identity)))
@@ -124,7 +124,7 @@ def _change(words: str) -> list[str] | None:
     return [f"type_={type_}", *([f"postgresql_using={string(retyped[2])}"] if retyped[2] else [])]
 
 
-def _create_index(_plan: Plan, statement: Statement, default: str | None) -> str | None:
+def _create_index(_plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
     found = _INDEX.fullmatch(statement.sql)
     if found is None:
         return None
@@ -137,14 +137,14 @@ def _create_index(_plan: Plan, statement: Statement, default: str | None) -> str
     return call_code("op.create_index", [*arguments, *schema])
 
 
-def _drop_index(plan: Plan, statement: Statement, default: str | None) -> str:
+def _drop_index(plan: ChangePlan, statement: Statement, default: str | None) -> str:
     owner = plan.before.owner_of(statement.key)
     table = string(unquote(base_name(owner.identity))) if owner else "None"
     name, *schema = _named(statement.key.identity, default)
     return call_code("op.drop_index", [name, f"table_name={table}", *schema])
 
 
-def _change_constraint(plan: Plan, statement: Statement, default: str | None) -> str | None:
+def _change_constraint(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
     key = statement.key
     owner = plan.after.owner_of(key) or plan.before.owner_of(key)
     if owner is None or owner.kind != "table":
@@ -196,7 +196,7 @@ def _names(columns: str) -> list[str]:
     return [unquote(name) for name in re.findall(IDENTIFIER, columns)]
 
 
-_WRITERS: dict[tuple[str, str], Callable[[Plan, Statement, str | None], str | None]] = {
+_WRITERS: dict[tuple[str, str], Callable[[ChangePlan, Statement, str | None], str | None]] = {
     ("CREATE TABLE", "table"): _create_table,
     ("DROP TABLE", "table"): _drop_table,
     ("ALTER TABLE", "column"): _alter_table,
@@ -207,7 +207,7 @@ _WRITERS: dict[tuple[str, str], Callable[[Plan, Statement, str | None], str | No
 }
 
 
-def call(plan: Plan, statement: Statement, default: str | None) -> str | None:
+def call(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
     """The operation, None where only the SQL itself says it; `default` is the schema that is not named."""
     write = _WRITERS.get((" ".join(statement.sql.split(" ", 2)[:2]), statement.key.kind))
     return write(plan, statement, default) if write else None

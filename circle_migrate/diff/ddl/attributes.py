@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from circle_migrate.diff.ddl import privilege
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.kind import Kind, Step, comment_on
+from circle_migrate.diff.ddl.kind import ObjectChange, ObjectKind, comment_on
 from circle_migrate.diff.ddl.privilege import OWNER, Grantable, Privileges
-from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import base_name, split_identity
 
 NAMES = frozenset({"comment", "owner", "acl"})
 
 
-def initial(kind: Kind, key: Key, after: Catalog) -> dict[str, str | None]:
+def initial(kind: ObjectKind, key: ObjectKey, after: Catalog) -> dict[str, str | None]:
     """An object as its CREATE leaves it, where the owner of the version table runs that."""
     fields = after.objects[key]
     made = {name: fields.get(name) for name in kind.covers | kind.follows | {"of"}}
@@ -24,7 +24,7 @@ def initial(kind: Kind, key: Key, after: Catalog) -> dict[str, str | None]:
     return {name: value for name, value in made.items() if value is not None}
 
 
-def commands(kind: Kind, step: Step, *, new: bool) -> Iterator[str]:
+def commands(kind: ObjectKind, step: ObjectChange, *, new: bool) -> Iterator[str]:
     """Owner, then privileges, which follow the owner, then the comment."""
     owner = step.after.get("owner")
     if kind.owned and owner and step.before.get("owner") != owner and not _belongs_to_column(step):
@@ -38,7 +38,7 @@ def commands(kind: Kind, step: Step, *, new: bool) -> Iterator[str]:
         yield comment_on(f"{kind.noun} {kind.name(step.key, step.after)}", step.after.get("comment"))
 
 
-def grantable(kind: Kind, key: Key) -> Grantable:
+def grantable(kind: ObjectKind, key: ObjectKey) -> Grantable:
     """What GRANT calls an object."""
     if key.kind == "column":
         name = base_name(key.identity)
@@ -46,7 +46,7 @@ def grantable(kind: Kind, key: Key) -> Grantable:
     return Grantable(kind.grant or kind.noun, key.identity)
 
 
-def lacking(step: Step) -> str | None:
+def lacking(step: ObjectChange) -> str | None:
     """What of them no statement of the owner's can reach."""
     before, after = (privilege.granted_by_others(acl) for acl in step.change("acl"))
     if before != after:
@@ -54,11 +54,11 @@ def lacking(step: Step) -> str | None:
     return None
 
 
-def _belongs_to_column(step: Step) -> bool:
+def _belongs_to_column(step: ObjectChange) -> bool:
     return step.key.kind == "sequence" and bool(step.after.get("owned_by"))
 
 
-def _held(kind: Kind, step: Step, *, new: bool) -> Privileges:
+def _held(kind: ObjectKind, step: ObjectChange, *, new: bool) -> Privileges:
     """The privileges before GRANT and REVOKE, once the owner is the one wanted."""
     before, after = step.before.get("owner") or OWNER, step.after.get("owner") or OWNER
     if not new:

@@ -10,8 +10,8 @@ from circle_migrate.diff.ddl import identity as identities
 from circle_migrate.diff.ddl.casts import base, using
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.identifiers import valued
-from circle_migrate.diff.ddl.kind import Commands, Hazardous, Kind, Step, alter, clause
-from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter, clause
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name, literal, quote_if_needed
 
 VIEWS = frozenset({"view", "materialized view"})
@@ -25,14 +25,14 @@ _DEFAULT_STORAGE_SINCE = 16
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
 
 
-def definition(catalog: Catalog, key: Key) -> str:
+def definition(catalog: Catalog, key: ObjectKey) -> str:
     """A column as CREATE TABLE and ADD COLUMN have it."""
     fields = catalog.objects[key]
     collation = [f"COLLATE {fields['collation']}"] if fields.get("collation") else []
     return " ".join([base_name(key.identity), fields.get("type") or "", *collation, *clauses(catalog, key)])
 
 
-def clauses(catalog: Catalog, key: Key) -> list[str]:
+def clauses(catalog: Catalog, key: ObjectKey) -> list[str]:
     """What a column's definition says behind its type."""
     fields, found = catalog.objects[key], []
     if fields.get("generated"):
@@ -46,7 +46,7 @@ def clauses(catalog: Catalog, key: Key) -> list[str]:
     return found
 
 
-def table_of(key: Key) -> str:
+def table_of(key: ObjectKey) -> str:
     """The relation a column is of."""
     return key.identity.removesuffix(f".{base_name(key.identity)}")
 
@@ -56,17 +56,17 @@ def own(fields: Fields) -> bool:
     return not fields.get("inherited") or bool(fields.get("local"))
 
 
-def named_not_null(catalog: Catalog, column: Key) -> Key | None:
+def named_not_null(catalog: Catalog, column: ObjectKey) -> ObjectKey | None:
     """The constraint that makes a column NOT NULL, where it is an object of its own (PostgreSQL 18)."""
     name = base_name(column.identity)
-    for key in catalog.parts_of(Key("table", table_of(column)), "constraint"):
+    for key in catalog.parts_of(ObjectKey("table", table_of(column)), "constraint"):
         words = (catalog.value(key, "definition") or "").removeprefix("NOT NULL ")
         if catalog.value(key, "type") == "not null" and re.match(rf"{re.escape(name)}(?: |$)", words):
             return key
     return None
 
 
-def recreated(step: Step) -> bool:
+def recreated(step: ObjectChange) -> bool:
     """Whether a column has to be dropped and added to become what it should be."""
     one, other = step.change("generated")
     if one == other:
@@ -79,7 +79,7 @@ def recreated(step: Step) -> bool:
     return before[2] != after[2] or step.major < _EXPRESSION_SINCE
 
 
-def release(step: Step) -> Commands:
+def detach(step: ObjectChange) -> Commands:
     """What has to go before the type, or what the default uses, can change."""
     if step.before.get("default"):
         yield f"{_head(step)} DROP DEFAULT"
@@ -87,15 +87,15 @@ def release(step: Step) -> Commands:
         yield Hazardous(f"{_head(step)} DROP IDENTITY", ("CM036",))
 
 
-def _table(step: Step) -> str:
+def _table(step: ObjectChange) -> str:
     return f"ALTER {step.owner.kind.upper()} {table_of(step.key)}"
 
 
-def _head(step: Step) -> str:
+def _head(step: ObjectChange) -> str:
     return f"{_table(step)} ALTER COLUMN {base_name(step.key.identity)}"
 
 
-def _add(step: Step) -> Commands:
+def _add(step: ObjectChange) -> Commands:
     """Nothing but the default for a column of a view, which is one of its query's."""
     if step.owner.kind in VIEWS:
         if step.after.get("default"):
@@ -108,7 +108,7 @@ def _add(step: Step) -> Commands:
         )
 
 
-def _hazards(step: Step) -> Iterator[str]:
+def _hazards(step: ObjectChange) -> Iterator[str]:
     """Yield the hazards of a new column; a default that calls a function may differ from row to row."""
     value = next(iter(clauses(step.catalog, step.key)), "")
     if value == "NOT NULL":
@@ -117,18 +117,18 @@ def _hazards(step: Step) -> Iterator[str]:
         yield "CM001"
 
 
-def _drop(step: Step) -> Commands:
+def _drop(step: ObjectChange) -> Commands:
     if own(step.before) and not _of_type(step):
         yield Hazardous(f"{_table(step)} DROP COLUMN {base_name(step.key.identity)}", ("CM010",))
 
 
-def _of_type(step: Step) -> bool:
+def _of_type(step: ObjectChange) -> bool:
     """Whether the table's composite type decides which columns there are; it is altered with CASCADE."""
     before, after = (each.value(step.owner, "of_type") for each in (step.existing, step.catalog))
     return before is not None and before == after
 
 
-def _alter(step: Step) -> Commands:
+def _alter(step: ObjectChange) -> Commands:
     """Everything a column's definition says, in an order in which one part permits the next."""
     head, before, after = _head(step), step.before, step.after
     if before.get("generated") and not after.get("generated"):
@@ -153,7 +153,7 @@ def _alter(step: Step) -> Commands:
         yield f"{head} {identities.change(step)}"
 
 
-def _retype(step: Step) -> Hazardous:
+def _retype(step: ObjectChange) -> Hazardous:
     name, before, after = (
         base_name(step.key.identity),
         step.before.get("type") or "",
@@ -165,24 +165,24 @@ def _retype(step: Step) -> Hazardous:
     return Hazardous(f"{_head(step)} TYPE {after}{collation}{cast}", ("CM061", fails))
 
 
-def _storage(step: Step) -> Commands:
+def _storage(step: ObjectChange) -> Commands:
     yield f"{_head(step)} SET STORAGE {(step.after.get('storage') or _usual_storage(step)).upper()}"
 
 
-def _usual_storage(step: Step) -> str:
+def _usual_storage(step: ObjectChange) -> str:
     """That of the type: DEFAULT where the server knows the word, else what pg_type has for it."""
     if step.major >= _DEFAULT_STORAGE_SINCE:
         return "DEFAULT"
     return "MAIN" if base(step.after.get("type") or "") in {"numeric", "inet", "cidr"} else "EXTENDED"
 
 
-def _options(step: Step) -> Commands:
+def _options(step: ObjectChange) -> Commands:
     yield from option_changes(
         _head(step), *step.change("options"), foreign=step.owner.kind == "foreign table"
     )
 
 
-def change_options(step: Step) -> Commands:
+def change_options(step: ObjectChange) -> Commands:
     """Write the commands that change the options of a relation."""
     return option_changes(alter(step), *step.change("options"), foreign=step.key.kind == "foreign table")
 
@@ -224,7 +224,7 @@ def _value(value: str) -> str:
     return value if re.fullmatch(r"[\w.]+", value) else literal(value)
 
 
-def redeclared(step: Step) -> str | None:
+def redeclared(step: ObjectChange) -> str | None:
     """What of an inherited column or constraint nothing changes: that its table declares it too."""
     placed = ("partition_of", "inherits")
     if step.differs("local") and not any(
@@ -234,11 +234,11 @@ def redeclared(step: Step) -> str | None:
     return None
 
 
-def _lacking(step: Step) -> str | None:
-    return identities.lacking(step) or redeclared(step)
+def _unsupported(step: ObjectChange) -> str | None:
+    return identities.unsupported(step) or redeclared(step)
 
 
-COLUMN = Kind(
+COLUMN = ObjectKind(
     "COLUMN",
     create=_add,
     drop=_drop,
@@ -252,7 +252,7 @@ COLUMN = Kind(
         **identities.ALTERS,
     },
     follows=_FOLLOWING,
-    lacks=_lacking,
+    unsupported=_unsupported,
     grant="TABLE",
     owned=False,
 )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import (
     IDENTIFIER,
     base_name,
@@ -37,51 +37,51 @@ _COLUMNS = re.compile(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(([^)]*)
 class Catalog:
     """The objects of one side, and which of them each one needs."""
 
-    def __init__(self, objects: Mapping[Key, Fields]) -> None:
+    def __init__(self, objects: Mapping[ObjectKey, Fields]) -> None:
         self.objects = objects
-        self._needs: dict[Key, frozenset[Key]] = {}
+        self._needs: dict[ObjectKey, frozenset[ObjectKey]] = {}
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: ObjectKey) -> bool:
         return key in self.objects
 
-    def owner_of(self, key: Key) -> Key | None:
+    def owner_of(self, key: ObjectKey) -> ObjectKey | None:
         """What an object is part of: the table of a column."""
         of = self.objects.get(key, {}).get("of")
-        return Key.parse(of) if of else None
+        return ObjectKey.parse(of) if of else None
 
-    def value(self, key: Key, field: str) -> str | None:
+    def value(self, key: ObjectKey, field: str) -> str | None:
         """A field of an object; None also where there is no such object."""
         return self.objects.get(key, {}).get(field)
 
-    def parts_of(self, owner: Key, kind: str) -> list[Key]:
+    def parts_of(self, owner: ObjectKey, kind: str) -> list[ObjectKey]:
         """The parts of an object that are of one kind; columns in their order."""
         keys = [key for key in self._parts.get(owner, ()) if key.kind == kind]
         return sorted(keys, key=lambda key: (int(self.value(key, "position") or 0), key))
 
-    def all_parts(self, owner: Key) -> Iterator[Key]:
+    def all_parts(self, owner: ObjectKey) -> Iterator[ObjectKey]:
         """The parts of an object and theirs."""
         for key in self._parts.get(owner, ()):
             yield key
             yield from self.all_parts(key)
 
-    def needs(self, key: Key) -> frozenset[Key]:
+    def needs(self, key: ObjectKey) -> frozenset[ObjectKey]:
         """What has to be there for the object to be."""
         if key not in self._needs:
             self._needs[key] = frozenset(self._find(key)) - {key}
         return self._needs[key]
 
     @cached_property
-    def needed_by(self) -> Mapping[Key, frozenset[Key]]:
+    def needed_by(self) -> Mapping[ObjectKey, frozenset[ObjectKey]]:
         """The other way around: which objects need each one."""
-        users: dict[Key, set[Key]] = {}
+        users: dict[ObjectKey, set[ObjectKey]] = {}
         for key in self.objects:
             for needed in self.needs(key):
                 users.setdefault(needed, set()).add(key)
         return {key: frozenset(found) for key, found in users.items()}
 
     @cached_property
-    def _parts(self) -> Mapping[Key, list[Key]]:
-        found: dict[Key, list[Key]] = {}
+    def _parts(self) -> Mapping[ObjectKey, list[ObjectKey]]:
+        found: dict[ObjectKey, list[ObjectKey]] = {}
         for key in self.objects:
             owner = self.owner_of(key)
             if owner is not None and key.kind not in _APART:
@@ -89,15 +89,15 @@ class Catalog:
         return found
 
     @cached_property
-    def _named(self) -> Mapping[str, list[Key]]:
-        found: dict[str, list[Key]] = {}
+    def _named(self) -> Mapping[str, list[ObjectKey]]:
+        found: dict[str, list[ObjectKey]] = {}
         for key in self.objects:
             if self.owner_of(key) is None or key.kind in {"sequence", "index", "statistics"}:
                 name = without_arguments(key.identity).partition(" USING ")[0]
                 found.setdefault(name, []).append(key)
         return found
 
-    def _find(self, key: Key) -> Iterator[Key]:
+    def _find(self, key: ObjectKey) -> Iterator[ObjectKey]:
         fields = self.objects[key]
         owner = self.owner_of(key)
         text = self._text(key)
@@ -109,7 +109,7 @@ class Catalog:
             yield from self._named_schema(split_identity(key.identity)[0])
         yield from self._named_schema(fields.get("schema") or "")
         for field, kind in _NAMED_BY_FIELD.items():
-            named_key = Key(kind, fields.get(field) or "")
+            named_key = ObjectKey(kind, fields.get(field) or "")
             if named_key in self.objects:
                 yield named_key
         words = {unquote(word) for word in _WORD.findall(text)}
@@ -123,25 +123,25 @@ class Catalog:
         if fields.get("type") == "foreign key":
             yield from self._referenced_keys(fields.get("definition") or "")
         if fields.get("constraint") and owner is not None:
-            yield Key("constraint", f"{owner.identity}.{fields['constraint']}")
+            yield ObjectKey("constraint", f"{owner.identity}.{fields['constraint']}")
 
-    def _text(self, key: Key) -> str:
+    def _text(self, key: ObjectKey) -> str:
         fields = self.objects[key]
         texts = [value for name, value in fields.items() if value and name not in _NO_TEXT]
         if key.kind in ROUTINES:
             texts = [_BODY.sub("", text) for text in texts] + [key.identity.partition("(")[2]]
         return "\n".join(texts)
 
-    def _named_schema(self, name: str) -> Iterator[Key]:
-        if Key("schema", name) in self.objects:
-            yield Key("schema", name)
+    def _named_schema(self, name: str) -> Iterator[ObjectKey]:
+        if ObjectKey("schema", name) in self.objects:
+            yield ObjectKey("schema", name)
 
-    def _referenced_keys(self, definition: str) -> Iterator[Key]:
+    def _referenced_keys(self, definition: str) -> Iterator[ObjectKey]:
         """The constraints and unique indexes a foreign key may rest on."""
         found = _FOREIGN.search(definition)
         if found is None:
             return
-        table = Key("table", found[1])
+        table = ObjectKey("table", found[1])
         wanted = set(found[2].split(", "))
         for key in (*self.parts_of(table, "constraint"), *self.parts_of(table, "index")):
             text = self.value(key, "definition") or ""

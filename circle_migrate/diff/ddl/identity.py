@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from circle_migrate.diff.ddl import privilege
 from circle_migrate.diff.ddl.identifiers import listed
-from circle_migrate.diff.ddl.kind import Commands, Step, comment_on
+from circle_migrate.diff.ddl.kind import Commands, ObjectChange, comment_on
 from circle_migrate.diff.ddl.privilege import OWNER, Grantable, Privileges
-from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import quote_if_needed, schema_of, split_identity, unquote
 
 _DEFAULTS = {
@@ -22,7 +22,7 @@ _DEFAULTS = {
 }
 
 
-def clause(key: Key, fields: Fields) -> str:
+def clause(key: ObjectKey, fields: Fields) -> str:
     """What makes a column an identity column, as CREATE TABLE has it."""
     always, *options = listed(fields.get("identity"))
     if fields.get("identity_sequence"):
@@ -31,7 +31,7 @@ def clause(key: Key, fields: Fields) -> str:
     return f"{words} ({' '.join(options)})" if options else words
 
 
-def change(step: Step) -> str:
+def change(step: ObjectChange) -> str:
     """What stands behind ALTER COLUMN and the name to make the column's identity what it should be."""
     if not step.before.get("identity"):
         return f"ADD {clause(step.key, step.after)}"
@@ -43,7 +43,7 @@ def change(step: Step) -> str:
     return " ".join(changes)
 
 
-def with_born_privileges(step: Step, *, new: bool) -> Step:
+def with_born_privileges(step: ObjectChange, *, new: bool) -> ObjectChange:
     """The step from what default privileges give the column's sequence, where that is made on the way."""
     if not step.after.get("identity") or (step.before.get("identity") and not new):
         return step
@@ -56,28 +56,28 @@ def with_born_privileges(step: Step, *, new: bool) -> Step:
     return replace(step, before={**step.before, "sequence_acl": privilege.text(given)})
 
 
-def _owner(step: Step) -> tuple[str, str]:
+def _owner(step: ObjectChange) -> tuple[str, str]:
     """Whose the table, and with it the sequence, is on both sides; a new table is made by `<owner>`."""
     before, after = (each.value(step.owner, "owner") for each in (step.existing, step.catalog))
     return before or OWNER, after or OWNER
 
 
-def _named(step: Step, fields: Fields) -> str:
+def _named(step: ObjectChange, fields: Fields) -> str:
     _, table, column = split_identity(step.key.identity)
     return fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
 
 
-def _sequence(step: Step) -> str:
+def _sequence(step: ObjectChange) -> str:
     return f"{schema_of(step.key.identity)}.{_named(step, step.after)}"
 
 
-def _rename(step: Step) -> Commands:
+def _rename(step: ObjectChange) -> Commands:
     if step.before.get("identity") and step.after.get("identity"):
         old = f"{schema_of(step.key.identity)}.{_named(step, step.before)}"
         yield f"ALTER SEQUENCE {old} RENAME TO {_named(step, step.after)}"
 
 
-def _privileges(step: Step) -> Iterator[str]:
+def _privileges(step: ObjectChange) -> Iterator[str]:
     """Where the sequence goes with its identity, so do its privileges."""
     if step.after.get("identity"):
         owners = _owner(step)
@@ -88,17 +88,17 @@ def _privileges(step: Step) -> Iterator[str]:
         yield from privilege.change(Grantable("SEQUENCE", _sequence(step)), had, after)
 
 
-def _held(acl: str | None, owner: str, step: Step) -> Privileges:
+def _held(acl: str | None, owner: str, step: ObjectChange) -> Privileges:
     """The privileges that a field tells; without it, those of any sequence."""
     return privilege.default("SEQUENCE", owner, step.major) if acl is None else privilege.parse(acl)
 
 
-def _comment(step: Step) -> Commands:
+def _comment(step: ObjectChange) -> Commands:
     if step.after.get("identity"):
         yield comment_on(f"SEQUENCE {_sequence(step)}", step.after.get("sequence_comment"))
 
 
-def _persistence(step: Step) -> Commands:
+def _persistence(step: ObjectChange) -> Commands:
     """Without a word of its own, that of the table."""
     if step.after.get("identity"):
         usual = "unlogged" if step.catalog.value(step.owner, "persistence") else "logged"
@@ -115,7 +115,7 @@ ALTERS = {
 """What changes the sequence behind an identity column."""
 
 
-def lacking(step: Step) -> str | None:
+def unsupported(step: ObjectChange) -> str | None:
     """What of the sequence no statement of its owner's can reach."""
     before, after = (privilege.granted_by_others(acl) for acl in step.change("sequence_acl"))
     if before != after:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name, literal
 
 
@@ -23,14 +23,14 @@ Commands = Iterable[Command]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ObjectChange:
     """One object on its way from one state to another; of a new one `before` is what its CREATE gives it.
 
     `catalog` is the side it leads to, `existing` what there is before, `major` the server's major version.
     `converted` says that a type of the same name is another one now.
     """
 
-    key: Key
+    key: ObjectKey
     before: Fields
     after: Fields
     catalog: Catalog
@@ -39,9 +39,9 @@ class Step:
     converted: bool = False
 
     @property
-    def owner(self) -> Key:
+    def owner(self) -> ObjectKey:
         """The object it is part of."""
-        return Key.parse(self.after.get("of") or self.before.get("of") or "")
+        return ObjectKey.parse(self.after.get("of") or self.before.get("of") or "")
 
     def change(self, name: str) -> tuple[str | None, str | None]:
         """A field's two values."""
@@ -54,13 +54,13 @@ class Step:
         )
 
 
-Write = Callable[[Step], Commands]
+Write = Callable[[ObjectChange], Commands]
 
 ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
 """How ALTER puts the field `enabled`."""
 
 
-def alter(step: Step) -> str:
+def alter(step: ObjectChange) -> str:
     """Return the beginning of the ALTER of an object whose kind is its SQL noun."""
     return f"ALTER {step.key.kind.upper()} {step.key.identity}"
 
@@ -81,42 +81,42 @@ def comment_on(target: str, comment: str | None) -> str:
 
 
 def clause(
-    field: str, present: str, absent: str, *hazards: str, head: Callable[[Step], str] = alter
+    field: str, present: str, absent: str, *hazards: str, head: Callable[[ObjectChange], str] = alter
 ) -> Write:
     """Write an ALTER for one field: `present` with the value for {}, or `absent` if there is none."""
 
-    def write(step: Step) -> Commands:
+    def write(step: ObjectChange) -> Commands:
         value = step.after.get(field)
         yield Hazardous(f"{head(step)} {present.format(value) if value else absent}", hazards)
 
     return write
 
 
-def plain_name(key: Key, _fields: Fields) -> str:
+def plain_name(key: ObjectKey, _fields: Fields) -> str:
     """How most objects are named in commands."""
     return key.identity
 
 
-def name_on_owner(key: Key, fields: Fields) -> str:
+def name_on_owner(key: ObjectKey, fields: Fields) -> str:
     """How what belongs to a table is named: `name ON table`."""
-    owner = Key.parse(fields.get("of") or "")
+    owner = ObjectKey.parse(fields.get("of") or "")
     return f"{base_name(key.identity)} ON {'DOMAIN ' if owner.kind == 'domain' else ''}{owner.identity}"
 
 
-def from_definition(step: Step) -> Commands:
+def from_definition(step: ObjectChange) -> Commands:
     """The definition is the CREATE."""
     definition = (step.after.get("definition") or "").rstrip().removesuffix(";")
     if definition and not step.after.get("inherited"):
         yield definition
 
 
-def never(_step: Step) -> str | None:
+def never(_step: ObjectChange) -> str | None:
     """Nothing stands in the way."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ObjectKind:
     """How objects of one kind are made, changed and dropped.
 
     `noun` is the SQL for the kind. `create` writes the commands that make an object and `covers` names the
@@ -133,33 +133,33 @@ class Kind:
     covers: frozenset[str] = frozenset({"definition"})
     alters: Mapping[str, Write] = field(default_factory=dict)
     follows: frozenset[str] = frozenset()
-    name: Callable[[Key, Fields], str] = plain_name
+    name: Callable[[ObjectKey, Fields], str] = plain_name
     drop: Write | None = None
     drop_hazards: tuple[str, ...] = ()
     grant: str | None = None
     owned: bool = True
-    in_place: Callable[[Step], bool] | None = None
+    in_place: Callable[[ObjectChange], bool] | None = None
     rerun: Write | None = None
     born: Mapping[str, str] = field(default_factory=dict)
-    lacks: Callable[[Step], str | None] = never
+    unsupported: Callable[[ObjectChange], str | None] = never
     makeable: bool = True
 
-    def dropping(self, step: Step) -> Commands:
+    def dropping(self, step: ObjectChange) -> Commands:
         """The commands that drop what a step starts with; none where it goes with something else."""
         if self.drop is not None:
             return self.drop(step)
         return [Hazardous(f"DROP {self.noun} {self.name(step.key, step.before)}", self.drop_hazards)]
 
-    def replaces(self, step: Step) -> bool:
+    def replaces(self, step: ObjectChange) -> bool:
         """Whether an object has to be dropped and made again."""
         return self._beyond(step) and not (self.in_place is not None and self.in_place(step))
 
-    def altering(self, step: Step) -> Iterator[Command]:
+    def altering(self, step: ObjectChange) -> Iterator[Command]:
         """The commands that change an object in place."""
         if self.rerun is not None and self._beyond(step):
             yield from self.rerun(step)
         for write in dict.fromkeys(write for name, write in self.alters.items() if step.differs(name)):
             yield from write(step)
 
-    def _beyond(self, step: Step) -> bool:
+    def _beyond(self, step: ObjectChange) -> bool:
         return step.differs(*(self.covers - self.alters.keys() - self.follows))

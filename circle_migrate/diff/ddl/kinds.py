@@ -11,9 +11,9 @@ from circle_migrate.diff.ddl import (
     view_and_routine,
 )
 from circle_migrate.diff.ddl import table as tables
-from circle_migrate.diff.ddl.kind import Kind
+from circle_migrate.diff.ddl.kind import ObjectKind
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, ObjectKind] = {
     "schema": database_objects.SCHEMA,
     "extension": database_objects.EXTENSION,
     "language": foreign_and_text_search.LANGUAGE,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.scope import MAINTAIN_SINCE
-from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import split_lines
 
 OWNER = "<owner>"
@@ -103,10 +103,10 @@ def born(noun: str, schema: str, creator: str, existing: Catalog, major: int) ->
     """What an object has that a role makes in a schema: ALTER DEFAULT PRIVILEGES may have given more."""
     made = default(noun, creator, major)
     word = _DEFAULTS_FOR.get(noun)
-    everywhere = Key("default privileges", f"{creator}.{word}")
+    everywhere = ObjectKey("default privileges", f"{creator}.{word}")
     if everywhere in existing:
         made = parse(existing.value(everywhere, "acl"))
-    there = Key("default privileges", f"{creator}.{schema}.{word}")
+    there = ObjectKey("default privileges", f"{creator}.{schema}.{word}")
     merged = {role: dict(held) for role, held in made.items()}
     for role, held in parse(existing.value(there, "acl")).items():
         merged.setdefault(role, {}).update(held)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from circle_migrate.diff.ddl import alembic_ops
 from circle_migrate.diff.ddl.python_code import execute, indented
-from circle_migrate.diff.ddl.script import Sketch, reverse
+from circle_migrate.diff.ddl.script import MigrationScript, reverse
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 
 _INDENT = "    "
@@ -25,20 +25,20 @@ class Bodies:
     incomplete: tuple[str, ...]
 
 
-def bodies(sketch: Sketch, hazards: HazardTexts) -> Bodies:
+def bodies(sketch: MigrationScript, hazards: HazardTexts) -> Bodies:
     """The bodies of a revision that does what the sketch does, and of its way back."""
     back, schema = reverse(sketch.comparison), sketch.comparison.default_schema
     incomplete = tuple(dict.fromkeys([*sketch.incomplete, *back.incomplete]))
     return Bodies(body(sketch, hazards, schema), body(back, hazards, schema), incomplete)
 
 
-def render(sketch: Sketch, hazards: HazardTexts) -> str:
+def render(sketch: MigrationScript, hazards: HazardTexts) -> str:
     """Both functions of a revision as text."""
     made = bodies(sketch, hazards)
     return f"def upgrade() -> None:\n{made.upgrade}\n\n\ndef downgrade() -> None:\n{made.downgrade}\n"
 
 
-def body(sketch: Sketch, hazards: HazardTexts, default_schema: str | None = None) -> str:
+def body(sketch: MigrationScript, hazards: HazardTexts, default_schema: str | None = None) -> str:
     """What the sketch does, as the body of a function; calls do not name the default schema.
 
     Statements of SQL name every schema, so that no search_path leads them elsewhere.
@@ -51,7 +51,9 @@ def body(sketch: Sketch, hazards: HazardTexts, default_schema: str | None = None
     return "\n".join(lines)
 
 
-def _lines(sketch: Sketch, statement: Statement, hazards: HazardTexts, default: str | None) -> Iterator[str]:
+def _lines(
+    sketch: MigrationScript, statement: Statement, hazards: HazardTexts, default: str | None
+) -> Iterator[str]:
     yield from (f"{_INDENT}# {hazard_comment(hazard, hazards)}" for hazard in statement.hazards)
     call = alembic_ops.call(sketch.plan, statement, default) or execute(statement.sql)
     if statement.transactional:

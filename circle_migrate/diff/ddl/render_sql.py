@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from circle_migrate import __version__
-from circle_migrate.diff.ddl.script import Sketch
+from circle_migrate.diff.ddl.script import MigrationScript
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 
 
-def render_sql(sketches: Sequence[Sketch], hazards: HazardTexts) -> str:
+def render_sql(sketches: Sequence[MigrationScript], hazards: HazardTexts) -> str:
     """The script for one database or several; of several, psql connects to each by a variable.
 
     Statements that destroy something are as live as the others, under a line that says so.
@@ -24,7 +24,7 @@ def render_sql(sketches: Sequence[Sketch], hazards: HazardTexts) -> str:
     return "".join(parts)
 
 
-def _head(sketches: Sequence[Sketch], *, several: bool) -> str:
+def _head(sketches: Sequence[MigrationScript], *, several: bool) -> str:
     lines = [f"-- circle-migrate {__version__}"]
     lines += [f"-- {each.database}: {_line(each.before)} to {_line(each.after)}" for each in sketches]
     lines.append("-- run as the role that owns the version table")

@@ -9,18 +9,18 @@ from circle_migrate.diff.ddl import attributes
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.generate import statements
 from circle_migrate.diff.ddl.kinds import KINDS
-from circle_migrate.diff.ddl.plan import Plan
+from circle_migrate.diff.ddl.plan import ChangePlan
 from circle_migrate.diff.ddl.server_version import adapted, unknown
 from circle_migrate.diff.ddl.statement import Statement
 from circle_migrate.diff.renames_and_implied import drop_implied
 from circle_migrate.diff.result import Comparison
-from circle_migrate.postgres.catalog.snapshot import Change, Fields, Key, Op, compare
+from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, changes_between
 
 _FOLLOWS_FROM_OTHERS = frozenset({"of", "generated_name", "position"})
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
+class MigrationScript:
     """The DDL that leads one database from one side of a comparison to the other.
 
     `before` and `after` say where from and where to. `incomplete` names what the statements leave different,
@@ -33,7 +33,7 @@ class Sketch:
     after: str
     statements: tuple[Statement, ...]
     incomplete: tuple[str, ...]
-    plan: Plan
+    plan: ChangePlan
 
     @property
     def database(self) -> str:
@@ -41,26 +41,26 @@ class Sketch:
         return self.comparison.database
 
 
-def sketch(comparison: Comparison) -> Sketch:
+def generate(comparison: Comparison) -> MigrationScript:
     """The DDL for the differences of a comparison and for no others; renames are never guessed."""
     before, after = comparison.before, comparison.after
-    plan = Plan(_catalog(before.objects), _catalog(_target(comparison)), before.major)
-    return _sketch(comparison, plan, before.origin, after.origin)
+    plan = ChangePlan(_catalog(before.objects), _catalog(_target(comparison)), before.major)
+    return _generate(comparison, plan, before.origin, after.origin)
 
 
-def reverse(comparison: Comparison) -> Sketch:
+def reverse(comparison: Comparison) -> MigrationScript:
     """The way back: from what the sketch leads to, to where it began."""
     before, after = comparison.before, comparison.after
-    plan = Plan(_catalog(_target(comparison)), _catalog(before.objects), before.major)
-    return _sketch(comparison, plan, after.origin, before.origin)
+    plan = ChangePlan(_catalog(_target(comparison)), _catalog(before.objects), before.major)
+    return _generate(comparison, plan, after.origin, before.origin)
 
 
-def _sketch(comparison: Comparison, plan: Plan, before: str, after: str) -> Sketch:
+def _generate(comparison: Comparison, plan: ChangePlan, before: str, after: str) -> MigrationScript:
     lacking = (*_incomplete(plan), *unknown(comparison))
-    return Sketch(comparison, before, after, statements(plan), lacking, plan)
+    return MigrationScript(comparison, before, after, statements(plan), lacking, plan)
 
 
-def _catalog(objects: Mapping[Key, Fields]) -> Catalog:
+def _catalog(objects: Mapping[ObjectKey, Fields]) -> Catalog:
     return Catalog(
         {
             key: {name: value for name, value in fields.items() if value is not None}
@@ -69,13 +69,13 @@ def _catalog(objects: Mapping[Key, Fields]) -> Catalog:
     )
 
 
-def _target(comparison: Comparison) -> dict[Key, Fields]:
+def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
     """The first side with the differences, and what follows from them, made good."""
     objects = dict(comparison.before.objects)
     for change in _with_followers(comparison):
-        if change.op is Op.MISSING:
+        if change.op is Op.REMOVED:
             objects.pop(change.key, None)
-        elif change.op is Op.EXTRA:
+        elif change.op is Op.ADDED:
             objects[change.key] = adapted(comparison, comparison.after.objects[change.key], None)
         else:
             news = {name: sides[1] for name, sides in change.fields.items()}
@@ -88,7 +88,7 @@ def _with_followers(comparison: Comparison) -> list[Change]:
     """The differences, and the changes that they bring along and that are not told again."""
     before, after = comparison.before, comparison.after
     told = [difference.change for difference in comparison.differences]
-    every = compare(before, after)
+    every = changes_between(before, after)
     leading = {change.key for change in drop_implied(every, before, after)}
     keys = {change.key for change in told}
     leading |= keys
@@ -101,29 +101,29 @@ def _with_followers(comparison: Comparison) -> list[Change]:
     return [*told, *followers]
 
 
-def _incomplete(plan: Plan) -> tuple[str, ...]:
+def _incomplete(plan: ChangePlan) -> tuple[str, ...]:
     """Each thing that differs and has no statement."""
     changed = sorted(plan.created | plan.altered | plan.replaced | plan.renamed)
     lacking = (f"{what} of {key}" for key in changed for what in _lacking(plan, key))
     return tuple(dict.fromkeys([*lacking, *_misplaced(plan)]))
 
 
-def _lacking(plan: Plan, key: Key) -> list[str]:
+def _lacking(plan: ChangePlan, key: ObjectKey) -> list[str]:
     kind, step = KINDS[key.kind], plan.step(key)
-    if not kind.makeable and plan.made(key):
+    if not kind.makeable and plan.is_created(key):
         return ["all"]
     known = kind.covers | kind.follows | kind.alters.keys() | attributes.NAMES | _FOLLOWS_FROM_OTHERS
     unknown = sorted((step.before.keys() | step.after.keys()) - known)
     words = [name.replace("_", " ") for name in unknown if step.differs(name)]
-    return [*words, *filter(None, [kind.lacks(step), attributes.lacking(step)])]
+    return [*words, *filter(None, [kind.unsupported(step), attributes.lacking(step)])]
 
 
-def _misplaced(plan: Plan) -> Iterator[str]:
+def _misplaced(plan: ChangePlan) -> Iterator[str]:
     """Tables whose columns end in another order; positions with gaps say that nobody asks for an order."""
     for table in sorted(plan.before.objects.keys() & plan.after.objects.keys() - plan.replaced):
         columns = plan.after.parts_of(table, "column")
         positions = [int(plan.after.value(key, "position") or 0) for key in columns]
-        kept = [key for key in plan.before.parts_of(table, "column") if not plan.gone(key)]
-        new = [key for key in columns if plan.made(key)]
+        kept = [key for key in plan.before.parts_of(table, "column") if not plan.is_dropped(key)]
+        new = [key for key in columns if plan.is_created(key)]
         if positions == list(range(1, len(columns) + 1)) and columns != [*kept, *new]:
             yield f"column order of {table}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 
 
 class HazardText(Protocol):
@@ -34,13 +34,13 @@ class Verb(IntEnum):
     ATTACH gives an object what needs another one that is made after it.
     """
 
-    RELEASE = 0
+    DETACH = 0
     DROP = 1
     RENAME = 2
     CREATE = 3
     ALTER = 4
     ATTACH = 5
-    DISCARD = 6
+    DROP_OLD = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Statement:
     """
 
     sql: str
-    key: Key
+    key: ObjectKey
     hazards: tuple[str, ...] = ()
     transactional: bool = True
 

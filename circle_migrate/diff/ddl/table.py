@@ -10,8 +10,8 @@ from circle_migrate.diff.ddl.identifiers import valued
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
-    Kind,
-    Step,
+    ObjectChange,
+    ObjectKind,
     alter,
     clause,
     never,
@@ -35,13 +35,13 @@ _COVERED = frozenset(
 )
 
 
-def attached(step: Step) -> bool:
+def attached(step: ObjectChange) -> bool:
     """Whether a new partition has columns of its own, so that it is made as a table and then attached."""
     columns = step.catalog.parts_of(step.key, "column")
     return any(step.catalog.value(column, "local") for column in columns)
 
 
-def _create(step: Step) -> Commands:
+def _create(step: ObjectChange) -> Commands:
     """CREATE TABLE with the columns of its own; constraints and indexes are objects."""
     fields = step.after
     foreign = step.key.kind == "foreign table"
@@ -62,7 +62,7 @@ def _create(step: Step) -> Commands:
         yield _attach(step)
 
 
-def _body(step: Step) -> str:
+def _body(step: ObjectChange) -> str:
     fields = step.after
     if fields.get("of_type"):
         return f"OF {fields['of_type']}{_column_options(step)}"
@@ -76,7 +76,7 @@ def _body(step: Step) -> str:
     return f"(\n{columns}\n)" if columns else "()"
 
 
-def _column_options(step: Step) -> str:
+def _column_options(step: ObjectChange) -> str:
     """What the columns of a typed table have besides their type."""
     found = {key: clauses(step.catalog, key) for key in step.catalog.parts_of(step.key, "column")}
     lines = [
@@ -87,12 +87,12 @@ def _column_options(step: Step) -> str:
     return " (\n" + ",\n".join(lines) + "\n)" if lines else ""
 
 
-def _attach(step: Step) -> Hazardous:
+def _attach(step: ObjectChange) -> Hazardous:
     parent, bound = step.after.get("partition_of"), step.after.get("partition_bound")
     return Hazardous(f"ALTER TABLE {parent} ATTACH PARTITION {step.key.identity} {bound}", ("CM067",))
 
 
-def _change_partition(step: Step) -> Commands:
+def _change_partition(step: ObjectChange) -> Commands:
     before = step.before.get("partition_of")
     if before:
         yield f"ALTER TABLE {before} DETACH PARTITION {step.key.identity}"
@@ -100,20 +100,20 @@ def _change_partition(step: Step) -> Commands:
         yield _attach(step)
 
 
-def _change_parents(step: Step) -> Iterator[str]:
+def _change_parents(step: ObjectChange) -> Iterator[str]:
     before, after = (split_lines(text) for text in step.change("inherits"))
     yield from (f"{alter(step)} NO INHERIT {parent}" for parent in before if parent not in after)
     yield from (f"{alter(step)} INHERIT {parent}" for parent in after if parent not in before)
 
 
-def _lacking(step: Step) -> str | None:
+def _unsupported(step: ObjectChange) -> str | None:
     """Parents can only be added at the end."""
     before, after = (split_lines(text) for text in step.change("inherits"))
     reached = [each for each in before if each in after] + [each for each in after if each not in before]
     return "the order of the parents" if reached != after else None
 
 
-def _replica_identity(step: Step) -> Commands:
+def _replica_identity(step: ObjectChange) -> Commands:
     """That of an index is said at the index."""
     identity = step.after.get("replica_identity")
     if identity != "index":
@@ -135,13 +135,13 @@ _ALTERS = {
 }
 
 
-TABLE = Kind(
+TABLE = ObjectKind(
     "TABLE",
     create=_create,
     covers=_COVERED,
     alters=_ALTERS,
     grant="TABLE",
-    lacks=_lacking,
+    unsupported=_unsupported,
     drop_hazards=("CM013",),
 )
-FOREIGN_TABLE = replace(TABLE, noun="FOREIGN TABLE", lacks=never, born={"replica_identity": "nothing"})
+FOREIGN_TABLE = replace(TABLE, noun="FOREIGN TABLE", unsupported=never, born={"replica_identity": "nothing"})

@@ -6,9 +6,17 @@ import re
 
 from circle_migrate.diff.ddl.column import option_changes, own, redeclared
 from circle_migrate.diff.ddl.identifiers import listed
-from circle_migrate.diff.ddl.kind import ENABLED, Commands, Hazardous, Kind, Step, clause, name_on_owner
+from circle_migrate.diff.ddl.kind import (
+    ENABLED,
+    Commands,
+    Hazardous,
+    ObjectChange,
+    ObjectKind,
+    clause,
+    name_on_owner,
+)
 from circle_migrate.diff.ddl.privilege import sql_role
-from circle_migrate.postgres.catalog.snapshot import Fields, Key
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, split_identity, split_lines
 
 _ON_ONLY = re.compile(rf"(CREATE (?:UNIQUE )?INDEX {IDENTIFIER} ON )ONLY ")
@@ -24,15 +32,15 @@ _UNCHECKED = (" NOT VALID", " NOT ENFORCED")
 
 
 def _alter_owner(fields: Fields) -> str:
-    owner = Key.parse(fields.get("of") or "")
+    owner = ObjectKey.parse(fields.get("of") or "")
     return f"ALTER {owner.kind.upper()} {owner.identity}"
 
 
-def _add_constraint(step: Step) -> Commands:
+def _add_constraint(step: ObjectChange) -> Commands:
     """What a partition has from its parent comes with it; not-null constraints are not known by name."""
     if own(step.after):
         column = _not_null_column(step.after)
-        if column and step.existing.value(Key("column", f"{step.owner.identity}.{column}"), "not_null"):
+        if column and step.existing.value(ObjectKey("column", f"{step.owner.identity}.{column}"), "not_null"):
             yield f"{_alter_owner(step.after)} ALTER COLUMN {column} DROP NOT NULL"
         name = "" if step.after.get("type") == "not null" else f"CONSTRAINT {base_name(step.key.identity)} "
         sql = f"{_alter_owner(step.after)} ADD {name}{step.after.get('definition')}"
@@ -40,12 +48,12 @@ def _add_constraint(step: Step) -> Commands:
         yield sql if sql.endswith(_UNCHECKED) else Hazardous(sql, hazards)
 
 
-def _drop_constraint(step: Step) -> Commands:
+def _drop_constraint(step: ObjectChange) -> Commands:
     """Where a column is to stay NOT NULL, SET NOT NULL puts an ordinary constraint in the place."""
     head, column = _alter_owner(step.before), _not_null_column(step.before)
     if column:
         yield f"{head} ALTER COLUMN {column} DROP NOT NULL"
-        if step.catalog.value(Key("column", f"{step.owner.identity}.{column}"), "not_null"):
+        if step.catalog.value(ObjectKey("column", f"{step.owner.identity}.{column}"), "not_null"):
             yield Hazardous(f"{head} ALTER COLUMN {column} SET NOT NULL", ("CM007",))
     elif own(step.before):
         yield f"{head} DROP CONSTRAINT {base_name(step.key.identity)}"
@@ -58,13 +66,13 @@ def _not_null_column(fields: Fields) -> str | None:
     return found[1] if found else None
 
 
-def _only_validates(step: Step) -> bool:
+def _only_validates(step: ObjectChange) -> bool:
     """Whether all that a constraint lacks is its validation; that of a not-null constraint goes by column."""
     before, after = (text or "" for text in step.change("definition"))
     return before.removesuffix(" NOT VALID") == after and step.after.get("type") != "not null"
 
 
-def _validate(step: Step) -> Commands:
+def _validate(step: ObjectChange) -> Commands:
     if not step.after.get("validated"):
         fails = "CM024" if step.after.get("type") == "foreign key" else "CM025"
         yield Hazardous(
@@ -72,19 +80,19 @@ def _validate(step: Step) -> Commands:
         )
 
 
-def _index_of_constraint(step: Step) -> str:
+def _index_of_constraint(step: ObjectChange) -> str:
     return f"ALTER INDEX {split_identity(step.key.identity)[0]}.{base_name(step.key.identity)}"
 
 
-def _index_options(step: Step) -> Commands:
+def _index_options(step: ObjectChange) -> Commands:
     return option_changes(_index_of_constraint(step), *step.change("index_options"))
 
 
-def _lacking_constraint(step: Step) -> str | None:
+def _unsupported_constraint(step: ObjectChange) -> str | None:
     return "the state of its triggers" if step.differs("triggers") else redeclared(step)
 
 
-def _create_index(step: Step) -> Commands:
+def _create_index(step: ObjectChange) -> Commands:
     """Nothing for the index of a constraint or of a partitioned index: it comes with that.
 
     Of a partitioned table PostgreSQL prints ONLY; without it, its partitions get theirs, and the index is
@@ -97,34 +105,34 @@ def _create_index(step: Step) -> Commands:
         yield Hazardous(sql, ("CM068" if partitioned else "CM008",))
 
 
-def _partitioned(step: Step) -> bool:
+def _partitioned(step: ObjectChange) -> bool:
     return bool(step.catalog.value(step.owner, "partition_key"))
 
 
-def _drop_index(step: Step) -> Commands:
+def _drop_index(step: ObjectChange) -> Commands:
     if not step.before.get("constraint") and not step.before.get("inherited"):
         yield Hazardous(f"DROP INDEX {step.key.identity}", ("CM065",))
 
 
-def _validate_index(step: Step) -> Commands:
+def _validate_index(step: ObjectChange) -> Commands:
     if not step.after.get("valid") and not _partitioned(step):
         yield Hazardous(f"REINDEX INDEX {step.key.identity}", ("CM058",))
 
 
-def _cluster(step: Step) -> Commands:
+def _cluster(step: ObjectChange) -> Commands:
     verb = (
         f"CLUSTER ON {base_name(step.key.identity)}" if step.after.get("clustered") else "SET WITHOUT CLUSTER"
     )
     yield f"{_alter_owner(step.after)} {verb}"
 
 
-def _identify(step: Step) -> Commands:
+def _identify(step: ObjectChange) -> Commands:
     """Only to it; from it is said at the table."""
     if step.after.get("replica_identity"):
         yield f"{_alter_owner(step.after)} REPLICA IDENTITY USING INDEX {base_name(step.key.identity)}"
 
 
-def _index_statistics(step: Step) -> Commands:
+def _index_statistics(step: ObjectChange) -> Commands:
     before, after = (dict(line.split(": ", 1) for line in listed(text)) for text in step.change("statistics"))
     for number in sorted(before.keys() | after.keys()):
         if before.get(number) != after.get(number):
@@ -132,7 +140,7 @@ def _index_statistics(step: Step) -> Commands:
             yield f"ALTER INDEX {step.key.identity} ALTER COLUMN {number} SET STATISTICS {target}"
 
 
-def _lacking_index(step: Step) -> str | None:
+def _unsupported_index(step: ObjectChange) -> str | None:
     if step.differs("valid") and not (_partitioned(step) and step.key not in step.existing):
         if step.after.get("valid"):
             return "the INVALID state"
@@ -144,18 +152,18 @@ def _lacking_index(step: Step) -> str | None:
     )
 
 
-def _enable(step: Step) -> Commands:
+def _enable(step: ObjectChange) -> Commands:
     """Of a trigger or a rule."""
     state, noun = ENABLED[step.after.get("enabled") or "origin"], step.key.kind.upper()
     yield f"ALTER TABLE {step.owner.identity} {state} {noun} {base_name(step.key.identity)}"
 
 
-def _drop_trigger(step: Step) -> Commands:
+def _drop_trigger(step: ObjectChange) -> Commands:
     if not step.before.get("inherited"):
         yield f"DROP TRIGGER {name_on_owner(step.key, step.before)}"
 
 
-def _create_policy(step: Step) -> Commands:
+def _create_policy(step: ObjectChange) -> Commands:
     """From its fields: the definition has roles as a snapshot names them."""
     fields = step.after
     kind = "PERMISSIVE" if fields.get("permissive") != "no" else "RESTRICTIVE"
@@ -173,7 +181,7 @@ def _create_policy(step: Step) -> Commands:
 _TABLESPACE = ("SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM058")
 _INHERITED = frozenset({"inherited", "local", "generated_name"})
 
-CONSTRAINT = Kind(
+CONSTRAINT = ObjectKind(
     "CONSTRAINT",
     create=_add_constraint,
     drop=_drop_constraint,
@@ -187,9 +195,9 @@ CONSTRAINT = Kind(
     name=name_on_owner,
     owned=False,
     in_place=_only_validates,
-    lacks=_lacking_constraint,
+    unsupported=_unsupported_constraint,
 )
-INDEX = Kind(
+INDEX = ObjectKind(
     "INDEX",
     create=_create_index,
     drop=_drop_index,
@@ -203,9 +211,9 @@ INDEX = Kind(
     },
     follows=_INHERITED | {"constraint"},
     owned=False,
-    lacks=_lacking_index,
+    unsupported=_unsupported_index,
 )
-TRIGGER = Kind(
+TRIGGER = ObjectKind(
     "TRIGGER",
     drop=_drop_trigger,
     alters={"enabled": _enable},
@@ -214,8 +222,10 @@ TRIGGER = Kind(
     name=name_on_owner,
     owned=False,
 )
-RULE = Kind("RULE", alters={"enabled": _enable}, born={"enabled": "origin"}, name=name_on_owner, owned=False)
-POLICY = Kind(
+RULE = ObjectKind(
+    "RULE", alters={"enabled": _enable}, born={"enabled": "origin"}, name=name_on_owner, owned=False
+)
+POLICY = ObjectKind(
     "POLICY",
     create=_create_policy,
     drop_hazards=("CM034",),
@@ -223,4 +233,6 @@ POLICY = Kind(
     name=name_on_owner,
     owned=False,
 )
-STATISTICS = Kind("STATISTICS", alters={"target": clause("target", "SET STATISTICS {}", "SET STATISTICS -1")})
+STATISTICS = ObjectKind(
+    "STATISTICS", alters={"target": clause("target", "SET STATISTICS {}", "SET STATISTICS -1")}
+)

@@ -7,26 +7,26 @@ from functools import partial
 
 from circle_migrate.diff.ddl.column import change_options, options
 from circle_migrate.diff.ddl.identifiers import valued
-from circle_migrate.diff.ddl.kind import Commands, Hazardous, Kind, Step, clause
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, clause
 
 _SETS = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
 _CONDITION = re.compile(r"\n\s*WHERE\b")
 
 
-def _query(step: Step) -> str:
+def _query(step: ObjectChange) -> str:
     return (step.after.get("definition") or "").strip().removesuffix(";")
 
 
-def _with(step: Step) -> str:
+def _with(step: ObjectChange) -> str:
     named = valued(step.after.get("options"))
     return f" WITH ({options(named)})" if named else ""
 
 
-def _create_view(step: Step, verb: str = "CREATE") -> Commands:
+def _create_view(step: ObjectChange, verb: str = "CREATE") -> Commands:
     yield f"{verb} VIEW {step.key.identity}{_with(step)} AS\n{_query(step)}"
 
 
-def _same_columns(step: Step) -> bool:
+def _same_columns(step: ObjectChange) -> bool:
     """Whether only the condition differs, so that CREATE OR REPLACE is sure to be accepted."""
     before, after = (text or "" for text in step.change("definition"))
     if _SETS.search(before) or _SETS.search(after):
@@ -35,7 +35,7 @@ def _same_columns(step: Step) -> bool:
     return one is not None and other is not None and before[: one.start()] == after[: other.start()]
 
 
-def _create_materialized_view(step: Step) -> Commands:
+def _create_materialized_view(step: ObjectChange) -> Commands:
     fields = step.after
     method = f" USING {fields['access_method']}" if fields.get("access_method") else ""
     tablespace = f" TABLESPACE {fields['tablespace']}" if fields.get("tablespace") else ""
@@ -44,22 +44,22 @@ def _create_materialized_view(step: Step) -> Commands:
     yield f"{sql}NO DATA" if fields.get("populated") == "no" else Hazardous(f"{sql}DATA", ("CM066",))
 
 
-def _populate(step: Step) -> Commands:
+def _populate(step: ObjectChange) -> Commands:
     data = "NO DATA" if step.after.get("populated") == "no" else "DATA"
     yield Hazardous(f"REFRESH MATERIALIZED VIEW {step.key.identity} WITH {data}", ("CM066",))
 
 
-def _same_signature(step: Step) -> bool:
+def _same_signature(step: ObjectChange) -> bool:
     """Whether what callers see is the same: PostgreSQL replaces only the rest."""
     before, after = ((text or "").partition("\n LANGUAGE ")[0] for text in step.change("definition"))
     return before == after
 
 
-def _replace_routine(step: Step) -> Commands:
+def _replace_routine(step: ObjectChange) -> Commands:
     yield step.after.get("definition") or ""
 
 
-VIEW = Kind(
+VIEW = ObjectKind(
     "VIEW",
     create=_create_view,
     covers=frozenset({"definition", "options"}),
@@ -68,7 +68,7 @@ VIEW = Kind(
     in_place=_same_columns,
     rerun=partial(_create_view, verb="CREATE OR REPLACE"),
 )
-MATERIALIZED_VIEW = Kind(
+MATERIALIZED_VIEW = ObjectKind(
     "MATERIALIZED VIEW",
     create=_create_materialized_view,
     covers=frozenset({"definition", "options", "populated", "tablespace", "access_method"}),
@@ -82,9 +82,9 @@ MATERIALIZED_VIEW = Kind(
 )
 
 
-def routine(noun: str) -> Kind:
+def routine(noun: str) -> ObjectKind:
     """A kind of routine that is dropped and altered under a noun."""
-    return Kind(
+    return ObjectKind(
         noun,
         covers=frozenset({"definition", "language", "security_definer"}),
         follows=frozenset({"language", "security_definer"}),
@@ -94,4 +94,4 @@ def routine(noun: str) -> Kind:
     )
 
 
-AGGREGATE = Kind("AGGREGATE", follows=frozenset({"language", "security_definer"}), grant="FUNCTION")
+AGGREGATE = ObjectKind("AGGREGATE", follows=frozenset({"language", "security_definer"}), grant="FUNCTION")

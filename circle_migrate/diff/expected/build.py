@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, SettingsError
-from circle_migrate.core.events import ignore
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.core.errors import MigrateError, SettingsError
+from circle_migrate.core.events import discard
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.postgres.server_errors import server_words, sqlstate
+from circle_migrate.postgres.server_errors import server_message, sqlstate
 from circle_migrate.revision_graph.plan import Direction, Plan, plan_exactly
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _NOT_THERE = ("42704", "42883", "3F000")
 """What an unknown type or operator class, function and schema have as SQLSTATE."""
 
 
-async def upgraded(
+async def build_from_revisions(
     alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
 ) -> Snapshot:
     """The one selected database after an upgrade from empty to these revisions.
@@ -36,7 +36,7 @@ async def upgraded(
     Raises the errors of the executor.
     """
     async with at_revisions(alone, servers, revisions, major) as database:
-        return await snapshot(database)
+        return await read_live_catalog(database)
 
 
 @asynccontextmanager
@@ -48,10 +48,10 @@ async def at_revisions(
     Those of other databases which they require are run too. Raises the errors of the executor.
     """
     (name,) = alone.selected
-    needed = dict.fromkeys([name, *alone.within_reach(Direction.UP)])
+    needed = dict.fromkeys([name, *alone.reachable_databases(Direction.UP)])
     async with servers.databases(needed, major=major) as made:
         forest = made.deployment.forest
-        await upgrade_scratch(made, forest.closure_up(f"{name}@{key}" for key in revisions))
+        await upgrade_scratch(made, forest.with_dependencies(f"{name}@{key}" for key in revisions))
         yield made.deployment.databases[name]
 
 
@@ -60,18 +60,20 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
 
     Raises the errors of the executor.
     """
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
 
     deployment = scratch.deployment
 
     def planner(current: Current) -> Plan:
         return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
 
-    options = Options("upgrade", allow_edited=True)
-    await scratch.attempt(lambda: apply(deployment, tuple(scratch.majors), planner, ignore, options))
+    options = RunOptions("upgrade", allow_edited=True)
+    await scratch.run_adding_missing_roles(
+        lambda: execute(deployment, tuple(scratch.majors), planner, discard, options)
+    )
 
 
-async def created(
+async def build_from_models(
     alone: Deployment,
     servers: ScratchServers,
     metadata: MetaData,
@@ -89,16 +91,16 @@ async def created(
         database = made.deployment.databases[name]
         create = partial(_create, database, metadata)
         try:
-            await made.attempt(create)
+            await made.run_adding_missing_roles(create)
         except Exception as error:
             if sqlstate(error) not in _NOT_THERE:
                 raise _not_created(name, error) from error
             await _prepare(database, await revised(major))
             try:
-                await made.attempt(create)
+                await made.run_adding_missing_roles(create)
             except Exception as again:
                 raise _not_created(name, again) from again
-        return await snapshot(database)
+        return await read_live_catalog(database)
 
 
 def models_source(database: Database, metadata: MetaData) -> str | None:
@@ -157,12 +159,12 @@ async def _prepare(database: Database, revised: Snapshot) -> None:
         connection.terminate()
 
 
-def _not_created(name: str, error: Exception) -> CircleError:
-    if isinstance(error, CircleError):
+def _not_created(name: str, error: Exception) -> MigrateError:
+    if isinstance(error, MigrateError):
         return error
     return SettingsError(
         f"the models of {name} cannot be created in an empty database",
         database=name,
-        detail=server_words(error),
+        detail=server_message(error),
         hint="let the revisions create what the models take for granted",
     )

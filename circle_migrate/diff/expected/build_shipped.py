@@ -14,7 +14,7 @@ from circle_migrate.diff.expected.build import upgrade_scratch
 from circle_migrate.diff.expected.shipped import file_name, majors_in, snapshots_folder, source_of
 from circle_migrate.diff.expected.snapshot_file import Stored, read_stored, write
 from circle_migrate.migrate.planner import Planner
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -100,13 +100,13 @@ async def _states(made: Scratch) -> AsyncIterator[_State]:
     for action in (each for each in plan.actions if isinstance(each, Step)):
         name, revision = action.database, action.revision.id
         await upgrade_scratch(made, [action.revision.qualified])
-        at[name] = copies.forest.graphs[name].tips_with(at[name], revision)
+        at[name] = copies.forest.graphs[name].version_rows_after_upgrade(at[name], revision)
         yield await _state(copies, name, at[name])
 
 
 async def _state(copies: Deployment, name: str, revisions: tuple[str, ...]) -> _State:
     database = copies.databases[name]
-    taken: Snapshot = await snapshot(database)
+    taken: Snapshot = await read_live_catalog(database)
     origin = f"revisions@{','.join(revisions) or 'base'}"
     stored = Stored(replace(taken, origin=origin, revisions=revisions), source_of(database, revisions))
     return _State(name, file_name(revisions, taken.major), stored)

@@ -78,7 +78,7 @@ class _State:
 
 
 def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _State:
-    from circle_migrate.diff.expected.build import upgraded
+    from circle_migrate.diff.expected.build import build_from_revisions
 
     database = alone.databases[alone.selected[0]]
     graph = database.graph
@@ -90,22 +90,22 @@ def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _
         f"revisions@{','.join(revisions) or 'base'}",
         revisions,
         None if unsure else source_of(database, revisions),
-        partial(upgraded, alone, servers, revisions),
+        partial(build_from_revisions, alone, servers, revisions),
     )
 
 
 def _by_models(alone: Deployment, servers: ScratchServers) -> _State:
     from circle_migrate.config.metadata import load_models
-    from circle_migrate.diff.expected.build import created, models_source
+    from circle_migrate.diff.expected.build import build_from_models, models_source
 
     database = alone.databases[alone.selected[0]]
     metadata = load_models(database.settings)
 
     async def revised(major: int) -> Snapshot:
-        state = _at(alone, servers, database.graph.real_heads)
+        state = _at(alone, servers, database.graph.effective_heads)
         return (await _obtain(state, servers, major)).snapshot
 
-    make = partial(created, alone, servers, metadata, revised)
+    make = partial(build_from_models, alone, servers, metadata, revised)
     return _State(database, "models", None, models_source(database, metadata), make)
 
 

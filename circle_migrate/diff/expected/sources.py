@@ -10,7 +10,7 @@ from circle_migrate.diff.expected.shipped import shipped_majors
 from circle_migrate.diff.expected.snapshot_file import read
 from circle_migrate.diff.side import CURRENT, Side, Source
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.postgres.catalog.read_live import snapshot
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -20,7 +20,7 @@ from circle_migrate.revision_graph.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class ComparisonSides:
     """The sides of one database, in the order typed; `notes` say in what they are not what was asked for.
 
     `pending` counts the revisions above those the database is at, where that was asked for.
@@ -32,7 +32,7 @@ class Sides:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class ComparisonSources:
     """Where the sides of every database come from. `names` are the databases that have all of them."""
 
     deployment: Deployment
@@ -43,7 +43,9 @@ class Sources:
     _files: dict[Side, Snapshot] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, deployment: Deployment, servers: ScratchServers, sides: tuple[Side, ...]) -> Sources:
+    def of(
+        cls, deployment: Deployment, servers: ScratchServers, sides: tuple[Side, ...]
+    ) -> ComparisonSources:
         """The sources of these sides. Raises `UsageError` where no selected database has all."""
         assigned: dict[Side, dict[str, Target]] = {}
         files: dict[Side, Snapshot] = {}
@@ -65,7 +67,7 @@ class Sources:
             )
         return cls(deployment, servers, sides, names, assigned, files)
 
-    async def of_database(self, name: str) -> Sides:
+    async def of_database(self, name: str) -> ComparisonSides:
         """The sides of one database. Raises why one of them cannot be had."""
         live = await self._live(name)
         current = await self._current(name, live)
@@ -82,14 +84,14 @@ class Sources:
                 found[side] = answer.snapshot
                 notes += [answer.note] if answer.note else []
         snapshots = tuple(found[side] for side in self.sides)
-        return Sides(snapshots, tuple(notes), self._pending(name, current))
+        return ComparisonSides(snapshots, tuple(notes), self._pending(name, current))
 
     def _side(self, source: Source) -> Side:
         return next(side for side in self.sides if side.source is source)
 
     async def _live(self, name: str) -> Snapshot | None:
         wanted = any(side.source is Source.LIVE for side in self.sides)
-        return await snapshot(self.deployment.databases[name]) if wanted else None
+        return await read_live_catalog(self.deployment.databases[name]) if wanted else None
 
     async def _current(self, name: str, live: Snapshot | None) -> tuple[str, ...]:
         """The current revisions, where a side depends on them. Raises what `verify_identity` raises."""
@@ -115,8 +117,8 @@ class Sources:
         if side.target == CURRENT:
             return current
         if side.target is None:
-            return graph.real_heads
-        return graph.tips(targets.claimed(graph, current, self._targets[side][name]))
+            return graph.effective_heads
+        return graph.version_rows(targets.stamp_set(graph, current, self._targets[side][name]))
 
     def _file(self, side: Side, name: str) -> Snapshot:
         path = side.file(name)
@@ -149,4 +151,4 @@ class Sources:
         if not any(side.target == CURRENT for side in self.sides):
             return 0
         graph = self.deployment.graphs[name]
-        return len(graph.ancestors(graph.real_heads) - graph.ancestors(current))
+        return len(graph.ancestors(graph.effective_heads) - graph.ancestors(current))

@@ -13,7 +13,7 @@ from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 
-from circle_migrate.core.errors import CircleError, Refused
+from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
     OutsideTransaction,
@@ -87,7 +87,7 @@ class Runner:
             context = Context(dialect(), None, self._options(step) | offline)
             with bound(context, step.revision):
                 _render_step(context, step)
-            start = step.moved(self.graph, start)
+            start = step.heads_after(self.graph, start)
         return start
 
     def rehearse(self, step: Step) -> None:
@@ -129,7 +129,7 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
         else:
             yield AlembicRevision(
                 revision.id,
-                revision.down or None,
+                revision.down_revisions or None,
                 dependencies=revision.depends_on or None,
                 branch_labels=revision.labels or None,
             )
@@ -138,7 +138,7 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
 def _render_step(context: Context, step: Step) -> None:
     try:
         context.run_migrations()
-    except CircleError:
+    except MigrateError:
         raise
     except Exception as error:
         raise Refused(

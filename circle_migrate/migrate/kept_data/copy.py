@@ -1,6 +1,6 @@
 """Copies into side tables before a step, and the comparison after it that leaves in them what the step took.
 
-A side table has the primary key and the columns that may go, and in `LOST` the names of those that did; null
+A side table has the primary key and the columns that may go, and in `LOST_COLUMNS` the names of those that did; null
 stands for the whole row. Values of types and under collations that somebody may drop are kept as text.
 """
 
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.kept_data import registry
-from circle_migrate.migrate.kept_data.entry import What
-from circle_migrate.migrate.kept_data.tables import Column, Going, Seen, Table
+from circle_migrate.migrate.kept_data.entry import KeptKind
+from circle_migrate.migrate.kept_data.tables import Column, Table, TableLoss, TablesState
 from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-LOST = "circle-migrate lost"
+LOST_COLUMNS = "circle-migrate lost"
 """The column of side tables that names the columns which were lost."""
 
 
@@ -28,7 +28,7 @@ LOST = "circle-migrate lost"
 class Copy:
     """What was copied of a table before the step, `rows` of them."""
 
-    going: Going
+    going: TableLoss
     side: str
     rows: int
 
@@ -45,14 +45,14 @@ class Copy:
         return tuple(self.going.table.columns[number] for number in numbers)
 
     @property
-    def what(self) -> What:
+    def what(self) -> KeptKind:
         """What its entry is."""
-        if self.going.gone:
-            return What.TABLE
-        return What.ROWS if self.going.rows else What.COLUMNS
+        if self.going.dropped:
+            return KeptKind.TABLE
+        return KeptKind.ROWS if self.going.rows else KeptKind.COLUMNS
 
 
-def copy(connection: Connection, database: str, run: str, revision: str, going: Going) -> Copy:
+def copy(connection: Connection, database: str, run: str, revision: str, going: TableLoss) -> Copy:
     """Lock a table against writers and copy what is going to be lost.
 
     Raises `Refused` where there is something to lose, and no primary key by which it could be put back.
@@ -60,17 +60,17 @@ def copy(connection: Connection, database: str, run: str, revision: str, going: 
     table = going.table
     # Only writers: whoever drops the table or a column waits for the readers anyway.
     connection.exec_driver_sql(f"LOCK TABLE {table.rows} IN SHARE ROW EXCLUSIVE MODE")
-    side = registry.side_name(run, revision, table.schema, table.name)
+    side = registry.archive_table_name(run, revision, table.schema, table.name)
     made = Copy(going, side, 0)
     wanted = ", ".join(
-        [*(_kept_as(each) for each in (*made.keys, *made.columns)), f"NULL::text[] AS {quote(LOST)}"]
+        [*(_kept_as(each) for each in (*made.keys, *made.columns)), f"NULL::text[] AS {quote(LOST_COLUMNS)}"]
     )
-    with every_row(connection):
+    with without_row_security(connection):
         query = f"SELECT {wanted} FROM {table.rows} t{_worth_keeping(made)}"
-        connection.exec_driver_sql(f"CREATE TABLE {registry.side_sql(side)} AS {query}")
+        connection.exec_driver_sql(f"CREATE TABLE {registry.archive_table(side)} AS {query}")
     rows = _count(connection, side)
-    if rows and not going.gone:
-        _refuse_without_key(database, revision, made)
+    if rows and not going.dropped:
+        _ensure_key(database, revision, made)
     return Copy(going, side, rows)
 
 
@@ -83,14 +83,14 @@ def _kept_as(column: Column) -> str:
 
 def _worth_keeping(made: Copy) -> str:
     going = made.going
-    if going.gone or going.rows or going.every_row:
+    if going.dropped or going.rows or going.every_row:
         return ""
     return " WHERE " + " OR ".join(
         f"t.{quote(going.table.columns[number].name)} IS NOT NULL" for number in sorted(going.numbers)
     )
 
 
-def _refuse_without_key(database: str, revision: str, made: Copy) -> None:
+def _ensure_key(database: str, revision: str, made: Copy) -> None:
     table = made.going.table
     lost = ", ".join(column.name for column in made.columns) or "rows"
     if not table.key:
@@ -108,13 +108,13 @@ def _refuse_without_key(database: str, revision: str, made: Copy) -> None:
     )
 
 
-def settle(connection: Connection, run: str, revision: str, made: Copy, after: Seen) -> int:
+def record_kept_rows(connection: Connection, run: str, revision: str, made: Copy, after: TablesState) -> int:
     """Once the step has run: leave in the side table what it took and list it; returns how many rows."""
-    side = registry.side_sql(made.side)
+    side = registry.archive_table(made.side)
     now = after.tables.get(made.going.table.oid)
     if now is not None and made.rows:
         connection.exec_driver_sql(_comparison(made, now))
-        connection.exec_driver_sql(f"DELETE FROM {side} WHERE {quote(LOST)} = '{{}}'")
+        connection.exec_driver_sql(f"DELETE FROM {side} WHERE {quote(LOST_COLUMNS)} = '{{}}'")
     rows = _count(connection, made.side)
     if not rows:
         connection.exec_driver_sql(f"DROP TABLE {side}")
@@ -142,8 +142,8 @@ def _comparison(made: Copy, now: Table) -> str:
     cases = [_case(column, now) for column in made.columns]
     lost = f"array_remove(ARRAY[{', '.join(cases)}]::text[], NULL)" if cases else "'{}'"
     matches = " AND ".join(_same_key(column, now.columns[column.number]) for column in made.keys)
-    side = registry.side_sql(made.side)
-    return f"UPDATE {side} s SET {quote(LOST)} = {lost} FROM {now.rows} t WHERE {matches}"
+    side = registry.archive_table(made.side)
+    return f"UPDATE {side} s SET {quote(LOST_COLUMNS)} = {lost} FROM {now.rows} t WHERE {matches}"
 
 
 def _same_key(key: Column, now: Column) -> str:
@@ -162,7 +162,7 @@ def _case(column: Column, table: Table) -> str:
 
 
 @contextmanager
-def every_row(connection: Connection) -> Iterator[None]:
+def without_row_security(connection: Connection) -> Iterator[None]:
     """Where a policy would hide rows, let statements fail rather than leave them out."""
     before = connection.exec_driver_sql("SHOW row_security").scalar_one()
     connection.exec_driver_sql("SET LOCAL row_security = off")
@@ -171,4 +171,6 @@ def every_row(connection: Connection) -> Iterator[None]:
 
 
 def _count(connection: Connection, side: str) -> int:
-    return int(connection.exec_driver_sql(f"SELECT count(*) FROM {registry.side_sql(side)}").scalar_one())
+    return int(
+        connection.exec_driver_sql(f"SELECT count(*) FROM {registry.archive_table(side)}").scalar_one()
+    )

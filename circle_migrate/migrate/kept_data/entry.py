@@ -10,7 +10,7 @@ from typing import Any
 from circle_migrate.core.result import Result
 
 
-class What(StrEnum):
+class KeptKind(StrEnum):
     """What an entry holds: rows of a table that goes, of one that stays, or where a sequence was."""
 
     TABLE = "table"
@@ -19,7 +19,7 @@ class What(StrEnum):
     SEQUENCE = "sequence"
 
 
-class State(StrEnum):
+class KeptState(StrEnum):
     """What has become of it. What was RESTORED still has its side table where rows found no partner."""
 
     KEPT = "kept"
@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptEntry:
     """One entry: what one step of one run would have destroyed of one table or sequence.
 
     `number` counts the entries of a database. `table` is where it belongs, as schema and name; `side` is its
@@ -41,14 +41,14 @@ class Kept:
     number: int
     run: str
     revision: str
-    what: What
+    what: KeptKind
     table: tuple[str, str]
     side: str
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     rows: int
     created_at: datetime
-    state: State = State.KEPT
+    state: KeptState = KeptState.KEPT
     position: int | None = None
     restored: int | None = None
     missing: int | None = None
@@ -84,7 +84,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRows:
+class KeptRowCount:
     """How many rows a run has kept of a table or put back into it; `missing` ones had no row to go to."""
 
     database: str
@@ -108,7 +108,7 @@ class KeptRows:
 class KeptEntries(Result):
     """`kept list`, and what `kept restore` and `kept drop` did; `run` is their run in the journals."""
 
-    entries: tuple[Kept, ...]
+    entries: tuple[KeptEntry, ...]
     run: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

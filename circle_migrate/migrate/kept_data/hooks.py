@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeGuard
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
 from circle_migrate.migrate.alembic_adapter.context import one_at_a_time
 from circle_migrate.migrate.kept_data import registry
-from circle_migrate.migrate.kept_data.copy import Copy, copy, settle
-from circle_migrate.migrate.kept_data.entry import Kept, KeptRows, State, What
-from circle_migrate.migrate.kept_data.restore import put_back
-from circle_migrate.migrate.kept_data.tables import Seen, going, see
-from circle_migrate.migrate.run import Hooks, Run
+from circle_migrate.migrate.kept_data.copy import Copy, copy, record_kept_rows
+from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
+from circle_migrate.migrate.kept_data.restore import restore_rows
+from circle_migrate.migrate.kept_data.tables import TablesState, find_losses, read_tables
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
@@ -45,7 +45,7 @@ FROM (SELECT) one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1::text
 class _Copied:
     """The tables before a step that is running, what was copied of them, and where sequences that go were."""
 
-    before: Seen
+    before: TablesState
     copies: Mapping[int, Copy]
     sequences: Mapping[tuple[str, str], int]
 
@@ -58,18 +58,18 @@ class KeepingHooks(Hooks):
     one that needs it itself may do nothing to values, which its SQL has to show.
     """
 
-    _run: Run | None = None
+    _run: MigrationRun | None = None
     _fitting: set[str] = field(default_factory=set)
     _copied: _Copied | None = None
-    _rows: dict[int, list[KeptRows]] = field(default_factory=dict)
+    _rows: dict[int, list[KeptRowCount]] = field(default_factory=dict)
     _segment: int = 0
 
     @property
-    def kept(self) -> tuple[KeptRows, ...]:
+    def kept(self) -> tuple[KeptRowCount, ...]:
         """How many rows were kept of each table."""
         return tuple(each for rows in self._rows.values() for each in rows)
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Refuse what could not be kept whatever it holds. Raises `Refused` and `MissingPrivilege`."""
         self._run = run
         at = dict(plan.current)
@@ -78,23 +78,23 @@ class KeepingHooks(Hooks):
                 async with one_at_a_time():
                     if _fits_a_transaction(run, action, at[action.database]):
                         self._fitting.add(action.revision.qualified)
-            at[action.database] = action.moved(
+            at[action.database] = action.heads_after(
                 run.deployment.forest.graphs[action.database], at[action.database]
             )
         for name in plan.databases:
             await _refuse_unable(run, name)
 
-    def trying(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
+    def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
         """What an earlier try has copied was rolled back."""
         self._segment = number
         self._rows[number] = []
         self._copied = None
 
-    def before(self, connection: Connection, action: Action) -> None:
+    def before_step(self, connection: Connection, action: Action) -> None:
         """See what the step takes, by running it up to a savepoint, and copy that."""
         if self._run is None or not _is_step(action, Direction.DOWN):
             return
-        if action.revision.why_alone is not None:
+        if action.revision.non_transactional_reason is not None:
             if action.revision.qualified not in self._fitting:
                 return
             connection.begin()
@@ -102,18 +102,18 @@ class KeepingHooks(Hooks):
         point = connection.begin_nested()
         try:
             runner = self._run.runners[action.database]
-            runner.run(connection, action, self._run.at[action.database], lambda _connection: None)
+            runner.run(connection, action, self._run.current[action.database], lambda _connection: None)
             after = _see(self._run, connection, action)
         finally:
             point.rollback()
         registry.make(connection)
         run, revision = self._run.id, action.revision.id
-        taken = going(before, after)
+        taken = find_losses(before, after)
         copies = {oid: copy(connection, action.database, run, revision, each) for oid, each in taken.items()}
         gone = [name for oid, name in before.sequences.items() if oid not in after.sequences]
         self._copied = _Copied(before, copies, _positions(connection, gone))
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Compare what the step has taken with what was copied, and put that on the list."""
         copied, self._copied = self._copied, None
         if self._run is None or copied is None or not _is_step(action, Direction.DOWN):
@@ -121,15 +121,17 @@ class KeepingHooks(Hooks):
         after = _see(self._run, connection, action)
         _refuse_uncovered(copied, after, action)
         for made in copied.copies.values():
-            rows = settle(connection, self._run.id, action.revision.id, made, after)
+            rows = record_kept_rows(connection, self._run.id, action.revision.id, made, after)
             if rows:
                 table = made.going.table
                 self._rows[self._segment].append(
-                    KeptRows(action.database, action.revision.id, f"{table.schema}.{table.name}", rows)
+                    KeptRowCount(action.database, action.revision.id, f"{table.schema}.{table.name}", rows)
                 )
         for name, position in copied.sequences.items():
-            registry.add(connection, self._run.id, action.revision.id, What.SEQUENCE, name, position=position)
-        if action.revision.why_alone is not None:
+            registry.add(
+                connection, self._run.id, action.revision.id, KeptKind.SEQUENCE, name, position=position
+            )
+        if action.revision.non_transactional_reason is not None:
             _commit(connection)
 
 
@@ -141,17 +143,17 @@ class RestoringHooks(Hooks):
     """
 
     wanted: bool = True
-    _run: Run | None = None
-    _kept: dict[str, list[Kept]] = field(default_factory=dict)
-    _rows: dict[int, list[KeptRows]] = field(default_factory=dict)
+    _run: MigrationRun | None = None
+    _kept: dict[str, list[KeptEntry]] = field(default_factory=dict)
+    _rows: dict[int, list[KeptRowCount]] = field(default_factory=dict)
     _segment: int = 0
 
     @property
-    def restored(self) -> tuple[KeptRows, ...]:
+    def restored(self) -> tuple[KeptRowCount, ...]:
         """How many rows were put back into each table; 0 of all that were left where they are."""
         return tuple(each for rows in self._rows.values() for each in rows)
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Find what was kept of the revisions to come."""
         self._run = run
         for name in plan.databases:
@@ -159,12 +161,12 @@ class RestoringHooks(Hooks):
             for step in plan.steps(name):
                 self._kept[step.revision.qualified] = last_kept(kept, step.revision.id)
 
-    def trying(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
+    def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
         """What an earlier try has put back was rolled back."""
         self._segment = number
         self._rows[number] = []
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Put back what was kept of the revision."""
         if self._run is None or not _is_step(action, Direction.UP):
             return
@@ -173,30 +175,32 @@ class RestoringHooks(Hooks):
             return
         if not self.wanted:
             self._rows[self._segment] += [
-                KeptRows(action.database, action.revision.id, each.name, 0, each.rows)
+                KeptRowCount(action.database, action.revision.id, each.name, 0, each.rows)
                 for each in kept
                 if each.rows
             ]
             return
-        if action.revision.why_alone is not None:
+        if action.revision.non_transactional_reason is not None:
             connection.begin()
         self._rows[self._segment] += restore(self._run, connection, action.database, kept)
-        if action.revision.why_alone is not None:
+        if action.revision.non_transactional_reason is not None:
             _commit(connection)
 
 
-def last_kept(kept: Sequence[Kept], revision: str) -> list[Kept]:
+def last_kept(kept: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:
     """What the last run over a revision that kept anything has kept of it, and nobody has settled."""
-    open_ones = [each for each in kept if each.revision == revision and each.state is State.KEPT]
+    open_ones = [each for each in kept if each.revision == revision and each.state is KeptState.KEPT]
     return [each for each in open_ones if each.run == open_ones[-1].run]
 
 
-def restore(run: Run, connection: Connection, database: str, kept: Sequence[Kept]) -> list[KeptRows]:
+def restore(
+    run: MigrationRun, connection: Connection, database: str, kept: Sequence[KeptEntry]
+) -> list[KeptRowCount]:
     """Put entries of a database back, in the connection's transaction. Raises `MigrationFailed`."""
     settings = run.deployment.databases[database].settings
-    done = put_back(connection, kept, run.states[database].schema, settings.version_table)
+    done = restore_rows(connection, kept, run.states[database].schema, settings.version_table)
     return [
-        KeptRows(database, each.entry.revision, each.entry.name, each.restored, each.missing)
+        KeptRowCount(database, each.entry.revision, each.entry.name, each.restored, each.missing)
         for each in done
         if each.entry.rows
     ]
@@ -207,12 +211,12 @@ def _is_step(action: Action, direction: Direction) -> TypeGuard[Step]:
 
 
 def _is_alone(action: Action, direction: Direction) -> TypeGuard[Step]:
-    return _is_step(action, direction) and action.revision.why_alone is not None
+    return _is_step(action, direction) and action.revision.non_transactional_reason is not None
 
 
-def _see(run: Run, connection: Connection, action: Step) -> Seen:
+def _see(run: MigrationRun, connection: Connection, action: Step) -> TablesState:
     settings = run.deployment.databases[action.database].settings
-    return see(connection, run.states[action.database].schema, settings.version_table)
+    return read_tables(connection, run.states[action.database].schema, settings.version_table)
 
 
 def _commit(connection: Connection) -> None:
@@ -232,8 +236,8 @@ def _positions(connection: Connection, sequences: Sequence[tuple[str, str]]) -> 
     return found
 
 
-def _refuse_uncovered(copied: _Copied, after: Seen, action: Step) -> None:
-    for oid, taken in going(copied.before, after).items():
+def _refuse_uncovered(copied: _Copied, after: TablesState, action: Step) -> None:
+    for oid, taken in find_losses(copied.before, after).items():
         if oid not in copied.copies or not copied.copies[oid].going.covers(taken):
             table = f"{taken.table.schema}.{taken.table.name}"
             raise MigrationFailed(
@@ -244,7 +248,7 @@ def _refuse_uncovered(copied: _Copied, after: Seen, action: Step) -> None:
             )
 
 
-async def _refuse_unable(run: Run, name: str) -> None:
+async def _refuse_unable(run: MigrationRun, name: str) -> None:
     """Where the role may not make side tables, or the server does not count what a step deletes."""
     row = await run.sessions[name].driver.fetchrow(_ABLE, KEPT_SCHEMA)
     if not row["allowed"]:
@@ -263,7 +267,7 @@ async def _refuse_unable(run: Run, name: str) -> None:
         )
 
 
-def _fits_a_transaction(run: Run, step: Step, at: tuple[str, ...]) -> bool:
+def _fits_a_transaction(run: MigrationRun, step: Step, at: tuple[str, ...]) -> bool:
     """Whether the way down needs none of what keeps the revision out of transactions.
 
     Raises `Refused` where it does, and may change values, which then could be kept only after they are gone.

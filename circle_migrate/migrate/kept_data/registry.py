@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.migrate.kept_data.entry import Kept, State, What
+from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptState
 from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.identifier import quote
 
@@ -63,14 +63,14 @@ WHERE number = $1
 """
 
 
-def side_name(run: str, revision: str, schema: str, table: str) -> str:
+def archive_table_name(run: str, revision: str, schema: str, table: str) -> str:
     """What a side table is called: by run, revision and table, with a digest that tells long names apart."""
     digest = hashlib.sha256("\0".join((run, revision, schema, table)).encode()).hexdigest()[:10]
     start = f"{run[:8]}_{revision}_{table}".encode()[: _LONGEST_NAME - len(digest) - 1]
     return f"{start.decode(errors='ignore')}_{digest}"
 
 
-def side_sql(name: str) -> str:
+def archive_table(name: str) -> str:
     """A side table in SQL."""
     return f"{KEPT_SCHEMA}.{quote(name)}"
 
@@ -86,7 +86,7 @@ def add(
     connection: Connection,
     run: str,
     revision: str,
-    what: What,
+    what: KeptKind,
     table: tuple[str, str],
     *,
     side: str = "",
@@ -100,10 +100,10 @@ def add(
     connection.exec_driver_sql(_ADD, values)
 
 
-def settle(
+def update_entry(
     connection: Connection,
-    entry: Kept,
-    state: State,
+    entry: KeptEntry,
+    state: KeptState,
     *,
     keep_side: bool = False,
     restored: int | None = None,
@@ -111,27 +111,27 @@ def settle(
 ) -> None:
     """Say what has become of an entry; its side table goes unless `keep_side`."""
     if entry.side and not keep_side:
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {side_sql(entry.side)}")
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {archive_table(entry.side)}")
     side = entry.side if keep_side else ""
     connection.exec_driver_sql(_SETTLE, (entry.number, str(state), side, restored, missing))
 
 
-async def read(database: Database) -> tuple[Kept, ...]:
+async def read(database: Database) -> tuple[KeptEntry, ...]:
     """The list of a live database, oldest first; nothing is written. Raises what connecting raises."""
     async with database.reading() as connection:
         return await listed(connection, database.name)
 
 
-async def listed(connection: asyncpg.Connection, database: str) -> tuple[Kept, ...]:
+async def listed(connection: asyncpg.Connection, database: str) -> tuple[KeptEntry, ...]:
     """The list over an open connection of the driver."""
     if not await connection.fetchval(_THERE):
         return ()
     return tuple(_kept(database, row) for row in await connection.fetch(_ALL))
 
 
-def _kept(database: str, row: asyncpg.Record) -> Kept:
+def _kept(database: str, row: asyncpg.Record) -> KeptEntry:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
     }
-    values |= {"what": What(row["what"]), "state": State(row["state"])}
-    return Kept(database=database, **values)
+    values |= {"what": KeptKind(row["what"]), "state": KeptState(row["state"])}
+    return KeptEntry(database=database, **values)

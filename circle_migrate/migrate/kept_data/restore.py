@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.migrate.kept_data import registry
-from circle_migrate.migrate.kept_data.copy import LOST, every_row
-from circle_migrate.migrate.kept_data.entry import Kept, State, What
-from circle_migrate.migrate.kept_data.tables import Column, Seen, Table, see
+from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_security
+from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptState
+from circle_migrate.migrate.kept_data.tables import Column, Table, TablesState, read_tables
 from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
@@ -41,33 +41,35 @@ _WAY_OUT = (
 class Restored:
     """How many rows of an entry are back, and how many had no row to go to."""
 
-    entry: Kept
+    entry: KeptEntry
     restored: int
     missing: int
 
 
-def put_back(
-    connection: Connection, kept: Sequence[Kept], schema: str, version_table: str
+def restore_rows(
+    connection: Connection, kept: Sequence[KeptEntry], schema: str, version_table: str
 ) -> tuple[Restored, ...]:
     """Put entries back in one transaction; deferrable constraints are checked at the end.
 
     `schema` and `version_table` say which tables are not looked at. Raises `MigrationFailed` where one does
     not fit any more, or where not every row is accounted for.
     """
-    seen = see(connection, schema, version_table)
+    seen = read_tables(connection, schema, version_table)
     connection.exec_driver_sql("SET CONSTRAINTS ALL DEFERRED")
-    with every_row(connection):
-        done = [_Restoring.of(connection, entry, seen).run() for entry in _in_order(connection, kept, seen)]
+    with without_row_security(connection):
+        done = [
+            _TableRestore.of(connection, entry, seen).run() for entry in _in_order(connection, kept, seen)
+        ]
     connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
     for entry in kept:
-        if entry.what is What.SEQUENCE:
+        if entry.what is KeptKind.SEQUENCE:
             _set_sequence(connection, entry)
             done.append(Restored(entry, 0, 0))
     for each in done:
-        registry.settle(
+        registry.update_entry(
             connection,
             each.entry,
-            State.RESTORED,
+            KeptState.RESTORED,
             keep_side=each.missing > 0,
             restored=each.restored,
             missing=each.missing,
@@ -75,11 +77,11 @@ def put_back(
     return tuple(done)
 
 
-def _in_order(connection: Connection, kept: Iterable[Kept], seen: Seen) -> list[Kept]:
+def _in_order(connection: Connection, kept: Iterable[KeptEntry], seen: TablesState) -> list[KeptEntry]:
     """Tables before those that refer to them and are checked at once; in a circle of such, as they come."""
-    tables = {each: _target(each, seen).oid for each in kept if each.what is not What.SEQUENCE}
+    tables = {each: _target(each, seen).oid for each in kept if each.what is not KeptKind.SEQUENCE}
     by_oid = {oid: entry for entry, oid in tables.items()}
-    before: dict[Kept, set[Kept]] = {entry: set() for entry in tables}
+    before: dict[KeptEntry, set[KeptEntry]] = {entry: set() for entry in tables}
     for referring, referred in connection.exec_driver_sql(_REFERENCES, (list(by_oid),)):
         before[by_oid[referring]].add(by_oid[referred])
     try:
@@ -88,14 +90,14 @@ def _in_order(connection: Connection, kept: Iterable[Kept], seen: Seen) -> list[
         return list(tables)
 
 
-def _target(entry: Kept, seen: Seen) -> Table:
+def _target(entry: KeptEntry, seen: TablesState) -> Table:
     table = seen.called(*entry.table)
     if table is None:
-        raise _misfit(entry, "there is no such table")
+        raise _why_not_restorable(entry, "there is no such table")
     return table
 
 
-def _misfit(entry: Kept, why: str) -> MigrationFailed:
+def _why_not_restorable(entry: KeptEntry, why: str) -> MigrationFailed:
     return MigrationFailed(
         f"{entry.database}: what was kept of {entry.name} cannot be put back: {why}",
         database=entry.database,
@@ -106,23 +108,23 @@ def _misfit(entry: Kept, why: str) -> MigrationFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Restoring:
+class _TableRestore:
     """One entry on its way back into its table; `types` are those of the side table's columns, by name."""
 
     connection: Connection
-    entry: Kept
+    entry: KeptEntry
     table: Table
     types: Mapping[str, int]
 
     @classmethod
-    def of(cls, connection: Connection, entry: Kept, seen: Seen) -> _Restoring:
+    def of(cls, connection: Connection, entry: KeptEntry, seen: TablesState) -> _TableRestore:
         """Where an entry belongs. Raises `MigrationFailed` where a column is not there, or is computed."""
         table = _target(entry, seen)
         for name in (*entry.keys, *entry.columns):
             column = table.named(name)
             if column is None or (column.generated and name not in entry.keys):
-                raise _misfit(entry, f"it has no column {name} to put values into")
-        types = connection.exec_driver_sql(_SIDE_TYPES, (registry.side_sql(entry.side),))
+                raise _why_not_restorable(entry, f"it has no column {name} to put values into")
+        types = connection.exec_driver_sql(_SIDE_TYPES, (registry.archive_table(entry.side),))
         return cls(connection, entry, table, dict(tuple(row) for row in types))
 
     def run(self) -> Restored:
@@ -139,10 +141,10 @@ class _Restoring:
         restored += self._run(self._insert())
         missing = 0
         if self.entry.keys:
-            alone = f"s.{quote(LOST)} IS NOT NULL AND NOT {self._there}"
+            alone = f"s.{quote(LOST_COLUMNS)} IS NOT NULL AND NOT {self._there}"
             missing = self._number(f"SELECT count(*) FROM {self._side} s WHERE {alone}")
         if restored + missing != self.entry.rows:
-            raise _misfit(
+            raise _why_not_restorable(
                 self.entry,
                 f"of {self.entry.rows} rows {restored} were put back and {missing} have no row to go to",
             )
@@ -150,7 +152,7 @@ class _Restoring:
 
     def _refuse_rows(self) -> None:
         if self._number(f"SELECT count(*) FROM (SELECT FROM {self.table.rows} LIMIT 1) found"):
-            raise _misfit(self.entry, "it has no primary key, and rows already")
+            raise _why_not_restorable(self.entry, "it has no primary key, and rows already")
 
     def _update(self, *, whole: bool) -> str:
         """The statement for rows that are there: all columns, or those that were lost of each row."""
@@ -158,14 +160,12 @@ class _Restoring:
         for name in self.entry.columns:
             value = self._value(name)
             if not whole:
-                value = (
-                    f"CASE WHEN {literal(name)} = ANY (s.{quote(LOST)}) THEN {value} ELSE t.{quote(name)} END"
-                )
+                value = f"CASE WHEN {literal(name)} = ANY (s.{quote(LOST_COLUMNS)}) THEN {value} ELSE t.{quote(name)} END"
             values.append(f"{quote(name)} = {value}")
         lost = "IS NULL" if whole else "IS NOT NULL"
         return (
             f"UPDATE {self.table.rows} t SET {', '.join(values)} FROM {self._side} s "
-            f"WHERE s.{quote(LOST)} {lost} AND {self._same}"
+            f"WHERE s.{quote(LOST_COLUMNS)} {lost} AND {self._same}"
         )
 
     def _insert(self) -> str:
@@ -175,12 +175,12 @@ class _Restoring:
         return (
             f"INSERT INTO {self.table.sql} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
             f"SELECT {', '.join(map(self._value, names))} FROM {self._side} s "
-            f"WHERE s.{quote(LOST)} IS NULL{there}"
+            f"WHERE s.{quote(LOST_COLUMNS)} IS NULL{there}"
         )
 
     @property
     def _side(self) -> str:
-        return registry.side_sql(self.entry.side)
+        return registry.archive_table(self.entry.side)
 
     @property
     def _same(self) -> str:
@@ -226,7 +226,7 @@ class _Restoring:
         return int(self.connection.exec_driver_sql(query).scalar_one())
 
 
-def _set_sequence(connection: Connection, entry: Kept) -> None:
+def _set_sequence(connection: Connection, entry: KeptEntry) -> None:
     """Move a sequence to where it was, and never back; one that is there no more has nothing to number."""
     name = ".".join(map(quote, entry.table))
     if connection.exec_driver_sql("SELECT to_regclass($1::text) IS NULL", (name,)).scalar_one():

@@ -108,7 +108,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TablesState:
     """All tables and sequences of users at one moment, by oid."""
 
     tables: Mapping[int, Table]
@@ -121,7 +121,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
+class TableLoss:
     """What a step takes from one table: the columns `numbers` of its rows.
 
     `gone` where the table goes, `rows` where the step deletes or changes rows itself, so that all columns
@@ -130,26 +130,28 @@ class Going:
 
     table: Table
     numbers: frozenset[int]
-    gone: bool = False
+    dropped: bool = False
     rows: bool = False
     every_row: bool = False
 
-    def covers(self, other: Going) -> bool:
+    def covers(self, other: TableLoss) -> bool:
         """Whether keeping this keeps the other one as well."""
-        whole = self.gone or self.rows
-        return (whole or not (other.gone or other.rows)) and self.numbers >= other.numbers
+        whole = self.dropped or self.rows
+        return (whole or not (other.dropped or other.rows)) and self.numbers >= other.numbers
 
 
-def see(connection: Connection, schema: str, version_table: str) -> Seen:
+def read_tables(connection: Connection, schema: str, version_table: str) -> TablesState:
     """Look at the tables; left out are the version table and the journal in `schema`, and what is kept."""
     ours = [version_table, *OWN_TABLES]
     rows = connection.exec_driver_sql(_TABLES, (KEPT_SCHEMA, schema, ours)).scalars()
     tables = (_table(json.loads(row)) for row in rows)
     sequences = connection.exec_driver_sql(_SEQUENCES, (KEPT_SCHEMA, schema, STEPS))
-    return Seen({each.oid: each for each in tables}, {oid: (where, name) for oid, where, name in sequences})
+    return TablesState(
+        {each.oid: each for each in tables}, {oid: (where, name) for oid, where, name in sequences}
+    )
 
 
-def going(before: Seen, after: Seen) -> dict[int, Going]:
+def find_losses(before: TablesState, after: TablesState) -> dict[int, TableLoss]:
     """What is taken between two moments of one transaction, by the table's oid.
 
     A partition goes as a part of its parent; of a partitioned table that stays, the partitions have the rows.
@@ -160,13 +162,13 @@ def going(before: Seen, after: Seen) -> dict[int, Going]:
         if now is None:
             parent_goes = table.parent in before.tables and table.parent not in after.tables
             if not parent_goes:
-                found[oid] = Going(table, _holding(table), gone=True)
+                found[oid] = TableLoss(table, _holding(table), dropped=True)
         elif not table.partitioned and (taken := _taken(table, now)) is not None:
             found[oid] = taken
     return found
 
 
-def _taken(table: Table, now: Table) -> Going | None:
+def _taken(table: Table, now: Table) -> TableLoss | None:
     holding = _holding(table)
     changed = frozenset(
         number
@@ -174,13 +176,13 @@ def _taken(table: Table, now: Table) -> Going | None:
         if number in holding and not _same(column, number, now)
     )
     if _rows_written(table, now):
-        return Going(table, holding, rows=True)
+        return TableLoss(table, holding, rows=True)
     # A type that changes without a new file leaves every byte of the values as it was.
     lost = frozenset(number for number in changed if number not in now.columns or table.file != now.file)
     if not lost:
         return None
     again = any(number in now.columns or now.named(table.columns[number].name) for number in lost)
-    return Going(table, lost, every_row=again)
+    return TableLoss(table, lost, every_row=again)
 
 
 def _same(column: Column, number: int, now: Table) -> bool:

@@ -33,7 +33,7 @@ _NAME = r'"(?:[^"]|"")*"|[^"=/]*'
 _ITEM = re.compile(rf"({_NAME})=([A-Za-z*]*)/({_NAME})", re.DOTALL)
 
 
-def in_words(items: Iterable[str], owner: str, of: str | None) -> str:
+def format_acl(items: Iterable[str], owner: str, of: str | None) -> str:
     """One line per grantee: `reader: SELECT, UPDATE*`; `*` may be passed on, PUBLIC is `public`.
 
     `owner` is the role to be written as `<owner>`, `of` the one the object belongs to: what somebody else

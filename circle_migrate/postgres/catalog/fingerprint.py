@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.catalog import queries
-from circle_migrate.postgres.catalog.queries import PINS, one_view
+from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.database import OWN_TABLES
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str
     It detects changes and proves nothing against somebody who wants to hide one.
     """
     major = connection.get_server_version().major
-    async with one_view(connection, PINS):
-        used = frozenset(await connection.fetchval(queries.filled(major)))
+    async with read_transaction(connection, PINS):
+        used = frozenset(await connection.fetchval(queries.nonempty_catalogs(major)))
         ours = [version_table, *OWN_TABLES]
         return str(await connection.fetchval(queries.fingerprint(major, used), ours))
 
 
-async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:
+async def schema_fingerprint(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:
     """The fingerprint, behind what it is of: this way of asking, this database, at these revisions.
 
     Two marks can be told apart by `changed` only where all of that is the same.
@@ -42,7 +42,7 @@ async def mark(connection: asyncpg.Connection, state: State, heads: Sequence[str
     return f"{way}:{where}:{'+'.join(sorted(heads))}:{found}"
 
 
-def changed(recorded: str, now: str) -> bool | None:
+def has_changed(recorded: str, now: str) -> bool | None:
     """Whether the schema has changed between two marks; None where they are not of the same thing."""
     of_the_same = recorded.rpartition(":")[0] == now.rpartition(":")[0]
     return recorded != now if of_the_same else None

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.catalog import queries
-from circle_migrate.postgres.catalog.queries import PINS, one_view
-from circle_migrate.postgres.catalog.snapshot import Address, Key
+from circle_migrate.postgres.catalog.queries import PINS, read_transaction
+from circle_migrate.postgres.catalog.snapshot import Address, ObjectKey
 from circle_migrate.postgres.database import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg
 
 
-async def addresses(
+async def object_ids(
     connection: asyncpg.Connection, *, version_table: str, version_table_schema: str | None
-) -> dict[Key, Address]:
+) -> dict[ObjectKey, Address]:
     """The address of each object that `capture` describes, and of some besides; rare kinds have none."""
-    async with one_view(connection):
-        place = await connection.fetchrow(queries.place(), version_table, version_table_schema)
+    async with read_transaction(connection):
+        place = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
         arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
-        rows = await connection.fetch(queries.addresses(), *arguments)
-    return {Key(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows}
+        rows = await connection.fetch(queries.object_ids_query(), *arguments)
+    return {
+        ObjectKey(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows
+    }

@@ -39,7 +39,7 @@ class Statements(NamedTuple):
 
 
 @cache
-def place() -> str:
+def session_context() -> str:
     """What to ask first: schema, role and version to read with, and `used`: the catalogues with own rows.
 
     Its parameters are the version table and its schema or null.
@@ -52,7 +52,7 @@ def place() -> str:
         if oid
     ]
     found.append(_filled(name for name, oid in rare if not oid))
-    text = _texts("sql/session")["place"]
+    text = _texts("sql/session")["session_context"]
     return f"SELECT place.*, ARRAY({' UNION ALL '.join(found)}) AS used FROM ({text}) place"  # noqa: S608
 
 
@@ -75,12 +75,12 @@ def catalogue(major: int, used: frozenset[str]) -> Statements:
 
 
 @cache
-def addresses() -> str:
+def object_ids_query() -> str:
     """One statement that yields a row per object: its kind, its name, and its address in three columns.
 
     Its parameters are those of `catalogue`.
     """
-    return _texts("sql")["scope"] + _texts("sql/session")["addresses"]
+    return _texts("sql")["scope"] + _texts("sql/session")["object_ids"]
 
 
 @cache
@@ -94,7 +94,7 @@ def _as_json(query: str) -> str:
 
 
 @cache
-def filled(major: int) -> str:
+def nonempty_catalogs(major: int) -> str:
     """What to ask before `fingerprint`: an array of the catalogues that hold anything."""
     asked = fingerprint(major)
     return f"SELECT ARRAY({_filled(sorted(set(_WHERE.findall(asked))))})"
@@ -178,7 +178,7 @@ _NESTED = ("SAVEPOINT circle_view", "ROLLBACK TO circle_view; RELEASE circle_vie
 
 
 @asynccontextmanager
-async def one_view(connection: asyncpg.Connection, settings: str = "") -> AsyncIterator[None]:
+async def read_transaction(connection: asyncpg.Connection, settings: str = "") -> AsyncIterator[None]:
     """A transaction that sees one state of the catalogue and writes nothing; a savepoint inside another one.
 
     It is rolled back at once, and its settings with it (`PINS`, or none yet): some locks last as long as

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.postgres.catalog import queries
-from circle_migrate.postgres.catalog.acl import in_words, role
-from circle_migrate.postgres.catalog.queries import PINS, one_view
-from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
+from circle_migrate.postgres.catalog.acl import format_acl, role
+from circle_migrate.postgres.catalog.queries import PINS, read_transaction
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
 from circle_migrate.postgres.database import OWN_TABLES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _PRIVILEGES = {"acl", "sequence_acl"}
 _NAME_ROLES = _ROLES | _PRIVILEGES
 
 
-async def capture(
+async def read_catalog(
     connection: asyncpg.Connection,
     database: str,
     origin: str,
@@ -36,12 +36,12 @@ async def capture(
     Left out are extensions' objects, temporary ones, the version table and the journal. Raises what the
     driver raises: `snapshot` is what answers for a database that others work on.
     """
-    async with one_view(connection):
-        place = await connection.fetchrow(queries.place(), version_table, version_table_schema)
+    async with read_transaction(connection):
+        place = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
         statements = queries.catalogue(place["version"] // 10000, frozenset(place["used"]))
         arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
-        found = _Found(place["owner"])
+        found = _SnapshotBuilder(place["owner"])
         for text in statements.tables:  # one after the other, so that their rows share the memory
             found.add(await connection.fetch(text, *arguments))
         for (text,) in await connection.fetch(statements.document, *arguments):
@@ -49,12 +49,12 @@ async def capture(
     return Snapshot(database, origin, place["version"], found.objects, revisions, found.unmodelled)
 
 
-class _Found:
+class _SnapshotBuilder:
     """What has been read so far of a database whose version table belongs to `owner`."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
-        self.objects: dict[Key, dict[str, str | None]] = {}
+        self.objects: dict[ObjectKey, dict[str, str | None]] = {}
         self.unmodelled: dict[str, int] = {}
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -70,9 +70,9 @@ class _Found:
             fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             if not _NAME_ROLES.isdisjoint(fields):
                 _write_roles(fields, self.owner)
-            self._keep(Key(kind, identity), fields)
+            self._keep(ObjectKey(kind, identity), fields)
 
-    def _keep(self, key: Key, fields: dict[str, str | None]) -> None:
+    def _keep(self, key: ObjectKey, fields: dict[str, str | None]) -> None:
         known = self.objects.setdefault(key, fields)
         if known is not fields:  # several queries may each say something of an object
             if _contradict(known, fields):
@@ -89,6 +89,6 @@ def _write_roles(fields: dict[str, Any], owner: str) -> None:
     """Replace what PostgreSQL says of owners and privileges by words that are the same on every server."""
     belongs_to = fields.pop("acl_of", None) or fields.get("owner") or fields.get("role")
     for name in _PRIVILEGES & fields.keys():
-        fields[name] = in_words(fields[name], owner, belongs_to)
+        fields[name] = format_acl(fields[name], owner, belongs_to)
     for name in _ROLES & fields.keys():
         fields[name] = role(fields[name], owner)

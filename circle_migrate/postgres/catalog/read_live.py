@@ -10,17 +10,17 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, LockNotObtained, Unreachable
+from circle_migrate.core.errors import LockNotObtained, MigrateError, Unreachable
 from circle_migrate.postgres.catalog import queries
-from circle_migrate.postgres.catalog.queries import PINS, one_view
-from circle_migrate.postgres.catalog.read import capture
+from circle_migrate.postgres.catalog.queries import PINS, read_transaction
+from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
-    server_words,
+    server_message,
     sqlstate,
-    statement_fault,
+    statement_error,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class _ChangedMeanwhileError(Exception):
     """The catalogue is not the one that was begun with."""
 
 
-async def snapshot(database: Database) -> Snapshot:
+async def read_live_catalog(database: Database) -> Snapshot:
     """The catalogue of a live database, with the revisions it is at where the role may read them.
 
     Never waits long and never holds what others wait for. Raises `LockNotObtained` where a lock was in the
@@ -101,10 +101,10 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
     """One attempt. Row versions are compared only where something was written meanwhile."""
     written = await connection.fetchval(_WRITTEN)
     versions = None
-    async with one_view(connection):
+    async with read_transaction(connection):
         seen = await connection.fetchval(_SEEN)
         settings = database.settings
-        found = await capture(
+        found = await read_catalog(
             connection,
             database.name,
             "live",
@@ -122,7 +122,7 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
 
 
 async def _row_versions(connection: asyncpg.Connection) -> str:
-    async with one_view(connection, PINS):
+    async with read_transaction(connection, PINS):
         return str(await connection.fetchval(queries.row_versions()))
 
 
@@ -143,7 +143,7 @@ def _passing(error: Exception) -> bool:
         return True
     state = sqlstate(error)
     return state in {*_LOCKED, _RECOVERY_CONFLICT} or (
-        state is not None and any(words in server_words(error) for words in _GONE)
+        state is not None and any(words in server_message(error) for words in _GONE)
     )
 
 
@@ -154,7 +154,7 @@ async def _given_up(error: Exception, connection: asyncpg.Connection, name: str)
         return LockNotObtained(
             f"{name}: could not compare: the standby holds a lock that somebody took on its primary",
             database=name,
-            detail=server_words(error),
+            detail=server_message(error),
             state=tries,
             hint="a migration seems to be running there: try again after it, or ask the primary",
         )
@@ -162,7 +162,7 @@ async def _given_up(error: Exception, connection: asyncpg.Connection, name: str)
         return LockNotObtained(
             f"{name}: could not compare: {holder['holder']}",
             database=name,
-            detail=server_words(error),
+            detail=server_message(error),
             state=tries,
             hint="a migration seems to be running: try again after it; or, if that session is lost: "
             f"SELECT pg_terminate_backend({holder['pid']});",
@@ -171,15 +171,15 @@ async def _given_up(error: Exception, connection: asyncpg.Connection, name: str)
     return LockNotObtained(
         f"{name}: could not compare: the schema was being changed while it was read",
         database=name,
-        detail=server_words(error) if known else None,
+        detail=server_message(error) if known else None,
         state=tries,
         hint="a migration seems to be running: try again after it",
     )
 
 
-def _fault(error: Exception, name: str) -> CircleError:
-    if isinstance(error, CircleError):
+def _fault(error: Exception, name: str) -> MigrateError:
+    if isinstance(error, MigrateError):
         return error
-    return statement_fault(error, name, "read the catalogue") or Unreachable(
-        f"{name}: the catalogue cannot be read", database=name, detail=server_words(error)
+    return statement_error(error, name, "read the catalogue") or Unreachable(
+        f"{name}: the catalogue cannot be read", database=name, detail=server_message(error)
     )

@@ -20,7 +20,7 @@ Address = tuple[int, int, int]
 """The id of an object in PostgreSQL: the oid of its catalogue, its own, and the number of a column."""
 
 
-class Key(NamedTuple):
+class ObjectKey(NamedTuple):
     """An object: its kind, and what tells it from others of its kind, as PostgreSQL prints it."""
 
     kind: str
@@ -30,7 +30,7 @@ class Key(NamedTuple):
         return f"{self.kind} {self.identity}"
 
     @classmethod
-    def parse(cls, text: str) -> Key:
+    def parse(cls, text: str) -> ObjectKey:
         """The key that a field `of` holds. The owners whose kind is of two words are known by name."""
         kind, _, identity = text.partition(" ")
         for known in _KINDS_OF_TWO_WORDS:
@@ -55,7 +55,7 @@ class Snapshot:
     origin: str
     server_version_num: int
     # asyncio prints its main task, with the result, whenever it sets a signal handler: megabytes of it.
-    objects: Mapping[Key, Fields] = field(repr=False)
+    objects: Mapping[ObjectKey, Fields] = field(repr=False)
     revisions: tuple[str, ...] | None = None
     unmodelled: Mapping[str, int] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class Snapshot:
         """The same for the same catalogue, wherever it was taken; SHA-256 in hexadecimal."""
         return hashlib.sha256(json.dumps(self._sorted(), separators=(",", ":")).encode()).hexdigest()
 
-    def of(self, kind: str) -> Iterator[tuple[Key, Fields]]:
+    def of(self, kind: str) -> Iterator[tuple[ObjectKey, Fields]]:
         """The objects of one kind, by identity."""
         return ((key, fields) for key, fields in sorted(self.objects.items()) if key.kind == kind)
 
@@ -88,7 +88,7 @@ class Snapshot:
     def from_dict(cls, stored: Mapping[str, Any]) -> Snapshot:
         """A snapshot from its JSON. Raises `KeyError`, `TypeError` or `AttributeError` where it is none."""
         objects = {
-            Key(kind, identity): fields
+            ObjectKey(kind, identity): fields
             for kind, identities in stored["objects"].items()
             for identity, fields in identities.items()
         }
@@ -112,8 +112,8 @@ class Snapshot:
 class Op(StrEnum):
     """What a change is, seen from the first snapshot: the second has it besides, lacks it, or has another."""
 
-    EXTRA = "extra"
-    MISSING = "missing"
+    ADDED = "extra"
+    REMOVED = "missing"
     CHANGED = "changed"
 
 
@@ -126,26 +126,26 @@ class Change:
     """
 
     op: Op
-    key: Key
+    key: ObjectKey
     fields: Mapping[str, tuple[str | None, str | None]]
     of: str | None = None
 
     @property
-    def owner(self) -> Key | None:
+    def owner(self) -> ObjectKey | None:
         """The object it belongs to: the table of a column; None for what stands alone."""
         before, after = self.fields.get("of", (None, None))
         text = after or before or self.of
-        return Key.parse(text) if text else None
+        return ObjectKey.parse(text) if text else None
 
 
-def compare(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
+def changes_between(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
     """Every object that differs, by kind and identity. Knows no kind."""
     changes = []
     extra = after.objects.keys() - before.objects.keys()
     differing = (key for key, fields in before.objects.items() if fields != after.objects.get(key))
     for key in sorted((*differing, *extra)):  # sorting all of them would take longer than comparing
         one, other = before.objects.get(key), after.objects.get(key)
-        op = Op.EXTRA if one is None else Op.MISSING if other is None else Op.CHANGED
+        op = Op.ADDED if one is None else Op.REMOVED if other is None else Op.CHANGED
         one, other = one or {}, other or {}
         names = sorted(one.keys() | other.keys())
         fields = {name: (one.get(name), other.get(name)) for name in names}
@@ -165,11 +165,11 @@ class Ownership:
         named = {str(key): key for key in objects}
         owners = ((key, named.get(fields.get("of") or "")) for key, fields in objects.items())
         self._owners = {key: owner for key, owner in owners if owner is not None and owner != key}
-        self._owned: dict[Key, list[Key]] = {}
+        self._owned: dict[ObjectKey, list[ObjectKey]] = {}
         for key, owner in sorted(self._owners.items()):
             self._owned.setdefault(owner, []).append(key)
 
-        self._partitions: dict[str, list[Key]] = {}
+        self._partitions: dict[str, list[ObjectKey]] = {}
         for key, fields in objects.items():
             if fields.get("partition_of"):
                 self._partitions.setdefault(fields["partition_of"] or "", []).append(key)
@@ -179,7 +179,7 @@ class Ownership:
         """The kinds of objects that others belong to."""
         return frozenset(key.kind for key in self._owned)
 
-    def root(self, key: Key) -> Key:
+    def root(self, key: ObjectKey) -> ObjectKey:
         """Return the topmost owner of an object; the object itself if it belongs to none."""
         seen = {key}
         while (owner := self._owners.get(key)) is not None and owner not in seen:
@@ -187,13 +187,13 @@ class Ownership:
             seen.add(key)
         return key
 
-    def partitions(self, table: Key) -> Iterator[Key]:
+    def partitions(self, table: ObjectKey) -> Iterator[ObjectKey]:
         """Yield the partitions of a table and theirs."""
         for partition in self._partitions.get(table.identity, ()):
             yield partition
             yield from self.partitions(partition)
 
-    def of(self, key: Key) -> Iterator[Key]:
+    def of(self, key: ObjectKey) -> Iterator[ObjectKey]:
         """Yield what belongs to an object, directly and indirectly; by kind and identity at each depth."""
         seen, level = {key}, [key]
         while level:

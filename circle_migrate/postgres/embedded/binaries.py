@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from circle_migrate.core.errors import SettingsError
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.os_user import OsUser
 
 # Files for root's servers that other users have to reach; /var/lib is root's own everywhere.
 SHARED = Path("/var/lib/circle-migrate")
@@ -48,12 +48,12 @@ class Binaries:
             raise SettingsError(f"{self.folder} holds no {name}")
         return path
 
-    def reachable_for(self, account: Account, shared: Path = SHARED) -> Binaries:
+    def reachable_for(self, account: OsUser, shared: Path = SHARED) -> Binaries:
         """These programs or, where the user cannot run them in place, a copy of the wheel's under `shared`.
 
         An environment under /root is the usual reason; its folders are not opened for others instead.
         """
-        if account == Account.current() or _runs(self.folder / "postgres", account):
+        if account == OsUser.current() or _runs(self.folder / "postgres", account):
             return self
         copy = shared / f"{_WHEEL}-{metadata.version(_WHEEL)}-{self.major}"
         if not copy.exists():
@@ -131,7 +131,7 @@ def _major_of(folder: Path) -> int | None:
     return None
 
 
-def _runs(program: Path, account: Account) -> bool:
+def _runs(program: Path, account: OsUser) -> bool:
     return account.run(["/bin/sh", "-c", '"$1" --version', "sh", program]).returncode == 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.postgres.embedded.binaries import Binaries
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.os_user import OsUser
 
 PORT = 5432  # names the socket file only: every server has a socket folder of its own
 CONFIGURATION = "circle_migrate.conf"
@@ -66,7 +66,7 @@ class Cluster:
     data: Path
     log: Path
     binaries: Binaries
-    account: Account
+    account: OsUser
 
     def create(self, *options: str) -> None:
         """Run initdb (with further `options`) beside the directory and move the result in: all or nothing.
@@ -80,7 +80,7 @@ class Cluster:
         staging = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
         staging.mkdir(mode=0o700)
-        self.account.adopt(staging)
+        self.account.take_ownership(staging)
         locale = ["--locale=C"]
         if self.binaries.major >= _BUILTIN_LOCALE_SINCE:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]

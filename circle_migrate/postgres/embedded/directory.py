@@ -23,12 +23,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from circle_migrate.core.errors import CircleError, LockNotObtained, SettingsError, Unreachable
+from circle_migrate.core.errors import LockNotObtained, MigrateError, SettingsError, Unreachable
 from circle_migrate.postgres.embedded.binaries import SHARED
 from circle_migrate.postgres.embedded.cluster import PORT
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.os_user import OsUser
 
-ELSEWHERE = "choose another folder: CIRCLE_MIGRATE_EMBEDDED_DATA=FOLDER"
+MOVE_HINT = "choose another folder: CIRCLE_MIGRATE_EMBEDDED_DATA=FOLDER"
 
 _MARKER = "circle-migrate-server.txt"
 _MARKER_TEXT = """\
@@ -61,7 +61,7 @@ class ServerFolder:
         """
         path = requested.resolve()
         if "\n" in str(path) or "\r" in str(path):
-            raise SettingsError(f"the folder's name has a line break: {str(path)!r}", hint=ELSEWHERE)
+            raise SettingsError(f"the folder's name has a line break: {str(path)!r}", hint=MOVE_HINT)
         return cls(path)
 
     @property
@@ -96,34 +96,34 @@ class ServerFolder:
         if not self.path.exists():
             return
         if not self.path.is_dir():
-            raise SettingsError(f"{self.path} is not a folder", hint=ELSEWHERE)
+            raise SettingsError(f"{self.path} is not a folder", hint=MOVE_HINT)
         self._check_owner(self.path)
         if not self.is_ours and any(entry.name != _LOCK for entry in self.path.iterdir()):
             raise SettingsError(
-                f"{self.path} holds files that circle-migrate did not make", state="untouched", hint=ELSEWHERE
+                f"{self.path} holds files that circle-migrate did not make", state="untouched", hint=MOVE_HINT
             )
         self._check_owner(self.pgdata)
 
-    def account(self) -> Account:
+    def os_user(self) -> OsUser:
         """Who the server runs as: we; for root the owner of the data, else of the folder, else some user.
 
         Raises:
             SettingsError: root has no other user to run PostgreSQL as.
         """
         if os.geteuid() != 0:
-            return Account.current()
+            return OsUser.current()
         for path in (self.pgdata, self.path):
-            if path.exists() and (owner := Account.owner_of(path)).uid != 0:
+            if path.exists() and (owner := OsUser.owner_of(path)).uid != 0:
                 return owner
-        return Account.unprivileged()
+        return OsUser.unprivileged()
 
-    def settle(self, account: Account) -> ServerFolder:
+    def resolve_location(self, account: OsUser) -> ServerFolder:
         """This folder or, where the server's user cannot reach it (below /root, say), one under /var/lib.
 
         The wanted place becomes a link to it. The parents' permissions are left as they are.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.pgdata.exists() or account.may_enter(self.path if self.path.exists() else self.path.parent):
+        if self.pgdata.exists() or account.can_reach(self.path if self.path.exists() else self.path.parent):
             return self
         substitute = self._substitute()
         substitute.path.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ class ServerFolder:
         finally:
             os.close(handle)
 
-    def socket_folder(self, account: Account) -> Path:
+    def socket_folder(self, account: OsUser) -> Path:
         """A private folder (0700, the account's) short and plain enough for a socket, the same every time.
 
         Raises:
@@ -163,9 +163,9 @@ class ServerFolder:
             except (SettingsError, OSError) as error:
                 refusals.append(str(error))
         message = f"no private folder for the server's socket, and {self.path} is too long for one"
-        raise SettingsError(message, detail="\n".join(refusals), hint=ELSEWHERE)
+        raise SettingsError(message, detail="\n".join(refusals), hint=MOVE_HINT)
 
-    def delete(self, account: Account) -> None:
+    def delete(self, account: OsUser) -> None:
         """Remove what we made, and only that; the caller holds the lock and has stopped the server."""
         for temporary in _TEMPORARY:
             shutil.rmtree(temporary / _user_folder(account) / self._digest, ignore_errors=True)
@@ -188,15 +188,15 @@ class ServerFolder:
     def _check_owner(self, path: Path) -> None:
         if not path.exists():
             return
-        owner, me = Account.owner_of(path), Account.current()
+        owner, me = OsUser.owner_of(path), OsUser.current()
         if path == self.pgdata and owner.uid == 0:
             raise SettingsError(
                 f"{path} belongs to root, and PostgreSQL refuses to run as root",
-                hint=f"chown -R it to an ordinary user, or {ELSEWHERE}",
+                hint=f"chown -R it to an ordinary user, or {MOVE_HINT}",
             )
         if me.uid != 0 and owner.uid not in {0, me.uid}:
             message = f"the server in {self.path} belongs to user {owner.name}, and you are {me.name}"
-            raise SettingsError(message, hint=ELSEWHERE)
+            raise SettingsError(message, hint=MOVE_HINT)
 
     def _claim(self) -> None:
         """Make the folder and mark it as ours; nobody else may write in it, since that would allow a swap."""
@@ -240,18 +240,18 @@ def filesystem_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"the embedded server's folder {path} cannot be used"
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        failure: type[CircleError] = Unreachable if full else SettingsError
-        raise failure(message, detail=str(error), hint=ELSEWHERE) from error
+        failure: type[MigrateError] = Unreachable if full else SettingsError
+        raise failure(message, detail=str(error), hint=MOVE_HINT) from error
 
 
-def _private(path: Path, account: Account) -> Path:
+def _private(path: Path, account: OsUser) -> Path:
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    account.adopt(path)
+    account.take_ownership(path)
     return path
 
 
-def _user_folder(account: Account) -> str:
+def _user_folder(account: OsUser) -> str:
     return f"circle-migrate-{account.uid}"
 
 

@@ -20,25 +20,25 @@ _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
 @dataclass(frozen=True)
-class Account:
+class OsUser:
     """A user and group id; the programs of PostgreSQL are run with exactly these."""
 
     uid: int
     gid: int
 
     @classmethod
-    def current(cls) -> Account:
+    def current(cls) -> OsUser:
         """Who we are."""
         return cls(os.geteuid(), os.getegid())
 
     @classmethod
-    def owner_of(cls, path: Path) -> Account:
+    def owner_of(cls, path: Path) -> OsUser:
         """Who owns the file or folder; a link itself, not what it points to."""
         facts = path.lstat()
         return cls(facts.st_uid, facts.st_gid)
 
     @classmethod
-    def unprivileged(cls) -> Account:
+    def unprivileged(cls) -> OsUser:
         """The user a server started by root runs as; made when the machine has none.
 
         Raises:
@@ -94,11 +94,11 @@ class Account:
                 f"{argv[0]} cannot be run as user {self.name}", detail=error.strerror
             ) from error
 
-    def may_enter(self, folder: Path) -> bool:
+    def can_reach(self, folder: Path) -> bool:
         """Whether the folder can be reached through all its parents; asked of the kernel, as that user."""
         return self.run(["/bin/sh", "-c", 'test -x "$1"', "sh", folder]).returncode == 0
 
-    def adopt(self, folder: Path) -> None:
+    def take_ownership(self, folder: Path) -> None:
         """Make a folder this user's alone (0700).
 
         Raises:
@@ -109,7 +109,7 @@ class Account:
         try:
             owner = os.fstat(handle).st_uid
             if owner not in {self.uid, os.geteuid()}:
-                raise SettingsError(f"{folder} belongs to user {Account(owner, -1).name}, not to {self.name}")
+                raise SettingsError(f"{folder} belongs to user {OsUser(owner, -1).name}, not to {self.name}")
             if owner != self.uid:
                 os.fchown(handle, self.uid, self.gid)
             os.fchmod(handle, 0o700)

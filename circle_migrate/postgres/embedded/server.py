@@ -11,8 +11,8 @@ from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.postgres.embedded import binaries
 from circle_migrate.postgres.embedded.binaries import SHARED
 from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
-from circle_migrate.postgres.embedded.directory import ELSEWHERE, ServerFolder, drop_link, filesystem_errors
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.directory import MOVE_HINT, ServerFolder, drop_link, filesystem_errors
+from circle_migrate.postgres.embedded.os_user import OsUser
 
 _USER = "postgres"
 
@@ -77,8 +77,8 @@ class EmbeddedServer:
         with filesystem_errors(self.data):
             folder = self._folder()
             self._choose(folder, known)  # refuses before anything is made
-            account = folder.account()
-            folder = folder.settle(account)
+            account = folder.os_user()
+            folder = folder.resolve_location(account)
             with folder.locked():
                 cluster = _cluster(folder, self._choose(folder, known), account)
                 if not folder.pgdata.exists():
@@ -162,24 +162,24 @@ class EmbeddedServer:
         present = folder.major
         if present is not None and self.major not in {None, present}:
             message = f"{folder.path} holds data of PostgreSQL {present}, not {self.major}"
-            raise SettingsError(message, hint=f"circle-migrate dev reset deletes it; or {ELSEWHERE}")
+            raise SettingsError(message, hint=f"circle-migrate dev reset deletes it; or {MOVE_HINT}")
         major = present or self.major or max(known)
         if major not in known:
             raise SettingsError(
                 f"the embedded PostgreSQL cannot be of version {major}",
                 detail=f"installed: {', '.join(map(str, sorted(known)))}",
-                hint=f"circle-migrate dev reset deletes the data; or {ELSEWHERE}" if present else None,
+                hint=f"circle-migrate dev reset deletes the data; or {MOVE_HINT}" if present else None,
             )
         return known[major]
 
 
-def _cluster(folder: ServerFolder, chosen: binaries.Binaries, account: Account) -> Cluster:
+def _cluster(folder: ServerFolder, chosen: binaries.Binaries, account: OsUser) -> Cluster:
     return Cluster(folder.pgdata, folder.log, chosen.reachable_for(account), account)
 
 
-def _present_account(folder: ServerFolder) -> Account:
+def _present_account(folder: ServerFolder) -> OsUser:
     """Who the server runs as, without making a user as `ServerFolder.account` may."""
-    return Account.owner_of(folder.pgdata) if folder.pgdata.exists() else Account.current()
+    return OsUser.owner_of(folder.pgdata) if folder.pgdata.exists() else OsUser.current()
 
 
 def _settings(socket_dir: Path) -> dict[str, str]:

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.core.errors import CircleError, MissingPrivilege, Unreachable
+from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shielded
-from circle_migrate.postgres.create_like import alike
+from circle_migrate.postgres.create_like import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.server_errors import server_words, sqlstate, statement_fault
+from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
 
 if TYPE_CHECKING:
     import asyncpg
@@ -49,20 +49,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ScratchHost:
     """A server that takes scratch databases, by the database from which they are made there.
 
     `ours` is the server of a developer's own machine, where missing roles may be added. `alike` gives
     scratch databases the encoding and locale of that database.
     """
 
-    keeper: Database
-    ours: bool = False
-    alike: bool = False
+    maintenance_database: Database
+    is_local: bool = False
+    copy_locale: bool = False
 
     def address(self, database: str) -> Address:
         """The address of a database there."""
-        return self.keeper.address.with_database(database)
+        return self.maintenance_database.address.with_database(database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ class Scratch:
 
     deployment: Deployment
     majors: Mapping[str, int]
-    _places: Mapping[str, Place]
+    _places: Mapping[str, ScratchHost]
 
-    async def attempt(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def run_adding_missing_roles(self, work: Callable[[], Awaitable[T]]) -> T:
         """Await `work`, again after each role it lacks was added, which is done on an embedded server only.
 
         On other servers the error that names the role is raised, with what to type.
@@ -89,8 +89,8 @@ class Scratch:
                 role = _missing_role(error)
                 if role is None or role in added:
                     raise
-                if not all(place.ours for place in self._places.values()):
-                    if isinstance(error, CircleError):
+                if not all(place.is_local for place in self._places.values()):
+                    if isinstance(error, MigrateError):
                         error.hint = (
                             f"on the server of the scratch databases: CREATE ROLE {quote(role)} NOLOGIN;"
                         )
@@ -100,8 +100,8 @@ class Scratch:
 
 
 @asynccontextmanager
-async def make(
-    deployment: Deployment, places: Mapping[str, Place], majors: Mapping[str, int]
+async def create_databases(
+    deployment: Deployment, places: Mapping[str, ScratchHost], majors: Mapping[str, int]
 ) -> AsyncIterator[Scratch]:
     """A scratch database for each name in `places`; all are dropped at the end.
 
@@ -109,7 +109,7 @@ async def make(
     """
     token = secrets.randbelow(2**31)
     names = {name: f"{PREFIX}{token:08x}_{name}" for name in places}
-    by_keeper: dict[Place, list[str]] = {}
+    by_keeper: dict[ScratchHost, list[str]] = {}
     for name, place in places.items():
         by_keeper.setdefault(place, []).append(names[name])
     async with AsyncExitStack() as stack:
@@ -118,7 +118,7 @@ async def make(
         yield Scratch(_over(deployment, places, names), majors, places)
 
 
-def _over(deployment: Deployment, places: Mapping[str, Place], names: Mapping[str, str]) -> Deployment:
+def _over(deployment: Deployment, places: Mapping[str, ScratchHost], names: Mapping[str, str]) -> Deployment:
     databases = tuple(
         each._replace(url=places[each.name].address(names[each.name]) if each.name in places else None)
         for each in deployment.settings.databases
@@ -128,9 +128,9 @@ def _over(deployment: Deployment, places: Mapping[str, Place], names: Mapping[st
 
 
 @asynccontextmanager
-async def _kept(place: Place, token: int, names: list[str]) -> AsyncIterator[None]:
+async def _kept(place: ScratchHost, token: int, names: list[str]) -> AsyncIterator[None]:
     """The databases, for as long as the connection that made them holds the lock of this run."""
-    connection = await place.keeper.connect()
+    connection = await place.maintenance_database.connect()
     try:
         await _drop_left_over(connection)
         await connection.execute(f"SELECT pg_advisory_lock({LOCK_CLASS}, {token})")
@@ -140,16 +140,16 @@ async def _kept(place: Place, token: int, names: list[str]) -> AsyncIterator[Non
             yield
         finally:
             await shielded(_drop(place, connection, names))
-            if place.ours and not connection.is_closed():
+            if place.is_local and not connection.is_closed():
                 await shielded(_drop_left_over(connection))
     finally:
         connection.terminate()
 
 
-async def _create(connection: asyncpg.Connection, place: Place, name: str) -> None:
+async def _create(connection: asyncpg.Connection, place: ScratchHost, name: str) -> None:
     options = ["TEMPLATE template0", f"CONNECTION LIMIT {_CONNECTIONS}"]
-    if place.alike:
-        options += await alike(connection)
+    if place.copy_locale:
+        options += await locale_options(connection)
     try:
         await connection.execute(f"CREATE DATABASE {quote(name)} {' '.join(options)}")
     except Exception as error:
@@ -158,16 +158,18 @@ async def _create(connection: asyncpg.Connection, place: Place, name: str) -> No
     await connection.execute(f"COMMENT ON DATABASE {quote(name)} IS {literal(COMMENT)}")
 
 
-def _not_created(place: Place, error: Exception) -> CircleError:
-    fault = statement_fault(error, place.keeper.name, "create a scratch database") or Unreachable(
-        f"{place.keeper.name}: no scratch database can be created",
-        database=place.keeper.name,
-        detail=server_words(error),
+def _not_created(place: ScratchHost, error: Exception) -> MigrateError:
+    fault = statement_error(
+        error, place.maintenance_database.name, "create a scratch database"
+    ) or Unreachable(
+        f"{place.maintenance_database.name}: no scratch database can be created",
+        database=place.maintenance_database.name,
+        detail=server_message(error),
     )
     fault.state = "nothing was changed"
     fault.hint = "name another server for scratch databases: --scratch-url URL"
     if isinstance(fault, MissingPrivilege):
-        fault.hint = f"ALTER ROLE {quote(place.keeper.address.user)} CREATEDB; or {fault.hint}"
+        fault.hint = f"ALTER ROLE {quote(place.maintenance_database.address.user)} CREATEDB; or {fault.hint}"
     return fault
 
 
@@ -182,19 +184,19 @@ async def _drop_left_over(connection: asyncpg.Connection) -> None:
         await _try_each(connection, [f"DROP ROLE IF EXISTS {quote(row['rolname'])}" for row in roles])
 
 
-async def _drop(place: Place, connection: asyncpg.Connection, names: list[str]) -> None:
+async def _drop(place: ScratchHost, connection: asyncpg.Connection, names: list[str]) -> None:
     """Drop the databases; where the connection is lost, over another one.
 
     A server that is gone keeps them until the next run, which finds them by their names.
     """
     import asyncpg
 
-    with suppress(OSError, CircleError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
+    with suppress(OSError, MigrateError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
         if not connection.is_closed():
             for statement in _dropping(names):
                 await connection.execute(statement)
             return
-        another = await place.keeper.connect()
+        another = await place.maintenance_database.connect()
         try:
             await _try_each(another, _dropping(names))
         finally:
@@ -217,12 +219,12 @@ async def _try_each(connection: asyncpg.Connection, statements: Iterable[str]) -
 def _missing_role(error: Exception) -> str | None:
     if sqlstate(error) != _UNDEFINED_OBJECT:
         return None
-    match = _MISSING_ROLE.search(server_words(error))
+    match = _MISSING_ROLE.search(server_message(error))
     return match["name"] if match else None
 
 
-async def _add_role(place: Place, name: str) -> None:
-    connection = await place.keeper.connect()
+async def _add_role(place: ScratchHost, name: str) -> None:
+    connection = await place.maintenance_database.connect()
     try:
         # As one: the comment, which lets the role be dropped again, never goes to one that was there before.
         created = f"CREATE ROLE {quote(name)} NOLOGIN; COMMENT ON ROLE {quote(name)} IS "

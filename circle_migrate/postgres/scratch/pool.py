@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.scratch.container import NEWEST
-from circle_migrate.postgres.scratch.databases import Scratch, make
+from circle_migrate.postgres.scratch.databases import Scratch, create_databases
 from circle_migrate.postgres.scratch.providers import (
-    Places,
-    Road,
-    container_road,
-    find_roads,
+    ScratchHosts,
+    ServerProvider,
+    available_providers,
+    container_provider,
     nearest,
     no_server,
 )
@@ -34,9 +34,9 @@ class ScratchServers:
         self._deployment = deployment
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
-        self._roads: tuple[Road, ...] = ()
+        self._roads: tuple[ServerProvider, ...] = ()
         self._refused: dict[int, str] = {}
-        self._started: dict[int, Places] = {}
+        self._started: dict[int, ScratchHosts] = {}
 
     async def __aenter__(self) -> ScratchServers:
         return self
@@ -64,23 +64,23 @@ class ScratchServers:
         `Scratch.majors` says which. Raises `SettingsError` where there is no server at all, and what
         `find_roads` and `make` raise.
         """
-        chosen = tuple(names or self._deployment.within_reach(Direction.UP))
+        chosen = tuple(names or self._deployment.reachable_databases(Direction.UP))
         roads = await self._find(chosen[0], () if major is None else (major,))
         if not roads:
             raise no_server(detail="\n".join(self._refused.values()) or None)
-        road = _nearest_road(roads, chosen[0], major)
+        road = _nearest_provider(roads, chosen[0], major)
         places = await self._start(road)
-        async with make(
+        async with create_databases(
             self._deployment,
             {name: places[name] for name in chosen},
             {name: road.majors[name] for name in chosen},
         ) as made:
             yield made
 
-    async def _find(self, name: str, wanted: tuple[int, ...]) -> tuple[Road, ...]:
+    async def _find(self, name: str, wanted: tuple[int, ...]) -> tuple[ServerProvider, ...]:
         """The roads; a container is one for what is wanted and nothing else offers."""
         async with self._lock:
-            self._roads = self._roads or await find_roads(self._deployment)
+            self._roads = self._roads or await available_providers(self._deployment)
             for major in wanted or (() if self._roads else (NEWEST,)):
                 offered = any(road.majors[name] == major for road in self._roads)
                 if not offered and major not in self._refused:
@@ -88,13 +88,13 @@ class ScratchServers:
             return self._roads
 
     async def _add_container(self, major: int) -> None:
-        found = await container_road(self._deployment, major)
+        found = await container_provider(self._deployment, major)
         if isinstance(found, str):
             self._refused[major] = found
         else:
             self._roads += (found,)
 
-    async def _start(self, road: Road) -> Places:
+    async def _start(self, road: ServerProvider) -> ScratchHosts:
         async with self._lock:
             key = self._roads.index(road)
             if key not in self._started:
@@ -102,7 +102,7 @@ class ScratchServers:
             return self._started[key]
 
 
-def _nearest_road(roads: tuple[Road, ...], name: str, major: int | None) -> Road:
+def _nearest_provider(roads: tuple[ServerProvider, ...], name: str, major: int | None) -> ServerProvider:
     if major is None:
         return roads[0]
     found = nearest((road.majors[name] for road in roads), major)

@@ -13,34 +13,34 @@ from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.core.shield import in_thread
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.scratch.databases import Place
+from circle_migrate.postgres.scratch.databases import ScratchHost
 from circle_migrate.revision_graph.plan import Direction
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.postgres.scratch.container import Container
-    from circle_migrate.postgres.scratch.temporary_server import ThrowAway
+    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 
-Places = Mapping[str, Place]
+ScratchHosts = Mapping[str, ScratchHost]
 
 
 @dataclass(frozen=True, slots=True)
-class Road:
+class ServerProvider:
     """A way to scratch databases: the major version of each one's server, and how to get there.
 
     `start` brings up what has to be started; its places hold until it is left.
     """
 
     majors: Mapping[str, int]
-    start: Callable[[], AbstractAsyncContextManager[Places]]
+    start: Callable[[], AbstractAsyncContextManager[ScratchHosts]]
 
 
-async def find_roads(deployment: Deployment) -> tuple[Road, ...]:
+async def available_providers(deployment: Deployment) -> tuple[ServerProvider, ...]:
     """All roads to servers that are there or at hand; raises the errors of connecting to named ones."""
     return (*await _given(deployment), *_embedded(deployment), *await _target(deployment))
 
 
-async def container_road(deployment: Deployment, major: int) -> Road | str:
+async def container_provider(deployment: Deployment, major: int) -> ServerProvider | str:
     """The road to a server of this version in a container, or why there is none; pulls its image."""
     from circle_migrate.postgres.scratch.container import Container, obtain
 
@@ -48,7 +48,7 @@ async def container_road(deployment: Deployment, major: int) -> Road | str:
     if refusal is not None:
         return refusal
     start = partial(_thrown_away, deployment, partial(Container.start, major))
-    return Road(dict.fromkeys(deployment.databases, major), start)
+    return ServerProvider(dict.fromkeys(deployment.databases, major), start)
 
 
 def no_server(consequence: str = "", detail: str | None = None) -> SettingsError:
@@ -65,29 +65,29 @@ def no_server(consequence: str = "", detail: str | None = None) -> SettingsError
     )
 
 
-async def _given(deployment: Deployment) -> list[Road]:
+async def _given(deployment: Deployment) -> list[ServerProvider]:
     address = deployment.settings.scratch_url
     if address is None:
         return []
     keeper = _keeper(deployment, address)
     major = await _major(keeper)
-    place = Place(keeper)
-    return [Road(dict.fromkeys(deployment.databases, major), _there(deployment, place))]
+    place = ScratchHost(keeper)
+    return [ServerProvider(dict.fromkeys(deployment.databases, major), _there(deployment, place))]
 
 
-async def _target(deployment: Deployment) -> list[Road]:
+async def _target(deployment: Deployment) -> list[ServerProvider]:
     if not deployment.settings.scratch_on_target:
         return []
-    databases = {name: deployment.databases[name] for name in deployment.within_reach(Direction.UP)}
-    places = {name: Place(database, alike=True) for name, database in databases.items()}
+    databases = {name: deployment.databases[name] for name in deployment.reachable_databases(Direction.UP)}
+    places = {name: ScratchHost(database, copy_locale=True) for name, database in databases.items()}
     majors = {name: await _major(database) for name, database in databases.items()}
-    return [Road(majors, partial(_nothing_to_start, places))]
+    return [ServerProvider(majors, partial(_nothing_to_start, places))]
 
 
-def _embedded(deployment: Deployment) -> list[Road]:
+def _embedded(deployment: Deployment) -> list[ServerProvider]:
     from circle_migrate.postgres.embedded import binaries
     from circle_migrate.postgres.embedded.deployment import server
-    from circle_migrate.postgres.scratch.temporary_server import ThrowAway
+    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 
     try:
         known = binaries.embedded()
@@ -97,35 +97,37 @@ def _embedded(deployment: Deployment) -> list[Road]:
     status = server(deployment.settings).status()
     if status.running and status.major is not None:
         url = parse(status.url("postgres"), source="the embedded server")
-        place = Place(_keeper(deployment, url), ours=True)
+        place = ScratchHost(_keeper(deployment, url), is_local=True)
         majors = dict.fromkeys(deployment.databases, status.major)
-        roads.append(Road(majors, _there(deployment, place)))
+        roads.append(ServerProvider(majors, _there(deployment, place)))
     for major in sorted(known, reverse=True):
         majors = dict.fromkeys(deployment.databases, major)
-        start = partial(ThrowAway.start, known[major])
-        roads.append(Road(majors, partial(_thrown_away, deployment, start)))
+        start = partial(TemporaryServer.start, known[major])
+        roads.append(ServerProvider(majors, partial(_thrown_away, deployment, start)))
     return roads
 
 
-def _there(deployment: Deployment, place: Place) -> Callable[[], AbstractAsyncContextManager[Places]]:
+def _there(
+    deployment: Deployment, place: ScratchHost
+) -> Callable[[], AbstractAsyncContextManager[ScratchHosts]]:
     return partial(_nothing_to_start, dict.fromkeys(deployment.databases, place))
 
 
 @asynccontextmanager
-async def _nothing_to_start(places: Places) -> AsyncIterator[Places]:
+async def _nothing_to_start(places: ScratchHosts) -> AsyncIterator[ScratchHosts]:
     yield places
 
 
 @asynccontextmanager
 async def _thrown_away(
-    deployment: Deployment, start: Callable[[], ThrowAway | Container]
-) -> AsyncIterator[Places]:
-    started: list[ThrowAway | Container] = []
+    deployment: Deployment, start: Callable[[], TemporaryServer | Container]
+) -> AsyncIterator[ScratchHosts]:
+    started: list[TemporaryServer | Container] = []
     try:
         # In the list before a cancellation that arrives meanwhile is raised here.
         await in_thread(lambda: started.append(start()))
         url = parse(started[0].url, source="a throw-away server")
-        yield dict.fromkeys(deployment.databases, Place(_keeper(deployment, url), ours=True))
+        yield dict.fromkeys(deployment.databases, ScratchHost(_keeper(deployment, url), is_local=True))
     finally:
         for each in started:
             await in_thread(each.remove)

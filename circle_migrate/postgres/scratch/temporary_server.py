@@ -26,7 +26,7 @@ from urllib.parse import quote
 from circle_migrate.core.errors import SettingsError, Unreachable
 from circle_migrate.postgres.embedded.binaries import Binaries
 from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
-from circle_migrate.postgres.embedded.os_user import Account
+from circle_migrate.postgres.embedded.os_user import OsUser
 
 TEMPORARY = (Path("/dev/shm"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - not $TMPDIR: left-overs are looked for
 
@@ -55,7 +55,7 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ThrowAway:
+class TemporaryServer:
     """A running throw-away server, and the lock that says whose it is."""
 
     cluster: Cluster
@@ -67,12 +67,12 @@ class ThrowAway:
         return f"postgresql://postgres@/postgres?host={quote(str(_socket(self.cluster)))}&port={PORT}"
 
     @classmethod
-    def start(cls, binaries: Binaries) -> ThrowAway:
+    def start(cls, binaries: Binaries) -> TemporaryServer:
         """Remove what killed runs have left, then make a server and start it. Blocks.
 
         Raises `SettingsError` where there is no folder for it, `Unreachable` where it does not start.
         """
-        account = Account.current() if os.geteuid() != 0 else Account.unprivileged()
+        account = OsUser.current() if os.geteuid() != 0 else OsUser.unprivileged()
         home = _home()
         for each in (home, *_others(home)):
             with _locked(each / _LOCK):
@@ -87,7 +87,7 @@ class ThrowAway:
         server = cls(Cluster(data, log, binaries.reachable_for(account), account), lock)
         try:
             _socket(server.cluster).mkdir()
-            account.adopt(_socket(server.cluster))
+            account.take_ownership(_socket(server.cluster))
             server.cluster.create("--no-sync")
             server.cluster.configure({**_SETTINGS, "unix_socket_directories": str(_socket(server.cluster))})
             server.cluster.start()
@@ -118,7 +118,7 @@ def _home() -> Path:
         try:
             with suppress(FileExistsError):
                 home.mkdir(mode=0o700)
-            Account.current().adopt(home)
+            OsUser.current().take_ownership(home)
             home.chmod(_mode())
         except (SettingsError, OSError) as error:
             refusals.append(str(error))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.safety.live_database.record import Column, InvalidIndex, Published, Uses
+from circle_migrate.safety.live_database.record import Column, InvalidIndex, ObjectUsage, Published
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
@@ -65,7 +65,7 @@ WHERE t.typtype = 'd' AND n.nspname NOT IN ('pg_catalog', 'information_schema') 
 """
 
 
-async def uses(database: Database) -> Uses:
+async def object_usage(database: Database) -> ObjectUsage:
     """Which columns owned sequences feed, and which are of a domain. Raises what `bounded_read` raises."""
     async with bounded_read(database) as connection:
         sequences = await connection.fetch(_SEQUENCES)
@@ -73,7 +73,9 @@ async def uses(database: Database) -> Uses:
     domains: dict[str, tuple[Column, ...]] = {}
     for row in columns:
         domains[row["domain"]] = (*domains.get(row["domain"], ()), Column(row["relation"], row["column"]))
-    return Uses({row["sequence"]: Column(row["relation"], row["column"]) for row in sequences}, domains)
+    return ObjectUsage(
+        {row["sequence"]: Column(row["relation"], row["column"]) for row in sequences}, domains
+    )
 
 
 async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple[InvalidIndex, ...]:

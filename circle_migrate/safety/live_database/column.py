@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.question import Question, Situation, counted
-from circle_migrate.safety.live_database.record import Ask
-from circle_migrate.safety.live_database.renames import STORING, Absent, column_of
+from circle_migrate.safety.live_database.question import ProbeContext, Question, counted
+from circle_migrate.safety.live_database.record import ProbeKind
+from circle_migrate.safety.live_database.renames import STORING, NoLiveName, column_of
 from circle_migrate.safety.live_database.type_change import Conversion
 from circle_migrate.safety.trace.record import Task
 
@@ -16,12 +16,12 @@ _TYPES = ("enum", "domain", "composite type", "range type")
 _FILLED_BY_ITSELF = ("default", "generated", "identity")
 
 
-def column_questions(situation: Situation) -> Iterator[Question]:
+def column_questions(situation: ProbeContext) -> Iterator[Question]:
     """The questions of all columns and relations that a statement changes or drops."""
     for change in situation.done.statement.changes:
         if change.key.kind == "column" and _stored(change):
             yield from _of_column(change, situation)
-        elif change.key.kind in STORING and change.op is Op.MISSING:
+        elif change.key.kind in STORING and change.op is Op.REMOVED:
             yield from _lost_rows(change, situation)
         elif change.key.kind == "constraint":
             yield from _newly_validated(change, situation)
@@ -34,67 +34,67 @@ def _stored(change: Change) -> bool:
     return change.owner is not None and change.owner.kind in STORING
 
 
-def _of_column(change: Change, situation: Situation) -> Iterator[Question]:
-    if change.op is Op.MISSING:
+def _of_column(change: Change, situation: ProbeContext) -> Iterator[Question]:
+    if change.op is Op.REMOVED:
         yield from _lost_values(change, situation)
-    elif change.op is Op.EXTRA:
+    elif change.op is Op.ADDED:
         yield from _required(change, situation)
     else:
         yield from _nulls(change, situation)
         yield from _converted(change, situation)
 
 
-def _lost_values(change: Change, situation: Situation) -> Iterator[Question]:
+def _lost_values(change: Change, situation: ProbeContext) -> Iterator[Question]:
     column, done = column_of(change), situation.done
     if column.relation in done.gone or column in done.columns or _says(change, "inherited", "generated"):
         return
     live = situation.before.column(*column)
     relation = situation.before.relation(column.relation)
-    if live is Absent.BORN or relation is Absent.BORN:
+    if live is NoLiveName.BORN or relation is NoLiveName.BORN:
         return
-    if column in done.unsure or isinstance(live, Absent) or isinstance(relation, Absent):
-        name = column.relation if isinstance(relation, Absent) else relation
-        yield Question(Ask.VALUES, name, change.key.identity, unknown=Absent.UNSURE.value)
+    if column in done.unsure or isinstance(live, NoLiveName) or isinstance(relation, NoLiveName):
+        name = column.relation if isinstance(relation, NoLiveName) else relation
+        yield Question(ProbeKind.VALUES, name, change.key.identity, unknown=NoLiveName.UNSURE.value)
         return
-    yield Question(Ask.VALUES, relation, change.key.identity, counted(relation, f"{live} IS NOT NULL"))
+    yield Question(ProbeKind.VALUES, relation, change.key.identity, counted(relation, f"{live} IS NOT NULL"))
 
 
-def _lost_rows(change: Change, situation: Situation) -> Iterator[Question]:
+def _lost_rows(change: Change, situation: ProbeContext) -> Iterator[Question]:
     """A table or materialized view that goes; the rows of partitions are those of the parent."""
     name, done = change.key.identity, situation.done
     live = situation.before.relation(name)
     parents = (change.fields.get("partition_of", (None, None))[0] or "").split("\n")
-    if live is Absent.BORN or name in done.relations or not done.gone.isdisjoint(parents):
+    if live is NoLiveName.BORN or name in done.relations or not done.gone.isdisjoint(parents):
         return
-    if name in done.unsure or isinstance(live, Absent):
-        yield Question(Ask.ROWS, name, name, unknown=Absent.UNSURE.value)
+    if name in done.unsure or isinstance(live, NoLiveName):
+        yield Question(ProbeKind.ROWS, name, name, unknown=NoLiveName.UNSURE.value)
         return
-    yield Question(Ask.ROWS, live, name, counted(live, ""))
+    yield Question(ProbeKind.ROWS, live, name, counted(live, ""))
 
 
-def _truncated(situation: Situation) -> Iterator[Question]:
+def _truncated(situation: ProbeContext) -> Iterator[Question]:
     for work in situation.done.statement.work:
         live = situation.before.relation(work.relation)
-        if work.task is Task.TRUNCATE and not isinstance(live, Absent):
-            yield Question(Ask.ROWS, live, work.relation, counted(live, ""))
+        if work.task is Task.TRUNCATE and not isinstance(live, NoLiveName):
+            yield Question(ProbeKind.ROWS, live, work.relation, counted(live, ""))
 
 
-def _required(change: Change, situation: Situation) -> Iterator[Question]:
+def _required(change: Change, situation: ProbeContext) -> Iterator[Question]:
     """A new column that every row needs a value for and nothing fills: all rows there are would have none."""
     column = column_of(change)
     renamed = column in situation.done.columns.values()
     if renamed or column.relation in situation.done.come or _says(change, "inherited", *_FILLED_BY_ITSELF):
         return
     if _says(change, "not_null") and not _not_validated(change, situation):
-        yield from situation.about(Ask.NULLS, column.relation, change.key.identity, "")
+        yield from situation.about(ProbeKind.NULLS, column.relation, change.key.identity, "")
 
 
-def _nulls(change: Change, situation: Situation) -> Iterator[Question]:
+def _nulls(change: Change, situation: ProbeContext) -> Iterator[Question]:
     if change.fields.get("not_null", ("", ""))[1] == "yes" and not _not_validated(change, situation):
         yield from _null_values(situation, *column_of(change), subject=change.key.identity)
 
 
-def _newly_validated(change: Change, situation: Situation) -> Iterator[Question]:
+def _newly_validated(change: Change, situation: ProbeContext) -> Iterator[Question]:
     """A NOT NULL that was NOT VALID until now; once it is valid only the column tells of it."""
     before = change.fields.get("definition", (None, None))[0] or ""
     validated = change.fields.get("validated", (None, None))
@@ -105,52 +105,56 @@ def _newly_validated(change: Change, situation: Situation) -> Iterator[Question]
     dropped = any(
         column_of(each) == (change.owner.identity, column)
         and each.fields.get("not_null", ("", ""))[1] is None
-        for each in (*situation.done.of(Op.CHANGED, "column"), *situation.done.of(Op.MISSING, "column"))
+        for each in (*situation.done.of(Op.CHANGED, "column"), *situation.done.of(Op.REMOVED, "column"))
     )
     if not dropped and change.owner.identity not in situation.done.gone:
         subject = f"{change.owner.identity}.{name}"
         yield from _null_values(situation, change.owner.identity, column, subject=subject)
 
 
-def _not_validated(change: Change, situation: Situation) -> bool:
+def _not_validated(change: Change, situation: ProbeContext) -> bool:
     """Whether the statement makes the column NOT NULL for new rows only."""
     column = column_of(change)
     return any(
         each.of == change.of
         and str(each.fields.get("definition", ("", ""))[1]).startswith(f"NOT NULL {column.name} ")
         and each.fields.get("validated", (None, None))[1] == "no"
-        for each in situation.done.of(Op.EXTRA, "constraint")
+        for each in situation.done.of(Op.ADDED, "constraint")
     )
 
 
-def _null_values(situation: Situation, relation: str, column: str, *, subject: str) -> Iterator[Question]:
+def _null_values(situation: ProbeContext, relation: str, column: str, *, subject: str) -> Iterator[Question]:
     live = situation.after.column(relation, column)
-    test = live if isinstance(live, Absent) else f"{live} IS NULL"
-    yield from situation.about(Ask.NULLS, relation, subject, test)
+    test = live if isinstance(live, NoLiveName) else f"{live} IS NULL"
+    yield from situation.about(ProbeKind.NULLS, relation, subject, test)
 
 
-def _nulls_of_domain(change: Change, situation: Situation) -> Iterator[Question]:
+def _nulls_of_domain(change: Change, situation: ProbeContext) -> Iterator[Question]:
     if change.op is not Op.CHANGED:
         return
     domain = change.key.identity
     if situation.uses is None:
-        yield Question(Ask.NULLS, domain, domain, unknown="which columns are of the domain is not known")
+        yield Question(
+            ProbeKind.NULLS, domain, domain, unknown="which columns are of the domain is not known"
+        )
         return
     for relation, name in situation.uses.domains.get(domain, ()):
-        yield Question(Ask.NULLS, relation, domain, counted(relation, f"{name} IS NULL"), related=(relation,))
+        yield Question(
+            ProbeKind.NULLS, relation, domain, counted(relation, f"{name} IS NULL"), related=(relation,)
+        )
 
 
-def _converted(change: Change, situation: Situation) -> Iterator[Question]:
+def _converted(change: Change, situation: ProbeContext) -> Iterator[Question]:
     old, new = change.fields.get("type", (None, None))
     if old is None or new is None or _type_renamed(old, new, situation):
         return
     column, subject = column_of(change), change.key.identity
     live = situation.after.column(*column)
     relation = situation.after.relation(column.relation)
-    if live is Absent.BORN or relation is Absent.BORN:
+    if live is NoLiveName.BORN or relation is NoLiveName.BORN:
         return
-    if isinstance(live, Absent) or isinstance(relation, Absent):
-        yield from situation.about(Ask.UNCASTABLE, column.relation, subject, Absent.UNSURE)
+    if isinstance(live, NoLiveName) or isinstance(relation, NoLiveName):
+        yield from situation.about(ProbeKind.UNCASTABLE, column.relation, subject, NoLiveName.UNSURE)
         return
     sql = situation.done.statement.sql
     for doubt in Conversion(live, column.name, old, new, sql, situation.labels).doubts():
@@ -163,10 +167,10 @@ def _converted(change: Change, situation: Situation) -> Iterator[Question]:
         yield Question(doubt.ask, relation, subject, query, related=(relation, column.relation))
 
 
-def _type_renamed(old: str, new: str, situation: Situation) -> bool:
+def _type_renamed(old: str, new: str, situation: ProbeContext) -> bool:
     """Whether it is the type itself that has another name now."""
-    gone = {each.key.identity for each in situation.done.of(Op.MISSING, *_TYPES)}
-    come = {each.key.identity for each in situation.done.of(Op.EXTRA, *_TYPES)}
+    gone = {each.key.identity for each in situation.done.of(Op.REMOVED, *_TYPES)}
+    come = {each.key.identity for each in situation.done.of(Op.ADDED, *_TYPES)}
     return old.removesuffix("[]") in gone and new.removesuffix("[]") in come
 
 

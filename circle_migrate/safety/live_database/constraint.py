@@ -13,9 +13,9 @@ from circle_migrate.safety.live_database.parse_definition import (
     rewritten,
     uniqueness,
 )
-from circle_migrate.safety.live_database.question import Question, Situation, counted
-from circle_migrate.safety.live_database.record import Ask
-from circle_migrate.safety.live_database.renames import STORING, Absent
+from circle_migrate.safety.live_database.question import ProbeContext, Question, counted
+from circle_migrate.safety.live_database.record import ProbeKind
+from circle_migrate.safety.live_database.renames import STORING, NoLiveName
 from circle_migrate.safety.trace.record import Task
 
 _ENFORCING = STORING | {"domain"}
@@ -23,7 +23,7 @@ _RULES = ("constraint", "index", "domain constraint")
 _PARENT_IS_NEW = "the plan makes what the foreign key refers to, and its rows"
 
 
-def constraint_questions(situation: Situation) -> Iterator[Question]:
+def constraint_questions(situation: ProbeContext) -> Iterator[Question]:
     """The questions of all constraints and indexes that a statement makes or validates."""
     for change in situation.done.statement.changes:
         if change.owner is None or change.owner.kind not in _ENFORCING or not _is_new_rule(change, situation):
@@ -35,23 +35,23 @@ def constraint_questions(situation: Situation) -> Iterator[Question]:
     yield from _of_partitions(situation)
 
 
-def _of_relation(change: Change, relation: str, situation: Situation) -> Iterator[Question]:
+def _of_relation(change: Change, relation: str, situation: ProbeContext) -> Iterator[Question]:
     definition = str(change.fields["definition"][1])
     subject = change.key.identity
     word = definition.partition(" ")[0].upper()
     ask, question = {
-        "FOREIGN": (Ask.ORPHANS, _orphans),
-        "CHECK": (Ask.VIOLATIONS, _violations),
-    }.get(word, (Ask.DUPLICATES, _duplicates))
+        "FOREIGN": (ProbeKind.ORPHANS, _orphans),
+        "CHECK": (ProbeKind.VIOLATIONS, _violations),
+    }.get(word, (ProbeKind.DUPLICATES, _duplicates))
     try:
         yield from question(situation, relation, subject, definition)
     except UnreadableError as error:
         yield from situation.unknown(ask, relation, subject, str(error))
 
 
-def _is_new_rule(change: Change, situation: Situation) -> bool:
+def _is_new_rule(change: Change, situation: ProbeContext) -> bool:
     """Whether rows that are there have to keep what the change says, and did not before."""
-    if change.op is Op.MISSING or change.key.kind not in _RULES:
+    if change.op is Op.REMOVED or change.key.kind not in _RULES:
         return False
     definition = change.fields.get("definition", (None, None))[1]
     if definition is None or not _checks_rows(change, definition):
@@ -68,21 +68,21 @@ def _checks_rows(change: Change, definition: str) -> bool:
     return validated and not definition.startswith(("NOT NULL ", "TRIGGER"))
 
 
-def _retyped(change: Change, situation: Situation) -> bool:
+def _retyped(change: Change, situation: ProbeContext) -> bool:
     """Whether a column of the relation has another type, with which definitions are printed otherwise."""
     return any(
         each.of == change.of and "type" in each.fields for each in situation.done.of(Op.CHANGED, "column")
     )
 
 
-def _inherited(change: Change, situation: Situation) -> bool:
+def _inherited(change: Change, situation: ProbeContext) -> bool:
     """Whether the parent's own rule, which covers its partitions, is asked about instead."""
     if "yes" not in change.fields.get("inherited", ()):
         return False
     return change.owner is None or change.owner.identity not in _attached(situation)
 
 
-def _attached(situation: Situation) -> frozenset[str]:
+def _attached(situation: ProbeContext) -> frozenset[str]:
     """The tables that a statement makes a partition of another."""
     return frozenset(
         each.key.identity for each in situation.done.of(Op.CHANGED, "table") if _is_partition(each)
@@ -93,7 +93,7 @@ def _is_partition(change: Change) -> bool:
     return change.fields.get("partition_of", (None, None))[1] is not None
 
 
-def _was_there(change: Change, definition: str, situation: Situation) -> bool:
+def _was_there(change: Change, definition: str, situation: ProbeContext) -> bool:
     """Whether the same rule held by another name, also as the index that a constraint takes over."""
     done = situation.done
     if change.owner is not None and change.owner.identity in done.unsure.union(done.relations.values()):
@@ -102,7 +102,7 @@ def _was_there(change: Change, definition: str, situation: Situation) -> bool:
     olds = (
         each.fields.get("definition", (None, None))[0]
         for each in done.statement.changes
-        if each.op is not Op.EXTRA
+        if each.op is not Op.ADDED
         and each.key.kind in _RULES
         and each.of == change.of
         and each.fields.get("validated", (None, None))[0] != "no"
@@ -121,33 +121,35 @@ def _rule(definition: str) -> Uniqueness | str:
         return definition
 
 
-def _duplicates(situation: Situation, relation: str, subject: str, definition: str) -> tuple[Question, ...]:
+def _duplicates(
+    situation: ProbeContext, relation: str, subject: str, definition: str
+) -> tuple[Question, ...]:
     wanted = uniqueness(definition)
     keys = [situation.expression(relation, key) for key in wanted.keys]
     among = situation.expression(relation, wanted.predicate or "")
     live = situation.after.relation(relation)
-    absent = next((each for each in (*keys, among, live) if isinstance(each, Absent)), None)
+    absent = next((each for each in (*keys, among, live) if isinstance(each, NoLiveName)), None)
     if absent is not None:
-        return situation.about(Ask.DUPLICATES, relation, subject, absent)
+        return situation.about(ProbeKind.DUPLICATES, relation, subject, absent)
     columns = [str(key) for key in keys]
     conditions = [str(among)] if among else []
     if wanted.nulls_distinct:
         conditions += [f"({key}) IS NOT NULL" for key in columns]
     grouped = f" GROUP BY {', '.join(columns)} HAVING count(*) > 1"
     query = counted(str(live), " AND ".join(conditions), grouped)
-    return (Question(Ask.DUPLICATES, str(live), subject, query, related=(str(live), relation)),)
+    return (Question(ProbeKind.DUPLICATES, str(live), subject, query, related=(str(live), relation)),)
 
 
-def _orphans(situation: Situation, relation: str, subject: str, definition: str) -> tuple[Question, ...]:
+def _orphans(situation: ProbeContext, relation: str, subject: str, definition: str) -> tuple[Question, ...]:
     wanted = reference(definition)
     parent = situation.after.relation(wanted.relation)
     child = [situation.after.column(relation, name) for name in wanted.columns]
     referred = [situation.after.column(wanted.relation, name) for name in wanted.referred]
-    absent = next((each for each in child if isinstance(each, Absent)), None)
+    absent = next((each for each in child if isinstance(each, NoLiveName)), None)
     if absent is not None:
-        return situation.about(Ask.ORPHANS, relation, subject, absent)
-    if isinstance(parent, Absent) or any(isinstance(each, Absent) for each in referred):
-        return situation.unknown(Ask.ORPHANS, relation, subject, _PARENT_IS_NEW)
+        return situation.about(ProbeKind.ORPHANS, relation, subject, absent)
+    if isinstance(parent, NoLiveName) or any(isinstance(each, NoLiveName) for each in referred):
+        return situation.unknown(ProbeKind.ORPHANS, relation, subject, _PARENT_IS_NEW)
     live = situation.after.relation(relation)
     own = [f"child.{name}" for name in child]
     pairs = " AND ".join(f"parent.{other} = {name}" for name, other in zip(own, referred, strict=True))
@@ -156,39 +158,43 @@ def _orphans(situation: Situation, relation: str, subject: str, definition: str)
     some = " OR ".join(f"{name} IS NOT NULL" for name in own)
     test = f"({some}) AND {alone}" if wanted.full else f"{filled} AND {alone}"
     related = (str(live), relation, parent, wanted.relation)
-    return (Question(Ask.ORPHANS, str(live), subject, counted(f"{live} AS child", test), related=related),)
+    return (
+        Question(ProbeKind.ORPHANS, str(live), subject, counted(f"{live} AS child", test), related=related),
+    )
 
 
-def _violations(situation: Situation, relation: str, subject: str, definition: str) -> tuple[Question, ...]:
+def _violations(
+    situation: ProbeContext, relation: str, subject: str, definition: str
+) -> tuple[Question, ...]:
     test = situation.expression(relation, condition(definition))
-    wrong = test if isinstance(test, Absent) else f"NOT {test}"
-    return situation.about(Ask.VIOLATIONS, relation, subject, wrong)
+    wrong = test if isinstance(test, NoLiveName) else f"NOT {test}"
+    return situation.about(ProbeKind.VIOLATIONS, relation, subject, wrong)
 
 
-def _of_domain(change: Change, domain: str, situation: Situation) -> Iterator[Question]:
+def _of_domain(change: Change, domain: str, situation: ProbeContext) -> Iterator[Question]:
     """A domain's new condition, for each column of the domain; VALUE stands for the column in it."""
     subject = change.key.identity
     if situation.uses is None:
         yield Question(
-            Ask.VIOLATIONS, domain, subject, unknown="which columns are of the domain is not known"
+            ProbeKind.VIOLATIONS, domain, subject, unknown="which columns are of the domain is not known"
         )
         return
     test = condition(str(change.fields["definition"][1]))
     for column in situation.uses.domains.get(domain, ()):
         query = counted(column.relation, "NOT " + rewritten(test, {"VALUE": column.name}))
-        yield Question(Ask.VIOLATIONS, column.relation, subject, query, related=(column.relation,))
+        yield Question(ProbeKind.VIOLATIONS, column.relation, subject, query, related=(column.relation,))
 
 
-def _of_partitions(situation: Situation) -> Iterator[Question]:
+def _of_partitions(situation: ProbeContext) -> Iterator[Question]:
     """Rows that a new partition may not have, or has to have, where no constraint proves where they belong.
 
     They are read in a table that becomes a partition, and in the default partition beside a new one.
     """
     attached = _attached(situation)
-    made = any(_is_partition(each) for each in situation.done.of(Op.EXTRA, "table"))
+    made = any(_is_partition(each) for each in situation.done.of(Op.ADDED, "table"))
     scanned = {work.relation for work in situation.done.statement.work if work.task is Task.SCAN}
     for relation in sorted(scanned) if attached or made else ():
         why = "whether rows of the default partition belong into the new one is not asked"
         if relation in attached:
             why = "whether the rows lie within the partition's bounds is not asked"
-        yield from situation.unknown(Ask.VIOLATIONS, relation, relation, why)
+        yield from situation.unknown(ProbeKind.VIOLATIONS, relation, relation, why)

@@ -14,11 +14,11 @@ from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 from circle_migrate.safety.live_database.column import column_questions
 from circle_migrate.safety.live_database.constraint import constraint_questions
-from circle_migrate.safety.live_database.question import Question, Situation
-from circle_migrate.safety.live_database.record import Ask, Probe, Uses
-from circle_migrate.safety.live_database.renames import Alterations, Lineage
+from circle_migrate.safety.live_database.question import ProbeContext, Question
+from circle_migrate.safety.live_database.record import ObjectUsage, Probe, ProbeKind
+from circle_migrate.safety.live_database.renames import LiveNames, StatementRenames
 from circle_migrate.safety.live_database.sequence import sequence_questions
-from circle_migrate.safety.trace.record import Lock, Task, Traced
+from circle_migrate.safety.trace.record import Lock, Task, TracedStatement
 
 _WRITING = frozenset({Task.INSERT, Task.UPDATE, Task.DELETE, Task.TRUNCATE})
 _CAN_WRITE = re.compile(
@@ -27,11 +27,13 @@ _CAN_WRITE = re.compile(
 _WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|COPY|TRUNCATE)\b", re.IGNORECASE)
 _SETS_SEQUENCE = re.compile(r"\b(?:setval\s*\(|RESTART\b)", re.IGNORECASE)
 
-_LOST = frozenset({Ask.ROWS, Ask.VALUES})
+_LOST = frozenset({ProbeKind.ROWS, ProbeKind.VALUES})
 """What earlier statements do not mend: what they change is gone as well."""
 
 
-def probes(statements: Sequence[Traced], uses: Mapping[str, Uses] | None = None) -> tuple[Probe, ...]:
+def probes(
+    statements: Sequence[TracedStatement], uses: Mapping[str, ObjectUsage] | None = None
+) -> tuple[Probe, ...]:
     """What to ask the live databases before these statements run there, in the order of a plan.
 
     `uses` has, by database, what only its catalogue says; what would need it is unknown without. What the
@@ -44,42 +46,44 @@ def probes(statements: Sequence[Traced], uses: Mapping[str, Uses] | None = None)
     return tuple(dict.fromkeys(found))
 
 
-def _situations(statements: Sequence[Traced], uses: Mapping[str, Uses]) -> Iterator[Situation]:
+def _situations(
+    statements: Sequence[TracedStatement], uses: Mapping[str, ObjectUsage]
+) -> Iterator[ProbeContext]:
     """What each statement finds: the names and types that the ones before it in its database have left."""
-    last: dict[str, Situation] = {}
+    last: dict[str, ProbeContext] = {}
     for statement in statements:
         name = statement.database
-        before = last[name].after if name in last else Lineage()
-        done = Alterations(statement)
+        before = last[name].after if name in last else LiveNames()
+        done = StatementRenames(statement)
         enums = {**(last[name].labels if name in last else {}), **dict(_labels(done))}
         starts = {**(last[name].starts if name in last else {}), **dict(_starts(done))}
-        last[name] = Situation(done, before, before.after(done), enums, starts, uses.get(name))
+        last[name] = ProbeContext(done, before, before.after(done), enums, starts, uses.get(name))
         yield last[name]
 
 
-def _labels(done: Alterations) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for op in (Op.EXTRA, Op.CHANGED):
+def _labels(done: StatementRenames) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for op in (Op.ADDED, Op.CHANGED):
         for change in done.of(op, "enum"):
             field = change.fields.get("labels", (None, None))[1]
             if field is not None:
                 yield change.key.identity, tuple(labels(field))
 
 
-def _starts(done: Alterations) -> Iterator[tuple[str, str]]:
-    for change in () if done.renames else done.of(Op.EXTRA, "sequence"):
+def _starts(done: StatementRenames) -> Iterator[tuple[str, str]]:
+    for change in () if done.renames else done.of(Op.ADDED, "sequence"):
         yield change.key.identity, change.fields["start"][1] or "1"
 
 
-def _probe(question: Question, statements: Sequence[Traced], index: int) -> Probe:
+def _probe(question: Question, statements: Sequence[TracedStatement], index: int) -> Probe:
     mended_by = ""
-    if question.ask is Ask.BEHIND:
+    if question.kind is ProbeKind.BEHIND:
         restarted = question.subject in question.related
         names = (question.relation, *question.related)
         mended_by = _sequence_fixed_by(statements, index, names, earlier=not restarted)
-    elif question.ask not in _LOST:
+    elif question.kind not in _LOST:
         mended_by = _fixed_by(statements, index, question.related)
     return Probe(
-        question.ask,
+        question.kind,
         question.relation,
         question.subject,
         question.query,
@@ -90,7 +94,7 @@ def _probe(question: Question, statements: Sequence[Traced], index: int) -> Prob
     )
 
 
-def _fixed_by(statements: Sequence[Traced], index: int, names: Sequence[str]) -> str:
+def _fixed_by(statements: Sequence[TracedStatement], index: int, names: Sequence[str]) -> str:
     """Return the last revision up to `index` that changes rows of one of these relations, or nothing.
 
     A lock or work of the trace proves it; the text has to do where a stronger lock was held already.
@@ -103,7 +107,7 @@ def _fixed_by(statements: Sequence[Traced], index: int, names: Sequence[str]) ->
 
 
 def _sequence_fixed_by(
-    statements: Sequence[Traced], index: int, names: Sequence[str], *, earlier: bool
+    statements: Sequence[TracedStatement], index: int, names: Sequence[str], *, earlier: bool
 ) -> str:
     """Return the revision of another statement that sets one of these sequences, `earlier` ones too."""
     for number, statement in enumerate(statements):
@@ -114,7 +118,7 @@ def _sequence_fixed_by(
     return ""
 
 
-def _writes(statement: Traced, relation: str) -> bool:
+def _writes(statement: TracedStatement, relation: str) -> bool:
     if any(work.task in _WRITING and work.relation == relation for work in statement.work):
         return True
     if statement.acquired.get(relation) is Lock.RowExclusive:
@@ -123,7 +127,7 @@ def _writes(statement: Traced, relation: str) -> bool:
     return bool(can) and _says(statement, relation)
 
 
-def _says(statement: Traced, relation: str) -> bool:
+def _says(statement: TracedStatement, relation: str) -> bool:
     """Whether the text has the relation's own name as a word."""
     name = re.escape(unquote_and_fold(split_identity(relation)[-1]))
     return re.search(rf"(?<!\w){name}(?!\w)", statement.sql, re.IGNORECASE) is not None

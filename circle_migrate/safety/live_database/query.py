@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.postgres.bounded_read import TOTAL_SECONDS, LiveQuery, UnansweredError, open_live_query
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.question import LIMIT
-from circle_migrate.safety.live_database.record import Answer, Ask, Probe
+from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
@@ -32,7 +32,7 @@ WHERE quote_ident(n.nspname) || '.' || quote_ident(c.relname) <> above.name
 """
 
 
-async def ask(
+async def run_probes(
     database: Database, probes: Sequence[Probe], seconds: float = SECONDS, total: float = TOTAL_SECONDS
 ) -> tuple[Answer, ...]:
     """Return the answers to the probes of one database, in their order.
@@ -55,15 +55,15 @@ async def _answer(live: LiveQuery, probe: Probe) -> Answer:
     except UnansweredError as error:
         return _unanswered(probe, error)
     count = int(rows[0][0] or 0) if rows else 0
-    if count and probe.mended_by:
+    if count and probe.fixed_by:
         number = f"more than {LIMIT}" if count > LIMIT else count
-        return Answer(probe, None, why=f"{number} now; {probe.mended_by} changes that in the same run")
+        return Answer(probe, None, why=f"{number} now; {probe.fixed_by} changes that in the same run")
     return Answer(probe, min(count, LIMIT), more=count > LIMIT)
 
 
 def _unanswered(probe: Probe, error: UnansweredError) -> Answer:
     if error.sqlstate.startswith(_CONSTRAINT_CLASSES):
-        if probe.ask is Ask.UNCASTABLE and not probe.mended_by:
+        if probe.kind is ProbeKind.UNCASTABLE and not probe.fixed_by:
             return Answer(probe, 1, more=True)
         return Answer(probe, None, why=f"a value made the question fail (SQLSTATE {error.sqlstate})")
     if error.sqlstate == _NO_SUCH_FUNCTION and "pg_input_is_valid" in str(error):
@@ -87,4 +87,4 @@ async def _covered(live: LiveQuery, probes: Sequence[Probe]) -> frozenset[Probe]
 
 def _question(probe: Probe, relation: str) -> tuple[object, ...]:
     """What is asked, of a column or of a whole table, whichever table that is."""
-    return (probe.statement, probe.ask, relation, split_identity(probe.subject)[2:])
+    return (probe.statement, probe.kind, relation, split_identity(probe.subject)[2:])

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circle_migrate.safety.live_database.parse_definition import columns_in, rewritten
-from circle_migrate.safety.live_database.record import Ask, Uses
-from circle_migrate.safety.live_database.renames import Absent, Alterations, Lineage
+from circle_migrate.safety.live_database.record import ObjectUsage, ProbeKind
+from circle_migrate.safety.live_database.renames import LiveNames, NoLiveName, StatementRenames
 
 LIMIT = 1000
 """Rows that are counted; of more only this is known."""
@@ -17,7 +17,7 @@ LIMIT = 1000
 class Question:
     """A probe in the making: `relation` is the live one, `related` are all whose rows matter, by any name."""
 
-    ask: Ask
+    kind: ProbeKind
     relation: str
     subject: str
     query: str = ""
@@ -26,46 +26,48 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class ProbeContext:
     """A statement, and what live calls things before and after it.
 
     `labels` are those of enumerations and `starts` the first values of sequences that the plan has made by
     then. `uses` is None where the live catalogue was not read.
     """
 
-    done: Alterations
-    before: Lineage
-    after: Lineage
+    done: StatementRenames
+    before: LiveNames
+    after: LiveNames
     labels: Mapping[str, tuple[str, ...]]
     starts: Mapping[str, str]
-    uses: Uses | None
+    uses: ObjectUsage | None
 
-    def expression(self, relation: str, text: str) -> str | Absent:
+    def expression(self, relation: str, text: str) -> str | NoLiveName:
         """An expression over columns of a relation in live names, or why live cannot evaluate it."""
         names = {each.name: name for each, name in self.after.columns.items() if each.relation == relation}
         live: dict[str, str] = {}
         for name in columns_in(text):
             known = names.get(name, name)
-            if isinstance(known, Absent):
+            if isinstance(known, NoLiveName):
                 return known
             live[name] = known
         return rewritten(text, live)
 
-    def about(self, ask: Ask, relation: str, subject: str, condition: str | Absent) -> tuple[Question, ...]:
+    def about(
+        self, ask: ProbeKind, relation: str, subject: str, condition: str | NoLiveName
+    ) -> tuple[Question, ...]:
         """Ask how many rows of a relation meet a condition; nothing about what the plan makes."""
         live = self.after.relation(relation)
-        if Absent.BORN in (live, condition):
+        if NoLiveName.BORN in (live, condition):
             return ()
-        if isinstance(live, Absent) or isinstance(condition, Absent):
-            return self.unknown(ask, relation, subject, Absent.UNSURE.value)
+        if isinstance(live, NoLiveName) or isinstance(condition, NoLiveName):
+            return self.unknown(ask, relation, subject, NoLiveName.UNSURE.value)
         return (Question(ask, live, subject, counted(live, condition), related=(live, relation)),)
 
-    def unknown(self, ask: Ask, relation: str, subject: str, why: str) -> tuple[Question, ...]:
+    def unknown(self, ask: ProbeKind, relation: str, subject: str, why: str) -> tuple[Question, ...]:
         """Return a question that cannot be asked; nothing about a relation that the plan makes."""
         live = self.after.relation(relation)
-        if live is Absent.BORN:
+        if live is NoLiveName.BORN:
             return ()
-        return (Question(ask, relation if isinstance(live, Absent) else live, subject, unknown=why),)
+        return (Question(ask, relation if isinstance(live, NoLiveName) else live, subject, unknown=why),)
 
 
 def counted(relation: str, condition: str, tail: str = "") -> str:

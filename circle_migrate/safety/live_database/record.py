@@ -24,7 +24,7 @@ class Size:
     source: str = "live"
 
 
-class Ask(StrEnum):
+class ProbeKind(StrEnum):
     """What a probe asks of rows; each is answered by their number, counted up to a limit."""
 
     NULLS = "null values"
@@ -49,14 +49,14 @@ class Probe:
     the rows before the statement, or the sequence after it: what is wrong now may be right by then.
     """
 
-    ask: Ask
+    kind: ProbeKind
     relation: str
     subject: str
     query: str
     database: str = ""
     statement: int = 0
     unknown: str = ""
-    mended_by: str = ""
+    fixed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Uses:
+class ObjectUsage:
     """Which columns of the live database use what has no rows of its own.
 
     `sequences` has the column each owned sequence feeds, `domains` the columns of each domain.

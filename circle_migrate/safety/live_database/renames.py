@@ -16,7 +16,7 @@ from functools import cached_property
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.record import Column
-from circle_migrate.safety.trace.record import Traced
+from circle_migrate.safety.trace.record import TracedStatement
 
 STORING = frozenset({"table", "materialized view"})
 """Kinds of relations that have rows of their own here."""
@@ -26,7 +26,7 @@ _PLAIN = re.compile(r"\s*(?:ALTER|CREATE|DROP)\b", re.IGNORECASE)
 _SHAPE = ("type", "position", "generated", "identity", "collation")
 
 
-class Absent(Enum):
+class NoLiveName(Enum):
     """Why the live database has no name for something."""
 
     BORN = "the plan makes it"
@@ -34,10 +34,10 @@ class Absent(Enum):
 
 
 @dataclass(frozen=True)
-class Alterations:
+class StatementRenames:
     """What one statement did, with its renames told from what came and went."""
 
-    statement: Traced
+    statement: TracedStatement
 
     @cached_property
     def renames(self) -> bool:
@@ -70,12 +70,12 @@ class Alterations:
     @cached_property
     def gone(self) -> frozenset[str]:
         """The relations that are not there any more by that name."""
-        return frozenset(each.key.identity for each in self.of(Op.MISSING, *STORING))
+        return frozenset(each.key.identity for each in self.of(Op.REMOVED, *STORING))
 
     @cached_property
     def come(self) -> frozenset[str]:
         """The relations that were not there by that name."""
-        return frozenset(each.key.identity for each in self.of(Op.EXTRA, *STORING))
+        return frozenset(each.key.identity for each in self.of(Op.ADDED, *STORING))
 
     @cached_property
     def _relation_pairs(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ class Alterations:
             same = [
                 new
                 for new in sorted(self.come - set(pairs.values()))
-                if self._shape(Op.EXTRA, new) == self._shape(Op.MISSING, old)
+                if self._shape(Op.ADDED, new) == self._shape(Op.REMOVED, old)
             ]
             named = [new for new in same if split_identity(new)[-1] == split_identity(old)[-1]]
             chosen = same if len(same) == 1 else named
@@ -94,7 +94,7 @@ class Alterations:
         return pairs
 
     def _shape(self, op: Op, relation: str) -> frozenset[object]:
-        side = int(op is Op.EXTRA)
+        side = int(op is Op.ADDED)
         return frozenset(
             (
                 split_identity(each.key.identity)[-1],
@@ -107,16 +107,16 @@ class Alterations:
     @cached_property
     def _column_pairs(self) -> dict[Column, Column]:
         """Each column that went with the one that came in its place."""
-        come = {self._place(each): column_of(each) for each in self.of(Op.EXTRA, "column")}
+        come = {self._place(each): column_of(each) for each in self.of(Op.ADDED, "column")}
         pairs = {}
-        for each in self.of(Op.MISSING, "column"):
+        for each in self.of(Op.REMOVED, "column"):
             old, new = column_of(each), come.get(self._place(each))
             if new is not None and old.relation == new.relation:
                 pairs[old] = new
         return pairs
 
     def _place(self, change: Change) -> tuple[object, ...]:
-        side = int(change.op is Op.EXTRA)
+        side = int(change.op is Op.ADDED)
         fields = change.fields
         return (change.of, *(fields.get(name, (None, None))[side] for name in ("position", "type")))
 
@@ -127,28 +127,30 @@ def column_of(change: Change) -> Column:
 
 
 @dataclass(frozen=True)
-class Lineage:
+class LiveNames:
     """The live names of what the plan's catalogue has by now; whatever is not named here has its own."""
 
-    relations: Mapping[str, str | Absent] = field(default_factory=dict)
-    columns: Mapping[Column, str | Absent] = field(default_factory=dict)
+    relations: Mapping[str, str | NoLiveName] = field(default_factory=dict)
+    columns: Mapping[Column, str | NoLiveName] = field(default_factory=dict)
 
-    def relation(self, name: str) -> str | Absent:
+    def relation(self, name: str) -> str | NoLiveName:
         """The live name of a relation, or why there is none."""
         return self.relations.get(name, name)
 
-    def column(self, relation: str, name: str) -> str | Absent:
+    def column(self, relation: str, name: str) -> str | NoLiveName:
         """The live name of a column, or why there is none."""
         standing = self.relation(relation)
-        return standing if isinstance(standing, Absent) else self.columns.get(Column(relation, name), name)
+        return (
+            standing if isinstance(standing, NoLiveName) else self.columns.get(Column(relation, name), name)
+        )
 
-    def after(self, done: Alterations) -> Lineage:
+    def after(self, done: StatementRenames) -> LiveNames:
         """The names when a statement has run."""
         relations, columns = dict(self.relations), dict(self.columns)
         for name in done.gone:
             relations.pop(name, None)
         for name in done.come:
-            relations[name] = Absent.UNSURE if name in done.unsure else Absent.BORN
+            relations[name] = NoLiveName.UNSURE if name in done.unsure else NoLiveName.BORN
         for old, new in done.relations.items():
             relations[new] = self.relation(old)
         columns = {
@@ -156,12 +158,12 @@ class Lineage:
             for each, name in columns.items()
             if each.relation not in done.gone or each.relation in done.relations
         }
-        for change in done.of(Op.MISSING, "column"):
+        for change in done.of(Op.REMOVED, "column"):
             columns.pop(column_of(change), None)
-        for change in done.of(Op.EXTRA, "column"):
+        for change in done.of(Op.ADDED, "column"):
             column = column_of(change)
             if column.relation not in done.come:
-                columns[column] = Absent.UNSURE if column in done.unsure else Absent.BORN
+                columns[column] = NoLiveName.UNSURE if column in done.unsure else NoLiveName.BORN
         for before, now in done.columns.items():
             columns[now] = self.column(*before)
         return replace(self, relations=relations, columns=columns)

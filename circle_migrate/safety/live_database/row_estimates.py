@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.postgres.catalog.queries import one_view
+from circle_migrate.postgres.catalog.queries import read_transaction
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,7 +42,7 @@ async def _expected(connection: asyncpg.Connection, name: str, sql: str) -> int 
     import asyncpg
 
     try:
-        async with one_view(connection):
+        async with read_transaction(connection):
             await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
             # By the protocol that takes one statement alone: a second one would be run.
             await connection.fetch(f"PREPARE {name} AS {sql}")

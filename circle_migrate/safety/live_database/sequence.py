@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
-from circle_migrate.safety.live_database.question import Question, Situation
-from circle_migrate.safety.live_database.record import Ask, Column
-from circle_migrate.safety.live_database.renames import STORING, Absent, column_of
+from circle_migrate.safety.live_database.question import ProbeContext, Question
+from circle_migrate.safety.live_database.record import Column, ProbeKind
+from circle_migrate.safety.live_database.renames import STORING, NoLiveName, column_of
 
 _NAME = rf"(?:{IDENTIFIER}\s*\.\s*)?{IDENTIFIER}"
 _OPTIONAL = r"(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
@@ -34,7 +34,7 @@ _NEXT = re.compile(r"nextval\('(?P<sequence>(?:[^']|'')+)'::regclass\)")
 _MATTERS = frozenset({"start", "increment", "minimum", "maximum", "type"})
 
 
-def sequence_questions(situation: Situation) -> Iterator[Question]:
+def sequence_questions(situation: ProbeContext) -> Iterator[Question]:
     """The questions of what a statement does to sequences and to the columns they feed."""
     for change in situation.done.of(Op.CHANGED, "column"):
         if change.owner is not None and change.owner.kind in STORING:
@@ -46,16 +46,16 @@ def sequence_questions(situation: Situation) -> Iterator[Question]:
     yield from _restarted(situation)
 
 
-def _out_of_bounds(change: Change, situation: Situation) -> Iterator[Question]:
+def _out_of_bounds(change: Change, situation: ProbeContext) -> Iterator[Question]:
     """Whether the sequence has gone further than its new bounds, which PostgreSQL refuses then (22023)."""
     bounds = (("maximum", ">"), ("minimum", "<"))
     beyond = [f"last_value {sign} {change.fields[name][1]}" for name, sign in bounds if name in change.fields]
     sequence = change.key.identity
     if beyond:
-        yield from situation.about(Ask.VIOLATIONS, sequence, sequence, " OR ".join(beyond))
+        yield from situation.about(ProbeKind.VIOLATIONS, sequence, sequence, " OR ".join(beyond))
 
 
-def _newly_fed(change: Change, situation: Situation) -> Iterator[Question]:
+def _newly_fed(change: Change, situation: ProbeContext) -> Iterator[Question]:
     """A column that becomes an identity, or takes its default from another sequence than before."""
     column = column_of(change)
     identity = change.fields.get("identity", ("", None))
@@ -78,7 +78,7 @@ def _next_of(sequence: str) -> str:
     return f"(SELECT last_value + is_called::int FROM {sequence})"
 
 
-def _restarted(situation: Situation) -> Iterator[Question]:
+def _restarted(situation: ProbeContext) -> Iterator[Question]:
     sql = situation.done.statement.sql
     for match in _IDENTITY_RESTARTED.finditer(sql):
         table, name = _plain(match["table"]), unquote_and_fold(match["column"])
@@ -94,13 +94,13 @@ def _restarted(situation: Situation) -> Iterator[Question]:
         yield from _of_sequence(match["sequence"], start, situation)
 
 
-def _of_sequence(name: str, start: str | None, situation: Situation) -> Iterator[Question]:
+def _of_sequence(name: str, start: str | None, situation: ProbeContext) -> Iterator[Question]:
     """The question for the column that a sequence feeds, by what live says.
 
     Without a `start` the sequence begins where it is declared to.
     """
     if situation.uses is None:
-        yield Question(Ask.BEHIND, name, name, unknown="which column the sequence feeds is not known")
+        yield Question(ProbeKind.BEHIND, name, name, unknown="which column the sequence feeds is not known")
         return
     for sequence, column in situation.uses.sequences.items():
         if _named(sequence, _plain(name)):
@@ -108,12 +108,12 @@ def _of_sequence(name: str, start: str | None, situation: Situation) -> Iterator
 
 
 def _ahead(
-    situation: Situation, column: Column, start: str, subject: str, *sequences: str
+    situation: ProbeContext, column: Column, start: str, subject: str, *sequences: str
 ) -> Iterator[Question]:
     """Values of a column that the sequence, beginning at `start`, would yield again."""
     live = situation.after.column(*column)
-    condition = live if isinstance(live, Absent) else f"{live} >= {start}"
-    for question in situation.about(Ask.BEHIND, column.relation, subject, condition):
+    condition = live if isinstance(live, NoLiveName) else f"{live} >= {start}"
+    for question in situation.about(ProbeKind.BEHIND, column.relation, subject, condition):
         yield replace(question, related=sequences)
 
 

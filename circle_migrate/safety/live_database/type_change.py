@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from circle_migrate.postgres.identifier import literal, unquote_and_fold
 from circle_migrate.safety.live_database.parse_definition import listed, tokens
-from circle_migrate.safety.live_database.record import Ask
+from circle_migrate.safety.live_database.record import ProbeKind
 
 OWN_EXPRESSION = "the conversion is the revision's own expression"
 
@@ -63,7 +63,7 @@ class Doubt:
     Where neither can be said, `unknown` says why.
     """
 
-    ask: Ask
+    ask: ProbeKind
     condition: str = ""
     cast: str = ""
     unknown: str = ""
@@ -88,7 +88,7 @@ class Conversion:
         using = expression_of(self.name, self.sql)
         chain = None if using is None else casts_of(self.name, using)
         if using is not None and chain is None:
-            yield Doubt(Ask.UNCASTABLE, unknown=OWN_EXPRESSION)
+            yield Doubt(ProbeKind.UNCASTABLE, unknown=OWN_EXPRESSION)
             return
         old, new = Type.parse(self.old), Type.parse(self.new)
         as_text = old.base.rpartition(".")[2] in _TEXTS or bool(chain and chain[0].lower() in _UNLIMITED)
@@ -99,26 +99,26 @@ class Conversion:
         elif new.base in _UNLIMITED or _fits(old, new):
             return
         elif {old.base, new.base} & _BITS:
-            yield Doubt(Ask.TOO_LONG, unknown="the length of bit strings is not asked")
+            yield Doubt(ProbeKind.TOO_LONG, unknown="the length of bit strings is not asked")
         elif as_text:
             test = f"NOT pg_catalog.pg_input_is_valid({self.value}::text, {literal(self.new)})"
-            yield Doubt(Ask.UNCASTABLE, test)
+            yield Doubt(ProbeKind.UNCASTABLE, test)
         else:
-            yield Doubt(Ask.UNCASTABLE, cast=f"({self.value})::{self.new}")
+            yield Doubt(ProbeKind.UNCASTABLE, cast=f"({self.value})::{self.new}")
             if {old.base, new.base} <= _NUMBERS or {old.base, new.base} <= _TIMES:
                 again = f"(({self.value})::{self.new})::{self.old}"
-                yield Doubt(Ask.CUT, f"{again} IS DISTINCT FROM {self.value}")
+                yield Doubt(ProbeKind.CUT, f"{again} IS DISTINCT FROM {self.value}")
 
     def _not_among(self, labels: tuple[str, ...]) -> Doubt:
         listed = ", ".join(map(literal, labels))
-        return Doubt(Ask.UNCASTABLE, f"{self.value}::text NOT IN ({listed})")
+        return Doubt(ProbeKind.UNCASTABLE, f"{self.value}::text NOT IN ({listed})")
 
     def _longer(self, old: Type, new: Type, *, explicit: bool) -> Iterator[Doubt]:
         """Values that are too long but for spaces: assignment refuses them, a cast cuts them."""
         if old.base in {_VARYING, _PADDED} and old.limits and old.limits <= new.limits:
             return
         test = f"pg_catalog.char_length(pg_catalog.rtrim({self.value}::text)) > {new.limits[0]}"
-        yield Doubt(Ask.CUT if explicit else Ask.TOO_LONG, test)
+        yield Doubt(ProbeKind.CUT if explicit else ProbeKind.TOO_LONG, test)
 
 
 def _fits(old: Type, new: Type) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from circle_migrate.postgres.catalog.snapshot import Address, Fields, Key, Ownership, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Address, Fields, ObjectKey, Ownership, Snapshot
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
 
 HOLDING = frozenset({"table", "column", "sequence"})
@@ -32,7 +32,7 @@ class Catalogue:
     """A snapshot, and the address of each of its objects that has one."""
 
     snapshot: Snapshot
-    addresses: Mapping[Key, Address]
+    addresses: Mapping[ObjectKey, Address]
 
 
 def catalog_losses(
@@ -61,7 +61,7 @@ def catalog_losses(
     for key, fields in sorted((dict(_still_there(before, after)) | again).items()):
         if key.kind == _ENUM:
             for label in _removed_labels(old[key], fields):
-                value = Key("enum value", f"{key.identity}.{label}")
+                value = ObjectKey("enum value", f"{key.identity}.{label}")
                 yield namer.loss(value, Effect.DROPPED, gone.get(key, ""))
         elif key not in parts and (detail := _alterations(old[key], fields, renames)):
             yield namer.loss(key, Effect.CHANGED, detail=detail)
@@ -69,7 +69,9 @@ def catalog_losses(
 
 def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iterator[Loss]:
     """Yield what two snapshots alone show: an object is gone where its name is."""
-    addresses: dict[Key, Address] = {key: (0, number, 0) for number, key in enumerate(sorted(before.objects))}
+    addresses: dict[ObjectKey, Address] = {
+        key: (0, number, 0) for number, key in enumerate(sorted(before.objects))
+    }
     left = {key: address for key, address in addresses.items() if key in after.objects}
     steps = [("", frozenset(left.values()))]
     return catalog_losses(namer, Catalogue(before, addresses), steps, Catalogue(after, left))
@@ -77,13 +79,13 @@ def compare_by_name(namer: LossNamer, before: Snapshot, after: Snapshot) -> Iter
 
 def _is_derived(fields: Fields) -> bool:
     """Return whether it is a column whose values are computed, or stored elsewhere."""
-    owner = Key.parse(fields.get("of") or "")
+    owner = ObjectKey.parse(fields.get("of") or "")
     return fields.get("generated") is not None or owner.kind in _WITHOUT_ROWS_OF_ITS_OWN
 
 
 def _gone(
     before: Catalogue, steps: Sequence[tuple[str, Collection[Address]]], after: Catalogue | None
-) -> Iterator[tuple[Key, str]]:
+) -> Iterator[tuple[ObjectKey, str]]:
     """Each object that is gone, and the revision after which it was; by name, where it has no address."""
     for key in before.snapshot.objects:
         address = before.addresses.get(key)
@@ -95,7 +97,7 @@ def _gone(
             yield key, ""
 
 
-def _still_there(before: Catalogue, after: Catalogue) -> Iterator[tuple[Key, Fields]]:
+def _still_there(before: Catalogue, after: Catalogue) -> Iterator[tuple[ObjectKey, Fields]]:
     """What an object of the first catalogue is in the second, by whatever name."""
     names = {address: key for key, address in after.addresses.items()}
     for key in before.snapshot.objects:
@@ -114,7 +116,7 @@ def _renames(before: Catalogue, after: Catalogue) -> dict[str, str]:
     return {_last(new): _last(old) for old, new in changed if _last(new) != _last(old)}
 
 
-def _last(key: Key) -> str:
+def _last(key: ObjectKey) -> str:
     *_, last = _IDENTIFIER.finditer(key.identity)
     return last[0]
 
@@ -148,7 +150,7 @@ def _removed_labels(old: Fields, new: Fields) -> list[str]:
     return [label for label in (old.get("labels") or "").split("\n") if label and label not in left]
 
 
-def _parts(snapshot: Snapshot, gone: Collection[Key]) -> set[Key]:
+def _parts(snapshot: Snapshot, gone: Collection[ObjectKey]) -> set[ObjectKey]:
     """Return the objects that are gone, or altered, as parts of others that are gone."""
     ownership = Ownership(snapshot)
     owned = {part for key in gone for part in ownership.of(key)}
@@ -157,11 +159,11 @@ def _parts(snapshot: Snapshot, gone: Collection[Key]) -> set[Key]:
     }
 
 
-def _above(key: Key, fields: Fields) -> Iterator[Key]:
-    owner = Key.parse(fields.get("of") or "")
+def _above(key: ObjectKey, fields: Fields) -> Iterator[ObjectKey]:
+    owner = ObjectKey.parse(fields.get("of") or "")
     if key.kind == "index" and fields.get("constraint"):
-        yield Key("constraint", f"{owner.identity}.{fields['constraint']}")
+        yield ObjectKey("constraint", f"{owner.identity}.{fields['constraint']}")
     if key.kind == "sequence" and fields.get("owned_by"):
-        yield Key("column", fields["owned_by"] or "")
+        yield ObjectKey("column", fields["owned_by"] or "")
     for parent in (fields.get("partition_of") or "").split("\n"):
-        yield Key("table", parent)
+        yield ObjectKey("table", parent)

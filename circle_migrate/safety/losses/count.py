@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from circle_migrate.config.load_relations import declared
+from circle_migrate.config.load_relations import load_relations
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.bounded_read import (
     AbsentError,
@@ -17,10 +17,10 @@ from circle_migrate.postgres.bounded_read import (
     open_live_query,
 )
 from circle_migrate.postgres.catalog.enum_labels import label
-from circle_migrate.postgres.catalog.snapshot import Fields, Key, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
 from circle_migrate.safety.live_database.sizes import sizes
-from circle_migrate.safety.losses.cross_database import with_partners
+from circle_migrate.safety.losses.cross_database import with_cross_database_rows
 from circle_migrate.safety.losses.predict import predict_row_losses, predict_value_losses
 from circle_migrate.safety.losses.report import (
     Count,
@@ -65,8 +65,8 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
     plan, notes = collector.plan, list(collector.notes)
     losses = await recount(deployment, collector)
     try:
-        if losses and (relations := declared(deployment.settings)):
-            losses = await with_partners(deployment, relations, losses)
+        if losses and (relations := load_relations(deployment.settings)):
+            losses = await with_cross_database_rows(deployment, relations, losses)
     except SettingsError as error:
         notes.append(f"rows of the other database were not looked at: {error.message}")
     order = list(plan.databases)
@@ -306,7 +306,7 @@ class _Counting:
         lost = literal(label(loss.identity[len(enum.identity) + 1 :]))
         total = 0
         for key, fields in self._before.objects.items():
-            table = Key.parse(fields.get("of") or "")
+            table = ObjectKey.parse(fields.get("of") or "")
             if key.kind == "column" and table.kind == "table" and _is_of(fields, enum.identity):
                 column = key.identity[len(table.identity) + 1 :]
                 array = (fields.get("type") or "").endswith("[]")
@@ -326,7 +326,7 @@ def _uncounted(loss: Loss) -> bool:
     return loss.rows is None and not loss.unknown
 
 
-def _is_label_of(loss: Loss, key: Key) -> bool:
+def _is_label_of(loss: Loss, key: ObjectKey) -> bool:
     return key.kind == "enum" and loss.identity.startswith(f"{key.identity}.")
 
 
@@ -335,8 +335,8 @@ def _is_of(fields: Fields, enum: str) -> bool:
 
 
 def _table_of(loss: Loss, before: Snapshot) -> str | None:
-    fields = before.objects.get(Key("column", loss.identity), {})
-    return Key.parse(fields.get("of") or "").identity or None
+    fields = before.objects.get(ObjectKey("column", loss.identity), {})
+    return ObjectKey.parse(fields.get("of") or "").identity or None
 
 
 def _about(number: int) -> Count:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.config.relation import Column, Relation, Side
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.bounded_read import UnansweredError, open_live_query
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
-from circle_migrate.postgres.key_column import Located, locate
+from circle_migrate.postgres.key_column import KeyColumn, locate
 from circle_migrate.safety.losses.predict import TRUNCATED
-from circle_migrate.safety.losses.report import Count, Effect, Loss, Partners
+from circle_migrate.safety.losses.report import Count, Dependents, Effect, Loss
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 _TAKING = (Effect.DROPPED, Effect.DELETED)
 
 
-async def with_partners(
+async def with_cross_database_rows(
     deployment: Deployment, relations: Sequence[Relation], losses: Sequence[Loss]
 ) -> tuple[Loss, ...]:
     """The losses, each with the rows of other databases that it leaves alone.
 
     A side whose own keys go as well has nothing left to be alone.
     """
-    found: dict[Loss, tuple[Partners, ...]] = {}
-    known: dict[Column, Partners] = {}
+    found: dict[Loss, tuple[Dependents, ...]] = {}
+    known: dict[Column, Dependents] = {}
     for loss, other in _left_alone(relations, losses):
         if loss.effect is Effect.DELETED and loss.detail != TRUNCATED:
-            found[loss] = (*found.get(loss, ()), Partners(str(other), why="which rows go is not known"))
+            found[loss] = (*found.get(loss, ()), Dependents(str(other), why="which rows go is not known"))
             continue
         if other not in known:
             known[other] = await _counted(deployment, other)
         found[loss] = (*found.get(loss, ()), known[other])
-    return tuple(replace(each, partners=found.get(each, ())) for each in losses)
+    return tuple(replace(each, dependents=found.get(each, ())) for each in losses)
 
 
 def _left_alone(relations: Sequence[Relation], losses: Sequence[Loss]) -> Iterator[tuple[Loss, Column]]:
@@ -58,15 +58,15 @@ def _takes(loss: Loss, column: Column) -> bool:
     return loss.kind in wanted and named[-len(wanted[loss.kind]) :] == tuple(wanted[loss.kind])
 
 
-async def _counted(deployment: Deployment, column: Column) -> Partners:
+async def _counted(deployment: Deployment, column: Column) -> Dependents:
     database = deployment.databases[column.database]
     try:
         async with database.reading() as connection:
             place = await locate(connection, column)
-        if not isinstance(place, Located):
-            return Partners(str(column), why=str(place))
+        if not isinstance(place, KeyColumn):
+            return Dependents(str(column), why=str(place))
         async with open_live_query(database) as live:
             [row] = await live.rows(f"SELECT count({place.name}) AS rows FROM {place.relation}")  # noqa: S608
-    except (CircleError, UnansweredError) as error:
-        return Partners(str(column), why=str(error))
-    return Partners(str(column), Count(row["rows"]))
+    except (MigrateError, UnansweredError) as error:
+        return Dependents(str(column), why=str(error))
+    return Dependents(str(column), Count(row["rows"]))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from circle_migrate.core.byte_size import format_bytes
-from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Method, Partners, Precision
+from circle_migrate.safety.losses.report import Count, Dependents, Effect, Loss, LossReport, Method, Precision
 
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _METHODS = {
@@ -18,7 +18,7 @@ _METHODS = {
 
 def how_much(loss: Loss, at: datetime) -> str:
     """What goes with an object, in one line."""
-    parts = [*_figures(loss), _written(loss, at), loss.detail, *map(_alone, loss.partners)]
+    parts = [*_figures(loss), _written(loss, at), loss.detail, *map(_alone, loss.dependents)]
     if loss.unknown:
         parts.append(f"not known: {loss.unknown}")
     return ", ".join(filter(None, parts))
@@ -105,7 +105,7 @@ def _written(loss: Loss, at: datetime) -> str:
     return "last written just now"
 
 
-def _alone(partners: Partners) -> str:
+def _alone(partners: Dependents) -> str:
     if partners.rows is None:
         return f"rows of {partners.column} may lose their partner: {partners.why}"
     return f"{_rows(partners.rows)} of {partners.column} lose their partner"

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, MigrationFailed
-from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.errors import MigrateError, MigrationFailed
+from circle_migrate.core.events import Notify, discard
 from circle_migrate.diff.expected.expected import expected
-from circle_migrate.postgres.catalog.snapshot import Snapshot, compare
+from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.catalog_outcome import compare_by_name
 from circle_migrate.safety.losses.report import Effect, Failure, Loss, LossNamer, Method, merge
-from circle_migrate.safety.trace.record import Trace, Traced
+from circle_migrate.safety.trace.record import Trace, TracedStatement
 from circle_migrate.safety.trace.run import trace
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class LossCollector:
     namers: Mapping[str, LossNamer] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     before: dict[str, Snapshot] = field(default_factory=dict)
-    statements: list[Traced] = field(default_factory=list)
+    statements: list[TracedStatement] = field(default_factory=list)
     methods: list[Method] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ async def find(
     *,
     rehearse: bool = False,
     seconds: float = REHEARSAL_SECONDS,
-    notify: Notify = ignore,
+    notify: Notify = discard,
 ) -> LossCollector:
     """Find what the plan would take; `losing.counting` counts it.
 
@@ -131,7 +131,7 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
     if collector.failures or traced.untraced:
         try:
             await _from_snapshots(deployment, collector, majors)
-        except CircleError as error:
+        except MigrateError as error:
             collector.notes.append(f"the snapshots of the revisions could not be compared: {error.message}")
         else:
             collector.notes.append(_INCOMPLETE)
@@ -161,7 +161,9 @@ async def _from_snapshots(
         collector.add(compare_by_name(collector.namers[name], before, after))
         if untraced:
             # Probes of rows need statements: these changes, as if one had made them all.
-            collector.statements.append(Traced(name, 1, "", "", changes=compare(before, after)))
+            collector.statements.append(
+                TracedStatement(name, 1, "", "", changes=changes_between(before, after))
+            )
 
 
 async def _from_rehearsal(

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.core.errors import Refused
-from circle_migrate.migrate.run import Hooks, Run
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.safety.losses.describe import number
 from circle_migrate.safety.losses.report import Count, Effect, Loss, Precision
 
 if TYPE_CHECKING:
-    from circle_migrate.migrate.run import Run
+    from circle_migrate.migrate.run import MigrationRun
     from circle_migrate.revision_graph.plan import Plan
     from circle_migrate.safety.losses.find import LossCollector
     from circle_migrate.safety.losses.report import LossReport
@@ -61,7 +61,7 @@ class GrowthHooks(Hooks):
         self._collector = collector
         self._accepted = accepted
 
-    async def prepared(self, run: Run, plan: Plan) -> None:  # noqa: ARG002 - as declared
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:  # noqa: ARG002 - as declared
         """Count again. Raises `Refused` where a loss has increased, and what connecting raises."""
         from circle_migrate.safety.losses.count import recount
 

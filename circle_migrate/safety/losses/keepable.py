@@ -28,7 +28,7 @@ WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c
 """
 
 
-async def refuse_without_key(deployment: Deployment, report: LossReport) -> None:
+async def ensure_key(deployment: Deployment, report: LossReport) -> None:
     """Raise `Refused` where values or rows go from a table that stays, and no primary key says from where.
 
     A table that goes as a whole needs none. What the report does not name, the step itself refuses.

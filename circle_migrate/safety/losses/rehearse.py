@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.util import await_only
 
-from circle_migrate.core.errors import CircleError, Interrupted, LockNotObtained, NotWritable, Unreachable
+from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError, NotWritable, Unreachable
 from circle_migrate.core.events import Event, Kind, Notify
 from circle_migrate.migrate.planner import ensure_same_plan
-from circle_migrate.migrate.run import Hooks, Run
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.bounded_read import milliseconds
-from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.safety.losses.catalog_outcome import Catalogue
 from circle_migrate.safety.losses.predict import TRUNCATED
 from circle_migrate.safety.losses.report import Count, Effect, Failure, Loss, LossNamer, Method
-from circle_migrate.safety.losses.type_conversion import Retyping
+from circle_migrate.safety.losses.type_conversion import TypeConversionProbe
 from circle_migrate.safety.losses.watch_catalog import CatalogWatch
 
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.safety.trace.record import Traced
+    from circle_migrate.safety.trace.record import TracedStatement
 
 _Counters = Mapping[int, "asyncpg.Record"]
 
@@ -89,7 +89,7 @@ class Rehearsal:
     def losses(self, namers: Mapping[str, LossNamer]) -> Iterator[Loss]:
         """Yield the rows that were deleted and changed."""
         for rows in self.rows:
-            key, namer = Key("table", rows.relation), namers[rows.database]
+            key, namer = ObjectKey("table", rows.relation), namers[rows.database]
             if rows.truncated:
                 yield namer.loss(key, Effect.DELETED, rows.revision, TRUNCATED)
             for effect, number in ((Effect.DELETED, rows.deleted), (Effect.UPDATED, rows.updated)):
@@ -107,22 +107,22 @@ class Rehearsal:
 
 
 async def rehearse(
-    deployment: Deployment, plan: Plan, statements: Iterable[Traced], seconds: float, notify: Notify
+    deployment: Deployment, plan: Plan, statements: Iterable[TracedStatement], seconds: float, notify: Notify
 ) -> Rehearsal:
     """Run the plan on the live databases, roll it back, and say what it did.
 
     `statements` are those of a trace of the plan. Raises what connecting raises, `NotWritable`, `Refused`
     where the databases have changed, and `Interrupted`.
     """
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
 
     skipped = {**_non_transactional(plan), **_not_rolled_back(statements)}
     rehearsed = _rehearsable(deployment, plan, skipped)
     found = Rehearsal(CatalogWatch(rehearsed), skipped)
     if not any(isinstance(action, Step) for action in rehearsed.actions):
         return found
-    hooks = _RehearsalHooks(found, seconds, Retyping(tuple(statements)))
-    options = Options("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
+    hooks = _RehearsalHooks(found, seconds, TypeConversionProbe(tuple(statements)))
+    options = RunOptions("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
 
     def planner(current: Current) -> Plan:
         ensure_same_plan(rehearsed, replace(rehearsed, current=current))
@@ -133,12 +133,12 @@ async def rehearse(
             notify(event)
 
     try:
-        await apply(_bounded(deployment, seconds), tuple(plan.current), planner, waiting, options)
+        await execute(_bounded(deployment, seconds), tuple(plan.current), planner, waiting, options)
     except (Interrupted, NotWritable, Unreachable):
         raise
     except LockNotObtained as error:
         found.note = f"{_CUT_OFF}: {error.message}"
-    except CircleError as error:
+    except MigrateError as error:
         if hooks.running is None:
             raise
         if sqlstate(error.__cause__) == _CANCELLED:
@@ -153,13 +153,13 @@ async def rehearse(
 def _non_transactional(plan: Plan) -> dict[str, str]:
     steps = (action for action in plan.actions if isinstance(action, Step))
     return {
-        step.revision.qualified: f"it cannot run in a transaction: {step.revision.why_alone}"
+        step.revision.qualified: f"it cannot run in a transaction: {step.revision.non_transactional_reason}"
         for step in steps
-        if step.revision.why_alone is not None
+        if step.revision.non_transactional_reason is not None
     }
 
 
-def _not_rolled_back(statements: Iterable[Traced]) -> dict[str, str]:
+def _not_rolled_back(statements: Iterable[TracedStatement]) -> dict[str, str]:
     return {
         f"{each.database}@{each.revision}": f"no rollback undoes {match[0].rstrip(' (')}"
         for each in statements
@@ -173,7 +173,7 @@ def _rehearsable(deployment: Deployment, plan: Plan, skipped: Mapping[str, str])
     actions: list[Action] = []
     for action in plan.actions:
         name = action.database
-        at[name] = action.moved(deployment.forest.graphs[name], at[name])
+        at[name] = action.heads_after(deployment.forest.graphs[name], at[name])
         left_out = isinstance(action, Step) and action.revision.qualified in skipped
         actions.append(Stamp(name, at[name]) if left_out else action)
     return replace(plan, segments=(Segment(tuple(actions), transactional=True),))
@@ -192,7 +192,7 @@ def _took_too_long(seconds: float) -> str:
     return f"it took longer than {seconds:g} s (--rehearse-timeout)"
 
 
-def _failure(action: Action, error: CircleError) -> Failure:
+def _failure(action: Action, error: MigrateError) -> Failure:
     revision = action.revision.id if isinstance(action, Step) else ""
     words = ": ".join(filter(None, (error.message, error.detail)))
     return Failure(action.database, revision, Method.REHEARSAL, words, error.location)
@@ -201,7 +201,7 @@ def _failure(action: Action, error: CircleError) -> Failure:
 class _RehearsalHooks(Hooks):
     """Records catalogues and rows from within the transactions, and ends them in time."""
 
-    def __init__(self, rehearsal: Rehearsal, seconds: float, retyping: Retyping) -> None:
+    def __init__(self, rehearsal: Rehearsal, seconds: float, retyping: TypeConversionProbe) -> None:
         self.running: Action | None = None
         self._rehearsal = rehearsal
         self._seconds = seconds
@@ -210,9 +210,9 @@ class _RehearsalHooks(Hooks):
         self._drivers: dict[str, asyncpg.Connection] = {}
         self._rows: dict[str, _Counters] = {}
         self._sequences: dict[str, dict[str, int | None]] = {}
-        self._run: Run | None = None
+        self._run: MigrationRun | None = None
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Limit the statements of every database, and record it before anything has run."""
         self._run = run
         for name in plan.databases:
@@ -225,7 +225,7 @@ class _RehearsalHooks(Hooks):
             await self._rehearsal.watch.begin(run, name)
             self._sequences[name] = await _sequences(driver)
 
-    def trying(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
+    def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
         """Start the clock: from here on others may wait for us."""
         self.stop()
         self._rehearsal.rows.clear()
@@ -235,9 +235,9 @@ class _RehearsalHooks(Hooks):
         if self._run is not None:
             timeout = LockNotObtained(_took_too_long(self._seconds))
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._seconds, self._run.give_up, timeout)
+            self._timer = loop.call_later(self._seconds, self._run.abort, timeout)
 
-    def before(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def before_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Copy the values that the step converts, and count rows before the first step."""
         self.running = action
         driver = self._drivers[action.database]
@@ -246,7 +246,7 @@ class _RehearsalHooks(Hooks):
         if action.database not in self._rows:
             self._rows[action.database] = await_only(_counters(driver))
 
-    def after(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """Record what the step has left, and what it did to rows and sequences."""
         if not isinstance(action, Step):
             return

@@ -11,7 +11,7 @@ from typing import Any
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.result import Result
 from circle_migrate.migrate.result import plan_dict
-from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.revision_graph.plan import Plan
 
 
@@ -60,7 +60,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Partners:
+class Dependents:
     """The column of another database whose rows lose those they belong to, as `database.table.column`.
 
     `rows` is None where they could not be counted, for the reason in `why`.
@@ -92,7 +92,7 @@ class Loss:
     distinct: Count | None = None
     bytes: Count | None = None
     newest: datetime | None = None
-    partners: tuple[Partners, ...] = ()
+    dependents: tuple[Dependents, ...] = ()
     detail: str = ""
     unknown: str = ""
     derived: bool = False
@@ -134,7 +134,7 @@ class Loss:
             "newest": self.newest.isoformat() if self.newest else None,
             "partners": [
                 {"column": each.column, "rows": _count(each.rows), "why": each.why or None}
-                for each in self.partners
+                for each in self.dependents
             ],
             "detail": self.detail or None,
             "unknown": self.unknown or None,
@@ -158,7 +158,7 @@ class LossNamer:
         """Return the name of an object whose identity is as its catalogue prints it."""
         return f"{self.database}.{identity.removeprefix(f'{self.schema}.')}"
 
-    def loss(self, key: Key, effect: Effect, revision: str = "", detail: str = "") -> Loss:
+    def loss(self, key: ObjectKey, effect: Effect, revision: str = "", detail: str = "") -> Loss:
         """Return the loss of an object, without counts."""
         name = self.name(key.identity)
         return Loss(self.database, key.kind, name, key.identity, effect, revision, detail=detail)

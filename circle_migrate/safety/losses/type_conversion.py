@@ -13,7 +13,7 @@ from circle_migrate.postgres.identifier import split_identity
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.safety.trace.record import Traced
+    from circle_migrate.safety.trace.record import TracedStatement
 
 # How many values a conversion alters that has no expression of its own, the live database says unrehearsed.
 _OWN_EXPRESSION = re.compile(r"\bUSING\b", re.IGNORECASE)
@@ -47,14 +47,14 @@ class _Copied:
 
 
 @dataclass(slots=True)
-class Retyping:
+class TypeConversionProbe:
     """The columns that steps convert by an expression of their own, by `database@revision`.
 
     Tables without a primary key are left out, and columns that are part of one: there nothing says which
     value became which.
     """
 
-    statements: Iterable[Traced]
+    statements: Iterable[TracedStatement]
     _copied: list[_Copied] = field(default_factory=list)
 
     async def before(self, driver: asyncpg.Connection, database: str, revision: str) -> None:

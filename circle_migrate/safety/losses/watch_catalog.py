@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.util import await_only
 
-from circle_migrate.postgres.catalog.object_ids import addresses
-from circle_migrate.postgres.catalog.read import capture
-from circle_migrate.postgres.catalog.snapshot import Address, Key
+from circle_migrate.postgres.catalog.object_ids import object_ids
+from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.snapshot import Address, ObjectKey
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.safety.losses.catalog_outcome import Catalogue, catalog_losses
 from circle_migrate.safety.trace.recorder import TracingHooks
@@ -18,7 +18,7 @@ from circle_migrate.safety.trace.recorder import TracingHooks
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from circle_migrate.migrate.run import Run
+    from circle_migrate.migrate.run import MigrationRun
     from circle_migrate.revision_graph.plan import Action, Plan
     from circle_migrate.safety.losses.report import Loss, LossNamer
 
@@ -34,9 +34,9 @@ class CatalogWatch:
     before: dict[str, Catalogue] = field(default_factory=dict)
     after: dict[str, Catalogue] = field(default_factory=dict)
     left: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
-    _runs: dict[str, Run] = field(default_factory=dict)
+    _runs: dict[str, MigrationRun] = field(default_factory=dict)
 
-    async def begin(self, run: Run, name: str) -> None:
+    async def begin(self, run: MigrationRun, name: str) -> None:
         """Record the catalogue of a database before anything of the plan has run there."""
         self._runs[name] = run
         if name not in self.before:
@@ -70,21 +70,21 @@ class LossHooks(TracingHooks):
         super().__init__()
         self._watch = watch
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Record every catalogue before anything of the plan has run."""
-        await super().prepared(run, plan)
+        await super().before_run(run, plan)
         for name in plan.databases:
             await self._watch.begin(run, name)
 
-    def after(self, connection: Connection, action: Action) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         """Record what the step has left."""
-        super().after(connection, action)
+        super().after_step(connection, action)
         self._watch.record_after_step(action)
 
 
-async def _catalogue(run: Run, name: str) -> Catalogue:
+async def _catalogue(run: MigrationRun, name: str) -> Catalogue:
     settings = run.deployment.databases[name].settings
-    snapshot = await capture(
+    snapshot = await read_catalog(
         run.sessions[name].driver,
         name,
         "watched",
@@ -94,9 +94,9 @@ async def _catalogue(run: Run, name: str) -> Catalogue:
     return Catalogue(snapshot, await _addresses(run, name))
 
 
-async def _addresses(run: Run, name: str) -> dict[Key, Address]:
+async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, Address]:
     settings = run.deployment.databases[name].settings
-    return await addresses(
+    return await object_ids(
         run.sessions[name].driver,
         version_table=settings.version_table,
         version_table_schema=settings.version_table_schema,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import matcher, own_name, selected
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.failure import lacks_extension
-from circle_migrate.safety.rules.timeline import RELATIONS, STORING, Scene, Story, World
+from circle_migrate.safety.rules.timeline import RELATIONS, STORING, CatalogState, StatementContext, Timeline
 
 _CALLED = frozenset({"function", "procedure", "aggregate", "window function"})
 _NAMED = RELATIONS | _CALLED | {"sequence", "enum", "domain", "composite type", "range type", "schema"}
@@ -25,7 +25,7 @@ _FILLING = ("default", "identity", "generated")
 _READ_ONLY = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b")
 
 
-def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFinding]:
+def check_removed_names(story: Timeline, scenes: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
     """Yield a finding for each name that no longer resolves after the transaction."""
     errors = (scene.statement.error for scene in scenes)
     if any(error is not None and not lacks_extension(error) for error in errors):
@@ -42,10 +42,10 @@ def ending(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFinding]:
                 yield from _removed(story, scene, change)
 
 
-def _renamed(story: Story, scene: Scene, old: Key) -> Iterator[HazardFinding]:
+def _renamed(story: Timeline, scene: StatementContext, old: ObjectKey) -> Iterator[HazardFinding]:
     """A name by itself; those of columns and parts go with the relation they belong to."""
     new = scene.renamed[old]
-    owner = next((each.owner for each in scene.changes(Op.MISSING) if each.key == old), None)
+    owner = next((each.owner for each in scene.changes(Op.REMOVED) if each.key == old), None)
     if old.kind == "column":
         if owner is None or owner.kind not in RELATIONS or owner in scene.renamed:
             return
@@ -61,18 +61,18 @@ def _renamed(story: Story, scene: Scene, old: Key) -> Iterator[HazardFinding]:
     )
 
 
-def _in_renamed_schema(scene: Scene, key: Key) -> bool:
+def _in_renamed_schema(scene: StatementContext, key: ObjectKey) -> bool:
     return key.kind != "schema" and any(each.kind == "schema" for each in scene.renamed)
 
 
-def _answers(scenes: tuple[Scene, ...], key: Key) -> bool:
+def _answers(scenes: tuple[StatementContext, ...], key: ObjectKey) -> bool:
     """Whether something can be used under the name when the transaction ends.
 
     A function may have got other arguments, as long as one of its name is there.
     """
     before, after = scenes[0].before, scenes[-1].after
     if key.kind in RELATIONS:
-        found = (Key(kind, key.identity) for kind in RELATIONS)
+        found = (ObjectKey(kind, key.identity) for kind in RELATIONS)
         return any(each in after and _serves(before, key, after, each) for each in found)
     if key.kind in _CALLED:
         name = key.identity.partition("(")[0]
@@ -80,7 +80,7 @@ def _answers(scenes: tuple[Scene, ...], key: Key) -> bool:
     return key in after
 
 
-def _serves(before: World, old: Key, after: World, new: Key) -> bool:
+def _serves(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
     """Whether what is in the place of a relation has its columns, and lets rows be written as before."""
     writable = old.kind not in STORING or new.kind != "view"
     if not writable and _READ_ONLY.search(after[new].get("definition") or ""):
@@ -88,7 +88,7 @@ def _serves(before: World, old: Key, after: World, new: Key) -> bool:
     return _columns(before, old) <= _columns(after, new)
 
 
-def _columns(world: World, relation: Key) -> set[str]:
+def _columns(world: CatalogState, relation: ObjectKey) -> set[str]:
     """The names of a relation's columns; those of a view are in its definition alone."""
     if relation.kind == "view":
         return set(selected(world.get(relation, {}).get("definition") or ""))
@@ -99,7 +99,7 @@ def _columns(world: World, relation: Key) -> set[str]:
     }
 
 
-def _relabelled(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _relabelled(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     for change in scene.changes(Op.CHANGED, "enum"):
         old, new = ((side or "").split("\n") for side in change.fields.get("labels", ("", "")))
         gone = sorted(set(old) - set(new))
@@ -113,7 +113,7 @@ def _relabelled(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def _removed(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
+def _removed(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
     if change.owner is not None and change.owner in scene.gone:
         return
     name = own_name(change.key.identity)
@@ -121,7 +121,7 @@ def _removed(story: Story, scene: Scene, change: Change) -> Iterator[HazardFindi
     yield story.finding(scene, "CM035", Severity.WARNING, change.key.identity, why)
 
 
-def altering(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_alterations(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about columns of which statements of the running release expect something else."""
     if scene.statement.error is not None:
         return
@@ -139,7 +139,7 @@ def altering(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def _is_old_tables(scene: Scene, change: Change) -> bool:
+def _is_old_tables(scene: StatementContext, change: Change) -> bool:
     """Whether it is about a column of a table that existed before."""
     owner = change.owner
     return (
@@ -147,7 +147,9 @@ def _is_old_tables(scene: Scene, change: Change) -> bool:
     )
 
 
-def _without_default(story: Story, scene: Scene, change: Change, last: World) -> Iterator[HazardFinding]:
+def _without_default(
+    story: Timeline, scene: StatementContext, change: Change, last: CatalogState
+) -> Iterator[HazardFinding]:
     """A column that has to be given from the commit on: what a later statement mends does nobody harm."""
     now, before = last.get(change.key, {}), scene.before.get(change.key, {})
     if not _is_old_tables(scene, change) or any(now.get(each) for each in _FILLING):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import code, matcher
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.timeline import Scene, Story, World
+from circle_migrate.safety.rules.timeline import CatalogState, StatementContext, Timeline
 
 _FOREIGN_KEY = matcher(
     r"FOREIGN KEY \((?P<columns>.*?)\) REFERENCES (?P<table>\S+?)\((?P<referred>.*?)\)(?: |$).*"
@@ -33,7 +33,7 @@ _REPEATABLE = matcher(
 )
 
 
-def forming(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_new_objects(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about what a statement makes."""
     if scene.statement.error is not None:
         return
@@ -47,7 +47,9 @@ def forming(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     yield from _long_names(story, scene)
 
 
-def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Iterator[HazardFinding]:
+def _foreign_key(
+    story: Timeline, scene: StatementContext, change: Change, last: CatalogState
+) -> Iterator[HazardFinding]:
     match = _FOREIGN_KEY.match(change.fields["definition"][1] or "")
     owner = change.owner
     if match is None or owner is None or not story.evidence.traced:
@@ -68,7 +70,7 @@ def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Ite
         )
     for column, other in zip(columns, referred, strict=True):
         types = [
-            last.get(Key("column", name), {}).get("type")
+            last.get(ObjectKey("column", name), {}).get("type")
             for name in (f"{owner.identity}.{column}", f"{parent}.{other}")
         ]
         if all(types) and types[0] != types[1]:
@@ -82,7 +84,7 @@ def _foreign_key(story: Story, scene: Scene, change: Change, last: World) -> Ite
             )
 
 
-def _is_indexed(world: World, table: Key, columns: Sequence[str]) -> bool:
+def _is_indexed(world: CatalogState, table: ObjectKey, columns: Sequence[str]) -> bool:
     for key, fields in world.items():
         if key.kind in ("index", "constraint") and fields.get("of") == str(table):
             match = _INDEXED.match(fields.get("definition") or "")
@@ -95,12 +97,12 @@ def _listed(columns: str) -> list[str]:
     return [each.strip() for each in columns.split(",")]
 
 
-def _type(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
+def _type(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
     type_ = change.fields.get("type", ("", ""))[1] or ""
     default = change.fields.get("default", (None, None))[1] or ""
     serial = default.startswith("nextval(") and any(
         each.fields.get("owned_by", ("", ""))[1] == change.key.identity
-        for each in scene.changes(Op.EXTRA, "sequence")
+        for each in scene.changes(Op.ADDED, "sequence")
     )
     local = type_.startswith("timestamp(") and not type_.endswith("without time zone")
     if serial or (type_.startswith(_NO_TYPE_TO_USE) and not local):
@@ -108,7 +110,7 @@ def _type(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]
         yield story.finding(scene, "CM090", Severity.NOTE, change.key.identity, f"the column is {what}")
 
 
-def _invalid(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _invalid(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """An index that is there already, and does not work."""
     match = _IF_NOT_EXISTS.search(scene.statement.sql)
     if match is None:
@@ -116,7 +118,7 @@ def _invalid(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     name = match["name"].rpartition(".")[2].strip('"')
     for each in story.evidence.invalid_indexes.get(scene.statement.database, ()):
         dropped = any(
-            earlier.place < scene.place and Key("index", each.index) in earlier.gone
+            earlier.place < scene.place and ObjectKey("index", each.index) in earlier.gone
             for earlier in story.scenes
         )
         if each.index.rpartition(".")[2].strip('"') == name and not dropped:
@@ -131,7 +133,7 @@ def _invalid(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def _long_names(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _long_names(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each name that PostgreSQL truncates; the catalogue shows only what it keeps."""
     for match in _NAME.finditer(code(scene.statement.sql)):
         name = (match["quoted"] or match["plain"]).replace('""', '"')
@@ -147,7 +149,7 @@ def _long_names(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def committing(story: Story) -> Iterator[HazardFinding]:
+def check_commits(story: Timeline) -> Iterator[HazardFinding]:
     """Statements that are committed before the rest of their revision, and cannot be run twice."""
     for scene, following in zip(story.scenes, story.scenes[1:], strict=False):
         said, then = scene.statement, following.statement

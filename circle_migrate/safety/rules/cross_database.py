@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from circle_migrate.config.relation import Column
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import matcher, own_name
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.timeline import STORING, Scene, Story
+from circle_migrate.safety.rules.timeline import STORING, StatementContext, Timeline
 
 _SECRET = matcher(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|salt|otp|totp|pin_code|private_key|api_key|access_key"
@@ -17,7 +17,7 @@ _SECRET = matcher(
 )
 
 
-def across(story: Story) -> Iterator[HazardFinding]:
+def check_cross_database(story: Timeline) -> Iterator[HazardFinding]:
     """Yield findings about two databases."""
     for scene in story.scenes:
         if scene.statement.error is None:
@@ -26,7 +26,7 @@ def across(story: Story) -> Iterator[HazardFinding]:
             yield from _shared(story, scene)
 
 
-def _moved(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _moved(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """What is dropped here, and comes to the other database in a segment that is committed later."""
     for change in scene.dropped:
         if change.key.kind not in ("column", "table") or (change.owner and change.owner in scene.gone):
@@ -47,14 +47,14 @@ def _moved(story: Story, scene: Scene) -> Iterator[HazardFinding]:
                 break
 
 
-def _brings(scene: Scene, change: Change) -> bool:
+def _brings(scene: StatementContext, change: Change) -> bool:
     name = own_name(change.key.identity)
     return any(
         each.key.kind == change.key.kind and own_name(each.key.identity) == name for each in scene.added
     )
 
 
-def _secret(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _secret(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     home = story.evidence.secrets
     if home is None or scene.statement.database == home:
         return
@@ -66,7 +66,7 @@ def _secret(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def _shared(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _shared(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """A key of two databases that is of two types when the plan has run."""
     for change in scene.changes(Op.CHANGED, "column"):
         if "type" not in change.fields:
@@ -87,12 +87,12 @@ def _shared(story: Story, scene: Scene) -> Iterator[HazardFinding]:
                     )
 
 
-def _is(column: Column, database: str, key: Key) -> bool:
+def _is(column: Column, database: str, key: ObjectKey) -> bool:
     wanted = column.within if column.schema else f".{column.within}"
     return column.database == database and f".{key.identity}".endswith(wanted)
 
 
-def _type(story: Story, column: Column) -> str | None:
+def _type(story: Timeline, column: Column) -> str | None:
     world = story.last.get(column.database, {})
     return next(
         (

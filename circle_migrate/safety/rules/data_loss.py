@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import code, matcher, own_name, says
-from circle_migrate.safety.live_database.record import Answer, Ask, Size
+from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.evidence import Mode, estimate, format_size, is_empty
-from circle_migrate.safety.rules.row_estimate import Reach, reach
-from circle_migrate.safety.rules.timeline import STORING, Scene, Story, waiting
+from circle_migrate.safety.rules.row_estimate import RowEstimate, estimate_rows
+from circle_migrate.safety.rules.timeline import STORING, StatementContext, Timeline, describe_waits
 from circle_migrate.safety.trace.record import Lock, Task
 
 _DROPS_INDEX = matcher(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
@@ -23,7 +23,7 @@ _FOR_QUERIES = frozenset(
 _PARTS_OF_OTHERS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
 
 
-def losing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_data_loss(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about what a statement takes away."""
     if scene.statement.error is not None:
         return
@@ -37,28 +37,33 @@ def losing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
         elif change.key.kind == "index":
             yield from _index(story, scene, change)
     yield from _labels(story, scene)
-    yield from _victims(story, scene)
+    yield from _cascade_drops(story, scene)
     yield from _rows(story, scene)
 
 
-def _relation(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
+def _relation(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
     parents = (change.fields.get("partition_of", (None, None))[0] or "").split("\n")
-    if any(Key("table", parent) in scene.gone for parent in parents):
+    if any(ObjectKey("table", parent) in scene.gone for parent in parents):
         return
     hazard = "CM013" if change.key.kind == "table" else "CM014"
     relation = scene.live_relation(change.key)
-    yield _lost(story, scene, hazard, change, relation, Ask.ROWS)
+    yield _lost(story, scene, hazard, change, relation, ProbeKind.ROWS)
 
 
-def _column(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
+def _column(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
     owner = change.owner
     if owner is None or owner.kind not in STORING or owner in scene.gone or _says(change, "inherited"):
         return
-    yield _lost(story, scene, "CM010", change, scene.live_relation(owner), Ask.VALUES)
+    yield _lost(story, scene, "CM010", change, scene.live_relation(owner), ProbeKind.VALUES)
 
 
 def _lost(
-    story: Story, scene: Scene, hazard: str, change: Change, relation: str | None, ask: Ask
+    story: Timeline,
+    scene: StatementContext,
+    hazard: str,
+    change: Change,
+    relation: str | None,
+    ask: ProbeKind,
 ) -> HazardFinding:
     """A danger with values, a warning without; what nobody has counted is taken to hold some."""
     subject = change.key.identity
@@ -75,11 +80,13 @@ def _lost(
         "its values can be computed again" if computed else _counted(story, ask, answer, count, size),
         relation=relation,
         confidence=Confidence.LIVE if count is not None and not computed and answer else None,
-        lock=waiting(scene.statement.acquired),
+        lock=describe_waits(scene.statement.acquired),
     )
 
 
-def _counted(story: Story, ask: Ask, answer: Answer | None, count: int | None, size: Size | None) -> str:
+def _counted(
+    story: Timeline, ask: ProbeKind, answer: Answer | None, count: int | None, size: Size | None
+) -> str:
     if count is not None:
         more = "more than " if answer is not None and answer.more else ""
         return f"{more}{count} {ask}" if count else f"no {ask}"
@@ -89,7 +96,7 @@ def _counted(story: Story, ask: Ask, answer: Answer | None, count: int | None, s
     return f"{nobody}, so that it is taken to hold values; the table is {format_size(size)}"
 
 
-def _definition(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
+def _definition(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
     """A sequence or a type; an owned sequence goes with its column.
 
     One that goes alone is used by no default any more: PostgreSQL would not have let it go.
@@ -111,13 +118,13 @@ def _definition(story: Story, scene: Scene, change: Change) -> Iterator[HazardFi
     )
 
 
-def _is_back(story: Story, scene: Scene, key: Key) -> bool:
+def _is_back(story: Timeline, scene: StatementContext, key: ObjectKey) -> bool:
     """Whether something else has the name that it had before the plan."""
     origin = scene.origin(key)
     return origin is not None and origin in story.last.get(scene.statement.database, {})
 
 
-def _labels(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _labels(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     for change in scene.changes(Op.CHANGED, "enum"):
         old, new = (set((side or "").split("\n")) for side in change.fields.get("labels", ("", "")))
         if scene.existed(change.key) and len(new) < len(old):
@@ -130,7 +137,7 @@ def _labels(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def _index(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding]:
+def _index(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
     owner = change.owner
     if owner is None or owner in scene.gone or not _DROPS_INDEX.search(scene.statement.sql):
         return
@@ -145,11 +152,11 @@ def _index(story: Story, scene: Scene, change: Change) -> Iterator[HazardFinding
         change.key.identity,
         "queries that use it become slow, and building it again takes as long as it took",
         relation=relation,
-        lock=waiting(scene.statement.acquired),
+        lock=describe_waits(scene.statement.acquired),
     )
 
 
-def _victims(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _cascade_drops(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """What CASCADE takes along: neither named, nor part of something that is named or gone itself."""
     text = code(scene.statement.sql)
     if not _CASCADE.search(scene.statement.sql) or "TRUNCATE" in text.upper():
@@ -172,13 +179,13 @@ def _victims(story: Story, scene: Scene) -> Iterator[HazardFinding]:
         Severity.ERROR if needed else Severity.WARNING,
         str((needed or found)[0]),
         f"it also drops {', '.join(map(str, found))}",
-        lock=waiting(scene.statement.acquired),
+        lock=describe_waits(scene.statement.acquired),
     )
 
 
-def _rows(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _rows(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     for work in scene.statement.work:
-        if work.relation in scene.statement.born:
+        if work.relation in scene.statement.created_relations:
             continue
         if work.task is Task.TRUNCATE:
             yield from _emptied(story, scene, work.relation)
@@ -186,8 +193,8 @@ def _rows(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             yield from _deleted(story, scene, work.relation)
 
 
-def _emptied(story: Story, scene: Scene, relation: str) -> Iterator[HazardFinding]:
-    answer = story.answer(scene, Ask.ROWS, relation)
+def _emptied(story: Timeline, scene: StatementContext, relation: str) -> Iterator[HazardFinding]:
+    answer = story.answer(scene, ProbeKind.ROWS, relation)
     size = story.size(scene, relation)
     count = answer.count if answer is not None else 0 if is_empty(size) else None
     yield story.finding(
@@ -195,19 +202,19 @@ def _emptied(story: Story, scene: Scene, relation: str) -> Iterator[HazardFindin
         "CM006",
         Severity.NOTE if count == 0 else Severity.ERROR,
         relation,
-        _counted(story, Ask.ROWS, answer, count, size),
+        _counted(story, ProbeKind.ROWS, answer, count, size),
         relation=relation,
-        lock=waiting({relation: scene.statement.locks.get(relation, Lock.AccessExclusive)}),
+        lock=describe_waits({relation: scene.statement.locks.get(relation, Lock.AccessExclusive)}),
         confidence=Confidence.LIVE if answer is not None and answer.count is not None else None,
     )
 
 
-def _deleted(story: Story, scene: Scene, relation: str) -> Iterator[HazardFinding]:
+def _deleted(story: Timeline, scene: StatementContext, relation: str) -> Iterator[HazardFinding]:
     size = story.size(scene, relation)
-    how = reach(story, scene, relation)
-    if is_empty(size) or how is Reach.FEW:
+    how = estimate_rows(story, scene, relation)
+    if is_empty(size) or how is RowEstimate.FEW:
         return
-    level = {Reach.ALL: Severity.ERROR, Reach.BATCH: Severity.NOTE}.get(how, Severity.WARNING)
+    level = {RowEstimate.ALL: Severity.ERROR, RowEstimate.BATCH: Severity.NOTE}.get(how, Severity.WARNING)
     yield story.finding(
         scene,
         "CM015",

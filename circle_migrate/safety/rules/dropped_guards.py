@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import matcher, own_name
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.timeline import Scene, Story, World
+from circle_migrate.safety.rules.timeline import CatalogState, StatementContext, Timeline
 
 _NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
 _REFERENCE = matcher(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
@@ -20,7 +20,7 @@ _EVERYBODY = "public"
 """The role of everybody, as snapshots print access control lists."""
 
 
-def guarding(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_dropped_guards(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about constraints, triggers, policies and privileges that go or are switched."""
     if scene.statement.error is not None:
         return
@@ -39,7 +39,9 @@ def guarding(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     yield from _privileges(story, scene)
 
 
-def _constraint(story: Story, scene: Scene, change: Change, definition: str) -> Iterator[HazardFinding]:
+def _constraint(
+    story: Timeline, scene: StatementContext, change: Change, definition: str
+) -> Iterator[HazardFinding]:
     owner = change.owner
     if owner is None or owner in scene.gone or any(change.fields.get("inherited", ())):
         return
@@ -57,11 +59,11 @@ def _constraint(story: Story, scene: Scene, change: Change, definition: str) -> 
     )
 
 
-def _still_holds(definition: str, owner: Key, scene: Scene, last: World) -> bool:
+def _still_holds(definition: str, owner: ObjectKey, scene: StatementContext, last: CatalogState) -> bool:
     """Whether what a constraint said is said by something else, by the end of the plan at the latest."""
     rule = definition.removesuffix(" NOT VALID")
     match = _NOT_NULL.fullmatch(definition)
-    column = scene.after.get(Key("column", f"{owner.identity}.{match[1]}"), {}) if match else {}
+    column = scene.after.get(ObjectKey("column", f"{owner.identity}.{match[1]}"), {}) if match else {}
     if column.get("not_null"):
         return True
     others = [
@@ -80,7 +82,7 @@ def _still_holds(definition: str, owner: Key, scene: Scene, last: World) -> bool
     )
 
 
-def _switched(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _switched(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     if _REPLICATION_ROLE.search(scene.statement.sql):
         yield story.finding(
             scene,
@@ -92,7 +94,7 @@ def _switched(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     for change in scene.statement.changes:
         what = _switch(scene, change)
         owner = change.key if change.key.kind == "table" else change.owner
-        if what and (scene.existed(owner) or change.op is Op.MISSING) and owner not in scene.gone:
+        if what and (scene.existed(owner) or change.op is Op.REMOVED) and owner not in scene.gone:
             yield story.finding(
                 scene,
                 "CM034",
@@ -103,7 +105,7 @@ def _switched(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def _switch(scene: Scene, change: Change) -> str:
+def _switch(scene: StatementContext, change: Change) -> str:
     """What was switched; empty where nothing was."""
     kind, fields = change.key.kind, change.fields
     if kind in _REWRITING and change.key not in scene.renamed:
@@ -124,7 +126,7 @@ def _switch(scene: Scene, change: Change) -> str:
     return ""
 
 
-def _is_guarded(scene: Scene, change: Change) -> bool:
+def _is_guarded(scene: StatementContext, change: Change) -> bool:
     """Whether the policies of the table count; without a catalogue they are taken to."""
     owner = change.owner
     if owner is None or owner not in scene.after:
@@ -132,7 +134,7 @@ def _is_guarded(scene: Scene, change: Change) -> bool:
     return scene.after[owner].get("rls") == "enabled"
 
 
-def _privileges(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _privileges(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     changed = {each.key for each in scene.changes(Op.CHANGED) if "owner" in each.fields}
     for change in scene.changes(Op.CHANGED):
         if not scene.existed(change.key):
@@ -157,7 +159,7 @@ def _entries(acl: str | None) -> Iterator[tuple[str, str]]:
         yield from ((role, each) for each in privileges.split(", ") if role)
 
 
-def replicating(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFinding]:
+def check_replication(story: Timeline, scenes: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
     """Published tables that have no replica identity any more when a transaction ends."""
     first, last = scenes[0], scenes[-1]
     database = first.statement.database
@@ -165,7 +167,7 @@ def replicating(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFindi
         return
     sent = _published(story, last)
     for table in sorted(sent):
-        key = Key("table", table)
+        key = ObjectKey("table", table)
         if key not in last.after or not last.existed(key):
             continue
         scene = next((each for each in scenes if _loses_identity(each, key)), None)
@@ -181,20 +183,22 @@ def replicating(story: Story, scenes: tuple[Scene, ...]) -> Iterator[HazardFindi
     yield from _newly_published(story, scenes, sent)
 
 
-def _newly_published(story: Story, scenes: tuple[Scene, ...], sent: set[str]) -> Iterator[HazardFinding]:
+def _newly_published(
+    story: Timeline, scenes: tuple[StatementContext, ...], sent: set[str]
+) -> Iterator[HazardFinding]:
     for scene in scenes:
         for change in scene.statement.changes:
-            if change.key.kind != "publication" or change.op is Op.MISSING:
+            if change.key.kind != "publication" or change.op is Op.REMOVED:
                 continue
             before, after = (set((side or "").split("\n")) for side in change.fields.get("tables", ("", "")))
             for table in sorted((after - before) & sent):
-                key = Key("table", table)
+                key = ObjectKey("table", table)
                 if scene.existed(key) and key in scene.after and not _has_identity(scenes[-1].after, key):
                     why = f"{table} is published without a replica identity"
                     yield story.finding(scene, "CM033", Severity.ERROR, table, why)
 
 
-def _published(story: Story, scene: Scene) -> set[str]:
+def _published(story: Timeline, scene: StatementContext) -> set[str]:
     live = {
         each.relation
         for each in story.evidence.published.get(scene.statement.database, ())
@@ -213,11 +217,11 @@ def _published(story: Story, scene: Scene) -> set[str]:
     return (live | listed | tables) - {""}
 
 
-def _loses_identity(scene: Scene, table: Key) -> bool:
+def _loses_identity(scene: StatementContext, table: ObjectKey) -> bool:
     return _has_identity(scene.before, table) and not _has_identity(scene.after, table)
 
 
-def _has_identity(world: World, table: Key) -> bool:
+def _has_identity(world: CatalogState, table: ObjectKey) -> bool:
     """Whether rows of a table can be told from each other by subscribers."""
     said = world.get(table, {}).get("replica_identity")
     if said in ("full", "nothing"):

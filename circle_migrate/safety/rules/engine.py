@@ -9,27 +9,37 @@ from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres import sql_text
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.application_breakage import altering, ending
-from circle_migrate.safety.rules.constraint_and_type import committing, forming
-from circle_migrate.safety.rules.cross_database import across
-from circle_migrate.safety.rules.data_loss import losing
-from circle_migrate.safety.rules.dropped_guards import guarding, replicating
+from circle_migrate.safety.rules.application_breakage import check_alterations, check_removed_names
+from circle_migrate.safety.rules.constraint_and_type import check_commits, check_new_objects
+from circle_migrate.safety.rules.cross_database import check_cross_database
+from circle_migrate.safety.rules.data_loss import check_data_loss
+from circle_migrate.safety.rules.dropped_guards import check_dropped_guards, check_replication
 from circle_migrate.safety.rules.evidence import Evidence
-from circle_migrate.safety.rules.failure import answered, failing
-from circle_migrate.safety.rules.lock import blocked, locking
-from circle_migrate.safety.rules.row_writes import writing
-from circle_migrate.safety.rules.safe_alternative import code
-from circle_migrate.safety.rules.stored_expressions import resting
-from circle_migrate.safety.rules.table_work import working
-from circle_migrate.safety.rules.timeline import Story
+from circle_migrate.safety.rules.failure import check_failures, check_probe_answers
+from circle_migrate.safety.rules.lock import check_blockers, check_locks
+from circle_migrate.safety.rules.row_writes import check_row_writes
+from circle_migrate.safety.rules.safe_alternative import safe_alternative
+from circle_migrate.safety.rules.stored_expressions import check_stored_expressions
+from circle_migrate.safety.rules.table_work import check_table_work
+from circle_migrate.safety.rules.timeline import Timeline
 
-_OF_STATEMENTS = (working, writing, locking, losing, guarding, resting, failing, altering, forming)
-_OF_TRANSACTIONS = (ending, replicating)
-_OF_PLANS = (answered, blocked, committing, across)
+_OF_STATEMENTS = (
+    check_table_work,
+    check_row_writes,
+    check_locks,
+    check_data_loss,
+    check_dropped_guards,
+    check_stored_expressions,
+    check_failures,
+    check_alterations,
+    check_new_objects,
+)
+_OF_TRANSACTIONS = (check_removed_names, check_replication)
+_OF_PLANS = (check_probe_answers, check_blockers, check_commits, check_cross_database)
 _OPAQUE = sql_text.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 
 
-def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
+def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     """Run all rules; return findings in the order of the statements, for each statement the worst first.
 
     There is one finding for each hazard, statement and object, with the strongest confidence that any rule
@@ -38,7 +48,7 @@ def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
     is written, something is dropped for good though no value is lost, two large tables are locked together,
     or what decides could not be found out; note, good to know.
     """
-    story = Story(evidence)
+    story = Timeline(evidence)
     findings = [*_of_statements(story)]
     notes = ("it was not traced to its end", *evidence.trace.notes)
     for name in evidence.trace.untraced:
@@ -46,17 +56,17 @@ def judge(evidence: Evidence) -> tuple[HazardFinding, ...]:
         findings.append(_of_revision("CM060", Severity.WARNING, database, revision, "; ".join(notes)))
     findings += (
         _of_revision("CM045", Severity.WARNING, each.database, each.revision, each.why, Confidence.TRACED)
-        for each in evidence.trace.unreturned
+        for each in evidence.trace.round_trip_issues
     )
     findings += (
         _of_revision("CM044", Severity.NOTE, each.database, each.revision, each.why)
-        for each in evidence.trace.unlike
+        for each in evidence.trace.render_differences
     )
     findings += _opaque(story)
     return tuple(_completed(story, each) for each in sorted(_merged(findings), key=_order))
 
 
-def _of_statements(story: Story) -> Iterator[HazardFinding]:
+def _of_statements(story: Timeline) -> Iterator[HazardFinding]:
     for rule in _OF_STATEMENTS:
         for scene in story.scenes:
             yield from rule(story, scene)
@@ -67,7 +77,7 @@ def _of_statements(story: Story) -> Iterator[HazardFinding]:
         yield from of_plan(story)
 
 
-def _opaque(story: Story) -> Iterator[HazardFinding]:
+def _opaque(story: Timeline) -> Iterator[HazardFinding]:
     """Yield a finding for each statement whose text does not show what it does, where nothing was traced."""
     for scene in () if story.evidence.traced else story.scenes:
         if _OPAQUE.match(sql_text.code(scene.statement.sql)):
@@ -113,7 +123,7 @@ def _order(finding: HazardFinding) -> tuple[object, ...]:
     return (unplaced, finding.place or 0, finding.severity.rank, finding.rule, finding.subject)
 
 
-def _completed(story: Story, finding: HazardFinding) -> HazardFinding:
+def _completed(story: Timeline, finding: HazardFinding) -> HazardFinding:
     """Add the texts of the hazard and, where there is some, code for the statement itself."""
     hazard, why, subject = finding.hazard, finding.message, finding.subject or ""
     facts = {
@@ -123,7 +133,7 @@ def _completed(story: Story, finding: HazardFinding) -> HazardFinding:
         "size": finding.size,
         "estimate": finding.estimate,
     }
-    alternative = None if finding.place is None else code(story.scenes[finding.place], finding)
+    alternative = None if finding.place is None else safe_alternative(story.scenes[finding.place], finding)
     finding = replace(finding, code=alternative)
     return replace(
         finding,

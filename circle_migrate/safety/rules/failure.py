@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey
 from circle_migrate.postgres.sql_text import code, matcher
 from circle_migrate.safety.hazards.loader import SQLSTATES
-from circle_migrate.safety.live_database.record import Answer, Ask
+from circle_migrate.safety.live_database.record import Answer, ProbeKind
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.evidence import format_size, is_empty
 from circle_migrate.safety.rules.table_work import is_required
-from circle_migrate.safety.rules.timeline import STORING, Scene, Story
+from circle_migrate.safety.rules.timeline import STORING, StatementContext, Timeline
 from circle_migrate.safety.trace.record import ServerError, Task
 
-_HAZARDS: Mapping[Ask, str] = {
-    Ask.NULLS: "CM020",
-    Ask.DUPLICATES: "CM023",
-    Ask.ORPHANS: "CM024",
-    Ask.VIOLATIONS: "CM025",
-    Ask.UNCASTABLE: "CM026",
-    Ask.TOO_LONG: "CM027",
-    Ask.CUT: "CM016",
-    Ask.BEHIND: "CM032",
+_HAZARDS: Mapping[ProbeKind, str] = {
+    ProbeKind.NULLS: "CM020",
+    ProbeKind.DUPLICATES: "CM023",
+    ProbeKind.ORPHANS: "CM024",
+    ProbeKind.VIOLATIONS: "CM025",
+    ProbeKind.UNCASTABLE: "CM026",
+    ProbeKind.TOO_LONG: "CM027",
+    ProbeKind.CUT: "CM016",
+    ProbeKind.BEHIND: "CM032",
 }
 """What each answer other than none means; what would be lost is judged elsewhere."""
 
 _RESTART = matcher(
     r"\bALTER\s+(?:SEQUENCE|TABLE)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<name>\S+)\s.*\bRESTART\b"
 )
-_PROVED = frozenset({Ask.NULLS, Ask.VIOLATIONS})
+_PROVED = frozenset({ProbeKind.NULLS, ProbeKind.VIOLATIONS})
 _SEVERAL = "multiple commands"
 _PARAMETER = "bind parameter"
 _NOT_INSTALLED = "is not available"
 _LOCAL_TIME, _POINT_IN_TIME = "timestamp without time zone", "timestamp with time zone"
 
 
-def failing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_failures(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about whether a statement ends well."""
     said = scene.statement
     if said.error is not None:
@@ -50,7 +50,7 @@ def failing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     yield from _restarted(story, scene)
 
 
-def answered(story: Story) -> Iterator[HazardFinding]:
+def check_probe_answers(story: Timeline) -> Iterator[HazardFinding]:
     """Yield findings that follow from answers of the live databases."""
     required = {
         (scene.place, change.key.identity)
@@ -60,20 +60,20 @@ def answered(story: Story) -> Iterator[HazardFinding]:
     }
     for answer in story.evidence.answers:
         probe = answer.probe
-        if probe.ask in _HAZARDS and (probe.statement, probe.subject) not in required:
+        if probe.kind in _HAZARDS and (probe.statement, probe.subject) not in required:
             yield from _of_answer(story, story.scenes[probe.statement], answer)
 
 
-def _of_answer(story: Story, scene: Scene, answer: Answer) -> Iterator[HazardFinding]:
+def _of_answer(story: Timeline, scene: StatementContext, answer: Answer) -> Iterator[HazardFinding]:
     probe = answer.probe
-    proved = bool(scene.statement.proofs) and probe.ask in _PROVED
+    proved = bool(scene.statement.validated_constraints) and probe.kind in _PROVED
     if answer.count == 0 or (answer.count is None and proved):
         return
-    mended = answer.count is None and bool(probe.mended_by) and bool(probe.query)
+    mended = answer.count is None and bool(probe.fixed_by) and bool(probe.query)
     unknown = Severity.NOTE if mended else Severity.WARNING
     yield story.finding(
         scene,
-        "CM025" if _is_exclusion(scene, probe.subject) else _HAZARDS[probe.ask],
+        "CM025" if _is_exclusion(scene, probe.subject) else _HAZARDS[probe.kind],
         Severity.ERROR if answer.count else unknown,
         probe.subject,
         _counted(answer),
@@ -82,21 +82,21 @@ def _of_answer(story: Story, scene: Scene, answer: Answer) -> Iterator[HazardFin
     )
 
 
-def _is_exclusion(scene: Scene, subject: str) -> bool:
+def _is_exclusion(scene: StatementContext, subject: str) -> bool:
     """Whether what may not be there twice is told by an EXCLUDE constraint, which compares otherwise."""
-    return scene.after.get(Key("constraint", subject), {}).get("type") == "exclusion"
+    return scene.after.get(ObjectKey("constraint", subject), {}).get("type") == "exclusion"
 
 
 def _counted(answer: Answer) -> str:
     if answer.count is None:
-        return f"whether there are {answer.probe.ask} could not be asked: {answer.why}"
-    return f"{'more than ' if answer.more else ''}{answer.count} {answer.probe.ask}"
+        return f"whether there are {answer.probe.kind} could not be asked: {answer.why}"
+    return f"{'more than ' if answer.more else ''}{answer.count} {answer.probe.kind}"
 
 
-def _required(story: Story, scene: Scene, change: Change) -> HazardFinding:
+def _required(story: Timeline, scene: StatementContext, change: Change) -> HazardFinding:
     """Rows that are there have no value for it; without any, rows of the running release have none."""
     relation = scene.live_relation(change.owner)
-    answer = story.answer(scene, Ask.NULLS, change.key.identity)
+    answer = story.answer(scene, ProbeKind.NULLS, change.key.identity)
     size = story.size(scene, relation)
     fails, why = Severity.ERROR, f"every row would need a value; the table is {format_size(size)}"
     if answer is not None and answer.count is None:
@@ -122,7 +122,7 @@ def _is_stored(change: Change) -> bool:
     return change.owner is not None and change.owner.kind in STORING
 
 
-def _shifted(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _shifted(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Times of day that become points in time, rewritten as TimeZone is not UTC."""
     if not any(work.task is Task.REWRITE for work in scene.statement.work):
         return
@@ -143,14 +143,14 @@ def _shifted(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             )
 
 
-def _restarted(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _restarted(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for a restarted sequence whose column no live database was asked about.
 
     The catalogue does not show a restart: the last value is a row of the sequence.
     """
     restart = _RESTART.search(code(scene.statement.sql))
     asked = any(
-        answer.probe.ask is Ask.BEHIND and answer.probe.statement == scene.place
+        answer.probe.kind is ProbeKind.BEHIND and answer.probe.statement == scene.place
         for answer in story.evidence.answers
     )
     if restart is not None and not asked:
@@ -169,7 +169,7 @@ def lacks_extension(error: ServerError) -> bool:
     return _NOT_INSTALLED in error.message and error.sqlstate in ("0A000", "58P01")
 
 
-def _error(story: Story, scene: Scene, error: ServerError) -> HazardFinding:
+def _error(story: Timeline, scene: StatementContext, error: ServerError) -> HazardFinding:
     hazard, level = "CM021", Severity.ERROR
     if _SEVERAL in error.message:
         hazard = "CM042"

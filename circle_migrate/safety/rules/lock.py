@@ -8,7 +8,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.sql_text import matcher, own_name, says
 from circle_migrate.safety.live_database.record import Blocker
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.timeline import Scene, Story, waiting
+from circle_migrate.safety.rules.timeline import StatementContext, Timeline, describe_waits
 from circle_migrate.safety.trace.record import Lock
 
 _DETACH = matcher(r"\bDETACH\s+PARTITION\b(?!.*\b(?:CONCURRENTLY|FINALIZE)\b)")
@@ -18,7 +18,7 @@ _NO_TIMEOUT = matcher(
 )
 
 
-def locking(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_locks(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about the locks of a statement."""
     yield from _unnamed(story, scene)
     yield from _several(story, scene)
@@ -26,7 +26,7 @@ def locking(story: Story, scene: Scene) -> Iterator[HazardFinding]:
     yield from _unbounded(story, scene)
 
 
-def _unnamed(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _unnamed(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     said = scene.statement
     for relation, mode in said.acquired.items():
         root = story.root(said.database, relation)
@@ -41,11 +41,11 @@ def _unnamed(story: Story, scene: Scene) -> Iterator[HazardFinding]:
             relation,
             f"the statement does not name {relation}, and locks it",
             relation=relation,
-            lock=waiting({relation: mode}),
+            lock=describe_waits({relation: mode}),
         )
 
 
-def _called(scene: Scene, relation: str, root: str) -> Iterator[str]:
+def _called(scene: StatementContext, relation: str, root: str) -> Iterator[str]:
     """What a statement may call a relation of before the plan: by its names, or by a part that it changes."""
     yield from (own_name(each) for each in (relation, root))
     for key, origin in scene.origins.items():
@@ -56,7 +56,7 @@ def _called(scene: Scene, relation: str, root: str) -> Iterator[str]:
             yield own_name(change.key.identity)
 
 
-def _several(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _several(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Two large tables that nobody can use at the same time; partitions are part of their table."""
     said = scene.statement
     everything = _exclusive(story, scene, said.locks)
@@ -72,11 +72,11 @@ def _several(story: Story, scene: Scene) -> Iterator[HazardFinding]:
         subject,
         f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together",
         relation=subject,
-        lock=waiting(dict.fromkeys(names, Lock.AccessExclusive)),
+        lock=describe_waits(dict.fromkeys(names, Lock.AccessExclusive)),
     )
 
 
-def _exclusive(story: Story, scene: Scene, locks: Mapping[str, Lock]) -> set[str]:
+def _exclusive(story: Timeline, scene: StatementContext, locks: Mapping[str, Lock]) -> set[str]:
     return {
         story.root(scene.statement.database, name)
         for name, mode in locks.items()
@@ -84,8 +84,8 @@ def _exclusive(story: Story, scene: Scene, locks: Mapping[str, Lock]) -> set[str
     }
 
 
-def _detached(story: Story, scene: Scene) -> Iterator[HazardFinding]:
-    held = story.held(scene, scene.statement.acquired)
+def _detached(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
+    held = story.blocking_locks(scene, scene.statement.acquired)
     if not _DETACH.search(scene.statement.sql) or scene.statement.error is not None:
         return
     for relation in sorted(scene.statement.acquired):
@@ -97,28 +97,29 @@ def _detached(story: Story, scene: Scene) -> Iterator[HazardFinding]:
                 relation,
                 "it waits for every query on the partitioned table, and everybody later waits for it",
                 relation=relation,
-                lock=waiting(scene.statement.acquired),
+                lock=describe_waits(scene.statement.acquired),
             )
             return
 
 
-def _unbounded(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def _unbounded(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """A lock timeout of none, and the locks that are waited for without end then."""
     if not _NO_TIMEOUT.search(scene.statement.sql):
         return
     later = (each for each in story.scenes if each.place > scene.place and each.group == scene.group)
-    held = [locks for each in later if (locks := story.held(each, each.statement.acquired))]
+    held = [locks for each in later if (locks := story.blocking_locks(each, each.statement.acquired))]
     yield story.finding(
         scene,
         "CM051",
         Severity.WARNING if held else Severity.NOTE,
         "lock_timeout",
-        "whatever is locked after it is waited for without end" + (f": {waiting(held[0])}" if held else ""),
-        lock=waiting(held[0]) if held else "",
+        "whatever is locked after it is waited for without end"
+        + (f": {describe_waits(held[0])}" if held else ""),
+        lock=describe_waits(held[0]) if held else "",
     )
 
 
-def blocked(story: Story) -> Iterator[HazardFinding]:
+def check_blockers(story: Timeline) -> Iterator[HazardFinding]:
     """Who holds now what a statement will wait for: told of the first statement that takes each lock."""
     for database, blockers in story.evidence.blockers.items():
         for scene in story.scenes:
@@ -126,7 +127,7 @@ def blocked(story: Story) -> Iterator[HazardFinding]:
                 yield from _by(story, scene, blockers)
 
 
-def _by(story: Story, scene: Scene, blockers: Iterable[Blocker]) -> Iterator[HazardFinding]:
+def _by(story: Timeline, scene: StatementContext, blockers: Iterable[Blocker]) -> Iterator[HazardFinding]:
     taken = scene.statement.acquired
     for blocker in blockers:
         mode = taken.get(blocker.relation)
@@ -140,6 +141,6 @@ def _by(story: Story, scene: Scene, blockers: Iterable[Blocker]) -> Iterator[Haz
             blocker.who,
             f"{blocker.who} holds {held} on {blocker.relation} for {blocker.since_seconds:.0f} s by now",
             relation=blocker.relation,
-            lock=waiting({blocker.relation: mode}),
+            lock=describe_waits({blocker.relation: mode}),
             confidence=Confidence.LIVE,
         )

@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 
-from circle_migrate.postgres.catalog.snapshot import Key
+from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.sql_text import code, matcher
-from circle_migrate.safety.rules.timeline import Scene, Story, World
+from circle_migrate.safety.rules.timeline import CatalogState, StatementContext, Timeline
 from circle_migrate.safety.trace.record import Task
 
 WRITING = frozenset({Task.UPDATE, Task.DELETE, Task.INSERT})
@@ -35,7 +35,7 @@ _UNLOOKED_UP = frozenset({"id"})
 """Columns taken for keys where there is no catalogue to look into."""
 
 
-class Reach(StrEnum):
+class RowEstimate(StrEnum):
     """How much of a table is written: nearly all, nobody knows, a batch, or few of its rows.
 
     PART is what the planner thinks few; of FEW the text tells it, by their key.
@@ -48,26 +48,26 @@ class Reach(StrEnum):
     FEW = "single rows"
 
 
-def reach(story: Story, scene: Scene, relation: str) -> Reach:
+def estimate_rows(story: Timeline, scene: StatementContext, relation: str) -> RowEstimate:
     """How much of a relation a statement writes; of a condition, the planner says what it expects."""
     limits = story.sizes.thresholds.of(scene.statement.database, relation)
     told = _by_text(scene.statement.sql, keys(scene.before, relation), limits.rows)
     expected = story.evidence.expected_rows.get(scene.place)
     size = story.size(scene, relation)
-    if told is not Reach.SOME or expected is None or size is None or not size.rows:
+    if told is not RowEstimate.SOME or expected is None or size is None or not size.rows:
         return told
-    return Reach.PART if expected < min(size.rows * _LARGE_PART, limits.rows) else Reach.ALL
+    return RowEstimate.PART if expected < min(size.rows * _LARGE_PART, limits.rows) else RowEstimate.ALL
 
 
-def keys(world: World, relation: str) -> frozenset[str]:
+def keys(world: CatalogState, relation: str) -> frozenset[str]:
     """The columns of a relation that have no value twice."""
     if not world:
         return _UNLOOKED_UP
-    owners = {str(Key(kind, relation)) for kind in ("table", "materialized view")}
+    owners = {str(ObjectKey(kind, relation)) for kind in ("table", "materialized view")}
     return frozenset(_keys(world, owners))
 
 
-def _keys(world: World, owners: Collection[str]) -> Iterator[str]:
+def _keys(world: CatalogState, owners: Collection[str]) -> Iterator[str]:
     for key, fields in world.items():
         if key.kind in ("constraint", "index") and fields.get("of") in owners:
             pattern = _KEY if key.kind == "constraint" else _UNIQUE_INDEX
@@ -76,18 +76,18 @@ def _keys(world: World, owners: Collection[str]) -> Iterator[str]:
                 yield match["column"].strip('"').lower()
 
 
-def _by_text(sql: str, unique: Collection[str], many: int) -> Reach:
+def _by_text(sql: str, unique: Collection[str], many: int) -> RowEstimate:
     text = code(sql)
     found = _condition(text)
     if _LIMIT.search(text if text[:4].upper() == "WITH" else found or ""):
-        return Reach.BATCH
+        return RowEstimate.BATCH
     verb = text[:6].upper()
     if _GIVEN.search(text) and _joins(verb, text, found):
-        return Reach.FEW
+        return RowEstimate.FEW
     if found is None:
         # What DO, functions, joins and brackets hide cannot be read here.
         everything = verb in ("UPDATE", "DELETE") or (verb == "INSERT" and not _INNER_WHERE.search(text))
-        return Reach.ALL if everything else Reach.SOME
+        return RowEstimate.ALL if everything else RowEstimate.SOME
     parts = _AND.split(_BETWEEN.sub(r"\1TO", found).partition("RETURNING")[0])
     alone = not _SEVERAL.search(parts[0])
     by_key = [
@@ -95,7 +95,7 @@ def _by_text(sql: str, unique: Collection[str], many: int) -> Reach:
         for each in map(_ONE.fullmatch, parts)
         if each and each["column"].strip('"').lower() in unique and _is_short(each, many)
     ]
-    return Reach.FEW if alone and by_key and not _has_alternatives(found) else Reach.SOME
+    return RowEstimate.FEW if alone and by_key and not _has_alternatives(found) else RowEstimate.SOME
 
 
 def _condition(text: str) -> str | None:

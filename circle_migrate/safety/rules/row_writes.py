@@ -8,34 +8,36 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.sql_text import code, matcher, own_name, says
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.evidence import estimate, format_size
-from circle_migrate.safety.rules.row_estimate import WRITING, Reach, reach
+from circle_migrate.safety.rules.row_estimate import WRITING, RowEstimate, estimate_rows
 from circle_migrate.safety.rules.table_work import under_locks
-from circle_migrate.safety.rules.timeline import Scene, Story
+from circle_migrate.safety.rules.timeline import StatementContext, Timeline
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _FROM = matcher(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
-def writing(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_row_writes(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about rows that a statement writes, however many there are."""
     if scene.statement.error is not None:
         return
     for work in scene.statement.work:
         if work.task not in WRITING:
             continue
-        how = reach(story, scene, work.relation)
-        if how in (Reach.FEW, Reach.PART) or (how is Reach.BATCH and not scene.statement.transactional):
+        how = estimate_rows(story, scene, work.relation)
+        if how in (RowEstimate.FEW, RowEstimate.PART) or (
+            how is RowEstimate.BATCH and not scene.statement.transactional
+        ):
             continue
-        held = story.held(scene, scene.statement.locks)  # a DO block may have taken some itself
+        held = story.blocking_locks(scene, scene.statement.locks)  # a DO block may have taken some itself
         measured = _measured(story, scene, work)
         if held and measured is not None:
-            at = Work(work.task, measured, work.words)
+            at = Work(work.task, measured, work.description)
             yield under_locks(story, scene, "CM064", measured, [at], held)
         elif work.task is not Task.DELETE and _is_long(story, scene, work, measured):
             yield _unlocked(story, scene, work, how)
 
 
-def _measured(story: Story, scene: Scene, work: Work) -> str | None:
+def _measured(story: Timeline, scene: StatementContext, work: Work) -> str | None:
     """The large table whose rows decide how long it takes; None where there is none.
 
     What is inserted is as much as is read; else the table itself counts, or what a subquery reads.
@@ -51,13 +53,13 @@ def _measured(story: Story, scene: Scene, work: Work) -> str | None:
     return read[0] if read else None
 
 
-def _is_long(story: Story, scene: Scene, work: Work, measured: str | None) -> bool:
+def _is_long(story: Timeline, scene: StatementContext, work: Work, measured: str | None) -> bool:
     """Whether a large part of a large table is written, or into one from another."""
     target = story.is_large(scene, work.relation)
     return target and (work.task is not Task.INSERT or measured is not None)
 
 
-def _unlocked(story: Story, scene: Scene, work: Work, how: Reach) -> HazardFinding:
+def _unlocked(story: Timeline, scene: StatementContext, work: Work, how: RowEstimate) -> HazardFinding:
     size = story.size(scene, work.relation)
     return story.finding(
         scene,

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.identifier import quote_if_needed
 from circle_migrate.postgres.sql_text import matcher, own_name
 from circle_migrate.safety.hazards.hazard import ExampleRevision, render_revisions
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.timeline import Scene
+from circle_migrate.safety.rules.timeline import StatementContext
 
 _INDEX = matcher(r"CREATE (?:UNIQUE )?INDEX ")
 _KEY = matcher(
@@ -25,7 +25,7 @@ _IN_NO_TRANSACTION, _NEW_LABEL = "25001", "55P04"
 Revisions = tuple[ExampleRevision, ...]
 
 
-def code(scene: Scene, finding: HazardFinding) -> str | None:
+def safe_alternative(scene: StatementContext, finding: HazardFinding) -> str | None:
     """Revisions for a statement, ready to paste; None where the hazard's own example has to do.
 
     Empty where there is none: what to do about a statement that fails depends on why it does.
@@ -37,7 +37,7 @@ def code(scene: Scene, finding: HazardFinding) -> str | None:
     return None if found is None else render_revisions(found)
 
 
-def _proved(scene: Scene, finding: HazardFinding) -> Revisions | None:
+def _proved(scene: StatementContext, finding: HazardFinding) -> Revisions | None:
     """NOT NULL that a valid CHECK proves."""
     columns = [
         each
@@ -60,7 +60,7 @@ def _proved(scene: Scene, finding: HazardFinding) -> Revisions | None:
     )
 
 
-def _validated(scene: Scene, finding: HazardFinding) -> Revisions | None:
+def _validated(scene: StatementContext, finding: HazardFinding) -> Revisions | None:
     """A constraint that looks at the rows when writes can pass."""
     made = _only_constraint(scene, "check", "foreign key")
     if made is None or made.owner is None or scene.before.get(made.owner, {}).get("partition_key"):
@@ -77,11 +77,11 @@ def _validated(scene: Scene, finding: HazardFinding) -> Revisions | None:
 _BROKEN = frozenset({"CM024", "CM025"})
 
 
-def _checked(scene: Scene, finding: HazardFinding) -> Revisions | None:
+def _checked(scene: StatementContext, finding: HazardFinding) -> Revisions | None:
     return _proved(scene, finding) or _validated(scene, finding)
 
 
-def _indexed(scene: Scene, _: HazardFinding) -> Revisions | None:
+def _indexed(scene: StatementContext, _: HazardFinding) -> Revisions | None:
     """An index that is built beside writes; one that a build which was cut off has left goes first."""
     made = [each for each in scene.added if each.key.kind == "index"]
     definition = str(made[0].fields["definition"][1]) if len(made) == 1 else ""
@@ -93,7 +93,7 @@ def _indexed(scene: Scene, _: HazardFinding) -> Revisions | None:
     return (ExampleRevision(_outside(drop, build), _outside(drop), transactional=False),)
 
 
-def _using_index(scene: Scene, _: HazardFinding) -> Revisions | None:
+def _using_index(scene: StatementContext, _: HazardFinding) -> Revisions | None:
     """A key whose index is built first, beside writes."""
     made = _only_constraint(scene, "unique", "primary key")
     match = made and _KEY.fullmatch(str(made.fields["definition"][1]))
@@ -111,25 +111,25 @@ def _using_index(scene: Scene, _: HazardFinding) -> Revisions | None:
     )
 
 
-def _alone(scene: Scene, _: HazardFinding) -> Revisions | None:
+def _alone(scene: StatementContext, _: HazardFinding) -> Revisions | None:
     """The statement in a transaction of its own; its parameters are not known here."""
     sql = scene.statement.sql.strip().rstrip(";")
     return None if "$" in sql else (ExampleRevision(_execute(sql), transactional=False),)
 
 
-def _without_transaction(scene: Scene, finding: HazardFinding) -> Revisions | None:
+def _without_transaction(scene: StatementContext, finding: HazardFinding) -> Revisions | None:
     if finding.subject != _IN_NO_TRANSACTION:
         return None
     sql = scene.statement.sql.strip().rstrip(";")
     return (ExampleRevision(_outside(_execute(sql)), transactional=False),)
 
 
-def _kept(_: Scene, finding: HazardFinding) -> Revisions:
+def _kept(_: StatementContext, finding: HazardFinding) -> Revisions:
     remark = "unused; to be dropped by a later release"
     return (ExampleRevision(_execute(f"COMMENT ON COLUMN {finding.subject} IS '{remark}'")),)
 
 
-_WRITERS: Mapping[str, Callable[[Scene, HazardFinding], Revisions | None]] = {
+_WRITERS: Mapping[str, Callable[[StatementContext, HazardFinding], Revisions | None]] = {
     "CM002": _alone,
     "CM007": _checked,
     "CM008": _indexed,
@@ -144,7 +144,7 @@ _WRITERS: Mapping[str, Callable[[Scene, HazardFinding], Revisions | None]] = {
 }
 
 
-def _only_constraint(scene: Scene, *types: str) -> Change | None:
+def _only_constraint(scene: StatementContext, *types: str) -> Change | None:
     """The constraint that is all a statement makes."""
     made = [each for each in scene.added if each.key.kind != "index" and not _is_not_null(each)]
     one = made[0] if len(made) == 1 and made[0].key.kind == "constraint" else None
@@ -175,5 +175,5 @@ def _outside(*lines: str) -> str:
 
 def _last(change: Change) -> str:
     """The own name of what belongs to a table, as printed."""
-    owner: Key | None = change.owner
+    owner: ObjectKey | None = change.owner
     return change.key.identity if owner is None else change.key.identity.removeprefix(f"{owner.identity}.")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Key, Op
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.timeline import STORING, Scene, Story
+from circle_migrate.safety.rules.timeline import STORING, StatementContext, Timeline
 from circle_migrate.safety.trace.record import Task
 
 _COMPUTED = {"index": "definition", "constraint": "definition", "column": "generated"}
 """Kinds of objects whose rows were computed, and where snapshots have by what."""
 
 
-def resting(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_stored_expressions(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about functions that indexes, constraints and generated columns call."""
     if scene.statement.error is not None:
         return
@@ -33,7 +33,7 @@ def resting(story: Story, scene: Scene) -> Iterator[HazardFinding]:
                 )
 
 
-def _users(scene: Scene, function: Key) -> Iterator[tuple[Key, Key]]:
+def _users(scene: StatementContext, function: ObjectKey) -> Iterator[tuple[ObjectKey, ObjectKey]]:
     """What calls a function to compute what is stored, with its table; not what the plan has made."""
     call = function.identity.partition("(")[0] + "("
     tables = {str(key): key for key in scene.before if key.kind in STORING}
@@ -44,7 +44,7 @@ def _users(scene: Scene, function: Key) -> Iterator[tuple[Key, Key]]:
             yield key, table
 
 
-def _is_rebuilt(story: Story, scene: Scene, table: Key) -> bool:
+def _is_rebuilt(story: Timeline, scene: StatementContext, table: ObjectKey) -> bool:
     """Whether the plan builds indexes of the table anew afterwards."""
     return any(
         work.task is Task.INDEX_BUILD and work.relation == table.identity

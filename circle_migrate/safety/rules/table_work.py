@@ -14,7 +14,7 @@ from circle_migrate.postgres.sql_text import matcher
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.evidence import estimate, format_size
-from circle_migrate.safety.rules.timeline import Scene, Story, waiting
+from circle_migrate.safety.rules.timeline import StatementContext, Timeline, describe_waits
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _VALIDATES = matcher(r"\bVALIDATE\s+CONSTRAINT\b")
@@ -27,13 +27,13 @@ _LONGEST = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
 _ORDER = (*_LONGEST, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
 
 
-def working(story: Story, scene: Scene) -> Iterator[HazardFinding]:
+def check_table_work(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about a statement that reads or copies tables: one for each hazard and table."""
     if scene.statement.error is not None:
         return
     found: dict[tuple[str | None, str], list[Work]] = {}
     for work in scene.statement.work:
-        if work.task in _LONGEST and work.relation not in scene.statement.born:
+        if work.task in _LONGEST and work.relation not in scene.statement.created_relations:
             hazard = _cause(scene, work) if _blocks_by_itself(scene, work) else None
             found.setdefault((hazard, story.root(scene.statement.database, work.relation)), []).append(work)
     for (hazard, root), works in found.items():
@@ -44,10 +44,10 @@ def working(story: Story, scene: Scene) -> Iterator[HazardFinding]:
 
 
 def _blocking(
-    story: Story, scene: Scene, hazard: str, root: str, works: Sequence[Work]
+    story: Timeline, scene: StatementContext, hazard: str, root: str, works: Sequence[Work]
 ) -> Iterator[HazardFinding]:
     size = _size(story, scene, works)
-    held = story.held(scene, scene.statement.locks)
+    held = story.blocking_locks(scene, scene.statement.locks)
     long = sorted(each for each in _sources(scene, hazard) if story.is_large(scene, each))
     database = scene.statement.database
     large = story.sizes.is_large(database, root, size) and story.holds_rows(database, root)
@@ -64,29 +64,36 @@ def _blocking(
         root,
         f"its query reads {', '.join(long)}" if long and not blocked else why,
         relation=root,
-        lock=waiting(locks),
+        lock=describe_waits(locks),
         work=_in_words(works),
         size=size,
         estimate=estimate(task, size),
     )
 
 
-def _sources(scene: Scene, hazard: str) -> Iterator[str]:
+def _sources(scene: StatementContext, hazard: str) -> Iterator[str]:
     """What the query of a materialized view reads, which says how long it takes."""
     if hazard == "CM066":
         yield from (name for name, mode in scene.statement.acquired.items() if mode is Lock.AccessShare)
 
 
-def _carried(story: Story, scene: Scene, root: str, works: Sequence[Work]) -> Iterator[HazardFinding]:
+def _carried(
+    story: Timeline, scene: StatementContext, root: str, works: Sequence[Work]
+) -> Iterator[HazardFinding]:
     """Work that lets others pass, in a transaction whose earlier locks do not."""
     size = _size(story, scene, works)
-    held = story.held(scene, scene.statement.before)
+    held = story.blocking_locks(scene, scene.statement.before)
     if held and story.sizes.is_large(scene.statement.database, root, size):
         yield under_locks(story, scene, "CM002", root, works, held)
 
 
 def under_locks(
-    story: Story, scene: Scene, hazard: str, root: str, works: Sequence[Work], held: dict[str, Lock]
+    story: Timeline,
+    scene: StatementContext,
+    hazard: str,
+    root: str,
+    works: Sequence[Work],
+    held: dict[str, Lock],
 ) -> HazardFinding:
     """A finding about work that would let others pass, but for locks that its transaction holds already.
 
@@ -98,16 +105,16 @@ def under_locks(
         "CM041" if _from_other_revisions(story, scene, held) else hazard,
         Severity.ERROR,
         root,
-        f"{root} is {format_size(size)}, and the transaction already holds {waiting(held)}",
+        f"{root} is {format_size(size)}, and the transaction already holds {describe_waits(held)}",
         relation=root,
-        lock=waiting(held),
+        lock=describe_waits(held),
         work=_in_words(works),
         size=size,
         estimate=estimate(_main(works), size),
     )
 
 
-def _blocks_by_itself(scene: Scene, work: Work) -> bool:
+def _blocks_by_itself(scene: StatementContext, work: Work) -> bool:
     """Whether the statement would make others wait in a transaction of its own, too.
 
     A lock that is held already is not taken again, so that then what the statement does has to tell.
@@ -119,7 +126,7 @@ def _blocks_by_itself(scene: Scene, work: Work) -> bool:
     return already and bool(said.changes) and not _VALIDATES.search(said.sql)
 
 
-def _cause(scene: Scene, work: Work) -> str:
+def _cause(scene: StatementContext, work: Work) -> str:
     """The hazard of work under the statement's own lock; empty where another rule says it better."""
     said = scene.statement
     if _REFRESH.search(said.sql):
@@ -134,7 +141,7 @@ def _cause(scene: Scene, work: Work) -> str:
     return _of_rule(scene, work.task)
 
 
-def _of_rule(scene: Scene, task: Task) -> str:
+def _of_rule(scene: StatementContext, task: Task) -> str:
     """The hazard of rows that are read, for a new constraint or index."""
     if task is Task.FK_VALIDATION:
         return "CM009"
@@ -145,7 +152,7 @@ def _of_rule(scene: Scene, task: Task) -> str:
     return _of_index(scene)
 
 
-def _of_index(scene: Scene) -> str:
+def _of_index(scene: StatementContext) -> str:
     added = {each.fields.get("type", ("", ""))[1] for each in scene.added if each.key.kind == "constraint"}
     if "exclusion" in added:
         return "CM063"
@@ -161,14 +168,14 @@ def _of_index(scene: Scene) -> str:
 
 def is_required(change: Change) -> bool:
     """Whether it is a new column that needs a value in every row and has none to give."""
-    if change.key.kind != "column" or change.op is not Op.EXTRA:
+    if change.key.kind != "column" or change.op is not Op.ADDED:
         return False
     now = {name: sides[1] for name, sides in change.fields.items()}
     filled = any(now.get(name) for name in ("default", "generated", "identity"))
     return now.get("not_null") == "yes" and not filled and not now.get("inherited")
 
 
-def _from_other_revisions(story: Story, scene: Scene, held: Iterable[str]) -> bool:
+def _from_other_revisions(story: Timeline, scene: StatementContext, held: Iterable[str]) -> bool:
     """Whether all these locks were taken by revisions before the statement's own."""
     takers = {
         name: earlier.statement.revision
@@ -180,7 +187,7 @@ def _from_other_revisions(story: Story, scene: Scene, held: Iterable[str]) -> bo
     return bool(takers) and scene.statement.revision not in takers.values()
 
 
-def _size(story: Story, scene: Scene, works: Iterable[Work]) -> Size | None:
+def _size(story: Timeline, scene: StatementContext, works: Iterable[Work]) -> Size | None:
     relations = dict.fromkeys(work.relation for work in works)
     return story.sizes.together(scene.statement.database, relations)
 

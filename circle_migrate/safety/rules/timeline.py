@@ -8,14 +8,14 @@ from functools import cached_property
 
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import matcher, own_name
-from circle_migrate.safety.live_database.record import Answer, Ask, Size
+from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.evidence import Evidence, Sizes, format_estimate, format_size
-from circle_migrate.safety.trace.record import Lock, Traced
+from circle_migrate.safety.trace.record import Lock, TracedStatement
 
-World = Mapping[Key, Mapping[str, str | None]]
+CatalogState = Mapping[ObjectKey, Mapping[str, str | None]]
 """The objects of a database and their fields."""
 
 STORING = frozenset({"table", "materialized view"})
@@ -27,7 +27,7 @@ _HIDING = frozenset({"view", "sequence", "foreign table"})
 
 
 @dataclass(frozen=True)
-class Scene:
+class StatementContext:
     """One statement with the objects before and after it; `group` counts the transactions of the plan.
 
     `renamed` has the new key of everything that has one; `origins` leads from what has another name than
@@ -35,12 +35,12 @@ class Scene:
     """
 
     place: int
-    statement: Traced
-    before: World
-    after: World
+    statement: TracedStatement
+    before: CatalogState
+    after: CatalogState
     group: int
-    renamed: Mapping[Key, Key]
-    origins: Mapping[Key, Key | None]
+    renamed: Mapping[ObjectKey, ObjectKey]
+    origins: Mapping[ObjectKey, ObjectKey | None]
 
     def changes(self, op: Op, *kinds: str) -> Iterator[Change]:
         """What it did to objects of these kinds; to all without any."""
@@ -48,24 +48,24 @@ class Scene:
             each for each in self.statement.changes if each.op is op and (not kinds or each.key.kind in kinds)
         )
 
-    def origin(self, key: Key) -> Key | None:
+    def origin(self, key: ObjectKey) -> ObjectKey | None:
         """What an object was called before the plan; None where the plan has made it."""
         if key in self.new:
             return None
         earlier = self._earlier.get(key, key)
         return self.origins.get(earlier, earlier)
 
-    def existed(self, key: Key | None) -> bool:
+    def existed(self, key: ObjectKey | None) -> bool:
         """Whether an object of before or after the statement was there before the plan."""
         return key is not None and self.origin(key) is not None
 
     @cached_property
-    def new(self) -> frozenset[Key]:
+    def new(self) -> frozenset[ObjectKey]:
         """What the statement has made."""
-        return frozenset(each.key for each in self.changes(Op.EXTRA)) - self._earlier.keys()
+        return frozenset(each.key for each in self.changes(Op.ADDED)) - self._earlier.keys()
 
     @cached_property
-    def _earlier(self) -> Mapping[Key, Key]:
+    def _earlier(self) -> Mapping[ObjectKey, ObjectKey]:
         """What everything that has another name was called before the statement."""
         return {new: old for old, new in self.renamed.items()}
 
@@ -74,35 +74,35 @@ class Scene:
         """What went that was there before the plan, without what has another name now."""
         return tuple(
             each
-            for each in self.changes(Op.MISSING)
+            for each in self.changes(Op.REMOVED)
             if each.key not in self.renamed and self.existed(each.key)
         )
 
     @cached_property
-    def gone(self) -> frozenset[Key]:
+    def gone(self) -> frozenset[ObjectKey]:
         """All that is not there any more by its name."""
-        return frozenset(each.key for each in self.changes(Op.MISSING))
+        return frozenset(each.key for each in self.changes(Op.REMOVED))
 
     @cached_property
     def added(self) -> tuple[Change, ...]:
         """What came, without what has another name now."""
-        return tuple(each for each in self.changes(Op.EXTRA) if each.key in self.new)
+        return tuple(each for each in self.changes(Op.ADDED) if each.key in self.new)
 
-    def live_relation(self, key: Key | None) -> str | None:
+    def live_relation(self, key: ObjectKey | None) -> str | None:
         """The name by which sizes and locks know a relation."""
         origin = self.origin(key) if key is not None else None
         return origin.identity if origin is not None else None
 
 
-class Story:
+class Timeline:
     """All scenes of a trace, and the tables in which what is known of them is looked up."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.first: dict[str, World] = {
+        self.first: dict[str, CatalogState] = {
             name: dict(catalogue.objects) for name, catalogue in evidence.catalogues.items()
         }
-        self.last: dict[str, World] = dict(self.first)
+        self.last: dict[str, CatalogState] = dict(self.first)
         self.sizes = Sizes(evidence.sizes, evidence.thresholds)
         self.scenes = tuple(self._scenes())
         self._hiding = {
@@ -112,8 +112,8 @@ class Story:
             if change.key.kind in _HIDING
         }
 
-    def _scenes(self) -> Iterator[Scene]:
-        origins: dict[str, dict[Key, Key | None]] = {}
+    def _scenes(self) -> Iterator[StatementContext]:
+        origins: dict[str, dict[ObjectKey, ObjectKey | None]] = {}
         groups: dict[tuple[object, ...], int] = {}
         for place, statement in enumerate(self.evidence.trace.statements):
             alone = 0 if statement.transactional else place + 1
@@ -122,16 +122,16 @@ class Story:
             before = self.last.get(name, {})
             known = origins.setdefault(name, {})
             renamed = _renamed(statement)
-            yield Scene(
+            yield StatementContext(
                 place, statement, before, _after(before, statement.changes), group, renamed, dict(known)
             )
             self.last[name] = _after(before, statement.changes)
             _remember(known, statement.changes, renamed)
 
     @cached_property
-    def groups(self) -> tuple[tuple[Scene, ...], ...]:
+    def groups(self) -> tuple[tuple[StatementContext, ...], ...]:
         """The scenes of each transaction."""
-        found: dict[tuple[str, int], list[Scene]] = {}
+        found: dict[tuple[str, int], list[StatementContext]] = {}
         for scene in self.scenes:
             found.setdefault((scene.statement.database, scene.group), []).append(scene)
         return tuple(tuple(scenes) for scenes in found.values())
@@ -140,24 +140,24 @@ class Story:
         """Whether a relation of before the plan is a table; taken for one where nothing is known."""
         world = self.first.get(database)
         if world:
-            return any(Key(kind, relation) in world for kind in STORING)
+            return any(ObjectKey(kind, relation) in world for kind in STORING)
         return (database, relation) not in self._hiding
 
     def root(self, database: str, relation: str) -> str:
         """The partitioned table a partition belongs to, itself for any other one."""
-        fields = self.first.get(database, {}).get(Key("table", relation), {})
+        fields = self.first.get(database, {}).get(ObjectKey("table", relation), {})
         parent = fields.get("partition_of")
         return relation if parent is None else self.root(database, parent.partition("\n")[0])
 
-    def is_large(self, scene: Scene, relation: str) -> bool:
+    def is_large(self, scene: StatementContext, relation: str) -> bool:
         """Whether a relation, by its name in locks and work, is a large table of before the plan."""
         statement = scene.statement
-        if relation in statement.born or not self.holds_rows(statement.database, relation):
+        if relation in statement.created_relations or not self.holds_rows(statement.database, relation):
             return False
         size = self.sizes.of(statement.database, relation)
         return self.sizes.is_large(statement.database, relation, size)
 
-    def held(self, scene: Scene, locks: Mapping[str, Lock]) -> dict[str, Lock]:
+    def blocking_locks(self, scene: StatementContext, locks: Mapping[str, Lock]) -> dict[str, Lock]:
         """Those of the locks for which somebody waits who reads or writes a large table."""
         return {
             name: mode
@@ -166,27 +166,28 @@ class Story:
             and self.is_large(scene, name)
         }
 
-    def _is_view(self, scene: Scene, relation: str) -> bool:
+    def _is_view(self, scene: StatementContext, relation: str) -> bool:
         """Whether it is a materialized view, which nobody writes."""
-        return Key("materialized view", relation) in self.first.get(scene.statement.database, {})
+        return ObjectKey("materialized view", relation) in self.first.get(scene.statement.database, {})
 
-    def answer(self, scene: Scene, ask: Ask, subject: str) -> Answer | None:
+    def answer(self, scene: StatementContext, ask: ProbeKind, subject: str) -> Answer | None:
         """What the live database said about an object of a statement; None where nobody asked."""
         return self._answers.get((scene.place, ask, subject))
 
     @cached_property
-    def _answers(self) -> dict[tuple[int, Ask, str], Answer]:
+    def _answers(self) -> dict[tuple[int, ProbeKind, str], Answer]:
         return {
-            (each.probe.statement, each.probe.ask, each.probe.subject): each for each in self.evidence.answers
+            (each.probe.statement, each.probe.kind, each.probe.subject): each
+            for each in self.evidence.answers
         }
 
-    def size(self, scene: Scene, relation: str | None) -> Size | None:
+    def size(self, scene: StatementContext, relation: str | None) -> Size | None:
         """The size of a relation of before the plan."""
         return None if relation is None else self.sizes.of(scene.statement.database, relation)
 
     def finding(
         self,
-        scene: Scene,
+        scene: StatementContext,
         rule: str,
         severity: Severity,
         subject: str,
@@ -227,7 +228,7 @@ class Story:
         )
 
 
-def waiting(locks: Mapping[str, Lock]) -> str:
+def describe_waits(locks: Mapping[str, Lock]) -> str:
     """Locks, and who waits for them, in words."""
     return "; ".join(
         f"{mode.sql} on {name}: {'reads and writes' if mode.blocks_reads else 'writes'} wait"
@@ -236,11 +237,11 @@ def waiting(locks: Mapping[str, Lock]) -> str:
     )
 
 
-def _after(before: World, changes: Iterable[Change]) -> World:
+def _after(before: CatalogState, changes: Iterable[Change]) -> CatalogState:
     world = None
     for change in changes:
         world = dict(before) if world is None else world
-        if change.op is Op.MISSING:
+        if change.op is Op.REMOVED:
             world.pop(change.key, None)
             continue
         fields = {**world.get(change.key, {})} if change.op is Op.CHANGED else {}
@@ -251,24 +252,28 @@ def _after(before: World, changes: Iterable[Change]) -> World:
     return before if world is None else world
 
 
-def _remember(origins: dict[Key, Key | None], changes: Iterable[Change], renamed: Mapping[Key, Key]) -> None:
+def _remember(
+    origins: dict[ObjectKey, ObjectKey | None],
+    changes: Iterable[Change],
+    renamed: Mapping[ObjectKey, ObjectKey],
+) -> None:
     """Carry on the names of before the plan over one statement."""
     came = {new: origins.get(old, old) for old, new in renamed.items()}
     for change in changes:
-        if change.op is Op.MISSING:
+        if change.op is Op.REMOVED:
             origins.pop(change.key, None)
     for change in changes:
-        if change.op is Op.EXTRA:
+        if change.op is Op.ADDED:
             origins[change.key] = came.get(change.key)
 
 
-def _renamed(statement: Traced) -> dict[Key, Key]:
+def _renamed(statement: TracedStatement) -> dict[ObjectKey, ObjectKey]:
     """What has another name after a statement that says so, with all that belongs to it."""
     if not _RENAMES.search(statement.sql):
         return {}
-    gone = [each for each in statement.changes if each.op is Op.MISSING]
-    come = [each for each in statement.changes if each.op is Op.EXTRA]
-    pairs: dict[Key, Key] = {}
+    gone = [each for each in statement.changes if each.op is Op.REMOVED]
+    come = [each for each in statement.changes if each.op is Op.ADDED]
+    pairs: dict[ObjectKey, ObjectKey] = {}
     for old in sorted(gone, key=lambda each: each.owner is not None):
         owner = old.owner and pairs.get(old.owner, old.owner)
         same = [

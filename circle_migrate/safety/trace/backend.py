@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.postgres.catalog.read import capture
-from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, compare
+from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
 from circle_migrate.safety.trace import statement_text
-from circle_migrate.safety.trace.record import Lock, ServerError, Traced
-from circle_migrate.safety.trace.work import Evidence, Held, Relation, held, is_proof, relations, said, work
+from circle_migrate.safety.trace.record import Lock, ServerError, TracedStatement
+from circle_migrate.safety.trace.work import (
+    Evidence,
+    HeldLocks,
+    Relation,
+    held_locks,
+    is_proof,
+    parse_message,
+    relations,
+    work,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,16 +51,16 @@ WHERE p.proname = ANY ($1::text[]) AND l.lanname NOT IN ('internal', 'c')
 
 
 @dataclass(slots=True)
-class Begun:
+class PendingStatement:
     """A statement that is running: what its transaction had before, and the one made for it alone."""
 
-    traced: Traced
-    before: Held
+    traced: TracedStatement
+    before: HeldLocks
     own: Any = None
 
 
 @dataclass(slots=True)
-class Backend:
+class TracedConnection:
     """The connection's database as it was before the plan began (`known`), and as it is now."""
 
     driver: asyncpg.Connection
@@ -79,7 +88,7 @@ class Backend:
         await self._look_at_relations()
         self._files = {oid: relation.file for oid, relation in self.present.items()}
 
-    async def before(self, traced: Traced, *, autocommit: bool) -> Begun:
+    async def before(self, traced: TracedStatement, *, autocommit: bool) -> PendingStatement:
         """A statement is about to be sent.
 
         One that commits by itself where it need not is given a transaction, whose locks can be looked at.
@@ -88,14 +97,14 @@ class Backend:
         if autocommit and statement_text.fits_a_transaction(traced.sql):
             own = self.driver.transaction()
             await own.start()
-        before = await held(self.driver)
+        before = await held_locks(self.driver)
         self._messages.clear()
-        return Begun(traced, before, own)
+        return PendingStatement(traced, before, own)
 
-    async def after(self, begun: Begun) -> Traced:
+    async def after(self, begun: PendingStatement) -> TracedStatement:
         """It has run: what it did."""
         alone = not self.driver.is_in_transaction()
-        after = await held(self.driver)
+        after = await held_locks(self.driver)
         messages = tuple(self._messages)
         changes: tuple[Change, ...] = ()
         if alone or after.catalogued != begun.before.catalogued:
@@ -110,22 +119,22 @@ class Backend:
             before=begun.before.strongest(self._names),
             locks=after.strongest(self._names),
             work=work(evidence),
-            proofs=tuple(filter(is_proof, messages)),
+            validated_constraints=tuple(filter(is_proof, messages)),
             changes=changes,
-            born=self._born,
+            created_relations=self._born,
         )
         if begun.own is not None:
             await begun.own.commit()
         return replace(traced, locks=self._locks_by_kind(traced, evidence.named)) if alone else traced
 
-    async def failed(self, begun: Begun, error: ServerError) -> Traced:
+    async def failed(self, begun: PendingStatement, error: ServerError) -> TracedStatement:
         """It has failed. What its transaction held before is all that is known of its locks."""
         in_transaction = self.driver.is_in_transaction()
         messages = tuple(self._messages)
         if begun.own is not None and not self.driver.is_closed():
             await begun.own.rollback()
         held_before = begun.before.strongest(self._names)
-        named = tuple(filter(None, map(said, messages)))
+        named = tuple(filter(None, map(parse_message, messages)))
         return replace(
             begun.traced,
             transactional=in_transaction and begun.own is None,
@@ -134,8 +143,8 @@ class Backend:
             work=work(
                 Evidence(begun.traced.sql, named, self.known, self.present, begun.before, begun.before)
             ),
-            proofs=tuple(filter(is_proof, messages)),
-            born=self._born,
+            validated_constraints=tuple(filter(is_proof, messages)),
+            created_relations=self._born,
             error=error,
         )
 
@@ -143,7 +152,7 @@ class Backend:
         """How the catalogue differs from when this was last asked."""
         await self._look_at_relations()
         catalogue, self.catalogue = self.catalogue, await self._capture()
-        changes = compare(catalogue, self.catalogue) if catalogue is not None else ()
+        changes = changes_between(catalogue, self.catalogue) if catalogue is not None else ()
         return tuple(
             change for change in changes if change.op is not Op.CHANGED or change.fields.keys() - _MOVED
         )
@@ -162,9 +171,9 @@ class Backend:
         return oid in self.present and self.present[oid].has_rows
 
     async def _evidence(
-        self, begun: Begun, after: Held, messages: tuple[str, ...], replaced: frozenset[int]
+        self, begun: PendingStatement, after: HeldLocks, messages: tuple[str, ...], replaced: frozenset[int]
     ) -> Evidence:
-        keys = [each.constraint for each in map(said, messages) if each and each.constraint]
+        keys = [each.constraint for each in map(parse_message, messages) if each and each.constraint]
         owners: dict[str, tuple[int, ...]] = {}
         for row in await self.driver.fetch(_FOREIGN_KEYS, keys) if keys else ():
             owners[row["name"]] = (*owners.get(row["name"], ()), row["oid"])
@@ -177,7 +186,7 @@ class Backend:
         tables = {await self._oid(name): task for name, task in looped.items()}
         return Evidence(
             sql,
-            tuple(filter(None, map(said, messages))),
+            tuple(filter(None, map(parse_message, messages))),
             self.known,
             self.present,
             begun.before,
@@ -205,7 +214,7 @@ class Backend:
         found: int | None = await self.driver.fetchval(_NAMED, name)
         return found
 
-    def _locks_by_kind(self, traced: Traced, named: frozenset[int]) -> dict[str, Lock]:
+    def _locks_by_kind(self, traced: TracedStatement, named: frozenset[int]) -> dict[str, Lock]:
         """The locks of a statement that has committed them away, by what kind it is of."""
         kind = statement_text.committing(traced.sql)
         if kind is None:
@@ -230,7 +239,7 @@ class Backend:
         self.present = await relations(self.driver, self.settings.version_table)
 
     async def _capture(self) -> Snapshot:
-        return await capture(
+        return await read_catalog(
             self.driver,
             self.settings.name,
             "scratch",

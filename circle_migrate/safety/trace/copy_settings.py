@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.identifier import literal, quote
-from circle_migrate.postgres.server_errors import server_words
+from circle_migrate.postgres.server_errors import server_message
 
 if TYPE_CHECKING:
     import asyncpg
@@ -44,7 +44,7 @@ async def copy_settings(live: Database, scratch: Database) -> tuple[str, ...]:
     try:
         async with live.reading() as connection:
             rows = await connection.fetch(_SETTINGS)
-    except CircleError as error:
+    except MigrateError as error:
         return (f"{live.name}: its TimeZone and other settings are unknown: {error.detail or error.message}",)
     connection = await scratch.connect()
     try:
@@ -64,5 +64,5 @@ async def _set(connection: asyncpg.Connection, scratch: Database, name: str, val
     try:
         await connection.execute(f"ALTER DATABASE {target} SET {name} = {literal(value)}")
     except asyncpg.PostgresError as error:
-        return f"{name} could not be set on the scratch database: {server_words(error)}"
+        return f"{name} could not be set on the scratch database: {server_message(error)}"
     return None

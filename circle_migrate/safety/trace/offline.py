@@ -16,7 +16,7 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.sql_text import code
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
-from circle_migrate.safety.trace.record import Doubtful, Trace, Traced
+from circle_migrate.safety.trace.record import RevisionIssue, Trace, TracedStatement
 
 if TYPE_CHECKING:
     from circle_migrate.migrate.alembic_adapter.runner import Runner
@@ -46,7 +46,7 @@ async def rendered(deployment: Deployment, plan: Plan, major: int) -> Trace:
 
     Those that have none are `untraced`. Raises `TreeError` for a file that cannot be loaded.
     """
-    statements: list[Traced] = []
+    statements: list[TracedStatement] = []
     silent: list[str] = []
     notes: list[str] = []
     for each in await _rendered(deployment, plan):
@@ -57,12 +57,12 @@ async def rendered(deployment: Deployment, plan: Plan, major: int) -> Trace:
             continue
         text = redact("".join(each.statements))
         statements.append(
-            Traced(revision.database, each.segment, revision.id, text, revision.path, revision.line)
+            TracedStatement(revision.database, each.segment, revision.id, text, revision.path, revision.line)
         )
     return Trace(tuple(statements), tuple(silent), major, tuple(notes))
 
 
-async def compared(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[Doubtful, ...]:
+async def compared(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[RevisionIssue, ...]:
     """The revisions of which other statements are rendered than have run.
 
     Not those that cannot be rendered, which nobody takes for anything else, nor those that did not run to
@@ -84,7 +84,7 @@ async def compared(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[Do
         said = {head for head in _heads(made.statements) if table not in head}
         done = ran.get(revision.qualified, set())
         if said != done:
-            found.append(Doubtful(revision.database, revision.id, _in_words(done - said, said - done)))
+            found.append(RevisionIssue(revision.database, revision.id, _in_words(done - said, said - done)))
     return tuple(found)
 
 
@@ -117,7 +117,7 @@ async def _rendered(deployment: Deployment, plan: Plan) -> list[_Rendered]:
             runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name))
         for number, step in _steps(plan):
             found.append(_render(runners[step.database], number, step, at[step.database]))
-            at[step.database] = step.moved(deployment.forest.graphs[step.database], at[step.database])
+            at[step.database] = step.heads_after(deployment.forest.graphs[step.database], at[step.database])
     return found
 
 

@@ -59,7 +59,7 @@ class Work:
 
     task: Task
     relation: str
-    words: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ServerError:
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class TracedStatement:
     """One statement as it ran.
 
     `segment` counts the plan's transactions from 1; `revision` is the step it belongs to; `file` and `line`
@@ -95,9 +95,9 @@ class Traced:
     locks: Mapping[str, Lock] = field(default_factory=dict)
     before: Mapping[str, Lock] = field(default_factory=dict)
     work: tuple[Work, ...] = ()
-    proofs: tuple[str, ...] = ()
+    validated_constraints: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
-    born: frozenset[str] = frozenset()
+    created_relations: frozenset[str] = frozenset()
     error: ServerError | None = None
 
     @property
@@ -107,7 +107,7 @@ class Traced:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubtful:
+class RevisionIssue:
     """A revision that something is wrong with, whatever its statements do, and what."""
 
     database: str
@@ -125,9 +125,9 @@ class Trace:
     `unlike` those whose rendered SQL is another one.
     """
 
-    statements: tuple[Traced, ...]
+    statements: tuple[TracedStatement, ...]
     untraced: tuple[str, ...]
     scratch_major: int
     notes: tuple[str, ...] = ()
-    unreturned: tuple[Doubtful, ...] = ()
-    unlike: tuple[Doubtful, ...] = ()
+    round_trip_issues: tuple[RevisionIssue, ...] = ()
+    render_differences: tuple[RevisionIssue, ...] = ()

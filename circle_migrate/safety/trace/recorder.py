@@ -18,19 +18,19 @@ from sqlalchemy.util import await_only
 
 import circle_migrate
 from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.run import Hooks, Run
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.server_errors import server_error
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
-from circle_migrate.safety.trace.backend import Backend, Begun
-from circle_migrate.safety.trace.record import ServerError, Traced
+from circle_migrate.safety.trace.backend import PendingStatement, TracedConnection
+from circle_migrate.safety.trace.record import ServerError, TracedStatement
 from circle_migrate.safety.trace.work import Relation
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, ExceptionContext
 
-    from circle_migrate.core.errors import CircleError
+    from circle_migrate.core.errors import MigrateError
 
 T = TypeVar("T")
 
@@ -50,10 +50,10 @@ class Origin:
 
     file: str
     line: int
-    looks_first: bool = False
+    is_guarded: bool = False
 
 
-def nowhere() -> Origin | None:
+def no_origin() -> Origin | None:
     """The origin of whatever is sent while no step runs."""
     return None
 
@@ -100,13 +100,13 @@ class Recorder:
     `segment` and `revision` are those of the step that is running.
     """
 
-    origin: Callable[[], Origin | None] = nowhere
+    origin: Callable[[], Origin | None] = no_origin
     segment: int = 1
     revision: str = ""
-    statements: list[Traced] = field(default_factory=list)
-    _begun: Begun | None = None
+    statements: list[TracedStatement] = field(default_factory=list)
+    _begun: PendingStatement | None = None
 
-    def listen(self, connection: Connection, backend: Backend) -> None:
+    def listen(self, connection: Connection, backend: TracedConnection) -> None:
         """Record what is sent over a connection from now on."""
 
         def before(_: object, _cursor: object, statement: str, *__: object) -> None:
@@ -133,29 +133,29 @@ class Recorder:
                 traced = self._traced(backend, context.statement)
                 begun = _wait(backend.before(traced, autocommit=False)) if traced is not None else None
             if begun is not None:
-                self.statements.append(_wait(backend.failed(begun, why(error))))
+                self.statements.append(_wait(backend.failed(begun, error_summary(error))))
 
         event.listen(connection, "before_cursor_execute", before)
         event.listen(connection, "after_cursor_execute", after)
         event.listen(connection.engine, "handle_error", failed)
 
-    def _traced(self, backend: Backend, statement: str) -> Traced | None:
+    def _traced(self, backend: TracedConnection, statement: str) -> TracedStatement | None:
         place = self.origin()
         if place is None:
             return None
         name = backend.settings.name
-        return Traced(
+        return TracedStatement(
             name,
             self.segment,
             self.revision,
             redact(statement),
             place.file,
             place.line,
-            repeatable=place.looks_first,
+            repeatable=place.is_guarded,
         )
 
 
-def why(error: BaseException) -> ServerError:
+def error_summary(error: BaseException) -> ServerError:
     """Why a statement failed, without what may quote rows; an empty SQLSTATE where it was never sent."""
     found = server_error(error)
     if found is None:
@@ -198,7 +198,7 @@ class TracingHooks(Hooks):
     catalogues: dict[str, Snapshot] = field(default_factory=dict)
     running: Action | None = None
     _recorder: Recorder = field(default_factory=Recorder)
-    _backends: dict[str, Backend] = field(default_factory=dict)
+    _backends: dict[str, TracedConnection] = field(default_factory=dict)
     _known: dict[str, dict[int, Relation]] = field(default_factory=dict)
     _listening: set[str] = field(default_factory=set)
     _rolled_back: set[str] = field(default_factory=set)
@@ -206,21 +206,21 @@ class TracingHooks(Hooks):
     _marks: tuple[int, int] = (0, 0)
 
     @property
-    def statements(self) -> tuple[Traced, ...]:
+    def statements(self) -> tuple[TracedStatement, ...]:
         """What was recorded so far."""
         return tuple(self._recorder.statements)
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Look at every database before anything of the plan has run."""
         self._offset = self.finished
         self._listening.clear()
         for name in plan.databases:
-            backend = Backend(run.sessions[name].driver, run.deployment.databases[name].settings)
+            backend = TracedConnection(run.sessions[name].driver, run.deployment.databases[name].settings)
             await backend.begin(self._known.get(name))
             self._known[name] = backend.known
             self._backends[name] = backend
 
-    def trying(self, number: int, segment: Segment) -> None:
+    def before_segment(self, number: int, segment: Segment) -> None:
         """Forget what an earlier try has recorded: it was rolled back."""
         finished = self._offset + number - 1
         if finished == self.finished and self._recorder.segment == finished + 1:
@@ -230,11 +230,11 @@ class TracingHooks(Hooks):
             self._rolled_back.update(segment.databases)
         self.finished = finished
         self.running = None
-        self._recorder.origin = nowhere
+        self._recorder.origin = no_origin
         self._recorder.segment = finished + 1
         self._marks = (len(self._recorder.statements), len(self.done))
 
-    def before(self, connection: Connection, action: Action) -> None:
+    def before_step(self, connection: Connection, action: Action) -> None:
         """A step begins."""
         self.running = action
         if not isinstance(action, Step):
@@ -251,13 +251,13 @@ class TracingHooks(Hooks):
         self._recorder.revision = action.revision.id
         self._recorder.origin = partial(origin, action)
 
-    def after(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """A step has run."""
-        self._recorder.origin = nowhere
+        self._recorder.origin = no_origin
         self.done.append(action)
         self.running = None
 
-    def failure(self, error: CircleError) -> tuple[Traced, ...] | None:
+    def failure(self, error: MigrateError) -> tuple[TracedStatement, ...] | None:
         """What to add to the statements where a failing one ended the run; None where it was none.
 
         A statement that SQLAlchemy could not even compile is none it has told of.
@@ -266,9 +266,15 @@ class TracingHooks(Hooks):
         if isinstance(cause, CompileError | IdentifierError) and isinstance(self.running, Step):
             revision = self.running.revision
             file, _, line = (error.location or revision.location).rpartition(":")
-            made = Traced(revision.database, self._recorder.segment, revision.id, "", file, int(line))
-            return (replace(made, error=why(cause)),)
+            made = TracedStatement(
+                revision.database, self._recorder.segment, revision.id, "", file, int(line)
+            )
+            return (replace(made, error=error_summary(cause)),)
         last = self._recorder.statements[-1] if self._recorder.statements else None
-        if last is None or cause is None or last.error != why(getattr(cause, "orig", None) or cause):
+        if (
+            last is None
+            or cause is None
+            or last.error != error_summary(getattr(cause, "orig", None) or cause)
+        ):
             return None
         return ()

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
-from circle_migrate.core.events import ignore
+from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
+from circle_migrate.core.events import discard
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.equivalence import checks_for, equal_by_text
 from circle_migrate.diff.scope import split_equivalent
-from circle_migrate.migrate.run import Hooks, Run
-from circle_migrate.postgres.catalog.read import capture
-from circle_migrate.postgres.catalog.snapshot import Change, Key, Op, Snapshot, compare
-from circle_migrate.revision_graph.plan import Action, Direction, Grouping, Plan, Step, plan_downgrade
-from circle_migrate.safety.trace.record import Doubtful
+from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
+from circle_migrate.revision_graph.plan import Action, Direction, Plan, Step, TransactionMode, plan_downgrade
+from circle_migrate.safety.trace.record import RevisionIssue
 
 if TYPE_CHECKING:
     import asyncpg
@@ -40,14 +40,14 @@ _OF_THE_CLUSTER = re.compile(
 _SHOWN = 3
 """Differences that are named; the others are counted."""
 
-_SIGNS = {Op.EXTRA: "stays", Op.MISSING: "is not back", Op.CHANGED: "is another one"}
+_SIGNS = {Op.ADDED: "stays", Op.REMOVED: "is not back", Op.CHANGED: "is another one"}
 _COUNTED = frozenset({"position"})
 """What a column that is made anew cannot have again."""
 
 
-async def unreturned(
+async def check_round_trips(
     made: Scratch, plan: Plan, catalogues: Mapping[str, Snapshot], command: str
-) -> tuple[Doubtful, ...]:
+) -> tuple[RevisionIssue, ...]:
     """The revisions of an upgrade whose downgrade is missing, fails, or leads elsewhere.
 
     The scratch databases are those the plan has run on; `catalogues` are from before each of its revisions.
@@ -59,7 +59,7 @@ async def unreturned(
         return ()
     undone = list(takewhile(_can_be_undone, reversed(revisions)))
     missing = (
-        Doubtful(each.database, each.id, "it has no downgrade(), and does not say why")
+        RevisionIssue(each.database, each.id, "it has no downgrade(), and does not say why")
         for each in revisions
         if not each.has_downgrade and each.irreversible is None
     )
@@ -68,12 +68,12 @@ async def unreturned(
 
 async def _undo(
     made: Scratch, revisions: list[Revision], catalogues: Mapping[str, Snapshot], command: str
-) -> list[Doubtful]:
-    from circle_migrate.migrate.executor import Options, apply
+) -> list[RevisionIssue]:
+    from circle_migrate.migrate.executor import RunOptions, execute
 
     hooks = _Returning(catalogues)
     forest = made.deployment.forest
-    names = made.deployment.within_reach(Direction.DOWN)
+    names = made.deployment.reachable_databases(Direction.DOWN)
 
     def planner(current: Current) -> Plan:
         left = {
@@ -81,14 +81,16 @@ async def _undo(
             & forest.graphs[name].ancestors(heads)
             for name, heads in current.items()
         }
-        return plan_downgrade(forest, current, left, Grouping.PER_REVISION, cascade=True)
+        return plan_downgrade(forest, current, left, TransactionMode.PER_REVISION, cascade=True)
 
-    options = Options(command, allow_edited=True, hooks=hooks)
+    options = RunOptions(command, allow_edited=True, hooks=hooks)
     try:
-        await made.attempt(lambda: apply(made.deployment, names, planner, ignore, options))
+        await made.run_adding_missing_roles(
+            lambda: execute(made.deployment, names, planner, discard, options)
+        )
     except (Interrupted, Unreachable):
         raise
-    except CircleError as error:
+    except MigrateError as error:
         if not isinstance(hooks.running, Step):
             raise
         if isinstance(error.__cause__, _BeyondError):
@@ -96,7 +98,7 @@ async def _undo(
         revision = hooks.running.revision
         words = ": ".join(filter(None, (error.message, error.detail)))
         why = redact(" ".join(f"its downgrade fails: {words}".split()))
-        hooks.found.append(Doubtful(revision.database, revision.id, why))
+        hooks.found.append(RevisionIssue(revision.database, revision.id, why))
     return hooks.found
 
 
@@ -115,34 +117,34 @@ class _Returning(Hooks):
     """
 
     def __init__(self, catalogues: Mapping[str, Snapshot]) -> None:
-        self.found: list[Doubtful] = []
+        self.found: list[RevisionIssue] = []
         self.running: Action | None = None
         self._catalogues = catalogues
         self._connections: dict[str, tuple[asyncpg.Connection, DatabaseSettings]] = {}
-        self._told: set[tuple[str, Key]] = set()
+        self._told: set[tuple[str, ObjectKey]] = set()
         self._watched: set[str] = set()
 
-    async def prepared(self, run: Run, plan: Plan) -> None:
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Remember where to look."""
         for name in plan.databases:
             settings = run.deployment.databases[name].settings
             self._connections[name] = run.sessions[name].driver, settings
 
-    def before(self, connection: Connection, action: Action) -> None:
+    def before_step(self, connection: Connection, action: Action) -> None:
         """A step begins."""
         self.running = action
         if action.database not in self._watched:
             self._watched.add(action.database)
             event.listen(connection, "before_cursor_execute", _refuse_beyond)
 
-    def after(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
+    def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
         """A step has run: compare."""
         self.running = None
         if not isinstance(action, Step) or action.revision.qualified not in self._catalogues:
             return
         driver, settings = self._connections[action.database]
         now = await_only(
-            capture(
+            read_catalog(
                 driver,
                 settings.name,
                 "scratch",
@@ -151,7 +153,7 @@ class _Returning(Hooks):
             )
         )
         before = self._catalogues[action.revision.qualified]
-        differing = compare(before, now)
+        differing = changes_between(before, now)
         changes = [
             each
             for each in split_equivalent(differing, equal_by_text(checks_for(differing, before)))[0]
@@ -160,7 +162,7 @@ class _Returning(Hooks):
         ]
         self._told.update((action.database, each.key) for each in changes)
         if changes:
-            self.found.append(Doubtful(action.database, action.revision.id, _in_words(changes)))
+            self.found.append(RevisionIssue(action.database, action.revision.id, _in_words(changes)))
 
 
 def _refuse_beyond(_connection: object, _cursor: object, statement: str, *_: object) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import CircleError, Interrupted, Unreachable
-from circle_migrate.core.events import Notify, ignore
+from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
+from circle_migrate.core.events import Notify, discard
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import scratch
 from circle_migrate.revision_graph.plan import Plan, Step
-from circle_migrate.safety.trace.record import Trace, Traced
+from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Current, Deployment
@@ -25,7 +25,7 @@ async def trace(
     plan: Plan,
     *,
     major: int | None,
-    notify: Notify = ignore,
+    notify: Notify = discard,
     hooks: TracingHooks | None = None,
     back: bool = False,
 ) -> Trace:
@@ -46,9 +46,9 @@ async def trace(
             notes.append(f"traced on PostgreSQL {there}, as there is no server of version {major} for it")
         hooks, error = await _run(made, plan, notify, hooks)
         if error is None:
-            from circle_migrate.safety.trace.round_trip import unreturned
+            from circle_migrate.safety.trace.round_trip import check_round_trips
 
-            failed = await unreturned(made, plan, hooks.catalogues, COMMAND) if back else ()
+            failed = await check_round_trips(made, plan, hooks.catalogues, COMMAND) if back else ()
             return Trace(hooks.statements, (), there, tuple(notes), failed)
         statements, untraced, doubts = _explain(plan, hooks, error)
         return Trace(statements, untraced, there, (*notes, *doubts))
@@ -71,22 +71,24 @@ async def _prepare(deployment: Deployment, made: Scratch, current: Current) -> t
 
 async def _run(
     made: Scratch, plan: Plan, notify: Notify, hooks: TracingHooks | None
-) -> tuple[TracingHooks, CircleError | None]:
+) -> tuple[TracingHooks, MigrateError | None]:
     """Run the plan as far as it gets; the error of the step that ended it."""
-    from circle_migrate.migrate.executor import Options, apply
+    from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.safety.trace.recorder import TracingHooks
 
     hooks = hooks or TracingHooks()
-    options = Options(COMMAND, allow_edited=True, hooks=hooks)
+    options = RunOptions(COMMAND, allow_edited=True, hooks=hooks)
 
     def remaining(current: Current) -> Plan:
         return replace(plan, current=current, segments=plan.segments[hooks.finished :])
 
     try:
-        await made.attempt(lambda: apply(made.deployment, tuple(plan.current), remaining, notify, options))
+        await made.run_adding_missing_roles(
+            lambda: execute(made.deployment, tuple(plan.current), remaining, notify, options)
+        )
     except (Interrupted, Unreachable):
         raise
-    except CircleError as error:
+    except MigrateError as error:
         if hooks.running is None and not hooks.done:
             raise
         return hooks, error
@@ -94,8 +96,8 @@ async def _run(
 
 
 def _explain(
-    plan: Plan, hooks: TracingHooks, error: CircleError
-) -> tuple[tuple[Traced, ...], tuple[str, ...], tuple[str, ...]]:
+    plan: Plan, hooks: TracingHooks, error: MigrateError
+) -> tuple[tuple[TracedStatement, ...], tuple[str, ...], tuple[str, ...]]:
     """The statements, untraced revisions and notes of a run that a step has ended.
 
     A statement that fails is a finding about the plan; an exception of the step's own Python may be one

@@ -92,7 +92,7 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldLocks:
     """What a transaction has so far, by relation: lock modes, the file, how often it has read it whole.
 
     `inserted` counts the rows it has added to each, `catalogued` those it has written into catalogues. All
@@ -120,17 +120,17 @@ async def relations(driver: asyncpg.Connection, version_table: str) -> dict[int,
     return {row["oid"]: Relation(*row) for row in rows}
 
 
-async def held(driver: asyncpg.Connection) -> Held:
+async def held_locks(driver: asyncpg.Connection) -> HeldLocks:
     """What the connection's transaction has so far; nothing can be asked in one that has failed."""
     from asyncpg import InFailedSQLTransactionError
 
     if not driver.is_in_transaction():
-        return Held()
+        return HeldLocks()
     try:
         total, *rows = await driver.fetch(_HELD)
     except InFailedSQLTransactionError:
-        return Held()
-    return Held(
+        return HeldLocks()
+    return HeldLocks(
         modes={row["oid"]: frozenset(row["modes"]) for row in rows if row["modes"]},
         files={row["oid"]: row["file"] for row in rows},
         scans={row["oid"]: row["scans"] or 0 for row in rows},
@@ -140,7 +140,7 @@ async def held(driver: asyncpg.Connection) -> Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ServerNotice:
     """One piece of work the server named: by its table, or by the foreign key that it checks."""
 
     task: Task
@@ -149,12 +149,12 @@ class Said:
     constraint: str | None = None
 
 
-def said(message: str) -> Said | None:
+def parse_message(message: str) -> ServerNotice | None:
     """The work a message tells of, None for any other message."""
     for pattern, task in _TASKS:
         match = pattern.match(message)
         if match is not None:
-            return Said(task, message, **match.groupdict())
+            return ServerNotice(task, message, **match.groupdict())
     return None
 
 
@@ -174,11 +174,11 @@ class Evidence:
     """
 
     sql: str
-    said: tuple[Said, ...]
+    said: tuple[ServerNotice, ...]
     known: Mapping[int, Relation]
     present: Mapping[int, Relation]
-    before: Held
-    after: Held
+    before: HeldLocks
+    after: HeldLocks
     replaced: frozenset[int] = frozenset()
     foreign_keys: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     target: int | None = None
