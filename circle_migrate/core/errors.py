@@ -1,6 +1,6 @@
 """Every failure the tool can name, with its exit status.
 
-    CircleError                          1 internal-error
+    MigrateError                         1 internal-error
     ├── UsageError                       2 usage
     │   ├── SettingsError                2 settings
     │   └── AuthenticationFailed         2 authentication-failed

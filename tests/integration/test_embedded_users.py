@@ -51,13 +51,13 @@ def as_nobody(data: Path, *methods: str) -> list[dict[str, str]]:
     code = """if True:
         import json, sys
         from pathlib import Path
-        from circle_migrate.core.errors import CircleError
+        from circle_migrate.core.errors import MigrateError
         from circle_migrate.postgres.embedded.server import EmbeddedServer
         server = EmbeddedServer(Path(sys.argv[1]))
         for method in sys.argv[2:]:
             try:
                 answer = {"answer": str(getattr(server, method)())}
-            except CircleError as error:
+            except MigrateError as error:
                 answer = {k: str(v) for k, v in error.to_dict().items()}
             print(json.dumps(answer))
     """

@@ -323,13 +323,13 @@ def test_ddl_in_the_middle_never_mixes_two_states(shop: Databases, monkeypatch: 
             await execute(shop, "main", f"ALTER TABLE usr RENAME COLUMN {column[0]} TO {column[1]}")
         return await captured(*arguments, **options)
 
-    monkeypatch.setattr(read_live, "capture", interrupted)
+    monkeypatch.setattr(read_live, "read_catalog", interrupted)
     monkeypatch.setattr(read_live, "PAUSE", 0)
     once = run(read_live_catalog(database))
-    monkeypatch.setattr(read_live, "capture", captured)
+    monkeypatch.setattr(read_live, "read_catalog", captured)
     assert changes_between(once, run(read_live_catalog(database))) == ()
     assert "public.usr.bb" in names(once, "column")
-    monkeypatch.setattr(read_live, "capture", interrupted)
+    monkeypatch.setattr(read_live, "read_catalog", interrupted)
     remaining[0] = 100
     with pytest.raises(LockNotObtained, match="could not compare"):
         run(read_live_catalog(database))
@@ -385,7 +385,7 @@ def test_rows_written_alongside_are_no_reason_to_give_up(
             return await read_live_catalog(main_of(shop))
 
     others: list[asyncpg.Connection] = []
-    monkeypatch.setattr(read_live, "capture", interrupted)
+    monkeypatch.setattr(read_live, "read_catalog", interrupted)
     monkeypatch.setattr(read_live, "ATTEMPTS", 1)
     assert run(scenario()).objects
 
