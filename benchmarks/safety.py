@@ -22,8 +22,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
 from circle_migrate.safety.rules.engine import run_rules  # noqa: E402 - the tests' cases lie beside this folder
-from tests import hazard_verdicts, safety_cases, safety_operations  # noqa: E402
 from tests.projects import Project  # noqa: E402
+from tests.safety import hazard_findings, safety_cases, safety_operations  # noqa: E402
 from tests.servers import Databases, Server, start_binaries  # noqa: E402
 
 _PAGE = _ROOT / "docs" / "safety-accuracy.md"
@@ -93,9 +93,9 @@ async def operated(server: Server) -> AsyncIterator[Outcome]:
 
 async def examples(live: Databases, scratch: Databases) -> AsyncIterator[Outcome]:
     """The examples of hazards; of a good one, only its own hazard would be wrong."""
-    for case in hazard_verdicts.JUDGED:
+    for case in hazard_findings.JUDGED:
         with tempfile.TemporaryDirectory() as folder:
-            found = await hazard_verdicts.evidence(case, live, scratch, Path(folder))
+            found = await hazard_findings.evidence(case, live, scratch, Path(folder))
         own = [each.severity for each in run_rules(found) if each.rule == case.hazard.id]
         good = case.name == "good"
         ours = bool(own) if not good else any(level != "note" for level in own)

@@ -15,8 +15,11 @@ import pytest
 from hypothesis import settings
 
 from tests import servers
+from tests.deployments import head_template, project_folder
 from tests.forking import forking
 from tests.servers import Databases, Server
+
+__all__ = ["head_template", "project_folder"]
 
 # What must not leak into a test from the developer's shell or the CI job.
 _SCRUBBED = re.compile(
@@ -148,3 +151,9 @@ def cli(workdir: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def migrated_databases(create_databases: Callable[..., Databases], head_template: Databases) -> Databases:
+    """A main and a credentials database at head, without rows."""
+    return create_databases(head_template)

@@ -18,7 +18,7 @@ from circle_migrate.config.load import load
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan
-from tests.integration.catalogue import Catalogue, catalogue
+from tests.schema_catalog import Catalogue, catalogue
 from tests.servers import NAMES, Databases, Server, run
 
 VARIABLES = {"main": "DATABASE_URL", "credentials": "CREDS_DATABASE_URL"}

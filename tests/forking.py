@@ -3,7 +3,7 @@
 Starting an interpreter and importing what an upgrade needs takes ten times as long as the upgrades of most
 tests. From the fork on everything is as in a process that was started: its streams, signals, session,
 environment, current directory, and how it ends. How it starts, and what it imports for that, is the business
-of tests/unit/test_imports.py and of the tests that start `python -m circle_migrate`.
+of tests/cli/test_start_up.py and of the tests that start `python -m circle_migrate`.
 
 Run as a module, this is that interpreter: it forks for each job that comes over the socket given to it.
 """

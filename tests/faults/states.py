@@ -8,7 +8,7 @@ from circle_migrate.postgres.database import RUNS, STEPS
 from circle_migrate.postgres.identifier import literal
 from tests.deployments import versions
 from tests.faults.shop import HEADS, TABLES, Position
-from tests.integration.catalogue import Catalogue, catalogue
+from tests.schema_catalog import Catalogue, catalogue
 from tests.servers import NAMES, Databases
 
 

@@ -34,7 +34,7 @@ from circle_migrate.safety.live_database.row_estimates import expected_rows
 from circle_migrate.safety.live_database.sizes import sizes
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
 from tests.deployments import VARIABLES, deployment, environment, execute
-from tests.integration.live_cases import CASES, Case
+from tests.safety.live_cases import CASES, Case
 from tests.servers import Databases, Server, run
 
 pytestmark = pytest.mark.thorough

@@ -31,8 +31,9 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.scratch.pool import ScratchServers
+from tests.commands import spellings
 from tests.deployments import VARIABLES, environment, execute, invoke
-from tests.integration import drift, spellings
+from tests.diff import drift
 from tests.projects import Project
 from tests.servers import NAMES, Databases, run
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.projects import Project
-from tests.safety_cases import SafetyCase, judged, measured, verdict_of, version_of, write
-from tests.safety_operations import bench, operations
+from tests.safety.safety_cases import SafetyCase, judged, measured, verdict_of, version_of, write
+from tests.safety.safety_operations import bench, operations
 from tests.servers import Databases, Server, run, start_binaries
 
 pytestmark = pytest.mark.thorough

@@ -1,5 +1,5 @@
 -- The main database as the old script left it, revision by revision: names, types and defaults as read from
--- the catalogues of databases it built. Sections are run by tests/integration/old_script.py:
+-- the catalogues of databases it built. Sections are run by tests/old_script.py:
 --   schema <revision>    what that revision did
 --   rows from <revision> rows that a database at that revision or later holds
 --   rows at <revisions>  rows that only a database at one of these revisions holds

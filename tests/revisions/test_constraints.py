@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from tests.integration import alembic_driver
+from tests import alembic_driver
 from tests.servers import Databases, Server, run
 
 PEOPLE = """

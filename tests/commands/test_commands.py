@@ -36,6 +36,7 @@ from circle_migrate.postgres.create_database import create_missing
 from circle_migrate.postgres.deployer_lock import KEY
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Plan, Stamp
+from tests import alembic_driver, old_script
 from tests.deployments import (
     agree,
     catalogues,
@@ -46,7 +47,6 @@ from tests.deployments import (
     execute,
     versions,
 )
-from tests.integration import alembic_driver, old_script
 from tests.servers import NAMES, Databases, run
 
 MAIN = alembic_driver.revisions("main")

@@ -23,8 +23,8 @@ from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Trace
 from circle_migrate.safety.trace.recorder import Recorder, no_origin, origin
 from tests.deployments import deployment
-from tests.hazard_examples import CASES, Case, forest, plan, prepared, write
-from tests.safety_cases import statements, without_rows
+from tests.safety.hazard_examples import CASES, Case, forest, plan, prepared, write
+from tests.safety.safety_cases import statements, without_rows
 from tests.servers import NAMES, Databases
 
 _JUDGED_ELSEWHERE = frozenset({"CM044", "CM045", "CM080", "CM081", "CM082"})

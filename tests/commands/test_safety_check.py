@@ -19,8 +19,8 @@ from circle_migrate.commands.safety_check import safety_check
 from circle_migrate.config.load import load
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.safety.result import SafetyReport
+from tests import old_script
 from tests.deployments import Answer, environment, execute, invoke, versions
-from tests.integration import old_script
 from tests.projects import Project
 from tests.servers import Databases, run
 

@@ -24,7 +24,7 @@ from circle_migrate.postgres.database import OWN_TABLES, Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.cluster import Postmaster
 from tests.deployments import deployment, environment, execute
-from tests.integration.drift import LOCAL, load, take
+from tests.diff.drift import LOCAL, load, take
 from tests.servers import Databases, any_major, run, start_binaries
 
 SHOP = """
@@ -313,7 +313,7 @@ def test_capturing_leaves_the_session_as_it_was(shop: Databases) -> None:
 def test_ddl_in_the_middle_never_mixes_two_states(shop: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody commits after the snapshot's rows are fixed and before definitions are printed."""
     database = main_of(shop)
-    captured = read_live.capture
+    captured = read_live.read_catalog
     remaining = [1]
 
     async def interrupted(*arguments: Any, **options: Any) -> Snapshot:
@@ -372,7 +372,7 @@ def test_ddl_alongside_never_yields_a_wrong_snapshot(
 def test_rows_written_alongside_are_no_reason_to_give_up(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    captured = read_live.capture
+    captured = read_live.read_catalog
 
     async def interrupted(*arguments: Any, **options: Any) -> Snapshot:
         await execute(shop, "main", "INSERT INTO grp (code) VALUES ('x')", "DELETE FROM grp")

@@ -14,8 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData
 
 from circle_migrate.models import credentials, main
-from tests.integration import alembic_driver, old_script
-from tests.integration.catalogue import Catalogue, catalogue
+from tests import alembic_driver, old_script
+from tests.schema_catalog import Catalogue, catalogue
 from tests.servers import Databases, Server, run
 
 DATABASES = ("main", "credentials")

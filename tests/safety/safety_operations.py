@@ -23,9 +23,9 @@ from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresho
 from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 from circle_migrate.safety.trace.recorder import Origin, Recorder
-from tests.safety_cases import LARGE_ROWS, SafetyCase
+from tests.safety.safety_cases import LARGE_ROWS, SafetyCase
 
-_FILE = Path(__file__).parent / "integration" / "safety_operations.jsonl"
+_FILE = Path(__file__).parent / "safety_operations.jsonl"
 _BYTES_OF_A_ROW = 100
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.safety.rules.engine import run_rules
-from tests.hazard_examples import Case
-from tests.hazard_verdicts import JUDGED, evidence
+from tests.safety.hazard_examples import Case
+from tests.safety.hazard_findings import JUDGED, evidence
 from tests.servers import Databases, Server, run
 
 pytestmark = pytest.mark.thorough

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.indexes import drop_index_concurrently, ensure_index_concurrently
-from tests.integration.alembic_driver import on_connection
+from tests.alembic_driver import on_connection
 from tests.servers import Databases, run
 
 TABLES = """

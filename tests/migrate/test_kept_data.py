@@ -18,12 +18,12 @@ from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.deployment import Deployment
+from tests import alembic_driver, old_script
 from tests.deployments import agree, deployment, environment, execute, invoke
 from tests.faults.victims import Victims
-from tests.integration import alembic_driver, old_script
-from tests.integration.keeping_cases import CASES, ROWS, Case, T
-from tests.integration.test_trees import DATABASES, all_rows
+from tests.migrate.kept_data_cases import CASES, ROWS, Case, T
 from tests.projects import Project
+from tests.revisions.test_trees import DATABASES, all_rows
 from tests.servers import Databases, run
 
 pytestmark = pytest.mark.thorough

@@ -27,8 +27,8 @@ from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Snapshot, changes_between
 from circle_migrate.safety.hazards.loader import HAZARDS
-from tests.integration.alembic_driver import on_connection
-from tests.integration.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
+from tests.alembic_driver import on_connection
+from tests.diff.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run
 
 pytestmark = pytest.mark.thorough

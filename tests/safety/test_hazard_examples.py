@@ -20,7 +20,7 @@ from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
 from circle_migrate.safety.hazards.hazard import HazardClass
-from tests.hazard_examples import CASES, Case, connection_of, forest, plan, prepared, write
+from tests.safety.hazard_examples import CASES, Case, connection_of, forest, plan, prepared, write
 from tests.servers import NAMES, Databases, Server, run
 
 pytestmark = pytest.mark.thorough

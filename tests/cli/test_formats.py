@@ -37,7 +37,7 @@ from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severi
 from circle_migrate.core.rules import RULES, Rule
 from circle_migrate.migrate.result import ScriptResult
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
+SNAPSHOTS = Path(__file__).parent / "format_snapshots"
 # Read before the fixtures scrub the environment.
 OFFICIAL = Path(os.environ.get("CIRCLE_MIGRATE_SCHEMAS", Path(__file__).parents[3] / "shared" / "schemas"))
 ERROR, WARNING, NOTE = Severity

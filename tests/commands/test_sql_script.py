@@ -16,8 +16,8 @@ from circle_migrate.core.errors import MigrateError, Refused, UsageError
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import embedded, find
 from circle_migrate.revision_graph.plan import Direction
+from tests import old_script
 from tests.deployments import agree, catalogues, contents, deployment, environment, execute, versions
-from tests.integration import old_script
 from tests.projects import Project
 from tests.servers import NAMES, Databases, run
 

@@ -19,18 +19,7 @@ import pytest
 
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Snapshot, changes_between
-from tests.integration.drift import (
-    CASES,
-    LOCAL,
-    Case,
-    Place,
-    apply,
-    beyond_schemas,
-    load,
-    place,
-    take,
-    undone,
-)
+from tests.diff.drift import CASES, LOCAL, Case, Place, apply, beyond_schemas, load, place, take, undone
 from tests.servers import Server, run, start_binaries
 
 pytestmark = pytest.mark.thorough

@@ -1,6 +1,6 @@
 """The hazards' records: complete, unambiguous, and the source of what is said about them elsewhere.
 
-`UPDATE_SNAPSHOTS=1 pytest tests/unit/test_hazards.py` writes docs/hazards.md anew.
+`UPDATE_SNAPSHOTS=1 pytest tests/safety/test_hazards.py` writes docs/hazards.md anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard, Hazard
 from circle_migrate.safety.hazards.loader import HAZARDS, SQLSTATES, SqlState, parse_hazard
 from circle_migrate.safety.hazards.markdown import explained, page
 from circle_migrate.safety.result import HazardFinding
-from tests.hazard_examples import CASES, Case
+from tests.safety.hazard_examples import CASES, Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "hazards.md"
 _PACKAGE = PAGE.parents[1] / "circle_migrate"

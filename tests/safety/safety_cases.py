@@ -30,7 +30,7 @@ from tests.servers import Databases
 LARGE_ROWS = 50_000
 """The cases' large tables have 60,000 rows."""
 
-_MEASURED = Path(__file__).parent / "integration" / "safety_cases.jsonl"
+_MEASURED = Path(__file__).parent / "safety_cases.jsonl"
 _TOKEN = re.compile(
     r"""(?P<whole>'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*)|(?P<end>;)|.""",
     re.DOTALL,
