@@ -96,12 +96,12 @@ def ensure_index_concurrently(
     other uniqueness, or where another session is building it right now.
     """
     with op.get_context().autocommit_block(), _unhurried(op) as connection:
-        found = connection and _find(connection, name, table, schema)
-        if found:
-            _refuse_another(found, name, table, columns, unique)
-            if found.valid:
+        index = connection and _find(connection, name, table, schema)
+        if index:
+            _refuse_another(index, name, table, columns, unique)
+            if index.valid:
                 return
-            _drop(op, name, table, found.schema)
+            _drop(op, name, table, index.schema)
         op.create_index(
             name,
             table,
@@ -124,10 +124,10 @@ def drop_index_concurrently(op: Operations, name: str, table: str, *, schema: st
         if connection is None:
             _drop(op, name, table, schema)
             return
-        found = _find(connection, name, table, schema)
-        if found:
-            _refuse_foreign_or_busy(found, name, table)
-            _drop(op, name, table, found.schema)
+        index = _find(connection, name, table, schema)
+        if index:
+            _refuse_foreign_or_busy(index, name, table)
+            _drop(op, name, table, index.schema)
 
 
 @contextmanager
@@ -191,35 +191,35 @@ def _built_concurrently(operation: MigrateOperation) -> tuple[str, str, str | No
 
 
 def _refuse_another(
-    found: _Index,
+    index: _Index,
     name: str,
     table: str,
     columns: Sequence[str | TextClause | ColumnElement[object]],
     unique: bool,  # noqa: FBT001 - passed on from a keyword
 ) -> None:
-    _refuse_foreign_or_busy(found, name, table)
-    same_columns = len(found.columns) == len(columns) and all(
+    _refuse_foreign_or_busy(index, name, table)
+    same_columns = len(index.columns) == len(columns) and all(
         there == wanted or not isinstance(wanted, str)
-        for there, wanted in zip(found.columns, columns, strict=True)
+        for there, wanted in zip(index.columns, columns, strict=True)
     )
-    if found.unique == unique and same_columns:
+    if index.unique == unique and same_columns:
         return
-    listed = ", ".join(column or "an expression" for column in found.columns)
+    listed = ", ".join(column or "an expression" for column in index.columns)
     raise MigrationFailed(
         f"index {name} of {table} exists with another definition",
-        detail=f"it is {'unique' if found.unique else 'not unique'} and covers {listed}",
+        detail=f"it is {'unique' if index.unique else 'not unique'} and covers {listed}",
         hint=f"drop or rename it, or give the index of this revision another name: \\d {table}",
     )
 
 
-def _refuse_foreign_or_busy(found: _Index, name: str, table: str) -> None:
-    if not found.on_wanted_table:
+def _refuse_foreign_or_busy(index: _Index, name: str, table: str) -> None:
+    if not index.on_wanted_table:
         raise MigrationFailed(
-            f"index {name} should be on {table}, but that name belongs to an index of {found.table_name}",
+            f"index {name} should be on {table}, but that name belongs to an index of {index.table_name}",
             hint="give the index another name",
         )
-    if found.builder is not None:
+    if index.builder is not None:
         raise MigrationFailed(
-            f"index {name} of {table} is being built by another session (pid {found.builder})",
+            f"index {name} of {table} is being built by another session (pid {index.builder})",
             hint="wait for it to end, then run the command again",
         )

@@ -144,8 +144,10 @@ async def _require_same(target: RestoreTarget, database: Database) -> None:
     from circle_migrate.postgres.catalog.read_live import read_live_catalog
 
     state = await database.state()
-    found = catalogue(await read_live_catalog(database))
-    differs = target.dump.differs_from(found.objects, found.digest, state.server_version_num // 10000)
+    catalog_digest = catalogue(await read_live_catalog(database))
+    differs = target.dump.differs_from(
+        catalog_digest.objects, catalog_digest.digest, state.server_version_num // 10000
+    )
     if set(state.current) != set(target.dump.revisions):
         differs = f"it is at {', '.join(state.current) or 'base'}"
     if differs:

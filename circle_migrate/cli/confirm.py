@@ -29,7 +29,7 @@ def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable
         from circle_migrate.cli.render.dispatch import render
 
         render(report, console(sys.stderr))
-        lost = list(dict.fromkeys(each.name for each in report.destroyed))
+        lost = list(dict.fromkeys(loss.name for loss in report.destroyed))
         strange = [name for name in accepted if name not in lost]
         if strange:
             raise NotConfirmed(
@@ -93,7 +93,7 @@ def confirm_drop(*, yes: bool) -> Callable[[Sequence[KeptEntry]], None]:
     """Show what was kept and is to be dropped, and ask once."""
 
     def confirm(entries: Sequence[KeptEntry]) -> None:
-        lines = [f"{each.id}: {each.rows:,} rows of {each.database}.{each.name}" for each in entries]
+        lines = [f"{entry.id}: {entry.rows:,} rows of {entry.database}.{entry.name}" for entry in entries]
         _ask("This drops for good what was kept:", lines, "Drop it?", yes=yes)
 
     return confirm

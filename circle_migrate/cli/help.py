@@ -33,11 +33,11 @@ class Help(AnyCommand):
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write arguments, options, and the commands of a group."""
         records: list[tuple[str, tuple[str, str]]] = []
-        for each in self.get_params(ctx):
-            record = each.get_help_record(ctx)
+        for get_param in self.get_params(ctx):
+            record = get_param.get_help_record(ctx)
             if record is not None:
-                usual = "Arguments" if each.param_type_name == "argument" else "Options"
-                records.append((_panel(each) or usual, record))
+                usual = "Arguments" if get_param.param_type_name == "argument" else "Options"
+                records.append((_panel(get_param) or usual, record))
         if isinstance(self, TyperGroup):
             for name in self.list_commands(ctx):
                 command = self.get_command(ctx, name)

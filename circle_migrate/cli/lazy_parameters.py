@@ -27,12 +27,12 @@ class _Plain(Help):
     def get_params(self, ctx: Context) -> list[Parameter]:
         """The parameters, `--help` among them."""
         parameters = super().get_params(ctx)
-        for each in parameters:
-            if isinstance(each, TyperArgument | TyperOption):
-                kind = each.type_descriptor
-                each._runtime_param = LazyParam(kind.parameter_info, kind.annotation)
-                if isinstance(each, TyperArgument) or each.is_flag:
-                    each.display_type_rich = _no_type  # type: ignore[method-assign]
+        for parameter in parameters:
+            if isinstance(parameter, TyperArgument | TyperOption):
+                kind = parameter.type_descriptor
+                parameter._runtime_param = LazyParam(kind.parameter_info, kind.annotation)
+                if isinstance(parameter, TyperArgument) or parameter.is_flag:
+                    parameter.display_type_rich = _no_type  # type: ignore[method-assign]
         return parameters
 
 

@@ -20,7 +20,7 @@ def no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None
     """Refuse what is no target but a misspelt option; `-1` is a target."""
     for text in targets or ():
         if text.startswith("-") and not text[1:].isdigit():
-            known = [name for each in ctx.command.params for name in (*each.opts, *each.secondary_opts)]
+            known = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
             raise NoSuchOption(text, possibilities=get_close_matches(text, known), ctx=ctx)
     return targets
 

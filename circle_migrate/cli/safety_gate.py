@@ -42,7 +42,7 @@ def _classes(allow: Sequence[str]) -> frozenset[HazardClass]:
         return frozenset()
     from circle_migrate.safety.hazards.hazard import HazardClass
 
-    known = {str(each): each for each in HazardClass}
+    known = {str(hazard_class): hazard_class for hazard_class in HazardClass}
     for text in allow:
         if text not in known:
             raise UsageError(f"there is no class of hazards {text!r}", hint="one of: " + ", ".join(known))
@@ -59,12 +59,12 @@ def _lines(safety: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
 
     written = StringIO()
     screen = console(written)
-    for each in safety.findings:
-        if each.severity is Severity.NOTE:
+    for hazard_finding in safety.findings:
+        if hazard_finding.severity is Severity.NOTE:
             continue
-        if not isinstance(each, HazardFinding):
-            finding(each, screen)
-        elif each.hazard.kind not in allowed:
-            hazard(each, screen)
+        if not isinstance(hazard_finding, HazardFinding):
+            finding(hazard_finding, screen)
+        elif hazard_finding.hazard.kind not in allowed:
+            hazard(hazard_finding, screen)
     found = written.getvalue().splitlines()
     return [f"safety: {safety.coverage.description}", *found] if found else []

@@ -78,7 +78,9 @@ async def backup(
     folder = _new_folder(keeping.folder)
     try:
         async with export_snapshots(databases, deployment.settings.lock_wait, notify, locked=locked) as taken:
-            ensure_not_in_doubt({name: each.state for name, each in taken.of.items()})
+            ensure_not_in_doubt(
+                {name: exported_snapshot.state for name, exported_snapshot in taken.of.items()}
+            )
             dumps = await _dumped(taken, plans, folder, deployment.settings.lock_wait, notify)
             await ensure_sessions_alive(taken)
         made = Manifest(
@@ -210,12 +212,12 @@ def _new_folder(parent: Path) -> Path:
 
 def _finished(folder: Path, made: Manifest) -> BackupResult:
     """Write the manifest and give the folder its final name."""
-    left = sorted(each.name for each in folder.parent.glob(f"*{_UNFINISHED}") if each != folder)
+    left = sorted(path.name for path in folder.parent.glob(f"*{_UNFINISHED}") if path != folder)
     manifest_file.write(folder, made)
     final = folder.with_name(folder.name.removesuffix(_UNFINISHED))
     folder.rename(final)
-    for each in (final, final.parent):
-        _sync(each)
+    for path in (final, final.parent):
+        _sync(path)
     notes = [
         f"{dump.file} is not encrypted, and whoever reads it has what the database holds: keep it safe"
         for dump in made.dumps

@@ -97,8 +97,10 @@ def _said(made: list[Check]) -> set[tuple[str | None, str]]:
 
 def _news(check: Check, said: set[tuple[str | None, str]]) -> Check:
     """The check without what was said before: why a database cannot be read."""
-    news = tuple(each for each in check.findings if (each.database, each.rule) not in said)
-    unread = " and ".join(each.database for each in check.findings if each.database and each not in news)
+    news = tuple(finding for finding in check.findings if (finding.database, finding.rule) not in said)
+    unread = " and ".join(
+        finding.database for finding in check.findings if finding.database and finding not in news
+    )
     why = f"{unread} cannot be compared" if unread else check.skipped
     return check._replace(findings=news, skipped=why)
 

@@ -33,8 +33,12 @@ Confirm = Callable[[Sequence[KeptEntry]], None]
 
 async def listing(deployment: Deployment, *, everything: bool = False) -> KeptEntries:
     """What is kept now; `everything` is also what was restored or dropped. Raises what connecting raises."""
-    found = await _all(deployment)
-    shown = (each for each in found if everything or each.state is KeptState.KEPT or each.side)
+    kept_entries = await _all(deployment)
+    shown = (
+        kept_entry
+        for kept_entry in kept_entries
+        if everything or kept_entry.state is KeptState.KEPT or kept_entry.side
+    )
     return KeptEntries("kept list", tuple(shown))
 
 
@@ -71,28 +75,42 @@ async def drop(
 
 
 async def _all(deployment: Deployment) -> list[KeptEntry]:
-    return [each for name in deployment.selected for each in await registry.read(deployment.databases[name])]
+    return [
+        kept_entry
+        for name in deployment.selected
+        for kept_entry in await registry.read(deployment.databases[name])
+    ]
 
 
 def _chosen(
-    found: Sequence[KeptEntry], names: Sequence[str], *, left_over: bool = False
+    kept_entries: Sequence[KeptEntry], names: Sequence[str], *, left_over: bool = False
 ) -> tuple[KeptEntry, ...]:
     """The entries of these ids or runs that are still kept; `left_over` rows of restored ones as well."""
     chosen: dict[str, KeptEntry] = {}
-    there = [each for each in found if each.state is KeptState.KEPT or (left_over and each.side)]
+    there = [
+        kept_entry
+        for kept_entry in kept_entries
+        if kept_entry.state is KeptState.KEPT or (left_over and kept_entry.side)
+    ]
     for name in names:
         of_run = len(name) >= _FEWEST_CHARACTERS and "/" not in name
-        matching = [each for each in there if each.id == name or (of_run and each.run.startswith(name))]
-        if len({each.run for each in matching}) > 1:
+        matching = [
+            kept_entry
+            for kept_entry in there
+            if kept_entry.id == name or (of_run and kept_entry.run.startswith(name))
+        ]
+        if len({kept_entry.run for kept_entry in matching}) > 1:
             raise UsageError(f"several runs begin with {name!r}", hint="give more of it")
         if not matching:
             raise UsageError(f"nothing is kept under {name!r}", hint="circle-migrate kept list")
-        chosen |= {each.id: each for each in matching}
+        chosen |= {kept_entry.id: kept_entry for kept_entry in matching}
     return tuple(chosen.values())
 
 
 def _databases(deployment: Deployment, chosen: Sequence[KeptEntry]) -> tuple[str, ...]:
-    return tuple(name for name in deployment.databases if any(each.database == name for each in chosen))
+    return tuple(
+        name for name in deployment.databases if any(kept_entry.database == name for kept_entry in chosen)
+    )
 
 
 async def _carry_out(
@@ -108,11 +126,11 @@ async def _carry_out(
 
     databases = _databases(deployment, chosen)
     planner = partial(plan_without_changes, databases)
-    notes: Mapping[str, object] = {"entries": [each.id for each in chosen]}
+    notes: Mapping[str, object] = {"entries": [kept_entry.id for kept_entry in chosen]}
     options = RunOptions(command, hooks=hooks, guard=guard, notes=notes)
     outcome = await execute(deployment, databases, planner, notify, options)
-    ids = {each.id for each in chosen}
-    settled = (each for each in await _all(deployment) if each.id in ids)
+    ids = {kept_entry.id for kept_entry in chosen}
+    settled = (kept_entry for kept_entry in await _all(deployment) if kept_entry.id in ids)
     return KeptEntries(command, tuple(settled), outcome.run)
 
 
@@ -127,11 +145,14 @@ class _EntryHooks(Hooks):
         """Under the locks: what was chosen has to be there still."""
         self.run = run
         for name in plan.databases:
-            now = {each.id: each for each in await registry.listed(run.sessions[name].driver, name)}
-            for each in self.chosen:
-                if each.database == name and now.get(each.id) != each:
+            now = {
+                kept_entry.id: kept_entry
+                for kept_entry in await registry.listed(run.sessions[name].driver, name)
+            }
+            for kept_entry in self.chosen:
+                if kept_entry.database == name and now.get(kept_entry.id) != kept_entry:
                     raise Refused(
-                        f"{each.id} is not what it was when this began",
+                        f"{kept_entry.id} is not what it was when this began",
                         database=name,
                         state="nothing was changed",
                         hint="circle-migrate kept list",
@@ -139,7 +160,7 @@ class _EntryHooks(Hooks):
 
     def after_step(self, connection: Connection, action: Action) -> None:
         """Settle what belongs to the database."""
-        mine = [each for each in self.chosen if each.database == action.database]
+        mine = [kept_entry for kept_entry in self.chosen if kept_entry.database == action.database]
         if self.run is not None:
             self.settle(self.run, connection, action.database, mine)
 
@@ -163,11 +184,11 @@ class _DropHooks(_EntryHooks):
     def settle(
         self, run: MigrationRun, connection: Connection, database: str, mine: Sequence[KeptEntry]
     ) -> None:
-        for each in mine:
+        for kept_entry in mine:
             registry.update_entry(
                 connection,
-                each,
-                KeptState.DROPPED if each.state is KeptState.KEPT else each.state,
-                restored=each.restored,
-                missing=each.missing,
+                kept_entry,
+                KeptState.DROPPED if kept_entry.state is KeptState.KEPT else kept_entry.state,
+                restored=kept_entry.restored,
+                missing=kept_entry.missing,
             )

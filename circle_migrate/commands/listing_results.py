@@ -32,19 +32,25 @@ class CurrentResult(Result):
     @property
     def exit_code(self) -> ExitCode:
         """The worst reason for which a database could not be asked."""
-        return worst([each.error.status for each in self.standings if each.error is not None])
+        return worst(
+            [
+                database_position.error.status
+                for database_position in self.standings
+                if database_position.error is not None
+            ]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """One object per database."""
         return {
             "databases": {
-                each.database: {
-                    "current": [revision.id for revision in each.current],
-                    "heads": list(each.heads),
-                    "pending": each.pending,
-                    "error": each.error.to_dict() if each.error else None,
+                database_position.database: {
+                    "current": [revision.id for revision in database_position.current],
+                    "heads": list(database_position.heads),
+                    "pending": database_position.pending,
+                    "error": database_position.error.to_dict() if database_position.error else None,
                 }
-                for each in self.standings
+                for database_position in self.standings
             }
         }
 
@@ -73,7 +79,10 @@ class RevisionList(Result):
         """The revisions by database, in the order in which they are listed."""
         return {
             "databases": {
-                name: [each.revision.to_dict() | {"marks": list(each.marks)} for each in listed]
+                name: [
+                    listed_revision.revision.to_dict() | {"marks": list(listed_revision.marks)}
+                    for listed_revision in listed
+                ]
                 for name, listed in self.listed.items()
             },
             "errors": [error.to_dict() for error in self.errors],

@@ -36,13 +36,19 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
         texts = await journal.sources_by_prefix(connection, revision)
         return [SourceResult("log", journal.database.name, key, text) for key, text in texts.items()]
 
-    found = [each for name in deployment.selected for each in await _read(deployment, name, sources)]
-    found = [each for each in found if each.revision == revision][:1] or found
-    if len(found) == 1:
-        return found[0]
+    source_results = [
+        source_result
+        for name in deployment.selected
+        for source_result in await _read(deployment, name, sources)
+    ]
+    source_results = [
+        source_result for source_result in source_results if source_result.revision == revision
+    ][:1] or source_results
+    if len(source_results) == 1:
+        return source_results[0]
     raise UsageError(
-        f"{revision!r} fits {', '.join(each.revision for each in found)}"
-        if found
+        f"{revision!r} fits {', '.join(source_result.revision for source_result in source_results)}"
+        if source_results
         else f"no journal has the source of {revision!r}",
         hint="`circle-migrate log --slowest` lists the revisions that ran",
     )

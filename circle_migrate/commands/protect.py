@@ -51,10 +51,10 @@ async def unprotect(deployment: Deployment, agree: Confirm, notify: Notify = dis
     """
     states = await deployment.states()
     verify_identity(deployment, states)
-    for name, each in ProtectionGuard(deployment).protections(states).items():
-        if each.marker is None:
+    for name, protection in ProtectionGuard(deployment).protections(states).items():
+        if protection.marker is None:
             raise Refused(
-                f"{name} has no marker: it is protected {each.description}",
+                f"{name} has no marker: it is protected {protection.description}",
                 database=name,
                 state="nothing was changed",
                 hint="change it there; `circle-migrate config show` says where every setting stands",

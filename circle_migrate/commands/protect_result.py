@@ -26,5 +26,8 @@ class ProtectionResult(Result):
         return {
             "run": self.run,
             "changed": list(self.changed),
-            "databases": {name: each.to_dict() if each else None for name, each in self.databases.items()},
+            "databases": {
+                name: protection.to_dict() if protection else None
+                for name, protection in self.databases.items()
+            },
         }

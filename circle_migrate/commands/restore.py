@@ -146,8 +146,8 @@ async def _protected(
 ) -> tuple[str, ...]:
     """Which of the restored databases are protected now: a marker comes with its dump."""
     states = await deployment.states_or_errors(names)
-    found = guard.protections({name: each for name, each in states.items() if isinstance(each, State)})
-    return tuple(f"{name} is protected {each.description}" for name, each in found.items())
+    found = guard.protections({name: state for name, state in states.items() if isinstance(state, State)})
+    return tuple(f"{name} is protected {protection.description}" for name, protection in found.items())
 
 
 def _notes(targets: Sequence[RestoreTarget], wanted: RestoreOptions) -> list[str]:

@@ -42,13 +42,13 @@ class RecoverResult(Result):
             "dry_run": self.dry_run,
             "transactions": [
                 {
-                    "database": each.database,
-                    "run": each.run,
-                    "segment": each.segment,
-                    "decided_by": each.decider,
-                    "outcome": "committed" if each.committed else "rolled back",
+                    "database": recovered_transaction.database,
+                    "run": recovered_transaction.run,
+                    "segment": recovered_transaction.segment,
+                    "decided_by": recovered_transaction.decider,
+                    "outcome": "committed" if recovered_transaction.committed else "rolled back",
                 }
-                for each in self.settled
+                for recovered_transaction in self.settled
             ],
             "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
             "databases": {name: {"current": list(heads)} for name, heads in self.current.items()},

@@ -51,7 +51,7 @@ async def safety_check(
     if options.mode is Mode.CI:
         plan = await _planned_without(deployment, targets, direction, options)
         versions = (
-            {name: each.server_version_num for name, each in statistics.databases.items()}
+            {name: database_stats.server_version_num for name, database_stats in statistics.databases.items()}
             if statistics
             else {}
         )
@@ -87,19 +87,21 @@ async def _planned_without(
 def _written(safety: SafetyReport, path: Path) -> SafetyReport:
     """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
     kept = [
-        each for each in safety.judged if each.severity is not Severity.NOTE and each.rule not in OWN_HAZARDS
+        hazard_finding
+        for hazard_finding in safety.judged
+        if hazard_finding.severity is not Severity.NOTE and hazard_finding.rule not in OWN_HAZARDS
     ]
     baseline.write(path, kept)
-    known = {each.fingerprint for each in kept}
+    known = {hazard_finding.fingerprint for hazard_finding in kept}
     checks = tuple(
         check._replace(
             findings=tuple(
-                each
-                for each in check.findings
-                if not (isinstance(each, HazardFinding) and each.fingerprint in known)
+                finding
+                for finding in check.findings
+                if not (isinstance(finding, HazardFinding) and finding.fingerprint in known)
             ),
         )
         for check in safety.checks
     )
-    hidden = tuple(in_baseline(each) for each in kept)
+    hidden = tuple(in_baseline(hazard_finding) for hazard_finding in kept)
     return replace(safety, checks=checks, suppressed=(*safety.suppressed, *hidden))

@@ -26,9 +26,10 @@ async def take_snapshots(
     async with ScratchServers(deployment) as servers:
         sources = ComparisonSources.of(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)
-        found = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
+        comparison_sideses = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
     taken: dict[str, Snapshot] = {
-        name: each.snapshots[0] for name, each in zip(sources.names, found, strict=True)
+        name: comparison_sides.snapshots[0]
+        for name, comparison_sides in zip(sources.names, comparison_sideses, strict=True)
     }
     for name, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)

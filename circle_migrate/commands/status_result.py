@@ -80,5 +80,7 @@ class StatusResult(Report):
         # Zero-argument super() does not work in a dataclass with slots.
         return {
             **Report.to_dict(self),
-            "databases": {each.database: each.to_dict() for each in self.databases},
+            "databases": {
+                database_status.database: database_status.to_dict() for database_status in self.databases
+            },
         }

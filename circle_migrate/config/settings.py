@@ -56,10 +56,10 @@ class DatabaseSettings(NamedTuple):
         path = {"search_path": self.search_path, **(self.url.session_settings if self.url else {})}[
             "search_path"
         ]
-        found = re.match(_FIRST, path)
-        if found is None:
+        match = re.match(_FIRST, path)
+        if match is None:
             return None
-        return found["quoted"].replace('""', '"') if found["quoted"] else found["plain"].lower()
+        return match["quoted"].replace('""', '"') if match["quoted"] else match["plain"].lower()
 
     @property
     def address(self) -> Address:

@@ -75,7 +75,9 @@ def _variables(pairs: Mapping[str, str | None], record: Provenance, origin: Call
     names = {name.lower(): name for name, value in pairs.items() if value and value.strip()}
     given = set()
     for field in DEFAULTS:
-        name = next((names[each.lower()] for each in variables(field) if each.lower() in names), None)
+        name = next(
+            (names[variable.lower()] for variable in variables(field) if variable.lower() in names), None
+        )
         if name is not None:
             given.add(field)
             record.add(field, pairs[name], origin(name))
@@ -142,4 +144,4 @@ def _may_hold_ours(folder: Path) -> bool:
         names = {entry.name.lower() for entry in folder.iterdir()}
     except OSError:
         return True
-    return any(each.lower() in names for field in DEFAULTS for each in variables(field))
+    return any(variable.lower() in names for field in DEFAULTS for variable in variables(field))

@@ -19,10 +19,10 @@ _ALIKE = 0.75
 
 def note(names: Iterable[str], record: Provenance, origin: Callable[[str], Origin]) -> None:
     """Put those of the names on record that begin with our prefix, and belong to no setting."""
-    known = {each for field in DEFAULTS for each in variables(field)}
+    known = {variable for field in DEFAULTS for variable in variables(field)}
     usual = [
         *(variables(field)[0] for field in DEFAULTS),
-        *(f"{each.url_variable}_FILE" for each in DATABASES),
+        *(f"{known_database.url_variable}_FILE" for known_database in DATABASES),
     ]
     meant = {each.removeprefix(PREFIX): each for each in usual}
     for name in names:

@@ -55,7 +55,7 @@ class CacheFile:
     def _make_folder(self) -> bool:
         """Whether the folder is there and ours; up to two levels are made, below what is ours only."""
         folder, cache = self._path.parent, self._path.parents[1]
-        existing = next((each for each in (folder, cache, cache.parent) if each.exists()), None)
+        existing = next((path for path in (folder, cache, cache.parent) if path.exists()), None)
         if existing is None or existing.stat().st_uid != os.geteuid():
             return False  # sudo keeps HOME: root's folder in it would lock its owner out
         cache.mkdir(mode=0o700, exist_ok=True)

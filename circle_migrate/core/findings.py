@@ -224,7 +224,7 @@ class Report(Result):
     @property
     def exit_code(self) -> ExitCode:
         """The worst state that a finding of severity error stands for."""
-        return worst([each.status for each in self.findings if each.severity is Severity.ERROR])
+        return worst([finding.status for finding in self.findings if finding.severity is Severity.ERROR])
 
     def to_dict(self) -> dict[str, Any]:
         """The checks, and the findings of all of them with the name of the check."""

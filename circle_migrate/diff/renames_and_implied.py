@@ -100,11 +100,15 @@ def _content(table: ObjectKey, snapshot: Snapshot, parts: dict[str, list[ObjectK
     """What belongs to a table, without the table's name; names of columns count, others do not."""
     return frozenset(
         (
-            each.kind,
-            base_name(each.identity) if each.kind == "column" else None,
-            _nameless(snapshot.objects[each].items(), base_name(table.identity), base_name(each.identity)),
+            object_key.kind,
+            base_name(object_key.identity) if object_key.kind == "column" else None,
+            _nameless(
+                snapshot.objects[object_key].items(),
+                base_name(table.identity),
+                base_name(object_key.identity),
+            ),
         )
-        for each in parts.get(str(table), ())
+        for object_key in parts.get(str(table), ())
     )
 
 
@@ -154,7 +158,9 @@ def _belongs_to_constraint(change: Change, by_key: Mapping[ObjectKey, Change], *
         return False
     names = {_field(change.key, "constraint", snapshot) for snapshot in snapshots} - {None}
     constraints = (by_key.get(ObjectKey("constraint", f"{owner.identity}.{name}")) for name in names)
-    return any(each is not None and each.op is change.op is not Op.CHANGED for each in constraints)
+    return any(
+        constraint is not None and constraint.op is change.op is not Op.CHANGED for constraint in constraints
+    )
 
 
 def _belongs_to_column(change: Change, by_key: Mapping[ObjectKey, Change]) -> bool:
@@ -172,7 +178,7 @@ def _is_inherited(
 ) -> bool:
     """Whether the parent of its table has the same change, which its partitions and heirs get with it."""
     owner = change.owner
-    if owner is None or not any(_field(change.key, "inherited", each) for each in snapshots):
+    if owner is None or not any(_field(change.key, "inherited", snapshot) for snapshot in snapshots):
         return False
     twins = (
         twin

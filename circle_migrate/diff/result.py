@@ -75,7 +75,7 @@ class Comparison:
             "database": self.database,
             "from": _side(self.before),
             "to": _side(self.after),
-            "differences": [_difference(each) for each in self.differences],
+            "differences": [_difference(difference) for difference in self.differences],
             "equivalent": [str(change.key) for change in self.equivalent],
             "ignored": dict(self.ignored),
             "compared": dict(self.compared),
@@ -122,7 +122,7 @@ class DiffResult(Report):
     def to_dict(self) -> dict[str, Any]:
         """The checks and findings, and every comparison in full."""
         shown = Report.to_dict(self)
-        return shown | {"comparisons": [each.to_dict() for each in self.comparisons]}
+        return shown | {"comparisons": [comparison.to_dict() for comparison in self.comparisons]}
 
 
 def _side(snapshot: Snapshot) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
         [change for change in theirs if _unsupported_by_models(change)], UNSUPPORTED_BY_MODELS
     )
     tables = {change.key for change in theirs} | {None}
-    partitions = [each for each in theirs if _partitioned(each.key, snapshot) not in tables]
+    partitions = [their for their in theirs if _partitioned(their.key, snapshot) not in tables]
     change_set.leave_out(partitions, "they are partitions, which models do not list")
     silent = Counter(
         (label(name), change.key.kind)
@@ -114,10 +114,10 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
 
 def _partitioned(key: ObjectKey, snapshot: Snapshot) -> ObjectKey | None:
     """The table that a partition belongs to in the end; None for what is no partition."""
-    found = None
-    while parent := snapshot.objects.get(found or key, {}).get("partition_of"):
-        found = ObjectKey("table", parent)
-    return found
+    object_key = None
+    while parent := snapshot.objects.get(object_key or key, {}).get("partition_of"):
+        object_key = ObjectKey("table", parent)
+    return object_key
 
 
 def _unsupported_by_models(change: Change) -> bool:
@@ -179,7 +179,7 @@ def without_not_null(change_set: ChangeSet, why: str, *snapshots: Snapshot) -> N
 
 
 def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
-    return any(each.objects.get(change.key, {}).get("type") == "not null" for each in snapshots)
+    return any(snapshot.objects.get(change.key, {}).get("type") == "not null" for snapshot in snapshots)
 
 
 def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: Snapshot) -> list[Change]:

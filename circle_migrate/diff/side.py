@@ -53,7 +53,7 @@ class Side:
         if not path.is_dir():
             return path
         candidates = [path / f"{database}{suffix}" for suffix in _SUFFIXES]
-        return next((each for each in candidates if each.exists()), candidates[0])
+        return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
 
 
 def parse_side(text: str) -> Side:

@@ -34,8 +34,8 @@ async def edited_revisions(
     then = await journal.checksums(connection)
     applied = graph.ancestors(key for key in current if key in graph)
     changed = [graph[key] for key in graph.sorted(applied & then.keys()) if then[key] != graph[key].checksum]
-    texts = await journal.sources(connection, [each.id for each in changed])
-    return [(each, _diff(each, texts.get(each.id, ""))) for each in changed]
+    texts = await journal.sources(connection, [revision.id for revision in changed])
+    return [(revision, _diff(revision, texts.get(revision.id, ""))) for revision in changed]
 
 
 def _diff(revision: Revision, source: str) -> str:

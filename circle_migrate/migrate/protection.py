@@ -49,7 +49,7 @@ class ProtectionGuard:
     """
 
     def __init__(self, deployment: Deployment, overridden: Iterable[str] = ()) -> None:
-        self.settings = {name: each.settings for name, each in deployment.databases.items()}
+        self.settings = {name: database.settings for name, database in deployment.databases.items()}
         self.overridden = tuple(dict.fromkeys(overridden))
         for name in self.overridden:
             if name not in self.settings:

@@ -78,7 +78,7 @@ class MigrationResult(Result):
                 for name, heads in reached.items()
             },
             "created": list(self.created),
-            "kept": [each.to_dict() for each in self.kept],
+            "kept": [kept_row_count.to_dict() for kept_row_count in self.kept],
             "notes": list(self.notes),
             "backup": self.restore_instructions.to_dict() if self.restore_instructions else None,
         }

@@ -36,7 +36,9 @@ class Deployment:
 
     def __init__(self, settings: Settings, only: str | None = None) -> None:
         self.settings = settings
-        self.databases = {each.name: Database(each) for each in settings.databases}
+        self.databases = {
+            database_settings.name: Database(database_settings) for database_settings in settings.databases
+        }
         if only is not None and only not in self.databases:
             raise UsageError(f"there is no database {only!r}", hint="databases: " + ", ".join(self.databases))
         self.selected = (only,) if only is not None else tuple(self.databases)

@@ -47,12 +47,12 @@ def selected(definition: str) -> list[str]:
     first = _SELECT.match(definition)
     begin, depth = first.end() if first else len(definition), 0
     found: list[str] = []
-    for each in _TARGET_WORD.finditer(definition, begin):
-        word = each[0].upper()
+    for match in _TARGET_WORD.finditer(definition, begin):
+        word = match[0].upper()
         depth += (word in "([") - (word in ")]")
         if depth == 0 and (word in ",;" or word in _AFTER_TARGETS):
-            found += _IDENTIFIERS.findall(definition[begin : each.start()])[-1:]  # what follows AS, if any
-            begin = each.end()
+            found += _IDENTIFIERS.findall(definition[begin : match.start()])[-1:]  # what follows AS, if any
+            begin = match.end()
             if word != ",":
                 break
     return [own_name(name) for name in found]
@@ -60,4 +60,4 @@ def selected(definition: str) -> list[str]:
 
 def code(sql: str) -> str:
     """The statement without comments and without what is in literals."""
-    return _NOT_CODE.sub(lambda found: " " if found["comment"] else found["name"] or "''", sql).strip()
+    return _NOT_CODE.sub(lambda match: " " if match["comment"] else match["name"] or "''", sql).strip()

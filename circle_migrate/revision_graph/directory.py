@@ -15,7 +15,7 @@ def versions_folder(folder: Path) -> Path:
         if not inner.is_dir():
             return folder
         environment = (folder / "env.py").is_file() or not any(
-            is_revision_file(each.name) for each in folder.iterdir()
+            is_revision_file(path.name) for path in folder.iterdir()
         )
     except OSError:
         return folder  # whoever lists it says why it cannot be read

@@ -35,17 +35,17 @@ class Graph:
     def parents(self) -> Edges:
         """What each revision follows or depends on."""
         labels = self.labels
-        return {each.id: self._find_parents(each, labels) for each in self.revisions.values()}
+        return {revision.id: self._find_parents(revision, labels) for revision in self.revisions.values()}
 
     @cached_property
     def down_revisions(self) -> Edges:
         """What each revision follows by `down_revision`."""
-        return {each.id: each.down_revisions for each in self.revisions.values()}
+        return {revision.id: revision.down_revisions for revision in self.revisions.values()}
 
     @cached_property
     def requires(self) -> Edges:
         """What revisions require of other databases; those that require nothing are left out."""
-        return {each.id: each.requires for each in self.revisions.values() if each.requires}
+        return {revision.id: revision.requires for revision in self.revisions.values() if revision.requires}
 
     @cached_property
     def order(self) -> Mapping[str, int]:
@@ -56,15 +56,15 @@ class Graph:
     def without_downgrade(self) -> tuple[str, ...]:
         """Revisions that have no `downgrade()` and do not say why."""
         return tuple(
-            each.id
-            for each in self.revisions.values()
-            if not each.has_downgrade and each.irreversible is None
+            revision.id
+            for revision in self.revisions.values()
+            if not revision.has_downgrade and revision.irreversible is None
         )
 
     @cached_property
     def digest(self) -> str:
         """What `files_digest` makes of all revisions."""
-        return files_digest((each.id, each.checksum) for each in self.revisions.values())
+        return files_digest((revision.id, revision.checksum) for revision in self.revisions.values())
 
     @cached_property
     def children(self) -> dict[str, list[str]]:

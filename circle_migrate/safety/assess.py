@@ -144,7 +144,9 @@ def _renamed(notify: Notify) -> Notify:
 def _coverage(revisions: Sequence[Revision], trace: Trace, *, traced: bool) -> Coverage:
     if not traced:
         return Coverage(len(revisions))
-    failed = {f"{each.database}@{each.revision}" for each in trace.statements if each.error}
+    failed = {
+        f"{statement.database}@{statement.revision}" for statement in trace.statements if statement.error
+    }
     missed = failed | set(trace.untraced)
     return Coverage(len(revisions), len(revisions) - len(missed), len(trace.statements), trace.scratch_major)
 
@@ -196,10 +198,10 @@ def _checks(
 ) -> tuple[Check, ...]:
     """One check for the trace, and one for each revision in the order of the plan; first for the settings."""
     of_revision: dict[str, list[Finding]] = {}
-    for each in result.findings:
-        of_revision.setdefault(f"{each.database}@{each.revision}", []).append(each)
+    for finding in result.findings:
+        of_revision.setdefault(f"{finding.database}@{finding.revision}", []).append(finding)
     checks = [Check("trace", _TRACED, tuple(not_traced))]
-    of_settings = tuple(each for each in result.findings if each.revision is None)
+    of_settings = tuple(finding for finding in result.findings if finding.revision is None)
     if of_settings:
         checks.insert(0, Check("safety-ignore", "what the settings let pass still holds", of_settings))
     for revision in revisions:

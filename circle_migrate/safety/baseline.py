@@ -21,14 +21,14 @@ _KIND = "circle-migrate safety baseline"
 def write(path: Path, findings: Iterable[HazardFinding]) -> None:
     """Write the findings, the same bytes for the same ones. Raises `UsageError` for a bad place."""
     entries = {
-        each.fingerprint: {
-            "fingerprint": each.fingerprint,
-            "hazard": each.rule,
-            "database": each.database,
-            "revision": each.revision,
-            "subject": each.subject,
+        finding.fingerprint: {
+            "fingerprint": finding.fingerprint,
+            "hazard": finding.rule,
+            "database": finding.database,
+            "revision": finding.revision,
+            "subject": finding.subject,
         }
-        for each in findings
+        for finding in findings
     }
     content = {
         "kind": _KIND,

@@ -78,7 +78,7 @@ class EvidenceCollector:
                 names,
                 await asyncio.gather(
                     *(
-                        self._facts(name, [each for each in questions if each.database == name])
+                        self._facts(name, [probe for probe in questions if probe.database == name])
                         for name in names
                     )
                 ),
@@ -88,24 +88,32 @@ class EvidenceCollector:
         return replace(
             self._common(Mode.LIVE, traced=traced),
             sizes={name: each.sizes for name, each in facts.items()},
-            answers=tuple(answer for each in facts.values() for answer in each.answers),
+            answers=tuple(answer for fact in facts.values() for answer in fact.answers),
             blockers={name: each.blockers for name, each in facts.items()},
             published={name: each.published for name, each in facts.items()},
             invalid_indexes={name: each.invalid for name, each in facts.items()},
-            expected_rows={place: rows for each in facts.values() for place, rows in each.rows.items()},
+            expected_rows={place: rows for fact in facts.values() for place, rows in fact.rows.items()},
             catalogues={name: each.catalogue for name, each in facts.items() if each.catalogue},
         )
 
     async def without_databases(self, statistics: Statistics | None, *, traced: bool = True) -> Evidence:
         """With the sizes of a file; what it does not have counts as large."""
-        sizes = {name: each.sizes for name, each in statistics.databases.items()} if statistics else {}
+        sizes = (
+            {name: database_stats.sizes for name, database_stats in statistics.databases.items()}
+            if statistics
+            else {}
+        )
         catalogues = await self._expected() if traced else {}
         return replace(self._common(Mode.CI, traced=traced), sizes=sizes, catalogues=catalogues)
 
     def _common(self, mode: Mode, *, traced: bool) -> Evidence:
         settings = self.deployment.settings
         names = {name: self._relations(name) for name in self.plan.databases}
-        strict = [each.name for each in settings.databases if each.profile == _SECRETIVE]
+        strict = [
+            database_settings.name
+            for database_settings in settings.databases
+            if database_settings.profile == _SECRETIVE
+        ]
         return Evidence(
             self.trace,
             thresholds=Thresholds(
@@ -127,7 +135,7 @@ class EvidenceCollector:
 
         database = self._database(name)
         relations = self._relations(name)
-        writing = {place: each.sql for place, each in self._statements(name).items()}
+        writing = {place: traced_statement.sql for place, traced_statement in self._statements(name).items()}
         locks, concurrent = self._locks(name)
         facts = _Facts()
         facts.sizes = await self._query_or_note(name, "sizes", sizes(database), {})
@@ -168,23 +176,27 @@ class EvidenceCollector:
         return self.deployment.databases[name]
 
     def _statements(self, name: str) -> dict[int, TracedStatement]:
-        return {place: each for place, each in enumerate(self.trace.statements) if each.database == name}
+        return {
+            place: traced_statement
+            for place, traced_statement in enumerate(self.trace.statements)
+            if traced_statement.database == name
+        }
 
     def _relations(self, name: str) -> frozenset[str]:
         """Every relation from before the plan that it touches."""
         return frozenset(
             relation
-            for each in self._statements(name).values()
-            for relation in (*each.locks, *(work.relation for work in each.work))
+            for statement in self._statements(name).values()
+            for relation in (*statement.locks, *(work.relation for work in statement.work))
         )
 
     def _locks(self, name: str) -> tuple[dict[str, Lock], frozenset[str]]:
         """The strongest lock the plan takes on each relation, and where it builds indexes concurrently."""
         locks: dict[str, Lock] = {}
         concurrent: set[str] = set()
-        for each in self._statements(name).values():
-            for relation, mode in each.locks.items():
+        for statement in self._statements(name).values():
+            for relation, mode in statement.locks.items():
                 locks[relation] = max(mode, locks.get(relation, mode))
-            if not each.transactional and _CONCURRENTLY.search(each.sql):
-                concurrent.update(each.locks)
+            if not statement.transactional and _CONCURRENTLY.search(statement.sql):
+                concurrent.update(statement.locks)
         return locks, frozenset(concurrent)

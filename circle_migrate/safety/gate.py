@@ -68,7 +68,7 @@ class Gate:
 
         databases = (self.deployment.databases[name] for name in plan.databases)
         try:
-            found = await asyncio.gather(*(sizes(each) for each in databases))
+            found = await asyncio.gather(*(sizes(database) for database in databases))
         except MigrateError:
             return True
         return any(size.rows != 0 for each in found for size in each.values())
@@ -77,14 +77,17 @@ class Gate:
         dangers = safety.dangers(self.allowed)
         if dangers:
             raise _refusal(dangers)
-        for each in safety.findings:
-            if each.is_inconclusive:
-                raise Refused(each.message, state="nothing was changed", hint=each.remedy)
+        for finding in safety.findings:
+            if finding.is_inconclusive:
+                raise Refused(finding.message, state="nothing was changed", hint=finding.remedy)
 
 
 def _refusal(dangers: tuple[HazardFinding, ...]) -> Refused:
-    classes = dict.fromkeys(str(each.hazard.kind) for each in dangers)
-    lines = [f"{each.rule} at {each.file}:{each.line}: {each.message}" for each in dangers[:_SHOWN]]
+    classes = dict.fromkeys(str(hazard_finding.hazard.kind) for hazard_finding in dangers)
+    lines = [
+        f"{hazard_finding.rule} at {hazard_finding.file}:{hazard_finding.line}: {hazard_finding.message}"
+        for hazard_finding in dangers[:_SHOWN]
+    ]
     more = len(dangers) - _SHOWN
     return Refused(
         f"what is pending is dangerous: {len(dangers)} findings of {', '.join(classes)}"
@@ -93,7 +96,7 @@ def _refusal(dangers: tuple[HazardFinding, ...]) -> Refused:
         detail="\n".join([*lines, *([f"and {more} more"] if more > 0 else [])]),
         state="nothing was changed",
         hint="`circle-migrate safety-check` says what to write instead; to run it nevertheless: "
-        + " ".join(f"--allow {each}" for each in classes),
+        + " ".join(f"--allow {class_}" for class_ in classes),
     )
 
 
@@ -101,7 +104,7 @@ def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None =
     """What the journal keeps: the gate, and what it saw or could not see."""
     kept: dict[str, Any] = {
         "gate": "require" if gate.required else "warn",
-        "allowed": sorted(str(each) for each in gate.allowed),
+        "allowed": sorted(str(hazard_class) for hazard_class in gate.allowed),
     }
     if safety is None:
         return {"safety": kept | {"unknown": unknown}}
@@ -110,15 +113,15 @@ def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None =
     kept["coverage"] = safety.coverage.description
     kept["found"] = [
         {
-            "hazard": each.rule,
-            "class": str(each.hazard.kind),
-            "verdict": each.verdict,
-            "database": each.database,
-            "revision": each.revision,
-            "subject": each.subject,
+            "hazard": hazard_finding.rule,
+            "class": str(hazard_finding.hazard.kind),
+            "verdict": hazard_finding.verdict,
+            "database": hazard_finding.database,
+            "revision": hazard_finding.revision,
+            "subject": hazard_finding.subject,
         }
-        for each in safety.judged
-        if each.severity is not Severity.NOTE
+        for hazard_finding in safety.judged
+        if hazard_finding.severity is not Severity.NOTE
     ]
-    kept["suppressed"] = [each.to_dict() for each in safety.suppressed]
+    kept["suppressed"] = [suppressed.to_dict() for suppressed in safety.suppressed]
     return {"safety": kept}

@@ -20,7 +20,7 @@ class HazardList(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """The records."""
-        return {"hazards": [_shown(each) for each in self.hazards]}
+        return {"hazards": [_shown(hazard) for hazard in self.hazards]}
 
 
 def listed(command: str) -> HazardList:

@@ -174,30 +174,30 @@ class SafetyReport(Report):
     @property
     def judged(self) -> tuple[HazardFinding, ...]:
         """The findings that are hazards of the plan."""
-        return tuple(each for each in self.findings if isinstance(each, HazardFinding))
+        return tuple(finding for finding in self.findings if isinstance(finding, HazardFinding))
 
     def dangers(self, allowed: Collection[HazardClass] = ()) -> tuple[HazardFinding, ...]:
         """The dangers of other classes than these."""
         return tuple(
-            each
-            for each in self.judged
-            if each.severity is Severity.ERROR and each.hazard.kind not in allowed
+            hazard_finding
+            for hazard_finding in self.judged
+            if hazard_finding.severity is Severity.ERROR and hazard_finding.hazard.kind not in allowed
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Checks and findings, the verdicts in full, what was let pass, and what was seen."""
         return Report.to_dict(self) | {
             "profile": self.profile,
-            "verdicts": [each.in_full() for each in self.judged],
+            "verdicts": [hazard_finding.in_full() for hazard_finding in self.judged],
             "coverage": self.coverage.to_dict(),
             "notes": list(self.notes),
-            "suppressed": [each.to_dict() for each in self.suppressed],
+            "suppressed": [suppressed.to_dict() for suppressed in self.suppressed],
         }
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors before warnings before notes; otherwise in their order."""
-    return tuple(sorted(findings, key=lambda each: each.severity.rank))
+    return tuple(sorted(findings, key=lambda finding: finding.severity.rank))
 
 
 def _counted(count: int, word: str) -> str:

@@ -138,9 +138,11 @@ def apply_suppressions(
     suppressed: list[Suppressed] = []
     used: set[Suppression] = set()
     for finding in findings:
-        covering = [each for each in suppressions if each.covers(finding)]
+        covering = [suppression for suppression in suppressions if suppression.covers(finding)]
         used.update(covering)
-        active = next((each for each in covering if not each.rule.has_expired(today)), None)
+        active = next(
+            (suppression for suppression in covering if not suppression.rule.has_expired(today)), None
+        )
         if active is not None:
             suppressed.append(Suppressed(finding, active.source, active.rule.reason, active.rule.until))
         elif finding.fingerprint in known:
@@ -148,14 +150,18 @@ def apply_suppressions(
         else:
             standing.append(finding)
     standing += annotations.problems
-    for each in suppressions:
-        ids = ", ".join(each.rule.hazards)
-        if each.rule.has_expired(today):
-            where = "" if each.revision else " of safety-ignore"
-            message = f"{ids}{where}: it has held until {each.rule.until}"
-            standing.append(_problem(_EXPIRED, message, each.revision, each.line))
-        elif each not in used and each.revision and each.revision.qualified not in untraced:
-            standing += _unused(each, each.revision, direction)
+    for suppression in suppressions:
+        ids = ", ".join(suppression.rule.hazards)
+        if suppression.rule.has_expired(today):
+            where = "" if suppression.revision else " of safety-ignore"
+            message = f"{ids}{where}: it has held until {suppression.rule.until}"
+            standing.append(_problem(_EXPIRED, message, suppression.revision, suppression.line))
+        elif (
+            suppression not in used
+            and suppression.revision
+            and suppression.revision.qualified not in untraced
+        ):
+            standing += _unused(suppression, suppression.revision, direction)
     return SuppressionResult(tuple(standing), tuple(suppressed))
 
 
@@ -272,7 +278,9 @@ def _read_tables(annotations: FileAnnotations, revision: Revision, tree: ast.Mod
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
-        if value is None or not any(isinstance(each, ast.Name) and each.id == _NAME for each in targets):
+        if value is None or not any(
+            isinstance(target, ast.Name) and target.id == _NAME for target in targets
+        ):
             continue
         line = node.lineno
         table = _literal(revision, line, value)

@@ -20,7 +20,10 @@ def limits(
     found = {}
     for database, names in relations.items():
         for relation in names:
-            said = next((each.weight for each in assumptions if each.covers(database, relation)), None)
+            said = next(
+                (assumption.weight for assumption in assumptions if assumption.covers(database, relation)),
+                None,
+            )
             if said is not None:
                 found[f"{database}@{relation}"] = _LIMITS[said]
     return found

@@ -32,13 +32,13 @@ class Statistics:
             "taken_at": self.taken_at.isoformat(),
             "databases": {
                 name: {
-                    "server_version_num": each.server_version_num,
+                    "server_version_num": database_stats.server_version_num,
                     "relations": {
                         relation: {"rows": size.rows, "bytes": size.bytes, "index_bytes": size.index_bytes}
-                        for relation, size in sorted(each.sizes.items())
+                        for relation, size in sorted(database_stats.sizes.items())
                     },
                 }
-                for name, each in sorted(self.databases.items())
+                for name, database_stats in sorted(self.databases.items())
             },
         }
 

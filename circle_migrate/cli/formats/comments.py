@@ -19,8 +19,8 @@ def comment(text: str, mark: str) -> str:
 
 def not_compared(diff: DiffResult, mark: str) -> Iterator[str]:
     """Lines that say which databases were not compared and why, and what was left out of the others."""
-    for found in diff.comparison_errors:
-        yield comment(f"not compared: {found.message}", mark)
+    for finding in diff.comparison_errors:
+        yield comment(f"not compared: {finding.message}", mark)
     for comparison in diff.comparisons:
         for text in comparison.not_compared:
             yield comment(f"{comparison.database}: not compared: {text}", mark)

@@ -19,8 +19,8 @@ def write(report: Report) -> str:
     ET.SubElement(suite, "properties")
     for check in report.checks:
         _case(suite, report, check)
-    lesser = [each for each in report.findings if each.severity is not Severity.ERROR]
-    lines = [summed_up(report), *(f"{each.severity}: {_text(report, each)}" for each in lesser)]
+    lesser = [finding for finding in report.findings if finding.severity is not Severity.ERROR]
+    lines = [summed_up(report), *(f"{finding.severity}: {_text(report, finding)}" for finding in lesser)]
     ET.SubElement(suite, "system-out").text = "\n".join(lines)
     ET.SubElement(suite, "system-err")
     ET.indent(root)

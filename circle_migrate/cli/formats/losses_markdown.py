@@ -15,9 +15,9 @@ def write(report: LossReport) -> str:
     """A heading, a table of all losses, and what is to be known about the report."""
     parts = [f"### Losses of the downgrade: {_plain(summary(report))}"]
     if report.losses:
-        rows = (_row(each, report) for each in report.losses)
+        rows = (_row(loss, report) for loss in report.losses)
         parts.append("\n".join(("| Name | Kind | By | Destroys data | What |", "|-|-|-|-|-|", *rows)))
-    notes = [f"- {_plain(each)}" for each in remarks(report)]
+    notes = [f"- {_plain(remark)}" for remark in remarks(report)]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 

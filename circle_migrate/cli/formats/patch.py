@@ -61,10 +61,10 @@ def _both(
 def _whole(difference: Difference, snapshot: Snapshot, ownership: Ownership) -> Iterator[str]:
     key = difference.change.key
     yield from _text(snapshot.objects[key])
-    for each in ownership.of(key):
-        if each in snapshot.objects:
-            yield str(each)
-            yield from (f"  {line}" for line in _text(snapshot.objects[each]))
+    for object_key in ownership.of(key):
+        if object_key in snapshot.objects:
+            yield str(object_key)
+            yield from (f"  {line}" for line in _text(snapshot.objects[object_key]))
 
 
 def _text(fields: Fields) -> Iterator[str]:

@@ -23,7 +23,7 @@ _CUT = "The rest did not fit into a comment."
 def write(report: Report) -> str:
     """The report as one comment; of a command that could not begin, why."""
     if not isinstance(report, SafetyReport):
-        texts = [line for each in report.findings for line in _block("text", whole(each))]
+        texts = [line for finding in report.findings for line in _block("text", whole(finding))]
         return "\n".join([f"### {_text(summed_up(report))}", "", *texts]) + "\n"
     parts, room = [], MOST_CHARACTERS
     for part in _parts(report):
@@ -38,39 +38,48 @@ def write(report: Report) -> str:
 def _parts(report: SafetyReport) -> Iterator[str]:
     yield f"### {_head(report)}"
     yield _text(report.coverage.description) + "."
-    for found in report.findings:
-        yield _item(report, found)
+    for finding in report.findings:
+        yield _item(report, finding)
     if report.suppressed:
         rows = [
-            f"| {_text(each.finding.rule)} | {_text(each.finding.subject or '')} | {_text(each.reason)} "
-            f"| {each.until or ''} |"
-            for each in report.suppressed
+            f"| {_text(suppressed.finding.rule)} | {_text(suppressed.finding.subject or '')} | {_text(suppressed.reason)} "
+            f"| {suppressed.until or ''} |"
+            for suppressed in report.suppressed
         ]
         head = ["| Let pass | Subject | Reason | Until |", "|-|-|-|-|"]
         yield _folded(f"{len(rows)} let pass", "\n".join([*head, *rows]))
     if report.notes:
-        yield _folded("What is not known", "\n".join(f"- {_text(each)}" for each in report.notes))
+        yield _folded("What is not known", "\n".join(f"- {_text(note)}" for note in report.notes))
 
 
 def _head(report: SafetyReport) -> str:
-    counts = {each: sum(found.severity is each for found in report.findings) for each in Severity}
+    counts = {
+        severity: sum(finding.severity is severity for finding in report.findings) for severity in Severity
+    }
     words = {Severity.ERROR: "danger", Severity.WARNING: "warning", Severity.NOTE: "note"}
-    found = [f"{count} {words[each]}{'s' * (count > 1)}" for each, count in counts.items() if count]
+    found = [f"{count} {words[severity]}{'s' * (count > 1)}" for severity, count in counts.items() if count]
     return f"Migration safety: {', '.join(found) or 'nothing found'}"
 
 
-def _item(report: SafetyReport, found: Finding) -> str:
-    file = path(report, found)
-    place = f" at `{_code(file)}:{found.line or 1}`" if file else ""
-    lines = [f"{_MARKS[found.severity]} **{_text(found.rule)}**{place}: {_text(found.message)}"]
-    if not isinstance(found, HazardFinding):
-        return "\n".join([*lines, f"> {_text(found.remedy_text)}"])
-    if found.statement:
-        lines += ["", *_block("sql", found.statement)]
-    facts = {"Locks": found.lock, "Work": found.work, "Size": found.size, "Estimate": found.estimate}
+def _item(report: SafetyReport, hazard_finding: Finding) -> str:
+    file = path(report, hazard_finding)
+    place = f" at `{_code(file)}:{hazard_finding.line or 1}`" if file else ""
+    lines = [
+        f"{_MARKS[hazard_finding.severity]} **{_text(hazard_finding.rule)}**{place}: {_text(hazard_finding.message)}"
+    ]
+    if not isinstance(hazard_finding, HazardFinding):
+        return "\n".join([*lines, f"> {_text(hazard_finding.remedy_text)}"])
+    if hazard_finding.statement:
+        lines += ["", *_block("sql", hazard_finding.statement)]
+    facts = {
+        "Locks": hazard_finding.lock,
+        "Work": hazard_finding.work,
+        "Size": hazard_finding.size,
+        "Estimate": hazard_finding.estimate,
+    }
     lines += ["", *(f"- {name}: {_text(text)}" for name, text in facts.items() if text)]
-    code = ["", *_block("python", found.fix)] if found.fix else []
-    advice = "\n".join([_text(found.hazard.remedy), *code])
+    code = ["", *_block("python", hazard_finding.fix)] if hazard_finding.fix else []
+    advice = "\n".join([_text(hazard_finding.hazard.remedy), *code])
     return "\n".join([*lines, "", _folded("What to write instead", advice)])
 
 

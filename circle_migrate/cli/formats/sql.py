@@ -19,4 +19,6 @@ def write(diff: DiffResult) -> str:
     head = "".join(f"{line}\n" for line in not_compared(diff, _MARK))
     if not diff.comparisons:
         return head
-    return head + controls_replaced(render_sql([generate(each) for each in diff.comparisons], HAZARDS), _MARK)
+    return head + controls_replaced(
+        render_sql([generate(comparison) for comparison in diff.comparisons], HAZARDS), _MARK
+    )

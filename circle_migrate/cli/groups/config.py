@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
         values = call.settings(notes=True).values
         return ConfigurationResult(
-            "config show", tuple((each.key, each.shown, each.source) for each in values)
+            "config show", tuple((value.key, value.shown, value.source) for value in values)
         )
 
     @command(app, panel="Set up", without=_NO_DATABASE)

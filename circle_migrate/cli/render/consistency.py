@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def consistency_result(result: ConsistencyResult, console: Console) -> None:
     """Write each check with its findings, and a row for each side that was read."""
     checks(result.checks, console)
-    rows = [row for each in result.relations for row in _rows(each)]
+    rows = [row for compared in result.relations for row in _rows(compared)]
     table(console, ("relation", "column", "type", "rows", "alone"), rows)
 
 

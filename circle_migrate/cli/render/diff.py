@@ -58,7 +58,11 @@ def diff_result(result: DiffResult, console: Console) -> None:
             write_line(console, f"{check.title}: skipped, {visible(check.skipped)}", style="yellow")
     for comparison in result.comparisons:
         line(console, 0, *_summed_up(comparison))
-    for name in dict.fromkeys(found.database for found in result.comparison_errors if found.database):
+    for name in dict.fromkeys(
+        comparison_error.database
+        for comparison_error in result.comparison_errors
+        if comparison_error.database
+    ):
         line(console, 0, (f"{name}: not compared", "red"))
 
 
@@ -89,8 +93,8 @@ def _heading(text: str, console: Console) -> None:
 
 
 def _group(group: Group, comparison: Comparison, ownership: Ownership, console: Console) -> None:
-    for each in group.differences:
-        change = each.change
+    for difference in group.differences:
+        change = difference.change
         name = _name(change.key, group.root, ownership)
         fields = (
             [describe_field(name, both) for name, both in change.fields.items()]
@@ -98,17 +102,17 @@ def _group(group: Group, comparison: Comparison, ownership: Ownership, console: 
             else []
         )
         in_line = len(fields) == 1 and fields[0].fits_in_line
-        words = headline(each, name, comparison).strip()
+        words = headline(difference, name, comparison).strip()
         line(
             console,
             _ITEM,
-            *_lead(each),
+            *_lead(difference),
             (words, ""),
             *(((": " if words else ""), ""), *_field(fields[0])) if in_line else (),
-            (f" ({each.aspect})", _FAINT),
+            (f" ({difference.aspect})", _FAINT),
         )
         if change.op is not Op.CHANGED:
-            _lacked(each, comparison, ownership, console)
+            _lacked(difference, comparison, ownership, console)
         for field in () if in_line else fields:
             _altered(field, console)
 
@@ -172,9 +176,11 @@ def _asides(comparison: Comparison) -> Iterator[str]:
 def _summed_up(comparison: Comparison) -> Iterator[Part]:
     yield (f"{comparison.database}: ", "bold")
     if comparison.differences:
-        found_severities = [each.severity for each in comparison.differences]
+        found_severities = [difference.severity for difference in comparison.differences]
         severities = {
-            str(each): found_severities.count(each) for each in Severity if each in found_severities
+            str(severity): found_severities.count(severity)
+            for severity in Severity
+            if severity in found_severities
         }
         found = counted({"difference": len(comparison.differences)})
         yield (f"{found} ({counted(severities)})", "red" if Severity.ERROR in severities else "yellow")
@@ -189,7 +195,7 @@ def _summed_up(comparison: Comparison) -> Iterator[Part]:
 def _shown(result: DiffResult) -> frozenset[tuple[str | None, str | None]]:
     """The databases and subjects of findings that differences stand for."""
     return frozenset(
-        (comparison.database, str(each.change.key))
+        (comparison.database, str(difference.change.key))
         for comparison in result.comparisons
-        for each in comparison.differences
+        for difference in comparison.differences
     )

@@ -21,17 +21,17 @@ def kept_entries(result: KeptEntries, console: Console) -> None:
         ("id", "run", "revision", "kind", "object", "columns", "rows", "kept at", "state"),
         [
             (
-                each.id,
-                each.run[:8],
-                each.revision,
-                str(each.what),
-                each.name,
-                ", ".join(each.columns),
-                f"{each.rows:,}",
-                f"{each.created_at:%Y-%m-%d %H:%M}",
-                _state(each),
+                entry.id,
+                entry.run[:8],
+                entry.revision,
+                str(entry.what),
+                entry.name,
+                ", ".join(entry.columns),
+                f"{entry.rows:,}",
+                f"{entry.created_at:%Y-%m-%d %H:%M}",
+                _state(entry),
             )
-            for each in result.entries
+            for entry in result.entries
         ],
     )
 

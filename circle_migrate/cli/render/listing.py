@@ -26,21 +26,23 @@ def current_result(result: CurrentResult, console: Console) -> None:
     """Where each database is."""
     rows = [
         (
-            each.database,
-            revisions(tuple(revision.id for revision in each.current)) if not _unread(each) else "?",
-            ", ".join(revision.message for revision in each.current),
-            _standing_words(each),
+            database_position.database,
+            revisions(tuple(revision.id for revision in database_position.current))
+            if not _unread(database_position)
+            else "?",
+            ", ".join(revision.message for revision in database_position.current),
+            _standing_words(database_position),
         )
-        for each in result.standings
+        for database_position in result.standings
     ]
     table(console, ("database", "current", "message", "state"), rows)
-    for each in result.standings:
-        if each.error is not None:
-            write_line(console, each.error.message, style="red")
-            if each.error.detail:
-                write_line(console, f"  detail {each.error.detail}")
-            if each.error.hint:
-                write_line(console, f"  hint   {each.error.hint}")
+    for database_position in result.standings:
+        if database_position.error is not None:
+            write_line(console, database_position.error.message, style="red")
+            if database_position.error.detail:
+                write_line(console, f"  detail {database_position.error.detail}")
+            if database_position.error.hint:
+                write_line(console, f"  hint   {database_position.error.hint}")
 
 
 def _unread(standing: DatabasePosition) -> bool:
@@ -57,19 +59,19 @@ def revision_list(result: RevisionList, console: Console) -> None:
     """Revisions as a table, or one by one for `show`."""
     if result.command == "show":
         for listed in result.listed.values():
-            for each in listed:
-                _one(each, console)
+            for listed_revision in listed:
+                _one(listed_revision, console)
         return
     rows = [
         (
             name,
-            each.revision.id,
-            ", ".join(each.revision.down_revisions) or "base",
-            each.revision.message,
-            _marks(each),
+            listed_revision.revision.id,
+            ", ".join(listed_revision.revision.down_revisions) or "base",
+            listed_revision.revision.message,
+            _marks(listed_revision),
         )
         for name, listed in result.listed.items()
-        for each in listed
+        for listed_revision in listed
     ]
     table(console, ("database", "revision", "follows", "message", ""), rows)
     for name, listed in result.listed.items():

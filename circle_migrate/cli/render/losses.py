@@ -34,9 +34,9 @@ def loss_report(result: LossReport, console: Console) -> None:
                 ("name", "kind", "by", "what"),
                 [
                     tuple(
-                        map(visible, (each.name, each.kind, each.revision, how_much(each, result.taken_at)))
+                        map(visible, (loss.name, loss.kind, loss.revision, how_much(loss, result.taken_at)))
                     )
-                    for each in losses
+                    for loss in losses
                 ],
             )
     for remark in remarks(result):

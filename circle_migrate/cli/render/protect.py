@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def protection_result(result: ProtectionResult, console: Console) -> None:
     """Write a line per database, and the run."""
-    for name, each in result.databases.items():
-        if each is None:
+    for name, protection in result.databases.items():
+        if protection is None:
             write_line(console, f"{name}: not protected")
         else:
-            write_line(console, f"{name}: protected {each.description}", style="green")
+            write_line(console, f"{name}: protected {protection.description}", style="green")
     write_line(console, f"run {result.run[:8]}" if result.run else "nothing had to be changed")

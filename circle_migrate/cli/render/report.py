@@ -47,12 +47,14 @@ def heading(check: Check, console: Console) -> None:
     write_line(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
 
 
-def finding(found: Finding, console: Console, *, advised: bool = False) -> None:
+def finding(finding: Finding, console: Console, *, advised: bool = False) -> None:
     """Write what was found, where, and what to do about it; with `advised` the next one says that."""
-    write_line(console, f"  {found.severity}: {_indented(found.message)}", style=_STYLES[found.severity])
-    place = f"{relative(found.file)}:{found.line or 1}" if found.file else None
-    hint = None if advised else found.remedy_text
-    for label, text in (("at", place), ("detail", found.detail), ("hint", hint)):
+    write_line(
+        console, f"  {finding.severity}: {_indented(finding.message)}", style=_STYLES[finding.severity]
+    )
+    place = f"{relative(finding.file)}:{finding.line or 1}" if finding.file else None
+    hint = None if advised else finding.remedy_text
+    for label, text in (("at", place), ("detail", finding.detail), ("hint", hint)):
         if text:
             write_line(console, f"    {label:<6} {_indented(text)}")
 

@@ -125,12 +125,13 @@ def script_result(result: ScriptResult, console: Console) -> None:
 def recover_result(result: RecoverResult, console: Console) -> None:
     """What was found and how it was settled."""
     would = "would be " if result.dry_run else ""
-    for each in result.settled:
-        outcome = "committed" if each.committed else "rolled back"
-        has = "has" if each.committed else "has not"
-        reason = f"{each.decider} {has} committed segment {each.segment} of the run"
+    for recovered_transaction in result.settled:
+        outcome = "committed" if recovered_transaction.committed else "rolled back"
+        has = "has" if recovered_transaction.committed else "has not"
+        reason = f"{recovered_transaction.decider} {has} committed segment {recovered_transaction.segment} of the run"
         write_line(
-            console, f"{each.database}: prepared transaction of run {each.run} {would}{outcome}: {reason}"
+            console,
+            f"{recovered_transaction.database}: prepared transaction of run {recovered_transaction.run} {would}{outcome}: {reason}",
         )
     for name, runs in result.lost.items():
         for run in runs:

@@ -24,17 +24,21 @@ def safety_report(result: SafetyReport, console: Console) -> None:
     line(console, 0, (result.coverage.description, ""))
     for check in result.checks:
         heading(check, console)
-        for each in check.findings:
-            if isinstance(each, HazardFinding):
-                hazard(each, console)
+        for hazard_finding in check.findings:
+            if isinstance(hazard_finding, HazardFinding):
+                hazard(hazard_finding, console)
             else:
-                finding(each, console)
-    dangers = [each for each in result.judged if each.severity is Severity.ERROR and each.fix]
+                finding(hazard_finding, console)
+    dangers = [
+        hazard_finding
+        for hazard_finding in result.judged
+        if hazard_finding.severity is Severity.ERROR and hazard_finding.fix
+    ]
     first: dict[tuple[str, str], HazardFinding] = {}
-    for each in dangers:
-        first.setdefault((each.rule, each.fix), each)
-    for each in first.values():
-        _fix(each, console)
+    for hazard_finding in dangers:
+        first.setdefault((hazard_finding.rule, hazard_finding.fix), hazard_finding)
+    for hazard_finding in first.values():
+        _fix(hazard_finding, console)
     for let in result.suppressed:
         until = f" until {let.until}" if let.until else ""
         text = f"let pass{until}: {let.finding.rule} {let.finding.subject} ({let.source}: {let.reason})"
@@ -43,20 +47,24 @@ def safety_report(result: SafetyReport, console: Console) -> None:
         line(console, 0, (f"note: {note}", "dim"))
 
 
-def hazard(found: HazardFinding, console: Console) -> None:
+def hazard(hazard_finding: HazardFinding, console: Console) -> None:
     """Write one verdict, without the code that avoids it."""
-    confidence = f" ({found.confidence})" if found.confidence else ""
-    head = f"{found.verdict}{confidence}: {found.message}"
-    line(console, _ITEM, (f"{found.rule} ", "bold"), (head, _STYLES[found.severity]))
-    place = f"{relative(found.file)}:{found.line or 1}" if found.file else ""
-    work = ", ".join(filter(None, (found.work, found.size, found.estimate))) if found.work else ""
+    confidence = f" ({hazard_finding.confidence})" if hazard_finding.confidence else ""
+    head = f"{hazard_finding.verdict}{confidence}: {hazard_finding.message}"
+    line(console, _ITEM, (f"{hazard_finding.rule} ", "bold"), (head, _STYLES[hazard_finding.severity]))
+    place = f"{relative(hazard_finding.file)}:{hazard_finding.line or 1}" if hazard_finding.file else ""
+    work = (
+        ", ".join(filter(None, (hazard_finding.work, hazard_finding.size, hazard_finding.estimate)))
+        if hazard_finding.work
+        else ""
+    )
     for label, text in (
         ("at", place),
-        ("statement", " ".join(found.statement.split())),
-        ("locks", found.lock),
+        ("statement", " ".join(hazard_finding.statement.split())),
+        ("locks", hazard_finding.lock),
         ("work", work),
-        ("size", "" if work else found.size),
-        ("remedy", found.hazard.remedy),
+        ("size", "" if work else hazard_finding.size),
+        ("remedy", hazard_finding.hazard.remedy),
     ):
         if text:
             line(console, _FIELD, (f"{label:<{_LABEL}}", "dim"), (text, ""))
@@ -65,16 +73,24 @@ def hazard(found: HazardFinding, console: Console) -> None:
 def hazard_list(result: HazardList, console: Console) -> None:
     """A line for each hazard, or all that is known of one."""
     if result.explained:
-        for each in result.hazards:
-            console.print(f"{each.id}: {each.title}\n", markup=False, style="bold")
-            console.print(explained(each), markup=False)
+        for hazard in result.hazards:
+            console.print(f"{hazard.id}: {hazard.title}\n", markup=False, style="bold")
+            console.print(explained(hazard), markup=False)
         return
-    rows = [(each.id, str(each.kind), each.title) for each in result.hazards]
+    rows = [(hazard.id, str(hazard.kind), hazard.title) for hazard in result.hazards]
     table(console, ("id", "class", "title"), rows)
 
 
-def _fix(found: HazardFinding, console: Console) -> None:
-    example = ", for example" if found.code is None else f" of {relative(found.file or '')}:{found.line}"
-    line(console, 0, (f"{found.rule}: as {found.hazard.title.lower()}, write instead{example}:", "bold"))
-    for text in found.fix.splitlines():
+def _fix(hazard_finding: HazardFinding, console: Console) -> None:
+    example = (
+        ", for example"
+        if hazard_finding.code is None
+        else f" of {relative(hazard_finding.file or '')}:{hazard_finding.line}"
+    )
+    line(
+        console,
+        0,
+        (f"{hazard_finding.rule}: as {hazard_finding.hazard.title.lower()}, write instead{example}:", "bold"),
+    )
+    for text in hazard_finding.fix.splitlines():
         line(console, _FIELD, (text, ""))

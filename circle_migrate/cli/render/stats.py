@@ -18,13 +18,15 @@ def stats_result(result: StatsResult, console: Console) -> None:
     """Each table, the largest first; or where they were written, and how many."""
     databases = result.statistics.databases
     if result.file is not None:
-        counted = ", ".join(f"{name} {len(each.sizes)}" for name, each in databases.items())
+        counted = ", ".join(
+            f"{name} {len(database_stats.sizes)}" for name, database_stats in databases.items()
+        )
         write_line(console, f"sizes of tables in {result.file}: {counted}; no data")
         return
     rows = [
         (name, size.relation, _rows(size), format_bytes(size.bytes), format_bytes(size.index_bytes))
-        for name, each in databases.items()
-        for size in sorted(each.sizes.values(), key=lambda size: (-size.bytes, size.relation))
+        for name, database_stats in databases.items()
+        for size in sorted(database_stats.sizes.values(), key=lambda size: (-size.bytes, size.relation))
     ]
     table(console, ("database", "table", "rows", "size", "indexes"), rows)
 

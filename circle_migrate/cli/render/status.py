@@ -19,22 +19,30 @@ def status_result(result: StatusResult, console: Console) -> None:
     table(
         console,
         ("database", "server", "name", "role", "current", "head", "pending", "state"),
-        [_row(each) for each in result.databases],
+        [_row(database_status) for database_status in result.databases],
     )
-    standing = {each.database: each for each in result.databases}
-    for each in result.databases:
-        for revision in each.pending:
+    standing = {database_status.database: database_status for database_status in result.databases}
+    for database_status in result.databases:
+        for revision in database_status.pending:
             needs = ", ".join(f"{need}: {_met(need, standing)}" for need in revision.requires)
-            text = f"{each.database}: pending {revision.id} {revision.message}"
+            text = f"{database_status.database}: pending {revision.id} {revision.message}"
             write_line(console, f"{text} (requires {needs})" if needs else text)
-        if each.protection:
-            write_line(console, f"{each.database}: protected {each.protection.description}")
-        if each.holder:
-            write_line(console, f"{each.database}: a deployer is at work: {each.holder}", style="yellow")
-        if each.last_run:
-            last = each.last_run
+        if database_status.protection:
+            write_line(
+                console, f"{database_status.database}: protected {database_status.protection.description}"
+            )
+        if database_status.holder:
+            write_line(
+                console,
+                f"{database_status.database}: a deployer is at work: {database_status.holder}",
+                style="yellow",
+            )
+        if database_status.last_run:
+            last = database_status.last_run
             text = f"last run {last.command}, {last.outcome}, {last.started_at:%F %T} UTC"
-            write_line(console, f"{each.database}: {text}, by {last.os_user}@{last.host}", style="dim")
+            write_line(
+                console, f"{database_status.database}: {text}, by {last.os_user}@{last.host}", style="dim"
+            )
     for found in result.findings:
         if found.severity is not Severity.NOTE and found.rule != "pending":
             finding(found, console)
@@ -49,12 +57,31 @@ def _met(need: str, standing: Mapping[str, DatabaseStatus]) -> str:
     return "pending" if key in {revision.id for revision in other.pending} else "applied"
 
 
-def _row(each: DatabaseStatus) -> tuple[str, ...]:
-    heads = ", ".join(each.heads) or "base"
-    if each.error is not None:
-        return (each.database, "?", "?", "?", "?", heads, "?", each.error.code)
-    pending = "?" if each.unknown else str(len(each.pending)) if each.pending else "none"
-    state = f"{each.access}, {'ahead' if each.ahead else 'unknown revision'}" if each.unknown else each.access
-    current = ", ".join(each.current) or "base"
-    server = f"PostgreSQL {each.server}"
-    return (each.database, server, each.dbname, each.role, current, heads, pending, state)
+def _row(database_status: DatabaseStatus) -> tuple[str, ...]:
+    heads = ", ".join(database_status.heads) or "base"
+    if database_status.error is not None:
+        return (database_status.database, "?", "?", "?", "?", heads, "?", database_status.error.code)
+    pending = (
+        "?"
+        if database_status.unknown
+        else str(len(database_status.pending))
+        if database_status.pending
+        else "none"
+    )
+    state = (
+        f"{database_status.access}, {'ahead' if database_status.ahead else 'unknown revision'}"
+        if database_status.unknown
+        else database_status.access
+    )
+    current = ", ".join(database_status.current) or "base"
+    server = f"PostgreSQL {database_status.server}"
+    return (
+        database_status.database,
+        server,
+        database_status.dbname,
+        database_status.role,
+        current,
+        heads,
+        pending,
+        state,
+    )

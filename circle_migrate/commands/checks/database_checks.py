@@ -50,7 +50,7 @@ def state_checks(
     """One check per question about the databases' state; with `pending` None that question is not asked."""
     facts = [answer for answer in answers.values() if isinstance(answer, DatabaseFacts)]
     unread = [name for name, answer in answers.items() if isinstance(answer, MigrateError)]
-    lost = [each.state.database for each in facts if each.unknown_revisions]
+    lost = [database_facts.state.database for database_facts in facts if database_facts.unknown_revisions]
     unknowable = _because(unread, "cannot be read")
     unplannable = _because(lost, "at a revision that its tree lacks", unknowable)
     checks = [
@@ -82,23 +82,28 @@ def _unreadable(answers: DatabaseAnswers) -> Iterator[Finding]:
 
 
 def _strange(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    states = {each.state.database: each.state for each in facts}
+    states = {database_facts.state.database: database_facts.state for database_facts in facts}
     yield from _raised([partial(ensure_distinct, states)])
-    for each in facts:
-        name = each.state.database
+    for database_facts in facts:
+        name = database_facts.state.database
         try:
-            verify_identity(deployment, {name: each.state})
+            verify_identity(deployment, {name: database_facts.state})
         except UnknownRevision as error:
-            yield from unknown_revision_findings(deployment.forest.graphs[name], each, error)
+            yield from unknown_revision_findings(deployment.forest.graphs[name], database_facts, error)
         except MigrateError as error:
             yield _looked_at(error)
 
 
 def _cut_off(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for each in facts:
-        name, run = each.state.database, each.last_run
-        yield from _raised([partial(ensure_not_in_doubt, {name: each.state})])
-        if run is not None and run.outcome == "started" and each.holder is None and not each.state.in_doubt:
+    for database_facts in facts:
+        name, run = database_facts.state.database, database_facts.last_run
+        yield from _raised([partial(ensure_not_in_doubt, {name: database_facts.state})])
+        if (
+            run is not None
+            and run.outcome == "started"
+            and database_facts.holder is None
+            and not database_facts.state.in_doubt
+        ):
             yield Finding(
                 rule="interrupted",
                 severity=Severity.WARNING,
@@ -114,10 +119,10 @@ def _unmet(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Findi
     if not forest.required_by:
         return
     applied: dict[str, set[str]] = {}
-    for each in facts:
-        name, graph = each.state.database, forest.graphs[each.state.database]
-        if not each.unknown_revisions:
-            applied[name] = {f"{name}@{key}" for key in graph.ancestors(each.state.current)}
+    for database_facts in facts:
+        name, graph = database_facts.state.database, forest.graphs[database_facts.state.database]
+        if not database_facts.unknown_revisions:
+            applied[name] = {f"{name}@{key}" for key in graph.ancestors(database_facts.state.current)}
     for name, keys in applied.items():
         for need in sorted(forest.requirements(keys)):
             if need in applied.get(need.partition("@")[0], {need}):
@@ -138,8 +143,8 @@ def _unmet(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Findi
 
 
 def _edits(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for each in facts:
-        for revision, diff in each.edited:
+    for database_facts in facts:
+        for revision, diff in database_facts.edited:
             yield replace(
                 _looked_at(edited_revision_error(revision, diff)),
                 revision=revision.id,
@@ -149,9 +154,9 @@ def _edits(facts: list[DatabaseFacts]) -> Iterator[Finding]:
 
 
 def _touched(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for each in facts:
-        if each.changed:
-            name = each.state.database
+    for database_facts in facts:
+        if database_facts.changed:
+            name = database_facts.state.database
             yield Finding(
                 rule="schema-changed",
                 severity=Severity.WARNING,
@@ -163,14 +168,14 @@ def _touched(facts: list[DatabaseFacts]) -> Iterator[Finding]:
 
 
 def _invalid(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for each in facts:
-        for index in each.invalid_indexes:
+    for database_facts in facts:
+        for index in database_facts.invalid_indexes:
             yield Finding(
                 rule="invalid-index",
                 severity=Severity.WARNING,
-                message=f"{each.state.database}: the index {index} is INVALID",
+                message=f"{database_facts.state.database}: the index {index} is INVALID",
                 status=ExitCode.DONE,
-                database=each.state.database,
+                database=database_facts.state.database,
                 subject=index,
                 remedy=f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
             )
@@ -184,9 +189,9 @@ def pending_revisions(graph: Graph, facts: DatabaseFacts) -> tuple[str, ...]:
 
 
 def _late(deployment: Deployment, facts: list[DatabaseFacts], severity: Severity) -> Iterator[Finding]:
-    for each in facts:
-        graph = deployment.forest.graphs[each.state.database]
-        for key in pending_revisions(graph, each):
+    for database_facts in facts:
+        graph = deployment.forest.graphs[database_facts.state.database]
+        for key in pending_revisions(graph, database_facts):
             yield Finding(
                 rule="pending",
                 severity=severity,

@@ -204,9 +204,9 @@ async def consistency(
     and `SettingsError` where the relations or an address are not there.
     """
     relations = [
-        each
-        for each in load_relations(deployment.settings, names)
-        if each.databases.intersection(deployment.selected)
+        load_relation
+        for load_relation in load_relations(deployment.settings, names)
+        if load_relation.databases.intersection(deployment.selected)
     ]
     for name in sorted({name for relation in relations for name in relation.databases}):
         _ = deployment.databases[name].address  # a missing URL is said before any server is asked

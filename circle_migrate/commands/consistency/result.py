@@ -49,7 +49,7 @@ class ConsistencyResult(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """The checks and findings, and every relation in figures."""
-        return Report.to_dict(self) | {"relations": [_shown(each) for each in self.relations]}
+        return Report.to_dict(self) | {"relations": [_shown(compared) for compared in self.relations]}
 
 
 def _shown(compared: Compared) -> dict[str, Any]:

@@ -112,16 +112,16 @@ class Diagram:
 
     def links(self) -> tuple[EdgeKind, ...]:
         """The kinds of lines there are."""
-        found = {edge.link for edge in self.edges}
-        return tuple(link for link in EdgeKind if link in found)
+        edge_kinds = {edge.link for edge in self.edges}
+        return tuple(link for link in EdgeKind if link in edge_kinds)
 
     def to_dict(self) -> dict[str, Any]:
         """The drawing as the JSON output shows it."""
         return {
             "title": self.title,
             "groups": list(self.groups),
-            "nodes": [_node(each) for each in self.nodes],
-            "edges": [_edge(each) for each in self.edges],
+            "nodes": [_node(node) for node in self.nodes],
+            "edges": [_edge(edge) for edge in self.edges],
         }
 
 

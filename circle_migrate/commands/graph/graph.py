@@ -74,7 +74,7 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     from circle_migrate.diff.expected.shipped import shipped_majors
     from circle_migrate.postgres.scratch.pool import ScratchServers
 
-    found = []
+    snapshots = []
     async with ScratchServers(deployment) as servers:
         for name in deployment.selected:
             database = deployment.databases[name]
@@ -82,8 +82,8 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
             # Tables look the same in every version: whichever is at hand will do.
             shipped = shipped_majors(database, heads) if heads is not None else ()
             major = max(shipped, default=None) or (await servers.majors(name) or (0,))[0]
-            found.append((await expected(deployment, name, heads, major, servers=servers)).snapshot)
-    return found
+            snapshots.append((await expected(deployment, name, heads, major, servers=servers)).snapshot)
+    return snapshots
 
 
 def drawn(drawing: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:

@@ -17,13 +17,15 @@ def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
     cut and a single database what it waits for in another.
     """
     listed = {
-        each.revision.qualified: each
+        listed_revision.revision.qualified: listed_revision
         for of_database in listing.listed.values()
-        for each in reversed(of_database)
+        for listed_revision in reversed(of_database)
     }
     edges = tuple(edge for name in listed for edge in _edges(forest, name))
     named = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
-    nodes = [_elsewhere(forest.revision(name)) for name in named] + [_node(each) for each in listed.values()]
+    nodes = [_elsewhere(forest.revision(name)) for name in named] + [
+        _node(listed_revision) for listed_revision in listed.values()
+    ]
     used = {node.group for node in nodes}
     groups = tuple(name for name in forest.graphs if name in used)
     return Diagram(_title(listing.listed), groups, tuple(nodes), edges)

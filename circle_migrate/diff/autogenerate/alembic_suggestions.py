@@ -66,8 +66,8 @@ def suggest(
             script = produce_migrations(context, metadata)
         except Exception:  # noqa: BLE001 - assertions, missing attributes, whatever a type's own code raises
             return ()
-        found = (_suggestion(each, known) for each in _leaves(script.upgrade_ops))
-        return tuple(each for each in found if each is not None)
+        found = (_suggestion(leave, known) for leave in _leaves(script.upgrade_ops))
+        return tuple(suggestion for suggestion in found if suggestion is not None)
 
 
 def _leaves(operation: Any) -> Iterator[MigrateOperation]:
@@ -153,8 +153,8 @@ class _Known:
                 operation.local_cols,
             )
         for name, definition in self._constraints.get((schema or self._default_schema, table), {}).items():
-            found = _OVER_COLUMNS.match(definition)
-            if found and [unquote(each) for each in re.findall(IDENTIFIER, found[1])] == list(columns):
+            match = _OVER_COLUMNS.match(definition)
+            if match and [unquote(each) for each in re.findall(IDENTIFIER, match[1])] == list(columns):
                 return name
         return None
 

@@ -134,7 +134,7 @@ class _Task:
         except MigrateError as error:
             yield f"whether its live database is what its revisions made is not known: {error.message}"
             return
-        count = sum(each.severity is Severity.ERROR for each in drift.differences)
+        count = sum(difference.severity is Severity.ERROR for difference in drift.differences)
         if count:
             yield (
                 f"its live database is not what its revisions made, in {counted({'object': count})}; that is "

@@ -97,7 +97,9 @@ async def propose(goal: ModelDiff, place: Place) -> Proposal | None:
     proposal, of_alembic = await _attempt(goal, place, comparison, with_alembic=True)
     if proposal.upgrade_gaps and of_alembic:
         without, _ = await _attempt(goal, place, comparison, with_alembic=False)
-        proposal = min(proposal, without, key=lambda each: (not each.runs, len(each.upgrade_gaps)))
+        proposal = min(
+            proposal, without, key=lambda proposal: (not proposal.runs, len(proposal.upgrade_gaps))
+        )
     if proposal.downgrade_gaps:
         async with place() as database:
             proposal = await _replace_downgrade(ScratchTrial(database, goal), proposal)
@@ -141,8 +143,8 @@ async def _tried(
 ) -> tuple[Proposal, bool]:
     """What of the suggestions can be run, with what is lacking then; run there and back."""
     runnable = await _runnable(bench, suggestions)
-    upgrade = _marked(_joined(*(each.upgrade for each in runnable)), bench.goal.hazards)
-    downgrade = _joined(*(each.downgrade for each in reversed(runnable)))
+    upgrade = _marked(_joined(*(suggestion.upgrade for suggestion in runnable)), bench.goal.hazards)
+    downgrade = _joined(*(suggestion.downgrade for suggestion in reversed(runnable)))
     if runnable:
         comparison = await bench.to_models(await bench.look())
     if comparison.differences:
@@ -159,9 +161,9 @@ async def _tried(
 
 async def _runnable(bench: ScratchTrial, suggestions: tuple[Suggestion, ...]) -> list[Suggestion]:
     """The suggestions that PostgreSQL accepts, which then have been run."""
-    if await bench.run(_joined(*(each.upgrade for each in suggestions))) is None:
+    if await bench.run(_joined(*(suggestion.upgrade for suggestion in suggestions))) is None:
         return list(suggestions)
-    return [each for each in suggestions if await bench.run(each.upgrade) is None]
+    return [suggestion for suggestion in suggestions if await bench.run(suggestion.upgrade) is None]
 
 
 async def _replace_downgrade(bench: ScratchTrial, proposal: Proposal) -> Proposal:
@@ -240,8 +242,8 @@ class ScratchTrial:
         finally:
             connection.terminate()
         statements = (
-            replace(each, hazards=_shown(each, self.goal.hazards) if marked else ())
-            for each in made.statements
+            replace(statement, hazards=_shown(statement, self.goal.hazards) if marked else ())
+            for statement in made.statements
         )
         return body(replace(made, statements=tuple(statements), incomplete=()), self.goal.hazards, schema)
 

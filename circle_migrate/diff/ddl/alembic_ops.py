@@ -79,8 +79,8 @@ def _column(catalog: Catalog, key: ObjectKey) -> str | None:
 def _value(fields: Fields) -> list[str] | None:
     """Where a column's values come from: nothing, a default, an expression or a sequence."""
     if fields.get("generated"):
-        found = _COMPUTED.fullmatch(fields["generated"] or "")
-        return [f"sa.Computed({string(found[1])}, persisted=True)"] if found else None
+        match = _COMPUTED.fullmatch(fields["generated"] or "")
+        return [f"sa.Computed({string(match[1])}, persisted=True)"] if match else None
     if fields.get("identity"):
         kinds = {"always": "True", "by default": "False"}
         always = kinds.get(fields["identity"] or "")
@@ -100,8 +100,8 @@ def _alter_table(plan: ChangePlan, statement: Statement, default: str | None) ->
     if statement.sql == f"ALTER TABLE {table} DROP COLUMN {base_name(key.identity)}":
         name, *schema = _named(table, default)
         return call_code("op.drop_column", [name, column, *schema])
-    found = _ALTERED.fullmatch(statement.sql)
-    change = _change(found[1]) if found else None
+    match = _ALTERED.fullmatch(statement.sql)
+    change = _change(match[1]) if match else None
     name, *schema = _named(table, default)
     return call_code("op.alter_column", [name, column, *change, *schema]) if change else None
 
@@ -125,10 +125,10 @@ def _change(words: str) -> list[str] | None:
 
 
 def _create_index(_plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
-    found = _INDEX.fullmatch(statement.sql)
-    if found is None:
+    match = _INDEX.fullmatch(statement.sql)
+    if match is None:
         return None
-    unique, table, method, columns, condition = found.groups()
+    unique, table, method, columns, condition = match.groups()
     name, *schema = _named(table, default)
     arguments = [string(unquote(base_name(statement.key.identity))), name, strings(_names(columns))]
     arguments += ["unique=True"] if unique else []
@@ -154,8 +154,8 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
         kind = _KINDS.get(plan.before.value(key, "type") or "")
         arguments = [name, table, f"type_={string(kind)}"] if kind else [name, table]
         return call_code("op.drop_constraint", [*arguments, *schema])
-    found = _ADDED.fullmatch(statement.sql)
-    return _add_constraint(name, owner.identity, found[1], default) if found else None
+    match = _ADDED.fullmatch(statement.sql)
+    return _add_constraint(name, owner.identity, match[1], default) if match else None
 
 
 def _add_constraint(name: str, table: str, definition: str, default: str | None) -> str | None:
@@ -173,8 +173,8 @@ def _add_constraint(name: str, table: str, definition: str, default: str | None)
     return None
 
 
-def _foreign_key(name: str, table: str, found: re.Match[str], default: str | None) -> str:
-    columns, referent, referred, on_update, on_delete, deferrable, deferred = found.groups()
+def _foreign_key(name: str, table: str, match: re.Match[str], default: str | None) -> str:
+    columns, referent, referred, on_update, on_delete, deferrable, deferred = match.groups()
     arguments = [name, string(unquote(base_name(table))), string(unquote(base_name(referent)))]
     arguments += [strings(_names(columns)), strings(_names(referred))]
     arguments += [f"onupdate={string(on_update)}"] if on_update else []

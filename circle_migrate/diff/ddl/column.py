@@ -124,7 +124,7 @@ def _drop(step: ObjectChange) -> Commands:
 
 def _of_type(step: ObjectChange) -> bool:
     """Whether the table's composite type decides which columns there are; it is altered with CASCADE."""
-    before, after = (each.value(step.owner, "of_type") for each in (step.existing, step.catalog))
+    before, after = (catalog.value(step.owner, "of_type") for catalog in (step.existing, step.catalog))
     return before is not None and before == after
 
 
@@ -147,8 +147,8 @@ def _alter(step: ObjectChange) -> Commands:
     ):
         yield Hazardous(f"{head} SET NOT NULL", ("CM007", "CM020"))
     if after.get("generated") and step.differs("generated"):
-        found = _GENERATED.fullmatch(after["generated"] or "")
-        yield Hazardous(f"{head} SET EXPRESSION AS ({found[1] if found else ''})", ("CM069",))
+        match = _GENERATED.fullmatch(after["generated"] or "")
+        yield Hazardous(f"{head} SET EXPRESSION AS ({match[1] if match else ''})", ("CM069",))
     if after.get("identity") and step.differs("identity"):
         yield f"{head} {identities.change(step)}"
 

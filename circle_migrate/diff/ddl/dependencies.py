@@ -77,7 +77,7 @@ class Catalog:
         for key in self.objects:
             for needed in self.needs(key):
                 users.setdefault(needed, set()).add(key)
-        return {key: frozenset(found) for key, found in users.items()}
+        return {key: frozenset(object_keys) for key, object_keys in users.items()}
 
     @cached_property
     def _parts(self) -> Mapping[ObjectKey, list[ObjectKey]]:
@@ -101,7 +101,7 @@ class Catalog:
         fields = self.objects[key]
         owner = self.owner_of(key)
         text = self._text(key)
-        named = {found for name in _names(text) for found in self._named.get(name, ())}
+        named = {object_key for name in _names(text) for object_key in self._named.get(name, ())}
         yield from named
         if owner is not None and owner in self.objects and key.kind not in {"sequence"}:
             yield owner
@@ -119,7 +119,11 @@ class Catalog:
                 yield from (column for column in columns if unquote(base_name(column.identity)) in words)
         if key.kind in {"table", "foreign table"}:
             for column in self.parts_of(key, "column"):
-                yield from (found for found in self.needs(column) if found not in {key, *self.all_parts(key)})
+                yield from (
+                    object_key
+                    for object_key in self.needs(column)
+                    if object_key not in {key, *self.all_parts(key)}
+                )
         if fields.get("type") == "foreign key":
             yield from self._referenced_keys(fields.get("definition") or "")
         if fields.get("constraint") and owner is not None:
@@ -138,11 +142,11 @@ class Catalog:
 
     def _referenced_keys(self, definition: str) -> Iterator[ObjectKey]:
         """The constraints and unique indexes a foreign key may rest on."""
-        found = _FOREIGN.search(definition)
-        if found is None:
+        match = _FOREIGN.search(definition)
+        if match is None:
             return
-        table = ObjectKey("table", found[1])
-        wanted = set(found[2].split(", "))
+        table = ObjectKey("table", match[1])
+        wanted = set(match[2].split(", "))
         for key in (*self.parts_of(table, "constraint"), *self.parts_of(table, "index")):
             text = self.value(key, "definition") or ""
             columns = _COLUMNS.search(text) or re.search(r"^CREATE UNIQUE INDEX .* \(([^)]*)\)", text)

@@ -41,7 +41,11 @@ def _on_new(plan: ChangePlan, key: ObjectKey) -> bool:
 
 def _without_looking_at_bodies(written: list[Statement]) -> list[Statement]:
     """As pg_dump does: what routines name may be made later, or lie where another search_path leads."""
-    routines = [each.key for each in written if each.key.kind in ROUTINES and _BODY.search(each.sql)]
+    routines = [
+        statement.key
+        for statement in written
+        if statement.key.kind in ROUTINES and _BODY.search(statement.sql)
+    ]
     if not routines:
         return written
     off = Statement("SET check_function_bodies = off", routines[0])

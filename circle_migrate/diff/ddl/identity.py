@@ -58,7 +58,7 @@ def with_born_privileges(step: ObjectChange, *, new: bool) -> ObjectChange:
 
 def _owner(step: ObjectChange) -> tuple[str, str]:
     """Whose the table, and with it the sequence, is on both sides; a new table is made by `<owner>`."""
-    before, after = (each.value(step.owner, "owner") for each in (step.existing, step.catalog))
+    before, after = (catalog.value(step.owner, "owner") for catalog in (step.existing, step.catalog))
     return before or OWNER, after or OWNER
 
 

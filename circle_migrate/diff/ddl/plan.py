@@ -146,7 +146,9 @@ class ChangePlan:
                 self._replace(key, pending)
 
     def _columns_of_type(self, key: ObjectKey) -> Iterator[ObjectKey]:
-        return (each for each in self.before.needed_by.get(key, ()) if each.kind == "column")
+        return (
+            object_key for object_key in self.before.needed_by.get(key, ()) if object_key.kind == "column"
+        )
 
     def _replace(self, key: ObjectKey, pending: list[ObjectKey]) -> None:
         if key in self.common and key not in self.replaced:

@@ -135,9 +135,9 @@ def change(on: Grantable, before: Privileges, after: Privileges) -> Iterator[str
     for role in sorted(before.keys() | after.keys()):
         had, has = before.get(role, {}), after.get(role, {})
         gone = [each for each in had if each not in has]
-        less = [each for each in has if had.get(each) and not has[each]]
-        new = [each for each in has if each not in had and not has[each]]
-        more = [each for each in has if has[each] and not had.get(each)]
+        less = [ha for ha in has if had.get(ha) and not has[ha]]
+        new = [ha for ha in has if ha not in had and not has[ha]]
+        more = [ha for ha in has if has[ha] and not had.get(ha)]
         if gone:
             yield on.command("REVOKE", gone, role)
         if less:

@@ -26,10 +26,13 @@ def render_sql(sketches: Sequence[MigrationScript], hazards: HazardTexts) -> str
 
 def _head(sketches: Sequence[MigrationScript], *, several: bool) -> str:
     lines = [f"-- circle-migrate {__version__}"]
-    lines += [f"-- {each.database}: {_line(each.before)} to {_line(each.after)}" for each in sketches]
+    lines += [
+        f"-- {migration_script.database}: {_line(migration_script.before)} to {_line(migration_script.after)}"
+        for migration_script in sketches
+    ]
     lines.append("-- run as the role that owns the version table")
     if several:
-        variables = " ".join(f'-v {each.database}="postgresql://…"' for each in sketches)
+        variables = " ".join(f'-v {script.database}="postgresql://…"' for script in sketches)
         lines += [f'-- run: psql -X {variables} -f THIS_FILE "postgresql://…"', "\\set ON_ERROR_STOP on"]
     return "\n".join(lines) + "\n\n"
 

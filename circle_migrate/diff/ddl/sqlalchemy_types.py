@@ -50,7 +50,7 @@ def type_code(type_: str) -> str | None:
         element = type_code(type_.removesuffix("[]"))
         return f"postgresql.ARRAY({element})" if element else None
     for pattern, code in _WITH_ARGUMENTS:
-        found = re.fullmatch(pattern, type_)
-        if found:
-            return found.expand(code)
+        match = re.fullmatch(pattern, type_)
+        if match:
+            return match.expand(code)
     return _PLAIN.get(type_)

@@ -62,8 +62,8 @@ def _drop_constraint(step: ObjectChange) -> Commands:
 def _not_null_column(fields: Fields) -> str | None:
     """The column of a not-null constraint, None for other constraints."""
     definition = fields.get("definition") or ""
-    found = re.match(rf"NOT NULL ({IDENTIFIER})", definition) if fields.get("type") == "not null" else None
-    return found[1] if found else None
+    match = re.match(rf"NOT NULL ({IDENTIFIER})", definition) if fields.get("type") == "not null" else None
+    return match[1] if match else None
 
 
 def _only_validates(step: ObjectChange) -> bool:

@@ -118,7 +118,7 @@ def models_source(database: Database, metadata: MetaData) -> str | None:
     except Exception:  # noqa: BLE001 - listeners of the models can do anything with a connection that is none
         return None
     # Extensions and schemas may come from the revisions.
-    files = sorted((each.id, each.checksum) for each in database.graph.revisions.values())
+    files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
     # Indexes of one table come in no order.
     text = json.dumps([database.name, database.settings.search_path, sorted(statements), files])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -97,7 +97,7 @@ async def _states(made: Scratch) -> AsyncIterator[_State]:
     for name in at:
         yield await _state(copies, name, ())
     plan = Planner(copies, ["heads"], Direction.UP)(at)
-    for action in (each for each in plan.actions if isinstance(each, Step)):
+    for action in (step for step in plan.actions if isinstance(step, Step)):
         name, revision = action.database, action.revision.id
         await upgrade_scratch(made, [action.revision.qualified])
         at[name] = copies.forest.graphs[name].version_rows_after_upgrade(at[name], revision)
@@ -149,9 +149,9 @@ def _verify(name: str, folder: Path, states: list[_State], major: int) -> Check:
 def _is_current(path: Path, wanted: Stored) -> bool:
     """Whether the file says the same, whatever minor version of PostgreSQL and of this package wrote it."""
     with suppress(UsageError):
-        found = read_stored(path)
-        same = replace(found.snapshot, server_version_num=wanted.snapshot.server_version_num)
-        return replace(found, snapshot=same, tool=wanted.tool) == wanted
+        stored = read_stored(path)
+        same = replace(stored.snapshot, server_version_num=wanted.snapshot.server_version_num)
+        return replace(stored, snapshot=same, tool=wanted.tool) == wanted
     return False
 
 

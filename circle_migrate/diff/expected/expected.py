@@ -82,7 +82,7 @@ def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _
 
     database = alone.databases[alone.selected[0]]
     graph = database.graph
-    revisions = graph.sorted(graph.find(each) for each in names)
+    revisions = graph.sorted(graph.find(name) for name in names)
     # What helpers do is not in the revision files, so that nothing says when it has changed.
     unsure = any(graph[key].uses_helpers for key in graph.ancestors(revisions))
     return _State(
@@ -118,7 +118,7 @@ async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expecte
     if major in possible:
         return Expected(await _made(state, major))
     shipped = () if state.revisions is None else shipped_majors(state.database, state.revisions)
-    stored = {each: found for each in shipped if (found := _known(state, each)) is not None}
+    stored = {old: snapshot for old in shipped if (snapshot := _known(state, old)) is not None}
     near = nearest((*stored, *possible), major)
     if near is None:
         raise no_server(f"{name}: the state of {state.origin} cannot be known: ", _doubt(state, major))

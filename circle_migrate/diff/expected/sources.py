@@ -75,7 +75,9 @@ class ComparisonSources:
         for side in self.sides:
             if side.source is Source.FILE:
                 found[side] = self._file(side, name)
-        major = next((each.major for each in found.values()), None) or await self._major(name, current)
+        major = next((snapshot.major for snapshot in found.values()), None) or await self._major(
+            name, current
+        )
         notes = []
         for side in self.sides:
             if side not in found:
@@ -122,14 +124,14 @@ class ComparisonSources:
 
     def _file(self, side: Side, name: str) -> Snapshot:
         path = side.file(name)
-        found = self._files.get(side) or read(path)
-        if found.database != name:
+        snapshot = self._files.get(side) or read(path)
+        if snapshot.database != name:
             raise UsageError(
-                f"{path} is a snapshot of {found.database}, not of {name}",
+                f"{path} is a snapshot of {snapshot.database}, not of {name}",
                 database=name,
-                hint=f"name the one of {name}, or select the other: --database {found.database}",
+                hint=f"name the one of {name}, or select the other: --database {snapshot.database}",
             )
-        return replace(found, origin=str(path))
+        return replace(snapshot, origin=str(path))
 
     async def _major(self, name: str, current: tuple[str, ...]) -> int:
         """The major version to compare in where no side has one: one that is shipped, or can be made."""

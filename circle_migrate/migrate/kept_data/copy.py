@@ -63,7 +63,10 @@ def copy(connection: Connection, database: str, run: str, revision: str, going: 
     side = registry.archive_table_name(run, revision, table.schema, table.name)
     made = Copy(going, side, 0)
     wanted = ", ".join(
-        [*(_kept_as(each) for each in (*made.keys, *made.columns)), f"NULL::text[] AS {quote(LOST_COLUMNS)}"]
+        [
+            *(_kept_as(column) for column in (*made.keys, *made.columns)),
+            f"NULL::text[] AS {quote(LOST_COLUMNS)}",
+        ]
     )
     with without_row_security(connection):
         query = f"SELECT {wanted} FROM {table.rows} t{_worth_keeping(made)}"
@@ -127,8 +130,8 @@ def record_kept_rows(connection: Connection, run: str, revision: str, made: Copy
         made.what,
         (table.schema, table.name),
         side=made.side,
-        keys=[each.name for each in made.keys],
-        columns=[each.name for each in made.columns],
+        keys=[column.name for column in made.keys],
+        columns=[column.name for column in made.columns],
         rows=rows,
     )
     return rows

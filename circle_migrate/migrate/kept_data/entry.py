@@ -113,4 +113,4 @@ class KeptEntries(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """The entries, oldest first in each database."""
-        return {"run": self.run, "entries": [each.to_dict() for each in self.entries]}
+        return {"run": self.run, "entries": [entry.to_dict() for entry in self.entries]}

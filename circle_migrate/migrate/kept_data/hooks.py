@@ -67,7 +67,7 @@ class KeepingHooks(Hooks):
     @property
     def kept(self) -> tuple[KeptRowCount, ...]:
         """How many rows were kept of each table."""
-        return tuple(each for rows in self._rows.values() for each in rows)
+        return tuple(kept_row_count for rows in self._rows.values() for kept_row_count in rows)
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Refuse what could not be kept whatever it holds. Raises `Refused` and `MissingPrivilege`."""
@@ -109,7 +109,10 @@ class KeepingHooks(Hooks):
         registry.make(connection)
         run, revision = self._run.id, action.revision.id
         taken = find_losses(before, after)
-        copies = {oid: copy(connection, action.database, run, revision, each) for oid, each in taken.items()}
+        copies = {
+            oid: copy(connection, action.database, run, revision, table_loss)
+            for oid, table_loss in taken.items()
+        }
         gone = [name for oid, name in before.sequences.items() if oid not in after.sequences]
         self._copied = _Copied(before, copies, _positions(connection, gone))
 
@@ -151,7 +154,7 @@ class RestoringHooks(Hooks):
     @property
     def restored(self) -> tuple[KeptRowCount, ...]:
         """How many rows were put back into each table; 0 of all that were left where they are."""
-        return tuple(each for rows in self._rows.values() for each in rows)
+        return tuple(kept_row_count for rows in self._rows.values() for kept_row_count in rows)
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Find what was kept of the revisions to come."""
@@ -175,9 +178,9 @@ class RestoringHooks(Hooks):
             return
         if not self.wanted:
             self._rows[self._segment] += [
-                KeptRowCount(action.database, action.revision.id, each.name, 0, each.rows)
-                for each in kept
-                if each.rows
+                KeptRowCount(action.database, action.revision.id, kept_entry.name, 0, kept_entry.rows)
+                for kept_entry in kept
+                if kept_entry.rows
             ]
             return
         if action.revision.non_transactional_reason is not None:
@@ -189,8 +192,12 @@ class RestoringHooks(Hooks):
 
 def last_kept(kept: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:
     """What the last run over a revision that kept anything has kept of it, and nobody has settled."""
-    open_ones = [each for each in kept if each.revision == revision and each.state is KeptState.KEPT]
-    return [each for each in open_ones if each.run == open_ones[-1].run]
+    open_ones = [
+        kept_entry
+        for kept_entry in kept
+        if kept_entry.revision == revision and kept_entry.state is KeptState.KEPT
+    ]
+    return [kept_entry for kept_entry in open_ones if kept_entry.run == open_ones[-1].run]
 
 
 def restore(
@@ -200,9 +207,11 @@ def restore(
     settings = run.deployment.databases[database].settings
     done = restore_rows(connection, kept, run.states[database].schema, settings.version_table)
     return [
-        KeptRowCount(database, each.entry.revision, each.entry.name, each.restored, each.missing)
-        for each in done
-        if each.entry.rows
+        KeptRowCount(
+            database, restored.entry.revision, restored.entry.name, restored.restored, restored.missing
+        )
+        for restored in done
+        if restored.entry.rows
     ]
 
 
@@ -282,7 +291,11 @@ def _fits_a_transaction(run: MigrationRun, step: Step, at: tuple[str, ...]) -> b
         if statements.count("COMMIT") == 1 and not NOT_IN_TRANSACTION.search(output.getvalue()):
             return True
     table = run.deployment.databases[step.database].settings.version_table
-    harmful = [each for each in statements if each and not _HARMLESS.match(each) and table not in each]
+    harmful = [
+        statement
+        for statement in statements
+        if statement and not _HARMLESS.match(statement) and table not in statement
+    ]
     if harmful:
         raise Refused(
             f"{step.revision.qualified} commits by itself on its way down, and nothing can be kept with it: "

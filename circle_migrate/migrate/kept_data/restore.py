@@ -65,21 +65,25 @@ def restore_rows(
         if entry.what is KeptKind.SEQUENCE:
             _set_sequence(connection, entry)
             done.append(Restored(entry, 0, 0))
-    for each in done:
+    for restored in done:
         registry.update_entry(
             connection,
-            each.entry,
+            restored.entry,
             KeptState.RESTORED,
-            keep_side=each.missing > 0,
-            restored=each.restored,
-            missing=each.missing,
+            keep_side=restored.missing > 0,
+            restored=restored.restored,
+            missing=restored.missing,
         )
     return tuple(done)
 
 
 def _in_order(connection: Connection, kept: Iterable[KeptEntry], seen: TablesState) -> list[KeptEntry]:
     """Tables before those that refer to them and are checked at once; in a circle of such, as they come."""
-    tables = {each: _target(each, seen).oid for each in kept if each.what is not KeptKind.SEQUENCE}
+    tables = {
+        kept_entry: _target(kept_entry, seen).oid
+        for kept_entry in kept
+        if kept_entry.what is not KeptKind.SEQUENCE
+    }
     by_oid = {oid: entry for entry, oid in tables.items()}
     before: dict[KeptEntry, set[KeptEntry]] = {entry: set() for entry in tables}
     for referring, referred in connection.exec_driver_sql(_REFERENCES, (list(by_oid),)):

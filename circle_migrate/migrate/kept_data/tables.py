@@ -104,7 +104,7 @@ class Table:
 
     def named(self, name: str) -> Column | None:
         """The column of this name."""
-        return next((each for each in self.columns.values() if each.name == name), None)
+        return next((column for column in self.columns.values() if column.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class TablesState:
 
     def called(self, schema: str, name: str) -> Table | None:
         """The table of this name."""
-        found = (each for each in self.tables.values() if (each.schema, each.name) == (schema, name))
+        found = (table for table in self.tables.values() if (table.schema, table.name) == (schema, name))
         return next(found, None)
 
 
@@ -147,7 +147,7 @@ def read_tables(connection: Connection, schema: str, version_table: str) -> Tabl
     tables = (_table(json.loads(row)) for row in rows)
     sequences = connection.exec_driver_sql(_SEQUENCES, (KEPT_SCHEMA, schema, STEPS))
     return TablesState(
-        {each.oid: each for each in tables}, {oid: (where, name) for oid, where, name in sequences}
+        {table.oid: table for table in tables}, {oid: (where, name) for oid, where, name in sequences}
     )
 
 
@@ -213,4 +213,4 @@ def _holding(table: Table) -> frozenset[int]:
 def _table(row: dict[str, Any]) -> Table:
     columns = [Column(**each) for each in row.pop("columns") or ()]
     row["key"], row["written"] = tuple(row["key"]), tuple(row["written"])
-    return Table(**row, columns={each.number: each for each in columns})
+    return Table(**row, columns={column.number: column for column in columns})

@@ -14,4 +14,4 @@ def labels(field: str | None) -> list[str]:
 
 def label(line: str) -> str:
     r"""The label that a line stands for: `\n` is a line break, two backslashes are one."""
-    return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], line)
+    return _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], line)

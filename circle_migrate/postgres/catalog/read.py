@@ -41,12 +41,14 @@ async def read_catalog(
         await connection.execute(PINS)
         statements = queries.catalogue(place["version"] // 10000, frozenset(place["used"]))
         arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
-        found = _SnapshotBuilder(place["owner"])
+        snapshot_builder = _SnapshotBuilder(place["owner"])
         for text in statements.tables:  # one after the other, so that their rows share the memory
-            found.add(await connection.fetch(text, *arguments))
+            snapshot_builder.add(await connection.fetch(text, *arguments))
         for (text,) in await connection.fetch(statements.document, *arguments):
-            found.add(json.loads(text))
-    return Snapshot(database, origin, place["version"], found.objects, revisions, found.unmodelled)
+            snapshot_builder.add(json.loads(text))
+    return Snapshot(
+        database, origin, place["version"], snapshot_builder.objects, revisions, snapshot_builder.unmodelled
+    )
 
 
 class _SnapshotBuilder:

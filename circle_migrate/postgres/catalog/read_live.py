@@ -104,7 +104,7 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
     async with read_transaction(connection):
         seen = await connection.fetchval(_SEEN)
         settings = database.settings
-        found = await read_catalog(
+        snapshot = await read_catalog(
             connection,
             database.name,
             "live",
@@ -118,7 +118,7 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
     unchanged = seen == await connection.fetchval(_SEEN)
     if not unchanged and (versions is None or versions != await _row_versions(connection)):
         raise _ChangedMeanwhileError
-    return replace(found, revisions=revisions)
+    return replace(snapshot, revisions=revisions)
 
 
 async def _row_versions(connection: asyncpg.Connection) -> str:

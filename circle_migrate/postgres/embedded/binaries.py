@@ -99,7 +99,7 @@ def find(major: int | None = None, *, program: str = "postgres") -> Binaries:
         known = {**installed(), **embedded()}
     except SettingsError:
         known = installed()
-    usable = {number: each for number, each in known.items() if (each.folder / program).is_file()}
+    usable = {number: binaries for number, binaries in known.items() if (binaries.folder / program).is_file()}
     wanted = max(usable, default=None) if major is None else major
     if wanted is None or wanted not in usable:
         version = "" if major is None else f" {major}"

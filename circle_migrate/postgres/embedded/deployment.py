@@ -27,8 +27,10 @@ def server(settings: Settings) -> EmbeddedServer:
 def addressed(settings: Settings, status: ServerStatus) -> Settings:
     """The settings with every database on the running embedded server."""
     databases = tuple(
-        each._replace(url=parse(status.url(database_name(each.name)), source="the embedded server"))
-        for each in settings.databases
+        database_settings._replace(
+            url=parse(status.url(database_name(database_settings.name)), source="the embedded server")
+        )
+        for database_settings in settings.databases
     )
     return settings._replace(databases=databases)
 

@@ -120,8 +120,12 @@ async def create_databases(
 
 def _over(deployment: Deployment, places: Mapping[str, ScratchHost], names: Mapping[str, str]) -> Deployment:
     databases = tuple(
-        each._replace(url=places[each.name].address(names[each.name]) if each.name in places else None)
-        for each in deployment.settings.databases
+        database_settings._replace(
+            url=places[database_settings.name].address(names[database_settings.name])
+            if database_settings.name in places
+            else None
+        )
+        for database_settings in deployment.settings.databases
     )
     settings = deployment.settings._replace(databases=databases, embedded=False, atomic=False)
     return Deployment(settings, deployment.selected[0] if len(deployment.selected) == 1 else None)

@@ -88,11 +88,11 @@ class ScratchServers:
             return self._roads
 
     async def _add_container(self, major: int) -> None:
-        found = await container_provider(self._deployment, major)
-        if isinstance(found, str):
-            self._refused[major] = found
+        server_provider = await container_provider(self._deployment, major)
+        if isinstance(server_provider, str):
+            self._refused[major] = server_provider
         else:
-            self._roads += (found,)
+            self._roads += (server_provider,)
 
     async def _start(self, road: ServerProvider) -> ScratchHosts:
         async with self._lock:

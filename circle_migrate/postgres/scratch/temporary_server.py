@@ -74,9 +74,9 @@ class TemporaryServer:
         """
         account = OsUser.current() if os.geteuid() != 0 else OsUser.unprivileged()
         home = _home()
-        for each in (home, *_others(home)):
-            with _locked(each / _LOCK):
-                for folder in _folders(each):
+        for path in (home, *_others(home)):
+            with _locked(path / _LOCK):
+                for folder in _folders(path):
                     _remove_unless_used(folder)
         with _locked(home / _LOCK):
             folder = home / secrets.token_hex(8)
@@ -144,12 +144,12 @@ def _has_room(memory: Path) -> bool:
 
 def _others(home: Path) -> list[Path]:
     """Our folders elsewhere, from when there was more room or less; what is somebody else's is left alone."""
-    found = []
+    paths = []
     for other in map(_home_in, TEMPORARY):
         with suppress(OSError):
             if other != home and other.lstat().st_uid == os.geteuid() and not other.is_symlink():
-                found.append(other)
-    return found
+                paths.append(other)
+    return paths
 
 
 def _mode() -> int:

@@ -36,11 +36,14 @@ def page() -> str:
         _table(("Class", "What happens"), ((f"`{kind}`", text) for kind, text in _CLASSES.items())),
         "## All hazards\n",
         _table(("Id", "Title", "Class"), map(_row, HAZARDS.values())),
-        *(f"## {each.id}: {each.title}\n\n{explained(each)}" for each in HAZARDS.values()),
+        *(f"## {hazard.id}: {hazard.title}\n\n{explained(hazard)}" for hazard in HAZARDS.values()),
         "## SQLSTATEs\n\nWhat to do if a step fails on a scratch database (CM021).\n",
         _table(
             ("SQLSTATE", "Name", "When", "What to do"),
-            ((f"`{each.code}`", each.name, each.meaning, each.remedy) for each in SQLSTATES.values()),
+            (
+                (f"`{sql_state.code}`", sql_state.name, sql_state.meaning, sql_state.remedy)
+                for sql_state in SQLSTATES.values()
+            ),
         ),
     ]
     return "\n".join(parts)

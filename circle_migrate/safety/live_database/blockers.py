@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 CONFLICTS: Mapping[Lock, frozenset[Lock]] = {
     Lock.AccessShare: frozenset({Lock.AccessExclusive}),
     Lock.RowShare: frozenset({Lock.Exclusive, Lock.AccessExclusive}),
-    Lock.RowExclusive: frozenset(each for each in Lock if each >= Lock.Share),
-    Lock.ShareUpdateExclusive: frozenset(each for each in Lock if each >= Lock.ShareUpdateExclusive),
-    Lock.Share: frozenset(each for each in Lock if each >= Lock.RowExclusive) - {Lock.Share},
-    Lock.ShareRowExclusive: frozenset(each for each in Lock if each >= Lock.RowExclusive),
-    Lock.Exclusive: frozenset(each for each in Lock if each >= Lock.RowShare),
+    Lock.RowExclusive: frozenset(lock for lock in Lock if lock >= Lock.Share),
+    Lock.ShareUpdateExclusive: frozenset(lock for lock in Lock if lock >= Lock.ShareUpdateExclusive),
+    Lock.Share: frozenset(lock for lock in Lock if lock >= Lock.RowExclusive) - {Lock.Share},
+    Lock.ShareRowExclusive: frozenset(lock for lock in Lock if lock >= Lock.RowExclusive),
+    Lock.Exclusive: frozenset(lock for lock in Lock if lock >= Lock.RowShare),
     Lock.AccessExclusive: frozenset(Lock),
 }
 """The modes that each mode waits for, after table 13.2 of
@@ -79,19 +79,19 @@ async def blockers(
     async with bounded_read(database) as connection:
         holders = await connection.fetch(_HOLDERS, sorted(wanted), _WRAPAROUND)
         snapshots = await connection.fetch(_SNAPSHOTS) if concurrent else ()
-    found = [
+    blockers = [
         Blocker(row["name"], Lock[row["mode"]], _who(row), row["age"])
         for row in holders
         if Lock[row["mode"]] in CONFLICTS[wanted[row["name"]]] and not _gives_way(row)
     ]
-    known = {(each.relation, each.who) for each in found}
-    found += (
+    known = {(blocker.relation, blocker.who) for blocker in blockers}
+    blockers += (
         Blocker(name, None, _who(row), row["age"])
         for name in sorted(concurrent)
         for row in snapshots
         if (name, _who(row)) not in known
     )
-    return tuple(found)
+    return tuple(blockers)
 
 
 def _gives_way(row: Any) -> bool:
@@ -108,5 +108,5 @@ def _who(row: Any) -> str:
     parts = [row["application"], f"role {row['role']}" if row["role"] else row["backend_type"], row["state"]]
     if row["hidden"]:
         parts.append("what it does is hidden: GRANT pg_read_all_stats")
-    said = ", ".join(each for each in parts if each)
+    said = ", ".join(part for part in parts if part)
     return f"pid {row['pid']} ({said})" if said else f"pid {row['pid']}"

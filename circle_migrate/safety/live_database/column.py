@@ -169,8 +169,8 @@ def _converted(change: Change, situation: ProbeContext) -> Iterator[Question]:
 
 def _type_renamed(old: str, new: str, situation: ProbeContext) -> bool:
     """Whether it is the type itself that has another name now."""
-    gone = {each.key.identity for each in situation.done.of(Op.REMOVED, *_TYPES)}
-    come = {each.key.identity for each in situation.done.of(Op.ADDED, *_TYPES)}
+    gone = {change.key.identity for change in situation.done.of(Op.REMOVED, *_TYPES)}
+    come = {change.key.identity for change in situation.done.of(Op.ADDED, *_TYPES)}
     return old.removesuffix("[]") in gone and new.removesuffix("[]") in come
 
 

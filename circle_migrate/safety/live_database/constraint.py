@@ -85,7 +85,7 @@ def _inherited(change: Change, situation: ProbeContext) -> bool:
 def _attached(situation: ProbeContext) -> frozenset[str]:
     """The tables that a statement makes a partition of another."""
     return frozenset(
-        each.key.identity for each in situation.done.of(Op.CHANGED, "table") if _is_partition(each)
+        change.key.identity for change in situation.done.of(Op.CHANGED, "table") if _is_partition(change)
     )
 
 
@@ -128,7 +128,9 @@ def _duplicates(
     keys = [situation.expression(relation, key) for key in wanted.keys]
     among = situation.expression(relation, wanted.predicate or "")
     live = situation.after.relation(relation)
-    absent = next((each for each in (*keys, among, live) if isinstance(each, NoLiveName)), None)
+    absent = next(
+        (no_live_name for no_live_name in (*keys, among, live) if isinstance(no_live_name, NoLiveName)), None
+    )
     if absent is not None:
         return situation.about(ProbeKind.DUPLICATES, relation, subject, absent)
     columns = [str(key) for key in keys]
@@ -145,7 +147,7 @@ def _orphans(situation: ProbeContext, relation: str, subject: str, definition: s
     parent = situation.after.relation(wanted.relation)
     child = [situation.after.column(relation, name) for name in wanted.columns]
     referred = [situation.after.column(wanted.relation, name) for name in wanted.referred]
-    absent = next((each for each in child if isinstance(each, NoLiveName)), None)
+    absent = next((no_live_name for no_live_name in child if isinstance(no_live_name, NoLiveName)), None)
     if absent is not None:
         return situation.about(ProbeKind.ORPHANS, relation, subject, absent)
     if isinstance(parent, NoLiveName) or any(isinstance(each, NoLiveName) for each in referred):
@@ -191,7 +193,7 @@ def _of_partitions(situation: ProbeContext) -> Iterator[Question]:
     They are read in a table that becomes a partition, and in the default partition beside a new one.
     """
     attached = _attached(situation)
-    made = any(_is_partition(each) for each in situation.done.of(Op.ADDED, "table"))
+    made = any(_is_partition(change) for change in situation.done.of(Op.ADDED, "table"))
     scanned = {work.relation for work in situation.done.statement.work if work.task is Task.SCAN}
     for relation in sorted(scanned) if attached or made else ():
         why = "whether rows of the default partition belong into the new one is not asked"

@@ -56,15 +56,15 @@ class Reference:
 
 def tokens(text: str) -> list[Token]:
     """All tokens; a bracket has the depth of what is around it."""
-    found: list[Token] = []
+    tokens: list[Token] = []
     depth = 0
     for match in _TOKEN.finditer(text):
         if match[0] in _CLOSING:
             depth -= 1
-        found.append(Token(str(match.lastgroup), match[0], depth))
+        tokens.append(Token(str(match.lastgroup), match[0], depth))
         if match[0] in _OPENING:
             depth += 1
-    return found
+    return tokens
 
 
 def uniqueness(definition: str) -> Uniqueness:
@@ -123,22 +123,22 @@ def rewritten(expression: str, names: Mapping[str, str]) -> str:
     )
 
 
-def _may_be_column(found: list[Token], at: int) -> bool:
+def _may_be_column(tokens: list[Token], at: int) -> bool:
     """Whether a token is a name that is no function's, no type's and no part of a longer name."""
-    if found[at].kind != "name":
+    if tokens[at].kind != "name":
         return False
-    before = next((token.text for token in reversed(found[:at]) if token.kind != "space"), "")
-    after = next((token.text for token in found[at + 1 :] if token.kind != "space"), "")
+    before = next((token.text for token in reversed(tokens[:at]) if token.kind != "space"), "")
+    after = next((token.text for token in tokens[at + 1 :] if token.kind != "space"), "")
     return before not in {".", "::", "COLLATE"} and after not in {"(", "."}
 
 
-def listed(found: list[Token], separators: str = ",") -> Iterator[list[Token]]:
+def listed(tokens: list[Token], separators: str = ",") -> Iterator[list[Token]]:
     """Yield the items between separators that are in no brackets."""
-    if not found:
+    if not tokens:
         return
-    depth = min(token.depth for token in found)
+    depth = min(token.depth for token in tokens)
     item: list[Token] = []
-    for token in found:
+    for token in tokens:
         if token.text in separators and token.depth == depth:
             yield item
             item = []
@@ -147,11 +147,11 @@ def listed(found: list[Token], separators: str = ",") -> Iterator[list[Token]]:
     yield item
 
 
-def _end(found: list[Token], start: int) -> int:
+def _end(tokens: list[Token], start: int) -> int:
     """Where what an opening bracket opens has been closed."""
-    depth = found[start].depth
-    for at in range(start + 1, len(found)):
-        if found[at].depth == depth and found[at].text in _CLOSING:
+    depth = tokens[start].depth
+    for at in range(start + 1, len(tokens)):
+        if tokens[at].depth == depth and tokens[at].text in _CLOSING:
             return at + 1
     raise UnreadableError("its definition has a bracket that is not closed")
 
@@ -205,5 +205,5 @@ def _after_where(rest: list[Token]) -> str | None:
     return None
 
 
-def _text(found: list[Token]) -> str:
-    return "".join(token.text for token in found).strip()
+def _text(tokens: list[Token]) -> str:
+    return "".join(token.text for token in tokens).strip()

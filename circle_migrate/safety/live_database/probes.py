@@ -39,11 +39,11 @@ def probes(
     `uses` has, by database, what only its catalogue says; what would need it is unknown without. What the
     plan itself makes is not asked about, and what it renames is asked about by its live name.
     """
-    found: list[Probe] = []
+    probes: list[Probe] = []
     for index, situation in enumerate(_situations(statements, uses or {})):
         for questions in (column_questions, constraint_questions, sequence_questions):
-            found += (_probe(each, statements, index) for each in questions(situation))
-    return tuple(dict.fromkeys(found))
+            probes += (_probe(question, statements, index) for question in questions(situation))
+    return tuple(dict.fromkeys(probes))
 
 
 def _situations(

@@ -42,7 +42,9 @@ class ProbeContext:
 
     def expression(self, relation: str, text: str) -> str | NoLiveName:
         """An expression over columns of a relation in live names, or why live cannot evaluate it."""
-        names = {each.name: name for each, name in self.after.columns.items() if each.relation == relation}
+        names = {
+            column.name: name for column, name in self.after.columns.items() if column.relation == relation
+        }
         live: dict[str, str] = {}
         for name in columns_in(text):
             known = names.get(name, name)

@@ -65,17 +65,17 @@ class StatementRenames:
 
     def of(self, op: Op, *kinds: str) -> Iterator[Change]:
         """The changes of these kinds."""
-        return (each for each in self.statement.changes if each.op is op and each.key.kind in kinds)
+        return (change for change in self.statement.changes if change.op is op and change.key.kind in kinds)
 
     @cached_property
     def gone(self) -> frozenset[str]:
         """The relations that are not there any more by that name."""
-        return frozenset(each.key.identity for each in self.of(Op.REMOVED, *STORING))
+        return frozenset(change.key.identity for change in self.of(Op.REMOVED, *STORING))
 
     @cached_property
     def come(self) -> frozenset[str]:
         """The relations that were not there by that name."""
-        return frozenset(each.key.identity for each in self.of(Op.ADDED, *STORING))
+        return frozenset(change.key.identity for change in self.of(Op.ADDED, *STORING))
 
     @cached_property
     def _relation_pairs(self) -> dict[str, str]:
@@ -97,20 +97,20 @@ class StatementRenames:
         side = int(op is Op.ADDED)
         return frozenset(
             (
-                split_identity(each.key.identity)[-1],
-                *(each.fields.get(name, (None, None))[side] for name in _SHAPE),
+                split_identity(change.key.identity)[-1],
+                *(change.fields.get(name, (None, None))[side] for name in _SHAPE),
             )
-            for each in self.of(op, "column")
-            if each.owner is not None and each.owner.identity == relation
+            for change in self.of(op, "column")
+            if change.owner is not None and change.owner.identity == relation
         )
 
     @cached_property
     def _column_pairs(self) -> dict[Column, Column]:
         """Each column that went with the one that came in its place."""
-        come = {self._place(each): column_of(each) for each in self.of(Op.ADDED, "column")}
+        come = {self._place(change): column_of(change) for change in self.of(Op.ADDED, "column")}
         pairs = {}
-        for each in self.of(Op.REMOVED, "column"):
-            old, new = column_of(each), come.get(self._place(each))
+        for change in self.of(Op.REMOVED, "column"):
+            old, new = column_of(change), come.get(self._place(change))
             if new is not None and old.relation == new.relation:
                 pairs[old] = new
         return pairs

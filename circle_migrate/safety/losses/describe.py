@@ -38,7 +38,7 @@ def summary(report: LossReport) -> str:
 def remarks(report: LossReport) -> Iterator[str]:
     """How it was found, and in what that is not everything."""
     if report.found_by:
-        yield f"the downgrade {' and '.join(_METHODS[each] for each in report.found_by)}"
+        yield f"the downgrade {' and '.join(_METHODS[method] for method in report.found_by)}"
     for failure in report.failures:
         place = f" at {failure.location}" if failure.location else ""
         where = "the live databases" if failure.method is Method.REHEARSAL else "scratch databases"

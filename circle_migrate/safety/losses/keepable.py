@@ -48,16 +48,16 @@ async def ensure_key(deployment: Deployment, report: LossReport) -> None:
 
 def _taken(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
     """What goes from tables that stay, with the table."""
-    gone = {each.identity for each in losses if each.kind == "table" and each.effect is Effect.DROPPED}
-    for each in losses:
-        if each.kind == "column" and each.effect in _TAKING_VALUES:
-            table = ".".join(split_identity(each.identity)[:-1])
-        elif each.kind == "table" and each.effect in _TAKING_ROWS:
-            table = each.identity
+    gone = {loss.identity for loss in losses if loss.kind == "table" and loss.effect is Effect.DROPPED}
+    for loss in losses:
+        if loss.kind == "column" and loss.effect in _TAKING_VALUES:
+            table = ".".join(split_identity(loss.identity)[:-1])
+        elif loss.kind == "table" and loss.effect in _TAKING_ROWS:
+            table = loss.identity
         else:
             continue
         if table not in gone:
-            yield table, each
+            yield table, loss
 
 
 def _why_not(loss: Loss, key: set[str] | None) -> str:

@@ -118,10 +118,10 @@ async def rehearse(
 
     skipped = {**_non_transactional(plan), **_not_rolled_back(statements)}
     rehearsed = _rehearsable(deployment, plan, skipped)
-    found = Rehearsal(CatalogWatch(rehearsed), skipped)
+    rehearsal = Rehearsal(CatalogWatch(rehearsed), skipped)
     if not any(isinstance(action, Step) for action in rehearsed.actions):
-        return found
-    hooks = _RehearsalHooks(found, seconds, TypeConversionProbe(tuple(statements)))
+        return rehearsal
+    hooks = _RehearsalHooks(rehearsal, seconds, TypeConversionProbe(tuple(statements)))
     options = RunOptions("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
 
     def planner(current: Current) -> Plan:
@@ -137,17 +137,17 @@ async def rehearse(
     except (Interrupted, NotWritable, Unreachable):
         raise
     except LockNotObtained as error:
-        found.note = f"{_CUT_OFF}: {error.message}"
+        rehearsal.note = f"{_CUT_OFF}: {error.message}"
     except MigrateError as error:
         if hooks.running is None:
             raise
         if sqlstate(error.__cause__) == _CANCELLED:
-            found.note = f"{_CUT_OFF}: {_took_too_long(seconds)}"
+            rehearsal.note = f"{_CUT_OFF}: {_took_too_long(seconds)}"
         else:
-            found.failure = _failure(hooks.running, error)
+            rehearsal.failure = _failure(hooks.running, error)
     finally:
         hooks.stop()
-    return found
+    return rehearsal
 
 
 def _non_transactional(plan: Plan) -> dict[str, str]:
@@ -161,9 +161,9 @@ def _non_transactional(plan: Plan) -> dict[str, str]:
 
 def _not_rolled_back(statements: Iterable[TracedStatement]) -> dict[str, str]:
     return {
-        f"{each.database}@{each.revision}": f"no rollback undoes {match[0].rstrip(' (')}"
-        for each in statements
-        if (match := _NOT_ROLLED_BACK.search(each.sql)) is not None
+        f"{statement.database}@{statement.revision}": f"no rollback undoes {match[0].rstrip(' (')}"
+        for statement in statements
+        if (match := _NOT_ROLLED_BACK.search(statement.sql)) is not None
     }
 
 

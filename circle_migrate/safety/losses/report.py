@@ -133,8 +133,8 @@ class Loss:
             **{each: _count(getattr(self, each)) for each in ("rows", "non_null", "distinct", "bytes")},
             "newest": self.newest.isoformat() if self.newest else None,
             "partners": [
-                {"column": each.column, "rows": _count(each.rows), "why": each.why or None}
-                for each in self.dependents
+                {"column": dependents.column, "rows": _count(dependents.rows), "why": dependents.why or None}
+                for dependents in self.dependents
             ],
             "detail": self.detail or None,
             "unknown": self.unknown or None,
@@ -205,18 +205,18 @@ class LossReport(Result):
     @property
     def destroyed(self) -> tuple[Loss, ...]:
         """The losses that nothing brings back: what has to be accepted by name."""
-        return tuple(each for each in self.losses if each.destroys_data)
+        return tuple(loss for loss in self.losses if loss.destroys_data)
 
     @property
     def rejected(self) -> tuple[Loss, ...]:
         """What the rows that are there keep from being made again."""
-        return tuple(each for each in self.losses if each.effect is Effect.REJECTED)
+        return tuple(loss for loss in self.losses if loss.effect is Effect.REJECTED)
 
     @property
     def harmless(self) -> tuple[Loss, ...]:
         """What goes or changes without any data, and keeps nothing from running."""
         return tuple(
-            each for each in self.losses if not each.destroys_data and each.effect is not Effect.REJECTED
+            loss for loss in self.losses if not loss.destroys_data and loss.effect is not Effect.REJECTED
         )
 
     @property
@@ -232,10 +232,10 @@ class LossReport(Result):
             "dry_run": True,
             "mode": self.mode,
             "plan": plan_dict(self.plan),
-            "found_by": [str(each) for each in self.found_by],
+            "found_by": [str(method) for method in self.found_by],
             "taken_at": self.taken_at.isoformat(),
-            "losses": [each.to_dict() for each in self.losses],
-            "failures": [each.to_dict() for each in self.failures],
+            "losses": [loss.to_dict() for loss in self.losses],
+            "failures": [failure.to_dict() for failure in self.failures],
             "not_rehearsed": dict(self.not_rehearsed),
             "notes": list(self.notes),
         }
@@ -255,7 +255,7 @@ def merge(losses: Sequence[Loss], more: Iterable[Loss]) -> list[Loss]:
 
 def biggest_first(loss: Loss) -> tuple[Any, ...]:
     """The order within a database: what destroys data first, of that what holds most."""
-    sizes = (each.value if each else 0 for each in (loss.bytes, loss.rows))
+    sizes = (count.value if count else 0 for count in (loss.bytes, loss.rows))
     return (not loss.destroys_data, *(-size for size in sizes), loss.name, loss.kind)
 
 

@@ -91,9 +91,10 @@ class TypeConversionProbe:
     def _columns(self, database: str, revision: str) -> set[tuple[str, str]]:
         return {
             (change.owner.identity, change.key.identity)
-            for each in self.statements
-            if (each.database, each.revision) == (database, revision) and _OWN_EXPRESSION.search(each.sql)
-            for change in each.changes
+            for statement in self.statements
+            if (statement.database, statement.revision) == (database, revision)
+            and _OWN_EXPRESSION.search(statement.sql)
+            for change in statement.changes
             if change.op is Op.CHANGED and change.key.kind == "column" and "type" in change.fields
             if change.owner is not None
         }

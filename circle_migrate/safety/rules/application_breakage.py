@@ -45,7 +45,7 @@ def check_removed_names(story: Timeline, scenes: tuple[StatementContext, ...]) -
 def _renamed(story: Timeline, scene: StatementContext, old: ObjectKey) -> Iterator[HazardFinding]:
     """A name by itself; those of columns and parts go with the relation they belong to."""
     new = scene.renamed[old]
-    owner = next((each.owner for each in scene.changes(Op.REMOVED) if each.key == old), None)
+    owner = next((change.owner for change in scene.changes(Op.REMOVED) if change.key == old), None)
     if old.kind == "column":
         if owner is None or owner.kind not in RELATIONS or owner in scene.renamed:
             return
@@ -62,7 +62,7 @@ def _renamed(story: Timeline, scene: StatementContext, old: ObjectKey) -> Iterat
 
 
 def _in_renamed_schema(scene: StatementContext, key: ObjectKey) -> bool:
-    return key.kind != "schema" and any(each.kind == "schema" for each in scene.renamed)
+    return key.kind != "schema" and any(object_key.kind == "schema" for object_key in scene.renamed)
 
 
 def _answers(scenes: tuple[StatementContext, ...], key: ObjectKey) -> bool:
@@ -73,10 +73,14 @@ def _answers(scenes: tuple[StatementContext, ...], key: ObjectKey) -> bool:
     before, after = scenes[0].before, scenes[-1].after
     if key.kind in RELATIONS:
         found = (ObjectKey(kind, key.identity) for kind in RELATIONS)
-        return any(each in after and _serves(before, key, after, each) for each in found)
+        return any(object_key in after and _serves(before, key, after, object_key) for object_key in found)
     if key.kind in _CALLED:
         name = key.identity.partition("(")[0]
-        return any(each.identity.partition("(")[0] == name for each in after if each.kind in _CALLED)
+        return any(
+            object_key.identity.partition("(")[0] == name
+            for object_key in after
+            if object_key.kind in _CALLED
+        )
     return key in after
 
 

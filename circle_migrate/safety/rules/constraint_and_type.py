@@ -94,7 +94,7 @@ def _is_indexed(world: CatalogState, table: ObjectKey, columns: Sequence[str]) -
 
 
 def _listed(columns: str) -> list[str]:
-    return [each.strip() for each in columns.split(",")]
+    return [column.strip() for column in columns.split(",")]
 
 
 def _type(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
@@ -116,19 +116,19 @@ def _invalid(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding
     if match is None:
         return
     name = match["name"].rpartition(".")[2].strip('"')
-    for each in story.evidence.invalid_indexes.get(scene.statement.database, ()):
+    for invalid_index in story.evidence.invalid_indexes.get(scene.statement.database, ()):
         dropped = any(
-            earlier.place < scene.place and ObjectKey("index", each.index) in earlier.gone
+            earlier.place < scene.place and ObjectKey("index", invalid_index.index) in earlier.gone
             for earlier in story.scenes
         )
-        if each.index.rpartition(".")[2].strip('"') == name and not dropped:
+        if invalid_index.index.rpartition(".")[2].strip('"') == name and not dropped:
             yield story.finding(
                 scene,
                 "CM022",
                 Severity.WARNING,
-                each.index,
-                f"{each.index} is there and INVALID: nothing is built",
-                relation=each.relation,
+                invalid_index.index,
+                f"{invalid_index.index} is there and INVALID: nothing is built",
+                relation=invalid_index.relation,
                 confidence=Confidence.LIVE,
             )
 

@@ -73,8 +73,8 @@ def _shared(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]
             continue
         for relation in story.evidence.relations:
             sides = [Column.parse(text) for text in (relation.left, relation.right)]
-            own = [each for each in sides if _is(each, scene.statement.database, change.key)]
-            others = [each for each in sides if each not in own]
+            own = [column for column in sides if _is(column, scene.statement.database, change.key)]
+            others = [column for column in sides if column not in own]
             for other in others if own else ():
                 type_ = _type(story, other)
                 if type_ != change.fields["type"][1]:

@@ -162,23 +162,23 @@ def _cascade_drops(story: Timeline, scene: StatementContext) -> Iterator[HazardF
     if not _CASCADE.search(scene.statement.sql) or "TRUNCATE" in text.upper():
         return
     owned = {key.identity for key in scene.gone if key.kind == "column"}
-    found = [
-        each.key
-        for each in scene.dropped
-        if not says(scene.statement.sql, own_name(each.key.identity))
-        and not (each.owner is not None and each.owner in scene.gone)
-        and each.fields.get("owned_by", (None, None))[0] not in owned
-        and each.key.kind in _FOR_QUERIES | _PARTS_OF_OTHERS
+    object_keys = [
+        change.key
+        for change in scene.dropped
+        if not says(scene.statement.sql, own_name(change.key.identity))
+        and not (change.owner is not None and change.owner in scene.gone)
+        and change.fields.get("owned_by", (None, None))[0] not in owned
+        and change.key.kind in _FOR_QUERIES | _PARTS_OF_OTHERS
     ]
-    if not found:
+    if not object_keys:
         return
-    needed = [key for key in found if key.kind in _FOR_QUERIES]
+    needed = [key for key in object_keys if key.kind in _FOR_QUERIES]
     yield story.finding(
         scene,
         "CM011",
         Severity.ERROR if needed else Severity.WARNING,
-        str((needed or found)[0]),
-        f"it also drops {', '.join(map(str, found))}",
+        str((needed or object_keys)[0]),
+        f"it also drops {', '.join(map(str, object_keys))}",
         lock=describe_waits(scene.statement.acquired),
     )
 

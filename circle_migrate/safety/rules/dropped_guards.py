@@ -156,7 +156,7 @@ def _entries(acl: str | None) -> Iterator[tuple[str, str]]:
     """Each privilege of each role in an access control list, as snapshots print it."""
     for line in (acl or "").split("\n"):
         role, _, privileges = line.rpartition(": ")
-        yield from ((role, each) for each in privileges.split(", ") if role)
+        yield from ((role, privilege) for privilege in privileges.split(", ") if role)
 
 
 def check_replication(story: Timeline, scenes: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
@@ -170,7 +170,10 @@ def check_replication(story: Timeline, scenes: tuple[StatementContext, ...]) -> 
         key = ObjectKey("table", table)
         if key not in last.after or not last.existed(key):
             continue
-        scene = next((each for each in scenes if _loses_identity(each, key)), None)
+        scene = next(
+            (statement_context for statement_context in scenes if _loses_identity(statement_context, key)),
+            None,
+        )
         if scene is not None and not _has_identity(last.after, key):
             yield story.finding(
                 scene,
@@ -200,9 +203,9 @@ def _newly_published(
 
 def _published(story: Timeline, scene: StatementContext) -> set[str]:
     live = {
-        each.relation
-        for each in story.evidence.published.get(scene.statement.database, ())
-        if each.updates_or_deletes
+        published.relation
+        for published in story.evidence.published.get(scene.statement.database, ())
+        if published.updates_or_deletes
     }
     everything = any(
         fields.get("all_tables") for key, fields in scene.after.items() if key.kind == "publication"

@@ -55,15 +55,26 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
         database, _, revision = name.partition("@")
         findings.append(_of_revision("CM060", Severity.WARNING, database, revision, "; ".join(notes)))
     findings += (
-        _of_revision("CM045", Severity.WARNING, each.database, each.revision, each.why, Confidence.TRACED)
-        for each in evidence.trace.round_trip_issues
+        _of_revision(
+            "CM045",
+            Severity.WARNING,
+            revision_issue.database,
+            revision_issue.revision,
+            revision_issue.why,
+            Confidence.TRACED,
+        )
+        for revision_issue in evidence.trace.round_trip_issues
     )
     findings += (
-        _of_revision("CM044", Severity.NOTE, each.database, each.revision, each.why)
-        for each in evidence.trace.render_differences
+        _of_revision(
+            "CM044", Severity.NOTE, revision_issue.database, revision_issue.revision, revision_issue.why
+        )
+        for revision_issue in evidence.trace.render_differences
     )
     findings += _opaque(story)
-    return tuple(_completed(story, each) for each in sorted(_merged(findings), key=_order))
+    return tuple(
+        _completed(story, hazard_finding) for hazard_finding in sorted(_merged(findings), key=_order)
+    )
 
 
 def _of_statements(story: Timeline) -> Iterator[HazardFinding]:
@@ -111,7 +122,7 @@ def _merged(findings: Iterable[HazardFinding]) -> Iterator[HazardFinding]:
     for finding in findings:
         cause = (finding.rule, finding.database, finding.place, finding.subject)
         other = merged.setdefault(cause, finding)
-        worst = min(other, finding, key=lambda each: each.severity.rank)
+        worst = min(other, finding, key=lambda hazard_finding: hazard_finding.severity.rank)
         merged[cause] = replace(
             worst, confidence=min(other.confidence, finding.confidence, key=list(Confidence).index)
         )

@@ -106,8 +106,16 @@ def _unbounded(story: Timeline, scene: StatementContext) -> Iterator[HazardFindi
     """A lock timeout of none, and the locks that are waited for without end then."""
     if not _NO_TIMEOUT.search(scene.statement.sql):
         return
-    later = (each for each in story.scenes if each.place > scene.place and each.group == scene.group)
-    held = [locks for each in later if (locks := story.blocking_locks(each, each.statement.acquired))]
+    later = (
+        statement_context
+        for statement_context in story.scenes
+        if statement_context.place > scene.place and statement_context.group == scene.group
+    )
+    held = [
+        locks
+        for statement_context in later
+        if (locks := story.blocking_locks(statement_context, statement_context.statement.acquired))
+    ]
     yield story.finding(
         scene,
         "CM051",

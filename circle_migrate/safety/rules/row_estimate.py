@@ -91,9 +91,9 @@ def _by_text(sql: str, unique: Collection[str], many: int) -> RowEstimate:
     parts = _AND.split(_BETWEEN.sub(r"\1TO", found).partition("RETURNING")[0])
     alone = not _SEVERAL.search(parts[0])
     by_key = [
-        each
-        for each in map(_ONE.fullmatch, parts)
-        if each and each["column"].strip('"').lower() in unique and _is_short(each, many)
+        match
+        for match in map(_ONE.fullmatch, parts)
+        if match and match["column"].strip('"').lower() in unique and _is_short(match, many)
     ]
     return RowEstimate.FEW if alone and by_key and not _has_alternatives(found) else RowEstimate.SOME
 
@@ -101,11 +101,11 @@ def _by_text(sql: str, unique: Collection[str], many: int) -> RowEstimate:
 def _condition(text: str) -> str | None:
     """What follows the WHERE of the statement itself, and not of a query within brackets."""
     depth = 0
-    for each in _WORD.finditer(text):
-        if each[0] in "()":
-            depth += 1 if each[0] == "(" else -1
+    for match in _WORD.finditer(text):
+        if match[0] in "()":
+            depth += 1 if match[0] == "(" else -1
         elif depth == 0:
-            return text[each.end() :]
+            return text[match.end() :]
     return None
 
 

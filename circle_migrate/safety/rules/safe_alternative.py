@@ -33,16 +33,16 @@ def safe_alternative(scene: StatementContext, finding: HazardFinding) -> str | N
     if finding.rule == "CM021" and finding.subject not in (_IN_NO_TRANSACTION, _NEW_LABEL):
         return ""
     writer = _WRITERS.get(finding.rule)
-    found = None if writer is None else writer(scene, finding)
-    return None if found is None else render_revisions(found)
+    example_revisions = None if writer is None else writer(scene, finding)
+    return None if example_revisions is None else render_revisions(example_revisions)
 
 
 def _proved(scene: StatementContext, finding: HazardFinding) -> Revisions | None:
     """NOT NULL that a valid CHECK proves."""
     columns = [
-        each
-        for each in scene.changes(Op.CHANGED, "column")
-        if each.fields.get("not_null", ("", None))[1] == "yes" and each.owner is not None
+        change
+        for change in scene.changes(Op.CHANGED, "column")
+        if change.fields.get("not_null", ("", None))[1] == "yes" and change.owner is not None
     ]
     if len(columns) != 1 or columns[0].owner is None:
         return None
@@ -83,7 +83,7 @@ def _checked(scene: StatementContext, finding: HazardFinding) -> Revisions | Non
 
 def _indexed(scene: StatementContext, _: HazardFinding) -> Revisions | None:
     """An index that is built beside writes; one that a build which was cut off has left goes first."""
-    made = [each for each in scene.added if each.key.kind == "index"]
+    made = [change for change in scene.added if change.key.kind == "index"]
     definition = str(made[0].fields["definition"][1]) if len(made) == 1 else ""
     if not _INDEX.match(definition):
         return None
@@ -146,7 +146,7 @@ _WRITERS: Mapping[str, Callable[[StatementContext, HazardFinding], Revisions | N
 
 def _only_constraint(scene: StatementContext, *types: str) -> Change | None:
     """The constraint that is all a statement makes."""
-    made = [each for each in scene.added if each.key.kind != "index" and not _is_not_null(each)]
+    made = [change for change in scene.added if change.key.kind != "index" and not _is_not_null(change)]
     one = made[0] if len(made) == 1 and made[0].key.kind == "constraint" else None
     return one if one is not None and one.fields.get("type", ("", ""))[1] in types else None
 

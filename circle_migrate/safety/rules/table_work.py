@@ -48,7 +48,7 @@ def _blocking(
 ) -> Iterator[HazardFinding]:
     size = _size(story, scene, works)
     held = story.blocking_locks(scene, scene.statement.locks)
-    long = sorted(each for each in _sources(scene, hazard) if story.is_large(scene, each))
+    long = sorted(source for source in _sources(scene, hazard) if story.is_large(scene, source))
     database = scene.statement.database
     large = story.sizes.is_large(database, root, size) and story.holds_rows(database, root)
     blocked = bool(held) and large
@@ -133,10 +133,12 @@ def _cause(scene: StatementContext, work: Work) -> str:
         return "" if _CONCURRENTLY.search(said.sql) else "CM066"
     if _ATTACH.search(said.sql):
         return "CM067"
-    if any(set(_RETYPED) & set(each.fields) for each in scene.changes(Op.CHANGED, "column")):
+    if any(set(_RETYPED) & set(change.fields) for change in scene.changes(Op.CHANGED, "column")):
         return "CM061"
     if any(each.task is Task.REWRITE and each.relation == work.relation for each in said.work):
-        new_column = any(each.key.kind == "column" and scene.existed(each.owner) for each in scene.added)
+        new_column = any(
+            change.key.kind == "column" and scene.existed(change.owner) for change in scene.added
+        )
         return "CM001" if new_column else "CM069"
     return _of_rule(scene, work.task)
 
@@ -153,15 +155,17 @@ def _of_rule(scene: StatementContext, task: Task) -> str:
 
 
 def _of_index(scene: StatementContext) -> str:
-    added = {each.fields.get("type", ("", ""))[1] for each in scene.added if each.key.kind == "constraint"}
+    added = {
+        change.fields.get("type", ("", ""))[1] for change in scene.added if change.key.kind == "constraint"
+    }
     if "exclusion" in added:
         return "CM063"
     if added & {"unique", "primary key"}:
         return "CM062"
     partitioned = any(
-        scene.before.get(each.owner, {}).get("partition_key")
-        for each in scene.added
-        if each.key.kind == "index" and each.owner is not None
+        scene.before.get(change.owner, {}).get("partition_key")
+        for change in scene.added
+        if change.key.kind == "index" and change.owner is not None
     )
     return "CM068" if partitioned else "CM008"
 

@@ -45,7 +45,9 @@ class StatementContext:
     def changes(self, op: Op, *kinds: str) -> Iterator[Change]:
         """What it did to objects of these kinds; to all without any."""
         return (
-            each for each in self.statement.changes if each.op is op and (not kinds or each.key.kind in kinds)
+            change
+            for change in self.statement.changes
+            if change.op is op and (not kinds or change.key.kind in kinds)
         )
 
     def origin(self, key: ObjectKey) -> ObjectKey | None:
@@ -62,7 +64,7 @@ class StatementContext:
     @cached_property
     def new(self) -> frozenset[ObjectKey]:
         """What the statement has made."""
-        return frozenset(each.key for each in self.changes(Op.ADDED)) - self._earlier.keys()
+        return frozenset(change.key for change in self.changes(Op.ADDED)) - self._earlier.keys()
 
     @cached_property
     def _earlier(self) -> Mapping[ObjectKey, ObjectKey]:
@@ -73,20 +75,20 @@ class StatementContext:
     def dropped(self) -> tuple[Change, ...]:
         """What went that was there before the plan, without what has another name now."""
         return tuple(
-            each
-            for each in self.changes(Op.REMOVED)
-            if each.key not in self.renamed and self.existed(each.key)
+            change
+            for change in self.changes(Op.REMOVED)
+            if change.key not in self.renamed and self.existed(change.key)
         )
 
     @cached_property
     def gone(self) -> frozenset[ObjectKey]:
         """All that is not there any more by its name."""
-        return frozenset(each.key for each in self.changes(Op.REMOVED))
+        return frozenset(change.key for change in self.changes(Op.REMOVED))
 
     @cached_property
     def added(self) -> tuple[Change, ...]:
         """What came, without what has another name now."""
-        return tuple(each for each in self.changes(Op.ADDED) if each.key in self.new)
+        return tuple(change for change in self.changes(Op.ADDED) if change.key in self.new)
 
     def live_relation(self, key: ObjectKey | None) -> str | None:
         """The name by which sizes and locks know a relation."""
@@ -177,8 +179,8 @@ class Timeline:
     @cached_property
     def _answers(self) -> dict[tuple[int, ProbeKind, str], Answer]:
         return {
-            (each.probe.statement, each.probe.kind, each.probe.subject): each
-            for each in self.evidence.answers
+            (answer.probe.statement, answer.probe.kind, answer.probe.subject): answer
+            for answer in self.evidence.answers
         }
 
     def size(self, scene: StatementContext, relation: str | None) -> Size | None:
@@ -271,19 +273,19 @@ def _renamed(statement: TracedStatement) -> dict[ObjectKey, ObjectKey]:
     """What has another name after a statement that says so, with all that belongs to it."""
     if not _RENAMES.search(statement.sql):
         return {}
-    gone = [each for each in statement.changes if each.op is Op.REMOVED]
-    come = [each for each in statement.changes if each.op is Op.ADDED]
+    gone = [change for change in statement.changes if change.op is Op.REMOVED]
+    come = [change for change in statement.changes if change.op is Op.ADDED]
     pairs: dict[ObjectKey, ObjectKey] = {}
-    for old in sorted(gone, key=lambda each: each.owner is not None):
+    for old in sorted(gone, key=lambda change: change.owner is not None):
         owner = old.owner and pairs.get(old.owner, old.owner)
         same = [
             new
             for new in come
             if new.key.kind == old.key.kind and new.owner == owner and new.key not in pairs.values()
         ]
-        found = _successor(old, same)
-        if found is not None:
-            pairs[old.key] = found.key
+        change = _successor(old, same)
+        if change is not None:
+            pairs[old.key] = change.key
     return pairs
 
 
@@ -291,7 +293,7 @@ def _successor(old: Change, same: list[Change]) -> Change | None:
     """The object that took another's place: the one of its name elsewhere, else the one of its shape."""
     named = [new for new in same if own_name(new.key.identity) == own_name(old.key.identity)]
     like = [new for new in same if _shape(new, 1) == _shape(old, 0)]
-    return next((found[0] for found in (named, like) if len(found) == 1), None)
+    return next((changes[0] for changes in (named, like) if len(changes) == 1), None)
 
 
 def _shape(change: Change, side: int) -> tuple[object, ...]:

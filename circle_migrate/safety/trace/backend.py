@@ -110,7 +110,7 @@ class TracedConnection:
         if alone or after.catalogued != begun.before.catalogued:
             changes = await self._changes()
         replaced = self._replaced(
-            {oid: each.file for oid, each in self.present.items()} if alone else after.files
+            {oid: relation.file for oid, relation in self.present.items()} if alone else after.files
         )
         evidence = await self._evidence(begun, after, messages, replaced)
         traced = replace(
@@ -173,7 +173,11 @@ class TracedConnection:
     async def _evidence(
         self, begun: PendingStatement, after: HeldLocks, messages: tuple[str, ...], replaced: frozenset[int]
     ) -> Evidence:
-        keys = [each.constraint for each in map(parse_message, messages) if each and each.constraint]
+        keys = [
+            server_notice.constraint
+            for server_notice in map(parse_message, messages)
+            if server_notice and server_notice.constraint
+        ]
         owners: dict[str, tuple[int, ...]] = {}
         for row in await self.driver.fetch(_FOREIGN_KEYS, keys) if keys else ():
             owners[row["name"]] = (*owners.get(row["name"], ()), row["oid"])
@@ -220,7 +224,7 @@ class TracedConnection:
         if kind is None:
             return {}
         touched = {self.known[oid].name for oid in named if oid in self.known}
-        touched |= {each.relation for each in traced.work}
+        touched |= {work.relation for work in traced.work}
         touched |= {change.owner.identity for change in traced.changes if change.owner is not None}
         return dict.fromkeys(sorted(touched & set(self._names.values())), kind.mode)
 
@@ -230,7 +234,7 @@ class TracedConnection:
 
     @property
     def _born(self) -> frozenset[str]:
-        return frozenset(each.name for oid, each in self.present.items() if oid not in self.known)
+        return frozenset(relation.name for oid, relation in self.present.items() if oid not in self.known)
 
     def _note(self, _connection: object, message: Any) -> None:
         self._messages.append(str(message.message))

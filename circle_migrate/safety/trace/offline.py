@@ -49,15 +49,17 @@ async def rendered(deployment: Deployment, plan: Plan, major: int) -> Trace:
     statements: list[TracedStatement] = []
     silent: list[str] = []
     notes: list[str] = []
-    for each in await _rendered(deployment, plan):
-        revision = each.step.revision
-        if each.refused:
+    for rendered in await _rendered(deployment, plan):
+        revision = rendered.step.revision
+        if rendered.refused:
             silent.append(revision.qualified)
-            notes.append(f"{revision.qualified}: {each.refused}")
+            notes.append(f"{revision.qualified}: {rendered.refused}")
             continue
-        text = redact("".join(each.statements))
+        text = redact("".join(rendered.statements))
         statements.append(
-            TracedStatement(revision.database, each.segment, revision.id, text, revision.path, revision.line)
+            TracedStatement(
+                revision.database, rendered.segment, revision.id, text, revision.path, revision.line
+            )
         )
     return Trace(tuple(statements), tuple(silent), major, tuple(notes))
 
@@ -70,12 +72,12 @@ async def compared(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[Re
     """
     cut_off = {
         *trace.untraced,
-        *(f"{each.database}@{each.revision}" for each in trace.statements if each.error),
+        *(f"{statement.database}@{statement.revision}" for statement in trace.statements if statement.error),
     }
     ran: dict[str, set[str]] = {}
-    for each in trace.statements:
-        ran.setdefault(f"{each.database}@{each.revision}", set()).update(_heads([each.sql]))
-    found = []
+    for statement in trace.statements:
+        ran.setdefault(f"{statement.database}@{statement.revision}", set()).update(_heads([statement.sql]))
+    revision_issues = []
     for made in await _rendered(deployment, plan):
         revision = made.step.revision
         if made.refused or revision.qualified in cut_off:
@@ -84,13 +86,15 @@ async def compared(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[Re
         said = {head for head in _heads(made.statements) if table not in head}
         done = ran.get(revision.qualified, set())
         if said != done:
-            found.append(RevisionIssue(revision.database, revision.id, _in_words(done - said, said - done)))
-    return tuple(found)
+            revision_issues.append(
+                RevisionIssue(revision.database, revision.id, _in_words(done - said, said - done))
+            )
+    return tuple(revision_issues)
 
 
 def _heads(statements: Iterable[str]) -> Iterator[str]:
-    for each in statements:
-        words = _WORD.findall(code(each))[:_WORDS]
+    for statement in statements:
+        words = _WORD.findall(code(statement))[:_WORDS]
         if words and words[0].upper() not in _LOOKING:
             yield " ".join(words)
 
@@ -107,7 +111,7 @@ async def _rendered(deployment: Deployment, plan: Plan) -> list[_Rendered]:
     from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
     from circle_migrate.migrate.alembic_adapter.runner import Runner
 
-    found = []
+    rendereds = []
     at = dict(plan.current)
     async with one_at_a_time():
         runners = {}
@@ -116,9 +120,9 @@ async def _rendered(deployment: Deployment, plan: Plan) -> list[_Rendered]:
             table = VersionTable(settings.version_table, settings.version_table_schema)
             runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name))
         for number, step in _steps(plan):
-            found.append(_render(runners[step.database], number, step, at[step.database]))
+            rendereds.append(_render(runners[step.database], number, step, at[step.database]))
             at[step.database] = step.heads_after(deployment.forest.graphs[step.database], at[step.database])
-    return found
+    return rendereds
 
 
 def _steps(plan: Plan) -> Iterator[tuple[int, Step]]:

@@ -59,9 +59,9 @@ async def check_round_trips(
         return ()
     undone = list(takewhile(_can_be_undone, reversed(revisions)))
     missing = (
-        RevisionIssue(each.database, each.id, "it has no downgrade(), and does not say why")
-        for each in revisions
-        if not each.has_downgrade and each.irreversible is None
+        RevisionIssue(revision.database, revision.id, "it has no downgrade(), and does not say why")
+        for revision in revisions
+        if not revision.has_downgrade and revision.irreversible is None
     )
     return (*missing, *(await _undo(made, undone, catalogues, command) if undone else ()))
 
@@ -77,7 +77,7 @@ async def _undo(
 
     def planner(current: Current) -> Plan:
         left = {
-            name: {each.id for each in revisions if each.database == name}
+            name: {revision.id for revision in revisions if revision.database == name}
             & forest.graphs[name].ancestors(heads)
             for name, heads in current.items()
         }
@@ -155,12 +155,12 @@ class _Returning(Hooks):
         before = self._catalogues[action.revision.qualified]
         differing = changes_between(before, now)
         changes = [
-            each
-            for each in split_equivalent(differing, equal_by_text(checks_for(differing, before)))[0]
-            if (action.database, each.key) not in self._told
-            and (each.op is not Op.CHANGED or each.fields.keys() - _COUNTED)
+            change
+            for change in split_equivalent(differing, equal_by_text(checks_for(differing, before)))[0]
+            if (action.database, change.key) not in self._told
+            and (change.op is not Op.CHANGED or change.fields.keys() - _COUNTED)
         ]
-        self._told.update((action.database, each.key) for each in changes)
+        self._told.update((action.database, change.key) for change in changes)
         if changes:
             self.found.append(RevisionIssue(action.database, action.revision.id, _in_words(changes)))
 
@@ -171,9 +171,9 @@ def _refuse_beyond(_connection: object, _cursor: object, statement: str, *_: obj
 
 
 def _in_words(changes: list[Change]) -> str:
-    whole = {each.key for each in changes if each.op is not Op.CHANGED}
-    told = [each for each in changes if each.owner not in whole]  # parts go with what they belong to
-    named = [f"{each.key} {_SIGNS[each.op]}{_what(each)}" for each in told[:_SHOWN]]
+    whole = {change.key for change in changes if change.op is not Op.CHANGED}
+    told = [change for change in changes if change.owner not in whole]  # parts go with what they belong to
+    named = [f"{change.key} {_SIGNS[change.op]}{_what(change)}" for change in told[:_SHOWN]]
     more = len(told) - _SHOWN
     return "up and down again, " + "; ".join([*named, *([f"and {more} more"] if more > 0 else [])])
 

@@ -118,8 +118,8 @@ def written(sql: str, bodies: str) -> dict[str, Task]:
     """
     text = _COMMENT.sub(" ", sql)
     own = text if _first_word(text) == "DO" else code(sql)
-    found = _WRITES.finditer(f"{own}\n{_COMMENT.sub(' ', bodies)}")
-    tasks = {each["name"]: _TASKS[_first_word(each["verb"])] for each in found}
+    matches = _WRITES.finditer(f"{own}\n{_COMMENT.sub(' ', bodies)}")
+    tasks = {match["name"]: _TASKS[_first_word(match["verb"])] for match in matches}
     return {name: task for name, task in tasks.items() if task is not Task.INSERT}
 
 

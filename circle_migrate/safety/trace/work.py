@@ -194,7 +194,7 @@ class Evidence:
     def called(self, relname: str) -> list[int]:
         """The relations that have this name now or had it before, the visible one first."""
         now = sorted(
-            (oid for oid, each in self.present.items() if each.relname == relname),
+            (oid for oid, relation in self.present.items() if relation.relname == relname),
             key=lambda oid: not self.present[oid].visible,
         )
         gone = (oid for oid in self.known.keys() - self.present.keys() if self.known[oid].relname == relname)
@@ -204,9 +204,9 @@ class Evidence:
 def work(evidence: Evidence) -> tuple[Work, ...]:
     """All work of the statement that grows with a table."""
     named = list(_named(evidence))
-    replaced = list(_replaced(evidence, {each.relation for each in named if each.task is Task.REWRITE}))
-    emptied = {each.relation for each in replaced if each.task is Task.TRUNCATE}
-    named = [each for each in named if each.relation not in emptied]  # indexes of nothing
+    replaced = list(_replaced(evidence, {work.relation for work in named if work.task is Task.REWRITE}))
+    emptied = {work.relation for work in replaced if work.task is Task.TRUNCATE}
+    named = [work for work in named if work.relation not in emptied]  # indexes of nothing
     return (*named, *replaced, *_rows(evidence)) or tuple(_scans(evidence))
 
 
