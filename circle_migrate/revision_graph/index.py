@@ -1,8 +1,8 @@
 """A cache of what revision files declare, so that a command does not parse thousands of unchanged files.
 
 One file per database and folder in the user's cache folder: a header line, then a JSON object
-`{file name: [size, mtime_ns, ctime_ns, inode, row]}`. A row holds the fields of a `Revision`
-without database and path. An entry is valid while size, times and inode of the file are the same.
+`{file name: [size, mtime_ns, ctime_ns, inode, row]}`. A row holds the fields of a `Revision`, null for
+database and path. An entry is valid while size, times and inode of the file are the same.
 
 A file that changed less than `_GRANULARITY_NS` ago gets no entry, as a second change could leave it with the
 same times (git calls that racy: https://git-scm.com/docs/racy-git). Neither does a file that computes
@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from circle_migrate.revision_graph.revision import Revision
 if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader
 
-_FORMAT = [5, *Revision._fields]
+_FORMAT = [6, *Revision._fields]
 """Raise the number when `revision_files` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""
@@ -49,10 +50,12 @@ def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
     cached = cache.load()
     entries: Entries = {}
     revisions = []
-    for name in file_names(database, folder):
-        path = f"{folder}/{name}"
+    names = file_names(database, folder)
+    prefix = f"{folder}/"
+    for name, identity in zip(names, _identities(folder, names), strict=True):
+        path = prefix + name
         entry = cached.get(name)
-        if entry is not None and _is_current(entry, path):
+        if entry is not None and entry[:4] == identity:
             revision = _deserialize(database, path, entry[4])
         else:
             revision, entry = _read(database, Path(path), load_module)
@@ -83,11 +86,19 @@ def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revisio
     return revision, [*_identity(status), _serialize(revision)]
 
 
-def _is_current(entry: list[Any], path: str) -> bool:
+def _identities(folder: Path, names: Sequence[str]) -> list[list[int] | None]:
+    """Return what identifies the state of each file; None where reading the file reports the error."""
+    identities: list[list[int] | None] = []
+    descriptor = os.open(folder, os.O_RDONLY)  # names relative to it resolve in half the time of paths
     try:
-        return entry[:4] == _identity(os.stat(path))  # noqa: PTH116 - `Path.stat` takes twice as long
-    except OSError:
-        return False  # reading the file reports the error
+        for name in names:
+            try:
+                identities.append(_identity(os.stat(name, dir_fd=descriptor)))
+            except OSError:
+                identities.append(None)
+    finally:
+        os.close(descriptor)
+    return identities
 
 
 def _identity(status: os.stat_result) -> list[int]:
@@ -95,17 +106,13 @@ def _identity(status: os.stat_result) -> list[int]:
 
 
 def _serialize(revision: Revision) -> list[Any]:
-    _, key, message, doc, _, *rest = revision
-    return [key, message, doc, *rest]
+    return [None if name in ("database", "path") else value for name, value in revision._asdict().items()]
 
 
 def _deserialize(database: str, path: str, row: list[Any]) -> Revision:
-    key, message, doc, line, down, depends_on, labels, requires, *rest = row
-    return Revision(
-        *(database, key, message, doc, path, line),
-        *(tuple(down), tuple(depends_on), tuple(labels), tuple(requires)),
-        *rest,
-    )
+    _, key, message, doc, _, line, down, depends_on, labels, requires, *rest = row
+    names = (tuple(down), tuple(depends_on), tuple(labels), tuple(requires))
+    return Revision._make((database, key, message, doc, path, line, *names, *rest))
 
 
 class _RevisionCache:
@@ -124,7 +131,7 @@ class _RevisionCache:
     def store(self, entries: Entries) -> None:
         """Replace the file, unless an entry holds a value that JSON has no type for."""
         try:
-            body = json.dumps(entries).encode()
+            body = json.dumps(entries, separators=(",", ":")).encode()
         except TypeError:
             return
         if self._file is not None:
