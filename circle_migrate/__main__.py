@@ -7,13 +7,13 @@ import os
 import sys
 
 _INTERRUPTED = 130
-"""The exit status for Ctrl-C, here before anything is imported that names it."""
+"""The exit status for Ctrl-C; `core.errors`, which has it too, may not be imported yet."""
 
 
 def main() -> None:
-    """Run the command line; the process ends with its exit status."""
-    _open_streams()
-    # What importing modules makes stays: to look for garbage in it again and again only takes time.
+    """Run the command line and end the process with its exit status."""
+    _open_closed_streams()
+    # Imported modules are never garbage, so a collection while they are imported only costs time.
     gc.set_threshold(200_000)
     try:
         from circle_migrate.cli.app import app
@@ -22,16 +22,16 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     finally:
-        # Nor need the interpreter look for it at the end, which takes a sixth of the time of `status`.
+        # The collection at exit takes a sixth of the time of `status`.
         gc.disable()
         gc.freeze()
 
 
-def _open_streams() -> None:
-    """Python has None for a stream that was closed before; its number would go to the first connection."""
+def _open_closed_streams() -> None:
+    """Open the null device for a closed stream, whose descriptor a connection would get otherwise."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - to the end
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
 
 
 if __name__ == "__main__":

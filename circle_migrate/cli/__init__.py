@@ -1,1 +1,1 @@
-"""The command line: declarations by group, one boundary that runs, prints and ends."""
+"""The command line: commands by group, their options, output, progress and prompts."""

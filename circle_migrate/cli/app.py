@@ -1,4 +1,4 @@
-"""The application: its help page, and the groups of commands that belong to it."""
+"""The application: its help page and its groups of commands."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _COMMANDS = {
     "config": ("config", "schema"),
     "dev": ("dev",),
 }
-"""The modules that declare commands, in the order of the help page, and what each is imported for."""
+"""The modules that declare commands, in the order of the help page, with the names of their commands."""
 
 _EPILOG = "\n\n".join(
     [
         "[bold]Examples[/bold]",
-        "circle-migrate upgrade --embedded [dim]# try it on a private PostgreSQL[/dim]",
-        "circle-migrate upgrade --dry-run [dim]# what would run, in which order[/dim]",
+        "circle-migrate upgrade --embedded [dim]# on a private PostgreSQL[/dim]",
+        "circle-migrate upgrade --dry-run [dim]# show the plan[/dim]",
         "circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]",
-        "circle-migrate downgrade -1 -d main [dim]# shows what goes, then asks[/dim]",
+        "circle-migrate downgrade -1 -d main [dim]# show the losses, then ask[/dim]",
         'circle-migrate revision --autogenerate -m "add a table"',
         "[bold]Environment[/bold]",
         "DATABASE_URL, CREDS_DATABASE_URL [dim]# or …_FILE, .env, pyproject.toml[/dim]",
-        "CIRCLE_MIGRATE_EMBEDDED=1 [dim]# as --embedded[/dim]",
-        "NO_COLOR, FORCE_COLOR [dim]# as everywhere[/dim]",
+        "CIRCLE_MIGRATE_EMBEDDED=1 [dim]# like --embedded[/dim]",
+        "NO_COLOR, FORCE_COLOR [dim]# no colours, or colours in a pipe too[/dim]",
         "[bold]Exit status[/bold]",
         "0 done · 1 bug · 2 usage or settings · 3 pending · 4 drift · 5 refused",
         "6 locked · 7 ahead or unknown · 8 in doubt · 9 unreachable or not writable",
@@ -51,56 +51,57 @@ _EPILOG = "\n\n".join(
 
 
 class _Commands(Group):
-    """All commands, made when they are asked for: making every one takes longer than running one."""
+    """All commands, created on demand: creating every command takes longer than running one."""
 
     _complete = False
 
     @property
     def commands(self) -> MutableMapping[str, Command]:
-        """Every command by its name."""
+        """All commands by name."""
         if not self._complete:
             self._complete = True
             for module in _COMMANDS:
-                self._take(module, typer.Typer(rich_markup_mode="rich"))
-        return self._made
+                self._add(module, typer.Typer(rich_markup_mode="rich"))
+        return self._created
 
     @commands.setter
-    def commands(self, made: MutableMapping[str, Command]) -> None:
-        self._made, self._complete = made, False
+    def commands(self, created: MutableMapping[str, Command]) -> None:
+        self._created, self._complete = created, False
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - Typer's signature
-        """The command of that name, None where there is none."""
-        if cmd_name not in self._made:
+        """Return the command of that name, or None."""
+        if cmd_name not in self._created:
             from circle_migrate.cli.command import SingleCommandApp
 
-            for module in (module for module, names in _COMMANDS.items() if cmd_name in names):
-                self._take(module, SingleCommandApp(cmd_name))
-        return self._made.get(cmd_name)
+            for module, names in _COMMANDS.items():
+                if cmd_name in names:
+                    self._add(module, SingleCommandApp(cmd_name))
+        return self._created.get(cmd_name)
 
     def main(self, *arguments: Any, **extra: Any) -> None:
         """Run the command line and end the process with its exit status."""
         try:
             status = super().main(*arguments, **{**extra, "standalone_mode": False})
-        except typer.TyperException as misuse:
+        except typer.TyperException as error:
             from circle_migrate.cli.usage_error import show_usage_error
 
-            show_usage_error(misuse)
-            status = misuse.exit_code
+            show_usage_error(error)
+            status = error.exit_code
         sys.exit(status)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """Write the page that lists them all."""
+        """Write the page that lists all commands."""
         from circle_migrate.cli.command import CommandListing
 
-        part = CommandListing()
+        listing = CommandListing()
         for module in _COMMANDS:
-            _declare(module, part)
-        self._made, self._complete = dict(part.listed), True
+            _declare(module, listing)
+        self._created, self._complete = dict(listing.listed), True
         super().format_help(ctx, formatter)
 
-    def _take(self, module: str, part: typer.Typer) -> None:
+    def _add(self, module: str, part: typer.Typer) -> None:
         _declare(module, part)
-        self._made.update(get_group(part).commands)
+        self._created.update(get_group(part).commands)
 
 
 def _declare(module: str, part: typer.Typer) -> None:
@@ -109,7 +110,6 @@ def _declare(module: str, part: typer.Typer) -> None:
 
 app = typer.Typer(
     cls=_Commands,
-    help="One migration tool for two PostgreSQL databases: both Alembic trees, one plan, one command.",
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",

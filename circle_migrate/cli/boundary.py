@@ -1,4 +1,4 @@
-"""The one place where a command runs, prints and ends: signals, errors, output, exit status."""
+"""Run a command, write its result or its error, and end with its exit status; signals are handled here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError
-from circle_migrate.core.redaction import redact
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
@@ -28,110 +26,110 @@ _SIGNALS = {
     signal.SIGTERM: ExitCode.TERMINATED,
     signal.SIGHUP: ExitCode.HANGUP,
 }
-
-
-_BUSY = 1.0
-"""Seconds after which a signal interrupts a step that is busy in Python instead of waiting for the server."""
+_MAX_BUSY_SECONDS = 1.0
+"""Seconds after which a signal interrupts Python code that does not return to the event loop."""
 
 
 class _Signals:
-    """Turns the first signal into a cancellation of the running task, the second into an end at once."""
+    """Signal handlers: the first signal cancels the running task, the second ends the process."""
 
     def __init__(self, progress: Progress) -> None:
         self.status: ExitCode | None = None
         self._progress = progress
-        self._heard = False
+        self._delivered = False
 
     @contextmanager
-    def caught(self, task: asyncio.Task[Any]) -> Iterator[None]:
-        """Catch signals for the task while the block runs; only the main thread gets any."""
+    def cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
+        """Handle signals while the block runs; outside of the main thread there are none."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in (*_SIGNALS, signal.SIGALRM)}
+        handlers = {number: signal.getsignal(number) for number in (*_SIGNALS, signal.SIGALRM)}
         for number in _SIGNALS:
-            signal.signal(number, lambda received, _frame: self._received(received, loop, task))
+            signal.signal(number, lambda received, _frame: self._receive(received, loop, task))
         signal.signal(signal.SIGALRM, self._interrupt)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
-    def _received(self, number: int, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    def _receive(self, number: int, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         status = _SIGNALS[signal.Signals(number)]
         if self.status is not None:
+            from circle_migrate.cli.write import write_stderr
+
             self._progress.stop()
-            sys.stderr.write("\nstopped at once; the server rolls back what was not committed\n")
-            sys.stderr.flush()
+            write_stderr("", "stopped at once; the server rolls back what was not committed")
             os._exit(status)
         self.status = status
-        signal.setitimer(signal.ITIMER_REAL, _BUSY)
+        signal.setitimer(signal.ITIMER_REAL, _MAX_BUSY_SECONDS)
         loop.call_soon_threadsafe(self._cancel, task)
 
     def _cancel(self, task: asyncio.Task[Any]) -> None:
-        if not self._heard:
-            self._heard = True
+        if not self._delivered:
+            self._delivered = True
             signal.setitimer(signal.ITIMER_REAL, 0)
             task.cancel()
 
     def _interrupt(self, _number: int, _frame: object) -> None:
-        """The loop has not come to `_cancel`: a revision's own Python code keeps it busy."""
-        self._heard = True
+        """Raise KeyboardInterrupt in Python code, for example of a revision, that keeps the loop busy."""
+        self._delivered = True
         raise KeyboardInterrupt
 
 
-def run_command(call: CommandContext, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
-    """Run a command's action, print its result or its error, and end with the exit status of either."""
-    from circle_migrate.cli import write as output
+def run_command(context: CommandContext, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
+    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status."""
+    from circle_migrate.cli.write import failure, success, write_stderr
 
-    signals = _Signals(call.progress)
+    signals = _Signals(context.progress)
     try:
-        answer = action()
-        result = answer if isinstance(answer, Result) else _run(answer, signals, call.progress)
-        output.success(result, call.format)
+        result = action()
+        if not isinstance(result, Result):
+            result = _run(result, signals, context.progress)
+        success(result, context.format)
     except typer.Exit:
         raise
-    except BaseException as error:  # noqa: BLE001 - this is the boundary
-        named = _named(error, signals)
-        if call.debug:
-            sys.stderr.write(_without_rows(redact("".join(traceback.format_exception(error)))))
-        output.failure(named, call.command, call.format)
-        raise typer.Exit(int(named.status)) from None
+    except BaseException as exception:  # noqa: BLE001 - this is the boundary
+        error = _migrate_error(exception, signals)
+        if context.debug:
+            write_stderr(_hide_rows("".join(traceback.format_exception(exception))).rstrip("\n"))
+        failure(error, context.command, context.format)
+        raise typer.Exit(int(error.status)) from None
     raise typer.Exit(int(result.exit_code))
 
 
 def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, progress: Progress) -> Result:
     async def main() -> Result:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        with signals.caught(task):
+        with signals.cancelling(task):
             try:
                 return await coroutine
             finally:
-                # While signals are still caught: none may leave the terminal without its cursor.
+                # Before the handlers are removed: no signal may leave the terminal without its cursor.
                 progress.stop()
 
     with asyncio.Runner() as runner:
         return runner.run(main())
 
 
-def _without_rows(text: str) -> str:
-    """A traceback without the server's DETAIL lines: they can quote rows."""
+def _hide_rows(text: str) -> str:
+    """Return a traceback without the server's DETAIL lines, which can quote rows."""
     return re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", text)
 
 
-def _named(error: BaseException, signals: _Signals) -> MigrateError:
-    """The error as one that has a code, a message and an exit status."""
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-        error = Interrupted("interrupted", state="nothing was changed")
-    if isinstance(error, Interrupted):
-        error.status = signals.status or ExitCode.INTERRUPTED
-    if isinstance(error, MigrateError):
-        return error
+def _migrate_error(exception: BaseException, signals: _Signals) -> MigrateError:
+    """Return the exception as an error with code, message and exit status."""
+    if isinstance(exception, asyncio.CancelledError | KeyboardInterrupt):
+        exception = Interrupted("interrupted", state="nothing was changed")
+    if isinstance(exception, Interrupted):
+        exception.status = signals.status or ExitCode.INTERRUPTED
+    if isinstance(exception, MigrateError):
+        return exception
     return MigrateError(
-        "an error nobody foresaw; this is a bug",
-        detail=f"{type(error).__name__}: {error}",
-        hint="run the command again with --debug and report what it prints",
+        "unexpected error; this is a bug in circle-migrate",
+        detail=f"{type(exception).__name__}: {exception}",
+        hint="run the command again with --debug and report the output",
     )

@@ -1,4 +1,4 @@
-"""What every command shares: its options, its way to the settings and the databases, and how it ends."""
+"""Declare a function as a command: its own parameters, the shared options, and the call of the boundary."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ import typer
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.lazy_parameters import Command, Group
 from circle_migrate.cli.output_format import ANY_RESULT, Format
-from circle_migrate.cli.safety_options import JUDGING
-from circle_migrate.cli.shared_options import COMMON, DUMPING, FORMAT, RUNNING
+from circle_migrate.cli.shared_options import COMMON, FORMAT, OPTIONS
 
 _DEFAULTS = {"format": Format.TABLE, "quiet": False, "debug": False}
-_FLAGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *RUNNING, *DUMPING, *JUDGING)
+_SETTINGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *OPTIONS)
+"""The options that override a setting."""
 
 
 class SingleCommandApp(typer.Typer):
-    """Takes only the command of a name from those that are declared on it: making each takes its time."""
+    """An application that keeps only the command of the given name, because creating a command is slow."""
 
     def __init__(self, name: str) -> None:
         super().__init__(rich_markup_mode="rich")
-        self.chosen = name
+        self.command_name = name
 
 
 class CommandListing(typer.Typer):
-    """Takes of each command what the page that lists them all shows: making its options takes longer."""
+    """An application that keeps only name, description and panel of a command, for the overview page."""
 
     def __init__(self) -> None:
         super().__init__(rich_markup_mode="rich")
         self.listed: dict[str, Command] = {}
 
-    def add(self, name: str, about: str | None, panel: str) -> None:
-        """Put a command or a group on the list."""
-        self.listed[name] = Command(name, help=about, rich_help_panel=panel)
+    def add(self, name: str, description: str | None, panel: str) -> None:
+        """Add a command or a group."""
+        self.listed[name] = Command(name, help=description, rich_help_panel=panel)
 
 
-def group(app: typer.Typer, name: str, about: str, panel: str) -> typer.Typer:
+def group(app: typer.Typer, name: str, description: str, panel: str) -> typer.Typer:
     """Declare a group of commands."""
     if isinstance(app, CommandListing):
-        app.add(name, about, panel)
+        app.add(name, description, panel)
         return CommandListing()
-    made = typer.Typer(name=name, cls=Group, help=about, no_args_is_help=True)
-    app.add_typer(made, rich_help_panel=panel)
-    return made
+    typer_group = typer.Typer(name=name, cls=Group, help=description, no_args_is_help=True)
+    app.add_typer(typer_group, rich_help_panel=panel)
+    return typer_group
 
 
 def command(
@@ -55,78 +55,77 @@ def command(
     name: str | None = None,
     *,
     panel: str,
-    running: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
     without: tuple[str, ...] = (),
     formats: tuple[Format, ...] = ANY_RESULT,
-    signed: bool = False,
+    negative_arguments: bool = False,
     examples: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """Declare a function `f(call, ...)` that returns a result, or a coroutine for one, as a command.
+    """Declare a function `f(context, ...)` that returns a result, or a coroutine for one, as a command.
 
-    The common options, except those named in `without`, and those of RUNNING, DUMPING and JUDGING named in
-    `running` are added to its own. `formats` are those its result can be written in, such as CHECKS where
-    that is always a `Report`. `signed` ones take arguments such as -1, which otherwise would be unknown
-    options. `examples` are lines for the end of the help page.
+    `options` are keys of OPTIONS, `without` keys of COMMON that the command does not have. `formats` are the
+    output formats of its result. With `negative_arguments` a word such as -1 is an argument, where it
+    otherwise is an unknown option. `examples` are lines for the end of the help page.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., None]:
-        if isinstance(app, SingleCommandApp) and app.chosen != (name or function.__name__):
+        command_name = name or function.__name__
+        if isinstance(app, SingleCommandApp) and app.command_name != command_name:
             return function
         if isinstance(app, CommandListing):
-            app.add(name or function.__name__, inspect.getdoc(function), panel)
+            app.add(command_name, inspect.getdoc(function), panel)
             return function
-        common = {key: (RUNNING | DUMPING | JUDGING)[key] for key in running}
-        common |= {key: value for key, value in COMMON.items() if key not in without}
+        shared = {key: OPTIONS[key] for key in options}
+        shared |= {key: option for key, option in COMMON.items() if key not in without}
         if "format" not in without:
-            common["format"] = Annotated[_choice(formats), FORMAT]
-        # Result is imported for type checkers only; nobody asks for the value of its annotation.
+            shared["format"] = Annotated[_format_enum(formats), FORMAT]
+        # Commands import Result for type checkers only; `object` stands for it.
         hints = get_type_hints(function, localns={"Result": object}, include_extras=True)
         hints.pop("return", None)
-        hints.pop("call")
-        own = [
-            parameter.replace(annotation=hints[key])
+        hints.pop("context")
+        keyword_only = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            parameter.replace(annotation=hints[key], kind=keyword_only)
             for key, parameter in list(inspect.signature(function).parameters.items())[1:]
         ]
-        shared = [
-            inspect.Parameter(
-                key, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(key), annotation=value
-            )
-            for key, value in common.items()
+        parameters += [
+            inspect.Parameter(key, keyword_only, default=_DEFAULTS.get(key), annotation=option)
+            for key, option in shared.items()
         ]
-
-        inside = f"{app.info.name} " if isinstance(app.info.name, str) else ""
-        title = inside + (name or function.__name__)
+        group_name = f"{app.info.name} " if isinstance(app.info.name, str) else ""
 
         @functools.wraps(function)
-        def invoke(**given: Any) -> None:
+        def invoke(**arguments: Any) -> None:
             from circle_migrate.cli.boundary import run_command
             from circle_migrate.cli.progress import Progress
 
-            taken = {key: given.pop(key, None) for key in (*COMMON, *RUNNING, *DUMPING, *JUDGING)}
-            flags = {key: taken[key] for key in _FLAGS if taken[key] is not None}
-            call = CommandContext(
-                title,
-                taken["database"],
-                flags,
-                Format(taken["format"] or Format.TABLE),
-                Progress(quiet=bool(taken["quiet"])),
-                bool(taken["debug"]),
+            values = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
+            context = CommandContext(
+                group_name + command_name,
+                values["database"],
+                {key: values[key] for key in _SETTINGS if values[key] is not None},
+                Format(values["format"] or Format.TABLE),
+                Progress(quiet=bool(values["quiet"])),
+                bool(values["debug"]),
             )
-            run_command(call, functools.partial(function, call, **given))
+            run_command(context, functools.partial(function, context, **arguments))
 
-        keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-        invoke.__signature__ = inspect.Signature([*keyword, *shared])  # type: ignore[attr-defined]
-        invoke.__annotations__ = {**hints, **common}
+        invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        invoke.__annotations__ = {**hints, **shared}
         del invoke.__wrapped__
-        context = {"ignore_unknown_options": True} if signed else None
-        epilog = "\n\n".join(["[bold]Examples[/bold]", *examples]) if examples else None
-        app.command(name, cls=Command, rich_help_panel=panel, context_settings=context, epilog=epilog)(invoke)
+        app.command(
+            name,
+            cls=Command,
+            rich_help_panel=panel,
+            context_settings={"ignore_unknown_options": True} if negative_arguments else None,
+            epilog="\n\n".join(["[bold]Examples[/bold]", *examples]) if examples else None,
+        )(invoke)
         return invoke
 
     return declare
 
 
-def _choice(formats: tuple[Format, ...]) -> type[StrEnum]:
-    """An enumeration of these formats alone, for the option's help and its check."""
-    members = [(each.name, each.value) for each in formats]
+def _format_enum(formats: tuple[Format, ...]) -> type[StrEnum]:
+    """Return an enumeration of these formats, for the option's help and its check."""
+    members = [(member.name, member.value) for member in formats]
     return StrEnum("Format", members)  # type: ignore[return-value] # mypy knows literal members only

@@ -1,20 +1,20 @@
-"""Shell completion of revisions: from the files alone, and never an error."""
+"""Shell completion of revisions, from the files alone; an error completes nothing."""
 
 from __future__ import annotations
 
 
 def revisions(incomplete: str) -> list[tuple[str, str]]:
-    """The revisions and words a target can begin with, with their messages."""
+    """Return the targets that begin with the text, with their messages."""
     try:
         from circle_migrate.config.load import load
         from circle_migrate.postgres.deployment import Deployment
 
         graphs = Deployment(load()).graphs
-    except Exception:  # noqa: BLE001 - a shell that completes is no place for messages
+    except Exception:  # noqa: BLE001 - a completing shell cannot show an error
         return []
-    words = [("head", "the newest revision"), ("base", "before the first revision")]
+    targets = [("head", "the newest revision"), ("base", "before the first revision")]
     for name, graph in graphs.items():
         for revision in reversed(graph.sorted(graph.revisions)):
-            words.append((revision, f"{name}: {graph[revision].message}"))
-            words.append((f"{name}@{revision}", graph[revision].message))
-    return [word for word in words if word[0].startswith(incomplete)]
+            message = graph[revision].message
+            targets += [(revision, f"{name}: {message}"), (f"{name}@{revision}", message)]
+    return [target for target in targets if target[0].startswith(incomplete)]

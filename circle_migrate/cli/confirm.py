@@ -1,14 +1,15 @@
-"""Questions before something is changed that cannot be taken back; never asked without a terminal."""
+"""Ask for confirmation before a change that cannot be undone; without a terminal nothing is asked."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import typer
 
 from circle_migrate.backup.manifest import Manifest
+from circle_migrate.cli.write import write_stderr
 from circle_migrate.core.errors import NotConfirmed
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.kept_data.entry import KeptEntry
@@ -16,12 +17,14 @@ from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan, Stamp
 from circle_migrate.safety.losses.report import LossReport
 
+_UNCHANGED = "nothing was changed"
+
 
 def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable[[LossReport], None]:
-    """Show what a downgrade takes away; every loss has to be named, in `accepted` or by typing.
+    """Return a function that shows the losses of a downgrade and asks for their names.
 
-    Where nothing is lost, or with `keep` nothing for good, it asks once, or not at all with `yes`. A name
-    that is no loss is refused: it may be a slip for one that is.
+    Names in `accepted` are not asked for; one that is no loss is refused, as it may be misspelt. If there are
+    no losses, or if they are restored later because of `keep`, the function asks once, or with `yes` never.
     """
 
     def accept(report: LossReport) -> None:
@@ -30,30 +33,30 @@ def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable
 
         render(report, console(sys.stderr))
         lost = list(dict.fromkeys(loss.name for loss in report.destroyed))
-        strange = [name for name in accepted if name not in lost]
-        if strange:
+        unknown = [name for name in accepted if name not in lost]
+        if unknown:
             raise NotConfirmed(
-                f"nothing called {', '.join(strange)} would be lost",
-                state="nothing was changed",
-                hint="give --accept-loss the names of the report, one each; patterns are not taken",
+                f"the report has no loss named {', '.join(unknown)}",
+                state=_UNCHANGED,
+                hint="repeat --accept-loss with every name of the report; patterns are not supported",
             )
         missing = [name for name in lost if name not in accepted]
         if not missing or keep:
-            _agree("Undo these revisions?", yes=yes or bool(accepted))
-        elif yes or not sys.stdin.isatty():
-            raise NotConfirmed(
-                f"this would destroy data: {', '.join(missing)}",
-                state="nothing was changed",
-                hint="name what may be lost: " + " ".join(f"--accept-loss {name}" for name in missing),
-            )
+            _ask("Undo these revisions?", yes=yes or bool(accepted))
         else:
-            _type(" ".join(missing), "to lose that for good")
+            _ask_for_names(
+                missing,
+                "to lose that for good",
+                "--accept-loss",
+                f"the downgrade would destroy data: {', '.join(missing)}",
+                yes=yes,
+            )
 
     return accept
 
 
 def confirm_stamp(*, yes: bool) -> Callable[[Plan], None]:
-    """Show what a stamp claims and ask once."""
+    """Return a function that shows what a stamp records and asks once."""
 
     def confirm(plan: Plan) -> None:
         lines = []
@@ -62,101 +65,112 @@ def confirm_stamp(*, yes: bool) -> Callable[[Plan], None]:
                 lines.append(f"{action.database}: at {', '.join(action.heads) or 'base'}")
                 lines += [f"{action.database}: counts as applied: {r.id} {r.message}" for r in action.claimed]
                 lines += [f"{action.database}: counts as undone: {r.id} {r.message}" for r in action.disowned]
-        _ask("This claims, without running anything:", lines, "Record that?", yes=yes)
+        _show("The stamp records this without running any revision:", lines)
+        _ask("Record it?", yes=yes)
 
     return confirm
 
 
 def confirm_replace(accepted: Sequence[str]) -> Callable[[Manifest, Mapping[str, str]], None]:
-    """Show which databases a restore replaces; each has to be named, in `accepted` or by typing."""
+    """Return a function that shows the databases to replace and asks for names that are not `accepted`."""
 
-    def confirm(made: Manifest, holding: Mapping[str, str]) -> None:
-        lines = [f"{name}: the database {dbname!r} and all it holds" for name, dbname in holding.items()]
-        moment = min(dump.snapshot_at for dump in made.dumps)
-        head = f"This puts the state of {moment} in the place of:"
-        sys.stderr.write(redact("\n".join([head, *("  " + line for line in lines)]) + "\n"))
-        missing = [name for name in holding if name not in accepted]
-        if not missing:
-            return
-        if not sys.stdin.isatty():
-            raise NotConfirmed(
-                "what would be replaced has to be named, and there is no terminal to ask on",
-                state="nothing was changed",
-                hint=" ".join(f"--accept-loss {name}" for name in missing),
+    def confirm(manifest: Manifest, database_names: Mapping[str, str]) -> None:
+        snapshot_at = min(dump.snapshot_at for dump in manifest.dumps)
+        _show(
+            f"The backup of {snapshot_at} replaces:",
+            (f"{name}: the database {dbname} with all its data" for name, dbname in database_names.items()),
+        )
+        missing = [name for name in database_names if name not in accepted]
+        if missing:
+            _ask_for_names(
+                missing, "to replace", "--accept-loss", f"the restore would replace {', '.join(missing)}"
             )
-        _type(" ".join(missing), "to replace")
 
     return confirm
 
 
 def confirm_drop(*, yes: bool) -> Callable[[Sequence[KeptEntry]], None]:
-    """Show what was kept and is to be dropped, and ask once."""
+    """Return a function that shows the kept rows to drop and asks once."""
 
     def confirm(entries: Sequence[KeptEntry]) -> None:
-        lines = [f"{entry.id}: {entry.rows:,} rows of {entry.database}.{entry.name}" for entry in entries]
-        _ask("This drops for good what was kept:", lines, "Drop it?", yes=yes)
+        _show(
+            "This drops kept rows for good:",
+            (f"{entry.id}: {entry.rows:,} rows of {entry.database}.{entry.name}" for entry in entries),
+        )
+        _ask("Drop them?", yes=yes)
 
     return confirm
 
 
-def confirm_unprotect(named: Sequence[str]) -> Callable[[str, ProtectionMarker], None]:
-    """Show how a database is protected; its name lifts that, among `named` or typed."""
+def confirm_unprotect(overridden: Sequence[str]) -> Callable[[str, ProtectionMarker], None]:
+    """Return a function that shows a database's protection and asks for its name if not `overridden`."""
 
     def confirm(name: str, marker: ProtectionMarker) -> None:
-        sys.stderr.write(redact(f"{name} is protected {marker.description}\n"))
-        if name in named:
-            return
-        if not sys.stdin.isatty():
-            raise NotConfirmed(
-                f"lifting the protection of {name} needs its name, and there is no terminal to ask on",
-                database=name,
-                state="nothing was changed",
-                hint=f"--override-protection {name}",
-            )
-        _type(name, "to lift its protection")
+        write_stderr(f"{name} is protected {marker.description}")
+        if name not in overridden:
+            purpose, message = "to remove its protection", f"removing the protection of {name} needs its name"
+            _ask_for_names([name], purpose, "--override-protection", message, database=name)
 
     return confirm
 
 
 def confirm_reset(folder: str, *, yes: bool) -> None:
-    """Ask before a server's data is deleted."""
-    _ask("This deletes the embedded server's data:", [folder], "Delete it?", yes=yes)
+    """Ask before the data of the embedded server is deleted."""
+    _show("This deletes the data of the embedded server:", [folder])
+    _ask("Delete it?", yes=yes)
 
 
-def _ask(head: str, lines: list[str], question: str, *, yes: bool) -> None:
-    sys.stderr.write("\n".join([head, *("  " + line for line in lines)]) + "\n")
-    _agree(question, yes=yes)
+def _show(heading: str, lines: Iterable[str]) -> None:
+    write_stderr(heading, *(f"  {line}" for line in lines))
 
 
-def _agree(question: str, *, yes: bool) -> None:
+def _ask(question: str, *, yes: bool) -> None:
+    """Ask the question unless `yes`. Raises `NotConfirmed` for no, and without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise NotConfirmed(
-            "this needs a confirmation, and there is no terminal to ask on",
-            state="nothing was changed",
-            hint="add --yes if that is what you want",
+            "the command needs a confirmation, and there is no terminal to ask on",
+            state=_UNCHANGED,
+            hint="add --yes to confirm",
         )
-    with _answering():
-        agreed = typer.confirm(question, err=True)
-    if not agreed:
-        raise NotConfirmed("not confirmed", state="nothing was changed")
+    with _prompt():
+        confirmed = typer.confirm(question, err=True)
+    if not confirmed:
+        raise NotConfirmed("not confirmed", state=_UNCHANGED)
 
 
-def _type(words: str, purpose: str) -> None:
-    with _answering():
-        typed = typer.prompt(f"Type {words!r} {purpose}", err=True)
-    if typed.strip() != words:
-        raise NotConfirmed("something else was typed", state="nothing was changed")
+def _ask_for_names(
+    names: Sequence[str],
+    purpose: str,
+    option: str,
+    message: str,
+    *,
+    yes: bool = False,
+    database: str | None = None,
+) -> None:
+    """Ask for the names. Raises `NotConfirmed` for other text, without a terminal, and with `yes`."""
+    if yes or not sys.stdin.isatty():
+        raise NotConfirmed(
+            message if yes else f"{message}, and there is no terminal to ask on",
+            database=database,
+            state=_UNCHANGED,
+            hint="to confirm, add " + " ".join(f"{option} {name}" for name in names),
+        )
+    text = " ".join(names)
+    with _prompt():
+        typed = typer.prompt(redact(f"Type {text!r} {purpose}"), err=True)
+    if typed.strip() != text:
+        raise NotConfirmed("the typed text differs", state=_UNCHANGED)
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """Ctrl-C while a question is open is an interruption like any other, Ctrl-D is no answer."""
+def _prompt() -> Iterator[None]:
+    """Turn Ctrl-C into an interruption and Ctrl-D into `NotConfirmed` while a question is open."""
     try:
         yield
     except typer.Abort as abort:
-        sys.stderr.write("\n")
+        write_stderr("")
         if isinstance(abort.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        raise NotConfirmed("not confirmed", state="nothing was changed") from None
+        raise NotConfirmed("not confirmed", state=_UNCHANGED) from None

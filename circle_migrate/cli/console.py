@@ -1,4 +1,4 @@
-"""What is written to: rich where there is a terminal, plain lines anywhere else."""
+"""Consoles: rich on a terminal, plain lines without importing rich elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TextIO, cast
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WIDE = 10_000
-"""Columns of a terminal that is none: lines in a pipe are never cut."""
+_NO_LIMIT = 10_000
+"""Columns of a console that writes to a pipe, so that lines are never truncated."""
 
 
-class _Lines:
-    """What stands for rich's Console where nothing is drawn, so that rich need not be imported."""
+class _PlainConsole:
+    """The part of rich's Console that renderers use where nothing is drawn."""
 
     is_terminal = False
 
@@ -21,27 +21,20 @@ class _Lines:
         self.file = file
 
     def print(self, text: str, **_: object) -> None:
-        """Write a line as it is; what it would look like on a terminal does not matter."""
+        """Write a line without style."""
         self.file.write(f"{text}\n")
-
-    def out(self, text: str) -> None:
-        """Write a line, likewise."""
-        self.print(text)
 
 
 def is_terminal(file: TextIO) -> bool:
-    """Whether rich has something to do there: tables and colours on a terminal, or colours by FORCE_COLOR."""
+    """Return whether rich draws tables or colours: on a terminal, and with FORCE_COLOR anywhere."""
     return file.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
 def console(file: TextIO) -> Console:
-    """A console that draws on a terminal and writes plain lines, never cut, anywhere else.
-
-    NO_COLOR and FORCE_COLOR are honoured by rich.
-    """
+    """Return a console for the file. Rich honours NO_COLOR and FORCE_COLOR."""
     if not is_terminal(file):
-        return cast("Console", _Lines(file))
+        return cast("Console", _PlainConsole(file))
     from rich.console import Console
 
-    width = None if file.isatty() else _WIDE
+    width = None if file.isatty() else _NO_LIMIT
     return Console(file=file, width=width, highlight=False, soft_wrap=not file.isatty(), emoji=False)

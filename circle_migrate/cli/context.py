@@ -1,4 +1,4 @@
-"""One call of a command: its options and its way to the settings and the databases."""
+"""One call of a command: its shared options, its settings and its databases."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from circle_migrate.cli.output_format import Format
 if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress
     from circle_migrate.config.settings import Settings
-    from circle_migrate.core.events import Notify
     from circle_migrate.postgres.deployment import Deployment
 
 
 class CommandContext(NamedTuple):
-    """One call of a command with the options every command has."""
+    """One call of a command.
+
+    `database` is the value of --database, `flags` are the options that override settings, by name. `progress`
+    is called with the events of a run.
+    """
 
     command: str
     database: str | None
@@ -25,7 +28,10 @@ class CommandContext(NamedTuple):
     debug: bool
 
     def settings(self, *, notes: bool = False) -> Settings:
-        """The settings that hold; `notes` are said, too. Raises `SettingsError` with every problem."""
+        """Load the settings and print their warnings; with `notes` or --debug their notes too.
+
+        Raises `SettingsError` with every problem.
+        """
         from circle_migrate.config.load import load
 
         settings = load(self.flags, hazard_ids=_hazard_ids)
@@ -33,41 +39,34 @@ class CommandContext(NamedTuple):
             self.progress.warn(f"warning: {warning}")
         if notes or self.debug:
             for note in settings.notes:
-                self.say(note)
+                self.progress.say(note)
         return settings
 
     def deployment(self) -> Deployment:
-        """The databases, on the embedded server where the settings ask for it; that one is started."""
+        """Return the databases; starts the embedded server where the settings ask for it."""
         from circle_migrate.postgres.deployment import Deployment
 
         settings = self.settings()
-        if not settings.embedded:
-            return Deployment(settings, self.database)
-        from circle_migrate.postgres.embedded.deployment import addressed, server
+        if settings.embedded:
+            from circle_migrate.postgres.embedded.deployment import addressed, server
 
-        return Deployment(addressed(settings, server(settings).start()), self.database)
+            settings = addressed(settings, server(settings).start())
+        return Deployment(settings, self.database)
 
-    def files(self) -> Deployment:
-        """The trees alone: no URL is needed and no server started."""
-        from circle_migrate.postgres.deployment import Deployment
-
-        return Deployment(self.settings(), self.database)
-
-    async def ready(self, deployment: Deployment) -> Deployment:
-        """The deployment with the databases of the embedded server made where they are missing."""
+    async def ready(self) -> Deployment:
+        """Return the databases; creates those that are missing on the embedded server."""
+        deployment = self.deployment()
         if deployment.settings.embedded:
             from circle_migrate.postgres.create_database import create_missing
 
             await create_missing(deployment)
         return deployment
 
-    def say(self, text: str) -> None:
-        """A line of progress."""
-        self.progress.say(text)
+    def files(self) -> Deployment:
+        """Return the revision trees alone: needs no URL and starts no server."""
+        from circle_migrate.postgres.deployment import Deployment
 
-    def notify(self) -> Notify:
-        """Where a run tells about itself."""
-        return self.progress
+        return Deployment(self.settings(), self.database)
 
 
 def _hazard_ids() -> Collection[str]:

@@ -1,10 +1,9 @@
-"""Help pages: drawn by rich on a terminal, plain text anywhere else, for which rich is not even imported."""
+"""Help pages: drawn by rich on a terminal, otherwise plain text without importing rich."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from typer._click.core import Command as AnyCommand
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim)\]")
-_WHOLE = 1_000
-"""Characters of a command's short help, which is never cut."""
+_NO_LIMIT = 1_000
+"""Maximum length of a command's short help in characters, so long that it is never truncated."""
 
 
 class Help(AnyCommand):
-    """A command or group whose page is sorted by panels as text too."""
+    """A command or group whose plain text page has the same panels as the drawn one."""
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page."""
@@ -31,39 +30,30 @@ class Help(AnyCommand):
             AnyCommand.format_help(self, ctx, formatter)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """Write arguments, options, and the commands of a group."""
-        records: list[tuple[str, tuple[str, str]]] = []
-        for get_param in self.get_params(ctx):
-            record = get_param.get_help_record(ctx)
+        """Write arguments, options and the commands of a group below the headings of their panels."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
             if record is not None:
-                usual = "Arguments" if get_param.param_type_name == "argument" else "Options"
-                records.append((_panel(get_param) or usual, record))
+                default = "Arguments" if param.param_type_name == "argument" else "Options"
+                panels.setdefault(_panel(param) or default, []).append(record)
         if isinstance(self, TyperGroup):
             for name in self.list_commands(ctx):
                 command = self.get_command(ctx, name)
                 if command is not None and not command.hidden:
-                    about = command.get_short_help_str(_WHOLE)
-                    records.append((_panel(command) or "Commands", (name, about)))
-        _write(formatter, records)
+                    record = (name, command.get_short_help_str(_NO_LIMIT))
+                    panels.setdefault(_panel(command) or "Commands", []).append(record)
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records)
 
     def format_epilog(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002 - Typer's signature
-        """Write what stands below, a line for each paragraph."""
+        """Write the text below the options, a line for each paragraph."""
         for line in filter(None, (self.epilog or "").splitlines()):
-            heading = line.startswith("[bold]")
             text = _MARKUP.sub("", line)
-            formatter.write(f"\n{text}:\n" if heading else f"  {text}\n")
+            formatter.write(f"\n{text}:\n" if line.startswith("[bold]") else f"  {text}\n")
 
 
 def _panel(part: object) -> str | None:
-    """The panel a command or parameter was declared for; parts of the command line need not have one."""
+    """Return the panel of a command or parameter; `--help` has none."""
     return getattr(part, "rich_help_panel", None)
-
-
-def _write(formatter: HelpFormatter, records: Iterable[tuple[str, tuple[str, str]]]) -> None:
-    """Write records below the headings of their panels, in the order of first use."""
-    panels: dict[str, list[tuple[str, str]]] = {}
-    for panel, record in records:
-        panels.setdefault(panel, []).append(record)
-    for panel, each in panels.items():
-        with formatter.section(panel):
-            formatter.write_dl(each)

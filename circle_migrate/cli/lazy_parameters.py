@@ -1,9 +1,9 @@
 """Commands that convert only the values that need it.
 
-Typer converts every value of the command that was called, given or not, through a pydantic adapter made for
-it. Importing pydantic takes about as long as asking both databases, and most values are texts that stay
-texts, choices, or defaults. Typer has no option for this, which is why its inner classes appear here; the
-test of what a command imports fails where a later version goes about it in another way.
+Typer converts every value of a command, also a default, through a pydantic adapter. Importing pydantic takes
+about as long as a query on both databases, and most values are strings, choices or defaults that need no
+conversion. Typer has no option for this, so its private classes are used here; the test of what a command
+imports fails when a later version of Typer works differently.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from typer._click import Context, Parameter
 
 
-class _Plain(Help):
-    """A command or group that takes plain values as they are."""
+class _LazyParameters(Help):
+    """A command or group whose parameters are `LazyParam`s."""
 
     def get_params(self, ctx: Context) -> list[Parameter]:
-        """The parameters, `--help` among them."""
+        """Return the parameters, with `--help`."""
         parameters = super().get_params(ctx)
         for parameter in parameters:
             if isinstance(parameter, TyperArgument | TyperOption):
@@ -37,19 +37,19 @@ class _Plain(Help):
 
 
 def _no_type(ctx: Context) -> None:
-    """What help pages show beside a flag's or an argument's name, where Typer has names of Python's types."""
+    """Replace the name of a Python type that Typer shows beside a flag or an argument."""
 
 
-class Command(_Plain, TyperCommand):
-    """What commands are made of."""
+class Command(_LazyParameters, TyperCommand):
+    """The class of every command."""
 
 
-class Group(_Plain, TyperGroup):
-    """What groups of commands are made of."""
+class Group(_LazyParameters, TyperGroup):
+    """The class of every group of commands."""
 
 
 class LazyParam(RuntimeParam):
-    """Takes what has its type already, and choices, as they are; leaves everything else to Typer."""
+    """A converter that passes on strings, choices and converted values, and leaves the rest to Typer."""
 
     def _coerce_value(self, value: Any, param: Any, ctx: Context) -> Any:
         kind = self.annotation
@@ -58,7 +58,7 @@ class LazyParam(RuntimeParam):
         if isinstance(kind, type) and isinstance(value, kind):
             return value
         if isinstance(kind, type) and issubclass(kind, Enum):
-            choices = [str(each.value) for each in kind]
+            choices = [str(member.value) for member in kind]
             if value not in choices:
                 raise BadParameter(f"{value!r} is none of {', '.join(choices)}", ctx=ctx, param=param)
             return kind(value)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Format(StrEnum):
-    """How a result is written to stdout: any result, what makes checks, what compares, what is lost."""
+    """A format in which a result is written to stdout."""
 
     TABLE = "table"
     JSON = "json"
@@ -21,15 +21,7 @@ class Format(StrEnum):
 
 
 ANY_RESULT = (Format.TABLE, Format.JSON)
-
-
 CHECKS = (*ANY_RESULT, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
-
-
 COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
-
-
 LOSSES = (*ANY_RESULT, Format.MARKDOWN)
-
-
-JUDGEMENTS = (*CHECKS, Format.MARKDOWN)
+SAFETY = (*CHECKS, Format.MARKDOWN)

@@ -1,4 +1,4 @@
-"""A run's events as progress on stderr: a live view on a terminal, plain lines anywhere else."""
+"""Events of a run as progress on stderr: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,37 +6,24 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from circle_migrate.cli.progress_lines import Lines
+    from circle_migrate.cli.progress_live import Live
     from circle_migrate.core.events import Event
 
 
-class View(Protocol):
-    """One way of showing events."""
-
-    def show(self, event: Event) -> None:
-        """Show what has just happened."""
-
-    def say(self, text: str) -> None:
-        """Show a line that is no event."""
-
-    def stop(self) -> None:
-        """Leave the terminal as it was found."""
-
-
 class Progress:
-    """Called with each event of a run; begins to draw with the first one, so that nothing is loaded before.
+    """The receiver of a run's events; it creates its view with the first event, to import rich only then.
 
-    `stop` must be called before anything else is written to the terminal; it may be called more than once,
-    and nothing is shown after it.
+    Call `stop` before anything else is written to the terminal. It may be called more than once; nothing
+    but warnings is shown after it.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         self._silent = quiet
-        self._view: View | None = None
+        self._view: Lines | Live | None = None
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
@@ -47,38 +34,33 @@ class Progress:
         self._view.show(event)
 
     def say(self, text: str) -> None:
-        """Show a line about what is going on."""
-        if self._silent:
-            return
-        if self._view is not None:
-            self._view.say(text)
-        else:
-            from circle_migrate.cli.write import progress_line
-
-            progress_line(text)
+        """Show a line of progress."""
+        if not self._silent:
+            self.warn(text)
 
     def warn(self, text: str) -> None:
-        """Show a line that is no progress, and so also where none is wanted."""
+        """Show a line also with --quiet."""
         if self._view is not None:
             self._view.say(text)
         else:
-            from circle_migrate.cli.write import progress_line
+            from circle_migrate.cli.write import write_stderr
 
-            progress_line(text)
+            write_stderr(text)
 
     def stop(self) -> None:
-        """End the live view and the heartbeat."""
+        """End the view."""
         self._silent = True
         view, self._view = self._view, None
         if view is not None:
             view.stop()
 
 
-def _view(stream: TextIO) -> View:
+def _view(stream: TextIO) -> Lines | Live:
     from circle_migrate.cli.console import console
 
     screen = console(stream)
-    if _can_redraw(screen, stream):
+    # FORCE_COLOR asks for colours in a pipe, not for a moving cursor.
+    if stream.isatty() and screen.is_interactive:
         from circle_migrate.cli.progress_live import Live
 
         return Live(screen)
@@ -87,15 +69,10 @@ def _view(stream: TextIO) -> View:
     return Lines(screen)
 
 
-def _can_redraw(screen: Console, stream: TextIO) -> bool:
-    """Whether lines can be drawn over; FORCE_COLOR asks for colours in a pipe, not for a moving cursor."""
-    return stream.isatty() and screen.is_interactive
-
-
 class SafeStream:
-    """A stream whose reader may go away: that ends what is shown, and never a migration half-way.
+    """A stream whose reader may close it: the output ends, and the migration goes on.
 
-    Rich would end the process, and in doing so turn away what is still to come on stdout.
+    Rich would end the process and redirect stdout to the null device.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -105,12 +82,12 @@ class SafeStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, where there is still somebody to read it."""
+        """Write the text if there is a reader."""
         self._try(self._stream.write, text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, likewise."""
+        """Flush the stream if there is a reader."""
         self._try(self._stream.flush)
 
     def _try(self, function: Any, *arguments: str) -> None:
@@ -119,6 +96,6 @@ class SafeStream:
         except BlockingIOError:
             pass  # a reader that is too slow misses a line
         except OSError:
-            # What remains in Python's buffer would raise again, with every later write and at exit.
-            with suppress(OSError), Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
+            # The rest of Python's buffer would raise again with every later write and at exit.
+            with suppress(OSError), Path(os.devnull).open("w") as null_device:
+                os.dup2(null_device.fileno(), self._stream.fileno())

@@ -1,4 +1,4 @@
-"""Progress in a log: a line for each thing that happened, and one now and then while nothing does."""
+"""Progress in a log: a line for each finished step, and a heartbeat while nothing finishes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HEARTBEAT = 30.0
-"""Seconds without a line after which the running step is shown again; CI systems end a job that is silent."""
+"""Seconds without a line after which the running step is shown again; CI systems end a silent job."""
 
 STYLES = {Kind.WAITING: "yellow", Kind.RETRY: "yellow"}
 
 
 class Lines:
-    """Writes lines that are never drawn over; `heartbeat` in seconds."""
+    """A view that writes lines and redraws none; `heartbeat` in seconds."""
 
     def __init__(self, screen: Console, heartbeat: float = HEARTBEAT) -> None:
         self._screen = screen
         self._heartbeat = heartbeat
-        self._standings = RunProgress()
+        self._progress = RunProgress()
         self._lock = threading.Lock()
         self._due = time.monotonic() + heartbeat
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, name="progress", daemon=True).start()
 
     def show(self, event: Event) -> None:
-        """Write a line, unless it only repeats that the database waits."""
+        """Write a line, unless the database only goes on waiting."""
         with self._lock:
-            news = self._standings.take(event)
+            is_news = self._progress.update(event)
             text = line(event)
-            if text is not None and news:
+            if text is not None and is_news:
                 self._print(text, STYLES.get(event.kind, ""))
 
     def say(self, text: str) -> None:
@@ -59,33 +59,28 @@ class Lines:
                 if self._stopped.is_set() or time.monotonic() < self._due:
                     continue
                 self._due = time.monotonic() + self._heartbeat
-                for name, standing in self._standings.databases.items():
-                    if standing.busy:
-                        self._print(f"{name}  {self._still(standing)}")
+                for name, progress in self._progress.databases.items():
+                    if progress.busy:
+                        self._print(f"{name}  {self._heartbeat_text(progress)}")
 
-    def _still(self, standing: DatabaseProgress) -> str:
-        running = standing.running
+    def _heartbeat_text(self, progress: DatabaseProgress) -> str:
+        running = progress.running
         if running:
-            running += f"  running for {self._standings.elapsed(standing):.0f} s"
-        return ", ".join(filter(None, [running, activity(standing)]))
+            running += f"  running for {self._progress.elapsed(progress):.0f} s"
+        return ", ".join(filter(None, [running, progress.description]))
 
 
 def line(event: Event) -> str | None:
-    """The line that stays on record for an event; None for one that only moves the live view."""
-    place = f"[{event.number}/{event.total}] " if event.total else ""
+    """Return the line that an event leaves in the log; None for one that changes only the live view."""
     match event.kind:
         case Kind.DONE:
-            return f"{place}{event.database}  {event.text}  {event.seconds:.2f} s"
+            step = f"[{event.number}/{event.total}] " if event.total else ""
+            return f"{step}{event.database}  {event.text}  {event.seconds:.2f} s"
         case Kind.WAITING | Kind.RETRY:
             return f"{event.database}  {event.kind} {event.text}"
     return None
 
 
-def activity(standing: DatabaseProgress) -> str:
-    """For whom a database waits, how far its index is, or when its step is tried again."""
-    return f"{standing.kind} {standing.doing}" if standing.doing else ""
-
-
 def printable(text: str) -> str:
-    """The text without secrets and without what moves a cursor: statements are other people's words."""
-    return "".join(each if each.isprintable() else " " for each in redact(text))
+    """Return the text without secrets and control characters: it can quote another session's statement."""
+    return "".join(character if character.isprintable() else " " for character in redact(text))

@@ -1,4 +1,4 @@
-"""Where each database of a run stands, as its events tell it."""
+"""The progress of every database of a run, from its events."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from circle_migrate.core.events import Event, Kind
 
 @dataclass(slots=True)
 class DatabaseProgress:
-    """One database: its steps, the numbers of those that are done, the one that runs, what that one does.
+    """The progress of one database.
 
-    `since` is when the running step began, by the clock of `RunProgress`; `doing` is for whom it waits, how
-    far its index is, or when it is tried again; `share` is how much of how much it has read.
+    `steps` are all planned steps, `done` the numbers of the finished ones, `committed` their count at the
+    last commit. `running` is the running step, `since` its start by the clock of `RunProgress`. `kind` is
+    the last event, `activity` its text, such as the session that blocks the database, the progress of an
+    index build, or the time of a retry. `keys_read` is the number of keys read, and their total.
     """
 
     steps: tuple[str, ...] = ()
@@ -23,63 +25,59 @@ class DatabaseProgress:
     running: str = ""
     since: float = 0.0
     kind: Kind = Kind.PLANNED
-    doing: str = ""
-    share: tuple[int, int] = (0, 0)
+    activity: str = ""
+    keys_read: tuple[int, int] = (0, 0)
 
     @property
     def next(self) -> str:
-        """The first step that has not run yet; empty where all have, or nothing was planned."""
+        """The first step that has not run; empty if there is none."""
         return self.steps[len(self.done)] if len(self.done) < len(self.steps) else ""
 
     @property
     def busy(self) -> bool:
         """Whether a step runs or the database waits."""
-        return bool(self.running or self.doing)
+        return bool(self.running or self.activity)
 
-    def see(self, kind: Kind, doing: str = "") -> None:
-        """Note what the database was last seen doing."""
-        self.kind, self.doing = kind, doing
+    @property
+    def description(self) -> str:
+        """The last event with its text; empty if it has none."""
+        return f"{self.kind} {self.activity}" if self.activity else ""
 
 
 class RunProgress:
-    """All databases of a run; `clock` counts seconds."""
+    """The progress of all databases of a run; `clock` counts seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.databases: dict[str, DatabaseProgress] = {}
 
-    def elapsed(self, standing: DatabaseProgress) -> float:
-        """For how many seconds the running step has been running."""
-        return self.clock() - standing.since
+    def elapsed(self, progress: DatabaseProgress) -> float:
+        """Return for how many seconds the running step has been running."""
+        return self.clock() - progress.since
 
-    def take(self, event: Event) -> bool:
-        """Follow what has just happened; whether it is news, and not a database that goes on waiting."""
-        standing = self.databases.setdefault(event.database, DatabaseProgress())
-        news = event.kind is not Kind.WAITING or standing.kind is not Kind.WAITING
+    def update(self, event: Event) -> bool:
+        """Apply an event. Returns False for a database that only goes on waiting."""
+        progress = self.databases.setdefault(event.database, DatabaseProgress())
+        is_news = event.kind is not Kind.WAITING or progress.kind is not Kind.WAITING
+        progress.kind, progress.activity = event.kind, ""
         match event.kind:
             case Kind.PLANNED:
-                standing.steps, standing.done, standing.committed = event.steps, [], 0
-                standing.see(event.kind)
+                progress.steps, progress.done, progress.committed = event.steps, [], 0
             case Kind.STARTED:
-                standing.running, standing.since = event.text, self.clock()
-                standing.see(event.kind)
+                progress.running, progress.since = event.text, self.clock()
             case Kind.DONE:
-                standing.done.append(event.number)
-                standing.running = ""
-                standing.see(event.kind)
+                progress.done.append(event.number)
+                progress.running = ""
             case Kind.RETRY:
                 self._roll_back(event.number)
-                standing.see(event.kind, event.text)
+                progress.activity = event.text
             case Kind.COMMITTED:
-                standing.committed = len(standing.done)
-                standing.see(event.kind)
+                progress.committed = len(progress.done)
             case Kind.WAITING | Kind.BUILDING | Kind.WORKING | Kind.COPYING | Kind.READING:
-                standing.see(event.kind, event.text)
-                standing.share = (event.number, event.total)
-        return news
+                progress.activity, progress.keys_read = event.text, (event.number, event.total)
+        return is_news
 
     def _roll_back(self, number: int) -> None:
-        for standing in self.databases.values():
-            standing.done = [each for each in standing.done if each <= number]
-            standing.running = ""
-            standing.see(Kind.RETRY)
+        for progress in self.databases.values():
+            progress.done = [step for step in progress.done if step <= number]
+            progress.running, progress.kind, progress.activity = "", Kind.RETRY, ""

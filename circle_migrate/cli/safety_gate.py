@@ -1,4 +1,4 @@
-"""The gate of `upgrade` as people meet it: its options, and what it shows on stderr."""
+"""The safety gate of `upgrade`: its options and its report on stderr."""
 
 from __future__ import annotations
 
@@ -16,55 +16,48 @@ if TYPE_CHECKING:
     from circle_migrate.safety.result import SafetyReport
 
 
-def gate(call: CommandContext, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
-    """The gate that the settings want, None for none. Raises `UsageError` for a class there is not."""
-    wanted = deployment.settings.safety
-    if wanted == "off":
+def gate(context: CommandContext, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
+    """Return the gate, or None for `--safety off`. Raises `UsageError` for an unknown hazard class."""
+    mode = deployment.settings.safety
+    if mode == "off":
         if allow:
-            raise UsageError("nothing is judged, and so nothing can be allowed", hint="add --safety require")
+            raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
     from circle_migrate.safety.gate import Gate
-
-    allowed = _classes(allow)
-
-    def show(safety: SafetyReport) -> None:
-        for line in _lines(safety, allowed):
-            call.progress.warn(line)
-
-    def say(text: str) -> None:
-        call.say(f"safety: {text}")
-
-    return Gate(deployment, wanted == "require", allowed, show, say)
-
-
-def _classes(allow: Sequence[str]) -> frozenset[HazardClass]:
-    if not allow:
-        return frozenset()
     from circle_migrate.safety.hazards.hazard import HazardClass
 
-    known = {str(hazard_class): hazard_class for hazard_class in HazardClass}
-    for text in allow:
-        if text not in known:
-            raise UsageError(f"there is no class of hazards {text!r}", hint="one of: " + ", ".join(known))
-    return frozenset(known[text] for text in allow)
+    classes = {str(hazard_class): hazard_class for hazard_class in HazardClass}
+    for name in allow:
+        if name not in classes:
+            raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(classes))
+    allowed = frozenset(classes[name] for name in allow)
+
+    def show(report: SafetyReport) -> None:
+        for line in _lines(report, allowed):
+            context.progress.warn(line)
+
+    def say(text: str) -> None:
+        context.progress.say(f"safety: {text}")
+
+    return Gate(deployment, mode == "require", allowed, show, say)
 
 
-def _lines(safety: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
-    """What is worse than a note and not allowed, without the code that avoids it."""
+def _lines(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
+    """Return the report's warnings, and dangers that are not allowed, without alternative code."""
     from circle_migrate.cli.console import console
-    from circle_migrate.cli.render.report import finding
-    from circle_migrate.cli.render.safety import hazard
+    from circle_migrate.cli.render.report import write_finding
+    from circle_migrate.cli.render.safety import write_hazard
     from circle_migrate.core.findings import Severity
     from circle_migrate.safety.result import HazardFinding
 
-    written = StringIO()
-    screen = console(written)
-    for hazard_finding in safety.findings:
-        if hazard_finding.severity is Severity.NOTE:
+    buffer = StringIO()
+    screen = console(buffer)
+    for finding in report.findings:
+        if finding.severity is Severity.NOTE:
             continue
-        if not isinstance(hazard_finding, HazardFinding):
-            finding(hazard_finding, screen)
-        elif hazard_finding.hazard.kind not in allowed:
-            hazard(hazard_finding, screen)
-    found = written.getvalue().splitlines()
-    return [f"safety: {safety.coverage.description}", *found] if found else []
+        if not isinstance(finding, HazardFinding):
+            write_finding(finding, screen)
+        elif finding.hazard.kind not in allowed:
+            write_hazard(finding, screen)
+    lines = buffer.getvalue().splitlines()
+    return [f"safety: {report.coverage.description}", *lines] if lines else []

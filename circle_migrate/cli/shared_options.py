@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, by the name of the parameter that receives the value."""
 
 from __future__ import annotations
 
@@ -18,133 +18,139 @@ class Transaction(StrEnum):
     PER_REVISION = "per-revision"
 
 
-_CONNECTION = "Connection"
+class SafetyMode(StrEnum):
+    """The safety check of an upgrade: none, one that reports dangers, or one that refuses them."""
+
+    OFF = "off"
+    WARN = "warn"
+    REQUIRE = "require"
 
 
-_OUTPUT = "Output"
-
-
-FORMAT = typer.Option("--format", help="How to write the result.", rich_help_panel=_OUTPUT)
-
-
-COMMON: dict[str, Any] = {
-    "database": Annotated[
-        str | None,
-        typer.Option(
-            "--database",
-            "-d",
-            metavar="NAME",
-            help="Only this database: main or credentials.",
-            autocompletion=lambda: ["main", "credentials"],
-        ),
-    ],
-    "database_url": Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Where main is. Environment: DATABASE_URL.", rich_help_panel=_CONNECTION
-        ),
-    ],
-    "creds_database_url": Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where credentials is. Environment: CREDS_DATABASE_URL.",
-            rich_help_panel=_CONNECTION,
-        ),
-    ],
-    "embedded": Annotated[
-        bool | None,
-        typer.Option(
-            "--embedded",
-            help="Use a private PostgreSQL in this project. Environment: CIRCLE_MIGRATE_EMBEDDED.",
-            rich_help_panel=_CONNECTION,
-            show_default=False,
-        ),
-    ],
-    "embedded_data": Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where its data lies.", rich_help_panel=_CONNECTION),
-    ],
-    "format": Annotated[Format, FORMAT],
-    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_OUTPUT)],
-    "debug": Annotated[
-        bool,
-        typer.Option("--debug", help="Tracebacks of errors, with secrets hidden.", rich_help_panel=_OUTPUT),
-    ],
-}
+def _option(kind: Any, text: str, panel: str | None, *names: str, **details: Any) -> Any:
+    return Annotated[kind, typer.Option(*names, help=text, rich_help_panel=panel, **details)]
 
 
 _RUN = "Run"
+_CONNECTION = "Connection"
+_OUTPUT = "Output"
+_SIZES = "Table size thresholds"
 
+FORMAT = typer.Option("--format", help="Write the result in this format.", rich_help_panel=_OUTPUT)
 
-RUNNING: dict[str, Any] = {
-    "atomic": Annotated[
+COMMON: dict[str, Any] = {
+    "database": _option(
+        str | None,
+        "Use only this database: main or credentials.",
+        None,
+        "--database",
+        "-d",
+        metavar="NAME",
+        autocompletion=lambda: ["main", "credentials"],
+    ),
+    "database_url": _option(
+        str | None, "Connect to main at this URL. Environment: DATABASE_URL.", _CONNECTION, metavar="URL"
+    ),
+    "creds_database_url": _option(
+        str | None,
+        "Connect to credentials at this URL. Environment: CREDS_DATABASE_URL.",
+        _CONNECTION,
+        metavar="URL",
+    ),
+    "embedded": _option(
         bool | None,
-        typer.Option(
-            "--atomic/--serial",
-            help="One commit decision over both databases (two-phase commit), or one after the other.",
-            rich_help_panel=_RUN,
-            show_default="serial",
-        ),
-    ],
-    "transaction": Annotated[
+        "Use a private PostgreSQL in this project. Environment: CIRCLE_MIGRATE_EMBEDDED.",
+        _CONNECTION,
+        "--embedded",
+        show_default=False,
+    ),
+    "embedded_data": _option(
+        Path | None, "Keep the data of the private PostgreSQL here.", _CONNECTION, metavar="FOLDER"
+    ),
+    "format": Annotated[Format, FORMAT],
+    "quiet": _option(bool, "Show no progress.", _OUTPUT, "--quiet", "-q"),
+    "debug": _option(bool, "Show the traceback of an error, without secrets.", _OUTPUT, "--debug"),
+}
+"""The options of every command."""
+
+OPTIONS: dict[str, Any] = {
+    "atomic": _option(
+        bool | None,
+        "Commit both databases by one decision (two-phase commit), or one after the other.",
+        _RUN,
+        "--atomic/--serial",
+        show_default="serial",
+    ),
+    "transaction": _option(
         Transaction | None,
-        typer.Option(
-            help="Steps per transaction: as many as can share one, or one revision each.",
-            rich_help_panel=_RUN,
-            show_default="all",
-        ),
-    ],
-    "lock_wait": Annotated[
+        "Run as many steps in a transaction as can share one, or one revision in each.",
+        _RUN,
+        show_default="all",
+    ),
+    "lock_wait": _option(
         str | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="How long to wait for other deployers and for locks.",
-            rich_help_panel=_RUN,
-            show_default="60",
-        ),
-    ],
-    "lock_timeout": Annotated[
+        "Wait at most this long for other deployers and for locks.",
+        _RUN,
+        metavar="SECONDS",
+        show_default="60",
+    ),
+    "lock_timeout": _option(
         str | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="How long a statement may queue for a lock before it is tried anew.",
-            rich_help_panel=_RUN,
-            show_default="4",
-        ),
-    ],
-    "scratch_url": Annotated[
+        "Let a statement wait at most this long for a lock, then roll back and retry.",
+        _RUN,
+        metavar="SECONDS",
+        show_default="4",
+    ),
+    "scratch_url": _option(
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="A server for scratch databases. Environment: CIRCLE_MIGRATE_SCRATCH_URL.",
-            rich_help_panel=_CONNECTION,
-        ),
-    ],
-    "scratch_on_target": Annotated[
+        "Create scratch databases on this server. Environment: CIRCLE_MIGRATE_SCRATCH_URL.",
+        _CONNECTION,
+        metavar="URL",
+    ),
+    "scratch_on_target": _option(
         bool | None,
-        typer.Option(
-            "--scratch-on-target",
-            help="Allow scratch databases beside the live ones; the role needs CREATEDB.",
-            rich_help_panel=_CONNECTION,
-            show_default=False,
-        ),
-    ],
-}
-
-
-DUMPING: dict[str, Any] = {
-    "pg_bin": Annotated[
+        "Allow scratch databases on the servers of the live ones; the role needs CREATEDB.",
+        _CONNECTION,
+        "--scratch-on-target",
+        show_default=False,
+    ),
+    "pg_bin": _option(
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where pg_dump and pg_restore are. Environment: CIRCLE_MIGRATE_PG_BIN.",
-            rich_help_panel=_RUN,
-        ),
-    ],
+        "Use pg_dump and pg_restore of this folder. Environment: CIRCLE_MIGRATE_PG_BIN.",
+        _RUN,
+        metavar="FOLDER",
+    ),
+    "safety": _option(
+        SafetyMode | None,
+        "Check pending revisions for hazards first: report dangers, or refuse them.",
+        _RUN,
+        show_default="warn",
+    ),
+    "safety_rows": _option(
+        int | None,
+        "Treat a table with at least this many rows as large.",
+        _SIZES,
+        "--rows",
+        metavar="N",
+        min=0,
+        show_default="10000",
+    ),
+    "safety_bytes": _option(
+        int | None,
+        "Treat a table with at least this many bytes as large.",
+        _SIZES,
+        "--bytes",
+        metavar="N",
+        min=0,
+        show_default="52428800",
+    ),
 }
-"""The options of commands that dump or restore."""
-
+"""The options of some commands."""
 
 SCRATCH = ("scratch_url", "scratch_on_target")
-"""The options in RUNNING of commands that may need a scratch database."""
+"""The options of commands that may need a scratch database."""
+
+RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", *SCRATCH)
+"""The options of commands that run revisions."""
+
+SIZES = ("safety_rows", "safety_bytes")
+"""The options of commands that tell large tables from small ones."""

@@ -1,4 +1,4 @@
-"""The command on a terminal or in a pipe, read while it runs, and what a reader of it would see."""
+"""Run the command on a terminal or in a pipe, and read its output while it runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOW_CURSOR = "\x1b[?25h"
 
 
 class _Started:
-    """A `circle-migrate` whose streams end in a file descriptor that is read here."""
+    """A `circle-migrate` process whose output is read from a file descriptor."""
 
     def __init__(
         self, reading: int, writing: int, arguments: tuple[str, ...], env: Mapping[str, str]
@@ -36,14 +36,14 @@ class _Started:
         os.close(writing)
 
     def until(self, seen: Callable[[str], bool]) -> None:
-        """Read until what was written satisfies the condition."""
+        """Read until the output satisfies the condition."""
         deadline = time.monotonic() + _SECONDS
         while not seen(self.written):
             assert time.monotonic() < deadline, self.written
             assert self._read(), self.written
 
     def until_it_reads(self) -> None:
-        """Wait until it sleeps: a signal between question and reading is only noticed at the next key."""
+        """Wait until the process sleeps: a signal before that has no effect until the next key."""
         stat = Path(f"/proc/{self.process.pid}/stat")
         deadline = time.monotonic() + _SECONDS
         while stat.read_text().rpartition(")")[2].split()[0] != "S":
@@ -55,7 +55,7 @@ class _Started:
         os.write(self._reading, f"{text}\n".encode())
 
     def end(self) -> int:
-        """Read to the end; the exit status."""
+        """Read to the end. Returns the exit status."""
         while self._read():
             pass
         os.close(self._reading)
@@ -94,7 +94,7 @@ class Piped(_Started):
 
 
 def screen(written: str) -> list[str]:
-    """What remains on a terminal, line by line; fails on a control sequence progress has no business with."""
+    """Return the lines that remain on a terminal. Fails on a control sequence that progress does not use."""
     lines, row, column = [""], 0, 0
     position = 0
     while position < len(written):

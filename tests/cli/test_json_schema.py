@@ -1,4 +1,4 @@
-"""Every key of the JSON output is described by the schema of its command, and there as it says."""
+"""The JSON output of every command has exactly the keys of its schema."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def diff(command: str) -> list[Result]:
     comparison = Comparison(
         BEFORE,
         AFTER,
-        tuple(Difference(each, Aspect.ORDER, Severity.NOTE, COLUMN) for each in changes),
+        tuple(Difference(change, Aspect.ORDER, Severity.NOTE, COLUMN) for change in changes),
         equivalent=changes,
         ignored={"index *": 1},
         compared={"column": 1},
@@ -352,7 +352,7 @@ EXAMPLES: dict[str, list[Result]] = {
 
 
 def closed(value: Any) -> Any:
-    """The schema with every object closed: what it does not describe is refused."""
+    """Return the schema with additional properties forbidden in every object."""
     return {**_within(value), "unevaluatedProperties": False}
 
 
@@ -361,7 +361,7 @@ def _within(value: dict[str, Any]) -> dict[str, Any]:
     for key in ("properties", "$defs"):
         if key in value:
             close = closed if key == "properties" else _within
-            changed[key] = {name: close(each) for name, each in value[key].items()}
+            changed[key] = {name: close(item) for name, item in value[key].items()}
     for key in ("items", "additionalProperties"):
         if key in value:
             changed[key] = closed(value[key])
@@ -369,11 +369,11 @@ def _within(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def commands(within: Any, prefix: str = "") -> set[str]:
-    """The full names of all commands of a group, those of its groups too."""
-    found = {name: within.get_command(None, name) for name in within.list_commands(None)}
-    groups = {name: each for name, each in found.items() if hasattr(each, "list_commands")}
-    return {prefix + name for name in found.keys() - groups.keys()}.union(
-        *(commands(each, f"{prefix}{name} ") for name, each in groups.items())
+    """Return the full names of all commands of a group and of its groups."""
+    members = {name: within.get_command(None, name) for name in within.list_commands(None)}
+    groups = {name: member for name, member in members.items() if hasattr(member, "list_commands")}
+    return {prefix + name for name in members.keys() - groups.keys()}.union(
+        *(commands(member, f"{prefix}{name} ") for name, member in groups.items())
     )
 
 

@@ -1,4 +1,4 @@
-"""Progress: a live view on a terminal that leaves nothing behind, lines in a log, silence when asked."""
+"""Progress: a live view on a terminal, lines in a log, and nothing with --quiet."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _retry(number: int) -> list[Event]:
 
 @pytest.fixture
 def slow(workdir: Path) -> Project:
-    """One step that is over at once, then one on credentials that lasts longer than any test."""
+    """A fast step, then a step on credentials that takes longer than any test."""
     project = Project(workdir)
     project.write_settings()
     project.revision("main", "a1", None, "op.execute('CREATE TABLE orders (id int)')", "pass")
@@ -47,7 +47,7 @@ def slow(workdir: Path) -> Project:
 
 @pytest.fixture
 def contended(workdir: Path) -> Project:
-    """A step that wants a table which somebody else may have."""
+    """A step on a table that another session can lock."""
     project = Project(workdir)
     project.write_settings()
     project.revision("main", "a1", None, "op.execute('CREATE TABLE orders (id int)')", "pass")
@@ -56,7 +56,7 @@ def contended(workdir: Path) -> Project:
 
 
 def steps(lines: list[str]) -> list[int]:
-    """The numbers of the steps that lines tell of, in their order."""
+    """Return the numbers of the steps in the lines, in order."""
     return [int(match[1]) for line in lines if (match := _STEP.fullmatch(line))]
 
 
@@ -65,16 +65,16 @@ def test_terminal_shows_every_database_and_leaves_one_line_per_step(empty_databa
     assert terminal.end() == 0
     view, _, result = terminal.written.rpartition(SHOW_CURSOR)
     assert re.search(r"main .* \d+/16 ", view)
-    assert re.search(r"credentials.* 0/7 .*to come: upgrade 1e978f7e8aa5", view)
+    assert re.search(r"credentials.* 0/7 .*next: upgrade 1e978f7e8aa5", view)
     assert "committed" in view
     assert "main: base -> b4fcf60d8659, 16 steps" in result
     seen = screen(terminal.written)
     assert steps(seen) == list(range(1, 24))
-    assert not [line for line in seen if "/16 " in line or "to come" in line or "committed" in line]
+    assert not [line for line in seen if "/16 " in line or "next: " in line or "committed" in line]
 
 
 @pytest.mark.parametrize(
-    ("signals", "statuses", "words"),
+    ("signals", "statuses", "text"),
     [
         ([signal.SIGINT], {130}, "error: interrupted"),
         ([signal.SIGTERM], {143}, "error: interrupted"),
@@ -83,21 +83,21 @@ def test_terminal_shows_every_database_and_leaves_one_line_per_step(empty_databa
         ([signal.SIGINT, signal.SIGTERM], {130, 143}, "stopped at once"),
     ],
 )
-def test_interrupted_run_gives_the_terminal_back_before_it_speaks(
-    slow: Project, empty_databases: Databases, signals: list[int], statuses: set[int], words: str
+def test_interrupted_run_restores_the_terminal_before_its_error(
+    slow: Project, empty_databases: Databases, signals: list[int], statuses: set[int], text: str
 ) -> None:
     terminal = Terminal("upgrade", env=environment(empty_databases))
     terminal.until(lambda text: re.search(r"credentials.*0/1.* s upgrade b1", text) is not None)
     for number in signals:
         terminal.process.send_signal(number)
     assert terminal.end() in statuses
-    assert terminal.written.rindex(SHOW_CURSOR) < terminal.written.index(words)
+    assert terminal.written.rindex(SHOW_CURSOR) < terminal.written.index(text)
     seen = screen(terminal.written)
     assert any(line.startswith("[1/2] main  upgrade a1") for line in seen)
     assert not [line for line in seen if "0/1" in line]
 
 
-def test_failed_step_gives_the_terminal_back_before_it_speaks(
+def test_failed_step_restores_the_terminal_before_its_error(
     slow: Project, empty_databases: Databases
 ) -> None:
     slow.revision("credentials", "b1", None, "op.execute('SELECT 1/0 FROM pg_sleep(0.5)')", "pass")
@@ -109,19 +109,19 @@ def test_failed_step_gives_the_terminal_back_before_it_speaks(
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])
-def test_waiting_step_says_for_whom_and_when_it_is_tried_again(
+def test_waiting_step_names_the_blocker_and_the_time_of_the_retry(
     contended: Project, empty_databases: Databases, on_terminal: bool
 ) -> None:
     async def scenario() -> tuple[int, str]:
-        async with empty_databases.connect("main") as other:
-            await other.execute("CREATE TABLE secrets ()")
-            await other.execute("BEGIN; LOCK TABLE secrets")
+        async with empty_databases.connect("main") as session:
+            await session.execute("CREATE TABLE secrets ()")
+            await session.execute("BEGIN; LOCK TABLE secrets")
             arguments = ("upgrade", "--lock-timeout", "1.5")
             started = Terminal if on_terminal else Piped
             command = started(*arguments, env=environment(empty_databases))
             await asyncio.to_thread(command.until, lambda text: "retry rolled back" in text)
-            pid = other.get_server_pid()
-            await other.execute("ROLLBACK")
+            pid = session.get_server_pid()
+            await session.execute("ROLLBACK")
         assert await asyncio.to_thread(command.end) == 0
         return pid, command.written
 
@@ -135,7 +135,9 @@ def test_waiting_step_says_for_whom_and_when_it_is_tried_again(
     assert [line[:5] for line in lines if "upgrade a1" in line] == ["[1/2]"] * (len(retries) + 1)
 
 
-def test_terminal_shows_how_far_an_index_is(contended: Project, empty_databases: Databases) -> None:
+def test_terminal_shows_the_progress_of_an_index_build(
+    contended: Project, empty_databases: Databases
+) -> None:
     contended.revision("main", "a2", "a1", "op.execute('CREATE INDEX slow ON orders (slowly(id))')", "pass")
     contended.revision("main", "a1", None, "pass", "pass")
 
@@ -159,9 +161,9 @@ def test_log_has_one_line_per_step_and_no_control_characters(cli: Cli, empty_dat
     assert done.returncode == 0
     lines = done.stderr.splitlines()
     assert steps(lines) == list(range(1, 24))
-    # Other tests' databases are on the same server, and what they all share can be locked for a moment.
-    assert [each for each in lines if not _STEP.fullmatch(each) and " waiting for " not in each] == []
-    assert [each for each in done.stderr if not each.isprintable() and each != "\n"] == []
+    # Other tests use the same server and can lock shared objects for a moment.
+    assert [line for line in lines if not _STEP.fullmatch(line) and " waiting for " not in line] == []
+    assert [character for character in done.stderr if not character.isprintable() and character != "\n"] == []
 
 
 @pytest.mark.usefixtures("workdir")
@@ -187,7 +189,7 @@ def test_nothing_pending_shows_nothing(migrated_databases: Databases) -> None:
         ({}, "dumb", False, False),
     ],
 )
-def test_terminal_gets_what_it_can_do(
+def test_view_depends_on_the_terminal(
     empty_databases: Databases, variables: dict[str, str], term: str, live: bool, colour: bool
 ) -> None:
     terminal = Terminal("upgrade", env={**environment(empty_databases), **variables}, term=term)
@@ -199,12 +201,12 @@ def test_terminal_gets_what_it_can_do(
 
 def test_forced_colour_moves_no_cursor_in_a_pipe(contended: Project, empty_databases: Databases) -> None:
     async def scenario() -> str:
-        async with empty_databases.connect("main") as other:
-            await other.execute("CREATE TABLE secrets ()")
-            await other.execute("BEGIN; LOCK TABLE secrets")
+        async with empty_databases.connect("main") as session:
+            await session.execute("CREATE TABLE secrets ()")
+            await session.execute("BEGIN; LOCK TABLE secrets")
             command = Piped("upgrade", env={**environment(empty_databases), "FORCE_COLOR": "1"})
             await asyncio.to_thread(command.until, lambda text: "waiting for" in text)
-            await other.execute("ROLLBACK")
+            await session.execute("ROLLBACK")
         assert await asyncio.to_thread(command.end) == 0
         return command.written
 
@@ -214,7 +216,7 @@ def test_forced_colour_moves_no_cursor_in_a_pipe(contended: Project, empty_datab
 
 
 @pytest.mark.parametrize(("command", "status"), [("heads", 0), ("nonsense", 2)])
-def test_streams_that_were_closed_before_are_no_error(workdir: Path, command: str, status: int) -> None:
+def test_closed_streams_are_no_error(workdir: Path, command: str, status: int) -> None:
     def close() -> None:
         for descriptor in (0, 1, 2):
             os.close(descriptor)
@@ -228,7 +230,7 @@ def test_streams_that_were_closed_before_are_no_error(workdir: Path, command: st
     assert done.returncode == status
 
 
-def test_reader_that_goes_away_does_not_stop_the_run(workdir: Path, empty_databases: Databases) -> None:
+def test_closed_pipe_does_not_stop_the_run(workdir: Path, empty_databases: Databases) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -244,7 +246,7 @@ def test_reader_that_goes_away_does_not_stop_the_run(workdir: Path, empty_databa
     assert "main: base -> b4fcf60d8659, 16 steps" in done.stdout
 
 
-def test_heartbeat_repeats_what_runs_and_for_whom_it_waits() -> None:
+def test_heartbeat_repeats_the_running_step_and_its_blocker() -> None:
     log = StringIO()
     lines = Lines(console(log), heartbeat=0.01)
     lines.show(Event(Kind.STARTED, "main", "upgrade a1", 1, 1))
@@ -257,7 +259,7 @@ def test_heartbeat_repeats_what_runs_and_for_whom_it_waits() -> None:
     assert log.getvalue().splitlines()[-1] == "[1/1] main  upgrade a1  0.50 s"
 
 
-def test_heartbeat_is_silent_while_nothing_runs_and_after_its_end() -> None:
+def test_heartbeat_is_silent_without_a_running_step_and_after_its_end() -> None:
     log = StringIO()
     lines = Lines(console(log), heartbeat=0.001)
     lines.show(Event(Kind.PLANNED, "main", "serial", steps=("upgrade a1",)))
@@ -269,7 +271,7 @@ def test_heartbeat_is_silent_while_nothing_runs_and_after_its_end() -> None:
     assert log.getvalue() == ""
 
 
-def test_statements_of_others_cannot_move_the_cursor() -> None:
+def test_statements_of_other_sessions_cannot_move_the_cursor() -> None:
     assert printable("LOCK \x1b[2J\x07 t\n;") == "LOCK  [2J  t ;"
 
 
@@ -301,23 +303,23 @@ _SECOND = [Event(Kind.STARTED, "credentials", "b1", 2, 3), Event(Kind.DONE, "cre
         ),
     ],
 )
-def test_standing_follows_the_events(
+def test_state_follows_the_events(
     events: list[Event], expected: dict[str, tuple[int, int, str, str]]
 ) -> None:
-    standings = RunProgress()
+    progress = RunProgress()
     for event in events:
-        standings.take(event)
-    found = {
-        name: (len(each.done), each.committed, each.running, each.next)
-        for name, each in standings.databases.items()
+        progress.update(event)
+    state = {
+        name: (len(database.done), database.committed, database.running, database.next)
+        for name, database in progress.databases.items()
     }
-    assert found == expected
+    assert state == expected
 
 
 def test_only_the_beginning_of_a_wait_is_news() -> None:
-    standings = RunProgress()
+    progress = RunProgress()
     kinds = [Kind.STARTED, Kind.WAITING, Kind.WAITING, Kind.WORKING, Kind.WAITING]
-    assert [standings.take(Event(kind, "main", "x")) for kind in kinds] == [True, True, False, True, True]
+    assert [progress.update(Event(kind, "main", "x")) for kind in kinds] == [True, True, False, True, True]
 
 
 def _until(seen: Callable[[], bool]) -> None:

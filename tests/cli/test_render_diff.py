@@ -1,6 +1,6 @@
-"""How a diff is shown: on a terminal of any width, in a pipe, as a patch, as findings, as JSON.
+"""A diff on a terminal of any width, in a pipe, as a patch, as findings and as JSON.
 
-The values are made here; no server is asked.
+The values are created here; no server is queried.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from circle_migrate.cli.formats.comments import controls_replaced
+from circle_migrate.cli.formats.comments import replace_controls
 from circle_migrate.cli.formats.dispatch import COMPARISONS, write, write_failure
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.json_schema.command_schema import _definitions
@@ -52,26 +52,26 @@ def snapshot(origin: str, objects: Objects, **known: Any) -> Snapshot:
 
 
 def comparison(before: Objects, after: Objects, **known: Any) -> Comparison:
-    """Both sides compared, every difference an error of its definition unless said otherwise."""
-    one = snapshot("revisions@a1", before, revisions=("a1",))
-    other = snapshot("live", after, revisions=("a1",), unmodelled=known.pop("unmodelled", {}))
+    """Compare both sides. A difference is an error of the definition unless `aspects` has another value."""
+    old = snapshot("revisions@a1", before, revisions=("a1",))
+    new = snapshot("live", after, revisions=("a1",), unmodelled=known.pop("unmodelled", {}))
     renamed = known.pop("renamed", {})
     aspects = known.pop("aspects", {})
     changes = [
         Difference(
-            each,
-            *aspects.get(each.key, (Aspect.DEFINITION, Severity.ERROR)),
-            renamed=renamed.get(each.key),
+            change,
+            *aspects.get(change.key, (Aspect.DEFINITION, Severity.ERROR)),
+            renamed=renamed.get(change.key),
         )
-        for each in changes_between(one, other)
+        for change in changes_between(old, new)
     ]
-    return Comparison(one, other, tuple(changes), **known)
+    return Comparison(old, new, tuple(changes), **known)
 
 
 def of_one(
     key: ObjectKey, before: Mapping[str, str | None] | None, after: Mapping[str, str | None] | None
 ) -> Comparison:
-    """A comparison in which the one object differs."""
+    """Compare two versions of one object."""
     return comparison(
         {} if before is None else {key: before},
         {} if after is None else {key: after},
@@ -102,7 +102,7 @@ def unstyled(text: str) -> str:
 
 
 def body(shown: Comparison) -> list[str]:
-    """The lines between the head and what sums it up."""
+    """Return the lines between the head and the summary."""
     lines = table(diff(shown)).splitlines()
     return [line for line in lines[3:-1] if line]
 
@@ -141,8 +141,8 @@ AFTER: Objects = {
 
 
 def everything() -> Comparison:
-    """One of each: what belongs to a table, what stands alone, what is no difference."""
-    made = comparison(
+    """Return a comparison with objects of tables, other objects, and notes."""
+    compared = comparison(
         BEFORE,
         AFTER,
         aspects={
@@ -158,9 +158,15 @@ def everything() -> Comparison:
         unmodelled={"operator": 2},
         pending=1,
     )
-    # As judged: what follows from another difference is not repeated.
-    kept = tuple(each for each in made.differences if each.change.key.identity != "public.people.id")
-    return Comparison(**{name: getattr(made, name) for name in made.__slots__} | {"differences": kept})
+    # A difference that follows from another one is not repeated.
+    kept = tuple(
+        difference
+        for difference in compared.differences
+        if difference.change.key.identity != "public.people.id"
+    )
+    return Comparison(
+        **{name: getattr(compared, name) for name in compared.__slots__} | {"differences": kept}
+    )
 
 
 PLAIN = """\
@@ -207,7 +213,7 @@ functions
          
       security invoker -> security definer
 
-  equivalent: printed differently, meaning the same: 1 view
+  equivalent: printed differently with the same meaning: 1 view
   ignored: 2 by index public.tmp_*
   ignored: 1 by column order
   pending: 1 revision not applied yet, which is no difference
@@ -269,40 +275,42 @@ def test_a_database_that_could_not_be_compared_is_said_last() -> None:
 
 
 def test_findings_that_are_the_differences_are_not_repeated() -> None:
-    made = of_one(EMAIL, {"type": "text"}, {"type": "bytea"})
-    [difference] = made.differences
-    found = Finding(
+    compared = of_one(EMAIL, {"type": "text"}, {"type": "bytea"})
+    [difference] = compared.differences
+    finding = Finding(
         "models-differ",
         Severity.ERROR,
-        f"main: {summary(difference, made)}",
+        f"main: {summary(difference, compared)}",
         ExitCode.DRIFT,
         database="main",
         subject=str(EMAIL),
     )
-    shown = diff(made, checks=(Check("main", "Main", (found, replace(found, detail="other"))),))
-    *lines, last = table(diff(made)).splitlines()
-    assert table(shown).splitlines() == [*lines, f"  hint   {found.remedy_text}", last]
+    shown = diff(compared, checks=(Check("main", "Main", (finding, replace(finding, detail="other"))),))
+    *lines, last = table(diff(compared)).splitlines()
+    assert table(shown).splitlines() == [*lines, f"  hint   {finding.remedy_text}", last]
     assert "main: column public.users.email: type text -> bytea" in write("github", shown)
 
 
 @pytest.mark.parametrize("form", ["junit", "sarif", "github", "gitlab"])
 def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None:
-    difference, made = _judged(ObjectKey("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)})
-    found = Finding(
+    difference, compared = _judged(
+        ObjectKey("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)}
+    )
+    finding = Finding(
         "models-differ",
         Severity.ERROR,
-        f"main: {summary(difference, made)}",
+        f"main: {summary(difference, compared)}",
         ExitCode.DRIFT,
         database="main",
         subject=str(difference.change.key),
-        detail=detail(difference, made),
+        detail=detail(difference, compared),
     )
     shown = DiffResult(
         "diff",
-        (Check("main", "main is as its revisions say", (found,)),),
+        (Check("main", "main is as its revisions say", (finding,)),),
         folders={"main": "/project/migrations/main"},
         root="/project",
-        comparisons=(made,),
+        comparisons=(compared,),
     )
     text = write(form, shown)
     assert "main: function public.f(integer): different definition" in text
@@ -312,9 +320,9 @@ def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None
 
 
 def test_sides_of_one_name_are_told_apart() -> None:
-    one, other = snapshot("a.json", {EMAIL: {"type": "text"}}), snapshot("a.json", {}, version=160014)
-    [change] = changes_between(one, other)
-    shown = Comparison(one, other, (Difference(change, Aspect.DEFINITION, Severity.ERROR),))
+    before, after = snapshot("a.json", {EMAIL: {"type": "text"}}), snapshot("a.json", {}, version=160014)
+    [change] = changes_between(before, after)
+    shown = Comparison(before, after, (Difference(change, Aspect.DEFINITION, Severity.ERROR),))
     assert table(diff(shown)).startswith(
         "main: a.json (from) -> a.json (to)\n"
         "  a.json (from): PostgreSQL 18.4\n  a.json (to): PostgreSQL 16.14\n"
@@ -339,8 +347,8 @@ NASTY = {
 @pytest.mark.parametrize(("name", "shown"), NASTY.values(), ids=NASTY)
 def test_names_are_shown_as_they_are_and_move_no_cursor(name: str, shown: str) -> None:
     key = ObjectKey("index", f'public."{name}"')
-    made = of_one(key, {"definition": f"one {name}"}, {"definition": f"two {name}"})
-    for text in (table(diff(made)), unstyled(drawn(diff(made), 500)), write("patch", diff(made))):
+    compared = of_one(key, {"definition": f"one {name}"}, {"definition": f"two {name}"})
+    for text in (table(diff(compared)), unstyled(drawn(diff(compared), 500)), write("patch", diff(compared))):
         assert shown in text
         assert text.replace("\n", "").replace("\t", "").isprintable()
         text.encode()
@@ -348,30 +356,37 @@ def test_names_are_shown_as_they_are_and_move_no_cursor(name: str, shown: str) -
 
 @pytest.mark.parametrize(("name", "shown"), NASTY.values(), ids=NASTY)
 def test_every_place_of_a_text_is_harmless(name: str, shown: str) -> None:
-    """Identity, owner, fields, bodies, side, rename, rule, what was left out: all come from elsewhere."""
+    """Every text of a comparison comes from a server, a file or a user."""
     key, owner = ObjectKey("column", f"{name}.c"), ObjectKey("table", name)
     before = snapshot(f"{name}.json", {owner: {}, key: {"of": str(owner), name: name, "b": f"{name}\n1"}})
     after = snapshot("live", {owner: {"x": name}, key: {"of": str(owner), "b": f"{name}\n2"}})
-    made = Comparison(
+    compared = Comparison(
         before,
         after,
         tuple(
-            Difference(each, Aspect.DEFINITION, Severity.NOTE, ObjectKey("table", name))
-            for each in changes_between(before, after)
+            Difference(change, Aspect.DEFINITION, Severity.NOTE, ObjectKey("table", name))
+            for change in changes_between(before, after)
         ),
         ignored={name: 1},
         not_compared=(name,),
     )
-    for text in (table(diff(made)), unstyled(drawn(diff(made))), write("patch", diff(made))):
+    for text in (table(diff(compared)), unstyled(drawn(diff(compared))), write("patch", diff(compared))):
         assert text.replace("\n", "").replace("\t", "").isprintable()
-    json.loads(write("json", diff(made)))
+    json.loads(write("json", diff(compared)))
 
 
 def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
     redaction.register("hunter2")
-    made = of_one(ObjectKey("view", "public.v"), {"definition": "hunter2\n1"}, {"definition": "hunter2\n2"})
-    for text in (table(diff(made)), drawn(diff(made)), write("patch", diff(made)), write("json", diff(made))):
+    compared = of_one(
+        ObjectKey("view", "public.v"), {"definition": "hunter2\n1"}, {"definition": "hunter2\n2"}
+    )
+    for text in (
+        table(diff(compared)),
+        drawn(diff(compared)),
+        write("patch", diff(compared)),
+        write("json", diff(compared)),
+    ):
         assert redaction.MASK in text
         assert "hunter2" not in text
 
@@ -403,7 +418,7 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         ("definition", ("a" * 60, "b" * 60), "different definition"),
     ],
 )
-def test_fields_are_said_in_words(field: str, sides: tuple[str | None, str | None], words: str) -> None:
+def test_fields_are_described(field: str, sides: tuple[str | None, str | None], words: str) -> None:
     assert str(describe_field(field, sides)) == words
     assert summary(*_judged(EMAIL, {field: sides})) == f"column public.users.email: {words}"
 
@@ -411,17 +426,17 @@ def test_fields_are_said_in_words(field: str, sides: tuple[str | None, str | Non
 def _judged(
     key: ObjectKey, fields: Mapping[str, tuple[str | None, str | None]]
 ) -> tuple[Difference, Comparison]:
-    made = of_one(
+    compared = of_one(
         key,
         {name: before for name, (before, _) in fields.items()},
         {name: after for name, (_, after) in fields.items()},
     )
-    return made.differences[0], made
+    return compared.differences[0], compared
 
 
 def test_a_finding_has_the_long_texts_in_its_detail() -> None:
-    found = detail(*_judged(EMAIL, {"definition": ("a\nb", "a\nc"), "type": ("x", "y")}))
-    assert found == "--- revisions@a1: definition\n+++ live: definition\n a\n-b\n+c"
+    text = detail(*_judged(EMAIL, {"definition": ("a\nb", "a\nc"), "type": ("x", "y")}))
+    assert text == "--- revisions@a1: definition\n+++ live: definition\n a\n-b\n+c"
     assert detail(*_judged(EMAIL, {"type": ("x", "y")})) is None
 
 
@@ -468,8 +483,8 @@ def test_owners_that_own_each_other_end_somewhere() -> None:
 
 def test_default_privileges_are_shown_with_those_who_get_them() -> None:
     fields = {"role": "<owner>", "acl": "eve: SELECT"}
-    made = of_one(ObjectKey("default privileges", "<owner>.tables"), None, fields)
-    assert body(made)[-1] == "      privileges eve: SELECT, role <owner>"
+    compared = of_one(ObjectKey("default privileges", "<owner>.tables"), None, fields)
+    assert body(compared)[-1] == "      privileges eve: SELECT, role <owner>"
 
 
 def test_lists_of_what_is_extra_are_one_line() -> None:
@@ -491,9 +506,11 @@ def test_partitions_are_counted_with_their_table() -> None:
 
 
 def test_long_definitions_of_what_is_missing_are_cut() -> None:
-    made = of_one(ObjectKey("function", "public.f()"), {"definition": "\n".join(map(str, range(40)))}, None)
-    assert body(made)[-2:] == ["      11", "      and 28 lines more"]
-    assert "-  39" in write("patch", diff(made))
+    compared = of_one(
+        ObjectKey("function", "public.f()"), {"definition": "\n".join(map(str, range(40)))}, None
+    )
+    assert body(compared)[-2:] == ["      11", "      and 28 more lines"]
+    assert "-  39" in write("patch", diff(compared))
 
 
 def test_a_patch_names_both_texts_of_every_difference() -> None:
@@ -502,19 +519,19 @@ def test_a_patch_names_both_texts_of_every_difference() -> None:
     heads = re.findall(r"^--- (.*)\t\n\+\+\+ (.*)\t$", text, re.MULTILINE)
     expected = {
         (
-            "/dev/null" if each.change.op is Op.ADDED else f"revisions@a1/main/{each.change.key}",
-            "/dev/null" if each.change.op is Op.REMOVED else f"live/main/{each.change.key}",
+            "/dev/null" if difference.change.op is Op.ADDED else f"revisions@a1/main/{difference.change.key}",
+            "/dev/null" if difference.change.op is Op.REMOVED else f"live/main/{difference.change.key}",
         )
-        for each in shown.differences
+        for difference in shown.differences
     }
     assert len(heads) == len(expected) == len(shown.differences)
     assert set(heads) == expected
-    for each in shown.differences:
-        for sides in each.change.fields.values():
+    for difference in shown.differences:
+        for sides in difference.change.fields.values():
             for sign, side in zip("-+", sides, strict=True):
-                other = sides[sign == "-"] or ""
+                opposite = sides[sign == "-"] or ""
                 for line in (side or "").split("\n"):
-                    if line not in other:
+                    if line not in opposite:
                         assert re.search(rf"^[{sign}].*{re.escape(line)}$", text, re.MULTILINE), line
 
 
@@ -525,9 +542,11 @@ def test_a_patch_has_what_belongs_to_a_missing_table() -> None:
 
 
 def test_a_patch_leaves_out_what_is_ignored() -> None:
-    made = of_one(EMAIL, {"type": "a", "comment": "x"}, {"type": "b", "comment": "y"})
+    compared = of_one(EMAIL, {"type": "a", "comment": "x"}, {"type": "b", "comment": "y"})
     change = Change(Op.CHANGED, EMAIL, {"type": ("a", "b")})
-    shown = Comparison(made.before, made.after, (Difference(change, Aspect.DEFINITION, Severity.NOTE),))
+    shown = Comparison(
+        compared.before, compared.after, (Difference(change, Aspect.DEFINITION, Severity.NOTE),)
+    )
     assert write("patch", diff(shown)).splitlines()[2:] == [
         "@@ -1,2 +1,2 @@",
         " comment: x",
@@ -552,10 +571,12 @@ def test_a_patch_can_be_applied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", sorted(COMPARISONS))
 def test_formats_for_differences_say_what_was_not_compared(form: str) -> None:
-    found = Finding("unreachable", Severity.ERROR, "no\n;DROP", ExitCode.UNREACHABLE, database="credentials")
-    made = Comparison(snapshot("a", {}), snapshot("b", {}), (), not_compared=("views\r;DROP",))
-    remark = replace(found, severity=Severity.NOTE, message="hides nothing", database=None)
-    lines = write(form, diff(made, checks=(Check("c", "C", (found, remark)),))).splitlines()
+    finding = Finding(
+        "unreachable", Severity.ERROR, "no\n;DROP", ExitCode.UNREACHABLE, database="credentials"
+    )
+    compared = Comparison(snapshot("a", {}), snapshot("b", {}), (), not_compared=("views\r;DROP",))
+    remark = replace(finding, severity=Severity.NOTE, message="hides nothing", database=None)
+    lines = write(form, diff(compared, checks=(Check("c", "C", (finding, remark)),))).splitlines()
     assert not any("hides nothing" in line for line in lines)
     mark = "-- " if form == "sql" else "# "
     assert lines[:2] == [
@@ -566,7 +587,7 @@ def test_formats_for_differences_say_what_was_not_compared(form: str) -> None:
 
 @pytest.mark.parametrize("form", sorted(COMPARISONS))
 def test_formats_for_differences_refuse_other_results(form: str) -> None:
-    with pytest.raises(UsageError, match=f"`check` compares nothing, and {form}"):
+    with pytest.raises(UsageError, match=f"`check` makes no comparison, and {form}"):
         write(form, Report("check", ()))
 
 
@@ -582,15 +603,15 @@ def test_a_diff_that_could_not_begin_is_a_comment(form: str) -> None:
 )
 def test_statements_keep_their_ends_of_lines_and_no_controls(text: str, shown: str) -> None:
     remark = "" if text == shown else "-- not exact: U+FFFD stands for control characters\n"
-    assert controls_replaced(text, "-- ") == remark + shown
+    assert replace_controls(text, "-- ") == remark + shown
 
 
 def test_sql_is_exact_and_has_no_controls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
     redaction.register("users")
     text = "CREATE INDEX i ON public.users USING btree (a) WHERE b = '\x1b password=x'"
-    made = of_one(ObjectKey("index", "public.i"), None, {"definition": text})
-    assert text.replace("\x1b", "\ufffd") in write("sql", diff(made))
+    compared = of_one(ObjectKey("index", "public.i"), None, {"definition": text})
+    assert text.replace("\x1b", "\ufffd") in write("sql", diff(compared))
 
 
 def test_visible_is_the_same_for_what_can_be_seen() -> None:
@@ -601,9 +622,9 @@ def test_json_is_as_described() -> None:
     shown = json.loads(write("json", diff(everything())))
     described = {"$ref": "#/$defs/diff", "$defs": _definitions("diff")}
     jsonschema.Draft202012Validator(described).validate(shown)
-    [made] = shown["comparisons"]
-    assert [made["from"]["origin"], made["to"]["origin"]] == ["revisions@a1", "live"]
-    assert made["differences"][0]["owner"] == USERS
+    [document] = shown["comparisons"]
+    assert [document["from"]["origin"], document["to"]["origin"]] == ["revisions@a1", "live"]
+    assert document["differences"][0]["owner"] == USERS
 
 
 def test_a_snapshot_is_as_described() -> None:
@@ -613,10 +634,10 @@ def test_a_snapshot_is_as_described() -> None:
         stored = json.loads(json.dumps(side.to_dict()))
         validator.validate(stored)
         for key in stored:
-            assert not validator.is_valid({name: each for name, each in stored.items() if name != key}), key
+            assert not validator.is_valid({name: field for name, field in stored.items() if name != key}), key
 
 
 def test_what_either_side_does_not_describe_is_counted() -> None:
-    one = snapshot("a.json", {}, unmodelled={"security label": 3, "base type": 1})
-    other = snapshot("live", {}, unmodelled={"security label": 2})
-    assert Comparison(one, other, ()).to_dict()["unmodelled"] == {"base type": 1, "security label": 3}
+    before = snapshot("a.json", {}, unmodelled={"security label": 3, "base type": 1})
+    after = snapshot("live", {}, unmodelled={"security label": 2})
+    assert Comparison(before, after, ()).to_dict()["unmodelled"] == {"base type": 1, "security label": 3}

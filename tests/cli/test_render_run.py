@@ -1,4 +1,4 @@
-"""How runs are shown."""
+"""Results of runs on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables on a terminal: whatever its width, nothing that stands in a cell is cut."""
+"""Tables on a terminal truncate no cell at any width."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTINGS = (("setting", "value", "from"), [("database-url", URL, "environment DA
 
 
 def drawn(head: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> str:
-    """What a terminal of so many columns shows."""
+    """Return the table on a terminal of the given width."""
     file = StringIO()
     table(Console(file=file, force_terminal=True, width=width, color_system=None), head, rows)
     return file.getvalue()

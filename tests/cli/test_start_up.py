@@ -1,4 +1,4 @@
-"""What a command loads: start-up is what people wait for most often."""
+"""The packages that a command imports, which decide its start-up time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOT = Path(__file__).parent.parent.parent
 _SLOW = {"alembic", "sqlalchemy", "mako"}
 _SETTINGS = {"pydantic", "pydantic_core", "pydantic_settings", "dotenv"}
 
-# Runs the command as its console script does, then writes what has been loaded where nothing else writes.
+# Runs the command as its console script does, then writes the imported packages to a file.
 _PROGRAM = """
 import json, os, sys
 from circle_migrate.__main__ import main
@@ -33,7 +33,7 @@ except SystemExit as end:
 
 
 def loaded(workdir: Path, arguments: list[str], env: dict[str, str] | None = None) -> set[str]:
-    """The top-level packages a successful command has imported when it ends."""
+    """Return the top-level packages that a successful command has imported."""
     report = workdir / "loaded.json"
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments],

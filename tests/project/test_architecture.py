@@ -1,4 +1,4 @@
-"""The rules of the package, read from the syntax trees: who may import, print and name what."""
+"""Rules about imports, output and names, checked on the syntax trees of the package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ORDER = (
     "config",
     "core",
 )
-"""A package imports only itself and what stands to its right."""
+"""A package imports only itself and packages to its right."""
 _BESIDE = {"__init__", "__main__", "indexes", "models", "revisions"}
 """The entry points and the data of the platform's two databases."""
 
@@ -56,22 +56,22 @@ class Module:
 
     @cached_property
     def tree(self) -> ast.Module:
-        """Its syntax tree."""
+        """The syntax tree."""
         return ast.parse(self.text, self.name)
 
     @property
     def dotted(self) -> str:
-        """Its full name as an import spells it."""
+        """The full name, as in an import."""
         parts = ["circle_migrate", *Path(self.name).with_suffix("").parts]
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     @property
     def package(self) -> str:
-        """The package at the top of the project that it belongs to."""
+        """The top-level package of the module."""
         return Path(self.name).with_suffix("").parts[0]
 
     def imports(self) -> Iterator[tuple[str, ast.stmt]]:
-        """Yield every imported name in full, wherever in the file it is imported."""
+        """Yield the full name of every import in the file, at any depth."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from ((alias.name, node) for alias in node.names)
@@ -80,7 +80,7 @@ class Module:
                 yield from ((f"{node.module}.{alias.name}", node) for alias in node.names)
 
     def imported_modules(self) -> set[str]:
-        """The modules of the package that it imports, also in functions and under TYPE_CHECKING."""
+        """Return the imported modules of the package, also those in functions and under TYPE_CHECKING."""
         modules = set()
         for name, _ in self.imports():
             while name and name not in _BY_NAME:
@@ -89,7 +89,7 @@ class Module:
         return modules
 
     def for_type_checkers(self) -> set[ast.AST]:
-        """Every node below an `if TYPE_CHECKING`."""
+        """Return every node below an `if TYPE_CHECKING`."""
         return {
             inner
             for node in ast.walk(self.tree)
@@ -107,12 +107,12 @@ _BY_NAME = {module.dotted: module for module in _MODULES}
 
 
 def within(name: str, *packages: str) -> bool:
-    """Whether a dotted name is one of the packages or lies in one."""
+    """Return whether a dotted name is one of the packages or is inside one."""
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 def outside(*folders: str) -> list[Module]:
-    """The modules that are not in these folders of the package."""
+    """Return the modules outside of these folders."""
     return [module for module in _MODULES if not module.name.startswith(folders)]
 
 
@@ -121,7 +121,7 @@ def test_the_top_holds_the_planned_packages_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("package", _ORDER)
-def test_a_package_imports_only_what_stands_to_its_right(package: str) -> None:
+def test_a_package_imports_only_packages_to_its_right(package: str) -> None:
     allowed = {*_ORDER[_ORDER.index(package) :], "indexes"}
     upward = [
         (module.name, name)
@@ -133,12 +133,12 @@ def test_a_package_imports_only_what_stands_to_its_right(package: str) -> None:
     assert upward == []
 
 
-def test_what_revisions_import_needs_nothing_above_core() -> None:
+def test_indexes_imports_only_core() -> None:
     imported = _BY_NAME["circle_migrate.indexes"].imported_modules()
     assert {_BY_NAME[name].package for name in imported} == {"core"}
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_there_is_no_import_cycle() -> None:
     graph = {module.dotted: module.imported_modules() for module in _MODULES}
     try:
         TopologicalSorter(graph).prepare()
@@ -174,7 +174,7 @@ def test_planning_and_judging_import_no_driver(library: str) -> None:
         for name, node in module.imports()
         if within(name, library) and node not in module.for_type_checkers()
     ]
-    assert [found for found in imported if not found[0].startswith(_MAY_IMPORT_ALEMBIC)] == []
+    assert [pair for pair in imported if not pair[0].startswith(_MAY_IMPORT_ALEMBIC)] == []
 
 
 def test_only_the_adapter_imports_alembic() -> None:
@@ -216,12 +216,12 @@ def test_only_settings_models_and_revisions_name_a_database() -> None:
     assert named <= _NAMED_FOR_COMPLETION
 
 
-def test_every_module_can_be_read_in_one_sitting() -> None:
+def test_no_module_has_too_many_lines() -> None:
     lengths = {module.name: len(module.text.splitlines()) for module in _MODULES}
     assert {name: length for name, length in lengths.items() if length > _MOST_LINES} == {}
 
 
-def test_module_names_say_what_they_hold() -> None:
+def test_no_module_has_a_vague_name() -> None:
     vague = [
         module.name
         for module in _MODULES

@@ -1,4 +1,4 @@
-"""The README says what the program does: its tables are compared with the program."""
+"""The tables of the README agree with the program."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_every_variable_in_the_table_is_a_setting(variable: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
-def test_what_writes_figures_imports_what_there_is(path: Path) -> None:
-    """Pages name the commands that measured them; nothing else runs those."""
+def test_benchmarks_import_existing_names(path: Path) -> None:
+    """No other test runs the benchmarks that the documentation names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("circle_migrate"):
             module = importlib.import_module(str(node.module))
-            for each in node.names:
-                assert hasattr(module, each.name) or find_spec(f"{node.module}.{each.name}")
+            for alias in node.names:
+                assert hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")

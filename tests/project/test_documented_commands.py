@@ -1,4 +1,4 @@
-"""Every command in the documentation and the recipes exists, with its options; every link leads somewhere."""
+"""Every command and option in the documentation and the recipes exists, and so does every link target."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(path: Path) -> Any:
 
 
 def is_tool(words: list[str], place: int) -> bool:
-    """Whether the word there starts circle-migrate, by its name or as the entry point of its image."""
+    """Return whether the word starts circle-migrate, by its name or as the entry point of its image."""
     word, before = words[place], words[place - 1] if place else "$"
     if re.fullmatch(rf"circle-migrate{VERSION}", word):
         return before in STARTERS or before.startswith("circle-migrate[")
@@ -46,7 +46,7 @@ def is_tool(words: list[str], place: int) -> bool:
 
 
 def calls(shell: str) -> Iterator[list[str]]:
-    """The arguments of every call of circle-migrate in a piece of shell."""
+    """Yield the arguments of every call of circle-migrate in shell code."""
     text = re.sub(r"\$\{\{.*?\}\}", "main", shell.replace("\\\n", " "))
     for line in text.splitlines():
         if not re.search(r"\bmigrate\b", line):
@@ -62,7 +62,7 @@ def calls(shell: str) -> Iterator[list[str]]:
 
 
 def page_calls(text: str) -> Iterator[list[str]]:
-    """Those in a page's console blocks, after a prompt, and in its inline code."""
+    """Yield the calls in the console blocks and the inline code of a page."""
     parts = re.split(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     for prose, language, block in zip(parts[::3], [*parts[1::3], ""], [*parts[2::3], ""], strict=True):
         for code in re.findall(r"`([^`]+)`", prose):
@@ -72,7 +72,7 @@ def page_calls(text: str) -> Iterator[list[str]]:
 
 
 def file_calls(tree: Any) -> Iterator[list[str]]:
-    """Those in a YAML file: in shell, as arguments of our image, of our action or of our hook."""
+    """Yield the calls in a YAML file: in shell code, or as arguments of the image, the action or the hook."""
     match tree:
         case str():
             yield from calls(tree)
@@ -84,14 +84,14 @@ def file_calls(tree: Any) -> Iterator[list[str]]:
         case {"id": "circle-migrate-check", "args": list(words)}:
             yield from calls(shlex.join([*shlex.split(load(HOOKS)[0]["entry"]), *words]))
         case dict():
-            yield from (call for each in tree.values() for call in file_calls(each))
+            yield from (call for item in tree.values() for call in file_calls(item))
         case list():
-            yield from (call for each in tree for call in file_calls(each))
+            yield from (call for item in tree for call in file_calls(item))
 
 
 @functools.cache
 def command_at(path: tuple[str, ...]) -> Any:
-    """The command or group of that path; None where there is none."""
+    """Return the command or group of that path, or None."""
     if not path:
         return typer.main.get_command(app)
     group = command_at(path[:-1])
@@ -99,13 +99,13 @@ def command_at(path: tuple[str, ...]) -> Any:
 
 
 def parse(words: list[str]) -> None:
-    """Raises what the command line raises for a call that it does not know; runs nothing."""
+    """Parse a call without running it. Raises the errors of the command line."""
     path: tuple[str, ...] = ()
     while hasattr(command_at(path), "commands") and words and not words[0].startswith("-"):
         path, words = (*path, words[0]), words[1:]
     command = command_at(path)
     assert command, f"there is no command {' '.join(path)}"
-    known = {"--help", "-h"}.union(*((*each.opts, *each.secondary_opts) for each in command.params))
+    known = {"--help", "-h"}.union(*((*param.opts, *param.secondary_opts) for param in command.params))
     unknown = {word for word in words if re.match(r"--?[a-zA-Z]", word)} - known
     assert not unknown, f"{' '.join(path)} has no option {unknown}"
     if not hasattr(command, "commands"):
@@ -118,7 +118,7 @@ COPIED = [(path, call) for path in FILES for call in file_calls(load(path))]
 
 @pytest.mark.parametrize(
     ("path", "call"),
-    [pytest.param(*each, id=f"{name(each[0])}: {' '.join(each[1])}") for each in DOCUMENTED + COPIED],
+    [pytest.param(*pair, id=f"{name(pair[0])}: {' '.join(pair[1])}") for pair in DOCUMENTED + COPIED],
 )
 def test_every_command_in_the_documentation_exists(path: Path, call: list[str]) -> None:
     parse(call)
@@ -133,7 +133,7 @@ def test_a_command_that_does_not_exist_is_noticed(call: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "commands"),
     [
         ("```console\n$ circle-migrate plan -o FILE > out\nmain  up\n```\n", ["plan -o FILE"]),
         ("as `uvx --from 'circle-migrate[embedded]' circle-migrate status`,", ["status"]),
@@ -146,8 +146,8 @@ def test_a_command_that_does_not_exist_is_noticed(call: str) -> None:
         ("`pip install circle-migrate==0.1.0`, `-t mens-circle/migrate:0.1.0 .`", []),
     ],
 )
-def test_commands_are_found_in_pages(text: str, found: list[str]) -> None:
-    assert [" ".join(call) for call in page_calls(text)] == found
+def test_commands_are_found_in_pages(text: str, commands: list[str]) -> None:
+    assert [" ".join(call) for call in page_calls(text)] == commands
 
 
 def test_every_recipe_that_runs_a_command_was_read() -> None:

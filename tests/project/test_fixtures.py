@@ -1,4 +1,4 @@
-"""The fixtures other tests stand on."""
+"""The fixtures of other tests."""
 
 from __future__ import annotations
 

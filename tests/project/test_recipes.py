@@ -1,4 +1,4 @@
-"""The recipes in docs/ have the form that their readers expect, and the settings that their pages promise.
+"""The recipes in docs/ are valid by their schemas and have the settings that their pages name.
 
 That their commands exist is for test_documented_commands.
 """
@@ -137,17 +137,18 @@ def test_compose_has_the_databases_of_the_platform() -> None:
     compose = load(RECIPES / "docker" / "compose.yaml")
     services = compose["services"]
     ports = {
-        services[each.name]["environment"]["POSTGRES_DB"]: services[each.name]["ports"] for each in DATABASES
+        services[known.name]["environment"]["POSTGRES_DB"]: services[known.name]["ports"]
+        for known in DATABASES
     }
     assert ports == {
         "mens_circle_main": ["127.0.0.1:5432:5432"],
         "mens_circle_creds": ["127.0.0.1:5433:5432"],
     }
-    assert services["migrate"]["secrets"] == [each.url_variable for each in DATABASES]
+    assert services["migrate"]["secrets"] == [known.url_variable for known in DATABASES]
     assert set(compose["secrets"]) == {
-        each for service in services.values() for each in service.get("secrets", [])
+        secret for service in services.values() for secret in service.get("secrets", [])
     }
-    # With --atomic it would be refused: some of our own revisions cannot run in a transaction.
+    # --atomic is refused: some revisions of the package cannot run in a transaction.
     assert services["migrate"]["command"] == ["upgrade"]
     assert services["app"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 

@@ -1,4 +1,4 @@
-"""`./run`: where it puts the environment, when it makes it again, what it says where it cannot; its lock."""
+"""`./run`: the place of the environment, when it is created again, its errors, its lock."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SCRIPT = ROOT / "run"
 LOCK = (ROOT / "requirements.lock").read_text()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-# A project that needs nothing from an index: its build backend lies in the checkout, counts its calls in the
-# file `built` and can be held up or broken by a file of that name.
+# A project without dependencies from an index. Its build backend is in the checkout, counts its calls in the
+# file `built`, and is delayed or broken by a file of that name.
 TINY_PROJECT = """
 [build-system]
 requires = []
@@ -59,7 +59,7 @@ def build_editable(directory, config_settings=None, metadata_directory=None):
     return "tiny-1-py3-none-any.whl"
 """
 
-# What the backend does to a project, done at once: most tests are about ./run, and not about installers.
+# A fast replacement for the backend: most tests are about ./run, not about installers.
 STAND_IN = """#!/bin/sh
 PATH=/bin:/usr/bin
 case "$*" in *--editable=.*) ;; *) exit 0 ;; esac
@@ -77,7 +77,7 @@ run = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
 class Checkout:
-    """A checkout of the tiny project, with ./run and an empty lock."""
+    """A checkout of a small project with ./run and an empty lock file."""
 
     def __init__(self, folder: Path, path: Path) -> None:
         self.folder = folder
@@ -99,7 +99,7 @@ class Checkout:
         return subprocess.Popen(arguments, env=self.environ, text=True, **pipes)
 
     def run(self, *command: str) -> tuple[int, str, str]:
-        """The exit status, stdout and stderr of ./run COMMAND."""
+        """Return the exit status, stdout and stderr of ./run COMMAND."""
         process = self.start(*command)
         stdout, stderr = process.communicate()
         return process.returncode, stdout, stderr
@@ -107,7 +107,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(request: pytest.FixtureRequest, tmp_path: Path) -> Checkout:
-    """With a stand-in for uv, or with the installer a test names."""
+    """Replace uv by a stand-in, or by the installer of the test."""
     path = tmp_path / "bin"
     path.mkdir()
     installer = getattr(request, "param", "stand-in")
@@ -301,7 +301,7 @@ def test_usage(arguments: list[str], status: int, capsys: pytest.CaptureFixture[
 
 
 def _locked() -> dict[str, str]:
-    """Version by canonical name."""
+    """Return the versions by canonical name."""
     return dict(re.findall(r"^([a-z0-9][a-z0-9.-]*)==(\S+)", LOCK, re.MULTILINE))
 
 

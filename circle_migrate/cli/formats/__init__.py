@@ -1,1 +1,1 @@
-"""Results as files that other programs read, one module per format."""
+"""Results for other programs, one module per format."""

@@ -1,8 +1,8 @@
-"""Alembic: the sketch of the SQL format as operations, ready to be pasted into a revision."""
+"""Alembic: the operations that lead from the first side to the second, to be copied into a revision."""
 
 from __future__ import annotations
 
-from circle_migrate.cli.formats.comments import comment, controls_replaced, not_compared
+from circle_migrate.cli.formats.comments import comment, not_compared, replace_controls
 from circle_migrate.diff.ddl.render_alembic import render
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.describe import sides
@@ -13,12 +13,12 @@ _MARK = "# "
 
 
 def write(diff: DiffResult) -> str:
-    """The operations for each database, under a comment with its name."""
+    """Return the operations for each database below a comment with its name."""
     parts = ["\n".join(not_compared(diff, _MARK)), *map(_operations, diff.comparisons)]
     return "\n\n\n".join(filter(None, parts)) + "\n"
 
 
 def _operations(comparison: Comparison) -> str:
     before, after = sides(comparison)
-    text = controls_replaced(render(generate(comparison), HAZARDS), _MARK)
+    text = replace_controls(render(generate(comparison), HAZARDS), _MARK)
     return comment(f"{comparison.database}: from {before} to {after}", _MARK) + "\n" + text.rstrip("\n")

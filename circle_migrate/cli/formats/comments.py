@@ -1,4 +1,4 @@
-"""Comments in formats that other programs read: no text of a server's gets out of its comment."""
+"""Comments in scripts and patches: no text of a server can end its comment."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.diff.result import DiffResult
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
-"""What moves a cursor or turns the direction of writing, unlike tabs and ends of lines."""
+"""Control and text direction characters, except tabs and line ends."""
 
 
 def comment(text: str, mark: str) -> str:
-    """The text as one line that begins with the mark."""
+    """Return the text as one line that begins with the mark."""
     return mark + visible(text)
 
 
 def not_compared(diff: DiffResult, mark: str) -> Iterator[str]:
-    """Lines that say which databases were not compared and why, and what was left out of the others."""
+    """Yield a comment for each database, and each part of a database, that was not compared."""
     for finding in diff.comparison_errors:
         yield comment(f"not compared: {finding.message}", mark)
     for comparison in diff.comparisons:
@@ -26,7 +26,9 @@ def not_compared(diff: DiffResult, mark: str) -> Iterator[str]:
             yield comment(f"{comparison.database}: not compared: {text}", mark)
 
 
-def controls_replaced(text: str, mark: str) -> str:
-    """Statements that a terminal can show: with U+FFFD for controls, and then a comment that says so."""
-    shown = _CONTROL.sub("\ufffd", text)
-    return shown if shown == text else f"{mark}not exact: U+FFFD stands for control characters\n{shown}"
+def replace_controls(text: str, mark: str) -> str:
+    """Return statements with U+FFFD for control characters, and then with a comment about it."""
+    replaced = _CONTROL.sub("\ufffd", text)
+    if replaced == text:
+        return text
+    return f"{mark}not exact: U+FFFD stands for control characters\n{replaced}"

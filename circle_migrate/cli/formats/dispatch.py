@@ -1,4 +1,4 @@
-"""Find the module that writes a format; only that one is imported."""
+"""Find the module that writes a format; a command imports only that one."""
 
 from __future__ import annotations
 
@@ -8,49 +8,47 @@ from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.core.result import Result
 
 FORMATS = {
-    "json": "circle_migrate.cli.formats.json",
-    "junit": "circle_migrate.cli.formats.junit",
-    "sarif": "circle_migrate.cli.formats.sarif",
-    "github": "circle_migrate.cli.formats.github",
-    "gitlab": "circle_migrate.cli.formats.gitlab",
-    "sql": "circle_migrate.cli.formats.sql",
-    "alembic": "circle_migrate.cli.formats.alembic",
-    "patch": "circle_migrate.cli.formats.patch",
-    "markdown": "circle_migrate.cli.formats.safety_markdown",
+    "json": "json",
+    "junit": "junit",
+    "sarif": "sarif",
+    "github": "github",
+    "gitlab": "gitlab",
+    "sql": "sql",
+    "alembic": "alembic",
+    "patch": "patch",
+    "markdown": "safety_markdown",
 }
-"""The module that writes each format; loaded when it is asked for."""
-
+"""The module that writes each format."""
 
 COMPARISONS = frozenset({"sql", "alembic", "patch"})
-"""The formats that show differences and nothing else."""
+"""The formats that have differences and nothing else."""
 
 
 def write(form: str, result: Result) -> str:
-    """The result in the format. Raises `UsageError` where the format is for what the result has not."""
+    """Return the result in the format. Raises `UsageError` for a result that the format cannot express."""
     from circle_migrate.core.findings import Report
     from circle_migrate.diff.result import DiffResult
     from circle_migrate.safety.losses.report import LossReport
 
+    module = FORMATS[form]
     if form == "markdown" and isinstance(result, LossReport):
-        from circle_migrate.cli.formats.losses_markdown import write as write_losses
-
-        return write_losses(result)
-    if form in COMPARISONS and not isinstance(result, DiffResult):
+        module = "losses_markdown"
+    elif form in COMPARISONS and not isinstance(result, DiffResult):
         raise UsageError(
-            f"`{result.command}` compares nothing, and {form} is a format for differences",
-            hint="--format table or --format json",
+            f"`{result.command}` makes no comparison, and {form} is a format for differences",
+            hint="add --format table or --format json",
         )
-    if form != "json" and not isinstance(result, Report):
+    elif form != "json" and not isinstance(result, Report):
         raise UsageError(
             f"`{result.command}` makes no checks, and {form} is a format for checks",
-            hint="--format table or --format json",
+            hint="add --format table or --format json",
         )
-    text: str = import_module(FORMATS[form]).write(result)
+    text: str = import_module(f"circle_migrate.cli.formats.{module}").write(result)
     return text
 
 
 def write_failure(form: str, command: str, error: MigrateError) -> str:
-    """The error that ended a command before there was a result: for checks, as the one that failed."""
+    """Return the error of a command without a result; in formats for checks it is a failed check."""
     if form == "json":
         from circle_migrate.cli.formats.json import write_failure as write_json
 

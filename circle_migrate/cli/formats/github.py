@@ -1,20 +1,26 @@
 """GitHub Actions: workflow commands that become annotations, and Markdown for the job summary.
 
-GitHub shows ten annotations of each type per step and drops the others without a word; a job summary of
-more than 1 MiB is refused (docs.github.com/actions/reference/workflows-and-actions/workflow-commands).
+GitHub shows ten annotations of each type per step and silently drops the others; it refuses a job summary of
+more than 1 MiB (https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from circle_migrate.cli.formats.sanitize import path, safe, summed_up, whole
+from circle_migrate.cli.formats.sanitize import (
+    display_path,
+    full_text,
+    markdown,
+    relative_path,
+    safe,
+    summary_line,
+)
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
 
 ANNOTATIONS_PER_TYPE = 10
 SUMMARY_BYTES = 900_000
-"""Below 1 MiB with room for what other commands of the same step add."""
+"""Less than 1 MiB, to leave room for other commands of the same step."""
 
 _TYPES = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 _MARKS = {
@@ -23,14 +29,13 @@ _MARKS = {
     Outcome.FAILED: ":x:",
     Outcome.SKIPPED: ":fast_forward:",
 }
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
-_CUT = "\n\nThe summary ends here: the rest did not fit.\n"
+_TRUNCATED = "\n\nThe summary is truncated.\n"
 
 
 def write(report: Report) -> str:
-    """One workflow command per finding, at most ten of a type, and a line of counts."""
+    """Return a workflow command per finding, at most ten of a type, and a line of counts."""
     lines = [line for kind in Severity for line in _annotations(report, kind)]
-    return "\n".join([*lines, summed_up(report)]) + "\n"
+    return "\n".join([*lines, summary_line(report)]) + "\n"
 
 
 def _annotations(report: Report, kind: Severity) -> Iterator[str]:
@@ -44,11 +49,11 @@ def _annotations(report: Report, kind: Severity) -> Iterator[str]:
 
 
 def _annotation(report: Report, finding: Finding) -> str:
-    file = path(report, finding)
-    place = {"file": file, "line": str(finding.line or 1)} if file else {}
-    title = finding.rule_text.title + (f" ({finding.database})" if finding.database else "")
-    properties = ",".join(f"{key}={_property(value)}" for key, value in {**place, "title": title}.items())
-    return f"::{_TYPES[finding.severity]} {properties}::{_data(whole(finding))}"
+    file = relative_path(report, finding)
+    properties = {"file": file, "line": str(finding.line or 1)} if file else {}
+    properties["title"] = finding.rule_text.title + (f" ({finding.database})" if finding.database else "")
+    text = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    return f"::{_TYPES[finding.severity]} {text}::{_data(full_text(finding))}"
 
 
 def _data(text: str) -> str:
@@ -60,37 +65,34 @@ def _property(text: str) -> str:
 
 
 def summary(report: Report) -> str:
-    """The report as Markdown for the file that GITHUB_STEP_SUMMARY names, of at most SUMMARY_BYTES."""
+    """Return the report as Markdown for the file in GITHUB_STEP_SUMMARY, of at most SUMMARY_BYTES."""
     rows = [_row(check) for check in report.checks]
     parts = [
-        f"### {_markdown(summed_up(report))}",
+        f"### {markdown(summary_line(report))}",
         "\n".join(["| | Check | |", "|-|-|-|", *rows]),
         *(_item(report, finding) for finding in report.findings),
     ]
-    return _cut("\n\n".join(parts) + "\n")
+    return _truncate("\n\n".join(parts) + "\n")
 
 
 def _row(check: Check) -> str:
     count = len(check.findings)
-    words = check.skipped or ("1 finding" if count == 1 else f"{count} findings" if count else "")
-    return f"| {_MARKS[check.outcome]} {check.outcome} | {_markdown(check.title)} | {_markdown(words)} |"
+    note = check.skipped or ("1 finding" if count == 1 else f"{count} findings" if count else "")
+    return f"| {_MARKS[check.outcome]} {check.outcome} | {markdown(check.title)} | {markdown(note)} |"
 
 
 def _item(report: Report, finding: Finding) -> str:
-    file = path(report, finding) or finding.file
-    place = f" at {_markdown(file)}:{finding.line or 1}" if file else ""
-    head = f"- **{finding.severity}** {finding.rule}{place}"
-    return "\n".join([head, *("  " + _markdown(line) + "  " for line in whole(finding).splitlines() if line)])
+    file = display_path(report, finding)
+    location = f" at {markdown(file)}:{finding.line or 1}" if file else ""
+    head = f"- **{finding.severity}** {finding.rule}{location}"
+    lines = full_text(finding).splitlines()
+    return "\n".join([head, *(f"  {markdown(line)}  " for line in lines if line)])
 
 
-def _markdown(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", safe(text)).replace("\n", " ")
-
-
-def _cut(text: str) -> str:
-    """The text up to the last whole line that fits."""
+def _truncate(text: str) -> str:
+    """Return the text up to the last line that fits."""
     raw = text.encode()
     if len(raw) <= SUMMARY_BYTES:
         return text
-    fitting = raw[: SUMMARY_BYTES - len(_CUT)]
-    return fitting[: fitting.rindex(b"\n")].decode() + _CUT
+    fitting = raw[: SUMMARY_BYTES - len(_TRUNCATED)]
+    return fitting[: fitting.rindex(b"\n")].decode() + _TRUNCATED

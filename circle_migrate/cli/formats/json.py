@@ -1,7 +1,4 @@
-"""JSON: one object, the same envelope for every command and for failures.
-
-`circle_migrate.schemas` describes it.
-"""
+"""JSON: one object with the same envelope for every result and error, as `cli/json_schema` describes it."""
 
 from __future__ import annotations
 
@@ -14,17 +11,17 @@ from circle_migrate.core.result import SCHEMA_VERSION, Result
 
 
 def write(result: Result) -> str:
-    """The result, after the keys that every command has."""
+    """Return the envelope with the keys of the result."""
     return dump(_envelope(result.command, result.exit_code, None) | result.to_dict())
 
 
 def write_failure(command: str, error: MigrateError) -> str:
-    """The error that ended a command before there was a result."""
+    """Return the envelope of a command without a result."""
     return dump(_envelope(command, error.status, error))
 
 
 def dump(value: Any) -> str:
-    """The value as JSON, without secrets."""
+    """Return the value as JSON without secrets."""
     return json.dumps(redacted(value), indent=2, ensure_ascii=False) + "\n"
 
 

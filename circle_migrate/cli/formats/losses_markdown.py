@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import re
-
-from circle_migrate.cli.formats.sanitize import visible
+from circle_migrate.cli.formats.sanitize import escape_markdown, visible
 from circle_migrate.safety.losses.describe import how_much, remarks, summary
 from circle_migrate.safety.losses.report import Loss, LossReport
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
-
 
 def write(report: LossReport) -> str:
-    """A heading, a table of all losses, and what is to be known about the report."""
-    parts = [f"### Losses of the downgrade: {_plain(summary(report))}"]
+    """Return a heading, a table of all losses, and notes."""
+    parts = [f"### Losses of the downgrade: {_escape(summary(report))}"]
     if report.losses:
         rows = (_row(loss, report) for loss in report.losses)
         parts.append("\n".join(("| Name | Kind | By | Destroys data | What |", "|-|-|-|-|-|", *rows)))
-    notes = [f"- {_plain(remark)}" for remark in remarks(report)]
+    notes = [f"- {_escape(remark)}" for remark in remarks(report)]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
 def _row(loss: Loss, report: LossReport) -> str:
     cells = (
-        f"**{_plain(loss.name)}**" if loss.destroys_data else _plain(loss.name),
+        f"**{_escape(loss.name)}**" if loss.destroys_data else _escape(loss.name),
         loss.kind,
-        _plain(loss.revision),
+        _escape(loss.revision),
         "yes" if loss.destroys_data else "no",
-        _plain(how_much(loss, report.taken_at)),
+        _escape(how_much(loss, report.taken_at)),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", visible(text))
+def _escape(text: str) -> str:
+    return escape_markdown(visible(text))

@@ -1,7 +1,7 @@
-"""Patch: what differs as a unified diff of both sides' texts, one file per object, for reviews.
+"""Patch: the differences as a unified diff for reviews, one file per object.
 
-The texts say what the snapshots say of an object, field by field; they are no SQL. What is ignored or
-equivalent has the text of the first side on both, so that only differences are left.
+The text of an object lists the fields of its snapshot; it is no SQL. Ignored and equivalent fields have the
+text of the first side on both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NO_FILE = "/dev/null"
 
 
 def write(diff: DiffResult) -> str:
-    """All differences, database by database; lines that begin with # say what was not compared."""
+    """Return all differences by database, below comments about what was not compared."""
     lines = list(not_compared(diff, "# "))
     for comparison in diff.comparisons:
         ownership = Ownership(comparison.before, comparison.after)
@@ -30,35 +30,35 @@ def write(diff: DiffResult) -> str:
 
 
 def _file(difference: Difference, comparison: Comparison, ownership: Ownership) -> Iterator[str]:
-    """Both texts of an object, under its name on either side."""
+    """Yield the unified diff of one object."""
     change = difference.change
     name = f"{comparison.database}/{change.key}"
     before, after = (f"{side}/{name}" for side in sides(comparison))
-    one, other = _both(difference, comparison, ownership)
-    # A tab ends a name that may have spaces in it.
+    before_text, after_text = _texts(difference, comparison, ownership)
+    # A tab ends a file name, which can contain spaces.
     yield f"--- {_NO_FILE if change.op is Op.ADDED else before}\t"
     yield f"+++ {_NO_FILE if change.op is Op.REMOVED else after}\t"
-    yield from list(difflib.unified_diff(one, other, lineterm=""))[2:]
+    yield from list(difflib.unified_diff(before_text, after_text, lineterm=""))[2:]
 
 
-def _both(
+def _texts(
     difference: Difference, comparison: Comparison, ownership: Ownership
 ) -> tuple[list[str], list[str]]:
-    """The object as either side has it; with all that belongs to it, where the other lacks it."""
+    """Return the object's text on both sides; if only one side has it, with all objects that belong to it."""
     change = difference.change
     match change.op:
         case Op.REMOVED:
-            return list(_whole(difference, comparison.before, ownership)), []
+            return list(_with_owned(difference, comparison.before, ownership)), []
         case Op.ADDED:
-            return [], list(_whole(difference, comparison.after, ownership))
+            return [], list(_with_owned(difference, comparison.after, ownership))
         case Op.CHANGED:
             fields = comparison.before.objects[change.key]
-            one = {**fields, **{name: before for name, (before, _) in change.fields.items()}}
-            other = {**fields, **{name: after for name, (_, after) in change.fields.items()}}
-            return list(_text(one)), list(_text(other))
+            before = {**fields, **{name: value for name, (value, _) in change.fields.items()}}
+            after = {**fields, **{name: value for name, (_, value) in change.fields.items()}}
+            return list(_text(before)), list(_text(after))
 
 
-def _whole(difference: Difference, snapshot: Snapshot, ownership: Ownership) -> Iterator[str]:
+def _with_owned(difference: Difference, snapshot: Snapshot, ownership: Ownership) -> Iterator[str]:
     key = difference.change.key
     yield from _text(snapshot.objects[key])
     for object_key in ownership.of(key):
@@ -68,7 +68,7 @@ def _whole(difference: Difference, snapshot: Snapshot, ownership: Ownership) -> 
 
 
 def _text(fields: Fields) -> Iterator[str]:
-    """Lines for all that is said of an object; longer texts begin on a line of their own."""
+    """Yield a line for each field; a value of several lines begins below its name."""
     for name, value in sorted(fields.items()):
         if value is None:
             continue

@@ -1,6 +1,6 @@
-"""Markdown for a comment on a pull request: what is dangerous first, everything else folded away.
+"""Markdown for a comment on a pull request: dangers first, details folded.
 
-GitHub refuses comments of more than 65,536 characters, GitLab of a million.
+GitHub refuses comments of more than 65,536 characters, GitLab of more than a million.
 """
 
 from __future__ import annotations
@@ -8,28 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from circle_migrate.cli.formats.sanitize import path, safe, summed_up, whole
+from circle_migrate.cli.formats.sanitize import full_text, markdown, relative_path, safe, summary_line
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 
-MOST_CHARACTERS = 60_000
-"""With room for what a bot adds of its own."""
+MAX_CHARACTERS = 60_000
+"""Less than GitHub's limit, to leave room for the text of a bot."""
 
 _MARKS = {Severity.ERROR: ":no_entry:", Severity.WARNING: ":warning:", Severity.NOTE: ":information_source:"}
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
-_CUT = "The rest did not fit into a comment."
+_NOUNS = {Severity.ERROR: "danger", Severity.WARNING: "warning", Severity.NOTE: "note"}
+_TRUNCATED = "The comment is truncated."
 
 
 def write(report: Report) -> str:
-    """The report as one comment; of a command that could not begin, why."""
+    """Return the report as one comment; of a command without a result, its error."""
     if not isinstance(report, SafetyReport):
-        texts = [line for finding in report.findings for line in _block("text", whole(finding))]
-        return "\n".join([f"### {_text(summed_up(report))}", "", *texts]) + "\n"
-    parts, room = [], MOST_CHARACTERS
+        texts = [line for finding in report.findings for line in _block("text", full_text(finding))]
+        return "\n".join([f"### {markdown(summary_line(report))}", "", *texts]) + "\n"
+    parts, room = [], MAX_CHARACTERS
     for part in _parts(report):
         room -= len(part) + 2
         if room < 0:
-            parts.append(_CUT)
+            parts.append(_TRUNCATED)
             break
         parts.append(part)
     return "\n\n".join(parts) + "\n"
@@ -37,66 +37,54 @@ def write(report: Report) -> str:
 
 def _parts(report: SafetyReport) -> Iterator[str]:
     yield f"### {_head(report)}"
-    yield _text(report.coverage.description) + "."
+    yield markdown(report.coverage.description) + "."
     for finding in report.findings:
         yield _item(report, finding)
     if report.suppressed:
         rows = [
-            f"| {_text(suppressed.finding.rule)} | {_text(suppressed.finding.subject or '')} | {_text(suppressed.reason)} "
-            f"| {suppressed.until or ''} |"
-            for suppressed in report.suppressed
+            (item.finding.rule, item.finding.subject or "", item.reason, str(item.until or ""))
+            for item in report.suppressed
         ]
-        head = ["| Let pass | Subject | Reason | Until |", "|-|-|-|-|"]
-        yield _folded(f"{len(rows)} let pass", "\n".join([*head, *rows]))
+        lines = [f"| {' | '.join(map(markdown, row))} |" for row in rows]
+        head = ["| Suppressed | Subject | Reason | Until |", "|-|-|-|-|"]
+        yield _folded(f"{len(rows)} suppressed", "\n".join([*head, *lines]))
     if report.notes:
-        yield _folded("What is not known", "\n".join(f"- {_text(note)}" for note in report.notes))
+        yield _folded("What is not known", "\n".join(f"- {markdown(note)}" for note in report.notes))
 
 
 def _head(report: SafetyReport) -> str:
-    counts = {
-        severity: sum(finding.severity is severity for finding in report.findings) for severity in Severity
-    }
-    words = {Severity.ERROR: "danger", Severity.WARNING: "warning", Severity.NOTE: "note"}
-    found = [f"{count} {words[severity]}{'s' * (count > 1)}" for severity, count in counts.items() if count]
-    return f"Migration safety: {', '.join(found) or 'nothing found'}"
+    severities = [finding.severity for finding in report.findings]
+    counts = {noun: severities.count(severity) for severity, noun in _NOUNS.items()}
+    texts = [f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
+    return f"Migration safety: {', '.join(texts) or 'no findings'}"
 
 
-def _item(report: SafetyReport, hazard_finding: Finding) -> str:
-    file = path(report, hazard_finding)
-    place = f" at `{_code(file)}:{hazard_finding.line or 1}`" if file else ""
-    lines = [
-        f"{_MARKS[hazard_finding.severity]} **{_text(hazard_finding.rule)}**{place}: {_text(hazard_finding.message)}"
-    ]
-    if not isinstance(hazard_finding, HazardFinding):
-        return "\n".join([*lines, f"> {_text(hazard_finding.remedy_text)}"])
-    if hazard_finding.statement:
-        lines += ["", *_block("sql", hazard_finding.statement)]
-    facts = {
-        "Locks": hazard_finding.lock,
-        "Work": hazard_finding.work,
-        "Size": hazard_finding.size,
-        "Estimate": hazard_finding.estimate,
-    }
-    lines += ["", *(f"- {name}: {_text(text)}" for name, text in facts.items() if text)]
-    code = ["", *_block("python", hazard_finding.fix)] if hazard_finding.fix else []
-    advice = "\n".join([_text(hazard_finding.hazard.remedy), *code])
-    return "\n".join([*lines, "", _folded("What to write instead", advice)])
+def _item(report: SafetyReport, finding: Finding) -> str:
+    file = relative_path(report, finding)
+    location = f" at `{_code(file)}:{finding.line or 1}`" if file else ""
+    head = f"{_MARKS[finding.severity]} **{markdown(finding.rule)}**{location}: {markdown(finding.message)}"
+    if not isinstance(finding, HazardFinding):
+        return f"{head}\n> {markdown(finding.remedy_text)}"
+    lines = [head]
+    if finding.statement:
+        lines += ["", *_block("sql", finding.statement)]
+    facts = {"Locks": finding.lock, "Work": finding.work, "Size": finding.size, "Estimate": finding.estimate}
+    lines += ["", *(f"- {name}: {markdown(text)}" for name, text in facts.items() if text)]
+    code = ["", *_block("python", finding.fix)] if finding.fix else []
+    remedy = "\n".join([markdown(finding.hazard.remedy), *code])
+    return "\n".join([*lines, "", _folded("What to write instead", remedy)])
 
 
 def _folded(title: str, text: str) -> str:
-    return f"<details><summary>{_text(title)}</summary>\n\n{text}\n\n</details>"
+    return f"<details><summary>{markdown(title)}</summary>\n\n{text}\n\n</details>"
 
 
 def _block(language: str, text: str) -> list[str]:
-    """The text as code, in a fence that is longer than any in it."""
-    shown = safe(text).strip("\n")
-    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    """Return the text as a code block whose fence is longer than any in the text."""
+    code = safe(text).strip("\n")
+    longest = max(map(len, re.findall(r"`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", shown, fence]
-
-
-def _text(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", safe(text)).replace("\n", " ")
+    return [f"{fence}{language}", code, fence]
 
 
 def _code(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Texts and places as every format shows them. All text passes here on its way out, and so redaction."""
+"""Texts and locations as the formats write them; all text passes through here, where secrets are removed."""
 
 from __future__ import annotations
 
@@ -12,66 +12,81 @@ from circle_migrate.core.redaction import redact
 if TYPE_CHECKING:
     from circle_migrate.core.findings import Finding, Report
 
-# Not allowed in XML 1.0, or commands to a terminal; from a server or a file name.
+# Characters that XML 1.0 does not allow, or that control a terminal.
 _CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 
 
 def safe(text: str) -> str:
-    """The text without secrets, its lines ended by newlines, and with U+FFFD for what is no character."""
+    """Return the text without secrets, with LF line ends and U+FFFD for control characters."""
     return re.sub(_CONTROL, "\ufffd", redact(text).replace("\r\n", "\n"))
 
 
 def visible(text: str) -> str:
-    """The text in one line, without secrets, with escapes for what cannot be seen or moves a cursor.
+    """Return the text in one line, without secrets, with escapes for characters that are not printable.
 
-    What looks the same and is not, a no-break space or a mark that turns the direction of writing, differs
-    in its escape.
+    This includes characters that look like others, such as a no-break space.
     """
-    shown = redact(text)
-    return "".join(each if each.isprintable() or each == "\t" else _escape(each) for each in shown)
+    return "".join(
+        character
+        if character.isprintable() or character == "\t"
+        else character.encode("unicode_escape").decode("ascii")
+        for character in redact(text)
+    )
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+def markdown(text: str) -> str:
+    """Return the text in one line, without secrets, with Markdown's special characters escaped."""
+    return escape_markdown(safe(text)).replace("\n", " ")
+
+
+def escape_markdown(text: str) -> str:
+    """Return the text with Markdown's special characters escaped."""
+    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def redacted(value: Any) -> Any:
-    """The value with every string in it, however deep, without secrets."""
+    """Return the value with secrets removed from every string in it, at any depth."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {key: redacted(each) for key, each in value.items()}
+        return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(each) for each in value]
+        return [redacted(item) for item in value]
     return value
 
 
-def whole(finding: Finding) -> str:
-    """All there is to say about a finding: message, detail and remedy, a paragraph each."""
+def full_text(finding: Finding) -> str:
+    """Return the message, detail and remedy of a finding as paragraphs."""
     return safe("\n".join(text for text in (finding.message, finding.detail, finding.remedy_text) if text))
 
 
-def summed_up(report: Report) -> str:
-    """The report in one line of counts."""
+def summary_line(report: Report) -> str:
+    """Return the number of checks by outcome, and the exit status."""
     outcomes = [str(check.outcome) for check in report.checks]
-    counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(sorted(outcomes))]
+    counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes))]
     return f"circle-migrate {report.command}: {', '.join(counts) or 'no checks'}, exit {report.exit_code}"
 
 
-def path(report: Report, finding: Finding) -> str | None:
-    """The finding's file, relative to the root of the report; None without one, or outside of the root."""
+def relative_path(report: Report, finding: Finding) -> str | None:
+    """Return the finding's file relative to the report's root; None without a file below the root."""
     return _relative(finding.file, report.root) if finding.file else None
 
 
-def anchor(report: Report, finding: Finding) -> str:
-    """A place for formats that want one for each finding: its file, its tree's folder, or `.`."""
+def display_path(report: Report, finding: Finding) -> str | None:
+    """Return the finding's file, relative to the report's root if it is below it; None without a file."""
+    return relative_path(report, finding) or finding.file
+
+
+def anchor_path(report: Report, finding: Finding) -> str:
+    """Return a path for formats that require one: the finding's file, its tree's folder, or `.`."""
     folder = report.folders.get(finding.database or "")
-    return path(report, finding) or (_relative(folder, report.root) if folder else None) or "."
+    return relative_path(report, finding) or (_relative(folder, report.root) if folder else None) or "."
 
 
-def line(report: Report, finding: Finding) -> int:
-    """The line of the finding at its anchor, for formats that want one for each finding; from 1."""
-    return (finding.line if path(report, finding) else None) or 1
+def anchor_line(report: Report, finding: Finding) -> int:
+    """Return the line at `anchor_path`, from 1."""
+    return (finding.line if relative_path(report, finding) else None) or 1
 
 
 def _relative(file: str, root: str) -> str | None:

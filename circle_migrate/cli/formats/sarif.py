@@ -1,9 +1,8 @@
-"""SARIF 2.1.0, for code scanning.
+"""SARIF 2.1.0 for code scanning (https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html).
 
-https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html. GitHub refuses a whole file for one result
-without a physical location (github/codeql-action#1738, #2459) and asks for a line in each
-(https://docs.github.com/en/code-security/reference/code-scanning/sarif-files/sarif-support), so that findings
-without a file are placed at their tree's folder, line 1.
+GitHub refuses a file if one result has no physical location (github/codeql-action#1738, #2459) or no line
+(https://docs.github.com/en/code-security/reference/code-scanning/sarif-files/sarif-support), so a finding
+without a file is located in its tree's folder, line 1.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from urllib.parse import quote
 
 from circle_migrate import __version__
 from circle_migrate.cli.formats.json import dump
-from circle_migrate.cli.formats.sanitize import anchor, line, whole
+from circle_migrate.cli.formats.sanitize import anchor_line, anchor_path, full_text
 from circle_migrate.core.findings import Check, Finding, Report, fingerprints
 from circle_migrate.core.rules import RULES, Rule
 
@@ -22,7 +21,7 @@ _FINGERPRINT = "circleMigrate/v1"
 
 
 def write(report: Report) -> str:
-    """The report as a SARIF log of one run, with the rules that its findings are about."""
+    """Return a SARIF log of one run, with the rules of its findings."""
     order = list(RULES)
     rules = sorted(
         {finding.rule_text for finding in report.findings},
@@ -36,7 +35,7 @@ def write(report: Report) -> str:
                 "rules": [_rule(rule) for rule in rules],
             }
         },
-        # Keeps apart what several commands find in one commit.
+        # Separates the findings of several commands in one commit.
         "automationDetails": {"id": f"circle-migrate/{report.command}/"},
         "invocations": [_invocation(report)],
         "results": [
@@ -76,22 +75,22 @@ def _result(report: Report, finding: Finding, rule_index: int, fingerprint: str)
         "ruleId": finding.rule,
         "ruleIndex": rule_index,
         "level": str(finding.severity),
-        "message": _message(whole(finding)),
+        "message": _message(full_text(finding)),
         "locations": [_location(report, finding)],
         "partialFingerprints": {_FINGERPRINT: fingerprint},
     }
 
 
 def _message(text: str) -> dict[str, str]:
-    """A text as it is: single braces would stand for arguments (section 3.11.5)."""
+    """Return a message without placeholders, which are single braces (section 3.11.5)."""
     return {"text": text.replace("{", "{{").replace("}", "}}")}
 
 
 def _location(report: Report, finding: Finding) -> dict[str, Any]:
     location: dict[str, Any] = {
         "physicalLocation": {
-            "artifactLocation": {"uri": quote(anchor(report, finding)), "uriBaseId": "%SRCROOT%"},
-            "region": {"startLine": line(report, finding)},
+            "artifactLocation": {"uri": quote(anchor_path(report, finding)), "uriBaseId": "%SRCROOT%"},
+            "region": {"startLine": anchor_line(report, finding)},
         }
     }
     if finding.database:
@@ -100,7 +99,7 @@ def _location(report: Report, finding: Finding) -> dict[str, Any]:
 
 
 def _logical(finding: Finding, database: str) -> list[dict[str, Any]]:
-    """The database, or what in it the finding is about."""
+    """Return the object or the revision of the finding, otherwise its database."""
     if finding.subject:
         return [{"name": finding.subject, "fullyQualifiedName": f"{database}.{finding.subject}"}]
     if finding.revision:

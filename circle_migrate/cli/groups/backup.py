@@ -1,4 +1,4 @@
-"""Commands that keep what the databases hold: backup, restore, kept."""
+"""The commands backup, restore and kept."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import EncryptTo, Overridden, Yes
+from circle_migrate.cli.options import EncryptTo, OverrideProtection, Yes
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
 
 _PANEL = "Keep"
-_RUNNING = ("lock_wait", "pg_bin")
-_KEPT_RUNNING = ("atomic", "lock_wait", "lock_timeout")
-
+_BACKUP_OPTIONS = ("lock_wait", "pg_bin")
+_KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout")
 
 _Names = Annotated[
     list[str],
-    typer.Argument(metavar="RUN|ID", help="A run, by the beginning of its id, or one entry: main/3."),
+    typer.Argument(metavar="RUN|ID", help="The beginning of a run's id, or the id of one entry: main/3."),
 ]
 
 
@@ -32,51 +31,51 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         panel=_PANEL,
-        running=_RUNNING,
+        options=_BACKUP_OPTIONS,
         examples=(
-            "circle-migrate backup [dim]# a new folder in backups/[/dim]",
+            "circle-migrate backup [dim]# to a new folder in backups/[/dim]",
             "circle-migrate backup /srv/backups --encrypt-to age1… [dim]# credentials encrypted[/dim]",
         ),
     )
     async def backup(
-        call: CommandContext,
+        context: CommandContext,
         folder: Annotated[
-            Path, typer.Argument(metavar="FOLDER", help="Where the backup gets a folder of its own.")
+            Path, typer.Argument(metavar="FOLDER", help="Create the backup's folder in this one.")
         ] = Path("backups"),
         encrypt_to: EncryptTo = None,
     ) -> Result:
-        """Dump both databases from one moment: files, checksums, revisions, and a manifest of them."""
+        """Dump both databases at one point in time, with a manifest of checksums and revisions."""
         from circle_migrate.commands.backup import BackupOptions
         from circle_migrate.commands.backup import backup as action
 
-        deployment = await call.ready(call.deployment())
-        keeping = BackupOptions(folder.absolute(), deployment.settings.pg_bin, encrypt_to)
-        return await action(deployment, keeping, notify=call.notify())
+        deployment = await context.ready()
+        options = BackupOptions(folder.absolute(), deployment.settings.pg_bin, encrypt_to)
+        return await action(deployment, options, notify=context.progress)
 
     @command(
         app,
         panel=_PANEL,
-        running=_RUNNING,
+        options=_BACKUP_OPTIONS,
         examples=(
             "circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]",
-            "circle-migrate restore BACKUP --replace [dim]# asks; keeps the old databases[/dim]",
+            "circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]",
             "circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials",
         ),
     )
     async def restore(
-        call: CommandContext,
+        context: CommandContext,
         manifest: Annotated[
             Path, typer.Argument(metavar="MANIFEST", help="The manifest of a backup, or its folder.")
         ],
         replace: Annotated[
-            bool, typer.Option("--replace", help="Put it in the place of databases that are not empty.")
+            bool, typer.Option("--replace", help="Replace databases that are not empty.")
         ] = False,
         accept_loss: Annotated[
             list[str] | None,
-            typer.Option(metavar="NAME", help="A database that may be replaced; instead of typing it."),
+            typer.Option(metavar="NAME", help="Replace this database without asking. Repeatable."),
         ] = None,
         disconnect: Annotated[
-            bool, typer.Option("--disconnect", help="End the sessions on what is replaced.")
+            bool, typer.Option("--disconnect", help="End the sessions of the databases that are replaced.")
         ] = False,
         jobs: Annotated[
             int,
@@ -85,35 +84,38 @@ def register(app: typer.Typer) -> None:
                 "-j",
                 min=1,
                 metavar="N",
-                help="Tables and indexes at a time; 1: in one transaction.",
+                help="Restore this many tables and indexes at a time; 1 uses one transaction.",
             ),
         ] = 1,
         identity: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="The key of `age` for an encrypted dump.")
+            Path | None, typer.Option(metavar="FILE", help="Decrypt dumps with this key of `age`.")
         ] = None,
         no_owner: Annotated[
-            bool, typer.Option("--no-owner", help="Everything will belong to the role that restores.")
+            bool, typer.Option("--no-owner", help="Make the restoring role the owner of all objects.")
         ] = False,
         no_privileges: Annotated[
-            bool, typer.Option("--no-privileges", help="Grant nothing that was granted.")
+            bool, typer.Option("--no-privileges", help="Restore no privileges.")
         ] = False,
-        override_protection: Overridden = None,
+        override_protection: OverrideProtection = None,
     ) -> Result:
-        """Restore a backup into empty databases, or put it in the place of those that are there."""
+        """Restore a backup into empty databases, or with --replace over databases with data."""
         from circle_migrate.backup.preflight import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace
         from circle_migrate.commands.restore import restore as action
 
         if (accept_loss or disconnect or override_protection) and not replace:
-            raise UsageError("nothing is replaced without --replace", hint="add --replace, or leave it out")
-        deployment = await call.ready(call.deployment())
+            raise UsageError(
+                "--accept-loss, --disconnect and --override-protection need --replace",
+                hint="add --replace, or leave them out",
+            )
+        deployment = await context.ready()
         accepted = accept_loss or []
         for name in accepted:
             if name not in deployment.databases:
                 raise UsageError(
                     f"there is no database {name!r}", hint="databases: " + ", ".join(deployment.databases)
                 )
-        wanted = RestoreOptions(
+        options = RestoreOptions(
             replace=replace,
             disconnect=disconnect,
             jobs=jobs,
@@ -123,41 +125,45 @@ def register(app: typer.Typer) -> None:
             privileges=not no_privileges,
             overridden=tuple(override_protection or ()),
         )
-        return await action(deployment, manifest, wanted, confirm_replace(accepted), call.notify())
+        return await action(deployment, manifest, options, confirm_replace(accepted), context.progress)
 
-    about = "What `downgrade --keep` has kept in side tables: list, restore, drop."
-    kept = group(app, "kept", about, _PANEL)
+    description = "List, restore and drop the rows that `downgrade --keep` has kept."
+    kept = group(app, "kept", description, _PANEL)
 
     @command(kept, "list", panel=_PANEL)
     async def kept_list(
-        call: CommandContext,
-        everything: Annotated[bool, typer.Option("--all", help="Also what was restored or dropped.")] = False,
+        context: CommandContext,
+        everything: Annotated[
+            bool, typer.Option("--all", help="List restored and dropped entries too.")
+        ] = False,
     ) -> Result:
-        """List what is kept: of which table, how many rows, by which run."""
+        """List the kept tables, columns and rows with their run."""
         from circle_migrate.commands.kept import listing
 
-        return await listing(await call.ready(call.deployment()), everything=everything)
+        return await listing(await context.ready(), everything=everything)
 
-    @command(kept, "restore", panel=_PANEL, running=_KEPT_RUNNING)
-    async def kept_restore(call: CommandContext, names: _Names) -> Result:
-        """Put back now what an upgrade has left, or rows whose row was missing."""
+    @command(kept, "restore", panel=_PANEL, options=_KEPT_OPTIONS)
+    async def kept_restore(context: CommandContext, names: _Names) -> Result:
+        """Restore kept rows that an upgrade has not restored."""
         from circle_migrate.commands.kept import restore
 
-        return await restore(await call.ready(call.deployment()), names, notify=call.notify())
+        return await restore(await context.ready(), names, notify=context.progress)
 
-    @command(kept, "drop", panel=_PANEL, running=_KEPT_RUNNING)
+    @command(kept, "drop", panel=_PANEL, options=_KEPT_OPTIONS)
     async def kept_drop(
-        call: CommandContext, names: _Names, yes: Yes = False, override_protection: Overridden = None
+        context: CommandContext,
+        names: _Names,
+        yes: Yes = False,
+        override_protection: OverrideProtection = None,
     ) -> Result:
-        """Drop what is kept, for good. Shows it and asks first."""
+        """Drop kept rows for good. Shows them and asks first."""
         from circle_migrate.cli.confirm import confirm_drop
         from circle_migrate.commands.kept import drop
 
-        deployment = await call.ready(call.deployment())
         return await drop(
-            deployment,
+            await context.ready(),
             names,
             agree=confirm_drop(yes=yes),
             overridden=override_protection or (),
-            notify=call.notify(),
+            notify=context.progress,
         )

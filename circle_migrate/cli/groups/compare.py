@@ -1,4 +1,4 @@
-"""Commands that compare: catalogues (diff, snapshot), and what the databases hold (consistency)."""
+"""The commands diff, snapshot and consistency."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Look"
-_COUNTING = "What counts"
+_RULES = "Rules"
 
 
 def register(app: typer.Typer) -> None:
@@ -27,70 +27,70 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         panel=_PANEL,
-        running=SCRATCH,
+        options=SCRATCH,
         formats=COMPARISONS,
         examples=(
-            "circle-migrate diff [dim]# did somebody change a database by hand?[/dim]",
-            "circle-migrate diff models revisions [dim]# was a revision forgotten?[/dim]",
+            "circle-migrate diff [dim]# was a database changed by hand?[/dim]",
+            "circle-migrate diff models revisions [dim]# is a revision missing?[/dim]",
             "circle-migrate diff revisions@-1 revisions -d main --format sql",
             "circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'",
         ),
     )
     async def diff(
-        call: CommandContext,
+        context: CommandContext,
         sides: Annotated[
             list[str] | None,
             typer.Argument(
                 metavar="FROM TO",
-                help="models, revisions, revisions@REVISION, revisions@current, live, or a snapshot's file.",
+                help="models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file.",
                 show_default="revisions@current live",
             ),
         ] = None,
-        drift: Annotated[bool, typer.Option("--drift", help="As: diff revisions@current live.")] = False,
-        missing: Annotated[bool, typer.Option("--missing", help="As: diff models revisions.")] = False,
+        drift: Annotated[bool, typer.Option("--drift", help="Compare revisions@current with live.")] = False,
+        missing: Annotated[bool, typer.Option("--missing", help="Compare models with revisions.")] = False,
         ignore: Annotated[
             list[str] | None,
             typer.Option(
                 metavar="'KIND PATTERN'",
-                help="No difference: 'index public.tmp_*', 'acl of table *'. May be repeated.",
-                rich_help_panel=_COUNTING,
+                help="Ignore these differences: 'index public.tmp_*', 'acl of table *'. Repeatable.",
+                rich_help_panel=_RULES,
             ),
         ] = None,
         grants: Annotated[
-            bool, typer.Option("--grants", help="Privileges fail everywhere.", rich_help_panel=_COUNTING)
+            bool,
+            typer.Option("--grants", help="Report every privilege as an error.", rich_help_panel=_RULES),
         ] = False,
         owners: Annotated[
-            bool, typer.Option("--owners", help="Owners fail everywhere.", rich_help_panel=_COUNTING)
+            bool, typer.Option("--owners", help="Report every owner as an error.", rich_help_panel=_RULES)
         ] = False,
         column_order: Annotated[
             bool,
-            typer.Option("--column-order", help="The order of columns counts.", rich_help_panel=_COUNTING),
+            typer.Option("--column-order", help="Compare the order of columns.", rich_help_panel=_RULES),
         ] = False,
         partitions: Annotated[
             bool,
-            typer.Option("--partitions", help="Extra partitions count as tables.", rich_help_panel=_COUNTING),
+            typer.Option("--partitions", help="Treat extra partitions as tables.", rich_help_panel=_RULES),
         ] = False,
     ) -> Result:
-        """Compare two catalogues of each database; ends with 4 where they differ."""
+        """Compare two catalogues of each database. Exit status 4 where they differ."""
         from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions
         from circle_migrate.commands.diff import diff as action
         from circle_migrate.diff.side import parse_sides
 
-        asked = [
-            *([tuple(sides)] if sides else []),
-            *([DRIFT] if drift else []),
-            *([MISSING] if missing else []),
-        ]
-        if len(asked) > 1 or len(sides or ()) > 2:
-            raise UsageError("there is one FROM and one TO", hint="ask one question at a time")
+        comparisons = [tuple(sides)] if sides else []
+        comparisons += [DRIFT] * drift + [MISSING] * missing
+        if len(comparisons) > 1 or len(sides or ()) > 2:
+            raise UsageError(
+                "diff makes one comparison at a time", hint="give FROM and TO, or --drift, or --missing"
+            )
+        texts = comparisons[0] if comparisons else DRIFT
         options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
-        typed = asked[0] if asked else DRIFT
-        return await action(await _deployment(call, parse_sides(typed)), typed, options)
+        return await action(await _deployment(context, parse_sides(texts)), texts, options)
 
     @command(
         app,
         panel=_PANEL,
-        running=SCRATCH,
+        options=SCRATCH,
         examples=(
             "circle-migrate snapshot -o before/ [dim]# a file for each database[/dim]",
             "circle-migrate snapshot head -d main -o main.json",
@@ -98,22 +98,25 @@ def register(app: typer.Typer) -> None:
         ),
     )
     async def snapshot(
-        call: CommandContext,
+        context: CommandContext,
         state: Annotated[
             str, typer.Argument(metavar="STATE", help="live, models, or revisions: head, an id, base.")
         ] = "live",
         output: Annotated[
             str | None,
             typer.Option(
-                "--output", "-o", metavar="FILE", help="Where to; a folder, or with {database} in its name."
+                "--output",
+                "-o",
+                metavar="FILE",
+                help="Write to this file or folder; {database} in the name stands for the database.",
             ),
         ] = None,
     ) -> Result:
-        """Take the catalogue of each database, to compare it later; bodies of functions can hold secrets."""
+        """Save the catalogue of each database to compare it later. Function bodies can hold secrets."""
         from circle_migrate.commands.snapshot import take_snapshots
         from circle_migrate.diff.side import parse_state
 
-        return await take_snapshots(await _deployment(call, (parse_state(state),)), state, output)
+        return await take_snapshots(await _deployment(context, (parse_state(state),)), state, output)
 
     @command(
         app,
@@ -121,29 +124,26 @@ def register(app: typer.Typer) -> None:
         formats=CHECKS,
         without=("database",),
         examples=(
-            "circle-migrate consistency [dim]# after an upgrade, a restore, or any night[/dim]",
+            "circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]",
             "circle-migrate consistency --relation user-credentials --limit 100",
         ),
     )
     async def consistency(
-        call: CommandContext,
+        context: CommandContext,
         relation: Annotated[
             list[str] | None,
-            typer.Option(metavar="NAME", help="Only this one of the declared relations. May be repeated."),
+            typer.Option(metavar="NAME", help="Compare only this declared relation. Repeatable."),
         ] = None,
         limit: Annotated[
-            int, typer.Option("--limit", "-n", min=0, metavar="N", help="How many keys a finding shows.")
+            int, typer.Option("--limit", "-n", min=0, metavar="N", help="Show at most N keys in a finding.")
         ] = 10,
     ) -> Result:
-        """Compare the keys that relate the databases, users and credentials; ends with 4 on orphans."""
+        """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans."""
         from circle_migrate.commands.consistency.consistency import consistency as action
 
-        deployment = await call.ready(call.deployment())
-        return await action(deployment, relation or (), limit=limit, notify=call.notify())
+        return await action(await context.ready(), relation or (), limit=limit, notify=context.progress)
 
 
-async def _deployment(call: CommandContext, sides: tuple[Side, ...]) -> Deployment:
-    """The databases where a side asks them, else the trees alone."""
-    if any(side.asks_the_database for side in sides):
-        return await call.ready(call.deployment())
-    return call.files()
+async def _deployment(context: CommandContext, sides: tuple[Side, ...]) -> Deployment:
+    """Return the databases if a side reads them, otherwise the revision trees alone."""
+    return await context.ready() if any(side.asks_the_database for side in sides) else context.files()

@@ -1,4 +1,4 @@
-"""Commands about the tool itself: config show, schema."""
+"""The commands config show and schema."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _NO_DATABASE = ("database", "database_url", "creds_database_url", "embedded", "e
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    config = group(app, "config", "What the settings are.", "Set up")
+    config = group(app, "config", "Show the settings.", "Set up")
 
     @command(config, "show", panel="Set up", without=("database",))
-    def show(call: CommandContext) -> Result:
-        """Show every setting that holds and where it came from; passwords hidden."""
+    def show(context: CommandContext) -> Result:
+        """Show the value and the source of every setting, without passwords."""
         from circle_migrate.commands.listing_results import ConfigurationResult
 
-        values = call.settings(notes=True).values
+        values = context.settings(notes=True).values
         return ConfigurationResult(
             "config show", tuple((value.key, value.shown, value.source) for value in values)
         )
 
     @command(app, panel="Set up", without=_NO_DATABASE)
     def schema(
-        call: CommandContext,
+        context: CommandContext,
         name: Annotated[
             list[str], typer.Argument(metavar="COMMAND", help="For example: status, config show.")
         ],
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
-        from circle_migrate.cli.json_schema.command_schema import schema as of
+        from circle_migrate.cli.json_schema.command_schema import schema as command_schema
         from circle_migrate.commands.listing_results import SchemaResult
 
-        return SchemaResult(call.command, of(" ".join(name)))
+        return SchemaResult(context.command, command_schema(" ".join(name)))

@@ -1,4 +1,4 @@
-"""Commands for developers: the embedded server (dev start, stop, status, psql, reset), dev snapshots."""
+"""The commands for developers: the embedded server, and the snapshots that ship with the revisions."""
 
 from __future__ import annotations
 
@@ -24,88 +24,93 @@ _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
 
 def register(app: typer.Typer) -> None:
     """Add the group to the application."""
-    about = "For developers: the private PostgreSQL of --embedded, snapshots to ship."
-    dev = group(app, "dev", about, _PANEL)
+    description = "Control the private PostgreSQL of --embedded, and write snapshots to ship."
+    dev = group(app, "dev", description, _PANEL)
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    async def start(call: CommandContext) -> Result:
-        """Start the server and create both databases; URLs to connect with are printed."""
-        return _answer("dev start", await _started(call.settings()))
+    async def start(context: CommandContext) -> Result:
+        """Start the server, create both databases and print their URLs."""
+        return _result("dev start", await _start(context.settings()))
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    def stop(call: CommandContext) -> Result:
-        """Stop the server; its data stays."""
+    def stop(context: CommandContext) -> Result:
+        """Stop the server. Its data stays."""
         from circle_migrate.postgres.embedded.deployment import server
 
-        embedded = server(call.settings())
+        embedded = server(context.settings())
         embedded.stop()
-        return _answer("dev stop", embedded.status())
+        return _result("dev stop", embedded.status())
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    def status(call: CommandContext) -> Result:
-        """Say whether the server runs and how to reach it."""
+    def status(context: CommandContext) -> Result:
+        """Show whether the server runs and its URLs."""
         from circle_migrate.postgres.embedded.deployment import server
 
-        return _answer("dev status", server(call.settings()).status())
+        return _result("dev status", server(context.settings()).status())
 
     @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
     async def psql(
-        call: CommandContext,
+        context: CommandContext,
         arguments: Annotated[
-            list[str] | None, typer.Argument(metavar="[-- PSQL OPTIONS]", help="Given to psql as they are.")
+            list[str] | None, typer.Argument(metavar="[-- PSQL OPTIONS]", help="Passed on to psql.")
         ] = None,
     ) -> Result:
         """Open psql on main, or on the database of --database."""
         from circle_migrate.postgres.deployment import Deployment
         from circle_migrate.postgres.embedded.deployment import database_name, server
 
-        settings = call.settings()
-        name = Deployment(settings, call.database).selected[0]
-        await _started(settings)
+        settings = context.settings()
+        name = Deployment(settings, context.database).selected[0]
+        await _start(settings)
         argv = server(settings).psql_command(database_name(name), *(arguments or ()))
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    def reset(call: CommandContext, yes: Yes = False) -> Result:
+    def reset(context: CommandContext, yes: Yes = False) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
         from circle_migrate.postgres.embedded.deployment import server
 
-        embedded = server(call.settings())
+        embedded = server(context.settings())
         confirm_reset(str(embedded.status().data), yes=yes)
         embedded.reset()
-        return _answer("dev reset", embedded.status())
+        return _result("dev reset", embedded.status())
 
     @command(
         dev,
         panel=_PANEL,
-        running=("scratch_url",),
+        options=("scratch_url",),
         without=("database_url", "creds_database_url", "embedded"),
         formats=CHECKS,
     )
     async def snapshots(
-        call: CommandContext,
+        context: CommandContext,
         major: Annotated[
             list[int] | None,
             typer.Option(
-                metavar="N", help="For this version of PostgreSQL; default: all there are servers for."
+                metavar="N",
+                help="Write for this major version of PostgreSQL.",
+                show_default="all that have a server",
             ),
         ] = None,
         folder: Annotated[
-            Path | None, typer.Option(metavar="FOLDER", help="Where to; default: beside the revision files.")
+            Path | None,
+            typer.Option(
+                metavar="FOLDER", help="Write to this folder.", show_default="beside the revision files"
+            ),
         ] = None,
         check: Annotated[
-            bool, typer.Option("--check", help="Write nothing; end with 4 where one is out of date.")
+            bool, typer.Option("--check", help="Write nothing; exit status 4 where a file is out of date.")
         ] = False,
     ) -> Result:
-        """Write what each revision leads to, so that diff needs no server of its own in production."""
+        """Write the catalogue of each revision, so that diff needs no scratch server in production."""
         from circle_migrate.diff.expected.build_shipped import build_snapshots
 
-        return await build_snapshots(call.files(), folder, major or (), check=check)
+        return await build_snapshots(context.files(), folder, major or (), check=check)
 
 
-async def _started(settings: Settings) -> ServerStatus:
-    """The server, running and with both databases."""
+async def _start(settings: Settings) -> ServerStatus:
+    """Start the server and create both databases."""
     from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.postgres.embedded.deployment import addressed, server
@@ -115,7 +120,7 @@ async def _started(settings: Settings) -> ServerStatus:
     return status
 
 
-def _answer(command_name: str, status: ServerStatus) -> Result:
+def _result(command_name: str, status: ServerStatus) -> Result:
     from circle_migrate.commands.listing_results import ServerResult
     from circle_migrate.postgres.embedded.deployment import urls
 
@@ -126,7 +131,7 @@ def _answer(command_name: str, status: ServerStatus) -> Result:
         "pid": status.pid,
         "account": status.account,
         "log": str(status.log),
-        "note": f"{status.requested} cannot be reached by {status.account}; the data lies elsewhere"
+        "note": f"{status.account} cannot reach {status.requested}, so the data is in another folder"
         if status.moved
         else None,
     }

@@ -1,4 +1,4 @@
-"""Commands that draw: graph."""
+"""The command graph."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ if TYPE_CHECKING:
     from circle_migrate.commands.graph.drawing import Diagram
     from circle_migrate.core.result import Result
 
-_PANEL = "Look"
 
-
-class Subject(StrEnum):
-    """What is drawn."""
+class _Subject(StrEnum):
+    """The subject of a diagram."""
 
     REVISIONS = "revisions"
     ENTITIES = "entities"
 
 
 class _Origin(StrEnum):
-    """Where the tables are taken from."""
+    """The source of the tables."""
 
     MODELS = Source.MODELS
     REVISIONS = Source.REVISIONS
@@ -38,31 +36,33 @@ class _Origin(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the command to the application."""
 
-    @command(app, panel=_PANEL, running=SCRATCH)
+    @command(app, panel="Look", options=SCRATCH)
     async def graph(
-        call: CommandContext,
-        what: Annotated[
-            Subject,
+        context: CommandContext,
+        subject: Annotated[
+            _Subject,
             typer.Argument(metavar="WHAT", help="revisions, or entities: tables and their relations."),
-        ] = Subject.REVISIONS,
+        ] = _Subject.REVISIONS,
         span: Annotated[
             str | None, typer.Argument(metavar="FROM:TO", help="Only these revisions, as in history.")
         ] = None,
         origin: Annotated[
-            _Origin | None, typer.Option("--from", help="Whose tables.", show_default="models")
+            _Origin | None, typer.Option("--from", help="Draw the tables of this.", show_default="models")
         ] = None,
         current: Annotated[
-            bool, typer.Option("--current", help="Mark the current revisions; asks the databases.")
+            bool, typer.Option("--current", help="Mark the current revisions; reads the databases.")
         ] = False,
         form: Annotated[
             DiagramFormat | None,
-            typer.Option("--as", help="How to draw.", show_default="by the suffix of FILE, else mermaid"),
+            typer.Option(
+                "--as", help="Draw in this format.", show_default="by the suffix of FILE, else mermaid"
+            ),
         ] = None,
         output: Annotated[
             Path | None,
-            typer.Option("--output", "-o", metavar="FILE", help="Save it there: .mmd, .dot or .svg."),
+            typer.Option("--output", "-o", metavar="FILE", help="Save to this .mmd, .dot or .svg file."),
         ] = None,
     ) -> Result:
         """Draw the revision trees or the tables as Mermaid, DOT or, with Graphviz, SVG.
@@ -75,39 +75,36 @@ def register(app: typer.Typer) -> None:
         """
         from circle_migrate.commands.graph.graph import drawn, form_of
 
-        _refuse(what, span=span, origin=origin, current=current)
-        chosen = form_of(form, output)
-        drawing = await (
-            _trees(call, span, current=current) if what is Subject.REVISIONS else _tables(call, origin)
+        if subject is _Subject.ENTITIES and (span or current):
+            raise UsageError(
+                "FROM:TO and --current are for revisions", hint="circle-migrate graph revisions …"
+            )
+        if subject is _Subject.REVISIONS and origin:
+            raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
+        diagram_format = form_of(form, output)
+        diagram = await (
+            _revisions(context, span, current=current)
+            if subject is _Subject.REVISIONS
+            else _entities(context, Source(origin or Source.MODELS))
         )
-        result = drawn(drawing, chosen, output)
+        result = drawn(diagram, diagram_format, output)
         for note in result.notes:
-            call.say(note)
+            context.progress.say(note)
         return result
 
 
-def _refuse(what: Subject, *, span: str | None, origin: _Origin | None, current: bool) -> None:
-    """Raise `UsageError` for an option that says nothing about what is drawn."""
-    if what is Subject.ENTITIES and (span or current):
-        raise UsageError("FROM:TO and --current are about revisions", hint="circle-migrate graph revisions …")
-    if what is Subject.REVISIONS and origin:
-        raise UsageError("--from is about tables", hint=f"circle-migrate graph entities --from {origin}")
-
-
-async def _trees(call: CommandContext, span: str | None, *, current: bool) -> Diagram:
+async def _revisions(context: CommandContext, span: str | None, *, current: bool) -> Diagram:
     from circle_migrate.commands.graph.graph import revisions
 
     if not current:
-        return revisions(call.files(), span)
+        return revisions(context.files(), span)
     from circle_migrate.migrate.identity import verify_identity
 
-    deployment = await call.ready(call.deployment())
+    deployment = await context.ready()
     return revisions(deployment, span, verify_identity(deployment, await deployment.states()))
 
 
-async def _tables(call: CommandContext, origin: _Origin | None) -> Diagram:
+async def _entities(context: CommandContext, source: Source) -> Diagram:
     from circle_migrate.commands.graph.graph import entities
 
-    source = Source(origin or Source.MODELS)
-    deployment = await call.ready(call.deployment()) if source is Source.LIVE else call.files()
-    return await entities(deployment, source)
+    return await entities(await context.ready() if source is Source.LIVE else context.files(), source)

@@ -1,4 +1,4 @@
-"""Commands that look and never write: current, log, history, heads, branches, show."""
+"""The commands that only read: status, check, wait, current, log, history, heads, branches, show."""
 
 from __future__ import annotations
 
@@ -25,113 +25,111 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, formats=CHECKS)
     async def status(
-        call: CommandContext,
+        context: CommandContext,
         exit_code: Annotated[
-            bool, typer.Option("--exit-code", help="End with 3 where revisions are pending.")
+            bool, typer.Option("--exit-code", help="Exit with status 3 where revisions are pending.")
         ] = False,
     ) -> Result:
-        """Show both databases: server, revision, what is pending, locks, the last run, whatever is wrong."""
+        """Show server, revisions, pending revisions, locks, last run and problems of both databases."""
         from circle_migrate.commands.status import status as action
 
-        return await action(await call.ready(call.deployment()), strict=exit_code)
+        return await action(await context.ready(), strict=exit_code)
 
-    @command(app, panel=_PANEL, running=SCRATCH, formats=CHECKS)
+    @command(app, panel=_PANEL, options=SCRATCH, formats=CHECKS)
     async def check(
-        call: CommandContext,
+        context: CommandContext,
         no_pending: Annotated[
-            bool, typer.Option("--no-pending", help="Pending revisions are no failure.")
+            bool, typer.Option("--no-pending", help="Do not fail because of pending revisions.")
         ] = False,
         files_only: Annotated[
-            bool, typer.Option("--files-only", help="Only what the files say; needs no server.")
+            bool, typer.Option("--files-only", help="Check only the files; needs no server.")
         ] = False,
         base: Annotated[
             str | None,
             typer.Option(metavar="REF", help="Compare with the trees of this git revision: origin/main."),
         ] = None,
-        models: Annotated[bool, typer.Option("--models", help="Whether models and revisions agree.")] = False,
+        models: Annotated[bool, typer.Option("--models", help="Compare models with revisions.")] = False,
         drift: Annotated[
-            bool, typer.Option("--drift", help="Whether the databases are what their revisions made.")
+            bool, typer.Option("--drift", help="Compare the databases with their revisions.")
         ] = False,
         consistency: Annotated[
-            bool, typer.Option("--consistency", help="Whether the databases hold the same keys.")
+            bool, typer.Option("--consistency", help="Compare the keys of the databases.")
         ] = False,
-        judged: Annotated[
-            bool, typer.Option("--safety", help="What pending revisions would do; as safety-check.")
+        check_safety: Annotated[
+            bool, typer.Option("--safety", help="Check pending revisions as safety-check does.")
         ] = False,
     ) -> Result:
-        """The gate for pipelines: ask everything, report everything; the worst decides the exit status."""
+        """Run all checks of a pipeline and report every finding. The worst one decides the exit status."""
         from circle_migrate.commands.check import CheckSelection
         from circle_migrate.commands.check import check as action
 
         if files_only and (drift or consistency):
+            flag = "--drift" if drift else "--consistency"
+            raise UsageError(f"{flag} reads the databases", hint=f"leave out --files-only or {flag}")
+        if files_only and check_safety and base is None:
             raise UsageError(
-                "files do not say what a database is like",
-                hint=f"leave out --files-only or --{'drift' if drift else 'consistency'}",
+                "--files-only --safety needs --base to know what is pending", hint="add --base origin/main"
             )
-        if files_only and judged and base is None:
-            raise UsageError("files do not say what is pending", hint="say it: --base origin/main")
-        questions = CheckSelection(
+        selection = CheckSelection(
             databases=not files_only,
             pending=not no_pending,
             base=base,
             models=models,
             drift=drift,
             consistency=consistency,
-            safety=judged,
+            safety=check_safety,
         )
-        deployment = call.files() if files_only else await call.ready(call.deployment())
-        return await action(deployment, questions)
+        return await action(context.files() if files_only else await context.ready(), selection)
 
     @command(app, panel=_PANEL, formats=CHECKS)
     async def wait(
-        call: CommandContext,
-        patience: Annotated[
-            float,
-            typer.Option("--timeout", metavar="SECONDS", min=0, help="How long at most.", show_default="300"),
+        context: CommandContext,
+        timeout: Annotated[  # noqa: ASYNC109 - the name of the option
+            float, typer.Option(metavar="SECONDS", min=0, help="Wait at most this long.", show_default="300")
         ] = 300.0,
         compatible: Annotated[
-            bool, typer.Option("--compatible", help="A database that is ahead will do.")
+            bool, typer.Option("--compatible", help="Accept a database that is ahead.")
         ] = False,
     ) -> Result:
-        """Wait until both databases are at the heads of this package; reads only, locks nothing."""
+        """Wait until both databases are at the heads of this package. Reads only and locks nothing."""
         from circle_migrate.commands.wait import wait as action
 
-        deployment = await call.ready(call.deployment())
-        return await action(deployment, patience, compatible=compatible, notify=call.notify())
+        return await action(await context.ready(), timeout, compatible=compatible, notify=context.progress)
 
     @command(app, panel=_PANEL)
-    async def current(call: CommandContext) -> Result:
-        """Show the revision each database is at."""
+    async def current(context: CommandContext) -> Result:
+        """Show the current revision of each database."""
         from circle_migrate.commands.history import current as action
 
-        return await action(await call.ready(call.deployment()))
+        return await action(await context.ready())
 
     @command(app, panel=_PANEL)
     async def log(
-        call: CommandContext,
+        context: CommandContext,
         limit: Annotated[
-            int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many runs per database.")
+            int, typer.Option("--limit", "-n", min=1, metavar="N", help="Show at most N runs per database.")
         ] = 20,
-        slowest: Annotated[bool, typer.Option("--slowest", help="Their steps, slowest first.")] = False,
+        slowest: Annotated[bool, typer.Option("--slowest", help="Show their steps, slowest first.")] = False,
         source: Annotated[
-            str | None, typer.Option(metavar="REVISION", help="The text of a revision as it was applied.")
+            str | None, typer.Option(metavar="REVISION", help="Show the source of a revision as it ran.")
         ] = None,
     ) -> Result:
-        """Show what ran: when, by whom, how long, with which outcome."""
+        """Show past runs: start, user, duration and outcome."""
         from circle_migrate.commands.log import log as action
-        from circle_migrate.commands.log import source as text
+        from circle_migrate.commands.log import source as read_source
 
-        deployment = await call.ready(call.deployment())
+        deployment = await context.ready()
         if source is not None:
-            return await text(deployment, source)
+            return await read_source(deployment, source)
         return await action(deployment, limit, slowest=slowest)
 
     @command(app, panel=_PANEL)
     async def history(
-        call: CommandContext,
+        context: CommandContext,
         span: Annotated[str | None, typer.Argument(metavar="FROM:TO", help="Only these revisions.")] = None,
         indicate_current: Annotated[
-            bool, typer.Option("--indicate-current", "-i", help="Mark the current ones; asks the databases.")
+            bool,
+            typer.Option("--indicate-current", "-i", help="Mark the current revisions; reads the databases."),
         ] = False,
     ) -> Result:
         """List the revisions, newest first."""
@@ -139,32 +137,32 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.migrate.identity import verify_identity
 
         if not indicate_current:
-            return action(call.files(), span)
-        deployment = await call.ready(call.deployment())
+            return action(context.files(), span)
+        deployment = await context.ready()
         return action(deployment, span, verify_identity(deployment, await deployment.states()))
 
     @command(app, panel=_PANEL)
-    def heads(call: CommandContext) -> Result:
+    def heads(context: CommandContext) -> Result:
         """List the heads of each tree."""
         from circle_migrate.commands.history import heads as action
 
-        return action(call.files())
+        return action(context.files())
 
     @command(app, panel=_PANEL)
-    def branches(call: CommandContext) -> Result:
+    def branches(context: CommandContext) -> Result:
         """List the points at which a tree branches."""
         from circle_migrate.commands.history import branches as action
 
-        return action(call.files())
+        return action(context.files())
 
     @command(app, panel=_PANEL)
     def show(
-        call: CommandContext,
+        context: CommandContext,
         revision: Annotated[
             list[str], typer.Argument(metavar="REVISION", help=TARGET, autocompletion=revisions)
         ],
     ) -> Result:
-        """Show a revision: its message, file, parents and requirements."""
+        """Show message, file, parents and requirements of a revision."""
         from circle_migrate.commands.history import show as action
 
-        return action(call.files(), revision)
+        return action(context.files(), revision)

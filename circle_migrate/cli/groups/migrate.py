@@ -1,4 +1,4 @@
-"""Commands that migrate: init, upgrade, downgrade, plan, recover."""
+"""The commands init, upgrade, downgrade, plan and recover."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import (
     Cascade,
-    DownTargets,
+    Down,
     DryRun,
     EncryptTo,
     OptionalTargets,
-    Overridden,
+    OverrideProtection,
     PlanFile,
     Sql,
+    TargetsWithoutDefault,
     Yes,
 )
 from circle_migrate.cli.output_format import LOSSES, Format
-from circle_migrate.cli.safety_options import JUDGING
-from circle_migrate.cli.shared_options import RUNNING
+from circle_migrate.cli.shared_options import RUN, SIZES
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,202 +39,205 @@ _PANEL = "Migrate"
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
-    @command(app, panel=_PANEL, running=tuple(RUNNING))
-    async def init(call: CommandContext) -> Result:
-        """Create missing databases and bring them to head."""
+    @command(app, panel=_PANEL, options=RUN)
+    async def init(context: CommandContext) -> Result:
+        """Create missing databases and upgrade them to head."""
         from circle_migrate.commands.upgrade import initialise
         from circle_migrate.postgres.create_database import create_missing
 
-        deployment = call.deployment()
-        return await initialise(deployment, await create_missing(deployment), call.notify())
+        deployment = context.deployment()
+        return await initialise(deployment, await create_missing(deployment), context.progress)
 
-    @command(app, panel=_PANEL, running=(*RUNNING, *JUDGING), signed=True)
+    @command(app, panel=_PANEL, options=(*RUN, "safety", *SIZES), negative_arguments=True)
     async def upgrade(
-        call: CommandContext,
+        context: CommandContext,
         target: OptionalTargets = None,
         dry_run: DryRun = False,
         sql: Sql = False,
         plan: PlanFile = None,
         allow_edited: Annotated[
-            bool, typer.Option("--allow-edited", help="Although files of applied revisions have changed.")
+            bool, typer.Option("--allow-edited", help="Run although files of applied revisions have changed.")
         ] = False,
         allow: Annotated[
             list[str] | None,
-            typer.Option(
-                metavar="CLASS", help="A class of dangers that is known: data-loss. May be repeated."
-            ),
+            typer.Option(metavar="CLASS", help="Allow dangers of this class: data-loss. Repeatable."),
         ] = None,
         no_restore_kept: Annotated[
             bool,
-            typer.Option("--no-restore-kept", help="Leave what `downgrade --keep` has kept where it is."),
+            typer.Option("--no-restore-kept", help="Do not restore the rows that `downgrade --keep` kept."),
         ] = False,
     ) -> Result:
-        """Apply pending revisions, to head or to TARGET.
+        """Apply pending revisions up to head or to TARGET.
 
-        Both databases go together: their transactions stay open until every step on both has succeeded.
+        The transactions on both databases stay open until every step on both has succeeded.
         """
-        saved = saved_plan(plan, target, up=True)
+        saved = _saved_plan(plan, target, "upgrade")
         targets = saved.targets if saved else target or ["head"]
         if sql:
-            return await _script(call, targets, up=True)
+            return await _script(context, targets, "up")
         from circle_migrate.cli.safety_gate import gate
         from circle_migrate.commands.upgrade import upgrade as action
 
-        deployment = await call.ready(call.deployment())
+        deployment = await context.ready()
         return await action(
             deployment,
             targets,
             dry_run=dry_run,
             allow_edited=allow_edited,
             saved=saved,
-            gate=gate(call, deployment, allow or ()),
+            gate=gate(context, deployment, allow or ()),
             restore_kept=not no_restore_kept,
-            notify=call.notify(),
+            notify=context.progress,
         )
 
-    @command(app, panel=_PANEL, running=(*RUNNING, "pg_bin"), formats=LOSSES, signed=True)
+    @command(app, panel=_PANEL, options=(*RUN, "pg_bin"), formats=LOSSES, negative_arguments=True)
     async def downgrade(
-        call: CommandContext,
-        target: DownTargets = None,
+        context: CommandContext,
+        target: TargetsWithoutDefault = None,
         dry_run: DryRun = False,
         sql: Sql = False,
         yes: Yes = False,
         accept_loss: Annotated[
             list[str] | None,
-            typer.Option(metavar="NAME", help="May be lost, as the report calls it; once for each."),
+            typer.Option(metavar="NAME", help="Accept the loss with this name in the report. Repeatable."),
         ] = None,
         plan: PlanFile = None,
         cascade: Cascade = False,
         keep: Annotated[
             bool,
-            typer.Option("--keep", help="Keep what would go in side tables; the next upgrade puts it back."),
+            typer.Option("--keep", help="Keep lost rows in side tables; the next upgrade restores them."),
         ] = False,
         backup: Annotated[
             Path | None,
             typer.Option(
                 metavar="DIR",
-                help="Back up all databases to a folder in DIR first. Without it to backups/, where "
-                "data goes for good and pg_dump is there.",
+                help="Back up all databases to a new folder in DIR first. The default is backups/, "
+                "where data is lost and pg_dump is available.",
             ),
         ] = None,
         no_backup: Annotated[
-            bool, typer.Option("--no-backup", help="Although data goes for good; the journal has it.")
+            bool, typer.Option("--no-backup", help="Make no backup; the journal records this.")
         ] = False,
         encrypt_to: EncryptTo = None,
         rehearse: Annotated[
             bool,
             typer.Option(
-                "--rehearse", help="Find losses by running it on the live databases too, rolled back."
+                "--rehearse", help="Find losses by a run on the live databases that is rolled back."
             ),
         ] = False,
         rehearse_timeout: Annotated[
             float,
-            typer.Option(metavar="SECONDS", min=0.1, help="How long a rehearsal may hold others up."),
+            typer.Option(
+                metavar="SECONDS", min=0.1, help="Limit the rehearsal, which blocks other sessions."
+            ),
         ] = 5.0,
-        override_protection: Overridden = None,
+        override_protection: OverrideProtection = None,
     ) -> Result:
-        """Undo every revision above TARGET. Shows what would be lost and asks first.
+        """Undo every revision above TARGET. Shows the losses and asks first.
 
-        With --dry-run it ends there: exit status 5 where something would be lost.
+        --dry-run only shows the losses. Exit status 5 where there are any.
         """
-        saved = saved_plan(plan, target, up=False)
+        saved = _saved_plan(plan, target, "downgrade")
         targets = saved.targets if saved else target
         if not targets:
-            raise UsageError("a downgrade needs a target", hint="-1, base, a revision id, or --plan FILE")
+            raise UsageError(
+                "a downgrade needs a target", hint="give -1, base, a revision id, or --plan FILE"
+            )
         if sql:
-            return await _script(call, targets, up=False)
-        if call.format is Format.MARKDOWN and not dry_run:
-            raise UsageError("markdown is a format for losses", hint="add --dry-run, or leave out --format")
+            return await _script(context, targets, "down")
+        if context.format is Format.MARKDOWN and not dry_run:
+            raise UsageError("--format markdown needs --dry-run", hint="add --dry-run, or leave out --format")
         from circle_migrate.cli.confirm import accept_losses
         from circle_migrate.commands.downgrade import LossConfirmation
         from circle_migrate.commands.downgrade import downgrade as action
-        from circle_migrate.safety.losses.find import find as look
+        from circle_migrate.safety.losses.find import find
 
-        deployment = await call.ready(call.deployment())
-        find = partial(look, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=call.notify())
+        deployment = await context.ready()
+        find_losses = partial(
+            find, deployment, rehearse=rehearse, seconds=rehearse_timeout, notify=context.progress
+        )
         return await action(
             deployment,
             targets,
-            confirm=LossConfirmation(find, accept_losses(accept_loss or (), yes=yes, keep=keep)),
+            confirm=LossConfirmation(find_losses, accept_losses(accept_loss or (), yes=yes, keep=keep)),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
-            backing=_backing(deployment, backup, encrypt_to, no_backup=no_backup),
+            backing=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
             dry_run=dry_run,
             saved=saved,
             overridden=override_protection or (),
-            notify=call.notify(),
+            notify=context.progress,
         )
 
-    @command(app, panel=_PANEL, running=("atomic", "transaction"), signed=True)
+    @command(app, panel=_PANEL, options=("atomic", "transaction"), negative_arguments=True)
     async def plan(
-        call: CommandContext,
-        target: DownTargets = None,
-        down: Annotated[bool, typer.Option("--down", help="Of a downgrade.")] = False,
+        context: CommandContext,
+        target: TargetsWithoutDefault = None,
+        down: Down = False,
         output: Annotated[
-            Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save it, for --plan FILE.")
+            Path | None,
+            typer.Option("--output", "-o", metavar="FILE", help="Save the plan for --plan FILE."),
         ] = None,
         cascade: Cascade = False,
     ) -> Result:
-        """Show the steps, the transactions they share, and why each ends where it does."""
+        """Show the steps, their transactions, and why each transaction ends."""
         from circle_migrate.commands.plan import plan as action
         from circle_migrate.commands.plan import save
         from circle_migrate.revision_graph.plan import Direction
 
         if down and not target:
-            raise UsageError("the plan of a downgrade needs a target", hint="-1, base or a revision id")
+            raise UsageError("a downgrade needs a target", hint="give -1, base or a revision id")
         targets = target or ["head"]
         direction = Direction.DOWN if down else Direction.UP
-        deployment = await call.ready(call.deployment())
-        planned = await action(deployment, targets, direction, cascade=cascade)
+        result = await action(await context.ready(), targets, direction, cascade=cascade)
         if output is None:
-            return planned
-        save(planned, targets, direction, output, cascade=cascade)
-        return replace(planned, file=str(output))
+            return result
+        save(result, targets, direction, output, cascade=cascade)
+        return replace(result, file=str(output))
 
-    @command(app, panel=_PANEL, running=("lock_wait",))
-    async def recover(call: CommandContext, dry_run: DryRun = False) -> Result:
-        """Settle what a crash left behind: prepared transactions of ours and runs that never ended."""
+    @command(app, panel=_PANEL, options=("lock_wait",))
+    async def recover(context: CommandContext, dry_run: DryRun = False) -> Result:
+        """Finish prepared transactions and mark unfinished runs after a crash."""
         from circle_migrate.commands.recover import recover as action
 
-        deployment = await call.ready(call.deployment())
-        return await action(deployment, dry_run=dry_run, notify=call.notify())
+        return await action(await context.ready(), dry_run=dry_run, notify=context.progress)
 
 
-def _backing(
+def _backup_policy(
     deployment: Deployment, folder: Path | None, encrypt_to: str | None, *, no_backup: bool
 ) -> BackupPolicy:
-    """Whether a downgrade backs up the databases first. Raises `UsageError` for both yes and no."""
+    """Return when to back up the databases. Raises `UsageError` for contradicting options."""
     from circle_migrate.commands.backup import BackupOptions
     from circle_migrate.commands.downgrade_backup import FOLDER, BackupPolicy, BackupWhen
 
     if no_backup and (folder or encrypt_to):
-        raise UsageError("--no-backup was given, and how to make one", hint="leave one of them out")
-    keeping = BackupOptions((folder or FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
+        raise UsageError(
+            "--no-backup contradicts --backup and --encrypt-to", hint="leave out --no-backup or the others"
+        )
+    options = BackupOptions((folder or FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
     if no_backup:
-        return BackupPolicy(BackupWhen.NEVER, keeping)
-    return BackupPolicy(BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS, keeping)
+        return BackupPolicy(BackupWhen.NEVER, options)
+    return BackupPolicy(BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS, options)
 
 
-def saved_plan(path: Path | None, target: list[str] | None, *, up: bool) -> SavedPlan | None:
-    """The plan in the file, which stands for the target. Raises `UsageError` for both, or the other way."""
+def _saved_plan(path: Path | None, target: list[str] | None, command_name: str) -> SavedPlan | None:
+    """Load a plan. Raises `UsageError` for a target beside it, and for the plan of the other command."""
     if path is None:
         return None
     from circle_migrate.commands.plan import SavedPlan
-    from circle_migrate.revision_graph.plan import Direction
 
     saved = SavedPlan(path)
     if target:
         raise UsageError("a saved plan has its own targets", hint="leave out TARGET or --plan")
-    if saved.direction is not (Direction.UP if up else Direction.DOWN):
-        word = "downgrade" if saved.direction is Direction.DOWN else "upgrade"
-        raise UsageError(f"{path} is the plan of a {word}", hint=f"circle-migrate {word} --plan {path}")
+    name = "downgrade" if saved.direction == "down" else "upgrade"
+    if name != command_name:
+        raise UsageError(f"{path} is the plan of a {name}", hint=f"circle-migrate {name} --plan {path}")
     return saved
 
 
-async def _script(call: CommandContext, targets: list[str], *, up: bool) -> Result:
+async def _script(context: CommandContext, targets: list[str], direction: str) -> Result:
     from circle_migrate.commands.sql_script import script
     from circle_migrate.revision_graph.plan import Direction
 
-    offline = all(":" in text for text in targets)
-    deployment = call.files() if offline else await call.ready(call.deployment())
-    return await script(deployment, targets, Direction.UP if up else Direction.DOWN)
+    offline = all(":" in target for target in targets)
+    return await script(context.files() if offline else await context.ready(), targets, Direction(direction))

@@ -1,4 +1,4 @@
-"""Commands that keep a database from being moved back: protect, unprotect."""
+"""The commands protect and unprotect."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import Overridden
+from circle_migrate.cli.options import OverrideProtection
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
 
 _PANEL = "Keep"
-_RUNNING = ("atomic", "lock_wait")
+_OPTIONS = ("atomic", "lock_wait")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,35 +24,34 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         panel=_PANEL,
-        running=_RUNNING,
+        options=_OPTIONS,
         examples=('circle-migrate protect --reason "live since March, ask the platform team"',),
     )
     async def protect(
-        call: CommandContext,
+        context: CommandContext,
         reason: Annotated[
-            str | None, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")
+            str | None, typer.Option(metavar="TEXT", help="Show this reason in every refusal.")
         ] = None,
     ) -> Result:
-        """Refuse downgrades, stamps and replacing restores from now on, by a marker in the database."""
+        """Mark databases as protected: downgrades, stamps and replacing restores are refused."""
         from circle_migrate.commands.protect import protect as action
 
         if reason is not None and not (reason.strip() and reason.isprintable()):
-            raise UsageError("the reason is not a line of text", hint="give one, or leave out --reason")
-        return await action(await call.ready(call.deployment()), reason, call.notify())
+            raise UsageError("the reason is not a line of text", hint="give a reason, or leave out --reason")
+        return await action(await context.ready(), reason, context.progress)
 
-    @command(app, panel=_PANEL, running=_RUNNING, examples=("circle-migrate unprotect --database main",))
-    async def unprotect(call: CommandContext, override_protection: Overridden = None) -> Result:
-        """Remove the marker of the database named with --database. Its name has to be typed."""
+    @command(app, panel=_PANEL, options=_OPTIONS, examples=("circle-migrate unprotect --database main",))
+    async def unprotect(context: CommandContext, override_protection: OverrideProtection = None) -> Result:
+        """Remove the protection of one database. Give --database, and type its name to confirm."""
         from circle_migrate.cli.confirm import confirm_unprotect
         from circle_migrate.commands.protect import unprotect as action
 
-        if call.database is None:
-            raise UsageError("unprotect is for one database at a time", hint="name it: --database NAME")
-        named = override_protection or []
-        if any(name != call.database for name in named):
+        if context.database is None:
+            raise UsageError("unprotect takes one database at a time", hint="add --database NAME")
+        overridden = override_protection or []
+        if any(name != context.database for name in overridden):
             raise UsageError(
-                f"this is about {call.database}, and --override-protection names another one",
-                hint=f"--override-protection {call.database}, or leave it out and type the name",
+                f"--database names {context.database}, --override-protection another database",
+                hint=f"--override-protection {context.database}, or leave it out and type the name",
             )
-        deployment = await call.ready(call.deployment())
-        return await action(deployment, confirm_unprotect(named), call.notify())
+        return await action(await context.ready(), confirm_unprotect(overridden), context.progress)

@@ -1,4 +1,4 @@
-"""Commands that judge what a plan would do: safety-check, and stats."""
+"""The commands safety-check and stats."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import Cascade, OptionalTargets
-from circle_migrate.cli.output_format import JUDGEMENTS
-from circle_migrate.cli.safety_options import THRESHOLDS
-from circle_migrate.cli.shared_options import SCRATCH
+from circle_migrate.cli.options import Cascade, Down, OptionalTargets
+from circle_migrate.cli.output_format import SAFETY
+from circle_migrate.cli.shared_options import SCRATCH, SIZES
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ _RULES = "Hazards"
 _BASELINE = "Baseline"
 
 
-class Profile(StrEnum):
-    """Where sizes and rows are known from."""
+class _Profile(StrEnum):
+    """The source of table sizes and rows."""
 
     LIVE = "live"
     CI = "ci"
@@ -38,64 +37,65 @@ def register(app: typer.Typer) -> None:
         app,
         "safety-check",
         panel=_PANEL,
-        running=("transaction", *SCRATCH, *THRESHOLDS),
-        formats=JUDGEMENTS,
-        signed=True,
+        options=("transaction", *SCRATCH, *SIZES),
+        formats=SAFETY,
+        negative_arguments=True,
         examples=(
-            "circle-migrate safety-check [dim]# what is pending, on the databases as they are now[/dim]",
+            "circle-migrate safety-check [dim]# pending revisions on the live databases[/dim]",
             "circle-migrate safety-check --profile ci --base origin/main --format markdown",
             "circle-migrate safety-check --down -- -1",
             "circle-migrate safety-check --explain CM001",
         ),
     )
     async def safety_check(
-        call: CommandContext,
+        context: CommandContext,
         target: OptionalTargets = None,
-        down: Annotated[bool, typer.Option("--down", help="Of a downgrade.")] = False,
+        down: Down = False,
         cascade: Cascade = False,
         profile: Annotated[
-            Profile, typer.Option(help="Ask the live databases, or none: then say from where.")
-        ] = Profile.LIVE,
+            _Profile, typer.Option(help="Query the live databases (live), or none (ci).")
+        ] = _Profile.LIVE,
         base: Annotated[
             str | None,
-            typer.Option(metavar="REF", help="With --profile ci: from where this git revision is."),
+            typer.Option(metavar="REF", help="With --profile ci: plan from the heads of this git revision."),
         ] = None,
         stats: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="With --profile ci: sizes, of `stats -o FILE`.")
+            Path | None,
+            typer.Option(metavar="FILE", help="With --profile ci: table sizes of `stats -o FILE`."),
         ] = None,
         baseline: Annotated[
             Path | None,
-            typer.Option(metavar="FILE", help="What is in it counts as known.", rich_help_panel=_BASELINE),
+            typer.Option(metavar="FILE", help="Ignore the findings in this file.", rich_help_panel=_BASELINE),
         ] = None,
         write_baseline: Annotated[
             bool,
             typer.Option(
-                "--write-baseline", help="Write what is found there now.", rich_help_panel=_BASELINE
+                "--write-baseline", help="Write the findings to that file.", rich_help_panel=_BASELINE
             ),
         ] = False,
         allow_unknown: Annotated[
-            bool, typer.Option("--allow-unknown", help="What could not be traced is no failure.")
+            bool, typer.Option("--allow-unknown", help="Do not fail for statements that could not be traced.")
         ] = False,
         list_rules: Annotated[
-            bool, typer.Option("--list-rules", help="List the hazards.", rich_help_panel=_RULES)
+            bool, typer.Option("--list-rules", help="List all hazards.", rich_help_panel=_RULES)
         ] = False,
         explain: Annotated[
             str | None,
-            typer.Option(metavar="ID", help="All about one hazard.", rich_help_panel=_RULES),
+            typer.Option(metavar="ID", help="Explain one hazard.", rich_help_panel=_RULES),
         ] = None,
     ) -> Result:
-        """Judge what is pending before it runs: locks, rewrites, lost data; ends with 5 on danger."""
+        """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger."""
         if list_rules or explain is not None:
             from circle_migrate.safety.hazard_list import explained, listed
 
-            return explained(call.command, explain) if explain is not None else listed(call.command)
-        ci = profile == Profile.CI
+            return explained(context.command, explain) if explain is not None else listed(context.command)
+        ci = profile == _Profile.CI
         if not ci and (base is not None or stats is not None):
-            raise UsageError("--base and --stats are for judging without databases", hint="add --profile ci")
+            raise UsageError("--base and --stats are for a check without databases", hint="add --profile ci")
         if write_baseline and baseline is None:
-            raise UsageError("--write-baseline does not say where to", hint="add --baseline FILE")
+            raise UsageError("--write-baseline needs a file", hint="add --baseline FILE")
         if down and not target:
-            raise UsageError("a downgrade needs a target", hint="-1, base or a revision id")
+            raise UsageError("a downgrade needs a target", hint="give -1, base or a revision id")
         from circle_migrate.commands.safety_check import safety_check as action
         from circle_migrate.revision_graph.plan import Direction
         from circle_migrate.safety.assess import SafetyOptions
@@ -104,22 +104,23 @@ def register(app: typer.Typer) -> None:
         options = SafetyOptions(
             Mode(profile), stats, base, baseline, write_baseline, allow_unknown, cascade=cascade
         )
-        deployment = call.files() if ci else await call.ready(call.deployment())
+        deployment = context.files() if ci else await context.ready()
         direction = Direction.DOWN if down else Direction.UP
-        return await action(deployment, target or ["head"], direction, options, call.notify())
+        return await action(deployment, target or ["head"], direction, options, context.progress)
 
     @command(
         app,
         panel=_PANEL,
-        examples=("circle-migrate stats -o stats.json [dim]# to judge plans without a database[/dim]",),
+        examples=("circle-migrate stats -o stats.json [dim]# for safety-check --profile ci[/dim]",),
     )
     async def stats(
-        call: CommandContext,
+        context: CommandContext,
         output: Annotated[
-            Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save them there, as JSON.")
+            Path | None,
+            typer.Option("--output", "-o", metavar="FILE", help="Save the sizes to this file as JSON."),
         ] = None,
     ) -> Result:
-        """Measure the tables of both databases: rows and bytes of each, and no data."""
+        """Measure rows and bytes of every table of both databases."""
         from circle_migrate.commands.stats import stats as action
 
-        return await action(await call.ready(call.deployment()), output)
+        return await action(await context.ready(), output)

@@ -1,1 +1,1 @@
-"""JSON Schemas (draft 2020-12) of what `--format json` writes, one file per definition."""
+"""JSON Schemas (draft 2020-12) of the output of `--format json`, one file per definition."""

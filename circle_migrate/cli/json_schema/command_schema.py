@@ -1,9 +1,9 @@
-"""Put together the JSON Schema of a command from the files of its definitions."""
+"""Compose the JSON Schema of a command from the files of its definitions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -50,13 +50,13 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "dev reset": ("server",),
     "dev snapshots": ("report",),
 }
-"""The definitions a command's result keeps to: one, or one of several where options ask for others."""
+"""The definitions of a command's results; it has several if options select the result."""
 
 
 def schema(command: str) -> dict[str, Any]:
-    """The schema of a command's output, in one piece. Raises `UsageError` for a command that has none."""
+    """Return the schema of a command's output. Raises `UsageError` for a command without one."""
     if command not in RESULTS:
-        raise UsageError(f"there is no schema for {command!r}", hint="one of: " + ", ".join(RESULTS))
+        raise UsageError(f"there is no schema for {command!r}", hint="commands: " + ", ".join(RESULTS))
     names = RESULTS[command]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -70,25 +70,13 @@ def schema(command: str) -> dict[str, Any]:
 
 
 def _definitions(*names: str) -> dict[str, Any]:
-    """The named definitions with all that they refer to."""
-    found: dict[str, Any] = {}
-    wanted = list(names)
-    while wanted:
-        name = wanted.pop()
-        if name not in found:
-            found[name] = json.loads(files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8"))
-            wanted += _references(found[name])
-    return dict(sorted(found.items()))
-
-
-def _references(value: Any) -> Iterator[str]:
-    """The names of the definitions that a schema refers to."""
-    if isinstance(value, list):
-        for each in value:
-            yield from _references(each)
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            if key == "$ref":
-                yield each.removeprefix(_REFERENCE)
-            else:
-                yield from _references(each)
+    """Return the named definitions with all definitions that they refer to."""
+    definitions: dict[str, Any] = {}
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name not in definitions:
+            text = files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8")
+            definitions[name] = json.loads(text)
+            pending += re.findall(f'"{re.escape(_REFERENCE)}(.+?)"', text)
+    return dict(sorted(definitions.items()))

@@ -1,1 +1,1 @@
-"""Results as people read them: tables on a terminal, aligned plain lines in a pipe."""
+"""Results for people: tables on a terminal, aligned plain lines in a pipe."""

@@ -1,22 +1,25 @@
-"""Backups and restores as people read them."""
+"""Render backups, restores, kept rows and protections."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.backup.manifest import BackupResult, RestoreResult
 from circle_migrate.cli.render.widgets import relative, revisions, table, write_line
 from circle_migrate.core.byte_size import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from circle_migrate.backup.manifest import BackupResult, RestoreResult
+    from circle_migrate.commands.protect_result import ProtectionResult
+    from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry
+
 
 def backup_result(result: BackupResult, console: Console) -> None:
-    """Write a row per dump, where they are, and what is to be known."""
+    """Write a row per dump, the notes, and the folder."""
     table(
         console,
-        ("database", "file", "size", "revision", "PostgreSQL", "pg_dump", "moment"),
+        ("database", "file", "size", "revision", "PostgreSQL", "pg_dump", "snapshot"),
         [
             (
                 dump.database,
@@ -31,15 +34,59 @@ def backup_result(result: BackupResult, console: Console) -> None:
         ],
     )
     if len(result.manifest.dumps) > 1:
-        write_line(console, f"one moment: at most {result.manifest.apart:.1f} ms apart")
-    for note in result.notes:
-        write_line(console, f"note: {note}")
+        write_line(console, f"the snapshots were taken within {result.manifest.apart:.1f} ms")
+    _notes(result.notes, console)
     write_line(console, f"complete and verified: {relative(result.folder)}", style="green")
 
 
 def restore_result(result: RestoreResult, console: Console) -> None:
-    """Write where each database is now, and what became of the old ones."""
+    """Write the revisions of each database, and the notes."""
     for name, heads in result.current.items():
         write_line(console, f"{name}: restored, at {revisions(heads)}", style="green")
-    for note in result.notes:
+    _notes(result.notes, console)
+
+
+def _notes(notes: tuple[str, ...], console: Console) -> None:
+    for note in notes:
         write_line(console, f"note: {note}")
+
+
+def kept_entries(result: KeptEntries, console: Console) -> None:
+    """Write a row per entry."""
+    if not result.entries:
+        write_line(console, "nothing is kept")
+        return
+    table(
+        console,
+        ("id", "run", "revision", "kind", "object", "columns", "rows", "kept at", "state"),
+        [
+            (
+                entry.id,
+                entry.run[:8],
+                entry.revision,
+                str(entry.what),
+                entry.name,
+                ", ".join(entry.columns),
+                f"{entry.rows:,}",
+                f"{entry.created_at:%Y-%m-%d %H:%M}",
+                _state(entry),
+            )
+            for entry in result.entries
+        ],
+    )
+
+
+def _state(entry: KeptEntry) -> str:
+    if entry.state == "restored" and entry.missing:
+        return f"restored, except values of {entry.missing:,} deleted rows"
+    return str(entry.state)
+
+
+def protection_result(result: ProtectionResult, console: Console) -> None:
+    """Write a line per database, and the run."""
+    for name, protection in result.databases.items():
+        if protection is None:
+            write_line(console, f"{name}: not protected")
+        else:
+            write_line(console, f"{name}: protected {protection.description}", style="green")
+    write_line(console, f"run {result.run[:8]}" if result.run else "nothing to change")

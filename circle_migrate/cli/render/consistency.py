@@ -1,26 +1,24 @@
-"""`consistency` as people read it: the checks, then how much was compared."""
+"""Render `consistency`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.report import checks
+from circle_migrate.cli.render.report import report
 from circle_migrate.cli.render.widgets import table
-from circle_migrate.commands.consistency.result import Compared, ConsistencyResult
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from circle_migrate.commands.consistency.result import ConsistencyResult
+
 
 def consistency_result(result: ConsistencyResult, console: Console) -> None:
-    """Write each check with its findings, and a row for each side that was read."""
-    checks(result.checks, console)
-    rows = [row for compared in result.relations for row in _rows(compared)]
-    table(console, ("relation", "column", "type", "rows", "alone"), rows)
-
-
-def _rows(compared: Compared) -> list[tuple[str, ...]]:
-    return [
+    """Write every check with its findings, and a row for each side of a relation."""
+    report(result, console)
+    rows = [
         (compared.relation.name, str(keys.column), keys.type, f"{keys.rows:,}", f"{keys.alone:,}")
+        for compared in result.relations
         for keys in compared.sides.values()
     ]
+    table(console, ("relation", "column", "type", "rows", "orphans"), rows)

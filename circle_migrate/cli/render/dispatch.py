@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _RENDERERS = {
     "MigrationResult": ("run", "migration_result"),
     "PlanResult": ("run", "plan_result"),
-    "ScriptResult": ("run", "script_result"),
+    "ScriptResult": ("run", "write_text"),
     "RecoverResult": ("run", "recover_result"),
     "LogResult": ("run", "log_result"),
-    "SourceResult": ("run", "source_result"),
+    "SourceResult": ("run", "write_text"),
     "CurrentResult": ("listing", "current_result"),
     "RevisionList": ("listing", "revision_list"),
     "RevisionFilesResult": ("listing", "revision_files_result"),
@@ -26,27 +26,27 @@ _RENDERERS = {
     "SchemaResult": ("listing", "schema_result"),
     "DiagramResult": ("listing", "diagram_result"),
     "DiffResult": ("diff", "diff_result"),
-    "SnapshotResult": ("snapshot", "snapshot_result"),
+    "SnapshotResult": ("diff", "snapshot_result"),
     "Report": ("report", "report"),
     "StatusResult": ("status", "status_result"),
-    "StatsResult": ("stats", "stats_result"),
+    "StatsResult": ("safety", "stats_result"),
     "ConsistencyResult": ("consistency", "consistency_result"),
     "SafetyReport": ("safety", "safety_report"),
     "HazardList": ("safety", "hazard_list"),
     "LossReport": ("losses", "loss_report"),
     "BackupResult": ("backup", "backup_result"),
     "RestoreResult": ("backup", "restore_result"),
-    "KeptEntries": ("kept", "kept_entries"),
-    "ProtectionResult": ("protect", "protection_result"),
+    "KeptEntries": ("backup", "kept_entries"),
+    "ProtectionResult": ("backup", "protection_result"),
 }
-"""The module and function that render each result, by the name of its class: only that module is imported."""
+"""The module and the function that render a result, by the name of its class."""
 
 
 def render(result: Result, console: Console) -> None:
     """Write a result to the console."""
-    for kind in type(result).__mro__:
-        if kind.__name__ in _RENDERERS:
-            module, function = _RENDERERS[kind.__name__]
+    for result_class in type(result).__mro__:
+        if result_class.__name__ in _RENDERERS:
+            module, function = _RENDERERS[result_class.__name__]
             getattr(import_module(f"circle_migrate.cli.render.{module}"), function)(result, console)
             return
     raise NotImplementedError(type(result).__name__)

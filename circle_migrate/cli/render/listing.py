@@ -1,4 +1,4 @@
-"""Results that show something: revisions, settings, the embedded server."""
+"""Render revisions, settings, diagrams and the embedded server."""
 
 from __future__ import annotations
 
@@ -6,72 +6,59 @@ import json
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.widgets import relative, revisions, table, write_line
-from circle_migrate.commands.graph.drawing import DiagramResult
-from circle_migrate.commands.listing_results import (
-    ConfigurationResult,
-    CurrentResult,
-    DatabasePosition,
-    ListedRevision,
-    RevisionList,
-    SchemaResult,
-    ServerResult,
-)
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from circle_migrate.commands.graph.drawing import DiagramResult
+    from circle_migrate.commands.listing_results import (
+        ConfigurationResult,
+        CurrentResult,
+        DatabasePosition,
+        ListedRevision,
+        RevisionList,
+        SchemaResult,
+        ServerResult,
+    )
+    from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+
 
 def current_result(result: CurrentResult, console: Console) -> None:
-    """Where each database is."""
-    rows = [
-        (
-            database_position.database,
-            revisions(tuple(revision.id for revision in database_position.current))
-            if not _unread(database_position)
-            else "?",
-            ", ".join(revision.message for revision in database_position.current),
-            _standing_words(database_position),
-        )
-        for database_position in result.standings
-    ]
-    table(console, ("database", "current", "message", "state"), rows)
-    for database_position in result.standings:
-        if database_position.error is not None:
-            write_line(console, database_position.error.message, style="red")
-            if database_position.error.detail:
-                write_line(console, f"  detail {database_position.error.detail}")
-            if database_position.error.hint:
-                write_line(console, f"  hint   {database_position.error.hint}")
+    """Write the current revisions of each database, and errors."""
+    table(console, ("database", "current", "message", "state"), map(_position, result.standings))
+    for position in result.standings:
+        if position.error is not None:
+            write_line(console, position.error.message, style="red")
+            for label, text in (("detail", position.error.detail), ("hint", position.error.hint)):
+                if text:
+                    write_line(console, f"  {label:<6} {text}")
 
 
-def _unread(standing: DatabasePosition) -> bool:
-    return standing.error is not None and not standing.current
-
-
-def _standing_words(standing: DatabasePosition) -> str:
-    if standing.error is not None:
-        return standing.error.code
-    return f"{standing.pending} pending" if standing.pending else "head"
+def _position(position: DatabasePosition) -> tuple[str, ...]:
+    current = revisions([revision.id for revision in position.current])
+    state = f"{position.pending} pending" if position.pending else "head"
+    if position.error is not None:
+        current, state = current if position.current else "?", position.error.code
+    return (position.database, current, ", ".join(revision.message for revision in position.current), state)
 
 
 def revision_list(result: RevisionList, console: Console) -> None:
-    """Revisions as a table, or one by one for `show`."""
+    """Write the revisions as a table, or for `show` one after the other."""
     if result.command == "show":
         for listed in result.listed.values():
-            for listed_revision in listed:
-                _one(listed_revision, console)
+            for item in listed:
+                _revision(item, console)
         return
     rows = [
         (
             name,
-            listed_revision.revision.id,
-            ", ".join(listed_revision.revision.down_revisions) or "base",
-            listed_revision.revision.message,
-            _marks(listed_revision),
+            item.revision.id,
+            revisions(item.revision.down_revisions),
+            item.revision.message,
+            _marks(item),
         )
         for name, listed in result.listed.items()
-        for listed_revision in listed
+        for item in listed
     ]
     table(console, ("database", "revision", "follows", "message", ""), rows)
     for name, listed in result.listed.items():
@@ -79,54 +66,48 @@ def revision_list(result: RevisionList, console: Console) -> None:
             write_line(console, f"{name}: none")
 
 
-def _marks(listed: ListedRevision) -> str:
-    revision = listed.revision
-    words = [*listed.marks, *(f"label {label}" for label in revision.labels)]
-    words += [f"requires {need}" for need in revision.requires]
-    return ", ".join(words)
+def _marks(item: ListedRevision) -> str:
+    labels = [f"label {label}" for label in item.revision.labels]
+    return ", ".join([*item.marks, *labels, *(f"requires {need}" for need in item.revision.requires)])
 
 
-def _one(listed: ListedRevision, console: Console) -> None:
-    revision = listed.revision
-    facts = [
-        ("revision", f"{revision.qualified}{' (' + ', '.join(listed.marks) + ')' if listed.marks else ''}"),
-        ("follows", ", ".join(revision.down_revisions) or "base"),
+def _revision(item: ListedRevision, console: Console) -> None:
+    revision = item.revision
+    marks, reason = ", ".join(item.marks), revision.non_transactional_reason
+    for key, value in (
+        ("revision", f"{revision.qualified} ({marks})" if marks else revision.qualified),
+        ("follows", revisions(revision.down_revisions)),
         ("depends on", ", ".join(revision.depends_on)),
         ("requires", ", ".join(revision.requires)),
         ("labels", ", ".join(revision.labels)),
-        (
-            "transaction",
-            f"none: {revision.non_transactional_reason}" if revision.non_transactional_reason else "",
-        ),
-        ("irreversible", revision.irreversible or ""),
+        ("transaction", f"none: {reason}" if reason else ""),
+        ("irreversible", revision.irreversible),
         ("file", relative(revision.location)),
-    ]
-    for key, value in facts:
+    ):
         if value:
             write_line(console, f"{key:<12} {value}")
-    write_line(
-        console, "\n" + "\n".join("    " + line if line else "" for line in revision.doc.splitlines()) + "\n"
-    )
+    lines = ("    " + line if line else "" for line in revision.doc.splitlines())
+    write_line(console, "\n" + "\n".join(lines) + "\n")
 
 
 def revision_files_result(result: RevisionFilesResult, console: Console) -> None:
-    """The files that were written."""
+    """Write the files that were created."""
     for revision in result.revisions:
         write_line(console, f"{revision.database}: {relative(revision.path)}", style="green")
+    reason = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
     for name in result.unchanged:
-        words = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
-        write_line(console, f"{name}: {words}")
+        write_line(console, f"{name}: {reason}")
     for note in result.notes:
         write_line(console, f"note: {note}")
 
 
 def configuration_result(result: ConfigurationResult, console: Console) -> None:
-    """The settings."""
+    """Write the settings."""
     table(console, ("setting", "value", "from"), result.values)
 
 
 def server_result(result: ServerResult, console: Console) -> None:
-    """The embedded server."""
+    """Write the state of the embedded server."""
     state = "running" if result.facts.get("running") else "stopped"
     write_line(console, f"embedded PostgreSQL: {state}", style="green" if state == "running" else "")
     for key, value in result.facts.items():
@@ -137,12 +118,12 @@ def server_result(result: ServerResult, console: Console) -> None:
 
 
 def schema_result(result: SchemaResult, console: Console) -> None:
-    """Write the schema as it is, for a validator to read."""
+    """Write the schema as JSON for a validator."""
     console.file.write(json.dumps(result.schema, indent=2) + "\n")
 
 
 def diagram_result(result: DiagramResult, console: Console) -> None:
-    """Write the drawing as it is, or where it was saved."""
+    """Write the diagram unchanged, or the file it was saved to."""
     if result.file is None:
         console.file.write(result.text)
     else:

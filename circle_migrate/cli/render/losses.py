@@ -1,4 +1,4 @@
-"""A loss report as people read it: what destroys data first, and of that what holds most."""
+"""Render a loss report, the most destructive losses first."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.render.run import show_plan
 from circle_migrate.cli.render.widgets import revisions, table, write_line
 from circle_migrate.safety.losses.describe import how_much, remarks, summary
-from circle_migrate.safety.losses.report import LossReport
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from circle_migrate.safety.losses.report import LossReport
+
 
 def loss_report(result: LossReport, console: Console) -> None:
-    """Write the plan, a row for each loss, and what is to be known about the report itself."""
+    """Write the plan, a row for each loss, the notes and a summary."""
     if not result.plan:
         for name, heads in result.plan.current.items():
             write_line(console, f"{name}: nothing to undo at {revisions(heads)}")
@@ -24,21 +25,13 @@ def loss_report(result: LossReport, console: Console) -> None:
     show_plan(result.plan, console)
     for title, losses in (
         ("destroys data", result.destroyed),
-        ("is in the way", result.rejected),
-        ("goes or changes, and no data with it", result.harmless),
+        ("makes the downgrade fail", result.rejected),
+        ("changes without loss of data", result.harmless),
     ):
         if losses:
             write_line(console, f"{title}:", style="bold")
-            table(
-                console,
-                ("name", "kind", "by", "what"),
-                [
-                    tuple(
-                        map(visible, (loss.name, loss.kind, loss.revision, how_much(loss, result.taken_at)))
-                    )
-                    for loss in losses
-                ],
-            )
+            rows = [(loss.name, loss.kind, loss.revision, how_much(loss, result.taken_at)) for loss in losses]
+            table(console, ("name", "kind", "by", "what"), [tuple(map(visible, row)) for row in rows])
     for remark in remarks(result):
         write_line(console, f"note: {visible(remark)}")
     write_line(console, summary(result), style="" if result.destroyed else "green")

@@ -1,8 +1,7 @@
-"""Checks as people read them: a line for each, its findings below it."""
+"""Render checks: a line for each, its findings below it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,8 @@ from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severi
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Words carry the meaning; symbol and colour repeat it for the eye.
-_LOOKS = {
+# The word carries the meaning; symbol and colour repeat it.
+_OUTCOMES = {
     Outcome.OK: ("✓", "ok", "green"),
     Outcome.WARNING: ("!", "warn", "yellow"),
     Outcome.FAILED: ("✗", "FAIL", "red"),
@@ -25,36 +24,29 @@ _INDENT = " " * 11
 
 
 def report(result: Report, console: Console) -> None:
-    """Write a report that has nothing but its checks."""
-    checks(result.checks, console)
+    """Write every check as one line, with its findings below it."""
+    for check in result.checks:
+        write_check(check, console)
+        for finding, following in zip_longest(check.findings, check.findings[1:]):
+            repeated = following is not None and following.remedy_text == finding.remedy_text
+            write_finding(finding, console, hint=not repeated)
 
 
-def checks(made: Sequence[Check], console: Console) -> None:
-    """Write each check as one line, with what was found below it."""
-    for check in made:
-        heading(check, console)
-        for found, following in zip_longest(check.findings, check.findings[1:]):
-            finding(
-                found, console, advised=following is not None and following.remedy_text == found.remedy_text
-            )
-
-
-def heading(check: Check, console: Console) -> None:
-    """Write how a check ended."""
-    symbol, word, style = _LOOKS[check.outcome]
+def write_check(check: Check, console: Console) -> None:
+    """Write the outcome of a check."""
+    symbol, word, style = _OUTCOMES[check.outcome]
     mark = f"{symbol} " if console.is_terminal and not console.options.ascii_only else ""
     reason = f": {check.skipped}" if check.skipped else ""
     write_line(console, f"{mark}{word:<7}  {_indented(check.title + reason)}", style=style)
 
 
-def finding(finding: Finding, console: Console, *, advised: bool = False) -> None:
-    """Write what was found, where, and what to do about it; with `advised` the next one says that."""
-    write_line(
-        console, f"  {finding.severity}: {_indented(finding.message)}", style=_STYLES[finding.severity]
-    )
-    place = f"{relative(finding.file)}:{finding.line or 1}" if finding.file else None
-    hint = None if advised else finding.remedy_text
-    for label, text in (("at", place), ("detail", finding.detail), ("hint", hint)):
+def write_finding(finding: Finding, console: Console, *, hint: bool = True) -> None:
+    """Write the message, location and detail of a finding, and with `hint` its remedy."""
+    head = f"  {finding.severity}: {_indented(finding.message)}"
+    write_line(console, head, style=_STYLES[finding.severity])
+    location = f"{relative(finding.file)}:{finding.line or 1}" if finding.file else None
+    remedy = finding.remedy_text if hint else None
+    for label, text in (("at", location), ("detail", finding.detail), ("hint", remedy)):
         if text:
             write_line(console, f"    {label:<6} {_indented(text)}")
 

@@ -1,11 +1,10 @@
-"""Results of commands that move the databases, and of those that show what ran."""
+"""Render results of commands that change the databases, and of those that show past runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.render.widgets import revisions, table, write_line
-from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
@@ -15,74 +14,66 @@ if TYPE_CHECKING:
 
     from circle_migrate.commands.run_results import LogResult, RecoverResult, SourceResult
     from circle_migrate.migrate.kept_data.entry import KeptRowCount
+    from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
 
-_MOST_TABLES = 20
+_MAX_TABLES = 20
 
 
 def migration_result(result: MigrationResult, console: Console) -> None:
-    """What was done, or would be."""
+    """Write what was changed, or with --dry-run what would be."""
     for name in result.created:
         write_line(console, f"{name}: database created")
     if not result.plan:
-        _nothing_to_do(result, console)
+        texts = {"downgrade": "nothing to undo", "stamp": "already stamped"}
+        _unchanged(result.plan, texts.get(result.command, "already up to date"), console)
     elif result.dry_run:
         write_line(console, f"commit: {result.mode}")
         show_plan(result.plan, console)
     else:
         for name in result.plan.databases:
-            low, high = (revisions(heads) for heads in (result.plan.current[name], result.plan.after[name]))
+            before, after = (revisions(heads[name]) for heads in (result.plan.current, result.plan.after))
             count = sum(action.database == name for action in result.plan.actions)
-            write_line(console, f"{name}: {low} -> {high}, {_steps(count)}", style="green")
+            steps = "1 step" if count == 1 else f"{count} steps"
+            write_line(console, f"{name}: {before} -> {after}, {steps}", style="green")
         if result.run:
             write_line(console, f"commit: {result.mode}, run {result.run[:8]}")
-        for rows in result.kept:
-            write_line(console, kept_rows(rows, result.command))
+        for kept in result.kept:
+            write_line(console, _kept_rows(kept, result.command))
         if result.restore_instructions:
             for note in result.restore_instructions.notes:
                 write_line(console, f"note: {note}")
-            write_line(console, f"backup: {result.restore_instructions.manifest}", whole=True)
-            write_line(console, f"to go back: {result.restore_instructions.restore}", whole=True)
+            write_line(console, f"backup: {result.restore_instructions.manifest}", wrap=False)
+            write_line(console, f"to go back: {result.restore_instructions.restore}", wrap=False)
     for note in result.notes:
         write_line(console, f"note: {note}")
     if result.tables and not result.dry_run:
-        table(
-            console,
-            ("database", "tables"),
-            [(name, _names(tables)) for name, tables in result.tables.items()],
-        )
+        rows = [(name, _truncated(tables)) for name, tables in result.tables.items()]
+        table(console, ("database", "tables"), rows)
 
 
-def _names(tables: Sequence[str]) -> str:
-    """As many names as are read at a glance; all of them are in the JSON."""
-    more = len(tables) - _MOST_TABLES
-    ending = [f"and {more:,} more"] if more > 0 else []
-    return ", ".join([*tables[:_MOST_TABLES], *ending]) or "none"
+def _truncated(tables: Sequence[str]) -> str:
+    """Return the first names; the JSON output has all."""
+    more = len(tables) - _MAX_TABLES
+    return ", ".join([*tables[:_MAX_TABLES], *([f"and {more:,} more"] if more > 0 else [])]) or "none"
 
 
-def kept_rows(rows: KeptRowCount, command: str) -> str:
-    """What was kept of a table, or put back into it, as a sentence."""
+def _kept_rows(rows: KeptRowCount, command: str) -> str:
     name = f"{rows.database}: {rows.table}"
     if command == "downgrade":
-        return f"{name}: {rows.rows:,} rows kept, to be put back by the next upgrade over {rows.revision}"
-    if rows.missing:
-        missing = f"{rows.missing:,} stay kept (circle-migrate kept list)"
-        return f"{name}: {rows.rows:,} kept rows put back, {missing}"
-    return f"{name}: {rows.rows:,} kept rows put back"
+        return f"{name}: {rows.rows:,} rows kept; the next upgrade over {rows.revision} restores them"
+    kept = f", {rows.missing:,} stay kept (circle-migrate kept list)" if rows.missing else ""
+    return f"{name}: {rows.rows:,} kept rows restored{kept}"
 
 
-def _nothing_to_do(result: MigrationResult, console: Console) -> None:
-    words = {"downgrade": "nothing to undo", "stamp": "already stamped"}
-    for name, heads in result.plan.current.items():
-        write_line(
-            console, f"{name}: {words.get(result.command, 'already up to date')} at {revisions(heads)}"
-        )
+def _unchanged(plan: Plan, text: str, console: Console) -> None:
+    for name, heads in plan.current.items():
+        write_line(console, f"{name}: {text} at {revisions(heads)}")
 
 
 def plan_result(result: PlanResult, console: Console) -> None:
-    """The plan, segment by segment."""
+    """Write the plan, and the file it was saved to."""
     if not result.plan:
-        for name, heads in result.plan.current.items():
-            write_line(console, f"{name}: nothing to do at {revisions(heads)}")
+        _unchanged(result.plan, "nothing to do", console)
         return
     write_line(console, f"commit: {result.mode}")
     show_plan(result.plan, console)
@@ -91,51 +82,48 @@ def plan_result(result: PlanResult, console: Console) -> None:
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """The steps, by the transactions they share."""
+    """Write the steps of a plan, segment by segment."""
     number = 0
     for segment in plan.segments:
         rows = []
         for action in segment.actions:
             number += 1
-            rows.append((str(number), action.database, str(action.direction), *_what(action)))
-        each = " and ".join(f"one transaction on {name}" for name in segment.databases)
-        kind = each if segment.transactional else "no transaction"
-        write_line(console, f"segment: {kind}", style="bold")
+            rows.append((str(number), action.database, str(action.direction), *_description(action)))
+        transactions = " and ".join(f"one transaction on {name}" for name in segment.databases)
+        title = transactions if segment.transactional else "no transaction"
+        write_line(console, f"segment: {title}", style="bold")
         table(console, ("step", "database", "", "revision", "message"), rows)
         if segment.end_reason:
             write_line(console, f"  ends because {segment.end_reason}")
     if plan.added_dependencies:
-        write_line(
-            console,
-            "required by others: " + ", ".join(revision.qualified for revision in plan.added_dependencies),
-        )
+        required = ", ".join(revision.qualified for revision in plan.added_dependencies)
+        write_line(console, f"required by other revisions: {required}")
 
 
-def _what(action: Action) -> tuple[str, str]:
+def _description(action: Action) -> tuple[str, str]:
     if isinstance(action, Stamp):
-        return revisions(action.heads), f"claims {len(action.claimed)}, disowns {len(action.disowned)}"
+        return revisions(
+            action.heads
+        ), f"marks {len(action.claimed)} as applied, {len(action.disowned)} as undone"
     return action.revision.id, action.revision.message
 
 
-def script_result(result: ScriptResult, console: Console) -> None:
-    """The script as it is."""
+def write_text(result: ScriptResult | SourceResult, console: Console) -> None:
+    """Write the text unchanged."""
     console.file.write(result.text)
 
 
 def recover_result(result: RecoverResult, console: Console) -> None:
-    """What was found and how it was settled."""
-    would = "would be " if result.dry_run else ""
-    for recovered_transaction in result.settled:
-        outcome = "committed" if recovered_transaction.committed else "rolled back"
-        has = "has" if recovered_transaction.committed else "has not"
-        reason = f"{recovered_transaction.decider} {has} committed segment {recovered_transaction.segment} of the run"
-        write_line(
-            console,
-            f"{recovered_transaction.database}: prepared transaction of run {recovered_transaction.run} {would}{outcome}: {reason}",
-        )
+    """Write the prepared transactions, the lost runs, and the revision of each database."""
+    verb = "would be " if result.dry_run else ""
+    for transaction in result.settled:
+        outcome, has = ("committed", "has") if transaction.committed else ("rolled back", "has not")
+        subject = f"{transaction.database}: prepared transaction of run {transaction.run}"
+        reason = f"{transaction.decider} {has} committed segment {transaction.segment} of the run"
+        write_line(console, f"{subject} {verb}{outcome}: {reason}")
     for name, runs in result.lost.items():
         for run in runs:
-            write_line(console, f"{name}: run {run} never ended; {would}marked as lost")
+            write_line(console, f"{name}: run {run} has no end; {verb}marked as lost")
     if not result.settled and not any(result.lost.values()):
         write_line(console, "nothing to recover")
     for name, heads in result.current.items():
@@ -143,9 +131,9 @@ def recover_result(result: RecoverResult, console: Console) -> None:
 
 
 def log_result(result: LogResult, console: Console) -> None:
-    """One line per run, or per step where the slowest are asked for."""
+    """Write a row per run, or with --slowest a row per step."""
     if result.slowest:
-        _slowest(result, console)
+        _slowest_steps(result, console)
         return
     rows = [
         (
@@ -161,46 +149,33 @@ def log_result(result: LogResult, console: Console) -> None:
         )
         for run in result.runs
     ]
-    table(
-        console,
-        ("started (UTC)", "database", "command", "outcome", "steps", "time", "mode", "by", "run"),
-        rows,
-    )
+    head = ("started (UTC)", "database", "command", "outcome", "steps", "time", "mode", "by", "run")
+    table(console, head, rows)
     if not rows:
         write_line(console, "no runs yet")
     for run in result.runs:
         if run.error:
             write_line(console, f"{run.database} {run.run[:8]}: {run.error.splitlines()[0]}", style="red")
-        judged = run.notes.get("safety", {})
-        found = sorted({each["hazard"] for each in judged.get("found", ()) if each["verdict"] == "danger"})
-        if found:
-            allowed = ", ".join(judged["allowed"]) or "nothing"
-            write_line(
-                console, f"{run.database} {run.run[:8]}: in spite of {', '.join(found)}; allowed: {allowed}"
-            )
+        safety = run.notes.get("safety", {})
+        dangers = {item["hazard"] for item in safety.get("found", ()) if item["verdict"] == "danger"}
+        if dangers:
+            allowed = ", ".join(safety["allowed"]) or "nothing"
+            text = f"ran in spite of {', '.join(sorted(dangers))}; allowed: {allowed}"
+            write_line(console, f"{run.database} {run.run[:8]}: {text}")
 
 
-def _slowest(result: LogResult, console: Console) -> None:
-    steps = [(step, run) for run in result.runs for step in run.steps]
+def _slowest_steps(result: LogResult, console: Console) -> None:
+    steps = [(step, run.database) for run in result.runs for step in run.steps]
     steps.sort(key=lambda pair: pair[0].duration_ms, reverse=True)
     rows = [
         (
-            f"{s.duration_ms:.1f} ms",
-            r.database,
-            s.direction,
-            s.revision,
-            s.message,
-            f"{s.started_at:%F %T}",
+            f"{step.duration_ms:.1f} ms",
+            database,
+            step.direction,
+            step.revision,
+            step.message,
+            f"{step.started_at:%F %T}",
         )
-        for s, r in steps
+        for step, database in steps
     ]
     table(console, ("duration", "database", "", "revision", "message", "started (UTC)"), rows)
-
-
-def source_result(result: SourceResult, console: Console) -> None:
-    """The text as it is."""
-    console.file.write(result.text)
-
-
-def _steps(count: int) -> str:
-    return "1 step" if count == 1 else f"{count} steps"

@@ -1,18 +1,21 @@
-"""`safety-check` as people read it: what each revision would do, to whom, for how long, and what to write."""
+"""Render `safety-check`, the list of hazards, and `stats`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.report import finding, heading
-from circle_migrate.cli.render.widgets import line, relative, table
+from circle_migrate.cli.render.report import write_check, write_finding
+from circle_migrate.cli.render.widgets import line, relative, table, write_line
+from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.findings import Severity
-from circle_migrate.safety.hazard_list import HazardList
 from circle_migrate.safety.hazards.markdown import explained
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from circle_migrate.safety.hazard_list import HazardList
+    from circle_migrate.safety.table_statistics import StatsResult
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _ITEM, _FIELD = 2, 4
@@ -20,77 +23,79 @@ _LABEL = 10
 
 
 def safety_report(result: SafetyReport, console: Console) -> None:
-    """Write a line for each check, its findings below, and last what was let pass and what is not known."""
+    """Write the checks with their findings, code that avoids dangers, suppressed findings and notes."""
     line(console, 0, (result.coverage.description, ""))
     for check in result.checks:
-        heading(check, console)
-        for hazard_finding in check.findings:
-            if isinstance(hazard_finding, HazardFinding):
-                hazard(hazard_finding, console)
+        write_check(check, console)
+        for finding in check.findings:
+            if isinstance(finding, HazardFinding):
+                write_hazard(finding, console)
             else:
-                finding(hazard_finding, console)
-    dangers = [
-        hazard_finding
-        for hazard_finding in result.judged
-        if hazard_finding.severity is Severity.ERROR and hazard_finding.fix
-    ]
-    first: dict[tuple[str, str], HazardFinding] = {}
-    for hazard_finding in dangers:
-        first.setdefault((hazard_finding.rule, hazard_finding.fix), hazard_finding)
-    for hazard_finding in first.values():
-        _fix(hazard_finding, console)
-    for let in result.suppressed:
-        until = f" until {let.until}" if let.until else ""
-        text = f"let pass{until}: {let.finding.rule} {let.finding.subject} ({let.source}: {let.reason})"
+                write_finding(finding, console)
+    dangers: dict[tuple[str, str], HazardFinding] = {}
+    for finding in result.judged:
+        if finding.severity is Severity.ERROR and finding.fix:
+            dangers.setdefault((finding.rule, finding.fix), finding)
+    for danger in dangers.values():
+        _fix(danger, console)
+    for suppressed in result.suppressed:
+        until = f" until {suppressed.until}" if suppressed.until else ""
+        source = f"{suppressed.source}: {suppressed.reason}"
+        text = f"suppressed{until}: {suppressed.finding.rule} {suppressed.finding.subject} ({source})"
         line(console, 0, (text, "dim"))
     for note in result.notes:
         line(console, 0, (f"note: {note}", "dim"))
 
 
-def hazard(hazard_finding: HazardFinding, console: Console) -> None:
-    """Write one verdict, without the code that avoids it."""
-    confidence = f" ({hazard_finding.confidence})" if hazard_finding.confidence else ""
-    head = f"{hazard_finding.verdict}{confidence}: {hazard_finding.message}"
-    line(console, _ITEM, (f"{hazard_finding.rule} ", "bold"), (head, _STYLES[hazard_finding.severity]))
-    place = f"{relative(hazard_finding.file)}:{hazard_finding.line or 1}" if hazard_finding.file else ""
-    work = (
-        ", ".join(filter(None, (hazard_finding.work, hazard_finding.size, hazard_finding.estimate)))
-        if hazard_finding.work
-        else ""
-    )
+def write_hazard(finding: HazardFinding, console: Console) -> None:
+    """Write the finding of a hazard without the code that avoids it."""
+    confidence = f" ({finding.confidence})" if finding.confidence else ""
+    head = f"{finding.verdict}{confidence}: {finding.message}"
+    line(console, _ITEM, (f"{finding.rule} ", "bold"), (head, _STYLES[finding.severity]))
+    work = ", ".join(filter(None, (finding.work, finding.size, finding.estimate))) if finding.work else ""
     for label, text in (
-        ("at", place),
-        ("statement", " ".join(hazard_finding.statement.split())),
-        ("locks", hazard_finding.lock),
+        ("at", f"{relative(finding.file)}:{finding.line or 1}" if finding.file else ""),
+        ("statement", " ".join(finding.statement.split())),
+        ("locks", finding.lock),
         ("work", work),
-        ("size", "" if work else hazard_finding.size),
-        ("remedy", hazard_finding.hazard.remedy),
+        ("size", "" if work else finding.size),
+        ("remedy", finding.hazard.remedy),
     ):
         if text:
             line(console, _FIELD, (f"{label:<{_LABEL}}", "dim"), (text, ""))
 
 
-def hazard_list(result: HazardList, console: Console) -> None:
-    """A line for each hazard, or all that is known of one."""
-    if result.explained:
-        for hazard in result.hazards:
-            console.print(f"{hazard.id}: {hazard.title}\n", markup=False, style="bold")
-            console.print(explained(hazard), markup=False)
-        return
-    rows = [(hazard.id, str(hazard.kind), hazard.title) for hazard in result.hazards]
-    table(console, ("id", "class", "title"), rows)
-
-
-def _fix(hazard_finding: HazardFinding, console: Console) -> None:
-    example = (
-        ", for example"
-        if hazard_finding.code is None
-        else f" of {relative(hazard_finding.file or '')}:{hazard_finding.line}"
-    )
-    line(
-        console,
-        0,
-        (f"{hazard_finding.rule}: as {hazard_finding.hazard.title.lower()}, write instead{example}:", "bold"),
-    )
-    for text in hazard_finding.fix.splitlines():
+def _fix(finding: HazardFinding, console: Console) -> None:
+    location = f"{relative(finding.file or '')}:{finding.line}"
+    source = "for example" if finding.code is None else f"instead of {location}"
+    line(console, 0, (f"{finding.rule} ({finding.hazard.title}): write {source}:", "bold"))
+    for text in finding.fix.splitlines():
         line(console, _FIELD, (text, ""))
+
+
+def hazard_list(result: HazardList, console: Console) -> None:
+    """Write a line for each hazard, or the explanation of one."""
+    if not result.explained:
+        rows = [(hazard.id, str(hazard.kind), hazard.title) for hazard in result.hazards]
+        table(console, ("id", "class", "title"), rows)
+        return
+    for hazard in result.hazards:
+        console.print(f"{hazard.id}: {hazard.title}\n", markup=False, style="bold")
+        console.print(explained(hazard), markup=False)
+
+
+def stats_result(result: StatsResult, console: Console) -> None:
+    """Write a row for each table, the largest first; or the file and how many tables it has."""
+    databases = result.statistics.databases
+    if result.file is not None:
+        counts = ", ".join(f"{name} {len(stats.sizes)}" for name, stats in databases.items())
+        write_line(console, f"{result.file}: sizes of tables ({counts}), no data")
+        return
+    rows = []
+    for name, stats in databases.items():
+        for size in sorted(stats.sizes.values(), key=lambda size: (-size.bytes, size.relation)):
+            count = "unknown" if size.rows is None else f"about {size.rows}" if size.rows else "0"
+            rows.append(
+                (name, size.relation, count, format_bytes(size.bytes), format_bytes(size.index_bytes))
+            )
+    table(console, ("database", "table", "rows", "size", "indexes"), rows)

@@ -1,87 +1,62 @@
-"""`status` as people read it: the databases side by side, then whatever is to be said about them."""
+"""Render `status`: the databases side by side, then lines about them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.render.report import finding
-from circle_migrate.cli.render.widgets import table, write_line
-from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
+from circle_migrate.cli.render.report import write_finding
+from circle_migrate.cli.render.widgets import revisions, table, write_line
 from circle_migrate.core.findings import Severity
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
+
 
 def status_result(result: StatusResult, console: Console) -> None:
-    """Write a row per database, the pending revisions, and the findings that are more than a note."""
+    """Write a row per database, the pending revisions, and findings except notes."""
     table(
         console,
         ("database", "server", "name", "role", "current", "head", "pending", "state"),
-        [_row(database_status) for database_status in result.databases],
+        map(_row, result.databases),
     )
-    standing = {database_status.database: database_status for database_status in result.databases}
-    for database_status in result.databases:
-        for revision in database_status.pending:
-            needs = ", ".join(f"{need}: {_met(need, standing)}" for need in revision.requires)
-            text = f"{database_status.database}: pending {revision.id} {revision.message}"
-            write_line(console, f"{text} (requires {needs})" if needs else text)
-        if database_status.protection:
-            write_line(
-                console, f"{database_status.database}: protected {database_status.protection.description}"
+    by_name = {status.database: status for status in result.databases}
+    for name, status in by_name.items():
+        for revision in status.pending:
+            requirements = ", ".join(
+                f"{need}: {_requirement_state(need, by_name)}" for need in revision.requires
             )
-        if database_status.holder:
-            write_line(
-                console,
-                f"{database_status.database}: a deployer is at work: {database_status.holder}",
-                style="yellow",
-            )
-        if database_status.last_run:
-            last = database_status.last_run
-            text = f"last run {last.command}, {last.outcome}, {last.started_at:%F %T} UTC"
-            write_line(
-                console, f"{database_status.database}: {text}, by {last.os_user}@{last.host}", style="dim"
-            )
-    for found in result.findings:
-        if found.severity is not Severity.NOTE and found.rule != "pending":
-            finding(found, console)
+            text = f"{name}: pending {revision.id} {revision.message}"
+            write_line(console, f"{text} (requires {requirements})" if requirements else text)
+        if status.protection:
+            write_line(console, f"{name}: protected {status.protection.description}")
+        if status.holder:
+            write_line(console, f"{name}: another deployer has the lock: {status.holder}", style="yellow")
+        if run := status.last_run:
+            text = f"{name}: last run {run.command}, {run.outcome}, {run.started_at:%F %T} UTC"
+            write_line(console, f"{text}, by {run.os_user}@{run.host}", style="dim")
+    for finding in result.findings:
+        if finding.severity is not Severity.NOTE and finding.rule != "pending":
+            write_finding(finding, console)
 
 
-def _met(need: str, standing: Mapping[str, DatabaseStatus]) -> str:
-    """Whether a requirement of a pending revision is applied, where that can be said."""
-    name, _, key = need.partition("@")
-    other = standing.get(name)
-    if other is None or other.error is not None or other.unknown:
+def _requirement_state(qualified: str, by_name: Mapping[str, DatabaseStatus]) -> str:
+    """Return whether the required revision `database@id` is applied."""
+    name, _, key = qualified.partition("@")
+    status = by_name.get(name)
+    if status is None or status.error is not None or status.unknown:
         return "not known"
-    return "pending" if key in {revision.id for revision in other.pending} else "applied"
+    return "pending" if key in {revision.id for revision in status.pending} else "applied"
 
 
-def _row(database_status: DatabaseStatus) -> tuple[str, ...]:
-    heads = ", ".join(database_status.heads) or "base"
-    if database_status.error is not None:
-        return (database_status.database, "?", "?", "?", "?", heads, "?", database_status.error.code)
-    pending = (
-        "?"
-        if database_status.unknown
-        else str(len(database_status.pending))
-        if database_status.pending
-        else "none"
-    )
-    state = (
-        f"{database_status.access}, {'ahead' if database_status.ahead else 'unknown revision'}"
-        if database_status.unknown
-        else database_status.access
-    )
-    current = ", ".join(database_status.current) or "base"
-    server = f"PostgreSQL {database_status.server}"
-    return (
-        database_status.database,
-        server,
-        database_status.dbname,
-        database_status.role,
-        current,
-        heads,
-        pending,
-        state,
-    )
+def _row(status: DatabaseStatus) -> tuple[str, ...]:
+    heads = revisions(status.heads)
+    if status.error is not None:
+        return (status.database, "?", "?", "?", "?", heads, "?", status.error.code)
+    pending, state = str(len(status.pending) or "none"), status.access
+    if status.unknown:
+        pending, state = "?", f"{status.access}, {'ahead' if status.ahead else 'unknown revision'}"
+    server, current = f"PostgreSQL {status.server}", revisions(status.current)
+    return (status.database, server, status.dbname, status.role, current, heads, pending, state)

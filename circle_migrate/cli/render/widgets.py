@@ -1,4 +1,4 @@
-"""What every result is drawn with: lines, tables, places."""
+"""Write lines and tables to a console."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Part = tuple[str, str]
-"""A piece of a line, and its style."""
+"""A part of a line, and its style."""
 
 _GAP = "  "
-_NARROWEST = 20
-"""Columns that are left to a text, however deep it stands."""
-
-_FEW = 4
-"""Columns of a table that stays one on a narrow terminal."""
-_ENDLESS = 10_000
+_MIN_TEXT_WIDTH = 20
+_MAX_NARROW_COLUMNS = 4
+"""Columns of a table that is never written as records."""
+_NO_LIMIT = 10_000
 
 _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "merge": "magenta"}
 
 
-def write_line(console: Console, text: str, style: str = "", *, whole: bool = False) -> None:
-    """Write a line, without secrets; the text is no markup. A `whole` one is not broken, to be copied."""
-    console.print(redact(text), style=style, markup=False, soft_wrap=whole)
+def write_line(console: Console, text: str, style: str = "", *, wrap: bool = True) -> None:
+    """Write a line without secrets. Markup is not interpreted. A line without `wrap` can be copied whole."""
+    console.print(redact(text), style=style, markup=False, soft_wrap=not wrap)
 
 
 def line(console: Console, indent: int, *parts: Part) -> None:
-    """Write a line in parts, without secrets and controls; on a terminal, wrapped below its indentation."""
-    shown = [(visible(text), style) for text, style in parts]
+    """Write a line without secrets and control characters; on a terminal it wraps below its indentation."""
+    escaped = [(visible(text), style) for text, style in parts]
     margin = " " * indent
     if not console.is_terminal:
-        console.print(margin + "".join(text for text, _ in shown), markup=False)
+        console.print(margin + "".join(text for text, _ in escaped), markup=False)
         return
     from rich.text import Text
 
-    room = max(console.width - indent, _NARROWEST)
-    for each in Text.assemble(*shown).wrap(console, room, overflow="fold"):
-        each.rstrip()
-        console.print(Text(margin) + each, soft_wrap=True)
+    width = max(console.width - indent, _MIN_TEXT_WIDTH)
+    for wrapped in Text.assemble(*escaped).wrap(console, width, overflow="fold"):
+        wrapped.rstrip()
+        console.print(Text(margin) + wrapped, soft_wrap=True)
 
 
 def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows: drawn on a terminal, aligned anywhere else, nothing where there are none."""
+    """Write rows, drawn on a terminal and aligned elsewhere; without rows write nothing."""
     rows = [tuple(map(redact, row)) for row in rows]
     if not rows:
         return
     if console.is_terminal:
-        _drawn(console, head, rows)
+        _draw(console, head, rows)
         return
-    widths = [max(len(row[i]) for row in [tuple(head), *rows]) for i in range(len(head))]
-    for row in [tuple(head), *rows]:
-        console.out(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = [tuple(head), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
+        text = _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print(text.rstrip(), markup=False)
 
 
-def _drawn(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table whose cells are broken rather than cut; many columns as records where they are too wide."""
+def _draw(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table whose cells wrap; if it is wider than the terminal, write records instead."""
     from rich.box import SIMPLE_HEAD
     from rich.measure import Measurement
     from rich.table import Column, Table
@@ -70,15 +70,15 @@ def _drawn(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]])
     table = Table(*columns, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell, style=_MARK_STYLES.get(cell, "")) for cell in row))
-    whole_words = Measurement.get(console, console.options.update(max_width=_ENDLESS), table).minimum
-    if whole_words > console.width and len(head) > _FEW:
+    min_width = Measurement.get(console, console.options.update(max_width=_NO_LIMIT), table).minimum
+    if min_width > console.width and len(head) > _MAX_NARROW_COLUMNS:
         _records(console, head, rows)
     else:
         console.print(table)
 
 
 def _records(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Each row as lines of their own, a column on each, as psql does on a narrow terminal."""
+    """Write every row as a record with a line for each column, as psql does in expanded mode."""
     width = max(map(len, head)) + len(_GAP)
     for row in rows:
         console.print()
@@ -89,10 +89,10 @@ def _records(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def relative(location: str) -> str:
-    """The place as seen from the current directory."""
-    return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to cut, not a path to use
+    """Return the location relative to the current directory if it is in there."""
+    return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to remove, not a path to use
 
 
 def revisions(heads: Sequence[str]) -> str:
-    """The ids, or the word for none."""
+    """Return the ids, or `base` for none."""
     return ", ".join(heads) or "base"
