@@ -166,7 +166,8 @@ def _ensure_dump_fits(state: State, dumps: Mapping[str, Dump], name: str) -> Non
     dump = dumps[name]
     if state.server_version_num // 10000 < dump.major:
         raise Refused(
-            f"{name}: the dump is from PostgreSQL {dump.server_version}, the server is {state.server_version}",
+            f"{name}: the dump is from PostgreSQL {dump.server_version}, "
+            f"the server is version {state.server_version}",
             database=name,
             state="nothing was changed",
             hint="restore it on a server of the same or a newer major version",

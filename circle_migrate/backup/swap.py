@@ -28,7 +28,8 @@ _MAX_NAME_BYTES = 63
 UNCHANGED = "nothing was changed"
 
 _SESSIONS = """
-SELECT format('pid %s (%s, role %s)', pid, coalesce(NULLIF(application_name, ''), 'no name'), usename) AS session
+SELECT format('pid %s (%s, role %s)',
+              pid, coalesce(NULLIF(application_name, ''), 'no name'), usename) AS session
 FROM pg_catalog.pg_stat_activity
 WHERE datname = $1 AND backend_type = 'client backend' AND pid <> pg_backend_pid()
   AND application_name <> $2 ORDER BY pid
@@ -127,8 +128,8 @@ def database_in_use_error(name: str, detail: str) -> Refused:
 async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
     """Rename every live database to its `kept` name, and every copy to the name of its live database.
 
-    `disconnect` ends the sessions on the live databases; without it, a session raises `Refused`. Both names of
-    a database change in one transaction; the transactions commit one right after the other when all have
+    `disconnect` ends the sessions on the live databases; otherwise a session raises `Refused`. Both names of a
+    database change in one transaction; the transactions commit one right after the other when all have
     succeeded. Raises `RestoreFailed` if only some could be committed.
     """
     async with AsyncExitStack() as stack:
@@ -187,8 +188,8 @@ def _partial_swap_error(copy: StagedDatabase, swapped: Sequence[str], error: Exc
         f"{copy.database.name}: the database {copy.live!r} was not replaced",
         database=copy.database.name,
         detail=server_message(error),
-        state=f"replaced: {', '.join(swapped) or 'none'}; {copy.database.name} was replaced only if the database "
-        f"{copy.kept!r} exists",
+        state=f"replaced: {', '.join(swapped) or 'none'}; {copy.database.name} was replaced only if "
+        f"the database {copy.kept!r} exists",
         hint=f"if {copy.name!r} still exists, run the same command again with -d {copy.database.name}",
     )
 

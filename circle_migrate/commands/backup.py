@@ -50,8 +50,8 @@ _UNFINISHED = ".unfinished"
 class BackupOptions:
     """Options of a backup, which becomes a new folder in `folder`.
 
-    `programs` is the folder of pg_dump and pg_restore, None to search for them. `encrypt_to` is a recipient of
-    `age`, or a file with recipients, for the databases whose profile is strict.
+    `programs` is the folder of pg_dump and pg_restore, None to search for them. `encrypt_to` is a recipient
+    of `age`, or a file with recipients, for the databases whose profile is strict.
     """
 
     folder: Path

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.backup import manifest_file, swap
 from circle_migrate.backup.contents import user_objects
+from circle_migrate.backup.manifest import Manifest, RestoreResult
+from circle_migrate.backup.preflight import RestoreOptions, RestoreTarget, preflight
 from circle_migrate.backup.restore_targets import (
     NAME,
     announce,
@@ -23,8 +25,6 @@ from circle_migrate.backup.restore_targets import (
     restore_to_staging,
     swap_in,
 )
-from circle_migrate.backup.manifest import Manifest, RestoreResult
-from circle_migrate.backup.preflight import RestoreOptions, RestoreTarget, preflight
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, discard
 from circle_migrate.migrate.protection import ProtectionGuard
