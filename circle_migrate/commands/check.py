@@ -73,12 +73,9 @@ async def _safety_checks(deployment: Deployment, selection: CheckSelection) -> t
     from circle_migrate.safety.assess import SafetyOptions
     from circle_migrate.safety.rules.evidence import Mode
 
-    if selection.databases:
-        options = SafetyOptions(Mode.LIVE)
-    else:
-        options = SafetyOptions(Mode.CI, base=selection.base)
+    mode, base = (Mode.LIVE, None) if selection.databases else (Mode.CI, selection.base)
     try:
-        return (await safety_check(deployment, options=options)).checks
+        return (await safety_check(deployment, options=SafetyOptions(mode, base=base))).checks
     except Interrupted:
         raise
     except MigrateError as error:

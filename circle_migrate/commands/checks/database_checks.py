@@ -81,7 +81,7 @@ def _identity_errors(deployment: Deployment, all_facts: Sequence[DatabaseFacts])
         except UnknownRevision as error:
             yield from unknown_revision_findings(deployment.forest.graphs[name], facts, error)
         except MigrateError as error:
-            yield finding_without_state(error)
+            yield _finding_without_state(error)
 
 
 def _interrupted_runs(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
@@ -130,7 +130,7 @@ def _edited_revisions(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         for revision, diff in facts.edited:
             yield replace(
-                finding_without_state(edited_revision_error(revision, diff)),
+                _finding_without_state(edited_revision_error(revision, diff)),
                 revision=revision.id,
                 remedy="restore the file and write a new revision; "
                 "to go on with the edited file: circle-migrate upgrade --allow-edited",
@@ -206,10 +206,10 @@ def _error_findings(
     try:
         ensure(states)
     except MigrateError as error:
-        yield finding_without_state(error)
+        yield _finding_without_state(error)
 
 
-def finding_without_state(error: MigrateError) -> Finding:
+def _finding_without_state(error: MigrateError) -> Finding:
     """Return the error as a finding without its state, which is that of a command that writes."""
     error.state = None
     return from_error(error)
