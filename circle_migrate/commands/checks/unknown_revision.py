@@ -12,7 +12,7 @@ from circle_migrate.revision_graph.graph import Graph
 
 
 def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
-    """Return whether the database is at an unknown revision and its journal says that our heads are applied."""
+    """Return whether the database is at an unknown revision and our heads are applied in its journal."""
     heads = graph.effective_heads
     return bool(facts.unknown_revisions and heads) and all(head in facts.applied for head in heads)
 
