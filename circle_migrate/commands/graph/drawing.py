@@ -13,7 +13,7 @@ from circle_migrate.core.result import Result
 
 
 class NodeKind(StrEnum):
-    """The kind of a node; `elsewhere` is a revision that another one names and the diagram does not include."""
+    """The kind of a node; `elsewhere` is a revision that only a reference of another one names."""
 
     REVISION = "revision"
     ELSEWHERE = "elsewhere"

@@ -116,7 +116,7 @@ def attribute_word(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return the text for a quoted string; characters with a meaning in Mermaid, Markdown or HTML are codes."""
+    """Return the text for a quoted string, with codes for the syntax of Mermaid, Markdown and HTML."""
     text = " ".join(printable(text).split()) or " "
     text = re.sub(r"[^\w .,()/-]", lambda match: _code(match[0]), text)
     # Markdown: emphasis and the beginnings of lists. Grammar: `direction TB` anywhere on a line.
