@@ -76,9 +76,9 @@ async def downgrade(
 
     With a `LossConfirmation`, a dry run returns the report of the losses, and a run that would lose more than
     was accepted is stopped. `keep` copies lost rows to side tables. `backing` decides on a backup under the
-    same locks. Protected databases are refused, except those in `overridden`. Raises `Refused` for a protected
-    database, for a revision that another database still requires, for an irreversible revision, or if the
-    databases have changed since the confirmation; and the errors of a backup.
+    same locks. Raises `Refused` for a protected database that is not in `overridden`, for a revision that
+    another database still requires, for an irreversible revision, or if the databases have changed since the
+    confirmation; and the errors of a backup.
     """
     guard = ProtectionGuard(deployment, overridden)
     guards = (saved.guard(deployment),) if saved else ()

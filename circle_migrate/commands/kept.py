@@ -80,7 +80,7 @@ async def _read_all(deployment: Deployment) -> list[KeptEntry]:
 def _select(
     entries: Sequence[KeptEntry], names: Sequence[str], *, restored: bool = False
 ) -> tuple[KeptEntry, ...]:
-    """Return the kept entries with these ids or run ids; also `restored` ones that still have a side table."""
+    """Return the kept entries with these ids or run ids, and `restored` ones with a side table."""
     selected: dict[str, KeptEntry] = {}
     candidates = [entry for entry in entries if entry.state is KeptState.KEPT or (restored and entry.side)]
     for name in names:

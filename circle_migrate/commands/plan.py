@@ -72,7 +72,7 @@ class SavedPlan:
             self.content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if self.content["circle_migrate_plan"] != _FORMAT:
                 raise UsageError(
-                    f"{path} was saved by another version of circle-migrate", hint="save the plan again"
+                    f"{path} is from another version of circle-migrate", hint="save the plan again"
                 )
             self.direction = Direction(self.content["direction"])
             self.targets: list[str] = self.content["targets"]
