@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,37 +112,26 @@ async def _wait_for_success(child: Child, database: str, program: str) -> None:
     )
 
 
-async def list_contents(lister: Program, path: Path, database: str) -> None:
-    """Raise `BrokenBackup` if pg_restore finds no table of contents in the file."""
-    async with start([lister.path, "--list", path], plain()) as child:
-        await _ensure_readable(
-            child, f"{lister.path} cannot read the dump {path}", database, "take another copy of the backup"
-        )
-
-
-async def list_encrypted(lister: Program, decryption: Sequence[str], path: Path, database: str) -> None:
+async def ensure_readable(lister: Program, path: Path, database: str, decryption: Sequence[str] = ()) -> None:
     """Raise `BrokenBackup` if the file cannot be decrypted or pg_restore finds no table of contents in it."""
-    with path.open("rb") as file:
-        async with (
-            start(decryption, plain(), stdin=file, stdout=PIPE) as cipher,
-            start([lister.path, "--list"], plain(), stdin=PIPE) as child,
-        ):
-            await copy(cipher, child)
-            for program, name in ((cipher, "age --decrypt"), (child, "pg_restore --list")):
-                await _ensure_readable(
-                    program,
+    async with AsyncExitStack() as stack:
+        if decryption:
+            file = stack.enter_context(path.open("rb"))
+            cipher = await stack.enter_async_context(start(decryption, plain(), stdin=file, stdout=PIPE))
+            reader = await stack.enter_async_context(start([lister.path, "--list"], plain(), stdin=PIPE))
+            await copy(cipher, reader)
+            programs = {"age --decrypt": cipher, "pg_restore --list": reader}
+            hint = "use the key that belongs to the recipient of the backup: --identity KEY_FILE"
+        else:
+            reader = await stack.enter_async_context(start([lister.path, "--list", path], plain()))
+            programs = {f"{lister.path} --list": reader}
+            hint = "take another copy of the backup"
+        for name, program in programs.items():
+            if await program.end() != 0:
+                raise BrokenBackup(
                     f"{path} cannot be read: {name} failed",
-                    database,
-                    "use the key that belongs to the recipient of the backup: --identity KEY_FILE",
+                    database=database,
+                    detail=await program.output(),
+                    state="nothing was changed",
+                    hint=hint,
                 )
-
-
-async def _ensure_readable(child: Child, message: str, database: str, hint: str) -> None:
-    if await child.end() != 0:
-        raise BrokenBackup(
-            message,
-            database=database,
-            detail=await child.output(),
-            state="nothing was changed",
-            hint=hint,
-        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.backup import manifest_file
-from circle_migrate.backup.dump import list_contents, list_encrypted
+from circle_migrate.backup.dump import ensure_readable
 from circle_migrate.backup.encryption import decrypt_command
 from circle_migrate.backup.manifest import Dump, Manifest
 from circle_migrate.backup.restore_dump import RestoreJob
@@ -105,10 +105,7 @@ async def preflight(
     )
     for target in targets:
         job = target.job
-        if job.decryption:
-            await list_encrypted(job.restorer, job.decryption, target.file, target.name)
-        else:
-            await list_contents(job.restorer, target.file, target.name)
+        await ensure_readable(job.restorer, target.file, target.name, job.decryption)
     return targets
 
 

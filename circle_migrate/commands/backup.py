@@ -27,7 +27,7 @@ from circle_migrate.backup.consistent_snapshot import (
     export_snapshots,
 )
 from circle_migrate.backup.contents import CatalogDigest, catalog_digest, database_size, uses_tls
-from circle_migrate.backup.dump import DumpJob, list_contents
+from circle_migrate.backup.dump import DumpJob, ensure_readable
 from circle_migrate.backup.manifest import BackupResult, Dump, Manifest
 from circle_migrate.backup.pg_programs import find
 from circle_migrate.backup.progress import report_growth
@@ -155,7 +155,7 @@ async def _dump(
         async with report_growth(measure, report):
             await job.dump(database.name, snapshot.snapshot, path, env, lock_wait)
     if not job.encrypts:
-        await list_contents(job.lister, path, database.name)
+        await ensure_readable(job.lister, path, database.name)
     return Dump(
         database=database.name,
         file=path.name,

@@ -61,7 +61,9 @@ async def restore(
     if options.replace:
         nonempty = {target.name: target.state.name for target in targets if await _contents(target)}
         guard.ensure_unprotected(states, nonempty)
-        await _ensure_unused(targets, disconnect=options.disconnect)
+        for target in () if options.disconnect else targets:
+            if sessions := await swap.sessions(target.database):
+                raise swap.database_in_use_error(target.name, "; ".join(sessions))
         if nonempty:
             confirm(manifest, nonempty)
         async with _locked(targets, wait, notify):
@@ -90,12 +92,6 @@ async def restore(
         *await _protection_notes(deployment, guard, tuple(current)),
     )
     return RestoreResult("restore", manifest, tuple(current), current, replaced, notes)
-
-
-async def _ensure_unused(targets: Sequence[RestoreTarget], *, disconnect: bool) -> None:
-    for target in targets:
-        if not disconnect and (sessions := await swap.sessions(target.database)):
-            raise swap.database_in_use_error(target.name, "; ".join(sessions))
 
 
 async def _ensure_empty(targets: Sequence[RestoreTarget], path: Path) -> None:

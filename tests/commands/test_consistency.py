@@ -326,7 +326,7 @@ def test_no_more_are_looked_at_again_than_said(at_head: Databases, monkeypatch: 
     run(fill(at_head, "generate_series(1, 5)", "generate_series(6, 7)"))
     report = looked(at_head)
     assert found(report) == {
-        ("main", "orphan", "1, 2 and 3 more\nonly 2 were looked at again a moment later"),
+        ("main", "orphan", "1, 2 and 3 more\nonly 2 keys were checked a second time"),
         ("credentials", "orphan", "6, 7"),
     }
     left = report.relations[0].sides[Side.LEFT]

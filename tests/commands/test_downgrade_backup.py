@@ -211,7 +211,7 @@ def test_a_backup_that_fails_stops_the_downgrade(at_hand: Path, live: Databases)
     (at_hand / "file").touch()
     refused = invoke([*LOSING, "--backup", "file"])
     assert refused.status == 2
-    assert "no backup can be written to" in refused.stderr
+    assert "the backup cannot be written to" in refused.stderr
     assert "nothing was changed" in refused.stderr
     assert "--no-backup" in refused.stderr
 
@@ -306,7 +306,7 @@ def test_what_is_written_while_the_backup_is_made_stops_it(
 
     with pytest.raises(Refused, match="more would be lost") as caught:
         run(lower(over(shop.folder, live), "main@m2", backing=into(tmp_path), notify=notify))
-    assert "the backup that was made before is" in str(caught.value.state)
+    assert "the backup from before the run is" in str(caught.value.state)
     assert run(phones(live)) == 6
 
 

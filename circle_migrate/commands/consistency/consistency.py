@@ -25,7 +25,6 @@ from circle_migrate.core.events import Event, Kind, Notify, discard
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.postgres.key_column import (
     Family,
@@ -54,11 +53,7 @@ T = TypeVar("T")
 
 
 class _SidesFailedError(Exception):
-    """The errors of one or both sides that prevent the comparison of a relation."""
-
-    def __init__(self, errors: Sequence[MigrateError]) -> None:
-        super().__init__()
-        self.errors = errors
+    """The comparison of a relation failed; `args` are the errors of one or both sides."""
 
 
 class _MissingSideError(Exception):
@@ -138,7 +133,7 @@ class _Comparison:
                 try:
                     keys = await streams[side].batch()
                 except MigrateError as error:
-                    raise _SidesFailedError([error]) from error
+                    raise _SidesFailedError(error) from error
                 if keys is None:
                     merge.end(side)
                 else:
@@ -209,7 +204,7 @@ async def _check(comparison: _Comparison, relation: Relation) -> tuple[Check, Co
     try:
         compared = await comparison.compare(relation)
     except _SidesFailedError as error:
-        return Check(name, title, tuple(map(from_error, error.errors))), None
+        return Check(name, title, tuple(map(from_error, error.args))), None
     except _MissingSideError as error:
         reason, findings = await _explain_missing(comparison.deployment, relation, str(error))
         return Check(name, title, findings, skipped=reason), None
@@ -240,7 +235,8 @@ async def _explain_missing(
             errors.append(error)
     revisions = ", ".join(f"{name} at {', '.join(state.current) or 'base'}" for name, state in states.items())
     findings = tuple(map(from_error, errors))
-    if not errors and all(_at_head(deployment, state) for state in states.values()):
+    graphs = {name: deployment.databases[name].graph for name in states}
+    if not errors and all(set(s.current) == set(graphs[name].effective_heads) for name, s in states.items()):
         findings = (
             Finding(
                 rule="missing-column",
@@ -251,10 +247,6 @@ async def _explain_missing(
             ),
         )
     return f"{missing} ({revisions})", findings
-
-
-def _at_head(deployment: Deployment, state: State) -> bool:
-    return set(state.current) == set(deployment.databases[state.database].graph.effective_heads)
 
 
 def _findings(compared: Compared) -> Iterator[Finding]:
@@ -299,7 +291,7 @@ async def _gather(queries: Mapping[Side, Coroutine[Any, Any, T]]) -> dict[Side, 
         if isinstance(result, BaseException) and not isinstance(result, MigrateError):
             raise result
     if errors := [result for result in results if isinstance(result, MigrateError)]:
-        raise _SidesFailedError(errors)
+        raise _SidesFailedError(*errors)
     return {side: r for side, r in zip(queries, results, strict=True) if not isinstance(r, BaseException)}
 
 

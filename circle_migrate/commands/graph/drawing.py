@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -120,8 +120,8 @@ class Diagram:
         return {
             "title": self.title,
             "groups": list(self.groups),
-            "nodes": [_node_dict(node) for node in self.nodes],
-            "edges": [_edge_dict(edge) for edge in self.edges],
+            "nodes": [asdict(node) for node in self.nodes],
+            "edges": [asdict(edge) for edge in self.edges],
         }
 
 
@@ -133,7 +133,7 @@ class DiagramResult(Result):
     form: DiagramFormat
     text: str
     file: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the diagram as values, and as text unless a file has it."""
@@ -160,28 +160,3 @@ def _printable(character: str) -> str:
         return character if character.isprintable() else chr(0x2400 + min(ord(character), 0x21))
     is_printable = unicodedata.category(character) not in _UNPRINTABLE or character in _JOINERS
     return character if is_printable else "\N{REPLACEMENT CHARACTER}"
-
-
-def _node_dict(node: Node) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "group": node.group,
-        "shape": str(node.shape),
-        "title": node.title,
-        "lines": list(node.lines),
-        "marks": list(node.marks),
-        "rows": [
-            {"name": row.name, "type": row.type, "keys": list(row.keys), "not_null": row.not_null}
-            for row in node.rows
-        ],
-    }
-
-
-def _edge_dict(edge: Edge) -> dict[str, Any]:
-    return {
-        "source": edge.source,
-        "target": edge.target,
-        "link": str(edge.link),
-        "label": edge.label,
-        "ends": [str(end) for end in edge.ends] if edge.ends else None,
-    }
