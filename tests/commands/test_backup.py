@@ -341,7 +341,7 @@ def test_swapped_urls_are_refused(source: Databases, saved: BackupResult, empty_
         _edit(
             lambda m, p=position, n=name: m["databases"][p].update(dbname=empty_databases.names[n]), sign=True
         )(folder)
-    with pytest.raises(WrongDatabase, match="from which \\w+ was dumped"):
+    with pytest.raises(WrongDatabase, match="was dumped"):
         bring_back(named, folder)
 
 
