@@ -1,7 +1,7 @@
-"""One moment of all databases: a transaction on each whose snapshot others can take over.
+"""Exported snapshots of all databases, taken as close together in time as possible.
 
-What that guarantees stands in docs/backup.md: each snapshot is a transactionally consistent state of its own
-database; both are taken within the time that is measured here; no deployer migrates meanwhile.
+docs/backup.md states the guarantees: the snapshot of a database is transactionally consistent, all snapshots
+are exported within `skew_ms`, and no deployer migrates meanwhile.
 """
 
 from __future__ import annotations
@@ -23,33 +23,38 @@ if TYPE_CHECKING:
     import asyncpg
 
 NAME = f"{APPLICATION_NAME} backup"
+NO_BACKUP = "there is no backup; the databases were only read"
+"""State of a failed backup."""
 
 _EXPORT = """
 SELECT pg_export_snapshot() AS snapshot,
-       to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS moment
+       to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS exported_at
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedSnapshot:
-    """A database at one moment: `snapshot` is the name under which others can read the same state.
+    """The snapshot of one database, valid until the transaction of `connection` ends.
 
-    It lasts as long as the transaction of `connection`. `database` is reached at exactly one address, since
-    another host would not know the snapshot.
+    `snapshot` is the name that pg_dump imports. `database` has exactly one host, since another host does not
+    know the snapshot.
     """
 
     database: Database
     connection: asyncpg.Connection
     state: State
     snapshot: str
-    at: str
+    exported_at: str
 
 
 @dataclass(frozen=True, slots=True)
 class ConsistentSnapshots:
-    """All databases at their moments, at most `apart` milliseconds from one another; `locked` as asked."""
+    """The snapshots by database, exported within `skew_ms` milliseconds.
 
-    of: Mapping[str, ExportedSnapshot]
+    `locked` says whether the deployer lock of every database is held.
+    """
+
+    by_database: Mapping[str, ExportedSnapshot]
     skew_ms: float
     locked: bool
 
@@ -58,70 +63,67 @@ class ConsistentSnapshots:
 async def export_snapshots(
     databases: Mapping[str, Database], wait: float, notify: Notify, *, locked: bool
 ) -> AsyncIterator[ConsistentSnapshots]:
-    """Hold the moments of the databases open while the block runs.
+    """Hold a snapshot of every database open while the block runs.
 
-    The deployer locks are taken first, in the given order, and kept to the end; not where the caller has
-    them (`locked`), nor on a standby, where nobody can migrate and a lock would hold nobody back. `wait` is
-    in seconds. Raises `LockNotObtained`, and the errors of connecting.
+    Takes the deployer locks first, in the given order, and waits at most `wait` seconds for each. It takes no
+    lock if the caller holds them (`locked`), and none on a standby, where nobody can migrate. Raises
+    `LockNotObtained` and the errors of connecting.
     """
     async with AsyncExitStack() as stack:
-        opened = {}
-        guarded = True
+        sessions = {}
+        all_locked = True
         for name, database in databases.items():
-            reached, connection = await _reached(database)
+            pinned, connection = await _connect_to_one_host(database)
             stack.callback(connection.terminate)
-            opened[name] = (reached, connection)
+            sessions[name] = (pinned, connection)
             if locked:
                 continue
             if await connection.fetchval("SELECT pg_is_in_recovery()"):
-                guarded = False
+                all_locked = False
             else:
                 await stack.enter_async_context(deployer_lock(connection, name, wait, notify))
-        for _, connection in opened.values():
-            await connection.execute(_timeouts_off(connection.get_server_version().major))
+        for _, connection in sessions.values():
+            await connection.execute(_disable_timeouts_sql(connection.get_server_version().major))
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        began = time.monotonic()
-        rows = await asyncio.gather(*(connection.fetchrow(_EXPORT) for _, connection in opened.values()))
-        apart = (time.monotonic() - began) * 1000
-        found = {
-            name: ExportedSnapshot(
-                database, connection, await database.read_state(connection), row["snapshot"], row["moment"]
-            )
-            for (name, (database, connection)), row in zip(opened.items(), rows, strict=True)
+        started = time.monotonic()
+        rows = await asyncio.gather(*(connection.fetchrow(_EXPORT) for _, connection in sessions.values()))
+        skew_ms = round((time.monotonic() - started) * 1000, 3)
+        snapshots = {
+            name: ExportedSnapshot(pinned, connection, await pinned.read_state(connection), **row)
+            for (name, (pinned, connection)), row in zip(sessions.items(), rows, strict=True)
         }
-        yield ConsistentSnapshots(found, round(apart, 3), guarded)
+        yield ConsistentSnapshots(snapshots, skew_ms, all_locked)
 
 
-async def ensure_sessions_alive(taken: ConsistentSnapshots) -> None:
-    """Raise `BackupFailed` where a session was lost, and with it the lock that kept deployers away."""
-    for name, moment in taken.of.items():
+async def ensure_sessions_alive(snapshots: ConsistentSnapshots) -> None:
+    """Raise `BackupFailed` if a session was lost, and with it the deployer lock."""
+    for name, snapshot in snapshots.by_database.items():
         try:
-            await moment.connection.execute("SELECT")
+            await snapshot.connection.execute("SELECT")
         except Exception as error:
             raise BackupFailed(
                 f"{name}: the session that holds the deployer lock was lost during the dump",
                 database=name,
                 detail=server_message(error),
-                state="there is no backup; the databases were only read",
+                state=NO_BACKUP,
                 hint="run the same command again",
             ) from error
 
 
-def _timeouts_off(major: int) -> str:
-    """A session whose transaction lasts as long as a dump."""
+def _disable_timeouts_sql(major: int) -> str:
+    """Return SQL that lets a transaction of the session last as long as a dump."""
     names = ["idle_in_transaction_session_timeout", *(["transaction_timeout"] if major >= 17 else [])]
     return ";".join(f"SET {name} = 0" for name in names)
 
 
-async def _reached(database: Database) -> tuple[Database, asyncpg.Connection]:
-    """The database at the one of its hosts that answers, and a connection to it."""
+async def _connect_to_one_host(database: Database) -> tuple[Database, asyncpg.Connection]:
+    """Return the database with only the first of its hosts that answers, and a connection to it."""
     endpoints = database.address.endpoints
-    for position, endpoint in enumerate(endpoints):
-        address = database.address._replace(endpoints=(endpoint,))
-        pinned = Database(database.settings._replace(url=address))
+    for endpoint in endpoints:
+        pinned = Database(database.settings._replace(url=database.address._replace(endpoints=(endpoint,))))
         try:
             return pinned, await pinned.connect(NAME)
         except MigrateError:
-            if position == len(endpoints) - 1:
+            if endpoint is endpoints[-1]:
                 raise
     raise AssertionError("an address has at least one host")

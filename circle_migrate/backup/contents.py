@@ -1,4 +1,4 @@
-"""What a database holds, as far as backups compare it: its size, its objects, whether there are any."""
+"""Size, objects and encryption of a database, as backup and restore compare them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.catalog.snapshot import Snapshot
 
-# Whatever a dump would bring with it; what belongs to an extension comes and goes with that one.
-_ANYTHING = """
+# Every object that a dump would contain, except members of extensions.
+_USER_OBJECTS = """
 WITH own AS (
     SELECT oid, nspname FROM pg_catalog.pg_namespace
     WHERE nspname <> 'information_schema' AND nspname !~ '^pg_'
-), found AS (
-    SELECT 'pg_class'::regclass AS of, c.oid, format('%I.%I', nspname, relname) AS name
+), object AS (
+    SELECT 'pg_class'::regclass AS catalog, c.oid, format('%I.%I', nspname, relname) AS name
     FROM pg_catalog.pg_class c JOIN own ON own.oid = relnamespace
     WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c')
     UNION ALL
@@ -34,48 +34,47 @@ WITH own AS (
     SELECT 'pg_largeobject'::regclass, oid, format('large object %s', oid)
     FROM pg_catalog.pg_largeobject_metadata
 )
-SELECT name FROM found
+SELECT name FROM object
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                  WHERE d.classid = found.of AND d.objid = found.oid AND d.deptype = 'e')
+                  WHERE d.classid = object.catalog AND d.objid = object.oid AND d.deptype = 'e')
 ORDER BY 1
 """
 
-
-# What an empty database may have already, or a restore may leave out: no sign of a dump that is not whole.
-_OF_THE_SERVER = frozenset({"setting", "extension", "subscription", "default privileges"})
+# An empty database may already have these, or a restore may leave them out.
+_IGNORED_KINDS = frozenset({"setting", "extension", "subscription", "default privileges"})
 _PUBLIC = ObjectKey("schema", "public")
 
 
 class CatalogDigest(NamedTuple):
-    """A catalogue for comparison: objects counted by kind, and a digest of what all of them are called.
+    """The number of objects by kind, and the SHA-256 of all their names.
 
-    Not of their definitions: PostgreSQL prints some expressions otherwise once they have been restored.
+    Definitions are not part of it: PostgreSQL prints some expressions differently after a restore.
     """
 
     objects: dict[str, int]
     digest: str
 
 
-def catalogue(snapshot: Snapshot) -> CatalogDigest:
-    """What backups compare of a snapshot."""
-    keys = [key for key in sorted(snapshot.objects) if key.kind not in _OF_THE_SERVER and key != _PUBLIC]
+def catalog_digest(snapshot: Snapshot) -> CatalogDigest:
+    """Return the digest of a snapshot."""
+    keys = [key for key in sorted(snapshot.objects) if key.kind not in _IGNORED_KINDS and key != _PUBLIC]
     names = "\n".join(map(str, keys))
     objects = Counter(key.kind for key in keys)
     return CatalogDigest(dict(sorted(objects.items())), hashlib.sha256(names.encode()).hexdigest())
 
 
 async def user_objects(connection: asyncpg.Connection) -> tuple[str, ...]:
-    """The names of what is in a database; empty where a dump can be restored into it."""
-    return tuple(row["name"] for row in await connection.fetch(_ANYTHING))
+    """Return the names of the objects in the database; a dump can be restored if there are none."""
+    return tuple(row["name"] for row in await connection.fetch(_USER_OBJECTS))
 
 
-async def size(connection: asyncpg.Connection) -> int:
-    """How large the connection's database is, in bytes."""
+async def database_size(connection: asyncpg.Connection) -> int:
+    """Return the size of the connection's database in bytes."""
     return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
 
 
-async def encrypted(connection: asyncpg.Connection) -> bool:
-    """Whether the connection is encrypted by TLS."""
+async def uses_tls(connection: asyncpg.Connection) -> bool:
+    """Return whether the connection is encrypted by TLS."""
     return bool(
         await connection.fetchval("SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()")
     )

@@ -1,28 +1,30 @@
-"""One dump: pg_dump into a file or through `age`, and a look at what it wrote."""
+"""Dump one database by pg_dump, into a file or through `age`, and verify that the dump can be read."""
 
 from __future__ import annotations
 
 import os
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from circle_migrate.backup.encryption import encrypting
+from circle_migrate.backup.consistent_snapshot import NO_BACKUP
+from circle_migrate.backup.encryption import encrypt_command
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup
 
-TALKATIVE = "--verbose"
-"""For pg_dump and pg_restore: one that nobody listens to any more, since we were killed, ends by SIGPIPE."""
+VERBOSE = "--verbose"
+"""Makes pg_dump and pg_restore write to stderr all the time, so that SIGPIPE ends them if we are killed."""
 
-_CHUNK = 1 << 18
+CHUNK = 1 << 18
+"""Bytes that are read from a pipe at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class DumpJob:
-    """The programs for the dump of one database; `encryption` is the command it goes through, if any."""
+    """The programs that dump one database; `encryption` is the command that encrypts the dump, if any."""
 
     dumper: Program
     lister: Program
@@ -30,9 +32,9 @@ class DumpJob:
 
     @classmethod
     def plan(cls, dumper: Program, programs: Path | None, recipient: str | None) -> DumpJob:
-        """With the pg_restore that reads what `dumper` writes. Raises `SettingsError` where there is none."""
+        """Find the pg_restore that reads what `dumper` writes. Raises `SettingsError` if there is none."""
         lister = find("pg_restore", dumper.major, programs)
-        return cls(dumper, lister, tuple(encrypting(recipient)) if recipient else ())
+        return cls(dumper, lister, tuple(encrypt_command(recipient)) if recipient else ())
 
     @property
     def encrypts(self) -> bool:
@@ -41,29 +43,25 @@ class DumpJob:
 
     @property
     def suffix(self) -> str:
-        """How the file's name ends."""
+        """The suffix of the dump's file."""
         return ".dump.age" if self.encrypts else ".dump"
 
     async def dump(
         self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
     ) -> None:
-        """Write the state that `snapshot` names into the file; `lock_wait` in seconds.
-
-        Raises `BackupFailed`.
-        """
-        options = ["--format=custom", "--no-password", TALKATIVE, f"--snapshot={snapshot}"]
-        options.append(f"--lock-wait-timeout={round(lock_wait * 1000)}")
-        argv: list[str | Path] = [self.dumper.path, *options]
+        """Dump the exported snapshot into the file; `lock_wait` is in seconds. Raises `BackupFailed`."""
+        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", VERBOSE]
+        argv += [f"--snapshot={snapshot}", f"--lock-wait-timeout={round(lock_wait * 1000)}"]
         if self.encrypts:
-            await self._through(argv, database, path, env)
+            await self._dump_encrypted(argv, database, path, env)
             return
         async with start([*argv, f"--file={path}"], env) as dumper:
-            await _complete(dumper, database, "pg_dump")
+            await _wait_for_success(dumper, database, "pg_dump")
 
-    async def _through(
+    async def _dump_encrypted(
         self, argv: list[str | Path], database: str, path: Path, env: Mapping[str, str]
     ) -> None:
-        """Encrypt on the way: the dump itself is never on disk, so it is looked at on the way as well."""
+        """Send the dump to `age` and to `pg_restore --list`: the plain text never gets to the disk."""
         with path.open("wb") as file:
             async with (
                 start(argv, env, stdout=PIPE) as dumper,
@@ -71,75 +69,69 @@ class DumpJob:
                 start([self.lister.path, "--list"], plain(), stdin=PIPE) as lister,
             ):
                 await copy(dumper, cipher, lister)
-                await _complete(dumper, database, "pg_dump")
-                await _complete(cipher, database, "age")
-                await _complete(lister, database, "pg_restore --list")
+                await _wait_for_success(dumper, database, "pg_dump")
+                await _wait_for_success(cipher, database, "age")
+                await _wait_for_success(lister, database, "pg_restore --list")
             os.fsync(file.fileno())
 
 
 async def copy(source: Child, *targets: Child) -> None:
-    """Copy what one program writes to all others; one that stops listening misses the rest.
+    """Copy the output of one program to the input of the others.
 
-    Why it did is what its exit status says.
+    A target that closes its input gets no more; its exit status tells why.
     """
     writers = [target.process.stdin for target in targets if target.process.stdin]
-    listening = list(writers)
+    open_writers = list(writers)
     assert source.process.stdout  # noqa: S101 - it is a pipe
-    while chunk := await source.process.stdout.read(_CHUNK):
-        for target in list(listening):
+    while chunk := await source.process.stdout.read(CHUNK):
+        for writer in list(open_writers):
             try:
-                target.write(chunk)
-                await target.drain()
+                writer.write(chunk)
+                await writer.drain()
             except ConnectionError:
-                listening.remove(target)
-    for target in writers:
-        target.close()
+                open_writers.remove(writer)
+    for writer in writers:
+        writer.close()
         with suppress(ConnectionError):
-            await target.wait_closed()
+            await writer.wait_closed()
 
 
-async def _complete(child: Child, database: str, program: str) -> None:
-    """Wait for a program's end. Raises `BackupFailed` with its words where it was not a good one."""
+async def _wait_for_success(child: Child, database: str, program: str) -> None:
+    """Wait until the program ends. Raises `BackupFailed` with its output if it fails."""
     if await child.end() == 0:
         return
+    output = await child.output()
     raise BackupFailed(
         f"{database}: {program} failed",
         database=database,
-        detail=await child.output(),
-        state="there is no backup; the databases were only read",
-        hint="the role has to be allowed to read every table and sequence"
-        if "permission denied" in await child.output()
+        detail=output,
+        state=NO_BACKUP,
+        hint="grant the role SELECT on every table and sequence"
+        if "permission denied" in output
         else "correct the cause and run the same command again",
     )
 
 
-async def list_contents(lister: Program, path: Path, database: str) -> None:
-    """Raise `BrokenBackup` where pg_restore does not find a table of contents in the file."""
-    async with start([lister.path, "--list", path], plain()) as child:
-        if await child.end() != 0:
-            raise BrokenBackup(
-                f"{path} is no dump that {lister.path} can read",
-                database=database,
-                detail=await child.output(),
-                state="nothing was touched",
-                hint="take another copy of the backup",
-            )
-
-
-async def list_encrypted(lister: Program, decryption: Sequence[str], path: Path, database: str) -> None:
-    """The same for an encrypted dump; `age` checks that it is whole."""
-    with path.open("rb") as file:
-        async with (
-            start(decryption, plain(), stdin=file, stdout=PIPE) as cipher,
-            start([lister.path, "--list"], plain(), stdin=PIPE) as child,
-        ):
-            await copy(cipher, child)
-            for each, program in ((cipher, "age --decrypt"), (child, "pg_restore --list")):
-                if await each.end() != 0:
-                    raise BrokenBackup(
-                        f"{path} cannot be read: {program} failed",
-                        database=database,
-                        detail=await each.output(),
-                        state="nothing was touched",
-                        hint="is this the key it was encrypted to?",
-                    )
+async def ensure_readable(lister: Program, path: Path, database: str, decryption: Sequence[str] = ()) -> None:
+    """Raise `BrokenBackup` if the file cannot be decrypted or pg_restore finds no table of contents in it."""
+    async with AsyncExitStack() as stack:
+        if decryption:
+            file = stack.enter_context(path.open("rb"))
+            cipher = await stack.enter_async_context(start(decryption, plain(), stdin=file, stdout=PIPE))
+            reader = await stack.enter_async_context(start([lister.path, "--list"], plain(), stdin=PIPE))
+            await copy(cipher, reader)
+            programs = {"age --decrypt": cipher, "pg_restore --list": reader}
+            hint = "use the key that belongs to the recipient of the backup: --identity KEY_FILE"
+        else:
+            reader = await stack.enter_async_context(start([lister.path, "--list", path], plain()))
+            programs = {f"{lister.path} --list": reader}
+            hint = "take another copy of the backup"
+        for name, program in programs.items():
+            if await program.end() != 0:
+                raise BrokenBackup(
+                    f"{path} cannot be read: {name} failed",
+                    database=database,
+                    detail=await program.output(),
+                    state="nothing was changed",
+                    hint=hint,
+                )

@@ -1,4 +1,4 @@
-"""Encryption of a dump by the `age` command (https://github.com/FiloSottile/age), where it is installed."""
+"""Commands that encrypt and decrypt a dump by `age` (https://github.com/FiloSottile/age)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from circle_migrate.core.errors import SettingsError, UsageError
 
 _RECIPIENTS = ("age1", "ssh-")
-_HINT = "apt install age, brew install age, or https://github.com/FiloSottile/age"
 
 
-def encrypting(recipient: str) -> list[str]:
-    """The command that encrypts stdin for a recipient (age1…, ssh-…), or for those in a file.
+def encrypt_command(recipient: str) -> list[str]:
+    """Return the command that encrypts stdin for a recipient (age1…, ssh-…) or for those in a file.
 
     Raises `SettingsError` without `age`, `UsageError` for a recipient that is neither.
     """
@@ -27,19 +26,24 @@ def encrypting(recipient: str) -> list[str]:
     return [program, "--encrypt", "--recipients-file", recipient]
 
 
-def decrypting(identity: Path | None) -> list[str]:
-    """The command that decrypts stdin with the key in a file. Raises as `encrypting`."""
+def decrypt_command(identity: Path | None) -> list[str]:
+    """Return the command that decrypts stdin with the key in a file. Raises as `encrypt_command`."""
     if identity is None:
         raise UsageError(
-            "a dump of this backup is encrypted", state="nothing was touched", hint="--identity KEY_FILE"
+            "a dump of this backup is encrypted", state="nothing was changed", hint="--identity KEY_FILE"
         )
     if not identity.is_file():
-        raise UsageError(f"{identity} is not a file", hint="--identity names the file age-keygen wrote")
+        raise UsageError(
+            f"{identity} is not a file", hint="--identity KEY_FILE, the file that `age-keygen` wrote"
+        )
     return [_age(), "--decrypt", "--identity", str(identity)]
 
 
 def _age() -> str:
     program = shutil.which("age")
     if program is None:
-        raise SettingsError("there is no `age` on this machine, which encrypts dumps", hint=_HINT)
+        raise SettingsError(
+            "the program `age`, which encrypts dumps, is not on PATH",
+            hint="apt install age, brew install age, or https://github.com/FiloSottile/age",
+        )
     return program

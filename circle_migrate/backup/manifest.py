@@ -1,4 +1,4 @@
-"""Backups of the databases as values: what a manifest says, and what `backup` and `restore` return."""
+"""The manifest of a backup, and the results of `backup` and `restore`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 from circle_migrate.core.result import Result
 
 FORMAT = 1
-"""Raised when a manifest's keys change their meaning."""
+"""Incremented when a key of the manifest changes its meaning."""
 
 _SINGLE_KINDS = ("table", "column", "sequence", "view", "materialized view")
-"""Kinds of which every server version counts the same objects."""
+"""Kinds of which every server version has the same number of objects."""
+
+_JSON_TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool, "tuple": list, "Mapping": dict}
 
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """The dump of one database; sizes in bytes, times in ISO 8601 with UTC.
+    """The dump of one database; sizes are in bytes, times in ISO 8601 with UTC.
 
-    `dbname` is what the database was called there, `database_bytes` how large it was, and `dump_version`
-    the version of the pg_dump that wrote `file`. `revisions` were current at `snapshot_at`, the moment
-    whose state the dump holds. `objects` counts what the catalogue had by kind, and `catalogue` is a digest
-    of all their names.
+    `dbname` is the database's name on its server, `database_bytes` its size, `dump_version` the version of
+    the pg_dump that wrote `file`. `revisions` were current at `snapshot_at`, the time of the exported
+    snapshot. `objects` is the number of objects by kind, `catalogue` the digest of their names.
     """
 
     database: str
@@ -42,70 +43,53 @@ class Dump:
 
     @property
     def major(self) -> int:
-        """The server's major version."""
+        """The major version of the server."""
         return self.server_version_num // 10000
 
     @property
     def dump_major(self) -> int:
-        """The major version of the pg_dump; an older pg_restore cannot read what it wrote."""
+        """The major version of pg_dump; an older pg_restore cannot read the dump."""
         return int(self.dump_version.partition(".")[0])
 
     def differs_from(self, objects: Mapping[str, int], catalogue: str, major: int) -> str | None:
-        """How the catalogue of a restored database differs from the dumped one's; None where it does not.
+        """Describe how the catalogue of a restored database differs from this one; None if it does not.
 
-        Servers of different major versions do not count the same objects: there only tables, columns,
-        sequences and views are compared.
+        Only tables, columns, sequences and views are compared between different major versions, which have
+        different numbers of other objects.
         """
-        if major == self.major:
-            if catalogue == self.catalogue:
-                return None
-            kinds = sorted(objects.keys() | self.objects.keys())
-        else:
+        if major != self.major:
             kinds = list(_SINGLE_KINDS)
+        elif catalogue == self.catalogue:
+            return None
+        else:
+            kinds = sorted(objects.keys() | self.objects.keys())
         parts = [
             f"{objects.get(kind, 0)} instead of {self.objects.get(kind, 0)} of kind {kind}"
             for kind in kinds
             if objects.get(kind, 0) != self.objects.get(kind, 0)
         ]
         if not parts and major == self.major:
-            return "as many objects of each kind, under other names"
+            return "the same number of objects of each kind, with other names"
         return ", ".join(parts) or None
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Dump:
-        """A dump from the manifest's JSON. Raises `KeyError` or `TypeError` where it is none."""
-        values = {each.name: stored[each.name] for each in fields(cls)}
-        for name, kind in _TYPES.items():
-            if type(values[name]) is not kind:
-                raise TypeError(name)
+        """Return the dump from its JSON. Raises `KeyError` or `TypeError` for any other JSON."""
+        values = {attribute.name: stored[attribute.name] for attribute in fields(cls)}
+        for attribute in fields(cls):
+            # Annotations are strings: "int", "Mapping[str, int]", "tuple[str, ...]".
+            if type(values[attribute.name]) is not _JSON_TYPES[str(attribute.type).partition("[")[0]]:
+                raise TypeError(attribute.name)
         return cls(**{**values, "revisions": tuple(values["revisions"])})
-
-
-_TYPES: dict[str, type] = {
-    "database": str,
-    "file": str,
-    "bytes": int,
-    "sha256": str,
-    "encrypted": bool,
-    "dbname": str,
-    "database_bytes": int,
-    "server_version": str,
-    "server_version_num": int,
-    "dump_version": str,
-    "revisions": list,
-    "snapshot_at": str,
-    "objects": dict,
-    "catalogue": str,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup consists of.
+    """The contents of a backup.
 
-    `apart` is the longest time, in milliseconds, that can have passed between the moments of the first and
-    of the last database. `locked` says whether the deployer locks were held from before these moments until
-    the dumps were complete; they cannot be on a standby.
+    `apart` is the maximum time in milliseconds between the snapshots of two databases. `locked` says whether
+    the deployer locks were held from before the snapshots until the dumps were complete, which is impossible
+    on a standby.
     """
 
     id: str
@@ -116,7 +100,7 @@ class Manifest:
     dumps: tuple[Dump, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The manifest as its file and the JSON output have it, without its checksum."""
+        """Return the manifest as JSON, without its checksum."""
         return {
             "format": FORMAT,
             "id": self.id,
@@ -129,36 +113,33 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Manifest:
-        """A manifest from its JSON. Raises `KeyError`, `TypeError` or `ValueError` where it is none."""
+        """Return the manifest from its JSON. Raises `KeyError`, `TypeError` or `ValueError` for any other."""
         return cls(
             id=str(stored["id"]),
             tool_version=str(stored["tool_version"]),
             created_at=str(stored["created_at"]),
             apart=float(stored["apart_ms"]),
             locked=bool(stored["locked"]),
-            dumps=tuple(Dump.from_dict(each) for each in stored["databases"]),
+            dumps=tuple(Dump.from_dict(dump) for dump in stored["databases"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class BackupResult(Result):
-    """A backup that is complete and verified: the folder it is in, and what is to be known about it."""
+    """A complete and verified backup, the folder it is in, and notes for the user."""
 
     manifest: Manifest
     folder: str
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The folder, the manifest and the notes."""
+        """Return the folder, the manifest and the notes."""
         return {"folder": self.folder, "backup": self.manifest.to_dict(), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult(Result):
-    """What was restored from which backup.
-
-    `replaced` has the names under which the databases that were replaced are kept.
-    """
+    """A restored backup; `replaced` has the names under which the replaced databases are kept."""
 
     manifest: Manifest
     databases: tuple[str, ...]
@@ -167,7 +148,7 @@ class RestoreResult(Result):
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The backup's id, what was restored, where the databases are now, and what they replaced."""
+        """Return the backup's id, the databases with their current revisions, and the replaced databases."""
         return {
             "restored": {"id": self.manifest.id, "created_at": self.manifest.created_at},
             "databases": list(self.databases),

@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs for dumps: which of those on this machine will do, and how they are run."""
+"""Find and run PostgreSQL's client programs: pg_dump, pg_restore and psql."""
 
 from __future__ import annotations
 
@@ -20,47 +20,55 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.embedded.binaries import Binaries
 
 _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
-# What a program quotes besides, such as DETAIL and CONTEXT, can be rows: it never leaves this module.
-_SAID = re.compile(r"^(?:\w+|psql:<stdin>:\d+): (?:error|hint|ERROR|FATAL): .*", re.MULTILINE)
-_MOST_SAID = 4
-_PATIENCE = 5.0
-"""Seconds a program has to end by itself when it is no longer wanted."""
-
-_HOW_TO_GET_ONE = (
-    "install PostgreSQL's client programs ({package}), or pip install 'circle-migrate[embedded]' for those "
-    "without TLS; programs elsewhere: --pg-bin FOLDER"
-)
+# DETAIL and CONTEXT lines can contain rows of tables: they never leave this module.
+_MESSAGE = re.compile(r"^(?:\w+|psql:<stdin>:\d+): (?:error|hint|ERROR|FATAL): .*", re.MULTILINE)
+_MAX_MESSAGES = 4
+_TERMINATION_TIMEOUT = 5.0
+"""Seconds from SIGTERM to SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program and its version, as 18.1."""
+    """A program and its version, for example 18.1."""
 
     path: Path
     version: str
     major: int
 
 
-def find(name: str, at_least: int, folder: Path | None = None) -> Program:
-    """A program such as pg_dump of the major version, or else of the next newer one there is.
+def find(name: str, min_major: int, folder: Path | None = None) -> Program:
+    """Find a program of the given major version, or of the next newer one.
 
-    Those of the machine come before the wheel's, which know no TLS. With `folder` only that one is looked
-    into. Raises `SettingsError` with the ways to get one.
+    Installed programs precede those of the `embedded` extra, which are built without TLS. With `folder` only
+    that folder is searched. Raises `SettingsError` with instructions if there is none.
     """
-    hint = _HOW_TO_GET_ONE.format(package=f"postgresql-client-{at_least}")
+    hint = (
+        f"install PostgreSQL's client programs (postgresql-client-{min_major}), or pip install "
+        "'circle-migrate[embedded]' for programs without TLS; programs in another folder: --pg-bin FOLDER"
+    )
     if folder is not None:
-        return _given(folder, name, at_least)
-    known = _known()
-    usable = {major: each for major, each in known.items() if (each.folder / name).is_file()}
-    major = min((each for each in usable if each >= at_least), default=None)
+        path = folder / name
+        if not path.is_file():
+            raise SettingsError(
+                f"there is no {name} in {folder}", hint="--pg-bin FOLDER, the folder of the programs"
+            )
+        program = _read_version(path)
+        if program.major < min_major:
+            raise SettingsError(
+                f"{path} is of PostgreSQL {program.version}, but version {min_major} or newer is needed",
+                hint=hint,
+            )
+        return program
+    usable = {major: tools for major, tools in _known().items() if (tools.folder / name).is_file()}
+    major = min((major for major in usable if major >= min_major), default=None)
     if major is None:
-        found = ", ".join(map(str, sorted(usable))) or "none"
+        versions = ", ".join(map(str, sorted(usable))) or "none"
         raise SettingsError(
-            f"there is no {name} of PostgreSQL {at_least} or newer on this machine",
-            detail=f"an older one cannot read what a newer one writes; found: {found}",
+            f"there is no {name} of PostgreSQL {min_major} or newer on this machine",
+            detail=f"an older version cannot be used; versions on this machine: {versions}",
             hint=hint,
         )
-    return _asked(usable[major].program(name))
+    return _read_version(usable[major].program(name))
 
 
 def _known() -> Mapping[int, Binaries]:
@@ -70,20 +78,7 @@ def _known() -> Mapping[int, Binaries]:
         return binaries.installed()
 
 
-def _given(folder: Path, name: str, at_least: int) -> Program:
-    path = folder / name
-    if not path.is_file():
-        raise SettingsError(f"{folder} holds no {name}", hint="--pg-bin names the folder of the programs")
-    program = _asked(path)
-    if program.major < at_least:
-        raise SettingsError(
-            f"{path} is of PostgreSQL {program.version}, and {at_least} or newer is needed",
-            hint=_HOW_TO_GET_ONE.format(package=f"postgresql-client-{at_least}"),
-        )
-    return program
-
-
-def _asked(path: Path) -> Program:
+def _read_version(path: Path) -> Program:
     try:
         answer = subprocess.run(
             [path, "--version"], check=False, capture_output=True, text=True, env=environment.plain()
@@ -92,27 +87,27 @@ def _asked(path: Path) -> Program:
         raise SettingsError(f"{path} cannot be run", detail=error.strerror) from error
     match = _VERSION.search(answer.stdout)
     if match is None:
-        raise SettingsError(f"{path} does not say its version", detail=answer.stderr.strip() or None)
+        raise SettingsError(f"{path} --version prints no version", detail=answer.stderr.strip() or None)
     return Program(path, match["version"], int(match["major"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A program that runs, and the task that listens to what it has to complain about."""
+    """A running program, and the task that reads its stderr."""
 
     process: asyncio.subprocess.Process
-    _heard: asyncio.Task[bytes]
+    _stderr: asyncio.Task[bytes]
 
     async def end(self) -> int:
-        """Wait for its end; its exit status, negative for a signal."""
-        await asyncio.wait([self._heard])
+        """Wait until the program ends and return its exit status, which is negative for a signal."""
+        await asyncio.wait([self._stderr])
         return await self.process.wait()
 
     async def output(self) -> str:
-        """What it complained about, without what can quote rows."""
-        text = (await self._heard).decode(errors="replace")
-        said = [match[0].rstrip() for match in _SAID.finditer(text)]
-        return "\n".join(said[:_MOST_SAID]) or f"exit status {await self.process.wait()}"
+        """Return the error messages of the program, without lines that can contain rows of tables."""
+        text = (await self._stderr).decode(errors="replace")
+        messages = [match[0].rstrip() for match in _MESSAGE.finditer(text)]
+        return "\n".join(messages[:_MAX_MESSAGES]) or f"exit status {await self.process.wait()}"
 
 
 @asynccontextmanager
@@ -123,9 +118,9 @@ async def start(
     stdin: Any = DEVNULL,
     stdout: Any = DEVNULL,
 ) -> AsyncIterator[Child]:
-    """Run a program while the block does; one that has not ended by then is ended.
+    """Run a program while the block runs, and terminate it at the end of the block.
 
-    Raises `SettingsError` where it cannot be run at all.
+    Raises `SettingsError` if it cannot be started.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -134,20 +129,15 @@ async def start(
     except OSError as error:
         raise SettingsError(f"{argv[0]} cannot be run", detail=error.strerror) from error
     assert process.stderr is not None  # noqa: S101 - it is a pipe
-    child = Child(process, asyncio.create_task(process.stderr.read()))
+    stderr = asyncio.create_task(process.stderr.read())
     try:
-        yield child
+        yield Child(process, stderr)
     finally:
-        await _ended(child)
-
-
-async def _ended(child: Child) -> None:
-    """See to it that the program is gone, politely at first."""
-    for end in (child.process.terminate, child.process.kill):
-        if child.process.returncode is None:
-            with suppress(ProcessLookupError):
-                end()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE):
-                    await child.process.wait()
-    await asyncio.gather(child._heard, return_exceptions=True)
+        for signal in (process.terminate, process.kill):
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    signal()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TERMINATION_TIMEOUT):
+                        await process.wait()
+        await asyncio.gather(stderr, return_exceptions=True)

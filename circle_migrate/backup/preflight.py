@@ -1,4 +1,4 @@
-"""Whether a backup can be restored here: its files, the programs, the databases. Nothing is touched."""
+"""Check that a backup can be restored: its files, the programs, the databases. Changes nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.backup import manifest_file
-from circle_migrate.backup.dump import list_contents, list_encrypted
-from circle_migrate.backup.encryption import decrypting
+from circle_migrate.backup.dump import ensure_readable
+from circle_migrate.backup.encryption import decrypt_command
 from circle_migrate.backup.manifest import Dump, Manifest
 from circle_migrate.backup.restore_dump import RestoreJob
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
-    """What was asked for: `replace` databases that hold something, and `disconnect` who uses those.
+    """Options of a restore: `replace` databases that are not empty, and `disconnect` their sessions.
 
-    `jobs` is how many tables and indexes at a time, 1 for all in one transaction. `identity` is the file
-    with the key for encrypted dumps, `programs` the folder of pg_restore. Without `owners` everything will
-    belong to the role that restores, without `privileges` nothing is granted. `overridden` are protected
-    databases that may be replaced.
+    `jobs` is the number of tables and indexes that are restored at a time, 1 for all in one transaction.
+    `identity` is the file with the key for encrypted dumps, `programs` the folder of pg_restore. Without
+    `owners` the role that restores owns everything, without `privileges` nothing is granted. `overridden` are
+    protected databases that may be replaced.
     """
 
     replace: bool = False
@@ -42,40 +42,40 @@ class RestoreOptions:
     overridden: tuple[str, ...] = ()
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """As options of pg_restore."""
+    def exclusions(self) -> tuple[str, ...]:
+        """Options of pg_restore for what is not restored."""
         options = ((self.owners, "--no-owner"), (self.privileges, "--no-privileges"))
-        return tuple(option for kept, option in options if not kept)
+        return tuple(option for included, option in options if not included)
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreTarget:
-    """A database, the dump that goes into it, and how."""
+    """A database, the dump that is restored into it, and the programs for that."""
 
     database: Database
     state: State
     dump: Dump
     file: Path
-    plan: RestoreJob
+    job: RestoreJob
 
     @property
     def name(self) -> str:
-        """The database's name among ours."""
+        """The configured name of the database."""
         return self.database.name
 
 
 async def preflight(
-    deployment: Deployment, made: Manifest, folder: Path, wanted: RestoreOptions
+    deployment: Deployment, manifest: Manifest, folder: Path, options: RestoreOptions
 ) -> tuple[RestoreTarget, ...]:
-    """What goes where, in the order of the deployment, after everything has been looked at.
+    """Check everything, and return the targets in the order of the deployment.
 
     Raises `BrokenBackup`, `WrongDatabase`, `UnknownRevision`, `Refused`, `SettingsError`, `UsageError`, and
     the errors of connecting.
     """
-    dumps = _chosen(deployment, made)
+    dumps = _selected_dumps(deployment, manifest)
     _ensure_known_revisions(deployment, dumps)
     decryption = {
-        name: tuple(decrypting(wanted.identity)) if dump.encrypted else () for name, dump in dumps.items()
+        name: decrypt_command(options.identity) if dump.encrypted else [] for name, dump in dumps.items()
     }
     for dump in dumps.values():
         await asyncio.to_thread(manifest_file.verify, folder, dump)
@@ -85,48 +85,45 @@ async def preflight(
     ensure_not_in_doubt(states)
     for name, state in states.items():
         ensure_writable(state)
-        _ensure_same_dump(state, dumps, name)
+        _ensure_dump_fits(state, dumps, name)
     targets = tuple(
         RestoreTarget(
             database=deployment.databases[name],
             state=states[name],
             dump=dump,
             file=folder / dump.file,
-            plan=RestoreJob.plan(
+            job=RestoreJob.plan(
                 dump.dump_major,
                 states[name].server_version_num // 10000,
-                wanted.programs,
+                options.programs,
                 decryption=decryption[name],
-                jobs=wanted.jobs,
-                left_out=wanted.left_out,
+                jobs=options.jobs,
+                exclusions=options.exclusions,
             ),
         )
         for name, dump in dumps.items()
     )
     for target in targets:
-        restorer = target.plan.restorer
-        if target.plan.decryption:
-            await list_encrypted(restorer, target.plan.decryption, target.file, target.name)
-        else:
-            await list_contents(restorer, target.file, target.name)
+        job = target.job
+        await ensure_readable(job.restorer, target.file, target.name, job.decryption)
     return targets
 
 
-def _chosen(deployment: Deployment, made: Manifest) -> dict[str, Dump]:
-    dumps = {dump.database: dump for dump in made.dumps}
+def _selected_dumps(deployment: Deployment, manifest: Manifest) -> dict[str, Dump]:
+    dumps = {dump.database: dump for dump in manifest.dumps}
     foreign = sorted(dumps.keys() - deployment.databases.keys())
     if foreign:
         raise Refused(
-            f"the backup is of another deployment: it has {', '.join(dumps)}",
-            state="nothing was touched",
-            hint=f"databases here: {', '.join(deployment.databases)}",
+            f"the backup is of another deployment, with the databases {', '.join(dumps)}",
+            state="nothing was changed",
+            hint=f"databases of this deployment: {', '.join(deployment.databases)}",
         )
     missing = [name for name in deployment.selected if name not in dumps]
     if missing:
         raise Refused(
             f"the backup has no dump of {', '.join(missing)}",
-            state="nothing was touched",
-            hint=f"restore what it has: -d {next(iter(dumps), 'NAME')}",
+            state="nothing was changed",
+            hint=f"restore one of its databases: -d {next(iter(dumps), 'NAME')}",
         )
     return {name: dumps[name] for name in deployment.selected}
 
@@ -139,16 +136,16 @@ def _ensure_known_revisions(deployment: Deployment, dumps: Mapping[str, Dump]) -
             for other, graph in deployment.forest.graphs.items():
                 if key in graph:
                     raise WrongDatabase(
-                        f"the dump of {name} is at {key}, a revision of {other}",
+                        f"the dump of {name} is at revision {key} of {other}",
                         database=name,
-                        state="nothing was touched",
+                        state="nothing was changed",
                     )
             raise UnknownRevision(
-                f"the dump of {name} is at {key}, which is in none of the trees: a newer release, or another "
-                "application, made this backup",
+                f"the dump of {name} is at revision {key}, which no revision file has: a newer release or "
+                "another application made the backup",
                 database=name,
-                state="nothing was touched",
-                hint="restore it with the release that has this revision",
+                state="nothing was changed",
+                hint="restore the backup with the release that has this revision",
             )
 
 
@@ -156,27 +153,27 @@ async def _states(deployment: Deployment) -> dict[str, State]:
     try:
         return await deployment.states()
     except MissingDatabase as error:
-        # What it hints at otherwise would make a database that is not empty.
+        # The hint of the error, `init`, would create tables.
         error.hint = "create it first, empty: CREATE DATABASE …"
         raise
 
 
-def _ensure_same_dump(state: State, dumps: Mapping[str, Dump], name: str) -> None:
-    """Refuse a server that is older than the dump's, and URLs that are swapped as far as names tell."""
+def _ensure_dump_fits(state: State, dumps: Mapping[str, Dump], name: str) -> None:
+    """Refuse an older server than that of the dump, and a database that has the name of another dump."""
     dump = dumps[name]
     if state.server_version_num // 10000 < dump.major:
         raise Refused(
-            f"{name}: the dump is from PostgreSQL {dump.server_version}, and the server is "
-            f"{state.server_version}",
+            f"{name}: the dump is from PostgreSQL {dump.server_version}, "
+            f"the server is version {state.server_version}",
             database=name,
-            state="nothing was touched",
-            hint="a dump can be restored on its own or a newer major version",
+            state="nothing was changed",
+            hint="restore it on a server of the same or a newer major version",
         )
-    for other, each in dumps.items():
-        if other != name and state.name == each.dbname != dump.dbname:
+    for other, other_dump in dumps.items():
+        if other != name and state.name == other_dump.dbname != dump.dbname:
             raise WrongDatabase(
-                f"{name} leads to {state.name!r}, which is what {other} was called when it was dumped",
+                f"{name} is the database {state.name!r}, from which {other} was dumped",
                 database=name,
-                state="nothing was touched",
-                hint="the URLs seem to be swapped: `circle-migrate config show`",
+                state="nothing was changed",
+                hint="check whether the URLs are swapped: circle-migrate config show",
             )

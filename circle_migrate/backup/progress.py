@@ -1,4 +1,4 @@
-"""Progress in bytes, told now and then while something grows."""
+"""Report how a file or a database grows."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-_PAUSE = 0.5
-"""Seconds between two looks."""
+_INTERVAL = 0.5
+"""Seconds between two measurements."""
 
 
 @asynccontextmanager
 async def report_growth(
-    measure: Callable[[], Awaitable[int]], tell: Callable[[int], None]
+    measure: Callable[[], Awaitable[int]], report: Callable[[int], None]
 ) -> AsyncIterator[None]:
-    """Tell the size that `measure` finds while the block runs; a failure to measure ends the telling only."""
-    follower = asyncio.create_task(_follow(measure, tell))
+    """Report the measured size while the block runs; a failed measurement only ends the reports."""
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            report(await measure())
+
+    task = asyncio.create_task(run())
     try:
         yield
     finally:
-        follower.cancel()
-        await asyncio.gather(follower, return_exceptions=True)
-
-
-async def _follow(measure: Callable[[], Awaitable[int]], tell: Callable[[int], None]) -> None:
-    while True:
-        await asyncio.sleep(_PAUSE)
-        tell(await measure())
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

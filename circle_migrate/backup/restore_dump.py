@@ -1,4 +1,4 @@
-"""One dump restored into one empty database, whatever programs that takes."""
+"""Restore one dump into one empty database, by pg_restore and, for an older server, psql."""
 
 from __future__ import annotations
 
@@ -10,33 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.backup.dump import TALKATIVE, copy
+from circle_migrate.backup.dump import CHUNK, VERBOSE, copy
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import RestoreFailed
 
-# What pg_restore sets since 17 at the beginning of every restore, and older servers do not know.
+# pg_restore 17 and later sets this first; older servers do not know the parameter.
 _NEW_SETTING = b"SET transaction_timeout = 0;\n"
 _NEW_SETTING_SINCE = 17
-
-_BEGINNING = 1 << 16
-_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreJob:
-    """How a dump is restored: the programs, and what decrypts it, if anything.
+    """The programs that restore a dump; `decryption` is the command that decrypts it, if any.
 
-    With `psql` pg_restore only writes a script for it, from which what the older server does not know is
-    taken out. `jobs` is how many tables and indexes are restored at a time: 1 means all in one transaction.
-    `left_out` are options of pg_restore.
+    With `psql`, pg_restore writes a script for psql, without the setting that the older server does not know.
+    `jobs` is the number of tables and indexes that are restored at a time: 1 means all in one transaction.
+    `exclusions` are options of pg_restore.
     """
 
     restorer: Program
     psql: Program | None
     decryption: tuple[str, ...]
     jobs: int
-    left_out: tuple[str, ...]
+    exclusions: tuple[str, ...]
 
     @classmethod
     def plan(
@@ -47,17 +44,17 @@ class RestoreJob:
         *,
         decryption: Sequence[str],
         jobs: int,
-        left_out: Sequence[str],
+        exclusions: Sequence[str],
     ) -> RestoreJob:
-        """With the programs of this machine. Raises `SettingsError` where one is missing."""
+        """Find the programs on this machine. Raises `SettingsError` if one is missing."""
         restorer = find("pg_restore", dump_major, programs)
         newer = restorer.major >= _NEW_SETTING_SINCE > server_major
         psql = find("psql", restorer.major, programs) if newer else None
         streamed = bool(decryption) or newer
-        return cls(restorer, psql, tuple(decryption), 1 if streamed else jobs, tuple(left_out))
+        return cls(restorer, psql, tuple(decryption), 1 if streamed else jobs, tuple(exclusions))
 
     async def restore(self, database: str, path: Path, env: Mapping[str, str]) -> None:
-        """Restore the file into the database that `env` leads to. Raises `RestoreFailed`."""
+        """Restore the file into the database of the environment `env`. Raises `RestoreFailed`."""
         async with AsyncExitStack() as stack:
             cipher = None
             if self.decryption:
@@ -65,14 +62,25 @@ class RestoreJob:
                 cipher = await stack.enter_async_context(
                     start(self.decryption, plain(), stdin=file, stdout=PIPE)
                 )
+            copies: list[Coroutine[Any, Any, None]] = []
             if self.psql is None:
-                chain = [await self._restorer(stack, path, env, self._at_once(), stdin=cipher)]
+                # Several jobs cannot share a transaction.
+                options = ["--dbname=", f"--jobs={self.jobs}" if self.jobs > 1 else "--single-transaction"]
+                children = [await self._start_restorer(stack, path, env, options, stdin=cipher)]
             else:
-                writer = await self._restorer(stack, path, plain(), ["--file=-"], stdin=cipher, stdout=PIPE)
-                chain = [writer, await stack.enter_async_context(start(self._script(), env, stdin=PIPE))]
-            await asyncio.gather(*_connected(cipher, chain))
-            # The last one first: the others may only have stopped because it did.
-            for child in (*reversed(chain), *([cipher] if cipher else [])):
+                restorer = await self._start_restorer(
+                    stack, path, plain(), ["--file=-"], stdin=cipher, stdout=PIPE
+                )
+                options = ["--no-psqlrc", "--quiet", "--no-password", "--file=-", "--set=ON_ERROR_STOP=1"]
+                psql = await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
+                children = [restorer, psql]
+                copies.append(_copy_script(restorer, psql))
+            if cipher:
+                copies.append(copy(cipher, children[0]))
+                children.insert(0, cipher)
+            await asyncio.gather(*copies)
+            # The last program first: its failure also ends those before it.
+            for child in reversed(children):
                 if await child.end() != 0:
                     raise RestoreFailed(
                         f"{database}: the dump could not be restored",
@@ -80,16 +88,7 @@ class RestoreJob:
                         detail=await child.output(),
                     )
 
-    def _at_once(self) -> list[str]:
-        """Into the database of the environment; what does not share a transaction can share the work."""
-        return ["--dbname=", f"--jobs={self.jobs}" if self.jobs > 1 else "--single-transaction"]
-
-    def _script(self) -> list[str | Path]:
-        assert self.psql is not None  # noqa: S101 - called only where there is one
-        options = ["--no-psqlrc", "--quiet", "--no-password", "--file=-"]
-        return [self.psql.path, *options, "--set=ON_ERROR_STOP=1"]
-
-    async def _restorer(
+    async def _start_restorer(
         self,
         stack: AsyncExitStack,
         path: Path,
@@ -99,32 +98,24 @@ class RestoreJob:
         stdin: Child | None,
         **streams: Any,
     ) -> Child:
-        firm = ["--exit-on-error", "--no-password", TALKATIVE]
-        argv: list[str | Path] = [self.restorer.path, *firm, *self.left_out, *options]
+        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", VERBOSE]
+        argv += [*self.exclusions, *options]
         if stdin is None:
             return await stack.enter_async_context(start([*argv, path], env, **streams))
         return await stack.enter_async_context(start(argv, env, stdin=PIPE, **streams))
 
 
-def _connected(cipher: Child | None, chain: Sequence[Child]) -> list[Coroutine[Any, Any, None]]:
-    """What carries the output of each program to the next one."""
-    carriers = [copy(cipher, chain[0])] if cipher else []
-    if len(chain) > 1:
-        carriers.append(_script_through(*chain))
-    return carriers
-
-
-async def _script_through(writer: Child, reader: Child) -> None:
-    """Let psql read what pg_restore writes, in a transaction that is committed only if all was written."""
-    source, target = writer.process.stdout, reader.process.stdin
+async def _copy_script(restorer: Child, psql: Child) -> None:
+    """Send the script of pg_restore to psql, in a transaction that commits only if pg_restore succeeds."""
+    source, target = restorer.process.stdout, psql.process.stdin
     assert source is not None  # noqa: S101 - both are pipes
     assert target is not None  # noqa: S101
     with suppress(ConnectionError):
-        target.write(b"BEGIN;\n" + (await source.read(_BEGINNING)).replace(_NEW_SETTING, b"", 1))
-        while chunk := await source.read(_CHUNK):
+        target.write(b"BEGIN;\n" + (await source.read(CHUNK)).replace(_NEW_SETTING, b"", 1))
+        while chunk := await source.read(CHUNK):
             target.write(chunk)
             await target.drain()
-        if await writer.end() == 0:
+        if await restorer.end() == 0:
             target.write(b"COMMIT;\n")
             await target.drain()
     target.close()

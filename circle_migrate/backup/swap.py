@@ -1,7 +1,7 @@
-"""Copies beside live databases, and the moment in which they take their places.
+"""Create new databases beside live ones, and swap their names.
 
-A copy is complete and looked at before anything happens to the database it is to replace. Then two names
-change in one transaction, which waits until nobody is connected and keeps newcomers waiting until it ends.
+A copy is complete and verified before the live database changes. Both names change in one transaction, which
+waits until nobody is connected and blocks new connections until it ends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     import asyncpg
 
 _OBJECT_IN_USE = "55006"
-_LONGEST_NAME = 63
-"""Bytes of a name."""
+_MAX_NAME_BYTES = 63
 
-UNTOUCHED = "nothing was changed"
+UNCHANGED = "nothing was changed"
 
 _SESSIONS = """
-SELECT format('pid %s (%s, role %s)', pid, coalesce(NULLIF(application_name, ''), 'no name'), usename) AS who
+SELECT format('pid %s (%s, role %s)',
+              pid, coalesce(NULLIF(application_name, ''), 'no name'), usename) AS session
 FROM pg_catalog.pg_stat_activity
 WHERE datname = $1 AND backend_type = 'client backend' AND pid <> pg_backend_pid()
   AND application_name <> $2 ORDER BY pid
@@ -43,7 +43,7 @@ _DISCONNECT_PAUSE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class StagedDatabase:
-    """A new database beside a live one; `kept` is the name that the live one will be kept under."""
+    """A new database beside a live one, which is renamed to `kept` by the swap."""
 
     database: Database
     name: str
@@ -52,7 +52,7 @@ class StagedDatabase:
 
     @property
     def connection_target(self) -> Database:
-        """The copy as a database of ours."""
+        """The copy as a configured database."""
         settings = self.database.settings
         return Database(settings._replace(url=settings.address.with_database(self.name)))
 
@@ -60,98 +60,99 @@ class StagedDatabase:
 async def create(database: Database, token: str) -> StagedDatabase:
     """Create an empty copy of a database, with its encoding, locale, owner, settings and privileges.
 
-    Raises `MissingPrivilege` with what would help, `RestoreFailed`, and the errors of connecting.
+    Raises `MissingPrivilege`, `RestoreFailed`, and the errors of connecting.
     """
     live = database.address.database
-    copy = StagedDatabase(database, _name(live, "restore", token), live, _name(live, "replaced", token))
+    copy = StagedDatabase(
+        database, _new_name(live, "restore", token), live, _new_name(live, "replaced", token)
+    )
     connection = await maintenance(database)
     try:
         await create_like(connection, live, copy.name)
     except Exception as error:
         await _drop(connection, copy.name)
-        fault = statement_error(error, database.name, f"create a database like {live!r}") or RestoreFailed(
-            f"{database.name}: no database can be created beside {live!r}",
+        failure = statement_error(error, database.name, f"create a database like {live!r}") or RestoreFailed(
+            f"{database.name}: a database like {live!r} cannot be created",
             database=database.name,
             detail=server_message(error),
         )
-        if isinstance(fault, MissingPrivilege):
-            fault.hint = (
+        if isinstance(failure, MissingPrivilege):
+            failure.hint = (
                 f"ALTER ROLE {quote(database.address.user)} CREATEDB; "
-                "or let an administrator create an empty database, and restore into that"
+                "or restore into an empty database that an administrator creates"
             )
-        raise fault from error
+        raise failure from error
     finally:
         connection.terminate()
     return copy
 
 
 async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
-    """Drop copies that will not be used; the names of those that could not be dropped."""
-    left = []
+    """Drop the copies, and return the names of those that could not be dropped."""
+    remaining = []
     for copy in copies:
         try:
             connection = await maintenance(copy.database)
         except MigrateError:
-            left.append(copy.name)
+            remaining.append(copy.name)
             continue
         try:
             if not await _drop(connection, copy.name):
-                left.append(copy.name)
+                remaining.append(copy.name)
         finally:
             connection.terminate()
-    return tuple(left)
+    return tuple(remaining)
 
 
 async def sessions(database: Database) -> tuple[str, ...]:
-    """Who is connected to a database; those who look with this tool are gone by themselves."""
+    """Describe the sessions on a database, except short ones of this tool."""
     connection = await database.connect()
     try:
         rows = await connection.fetch(_SESSIONS, database.address.database, APPLICATION_NAME)
     finally:
         connection.terminate()
-    return tuple(row["who"] for row in rows)
+    return tuple(row["session"] for row in rows)
 
 
-def database_in_use_error(name: str, who: Sequence[str] | str) -> Refused:
-    """The error where somebody is connected to a database that is to be replaced."""
+def database_in_use_error(name: str, detail: str) -> Refused:
+    """Return the error for sessions on a database that is to be replaced."""
     return Refused(
-        f"{name}: a database can be replaced only while nobody is connected to it",
+        f"{name}: the database is in use and cannot be replaced",
         database=name,
-        detail=who if isinstance(who, str) else "; ".join(who),
-        state=UNTOUCHED,
-        hint="stop what uses it, or end these sessions when it is replaced: --disconnect",
+        detail=detail,
+        state=UNCHANGED,
+        hint="stop the programs that use it, or end their sessions with --disconnect",
     )
 
 
 async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
-    """Give every copy the name of its live database, and that one the name it is kept under.
+    """Rename every live database to its `kept` name, and every copy to the name of its live database.
 
-    With `disconnect` sessions on the live databases are ended; else one of them stops the swap (`Refused`).
-    Each database's two names change in one transaction; the transactions are committed one right after the
-    other when all have succeeded. Raises `RestoreFailed` where only some could be committed.
+    `disconnect` ends the sessions on the live databases; otherwise a session raises `Refused`. Both names
+    of a database change in one transaction; the transactions commit one right after the other when all have
+    succeeded. Raises `RestoreFailed` if only some could be committed.
     """
     async with AsyncExitStack() as stack:
-        opened = []
+        renamed = []
         for copy in copies:
             connection = await maintenance(copy.database)
             stack.callback(connection.terminate)
             await connection.execute("BEGIN")
             await _rename(copy, connection, disconnect=disconnect)
-            opened.append((copy, connection))
-        done: list[str] = []
-        for copy, connection in opened:
+            renamed.append((copy, connection))
+        swapped: list[str] = []
+        for copy, connection in renamed:
             try:
                 await connection.execute("COMMIT")
             except Exception as error:
-                raise _half_swapped(copy, done, error) from error
-            done.append(copy.database.name)
+                raise _partial_swap_error(copy, swapped, error) from error
+            swapped.append(copy.database.name)
 
 
 async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disconnect: bool) -> None:
-    renaming = f"ALTER DATABASE {quote(copy.live)} RENAME TO {quote(copy.kept)}"
-    ending = asyncio.create_task(_disconnect(copy)) if disconnect else None
+    disconnecting = asyncio.create_task(_disconnect(copy)) if disconnect else None
     try:
-        await connection.execute(renaming)
+        await connection.execute(f"ALTER DATABASE {quote(copy.live)} RENAME TO {quote(copy.kept)}")
         await connection.execute(f"ALTER DATABASE {quote(copy.name)} RENAME TO {quote(copy.live)}")
     except Exception as error:
         name = copy.database.name
@@ -160,17 +161,19 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
         raise (
             statement_error(error, name, f"rename {copy.live!r}")
             or RestoreFailed(
-                f"{name}: {copy.live!r} cannot be replaced", database=name, detail=server_message(error)
+                f"{name}: the database {copy.live!r} cannot be replaced",
+                database=name,
+                detail=server_message(error),
             )
         ) from error
     finally:
-        if ending is not None:
-            ending.cancel()
-            await asyncio.gather(ending, return_exceptions=True)
+        if disconnecting is not None:
+            disconnecting.cancel()
+            await asyncio.gather(disconnecting, return_exceptions=True)
 
 
 async def _disconnect(copy: StagedDatabase) -> None:
-    """End the sessions of the live database, for as long as its renaming waits for them."""
+    """End the sessions on the live database again and again, until cancelled."""
     connection = await maintenance(copy.database)
     try:
         while True:
@@ -180,14 +183,14 @@ async def _disconnect(copy: StagedDatabase) -> None:
         connection.terminate()
 
 
-def _half_swapped(copy: StagedDatabase, done: Sequence[str], error: Exception) -> RestoreFailed:
+def _partial_swap_error(copy: StagedDatabase, swapped: Sequence[str], error: Exception) -> RestoreFailed:
     return RestoreFailed(
-        f"{copy.database.name}: {copy.live!r} was not replaced",
+        f"{copy.database.name}: the database {copy.live!r} was not replaced",
         database=copy.database.name,
         detail=server_message(error),
-        state=f"replaced: {', '.join(done) or 'none'}; for {copy.database.name} see which databases there "
-        f"are: {copy.kept!r} is there only if it was replaced after all",
-        hint=f"the restored copy is {copy.name!r}; run the same command again with -d {copy.database.name}",
+        state=f"replaced: {', '.join(swapped) or 'none'}; {copy.database.name} was replaced only if "
+        f"the database {copy.kept!r} exists",
+        hint=f"if {copy.name!r} still exists, run the same command again with -d {copy.database.name}",
     )
 
 
@@ -198,8 +201,7 @@ async def _drop(connection: asyncpg.Connection, name: str) -> bool:
     return False
 
 
-def _name(live: str, what: str, token: str) -> str:
-    """A name that says whose it is, within what PostgreSQL keeps of a name."""
-    ending = f"_{what}_{token}"
-    beginning = live.encode()[: _LONGEST_NAME - len(ending)].decode(errors="ignore")
-    return beginning + ending
+def _new_name(live: str, purpose: str, token: str) -> str:
+    """Return a name derived from the live database's, within PostgreSQL's limit."""
+    suffix = f"_{purpose}_{token}"
+    return live.encode()[: _MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix

@@ -1,4 +1,4 @@
-"""Check: the gate for pipelines. Several questions in one call, each reported; the worst decides."""
+"""`check`: run several checks for a pipeline, report each, and exit with the status of the worst."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 
+_GRAPH_CHECKS = {
+    "single-head": "each tree has one head",
+    "downgrade": "each revision has a downgrade or says why not",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class CheckSelection:
-    """What to ask: of the databases, about pending revisions, against a git revision, of models, of drift.
+    """The checks to run; `base` is the git revision to compare the revision files with.
 
-    `consistency` asks whether the databases hold the same keys, `safety` what is pending would do to them.
+    `models` looks for changes of the models without a revision, `drift` for manual changes of a database.
+    `consistency` compares keys between the databases, `safety` assesses the pending revisions.
     """
 
     databases: bool = True
@@ -30,47 +36,44 @@ class CheckSelection:
     safety: bool = False
 
 
-async def check(deployment: Deployment, questions: CheckSelection) -> Report:
-    """Ask all questions and report each. A broken tree is a finding; what needs it is then skipped."""
-    graphs, broken = _load(deployment)
-    checks = [_loadable(broken)]
-    if broken:
-        why = "the revision files are broken"
-        unasked = _NEED_THE_TREES | (STATE_CHECKS if questions.databases else {})
-        checks += [Check(name, title, (), why) for name, title in unasked.items()]
+async def check(deployment: Deployment, selection: CheckSelection) -> Report:
+    """Run the selected checks. Broken revision files are a finding, and skip the checks that need them."""
+    graphs, errors = _load_graphs(deployment)
+    title = "revision files are readable, form trees and require what exists"
+    checks = [Check("files", title, tuple(map(from_error, errors)))]
+    if errors:
+        skipped = _GRAPH_CHECKS | (STATE_CHECKS if selection.databases else {})
+        reason = "the revision files are broken"
+        checks += [Check(name, title, skipped=reason) for name, title in skipped.items()]
         return Report("check", tuple(checks), folders=folders(deployment))
     checks.append(several_heads(graphs.values()))
-    checks.append(
-        Check("downgrade", "each revision can be undone or says why not", tuple(_no_downgrade(graphs)))
-    )
-    if questions.base is not None:
+    checks.append(Check("downgrade", _GRAPH_CHECKS["downgrade"], tuple(_missing_downgrades(graphs))))
+    if selection.base is not None:
         from circle_migrate.commands.checks.git_base import against_base
 
-        checks += await against_base(deployment, questions.base)
-    if questions.databases:
-        answers = await read_all_facts(deployment, deployment.selected)
-        pending = Severity.ERROR if questions.pending else None
-        checks += state_checks(deployment, answers, pending=pending)
-    if questions.models or questions.drift:
-        checks += await _compared(deployment, questions, checks)
-    if questions.consistency:
+        checks += await against_base(deployment, selection.base)
+    if selection.databases:
+        facts = await read_all_facts(deployment, deployment.selected)
+        checks += state_checks(deployment, facts, pending=Severity.ERROR if selection.pending else None)
+    if selection.models or selection.drift:
+        checks += await _diff_checks(deployment, selection, checks)
+    if selection.consistency:
         from circle_migrate.commands.consistency.consistency import consistency
 
-        said = _said(checks)
-        checks += [_news(check, said) for check in (await consistency(deployment)).checks]
-    if questions.safety:
-        checks += await _judged(deployment, questions)
+        reported = _reported(checks)
+        checks += [_without_repeated(check, reported) for check in (await consistency(deployment)).checks]
+    if selection.safety:
+        checks += await _safety_checks(deployment, selection)
     return Report("check", tuple(checks), folders=folders(deployment))
 
 
-async def _judged(deployment: Deployment, questions: CheckSelection) -> tuple[Check, ...]:
-    """What is pending, or without databases what the base in git lacks."""
+async def _safety_checks(deployment: Deployment, selection: CheckSelection) -> tuple[Check, ...]:
+    """Assess the pending revisions, or without databases those that the git base lacks."""
     from circle_migrate.commands.safety_check import safety_check
     from circle_migrate.safety.assess import SafetyOptions
     from circle_migrate.safety.rules.evidence import Mode
 
-    mode = Mode.LIVE if questions.databases else Mode.CI
-    base = None if questions.databases else questions.base
+    mode, base = (Mode.LIVE, None) if selection.databases else (Mode.CI, selection.base)
     try:
         return (await safety_check(deployment, options=SafetyOptions(mode, base=base))).checks
     except Interrupted:
@@ -79,60 +82,54 @@ async def _judged(deployment: Deployment, questions: CheckSelection) -> tuple[Ch
         return (Check("trace", "what is pending can be traced", (from_error(error),)),)
 
 
-async def _compared(deployment: Deployment, questions: CheckSelection, made: list[Check]) -> list[Check]:
-    """What comparing catalogues finds; why one cannot be read is not said again."""
+async def _diff_checks(
+    deployment: Deployment, selection: CheckSelection, previous: list[Check]
+) -> list[Check]:
+    """Compare catalogues; errors that previous checks reported are left out."""
     from circle_migrate.commands.diff import DRIFT, MISSING, diff
 
-    said = _said(made)
+    reported = _reported(previous)
     checks: dict[str, Check] = {}
-    for sides in [*([MISSING] if questions.models else []), *([DRIFT] if questions.drift else [])]:
+    for sides in [*([MISSING] if selection.models else []), *([DRIFT] if selection.drift else [])]:
         for check in (await diff(deployment, sides)).checks:
-            checks.setdefault(check.name, _news(check, said))
+            checks.setdefault(check.name, _without_repeated(check, reported))
     return list(checks.values())
 
 
-def _said(made: list[Check]) -> set[tuple[str | None, str]]:
-    return {(finding.database, finding.rule) for check in made for finding in check.findings}
+def _reported(checks: list[Check]) -> set[tuple[str | None, str]]:
+    return {(finding.database, finding.rule) for check in checks for finding in check.findings}
 
 
-def _news(check: Check, said: set[tuple[str | None, str]]) -> Check:
-    """The check without what was said before: why a database cannot be read."""
-    news = tuple(finding for finding in check.findings if (finding.database, finding.rule) not in said)
-    unread = " and ".join(
-        finding.database for finding in check.findings if finding.database and finding not in news
+def _without_repeated(check: Check, reported: set[tuple[str | None, str]]) -> Check:
+    """Return the check without the findings that were reported before, or skipped because of them."""
+    findings = tuple(
+        finding for finding in check.findings if (finding.database, finding.rule) not in reported
     )
-    why = f"{unread} cannot be compared" if unread else check.skipped
-    return check._replace(findings=news, skipped=why)
+    unread = " and ".join(
+        finding.database for finding in check.findings if finding.database and finding not in findings
+    )
+    return check._replace(
+        findings=findings, skipped=f"{unread} cannot be compared" if unread else check.skipped
+    )
 
 
-_NEED_THE_TREES = {
-    "single-head": "each tree has one head",
-    "downgrade": "each revision can be undone or says why not",
-}
-
-
-def _load(deployment: Deployment) -> tuple[dict[str, Graph], list[TreeError]]:
+def _load_graphs(deployment: Deployment) -> tuple[dict[str, Graph], list[TreeError]]:
     graphs: dict[str, Graph] = {}
-    broken: list[TreeError] = []
+    errors: list[TreeError] = []
     for name, database in deployment.databases.items():
         try:
             graphs[name] = database.graph
         except TreeError as error:
-            broken.append(error)
-    if not broken:
+            errors.append(error)
+    if not errors:
         try:
             CombinedGraph(graphs)
         except TreeError as error:
-            broken.append(error)
-    return {name: graph for name, graph in graphs.items() if name in deployment.selected}, broken
+            errors.append(error)
+    return {name: graph for name, graph in graphs.items() if name in deployment.selected}, errors
 
 
-def _loadable(broken: list[TreeError]) -> Check:
-    title = "revision files are readable, form trees and require what exists"
-    return Check("files", title, tuple(from_error(error) for error in broken))
-
-
-def _no_downgrade(graphs: dict[str, Graph]) -> Iterator[Finding]:
+def _missing_downgrades(graphs: dict[str, Graph]) -> Iterator[Finding]:
     for name, graph in graphs.items():
         for key in graph.without_downgrade:
             revision = graph[key]

@@ -1,4 +1,4 @@
-"""Diff: two catalogues of each database compared; by default what its revisions made with what is there."""
+"""`diff`: compare two catalogues of each database, by default those of its revisions and of the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from circle_migrate.diff.compare import CompareOptions, Profile, compare, today
 from circle_migrate.diff.describe import counted, detail, summary
 from circle_migrate.diff.equivalence import checks_for, equal_by_text, equal_in_scratch
 from circle_migrate.diff.expected.sources import ComparisonSides, ComparisonSources
-from circle_migrate.diff.result import Comparison, Difference, DiffResult
+from circle_migrate.diff.result import Comparison, DiffResult
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import CURRENT, Side, Source, parse_sides
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -24,15 +24,15 @@ from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.postgres.scratch.pool import ScratchServers
 
 DRIFT = (f"{Source.REVISIONS}@{CURRENT}", str(Source.LIVE))
-"""The sides that ask whether somebody has changed a database by hand."""
+"""The sides that show manual changes of a database."""
 
 MISSING = (str(Source.MODELS), str(Source.REVISIONS))
-"""The sides that ask whether a revision was forgotten."""
+"""The sides that show changes of the models without a revision."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiffOptions:
-    """What else counts: `grants` and `owners` fail under any profile; `ignore` adds rules to the settings."""
+    """Options of a comparison; `grants` and `owners` are errors under any profile, `ignore` adds rules."""
 
     column_order: bool = False
     partitions: bool = False
@@ -42,7 +42,7 @@ class DiffOptions:
 
     @property
     def always_error(self) -> frozenset[str]:
-        """The fields whose differences are errors under any profile."""
+        """Fields whose differences are errors under any profile."""
         grants = {"acl", "sequence_acl"} if self.grants else set()
         return frozenset(grants | ({"owner"} if self.owners else set()))
 
@@ -52,8 +52,8 @@ async def diff(
 ) -> DiffResult:
     """Compare both sides of every selected database.
 
-    What prevents the comparison of one is a finding, and the others are compared all the same. Raises
-    `UsageError` for sides and rules that say nothing, `SettingsError` where a needed address is missing.
+    An error that prevents the comparison of one database is a finding; the others are compared. Raises
+    `UsageError` for invalid sides and rules, `SettingsError` for a missing address.
     """
     options = options or DiffOptions()
     sides = parse_sides(tuple(texts))
@@ -70,13 +70,13 @@ async def diff(
             )
         )
     comparisons = tuple(result for result in results if isinstance(result, Comparison))
-    name, rule, title = _question(sides)
+    name, rule, title = _check_names(sides)
     findings = tuple(finding for result in results for finding in _findings(result, deployment, rule, sides))
     checks = [Check(name, title, findings)]
     if ignore:
-        everything = len(comparisons) == len(deployment.databases)
-        remarks = tuple(_remarks(ignore, comparisons, unused=everything))
-        checks.append(Check("ignore-rules", "ignore rules hold and hide something", remarks))
+        complete = len(comparisons) == len(deployment.databases)
+        rule_findings = tuple(_rule_findings(ignore, comparisons, report_unused=complete))
+        checks.append(Check("ignore-rules", "ignore rules are valid and used", rule_findings))
     return DiffResult("diff", tuple(checks), folders=folders(deployment), comparisons=comparisons)
 
 
@@ -87,11 +87,11 @@ def _compare_options(
     options: DiffOptions,
     ignore: tuple[IgnoreRule, ...],
 ) -> CompareOptions:
-    of_models = [which for which, side in zip(Models, sides, strict=True) if side.source is Source.MODELS]
+    models = (models for models, side in zip(Models, sides, strict=True) if side.source is Source.MODELS)
     return CompareOptions(
         profile=Profile(deployment.databases[name].settings.profile),
         always_error=options.always_error,
-        models=of_models[0] if of_models else None,
+        models=next(models, None),
         column_order=options.column_order,
         partitions=options.partitions,
         ignore=ignore,
@@ -116,7 +116,7 @@ async def _compare(
 async def _answer(
     sources: ComparisonSources, name: str, sides: ComparisonSides, change_set: ChangeSet
 ) -> EquivalenceAnswers:
-    """Tell which texts mean the same; ask a server only about those that do not show it."""
+    """Find texts with the same meaning; a server decides where the text alone does not."""
     change_set.not_compared += sides.notes
     checks = checks_for(change_set.changes, sides.snapshots[0])
     answers = equal_by_text(checks)
@@ -130,7 +130,7 @@ async def _answer(
         hint = f" ({' '.join(error.hint.split())})" if error.hint else ""
         texts = counted({"text": len(open_checks)})
         change_set.not_compared.append(
-            f"the meaning of {texts} printed otherwise, counted as different: {error.message}{hint}"
+            f"the meaning of {texts} printed differently, counted as different: {error.message}{hint}"
         )
         return answers
 
@@ -138,25 +138,25 @@ async def _answer(
 def _scratch_database(
     sources: ComparisonSources, name: str, snapshots: tuple[Snapshot, ...]
 ) -> AbstractAsyncContextManager[Database]:
-    """Return a scratch database at the revisions of either side. Raises `MigrateError` if they are unknown."""
+    """Return a scratch database at the revisions of one side. Raises `MigrateError` if none is known."""
     graph = sources.deployment.graphs[name]
     for snapshot in snapshots:
         if snapshot.revisions is not None and all(key in graph for key in snapshot.revisions):
             from circle_migrate.diff.expected.build import at_revisions
 
-            alone = Deployment(sources.deployment.settings, name)
-            return at_revisions(alone, sources.servers, snapshot.revisions, snapshots[1].major)
+            deployment = Deployment(sources.deployment.settings, name)
+            return at_revisions(deployment, sources.servers, snapshot.revisions, snapshots[1].major)
     raise MigrateError("neither side is at known revisions", database=name)
 
 
-def _question(sides: tuple[Side, Side]) -> tuple[str, str, str]:
-    """The name of the check, the rule of its findings, and its title."""
+def _check_names(sides: tuple[Side, Side]) -> tuple[str, str, str]:
+    """Return the name of the check, the rule of its findings, and its title."""
     sources = {side.source for side in sides}
     if Source.MODELS in sources:
         other = next((side.text for side in sides if side.source is not Source.MODELS), "")
         return "models", "models-differ", f"models and {other} agree"
     if sources == {Source.REVISIONS, Source.LIVE}:
-        return "drift", "drift", "the databases are what their revisions made"
+        return "drift", "drift", "the databases match their revisions"
     return "same", "differs", f"{sides[0].text} and {sides[1].text} are the same"
 
 
@@ -166,48 +166,44 @@ def _findings(
     if isinstance(result, MigrateError):
         yield replace(from_error(result), not_checked=True)
         return
-    of_revisions = {Source.MODELS, Source.REVISIONS} == {side.source for side in sides}
+    graph = deployment.graphs[result.database]
+    # A missing revision belongs after the newest one.
+    missing_revision = {Source.MODELS, Source.REVISIONS} == {side.source for side in sides}
+    head = graph[graph.heads[-1]] if missing_revision and graph.heads else None
     for difference in result.differences:
-        yield _finding(difference, result, deployment, rule, at_head=of_revisions)
+        yield Finding(
+            rule=rule,
+            severity=difference.severity,
+            message=f"{result.database}: {summary(difference, result)}",
+            status=ExitCode.DRIFT,
+            database=result.database,
+            subject=str(difference.change.key),
+            detail=detail(difference, result),
+            revision=head.id if head else None,
+            file=head.path if head else None,
+            line=head.line if head else None,
+        )
 
 
-def _finding(
-    difference: Difference, comparison: Comparison, deployment: Deployment, rule: str, *, at_head: bool
-) -> Finding:
-    """A difference as a finding; a forgotten revision is shown at the newest one, after which it belongs."""
-    graph = deployment.graphs[comparison.database]
-    head = graph[graph.heads[-1]] if at_head and graph.heads else None
-    return Finding(
-        rule=rule,
-        severity=difference.severity,
-        message=f"{comparison.database}: {summary(difference, comparison)}",
-        status=ExitCode.DRIFT,
-        database=comparison.database,
-        subject=str(difference.change.key),
-        detail=detail(difference, comparison),
-        revision=head.id if head else None,
-        file=head.path if head else None,
-        line=head.line if head else None,
-    )
-
-
-def _remarks(
-    rules: Iterable[IgnoreRule], comparisons: Sequence[Comparison], *, unused: bool
+def _rule_findings(
+    rules: Iterable[IgnoreRule], comparisons: Sequence[Comparison], *, report_unused: bool
 ) -> Iterator[Finding]:
-    """What is to be said about the rules themselves; `unused` ones only where all was compared."""
+    """Yield findings about the ignore rules themselves."""
     used = {text for comparison in comparisons for text in comparison.ignored}
     for rule in rules:
         if rule.has_expired(today()):
-            yield _remark("expired-ignore-rule", Severity.WARNING, rule, f"expired on {rule.until}")
-        elif unused and rule.text not in used:
-            yield _remark("unused-ignore-rule", Severity.NOTE, rule, "hides nothing")
+            text = f"the ignore rule {rule.text!r} expired on {rule.until}"
+            yield _rule_finding("expired-ignore-rule", Severity.WARNING, rule, text)
+        elif report_unused and rule.text not in used:
+            text = f"the ignore rule {rule.text!r} hides nothing"
+            yield _rule_finding("unused-ignore-rule", Severity.NOTE, rule, text)
 
 
-def _remark(kind: str, severity: Severity, rule: IgnoreRule, what: str) -> Finding:
+def _rule_finding(finding_rule: str, severity: Severity, rule: IgnoreRule, message: str) -> Finding:
     return Finding(
-        rule=kind,
+        rule=finding_rule,
         severity=severity,
-        message=f"the ignore rule {rule.text!r} {what}",
+        message=message,
         status=ExitCode.DONE,
         database=rule.database,
         subject=rule.text,

@@ -1,4 +1,4 @@
-"""Downgrade: from where the databases are to a target below; it asks first."""
+"""`downgrade`: undo the revisions above the targets, after a confirmation."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from circle_migrate.safety.losses.find import LossCollector
 
 Confirm = Callable[[Plan], None]
-"""Shows a plan and returns; raises `NotConfirmed` where it is not wanted."""
+"""Ask whether to run the plan. Raises `NotConfirmed` if the answer is no."""
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfirmation:
-    """A confirmation that is asked for what a plan takes away.
+    """A confirmation of the losses of a plan.
 
-    `find` finds that out; `accept` shows it and returns, or raises `NotConfirmed` where it is not wanted.
+    `find` finds the losses; `accept` asks whether to accept them and raises `NotConfirmed` if not.
     """
 
     find: Callable[[Plan], Awaitable[LossCollector]]
@@ -41,21 +41,21 @@ class LossConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedDowngrade:
-    """The plan that was agreed to, whether there is a backup before it, and where weighed what it takes."""
+    """A confirmed plan, the decision on a backup, and the losses if they were assessed."""
 
     plan: Plan
-    decision: BackupDecision
+    backup: BackupDecision
     collector: LossCollector | None = None
     report: LossReport | None = None
 
     @property
     def notes(self) -> dict[str, object]:
-        """What the journal keeps of it."""
+        """Notes for the journal."""
         notes: dict[str, object] = {}
         if self.report is not None and self.report.destroyed:
             notes["losses"] = self.report.to_dict()
-        if self.decision.why_not:
-            notes["backup"] = {"none": self.decision.why_not}
+        if self.backup.skip_reason:
+            notes["backup"] = {"none": self.backup.skip_reason}
         return notes
 
 
@@ -72,14 +72,13 @@ async def downgrade(
     overridden: Sequence[str] = (),
     notify: Notify = discard,
 ) -> MigrationResult | LossReport:
-    """Undo every revision above the targets after `confirm` has agreed to exactly that.
+    """Undo every revision above the targets after `confirm` has confirmed exactly that plan.
 
-    Where the losses are weighed, a dry run ends with their report, and a run that would take more than was
-    accepted is stopped. With `keep` what goes is put into side tables. `backing` says whether the databases
-    are backed up first, under the same locks. Protected databases are left alone, but for those in
-    `overridden`. Raises `Refused` for one of them, where a revision of another database would be stranded,
-    where one is irreversible, or where the databases have changed since the plan was confirmed; and what a
-    backup raises.
+    With a `LossConfirmation`, a dry run returns the report of the losses, and a run that would lose more than
+    was accepted is stopped. `keep` copies lost rows to side tables. `backing` decides on a backup under the
+    same locks. Raises `Refused` for a protected database that is not in `overridden`, for a revision that
+    another database still requires, for an irreversible revision, or if the databases have changed since the
+    confirmation; and the errors of a backup.
     """
     guard = ProtectionGuard(deployment, overridden)
     guards = (saved.guard(deployment),) if saved else ()
@@ -90,17 +89,17 @@ async def downgrade(
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)
-        remarks = guard.protection_notes(states, plan.databases)
+        notes = guard.protection_notes(states, plan.databases)
         if not (dry_run and isinstance(confirm, LossConfirmation)):
-            return MigrationResult("downgrade", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
+            return MigrationResult("downgrade", plan, deployment.commit_mode, dry_run=dry_run, notes=notes)
     else:
-        remarks = ()
+        notes = ()
         guard.ensure_unprotected(states, plan.databases)
-    agreed = await _confirm(deployment, plan, states, confirm, backing, keep=keep, dry_run=dry_run)
-    if dry_run and agreed.report is not None:
-        return replace(agreed.report, notes=(*remarks, *agreed.report.notes))
+    confirmed = await _confirm(deployment, plan, states, confirm, backing, keep=keep, dry_run=dry_run)
+    if dry_run and confirmed.report is not None:
+        return replace(confirmed.report, notes=(*notes, *confirmed.report.notes))
     planner = planner.guarded(partial(ensure_same_plan, plan))
-    return await _execute(deployment, names, planner, agreed, guard, notify, keep=keep)
+    return await _execute(deployment, names, planner, confirmed, guard, notify, keep=keep)
 
 
 async def _confirm(
@@ -113,15 +112,15 @@ async def _confirm(
     keep: bool,
     dry_run: bool,
 ) -> ConfirmedDowngrade:
-    """Ask; for the losses, unless what refuses the run anyway is known. A dry run only finds them."""
+    """Ask for confirmation, unless the run is refused anyway. A dry run only finds the losses."""
     from circle_migrate.commands.downgrade_backup import BackupDecision, BackupPolicy
 
-    backing = backing or BackupPolicy()
+    policy = backing or BackupPolicy()
     if plan:
-        backing.require(deployment, states)
+        policy.require(deployment, states)
     if not isinstance(confirm, LossConfirmation):
         confirm(plan)
-        return ConfirmedDowngrade(plan, backing.decide(deployment, states, lossy=False))
+        return ConfirmedDowngrade(plan, policy.decide(deployment, states, lossy=False))
     ensure_not_in_doubt(states)
     for name in () if dry_run else plan.databases:
         ensure_writable(states[name])
@@ -134,7 +133,7 @@ async def _confirm(
 
         await ensure_key(deployment, report)
     lossy = bool(report.destroyed) and not keep
-    decision = backing.decide(deployment, states, lossy=lossy) if plan else BackupDecision()
+    decision = policy.decide(deployment, states, lossy=lossy) if plan else BackupDecision()
     report = replace(report, notes=(*report.notes, *filter(None, [decision.explanation])))
     if not dry_run:
         confirm.accept(report)
@@ -145,7 +144,7 @@ async def _execute(
     deployment: Deployment,
     names: tuple[str, ...],
     planner: Planner,
-    agreed: ConfirmedDowngrade,
+    confirmed: ConfirmedDowngrade,
     guard: ProtectionGuard,
     notify: Notify,
     *,
@@ -157,21 +156,21 @@ async def _execute(
     from circle_migrate.migrate.run import CompositeHooks
     from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
-    notes = agreed.notes
+    notes = confirmed.notes
     keeping = KeepingHooks() if keep else None
-    backup = BackupHooks(agreed.decision.keeping, notes) if agreed.decision.keeping else None
+    backup = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
     growth = None
-    if agreed.collector is not None and agreed.report is not None and not keep:  # what is kept is no loss
-        growth = GrowthHooks(agreed.collector, agreed.report)
-    # Again after a backup, which takes its time, and does not have what is written meanwhile.
+    if confirmed.collector is not None and confirmed.report is not None and not keep:
+        growth = GrowthHooks(confirmed.collector, confirmed.report)
+    # The check runs again after a backup, which does not contain rows written since its snapshot.
     hooks = CompositeHooks(*filter(None, (keeping, growth, backup, growth if backup else None)))
     options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
     try:
         outcome = await execute(deployment, names, planner, notify, options)
     except MigrateError as error:
-        if backup is not None and backup.way_back is not None:
-            made = f"the backup that was made before is {backup.way_back.manifest}"
-            error.state = "; ".join(filter(None, (error.state, made)))
+        if backup is not None and backup.restore_instructions is not None:
+            state = f"the backup from before the run is {backup.restore_instructions.manifest}"
+            error.state = "; ".join(filter(None, (error.state, state)))
         raise
     return MigrationResult(
         "downgrade",
@@ -180,5 +179,5 @@ async def _execute(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keeping.kept if keeping else (),
-        restore_instructions=backup.way_back if backup else None,
+        restore_instructions=backup.restore_instructions if backup else None,
     )

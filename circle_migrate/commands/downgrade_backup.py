@@ -1,4 +1,4 @@
-"""A backup right before a run that destroys data: whether there is one, and how to go back to it."""
+"""Back up the databases right before a downgrade that loses data."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from circle_migrate.revision_graph.plan import Plan
 
 FOLDER = Path("backups")
-"""Where backups go where nothing else is asked for: in the current directory, as `backup` has it."""
+"""The default folder of backups, relative to the current directory; the default of `backup`, too."""
 
 
 class BackupWhen(StrEnum):
-    """When there is a backup: always, where data is lost and pg_dump is there, or never."""
+    """When to back up: always, never, or if data would be lost and pg_dump is installed."""
 
     ALWAYS = "always"
     ON_LOSS = "on loss"
@@ -35,86 +35,81 @@ class BackupWhen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BackupDecision:
-    """Whether a backup is made (`keeping`), in a sentence for people, and the reason where there is none."""
+    """The options of the backup, None for no backup; a sentence for the user; the reason for no backup."""
 
-    keeping: BackupOptions | None = None
+    options: BackupOptions | None = None
     explanation: str = ""
-    why_not: str = ""
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupPolicy:
-    """What was asked for: when there is a backup, and where it goes."""
+    """When to back up, and the options of the backup."""
 
     when: BackupWhen = BackupWhen.NEVER
-    keeping: BackupOptions = field(default_factory=lambda: BackupOptions(FOLDER.absolute()))
+    options: BackupOptions = field(default_factory=lambda: BackupOptions(FOLDER.absolute()))
 
     def require(self, deployment: Deployment, states: Mapping[str, State]) -> None:
-        """Raise `SettingsError` where a backup is asked for by name and there is no pg_dump for it."""
+        """Raise `SettingsError` if a backup is required and there is no suitable pg_dump."""
         if self.when is BackupWhen.ALWAYS:
-            plan_dumps(_restrict_to(deployment, states), states, self.keeping)
+            plan_dumps(_restrict_to(deployment, states), states, self.options)
 
     def decide(self, deployment: Deployment, states: Mapping[str, State], *, lossy: bool) -> BackupDecision:
-        """Whether there is a backup of the databases with these states.
+        """Decide whether to back up the databases with these states.
 
-        Raises `SettingsError` where the programs are not where they were said to be.
+        Raises `SettingsError` if a backup is required, or has options, and there is no suitable pg_dump.
         """
-        if self.when is BackupWhen.NEVER:
-            return (
-                BackupDecision(why_not="--no-backup", explanation="no backup is made")
-                if lossy
-                else BackupDecision()
-            )
-        if self.when is BackupWhen.ON_LOSS and not lossy:
+        if not lossy and self.when is not BackupWhen.ALWAYS:
             return BackupDecision()
+        if self.when is BackupWhen.NEVER:
+            return BackupDecision(explanation="no backup is made", skip_reason="--no-backup")
         try:
-            plan_dumps(_restrict_to(deployment, states), states, self.keeping)
+            plan_dumps(_restrict_to(deployment, states), states, self.options)
         except SettingsError as error:
-            if self.when is BackupWhen.ALWAYS or self.keeping.programs or self.keeping.encrypt_to:
+            if self.when is BackupWhen.ALWAYS or self.options.programs or self.options.encrypt_to:
                 raise
-            return BackupDecision(explanation=f"no backup is made: {error.message}", why_not=error.message)
+            return BackupDecision(
+                explanation=f"no backup is made: {error.message}", skip_reason=error.message
+            )
         names = " and ".join(states)
         return BackupDecision(
-            self.keeping, f"a backup of {names} goes to {self.keeping.folder} before anything runs"
+            self.options, f"a backup of {names} goes to {self.options.folder} before anything runs"
         )
 
 
 class BackupHooks(Hooks):
-    """Makes the backup under the deployer locks of the run, so that no other deployer comes in between.
+    """Back up under the deployer locks of the run, and add the restore command to the `notes` of the run."""
 
-    Where it is, is put into the `notes` of the run.
-    """
-
-    def __init__(self, keeping: BackupOptions, notes: dict[str, object]) -> None:
-        self.way_back: RestoreInstructions | None = None
-        self._keeping = keeping
+    def __init__(self, options: BackupOptions, notes: dict[str, object]) -> None:
+        self.restore_instructions: RestoreInstructions | None = None
+        self._options = options
         self._notes = notes
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:  # noqa: ARG002 - as declared
-        """Dump every database of the run. Raises what `backup` raises; nothing has run then."""
+        """Dump every database of the run. Raises the errors of `backup`."""
         deployment = _restrict_to(run.deployment, run.sessions)
         try:
-            made = await backup(deployment, self._keeping, locked=True, notify=run.notify)
+            result = await backup(deployment, self._options, locked=True, notify=run.notify)
         except MigrateError as error:
             error.state = "there is no backup; nothing was changed"
-            error.hint = "; ".join(filter(None, (error.hint, "--no-backup goes on without any")))
+            error.hint = "; ".join(filter(None, (error.hint, "to downgrade without a backup: --no-backup")))
             raise
-        self.way_back = _restore_instructions(deployment, made)
-        self._notes["backup"] = self.way_back.to_dict()
+        self.restore_instructions = _restore_instructions(deployment, result)
+        self._notes["backup"] = self.restore_instructions.to_dict()
 
 
 def _restrict_to(deployment: Deployment, names: Mapping[str, object]) -> Deployment:
-    """The deployment of just these databases: one, or all."""
+    """Return the deployment of these databases, which are one or all."""
     return Deployment(deployment.settings, next(iter(names)) if len(names) == 1 else None)
 
 
-def _restore_instructions(deployment: Deployment, made: BackupResult) -> RestoreInstructions:
-    path = Path(made.folder) / manifest_file.NAME
-    words = ["circle-migrate", "restore", str(path), "--replace"]
+def _restore_instructions(deployment: Deployment, result: BackupResult) -> RestoreInstructions:
+    path = Path(result.folder) / manifest_file.NAME
+    argv = ["circle-migrate", "restore", str(path), "--replace"]
     if len(deployment.selected) < len(deployment.databases):
-        words += ["--database", *deployment.selected]
+        argv += ["--database", *deployment.selected]
     if deployment.settings.embedded:
-        words.append("--embedded")
-    if any(dump.encrypted for dump in made.manifest.dumps):
-        words += ["--identity", "KEYFILE"]
-    return RestoreInstructions(made.manifest.id, str(path), shlex.join(words), made.notes)
+        argv.append("--embedded")
+    if any(dump.encrypted for dump in result.manifest.dumps):
+        argv += ["--identity", "KEYFILE"]
+    return RestoreInstructions(result.manifest.id, str(path), shlex.join(argv), result.notes)

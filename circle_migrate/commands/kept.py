@@ -1,12 +1,12 @@
-"""What downgrades have kept: listed, put back by hand, dropped.
+"""`kept`: list, restore and drop the rows that `downgrade --keep` has copied to side tables.
 
-Putting back and dropping are runs of the executor without a step: under the deployer locks, written in the
-journals, committed on all databases together or on none with `--atomic`.
+Restore and drop are runs of the executor without steps: under the deployer locks, recorded in the journals,
+and with `--atomic` committed on all databases together or on none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,32 +24,30 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.deployment import Deployment
 
-_FEWEST_CHARACTERS = 4
-"""Of a run's id, as of a revision's: fewer would name several by accident."""
+_MIN_PREFIX = 4
+"""Characters of a run id, as of a revision id, that identify the run."""
 
 Confirm = Callable[[Sequence[KeptEntry]], None]
-"""Shows entries and returns; raises `NotConfirmed` where they are to stay."""
+"""Ask whether to drop the entries. Raises `NotConfirmed` if the answer is no."""
 
 
 async def listing(deployment: Deployment, *, everything: bool = False) -> KeptEntries:
-    """What is kept now; `everything` is also what was restored or dropped. Raises what connecting raises."""
-    kept_entries = await _all(deployment)
-    shown = (
-        kept_entry
-        for kept_entry in kept_entries
-        if everything or kept_entry.state is KeptState.KEPT or kept_entry.side
+    """Return what is kept, with `everything` also what was restored or dropped. Raises as connecting."""
+    entries = await _read_all(deployment)
+    return KeptEntries(
+        "kept list",
+        tuple(entry for entry in entries if everything or entry.state is KeptState.KEPT or entry.side),
     )
-    return KeptEntries("kept list", tuple(shown))
 
 
 async def restore(deployment: Deployment, names: Sequence[str], *, notify: Notify = discard) -> KeptEntries:
-    """Put entries, or all of a run, back now, as the upgrade over their revision would have.
+    """Restore entries, or all entries of a run, as an upgrade over their revision does.
 
-    Raises `UsageError` for a name of nothing that is kept, `MigrationFailed` where something does not fit,
-    and the errors of the executor.
+    Raises `UsageError` for an unknown name, `MigrationFailed` for rows that do not fit, and the errors of the
+    executor.
     """
-    chosen = _chosen(await _all(deployment), names)
-    return await _carry_out(deployment, "kept restore", chosen, _RestoreHooks(chosen), notify)
+    entries = _select(await _read_all(deployment), names)
+    return await _execute(deployment, "kept restore", entries, _RestoreHooks(entries), notify)
 
 
 async def drop(
@@ -60,135 +58,107 @@ async def drop(
     overridden: Sequence[str] = (),
     notify: Notify = discard,
 ) -> KeptEntries:
-    """Drop the side tables of entries, or of all of a run, for good, once `agree` has agreed to that.
+    """Drop the side tables of entries, or of all entries of a run, after `agree` has confirmed it.
 
-    Raises `UsageError` for a name of nothing that is there, `Refused` for what protected databases have kept,
-    but for those in `overridden`, `NotConfirmed`, and the errors of the executor.
+    Raises `UsageError` for an unknown name, `Refused` for a protected database that is not in `overridden`,
+    `NotConfirmed`, and the errors of the executor.
     """
     guard = ProtectionGuard(deployment, overridden)
-    chosen = _chosen(await _all(deployment), names, left_over=True)
+    entries = _select(await _read_all(deployment), names, restored=True)
     states = await deployment.states()
     guard.check_override_names(states)
-    guard.ensure_unprotected(states, _databases(deployment, chosen))
-    agree(chosen)
-    return await _carry_out(deployment, "kept drop", chosen, _DropHooks(chosen), notify, guard)
+    guard.ensure_unprotected(states, _databases(deployment, entries))
+    agree(entries)
+    return await _execute(deployment, "kept drop", entries, _DropHooks(entries), notify, guard)
 
 
-async def _all(deployment: Deployment) -> list[KeptEntry]:
-    return [
-        kept_entry
-        for name in deployment.selected
-        for kept_entry in await registry.read(deployment.databases[name])
-    ]
+async def _read_all(deployment: Deployment) -> list[KeptEntry]:
+    databases = [deployment.databases[name] for name in deployment.selected]
+    return [entry for database in databases for entry in await registry.read(database)]
 
 
-def _chosen(
-    kept_entries: Sequence[KeptEntry], names: Sequence[str], *, left_over: bool = False
+def _select(
+    entries: Sequence[KeptEntry], names: Sequence[str], *, restored: bool = False
 ) -> tuple[KeptEntry, ...]:
-    """The entries of these ids or runs that are still kept; `left_over` rows of restored ones as well."""
-    chosen: dict[str, KeptEntry] = {}
-    there = [
-        kept_entry
-        for kept_entry in kept_entries
-        if kept_entry.state is KeptState.KEPT or (left_over and kept_entry.side)
-    ]
+    """Return the kept entries with these ids or run ids, and `restored` ones with a side table."""
+    selected: dict[str, KeptEntry] = {}
+    candidates = [entry for entry in entries if entry.state is KeptState.KEPT or (restored and entry.side)]
     for name in names:
-        of_run = len(name) >= _FEWEST_CHARACTERS and "/" not in name
-        matching = [
-            kept_entry
-            for kept_entry in there
-            if kept_entry.id == name or (of_run and kept_entry.run.startswith(name))
-        ]
-        if len({kept_entry.run for kept_entry in matching}) > 1:
-            raise UsageError(f"several runs begin with {name!r}", hint="give more of it")
-        if not matching:
+        is_run = len(name) >= _MIN_PREFIX and "/" not in name
+        matches = [e for e in candidates if e.id == name or (is_run and e.run.startswith(name))]
+        if len({entry.run for entry in matches}) > 1:
+            raise UsageError(f"several run ids begin with {name!r}", hint="give more characters of the id")
+        if not matches:
             raise UsageError(f"nothing is kept under {name!r}", hint="circle-migrate kept list")
-        chosen |= {kept_entry.id: kept_entry for kept_entry in matching}
-    return tuple(chosen.values())
+        selected |= {entry.id: entry for entry in matches}
+    return tuple(selected.values())
 
 
-def _databases(deployment: Deployment, chosen: Sequence[KeptEntry]) -> tuple[str, ...]:
-    return tuple(
-        name for name in deployment.databases if any(kept_entry.database == name for kept_entry in chosen)
-    )
+def _databases(deployment: Deployment, entries: Sequence[KeptEntry]) -> tuple[str, ...]:
+    names = {entry.database for entry in entries}
+    return tuple(name for name in deployment.databases if name in names)
 
 
-async def _carry_out(
+async def _execute(
     deployment: Deployment,
     command: str,
-    chosen: Sequence[KeptEntry],
+    entries: Sequence[KeptEntry],
     hooks: _EntryHooks,
     notify: Notify,
     guard: ProtectionGuard | None = None,
 ) -> KeptEntries:
-    """A run that leaves every revision as it is, and does its work beside that."""
+    """Run the hooks in a run that changes no revision."""
     from circle_migrate.migrate.executor import RunOptions, execute
 
-    databases = _databases(deployment, chosen)
+    databases = _databases(deployment, entries)
     planner = partial(plan_without_changes, databases)
-    notes: Mapping[str, object] = {"entries": [kept_entry.id for kept_entry in chosen]}
-    options = RunOptions(command, hooks=hooks, guard=guard, notes=notes)
+    ids = [entry.id for entry in entries]
+    options = RunOptions(command, hooks=hooks, guard=guard, notes={"entries": ids})
     outcome = await execute(deployment, databases, planner, notify, options)
-    ids = {kept_entry.id for kept_entry in chosen}
-    settled = (kept_entry for kept_entry in await _all(deployment) if kept_entry.id in ids)
-    return KeptEntries(command, tuple(settled), outcome.run)
+    changed = tuple(entry for entry in await _read_all(deployment) if entry.id in ids)
+    return KeptEntries(command, changed, outcome.run)
 
 
 @dataclass(slots=True)
 class _EntryHooks(Hooks):
-    """Does something with the entries of each database, in its transaction."""
+    """Hooks that process the entries of each database in its transaction."""
 
-    chosen: Sequence[KeptEntry]
+    entries: Sequence[KeptEntry]
     run: MigrationRun | None = field(default=None, init=False)
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Under the locks: what was chosen has to be there still."""
+        """Raise `Refused` if an entry has changed since it was selected."""
         self.run = run
         for name in plan.databases:
-            now = {
-                kept_entry.id: kept_entry
-                for kept_entry in await registry.listed(run.sessions[name].driver, name)
-            }
-            for kept_entry in self.chosen:
-                if kept_entry.database == name and now.get(kept_entry.id) != kept_entry:
+            now = {entry.id: entry for entry in await registry.listed(run.sessions[name].driver, name)}
+            for entry in self.entries:
+                if entry.database == name and now.get(entry.id) != entry:
                     raise Refused(
-                        f"{kept_entry.id} is not what it was when this began",
+                        f"{entry.id} has changed since the command started",
                         database=name,
                         state="nothing was changed",
                         hint="circle-migrate kept list",
                     )
 
-    def after_step(self, connection: Connection, action: Action) -> None:
-        """Settle what belongs to the database."""
-        mine = [kept_entry for kept_entry in self.chosen if kept_entry.database == action.database]
-        if self.run is not None:
-            self.settle(self.run, connection, action.database, mine)
-
-    def settle(
-        self, run: MigrationRun, connection: Connection, database: str, mine: Sequence[KeptEntry]
-    ) -> None:
-        """What is to be done with them."""
-        raise NotImplementedError
+    def _of_database(self, database: str) -> list[KeptEntry]:
+        return [entry for entry in self.entries if entry.database == database]
 
 
 class _RestoreHooks(_EntryHooks):
-    def settle(
-        self, run: MigrationRun, connection: Connection, database: str, mine: Sequence[KeptEntry]
-    ) -> None:
+    def after_step(self, connection: Connection, action: Action) -> None:
         from circle_migrate.migrate.kept_data.hooks import restore
 
-        restore(run, connection, database, mine)
+        if self.run is not None:
+            restore(self.run, connection, action.database, self._of_database(action.database))
 
 
 class _DropHooks(_EntryHooks):
-    def settle(
-        self, run: MigrationRun, connection: Connection, database: str, mine: Sequence[KeptEntry]
-    ) -> None:
-        for kept_entry in mine:
+    def after_step(self, connection: Connection, action: Action) -> None:
+        for entry in self._of_database(action.database):
             registry.update_entry(
                 connection,
-                kept_entry,
-                KeptState.DROPPED if kept_entry.state is KeptState.KEPT else kept_entry.state,
-                restored=kept_entry.restored,
-                missing=kept_entry.missing,
+                entry,
+                KeptState.DROPPED if entry.state is KeptState.KEPT else entry.state,
+                restored=entry.restored,
+                missing=entry.missing,
             )

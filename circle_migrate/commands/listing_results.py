@@ -1,4 +1,4 @@
-"""Results that show something: revisions, settings, the embedded server."""
+"""Results of commands that show revisions, settings or the embedded server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circle_migrate.revision_graph.revision import Revision
 
 @dataclass(frozen=True, slots=True)
 class DatabasePosition:
-    """Where one database stands; `error` says why that could not be asked."""
+    """The current revisions of one database, or the error of reading them."""
 
     database: str
     current: tuple[Revision, ...] = ()
@@ -25,39 +25,33 @@ class DatabasePosition:
 
 @dataclass(frozen=True, slots=True)
 class CurrentResult(Result):
-    """The current revisions of each database: `current`."""
+    """The result of `current`: the current revisions of each database."""
 
     standings: tuple[DatabasePosition, ...]
 
     @property
     def exit_code(self) -> ExitCode:
-        """The worst reason for which a database could not be asked."""
-        return worst(
-            [
-                database_position.error.status
-                for database_position in self.standings
-                if database_position.error is not None
-            ]
-        )
+        """The exit code of the worst error."""
+        return worst([position.error.status for position in self.standings if position.error])
 
     def to_dict(self) -> dict[str, Any]:
-        """One object per database."""
+        """Return one object per database."""
         return {
             "databases": {
-                database_position.database: {
-                    "current": [revision.id for revision in database_position.current],
-                    "heads": list(database_position.heads),
-                    "pending": database_position.pending,
-                    "error": database_position.error.to_dict() if database_position.error else None,
+                position.database: {
+                    "current": [revision.id for revision in position.current],
+                    "heads": list(position.heads),
+                    "pending": position.pending,
+                    "error": position.error.to_dict() if position.error else None,
                 }
-                for database_position in self.standings
+                for position in self.standings
             }
         }
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRevision:
-    """A revision in a listing; `marks` are words such as `head`, `current`, `branch point`."""
+    """A revision in a list; `marks` are words such as `head`, `current`, `branch point`."""
 
     revision: Revision
     marks: tuple[str, ...] = ()
@@ -65,24 +59,21 @@ class ListedRevision:
 
 @dataclass(frozen=True, slots=True)
 class RevisionList(Result):
-    """Revisions of the trees: `history`, `heads`, `branches` and `show`."""
+    """The result of `history`, `heads`, `branches` and `show`: revisions of the trees."""
 
     listed: Mapping[str, tuple[ListedRevision, ...]]
     errors: tuple[MigrateError, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
-        """Done, or the worst reason for which a current revision could not be shown."""
+        """The exit code of the worst error of reading current revisions."""
         return worst([error.status for error in self.errors])
 
     def to_dict(self) -> dict[str, Any]:
-        """The revisions by database, in the order in which they are listed."""
+        """Return the revisions by database, in the order of the list."""
         return {
             "databases": {
-                name: [
-                    listed_revision.revision.to_dict() | {"marks": list(listed_revision.marks)}
-                    for listed_revision in listed
-                ]
+                name: [entry.revision.to_dict() | {"marks": list(entry.marks)} for entry in listed]
                 for name, listed in self.listed.items()
             },
             "errors": [error.to_dict() for error in self.errors],
@@ -91,12 +82,12 @@ class RevisionList(Result):
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationResult(Result):
-    """The settings that hold and where each came from: `config show`. Values are redacted already."""
+    """The result of `config show`: the settings with their sources; values are redacted."""
 
     values: tuple[tuple[str, str, str], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """One object per setting."""
+        """Return one object per setting."""
         return {
             "settings": [{"key": key, "value": value, "source": source} for key, value, source in self.values]
         }
@@ -104,22 +95,22 @@ class ConfigurationResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class ServerResult(Result):
-    """The embedded server: `dev start`, `dev stop`, `dev status` and `dev reset`."""
+    """The result of `dev start`, `dev stop`, `dev status` and `dev reset`: the embedded server."""
 
     facts: Mapping[str, str | int | bool | None]
     urls: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """What is known of the server, and the URLs of the databases on it."""
+        """Return the facts about the server, and the URLs of its databases."""
         return dict(self.facts) | {"urls": dict(self.urls)}
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaResult(Result):
-    """The JSON Schema of a command's output: `schema`."""
+    """The result of `schema`: the JSON Schema of a command's output."""
 
     schema: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """The schema."""
+        """Return the schema."""
         return {"schema": dict(self.schema)}

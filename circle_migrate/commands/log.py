@@ -1,4 +1,4 @@
-"""The journals of both databases as one list of runs."""
+"""`log`: the runs in the journals, and the source text of applied revisions."""
 
 from __future__ import annotations
 
@@ -18,48 +18,42 @@ T = TypeVar("T")
 
 
 async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
-    """The latest `limit` runs of each selected database, newest first.
+    """Return the latest `limit` runs of each selected database, newest first.
 
-    With `slowest` their steps are shown by duration. Reads only; a database without a journal has no runs.
+    `slowest` shows their steps by duration. Only reads; a database without a journal has no runs.
     """
     runs: list[JournalRun] = []
     for name in deployment.selected:
-        runs += await _read(deployment, name, lambda journal, on: journal.read(on, limit))
+        runs += await _read(deployment, name, lambda journal, connection: journal.read(connection, limit))
     runs.sort(key=lambda run: run.started_at, reverse=True)
     return LogResult("log", tuple(runs), slowest)
 
 
 async def source(deployment: Deployment, revision: str) -> SourceResult:
-    """The text of a revision as it was applied; a unique beginning of its id will do. Raises `UsageError`."""
+    """Return the source of an applied revision, given by its id or a unique prefix. Raises `UsageError`."""
 
-    async def sources(journal: Journal, connection: asyncpg.Connection) -> list[SourceResult]:
+    async def read_sources(journal: Journal, connection: asyncpg.Connection) -> list[SourceResult]:
         texts = await journal.sources_by_prefix(connection, revision)
         return [SourceResult("log", journal.database.name, key, text) for key, text in texts.items()]
 
-    source_results = [
-        source_result
-        for name in deployment.selected
-        for source_result in await _read(deployment, name, sources)
-    ]
-    source_results = [
-        source_result for source_result in source_results if source_result.revision == revision
-    ][:1] or source_results
-    if len(source_results) == 1:
-        return source_results[0]
+    matches = [match for name in deployment.selected for match in await _read(deployment, name, read_sources)]
+    for match in matches:
+        if match.revision == revision or len(matches) == 1:
+            return match
     raise UsageError(
-        f"{revision!r} fits {', '.join(source_result.revision for source_result in source_results)}"
-        if source_results
-        else f"no journal has the source of {revision!r}",
-        hint="`circle-migrate log --slowest` lists the revisions that ran",
+        f"several revisions begin with {revision!r}: {', '.join(match.revision for match in matches)}"
+        if matches
+        else f"no journal has the source of revision {revision!r}",
+        hint="`circle-migrate log --slowest` lists the applied revisions",
     )
 
 
 async def _read(
     deployment: Deployment,
     name: str,
-    question: Callable[[Journal, asyncpg.Connection], Awaitable[list[T]]],
+    query: Callable[[Journal, asyncpg.Connection], Awaitable[list[T]]],
 ) -> list[T]:
-    """What the journal of a database answers; nothing where there is none."""
+    """Return the result of a query of the journal of a database, nothing if there is no journal."""
     database = deployment.databases[name]
     async with database.reading() as connection:
         state = await database.read_state(connection)
@@ -67,4 +61,4 @@ async def _read(
         if not await journal.exists(connection):
             return []
         with journal.reading_as(state.role):
-            return await question(journal, connection)
+            return await query(journal, connection)

@@ -1,4 +1,4 @@
-"""Plan: what an upgrade or a downgrade would do now, shown or saved to a file and run from it later."""
+"""`plan`: show what an upgrade or downgrade would do, or save it to a file for a later run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMAT = 1
 async def plan(
     deployment: Deployment, targets: Sequence[str], direction: Direction, *, cascade: bool = False
 ) -> PlanResult:
-    """Plan an upgrade or downgrade to the targets; nothing is changed and no lock taken."""
+    """Plan an upgrade or downgrade to the targets, without changes or locks."""
     states = await deployment.states(deployment.reachable_databases(direction))
     current = verify_identity(deployment, states)
     ensure_not_in_doubt(states)
@@ -32,16 +32,16 @@ async def plan(
 
 
 def save(
-    planned: PlanResult, targets: Sequence[str], direction: Direction, path: Path, *, cascade: bool = False
+    result: PlanResult, targets: Sequence[str], direction: Direction, path: Path, *, cascade: bool = False
 ) -> None:
-    """Write a plan to a file. Raises `UsageError` where it cannot be written."""
+    """Write a plan to a file. Raises `UsageError` if it cannot be written."""
     saved = {
         "circle_migrate_plan": _FORMAT,
         "tool_version": __version__,
         "direction": str(direction),
         "targets": list(targets),
         "cascade": cascade,
-        **_comparable(planned.plan, planned.mode),
+        **_comparable(result.plan, result.mode),
     }
     try:
         path.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
@@ -50,9 +50,9 @@ def save(
 
 
 def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:
-    """What must be the same when a saved plan runs; where files lie is not part of it."""
-    shown = plan_dict(plan)
-    for segment in shown["segments"]:
+    """Return what must be the same when a saved plan runs; the paths of files may differ."""
+    content = plan_dict(plan)
+    for segment in content["segments"]:
         for step in segment["steps"]:
             step.pop("file", None)
     checksums = {
@@ -60,18 +60,20 @@ def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:
         for action in plan.actions
         if isinstance(action, Step)
     }
-    return {"mode": commit_mode, "plan": shown, "checksums": checksums}
+    return {"mode": commit_mode, "plan": content, "checksums": checksums}
 
 
 class SavedPlan:
-    """A plan from a file. Raises `UsageError` at construction where the file is not one."""
+    """A plan from a file. The constructor raises `UsageError` if the file is not a plan."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self.content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if self.content["circle_migrate_plan"] != _FORMAT:
-                raise UsageError(f"{path} is a plan of another version of circle-migrate", hint="plan again")
+                raise UsageError(
+                    f"{path} is from another version of circle-migrate", hint="save the plan again"
+                )
             self.direction = Direction(self.content["direction"])
             self.targets: list[str] = self.content["targets"]
             self.cascade = bool(self.content["cascade"])
@@ -79,26 +81,26 @@ class SavedPlan:
             raise UsageError(f"{path} cannot be read", detail=error.strerror) from error
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"{path} is not a saved plan", hint="`circle-migrate plan -o FILE` writes one"
+                f"{path} is not a saved plan", hint="save a plan with `circle-migrate plan -o FILE`"
             ) from error
 
     def guard(self, deployment: Deployment) -> PlanGuard:
-        """Return the guard that refuses any other plan, and says in what it differs."""
+        """Return a guard that refuses any other plan and tells the difference."""
 
         def ensure_unchanged(plan: Plan) -> None:
             now = _comparable(plan, deployment.commit_mode)
-            for what, then_, now_ in (
+            for part, saved, current in (
                 ("the current revisions", self.content["plan"]["current"], now["plan"]["current"]),
-                ("the files of its revisions", self.content["checksums"], now["checksums"]),
+                ("the revision files", self.content["checksums"], now["checksums"]),
                 ("the commit mode", self.content["mode"], now["mode"]),
                 ("the steps", self.content["plan"], now["plan"]),
             ):
-                if then_ != now_:
+                if saved != current:
                     raise Refused(
-                        f"the plan in {self.path} is stale: {what} have changed since",
-                        detail=f"then {json.dumps(then_)[:300]}, now {json.dumps(now_)[:300]}",
+                        f"the plan in {self.path} is stale: {part} changed after it was saved",
+                        detail=f"saved {json.dumps(saved)[:300]}, now {json.dumps(current)[:300]}",
                         state="nothing was changed",
-                        hint=f"look at what it would do now: circle-migrate plan {' '.join(self.targets)}",
+                        hint=f"plan again: circle-migrate plan {' '.join(self.targets)}",
                     )
 
         return ensure_unchanged

@@ -1,8 +1,8 @@
-"""Protect and unprotect: the marker in a database that keeps it from being moved back.
+"""`protect` and `unprotect`: the marker in a database that refuses downgrades.
 
-The marker is a row in a table beside the version table: it goes where the database goes, a dump and its
-restore among them, and whoever may use the schema can read it. A run of the executor without a step writes or
-removes it: under the deployer locks, so that no run overlooks it, and noted in the journals.
+The marker is a row in a table beside the version table: dumps contain it, and every role that can use the
+schema can read it. A run of the executor without steps writes or removes it, under the deployer locks, and
+records that in the journals.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
 
 Confirm = Callable[[str, ProtectionMarker], None]
-"""Shows a database's marker and returns; raises `NotConfirmed` where it is to stay."""
+"""Ask whether to remove the marker of a database. Raises `NotConfirmed` if the answer is no."""
 
 
 async def protect(
     deployment: Deployment, reason: str | None = None, notify: Notify = discard
 ) -> ProtectionResult:
-    """Put a marker into the selected databases, or give the one that is there another reason.
+    """Write the marker of the selected databases, or give an existing marker a new reason.
 
-    Without a reason a marker that is there stays as it is. Raises the errors of the executor.
+    Without a reason an existing marker is unchanged. Raises the errors of the executor.
     """
     states = await deployment.states()
     verify_identity(deployment, states)
-    chosen = tuple(name for name, state in states.items() if reason or state.marker is None)
-    return await _carry_out(deployment, "protect", chosen, _ProtectHooks(reason), {"reason": reason}, notify)
+    names = tuple(name for name, state in states.items() if reason or state.marker is None)
+    return await _execute(deployment, "protect", names, _ProtectHooks(reason), {"reason": reason}, notify)
 
 
 async def unprotect(deployment: Deployment, agree: Confirm, notify: Notify = discard) -> ProtectionResult:
-    """Remove the markers of the selected databases, each once `agree` has agreed to that.
+    """Remove the marker of each selected database after `agree` has confirmed it.
 
-    Raises `Refused` where a setting alone protects, or a marker is another one by then, `NotConfirmed`, and
-    the errors of the executor.
+    Raises `Refused` for a database that only a setting protects or whose marker has changed since,
+    `NotConfirmed`, and the errors of the executor.
     """
     states = await deployment.states()
     verify_identity(deployment, states)
@@ -57,16 +57,16 @@ async def unprotect(deployment: Deployment, agree: Confirm, notify: Notify = dis
                 f"{name} has no marker: it is protected {protection.description}",
                 database=name,
                 state="nothing was changed",
-                hint="change it there; `circle-migrate config show` says where every setting stands",
+                hint="change the setting; `circle-migrate config show` shows the source of every setting",
             )
     markers = {name: state.marker for name, state in states.items() if state.marker}
     for name, marker in markers.items():
         agree(name, marker)
     notes = {"lifted": {name: marker.to_dict() for name, marker in markers.items()}}
-    return await _carry_out(deployment, "unprotect", tuple(markers), _UnprotectHooks(markers), notes, notify)
+    return await _execute(deployment, "unprotect", tuple(markers), _UnprotectHooks(markers), notes, notify)
 
 
-async def _carry_out(
+async def _execute(
     deployment: Deployment,
     command: str,
     databases: Sequence[str],
@@ -74,7 +74,7 @@ async def _carry_out(
     notes: Mapping[str, object],
     notify: Notify,
 ) -> ProtectionResult:
-    """A run that leaves every revision as it is, and changes markers beside that."""
+    """Run the hooks in a run that changes no revision."""
     run = None
     if databases:
         from circle_migrate.migrate.executor import RunOptions, execute
@@ -82,22 +82,22 @@ async def _carry_out(
         planner = partial(plan_without_changes, databases)
         options = RunOptions(command, hooks=hooks, notes=notes)
         run = (await execute(deployment, tuple(databases), planner, notify, options)).run
-    found = ProtectionGuard(deployment).protections(await deployment.states())
-    left = {name: found.get(name) for name in deployment.selected}
-    return ProtectionResult(command, left, run, tuple(databases))
+    protections = ProtectionGuard(deployment).protections(await deployment.states())
+    by_database = {name: protections.get(name) for name in deployment.selected}
+    return ProtectionResult(command, by_database, run, tuple(databases))
 
 
 @dataclass(slots=True)
 class _ProtectHooks(Hooks):
-    """Writes the marker of each database, in its transaction."""
+    """Hooks that write the marker of each database in its transaction."""
 
     reason: str | None
     schemas: dict[str, str] = field(default_factory=dict, init=False)
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Under the locks: without a reason somebody else's marker stays, had it only just been written."""
-        unmarked = (name for name in plan.databases if self.reason or run.states[name].marker is None)
-        self.schemas = {name: run.states[name].schema for name in unmarked}
+        """Select the databases under the locks: another deployer may have written a marker."""
+        names = (name for name in plan.databases if self.reason or run.states[name].marker is None)
+        self.schemas = {name: run.states[name].schema for name in names}
 
     def after_step(self, connection: Connection, action: Action) -> None:
         if action.database in self.schemas:
@@ -106,18 +106,18 @@ class _ProtectHooks(Hooks):
 
 @dataclass(slots=True)
 class _UnprotectHooks(Hooks):
-    """Removes the marker of each database, in its transaction."""
+    """Hooks that remove the marker of each database in its transaction."""
 
-    agreed: Mapping[str, ProtectionMarker]
+    confirmed: Mapping[str, ProtectionMarker]
     schemas: dict[str, str] = field(default_factory=dict, init=False)
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Under the locks: what was agreed to has to be there still."""
+        """Raise `Refused` if a marker has changed since it was confirmed."""
         self.schemas = {name: run.states[name].schema for name in plan.databases}
         for name in plan.databases:
-            if run.states[name].marker != self.agreed[name]:
+            if run.states[name].marker != self.confirmed[name]:
                 raise Refused(
-                    f"the marker of {name} is not the one that was shown",
+                    f"the marker of {name} has changed since it was shown",
                     database=name,
                     state="nothing was changed",
                     hint="circle-migrate status",

@@ -12,9 +12,9 @@ from circle_migrate.postgres.protection_marker import Protection
 
 @dataclass(frozen=True, slots=True)
 class ProtectionResult(Result):
-    """What `protect` and `unprotect` have left: for each database its protection, None where there is none.
+    """The protection of each database, None for an unprotected one.
 
-    `run` is their run in the journals, None where nothing had to be done.
+    `run` is the run in the journals, None if nothing had to be changed.
     """
 
     databases: Mapping[str, Protection | None]
@@ -22,7 +22,7 @@ class ProtectionResult(Result):
     changed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The protection of each database, and which markers were written or removed."""
+        """Return the protection of each database, and the databases whose marker was changed."""
         return {
             "run": self.run,
             "changed": list(self.changed),

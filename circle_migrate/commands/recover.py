@@ -1,8 +1,7 @@
-"""Recover: settle what a crash left behind, by the record in the journals.
+"""`recover`: finish prepared transactions and close runs that a crash has interrupted.
 
-A prepared transaction of ours is committed where its deciding database has the segment in its journal, and
-rolled back where it has not. Runs that began and never ended are marked as lost. Prepared transactions
-that are not ours are never touched.
+A prepared transaction of ours is committed if the journal of its deciding database has the segment, and
+rolled back if not. Runs that never ended are marked as lost. Other prepared transactions are not touched.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ if TYPE_CHECKING:
 async def recover(
     deployment: Deployment, *, dry_run: bool = False, notify: Notify = discard
 ) -> RecoverResult:
-    """Settle every prepared transaction of ours and close the runs that were cut off.
+    """Finish every prepared transaction of ours and close interrupted runs.
 
-    Takes the deployer lock on every database: a run that is still alive is not to be recovered. Raises
-    `UsageError` for one database alone (the record of a decision may lie in another), `LockNotObtained`,
-    `InDoubt` where a transaction cannot be settled.
+    Takes the deployer lock on every database, so that no run is alive. Raises `UsageError` for a selected
+    database, since another one may decide, `LockNotObtained`, and `InDoubt` for a transaction that cannot be
+    finished.
     """
     if len(deployment.selected) != len(deployment.databases):
         raise UsageError(
-            "recover needs all databases: what one has prepared is decided by another",
+            "recover needs all databases: one may decide about the transactions of another",
             hint="leave out --database",
         )
 
@@ -55,7 +54,7 @@ async def recover(
             for name, connection in connections.items()
         }
         settled = [
-            await _settle(deployment, connections, states, name, text, dry_run=dry_run)
+            await _finish(deployment, connections, states, name, text, dry_run=dry_run)
             for name, state in states.items()
             for text in state.in_doubt
         ]
@@ -70,7 +69,7 @@ async def recover(
     return RecoverResult("recover", tuple(settled), lost, current, dry_run=dry_run)
 
 
-async def _settle(
+async def _finish(
     deployment: Deployment,
     connections: Mapping[str, asyncpg.Connection],
     states: Mapping[str, State],
@@ -82,37 +81,33 @@ async def _settle(
     gid = Gid.parse(text)
     if gid is None or gid.decider not in connections or gid.database != name:
         raise InDoubt(
-            f"{name}: the prepared transaction {text!r} has our prefix and not our form",
+            f"{name}: the prepared transaction {text!r} has our prefix, but is not one of ours",
             database=name,
-            state="it was left alone",
-            hint="look at it in pg_prepared_xacts; COMMIT PREPARED or ROLLBACK PREPARED by hand",
+            state="it was not changed",
+            hint="find it in pg_prepared_xacts, and run COMMIT PREPARED or ROLLBACK PREPARED by hand",
         )
     decider = connections[gid.decider]
     journal = Journal(deployment.databases[gid.decider], states[gid.decider].schema)
     committed = await journal.exists(decider) and await journal.has_committed(decider, gid.run, gid.segment)
     if not dry_run:
-        await _finish(connections[name], name, text, committed=committed)
+        verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
+        try:
+            await connections[name].execute(f"{verb} {literal(text)}")
+        except Exception as error:
+            raise InDoubt(
+                f"{name}: {verb} failed",
+                database=name,
+                detail=server_message(error),
+                state=f"the transaction {text} stays prepared and keeps its locks",
+                hint="run this as the role that prepared the transaction, or as a superuser",
+            ) from error
     return RecoveredTransaction(name, gid.run, gid.segment, gid.decider, committed)
-
-
-async def _finish(connection: asyncpg.Connection, name: str, text: str, *, committed: bool) -> None:
-    verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
-    try:
-        await connection.execute(f"{verb} {literal(text)}")
-    except Exception as error:
-        raise InDoubt(
-            f"{name}: {verb} failed",
-            database=name,
-            detail=server_message(error),
-            state=f"the transaction {text} stays prepared and keeps its locks",
-            hint="only the role that prepared it, or a superuser, may finish it",
-        ) from error
 
 
 async def _close_lost(
     deployment: Deployment, connection: asyncpg.Connection, state: State, *, dry_run: bool
 ) -> tuple[str, ...]:
-    """The runs of a database that never ended; we hold the lock, so none of them is alive."""
+    """Mark the runs of a database that never ended as lost, and return them; the lock is held."""
     journal = Journal(deployment.databases[state.database], state.schema)
     if not await journal.exists(connection):
         return ()

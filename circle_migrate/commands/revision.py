@@ -1,4 +1,4 @@
-"""Revision and merge: new revision files without a comparison."""
+"""`revision` without `--autogenerate`, and `merge`: write new revision files."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from circle_migrate.revision_graph.graph import Graph
 
 
 def revision(deployment: Deployment, message: str, position: Placement) -> RevisionFilesResult:
-    """Write an empty revision for the one selected database. Raises `UsageError` where it is not one."""
+    """Write an empty revision for the selected database. Raises `UsageError` if several are selected."""
     if len(deployment.selected) != 1:
         raise UsageError(
             "an empty revision belongs to one database",
-            hint="say which with --database, or let --autogenerate find out",
+            hint="name the database with --database, or use --autogenerate",
         )
-    return RevisionFilesResult(
-        "revision", (write(new_revision(deployment, deployment.selected[0], message, position)),)
-    )
+    file = write(new_revision(deployment, deployment.selected[0], message, position))
+    return RevisionFilesResult("revision", (file,))
 
 
 def merge(
     deployment: Deployment, names: Sequence[str], message: str | None, position: Placement
 ) -> RevisionFilesResult:
-    """Write a revision that joins heads: those named, else all of each selected database with several."""
+    """Write revisions that merge the named heads, else all heads of each selected database."""
     written, unchanged = [], []
     for name, graph in deployment.graphs.items():
-        keys = _to_merge(deployment, graph, names)
+        keys = _heads_to_merge(deployment, graph, names)
         if len(keys) < 2:
             unchanged.append(name)
             continue
@@ -39,29 +38,30 @@ def merge(
         key, labels = new_names(graph, position)
         written.append(write(RevisionFile(deployment.databases[name], text, keys, key, labels)))
     if names and not written:
-        _refuse_unknown(deployment, names)
-        raise UsageError("a merge needs two revisions of one database", hint="see `circle-migrate heads`")
+        for name in names:
+            target.assign([name], deployment.graphs)  # raises for an unknown name
+        raise UsageError("a merge needs two revisions of one database", hint="circle-migrate heads")
     return RevisionFilesResult("merge", tuple(written), tuple(unchanged))
 
 
-def _to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
+def _heads_to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return graph.heads
-    found = dict.fromkeys(key for name in names if (key := _known(deployment, graph, name)) is not None)
-    for key in found:
-        above = [other for other in found if other != key and key in graph.ancestors([other])]
-        if above:
+    keys = dict.fromkeys(key for name in names if (key := _find(deployment, graph, name)) is not None)
+    for key in keys:
+        descendants = [other for other in keys if other != key and key in graph.ancestors([other])]
+        if descendants:
             raise Refused(
-                f"{above[0]} follows {key} already: there is nothing to merge",
+                f"{descendants[0]} already follows {key}: there is nothing to merge",
                 database=graph.database,
                 state="nothing was written",
-                hint="see `circle-migrate heads`",
+                hint="circle-migrate heads",
             )
-    return tuple(found)
+    return tuple(keys)
 
 
-def _known(deployment: Deployment, graph: Graph, name: str) -> str | None:
-    """The id a name stands for in this tree; None where it is another database's."""
+def _find(deployment: Deployment, graph: Graph, name: str) -> str | None:
+    """Return the id of a named revision of this tree; None if it belongs to another database."""
     database, at, key = name.partition("@")
     if at and database in deployment.databases:
         return graph.find(key) if database == graph.database else None
@@ -71,8 +71,3 @@ def _known(deployment: Deployment, graph: Graph, name: str) -> str | None:
         if len(deployment.selected) == 1:
             raise
         return None
-
-
-def _refuse_unknown(deployment: Deployment, names: Sequence[str]) -> None:
-    for name in names:
-        target.assign([name], deployment.graphs)

@@ -1,4 +1,4 @@
-"""Results about runs that are over, and what the journal holds of them."""
+"""Results of `recover` and `log`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circle_migrate.migrate.journal_entry import JournalRun
 
 @dataclass(frozen=True, slots=True)
 class RecoveredTransaction:
-    """A prepared transaction and what its deciding database says became of it."""
+    """A prepared transaction, and whether its deciding database has committed it."""
 
     database: str
     run: str
@@ -24,7 +24,7 @@ class RecoveredTransaction:
 
 @dataclass(frozen=True, slots=True)
 class RecoverResult(Result):
-    """What a crash had left and how it was settled: `recover`."""
+    """The result of `recover`: finished transactions and lost runs."""
 
     settled: tuple[RecoveredTransaction, ...]
     lost: Mapping[str, tuple[str, ...]]
@@ -33,22 +33,22 @@ class RecoverResult(Result):
 
     @property
     def exit_code(self) -> ExitCode:
-        """In doubt only where a dry run has found something and left it."""
+        """In doubt if a dry run has found a prepared transaction."""
         return ExitCode.IN_DOUBT if self.dry_run and self.settled else ExitCode.DONE
 
     def to_dict(self) -> dict[str, Any]:
-        """Transactions and runs by database."""
+        """Return the transactions and the runs by database."""
         return {
             "dry_run": self.dry_run,
             "transactions": [
                 {
-                    "database": recovered_transaction.database,
-                    "run": recovered_transaction.run,
-                    "segment": recovered_transaction.segment,
-                    "decided_by": recovered_transaction.decider,
-                    "outcome": "committed" if recovered_transaction.committed else "rolled back",
+                    "database": transaction.database,
+                    "run": transaction.run,
+                    "segment": transaction.segment,
+                    "decided_by": transaction.decider,
+                    "outcome": "committed" if transaction.committed else "rolled back",
                 }
-                for recovered_transaction in self.settled
+                for transaction in self.settled
             ],
             "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
             "databases": {name: {"current": list(heads)} for name, heads in self.current.items()},
@@ -57,18 +57,18 @@ class RecoverResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class LogResult(Result):
-    """Runs of the journals, newest first: `log`; `slowest` shows their steps by duration instead."""
+    """The result of `log`: runs, newest first; `slowest` shows their steps by duration."""
 
     runs: tuple[JournalRun, ...]
     slowest: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """One object per run and database."""
+        """Return one object per run and database."""
         return {"runs": [_run_dict(run) for run in self.runs]}
 
 
 def _run_dict(run: JournalRun) -> dict[str, Any]:
-    shown = {
+    return {
         "database": run.database,
         "run": run.run,
         "command": run.command,
@@ -83,31 +83,30 @@ def _run_dict(run: JournalRun) -> dict[str, Any]:
         "tool_version": run.tool_version,
         "planned": {name: list(steps) for name, steps in run.planned.items()},
         "notes": dict(run.notes),
+        "steps": [
+            {
+                "segment": step.segment,
+                "direction": step.direction,
+                "revision": step.revision,
+                "message": step.message,
+                "started_at": step.started_at.isoformat(),
+                "duration_ms": round(step.duration_ms, 3),
+                "checksum": step.checksum,
+                "elsewhere": {name: list(heads) for name, heads in step.elsewhere.items()},
+            }
+            for step in run.steps
+        ],
     }
-    steps = [
-        {
-            "segment": step.segment,
-            "direction": step.direction,
-            "revision": step.revision,
-            "message": step.message,
-            "started_at": step.started_at.isoformat(),
-            "duration_ms": round(step.duration_ms, 3),
-            "checksum": step.checksum,
-            "elsewhere": {name: list(heads) for name, heads in step.elsewhere.items()},
-        }
-        for step in run.steps
-    ]
-    return {**shown, "steps": steps}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceResult(Result):
-    """The text of an applied revision: `log --source`."""
+    """The result of `log --source`: the source text of an applied revision."""
 
     database: str
     revision: str
     text: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Whose it is, and the text."""
+        """Return the database, the revision and the text."""
         return {"database": self.database, "revision": self.revision, "source": self.text}

@@ -1,4 +1,4 @@
-"""Safety-check: judge what an upgrade or downgrade would do; nothing of a live database is changed."""
+"""`safety-check`: assess what an upgrade or downgrade would do, without changing a live database."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import (
-    UsageError,
-)
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.events import Notify, discard
 from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.guards import ensure_not_in_doubt
@@ -20,10 +18,7 @@ from circle_migrate.safety import baseline
 from circle_migrate.safety.assess import SafetyOptions, assess
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 from circle_migrate.safety.rules.evidence import Mode
-from circle_migrate.safety.suppressions import (
-    OWN_HAZARDS,
-    in_baseline,
-)
+from circle_migrate.safety.suppressions import OWN_HAZARDS, in_baseline
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
@@ -36,10 +31,10 @@ async def safety_check(
     options: SafetyOptions | None = None,
     notify: Notify = discard,
 ) -> SafetyReport:
-    """Judge what an upgrade or downgrade to the targets would do; nothing of a live database is changed.
+    """Assess an upgrade or downgrade to the targets.
 
-    Where nothing is pending no scratch database is made. Raises the errors of planning, `UsageError` for a
-    bad file or a `ci` that does not say from where, and `TreeError`.
+    Creates no scratch database if nothing is pending. Raises the errors of planning, `UsageError` for a bad
+    file or for the mode `ci` without a start, and `TreeError`.
     """
     from circle_migrate.safety.statistics_file import read
 
@@ -49,12 +44,9 @@ async def safety_check(
     if options.baseline and not options.write_baseline:
         known = baseline.read(options.baseline)
     if options.mode is Mode.CI:
-        plan = await _planned_without(deployment, targets, direction, options)
-        versions = (
-            {name: database_stats.server_version_num for name, database_stats in statistics.databases.items()}
-            if statistics
-            else {}
-        )
+        plan = await _plan_without_databases(deployment, targets, direction, options)
+        stats = statistics.databases if statistics else {}
+        versions = {name: database.server_version_num for name, database in stats.items()}
     else:
         names = deployment.reachable_databases(direction)
         states = await deployment.states(names)
@@ -62,13 +54,13 @@ async def safety_check(
         ensure_not_in_doubt(states)
         plan = Planner(deployment, targets, direction, options.cascade)(current)
         versions = {name: state.server_version_num for name, state in states.items()}
-    safety = await assess(deployment, plan, versions, options, statistics, notify=notify, known=known)
+    report = await assess(deployment, plan, versions, options, statistics, notify=notify, known=known)
     if options.baseline and options.write_baseline:
-        return _written(safety, options.baseline)
-    return safety
+        return _write_baseline(report, options.baseline)
+    return report
 
 
-async def _planned_without(
+async def _plan_without_databases(
     deployment: Deployment, targets: Sequence[str], direction: Direction, options: SafetyOptions
 ) -> Plan:
     if options.base is not None:
@@ -78,21 +70,21 @@ async def _planned_without(
         return Planner(deployment, targets, direction, options.cascade)(current)
     if not any(":" in text for text in targets):
         raise UsageError(
-            "without a database nobody knows which revisions are pending",
-            hint="say it: --base origin/main for those of this branch, or a span, FROM:TO",
+            "without a database the pending revisions are unknown",
+            hint="give --base origin/main for the revisions of this branch, or a span FROM:TO",
         )
     return plan_offline(deployment, targets, direction)
 
 
-def _written(safety: SafetyReport, path: Path) -> SafetyReport:
-    """The judgement with everything that is worse than a note written to the baseline, and so let pass."""
-    kept = [
-        hazard_finding
-        for hazard_finding in safety.judged
-        if hazard_finding.severity is not Severity.NOTE and hazard_finding.rule not in OWN_HAZARDS
+def _write_baseline(report: SafetyReport, path: Path) -> SafetyReport:
+    """Write all findings above notes to the baseline, and return the report without them."""
+    suppressed = [
+        finding
+        for finding in report.judged
+        if finding.severity is not Severity.NOTE and finding.rule not in OWN_HAZARDS
     ]
-    baseline.write(path, kept)
-    known = {hazard_finding.fingerprint for hazard_finding in kept}
+    baseline.write(path, suppressed)
+    known = {finding.fingerprint for finding in suppressed}
     checks = tuple(
         check._replace(
             findings=tuple(
@@ -101,7 +93,6 @@ def _written(safety: SafetyReport, path: Path) -> SafetyReport:
                 if not (isinstance(finding, HazardFinding) and finding.fingerprint in known)
             ),
         )
-        for check in safety.checks
+        for check in report.checks
     )
-    hidden = tuple(in_baseline(hazard_finding) for hazard_finding in kept)
-    return replace(safety, checks=checks, suppressed=(*safety.suppressed, *hidden))
+    return replace(report, checks=checks, suppressed=(*report.suppressed, *map(in_baseline, suppressed)))

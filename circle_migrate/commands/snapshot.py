@@ -1,4 +1,4 @@
-"""Snapshots for later: the catalogue of each database, as it is or as its revisions or models make it."""
+"""`snapshot`: write the catalogue of each database, of its revisions or of its models to a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
 from circle_migrate.diff.expected.sources import ComparisonSources
 from circle_migrate.diff.side import Side, Source, parse_state
-from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 
@@ -18,33 +17,30 @@ from circle_migrate.postgres.scratch.pool import ScratchServers
 async def take_snapshots(
     deployment: Deployment, text: str = Source.LIVE, output: str | None = None
 ) -> SnapshotResult:
-    """Take a snapshot of every selected database, and write each to its file where `output` names one.
+    """Take a snapshot of every selected database, and write each to a file of `output`.
 
-    Nothing is written where one cannot be taken. Raises `UsageError` for an output that does not tell the
-    databases apart, and why a snapshot cannot be taken.
+    Writes nothing if one cannot be taken. Raises `UsageError` for one file for several databases, and the
+    errors of taking a snapshot.
     """
     async with ScratchServers(deployment) as servers:
         sources = ComparisonSources.of(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)
-        comparison_sideses = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
-    taken: dict[str, Snapshot] = {
-        name: comparison_sides.snapshots[0]
-        for name, comparison_sides in zip(sources.names, comparison_sideses, strict=True)
-    }
+        sides = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
+    snapshots = {name: side.snapshots[0] for name, side in zip(sources.names, sides, strict=True)}
     for name, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, taken[name])
-    return SnapshotResult("snapshot", taken, {name: str(path) for name, path in files.items()})
+        write(path, snapshots[name])
+    return SnapshotResult("snapshot", snapshots, {name: str(path) for name, path in files.items()})
 
 
 def _files(output: str, names: tuple[str, ...]) -> dict[str, Path]:
-    """The file of each database."""
+    """Return the file of each database."""
     if output.endswith(SUFFIXES):
         side = Side(Source.FILE, output)
         if side.holds_one and len(names) > 1:
             raise UsageError(
                 f"{output} is one file, and there are {len(names)} databases",
-                hint="name a folder, write {database} into the name, or choose one with --database",
+                hint="give a folder, a name with {database} in it, or one database with --database",
             )
         return {name: side.file(name) for name in names}
     folder = Path(output).expanduser()

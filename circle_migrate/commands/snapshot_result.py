@@ -1,4 +1,4 @@
-"""What `snapshot` returns: the catalogue of each database, or the file it was written to."""
+"""The result of `snapshot`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class SnapshotResult(Result):
-    """Snapshots by database; `files` says where each was written, and is empty where none was."""
+    """Snapshots by database, and the files that they were written to."""
 
     snapshots: Mapping[str, Snapshot]
     files: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Each snapshot; of one that was written only where, and what tells it from others."""
+        """Return each snapshot; only its file and its digest if it was written."""
         return {
             "snapshots": {
                 name: {

@@ -1,9 +1,10 @@
-"""A plan as SQL that psql runs to the same end."""
+"""`upgrade --sql` and `downgrade --sql`: write a plan as a script for psql."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
+from itertools import groupby
 
 from circle_migrate import __version__
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
@@ -16,12 +17,11 @@ from circle_migrate.revision_graph.plan import Direction, Plan, Segment
 
 
 async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> ScriptResult:
-    """The SQL for the targets, from the databases' real current revisions, or for `FROM:TO` without a server.
+    """Return the SQL from the current revisions to the targets, or for `FROM:TO` without a server.
 
     Raises `UsageError` for a bad span, `Refused` for a revision that reads the database while it runs.
     """
-    spans = [text for text in texts if ":" in text]
-    if spans:
+    if any(":" in text for text in texts):
         plan = plan_offline(deployment, texts, direction)
     else:
         names = deployment.reachable_databases(direction)
@@ -33,9 +33,9 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
 
 
 def render(deployment: Deployment, plan: Plan) -> str:
-    """The plan as a psql script; where it spans databases, it connects to each by a psql variable."""
+    """Return the plan as a psql script, which connects to several databases by psql variables."""
     output = StringIO()
-    output.write(_head(plan))
+    output.write(_header(plan))
     runners = {}
     for name in plan.databases:
         settings = deployment.databases[name].settings
@@ -55,20 +55,13 @@ def render(deployment: Deployment, plan: Plan) -> str:
     return output.getvalue()
 
 
-def _by_database(segment: Segment) -> list[tuple[str, Segment]]:
-    """The segment's steps in runs of one database; a script cannot hold two transactions open."""
-    runs: list[tuple[str, list[int]]] = []
-    for index, action in enumerate(segment.actions):
-        if not runs or runs[-1][0] != action.database:
-            runs.append((action.database, []))
-        runs[-1][1].append(index)
-    return [
-        (name, Segment(tuple(segment.actions[i] for i in indexes), segment.transactional))
-        for name, indexes in runs
-    ]
+def _by_database(segment: Segment) -> Iterator[tuple[str, Segment]]:
+    """Yield the runs of steps of one database; a script cannot hold two transactions open."""
+    for name, actions in groupby(segment.actions, key=lambda action: action.database):
+        yield name, Segment(tuple(actions), segment.transactional)
 
 
-def _head(plan: Plan) -> str:
+def _header(plan: Plan) -> str:
     names = plan.databases
     lines = [f"-- circle-migrate {__version__}"]
     for name in names:

@@ -1,4 +1,4 @@
-"""Stamp: the version table set to a target, nothing run; it says what that claims and asks first."""
+"""`stamp`: set the version table to the targets without running a revision, after a confirmation."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ async def stamp(
     overridden: Sequence[str] = (),
     notify: Notify = discard,
 ) -> MigrationResult:
-    """Make the targets count as applied after `confirm` has agreed to the claim.
+    """Record the targets as the current revisions after `confirm` has confirmed the plan.
 
-    With `purge` the version table may hold revisions nobody knows; they are dropped. Protected databases are
-    left alone, but for those in `overridden`. Raises the errors of `deployment` and `executor`.
+    `purge` removes unknown revisions from the version table. Raises `Refused` for a protected database that
+    is not in `overridden`, and the errors of the deployment and the executor.
     """
     guard = ProtectionGuard(deployment, overridden)
     planner = Planner(deployment, targets, Direction.STAMP, purge=purge)
@@ -40,8 +40,8 @@ async def stamp(
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)
-        remarks = guard.protection_notes(states, plan.databases)
-        return MigrationResult("stamp", plan, deployment.commit_mode, dry_run=dry_run, notes=remarks)
+        notes = guard.protection_notes(states, plan.databases)
+        return MigrationResult("stamp", plan, deployment.commit_mode, dry_run=dry_run, notes=notes)
     guard.ensure_unprotected(states, plan.databases)
     confirm(plan)
 

@@ -1,4 +1,4 @@
-"""Measuring the tables of the databases: `stats`."""
+"""`stats`: measure the tables of the databases."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from circle_migrate.safety.table_statistics import DatabaseStats, Statistics, St
 
 
 async def stats(deployment: Deployment, output: Path | None = None) -> StatsResult:
-    """The sizes of all tables of the selected databases, written to a file where one is named.
+    """Return the sizes of all tables of the selected databases, written to the file `output`.
 
-    Nothing is written where a database cannot be measured. Raises what reading the states raises, and
-    `UsageError` for a place that cannot be written to.
+    Writes nothing if a database cannot be measured. Raises the errors of reading the databases, and
+    `UsageError` for a file that cannot be written.
     """
     states = await deployment.states()
     verify_identity(deployment, states)
-    found = await asyncio.gather(*(sizes(deployment.databases[name]) for name in states))
-    measurements = {
-        name: DatabaseStats(state.server_version_num, each)
-        for (name, state), each in zip(states.items(), found, strict=True)
+    tables = await asyncio.gather(*(sizes(deployment.databases[name]) for name in states))
+    by_database = {
+        name: DatabaseStats(state.server_version_num, table_sizes)
+        for (name, state), table_sizes in zip(states.items(), tables, strict=True)
     }
-    statistics = Statistics(datetime.now(UTC).replace(microsecond=0), measurements)
+    statistics = Statistics(datetime.now(UTC).replace(microsecond=0), by_database)
     if output is not None:
         write(output, statistics)
     return StatsResult("stats", statistics, None if output is None else str(output))

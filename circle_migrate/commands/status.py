@@ -1,4 +1,4 @@
-"""Status: both databases in one view, whatever state they are in."""
+"""`status`: show the state of all databases."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from circle_migrate.postgres.deployment import Deployment, folders
 
 
 async def status(deployment: Deployment, *, strict: bool = False) -> StatusResult:
-    """Everything there is to know about the selected databases without writing to them.
+    """Return the state of the selected databases, without writing to them.
 
-    Pending revisions are notes, or with `strict` errors, which decide the exit status. A database that
-    cannot be read is part of the answer.
+    Pending revisions are notes, with `strict` errors, which decide the exit status. A database that cannot
+    be read has its error in the result.
     """
-    answers = await read_all_facts(deployment, deployment.selected)
+    facts_or_error = await read_all_facts(deployment, deployment.selected)
     severity = Severity.ERROR if strict else Severity.NOTE
     heads = several_heads(deployment.graphs.values(), Severity.WARNING)
-    checks = (heads, *state_checks(deployment, answers, pending=severity))
-    databases = tuple(_database(deployment, name, answer) for name, answer in answers.items())
+    checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))
+    databases = tuple(_describe(deployment, name, facts) for name, facts in facts_or_error.items())
     return StatusResult("status", checks, databases, folders=folders(deployment))
 
 
-def _database(deployment: Deployment, name: str, answer: DatabaseFacts | MigrateError) -> DatabaseStatus:
+def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateError) -> DatabaseStatus:
     graph = deployment.forest.graphs[name]
-    if isinstance(answer, MigrateError):
-        return DatabaseStatus(name, heads=graph.heads, error=answer)
-    state, pending = answer.state, pending_revisions(graph, answer)
+    if isinstance(facts, MigrateError):
+        return DatabaseStatus(name, heads=graph.heads, error=facts)
+    state, pending = facts.state, pending_revisions(graph, facts)
     return DatabaseStatus(
         name,
-        address=answer.address,
+        address=facts.address,
         server=state.server_version,
         dbname=state.name,
         role=state.role,
         access="standby" if state.standby else "read-only" if state.read_only else "writable",
         current=state.current,
         heads=graph.heads,
-        unknown=tuple(answer.unknown_revisions),
-        ahead=is_ahead(graph, answer),
+        unknown=tuple(facts.unknown_revisions),
+        ahead=is_ahead(graph, facts),
         pending=tuple(graph[key] for key in pending),
         needs=tuple(need for key in pending for need in graph[key].requires),
-        holder=str(answer.holder) if answer.holder else None,
-        last_run=answer.last_run,
+        holder=str(facts.holder) if facts.holder else None,
+        last_run=facts.last_run,
         protection=protection(deployment.databases[name].settings, state),
     )

@@ -1,4 +1,4 @@
-"""The result of `status`: every database, whatever state it is in."""
+"""The result of `status`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from circle_migrate.revision_graph.revision import Revision
 
 
 class DatabaseStatus(NamedTuple):
-    """One database at a glance; `error` says why it could not be read, and then only `heads` is known.
+    """The state of one database; only `heads` is set besides `error`, the error of reading it.
 
-    `access` is writable, read-only or standby; `unknown` are current revisions that the tree lacks, and
-    then nothing is known to be pending; `ahead` says that its heads were applied all the same. `needs` are
-    revisions of other databases that pending ones require; `holder` is who has the deployer lock;
-    `protection` keeps it from being moved back.
+    `access` is writable, read-only or standby. `unknown` are current revisions that the tree lacks; then
+    `pending` is empty, and `ahead` says whether the heads of the tree are applied. `needs` are revisions of
+    other databases that pending revisions require, `holder` has the deployer lock, `protection` refuses
+    downgrades.
     """
 
     database: str
@@ -39,7 +39,7 @@ class DatabaseStatus(NamedTuple):
     error: MigrateError | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The database as the JSON output shows it."""
+        """Return the state as JSON."""
         last = self.last_run
         return {
             "address": self.address or None,
@@ -71,16 +71,14 @@ class DatabaseStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatusResult(Report):
-    """The databases, and what is to be said about them."""
+    """The state of all databases, and the checks of it."""
 
     databases: tuple[DatabaseStatus, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The report, and one object per database."""
+        """Return the checks, and one object per database."""
         # Zero-argument super() does not work in a dataclass with slots.
         return {
             **Report.to_dict(self),
-            "databases": {
-                database_status.database: database_status.to_dict() for database_status in self.databases
-            },
+            "databases": {status.database: status.to_dict() for status in self.databases},
         }

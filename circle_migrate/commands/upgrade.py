@@ -1,4 +1,4 @@
-"""Upgrade: from where the databases are to a target above."""
+"""`upgrade` and `init`: apply pending revisions."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ async def upgrade(
     restore_kept: bool = True,
     notify: Notify = discard,
 ) -> MigrationResult:
-    """Bring the databases to the targets, or with `dry_run` say what that would take.
+    """Upgrade the databases to the targets; `dry_run` only plans.
 
-    A `saved` plan must be what would run now. A `gate` judges what is pending first, without a lock. Where
-    nothing is pending no lock is taken and Alembic is not imported. What downgrades have kept of the
-    revisions is put back unless `restore_kept` is off. Raises the errors of `deployment`, `executor` and the
-    gate.
+    A `saved` plan must equal the plan of this run. A `gate` assesses the pending revisions before the locks
+    are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
+    the rows that downgrades of these revisions have kept. Raises the errors of the deployment, the executor
+    and the gate.
     """
     targets = targets or ("head",)
     guards = (saved.guard(deployment),) if saved else ()
@@ -48,8 +48,10 @@ async def upgrade(
     if dry_run:
         ensure_not_in_doubt(states)
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):
-        shown = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
-        return MigrationResult("upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=shown)
+        names_by_database = await tables(deployment) if deployment.settings.embedded and not dry_run else {}
+        return MigrationResult(
+            "upgrade", plan, deployment.commit_mode, dry_run=dry_run, tables=names_by_database
+        )
 
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import RestoringHooks
@@ -76,12 +78,12 @@ async def upgrade(
 async def initialise(
     deployment: Deployment, created: tuple[str, ...], notify: Notify = discard
 ) -> MigrationResult:
-    """Upgrade to head after `created` databases were made."""
+    """Upgrade to head after the databases `created` were created."""
     return replace(await upgrade(deployment, notify=notify), command="init", created=created)
 
 
 async def tables(deployment: Deployment) -> dict[str, tuple[str, ...]]:
-    """The tables of each database, by name."""
+    """Return the names of the tables of each database."""
     names = deployment.selected
-    found = await asyncio.gather(*(deployment.databases[name].tables() for name in names))
-    return dict(zip(names, found, strict=True))
+    tables = await asyncio.gather(*(deployment.databases[name].tables() for name in names))
+    return dict(zip(names, tables, strict=True))

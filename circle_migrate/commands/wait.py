@@ -1,7 +1,4 @@
-"""Wait: until both databases are where this package needs them, for init containers.
-
-It only reads, and locks nothing.
-"""
+"""`wait`: wait until the databases are at the heads of this package, for init containers. Only reads."""
 
 from __future__ import annotations
 
@@ -16,64 +13,59 @@ from circle_migrate.core.findings import Check, Finding, Report, Severity, from_
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.deployment import Deployment, folders
 
-_PAUSE = (0.2, 3.0)
-"""The first and the longest pause between two looks, in seconds."""
+_MIN_PAUSE, _MAX_PAUSE = 0.2, 3.0
+"""Seconds between two polls."""
 
 
 async def wait(
     deployment: Deployment, patience: float, *, compatible: bool = False, notify: Notify = discard
 ) -> Report:
-    """Look until every selected database is at the heads of its tree, for `patience` seconds at most.
+    """Poll until every selected database is at the heads of its tree, for at most `patience` seconds.
 
-    With `compatible` a database that is ahead will do, where its journal says that our heads were applied.
-    Never raises for a state that may still change; what holds at the end is in the report.
+    `compatible` also accepts a database at an unknown revision whose journal says that our heads are applied.
+    The report has the findings of the last poll; no state of a database raises an error.
     """
     deadline = time.monotonic() + patience
-    pause, told = _PAUSE[0], ""
+    pause, last_text = _MIN_PAUSE, ""
+    title = (
+        "databases at or ahead of this package" if compatible else "databases at the heads of this package"
+    )
     while True:
-        findings = await _look(deployment, compatible=compatible)
+        findings = await _poll(deployment, compatible=compatible)
         if not findings or time.monotonic() + pause > deadline:
-            made = Check("heads", _title(compatible=compatible), tuple(findings))
-            return Report("wait", (made,), folders=folders(deployment))
+            check = Check("heads", title, tuple(findings))
+            return Report("wait", (check,), folders=folders(deployment))
         text = "; ".join(finding.message for finding in findings)
-        if text != told:
+        if text != last_text:
             for finding in findings:
                 notify(Event(Kind.WAITING, finding.database or "", f"until it changes: {finding.message}"))
-            told = text
+            last_text = text
         await asyncio.sleep(pause)
-        pause = min(pause * 1.5, _PAUSE[1], max(deadline - time.monotonic(), 0.05))
+        pause = min(pause * 1.5, _MAX_PAUSE, max(deadline - time.monotonic(), 0.05))
 
 
-def _title(*, compatible: bool) -> str:
-    return "databases at or ahead of this package" if compatible else "databases at the heads of this package"
+async def _poll(deployment: Deployment, *, compatible: bool) -> list[Finding]:
+    results = (await read_all_facts(deployment, deployment.selected)).values()
+    findings = [
+        from_error(facts)
+        if isinstance(facts, MigrateError)
+        else _finding(deployment, facts, compatible=compatible)
+        for facts in results
+    ]
+    return [finding for finding in findings if finding is not None]
 
 
-async def _look(deployment: Deployment, *, compatible: bool) -> list[Finding]:
-    findings = []
-    for facts in (await read_all_facts(deployment, deployment.selected)).values():
-        error = (
-            facts if isinstance(facts, MigrateError) else _not_there(deployment, facts, compatible=compatible)
-        )
-        if error is not None:
-            findings.append(error if isinstance(error, Finding) else from_error(error))
-    return findings
-
-
-def _not_there(
-    deployment: Deployment, facts: DatabaseFacts, *, compatible: bool
-) -> Finding | MigrateError | None:
+def _finding(deployment: Deployment, facts: DatabaseFacts, *, compatible: bool) -> Finding | None:
     state = facts.state
     graph = deployment.forest.graphs[state.database]
     try:
         verify_identity(deployment, {state.database: state})
     except UnknownRevision as error:
-        return (
-            None
-            if compatible and is_ahead(graph, facts)
-            else next(unknown_revision_findings(graph, facts, error))
-        )
+        if compatible and is_ahead(graph, facts):
+            return None
+        return next(unknown_revision_findings(graph, facts, error))
     except MigrateError as error:
-        return error
+        return from_error(error)
     missing = graph.pending(state.current)
     if not missing:
         return None

@@ -255,27 +255,31 @@ def cut_short(folder: Path) -> None:
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], type[MigrateError], str]] = {
     "truncated": (lambda f: os.truncate(f / "main.dump", 5000), BrokenBackup, "has 5,000 bytes"),
-    "a bit": (_flip, BrokenBackup, "credentials.dump is not what was written"),
+    "a bit": (_flip, BrokenBackup, "credentials.dump was changed or damaged"),
     "missing file": (lambda f: (f / "credentials.dump").unlink(), BrokenBackup, "No such file"),
     "edited": (_edit(lambda m: m.update(apart_ms=0)), BrokenBackup, "edited or damaged"),
-    "cut manifest": (lambda f: os.truncate(f / "manifest.json", 700), BrokenBackup, "was cut off"),
+    "cut manifest": (lambda f: os.truncate(f / "manifest.json", 700), BrokenBackup, "was truncated"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), UsageError, "cannot be read"),
-    "foreign": (lambda f: (f / "manifest.json").write_text("{}"), BrokenBackup, "no manifest of a backup"),
+    "foreign": (
+        lambda f: (f / "manifest.json").write_text("{}"),
+        BrokenBackup,
+        "not the manifest of a circle-migrate backup",
+    ),
     "newer": (_edit(lambda m: m.update(format=2)), BrokenBackup, "has format 2"),
-    "lacking": (_edit(lambda m: m.pop("databases"), sign=True), BrokenBackup, "lacks"),
+    "lacking": (_edit(lambda m: m.pop("databases"), sign=True), BrokenBackup, "no valid value for a key"),
     "outside": (
         _edit(lambda m: m["databases"][0].update(file="../main.dump"), sign=True),
         BrokenBackup,
-        "outside of its folder",
+        "outside its folder",
     ),
-    "no dump": (lambda f: _sign_for(f, b"PGDMP no dump"), BrokenBackup, "no dump that"),
+    "no dump": (lambda f: _sign_for(f, b"PGDMP no dump"), BrokenBackup, "pg_restore --list failed"),
     "one database": (_edit(lambda m: m["databases"].pop(), sign=True), Refused, "no dump of credentials"),
     "another deployment": (
         _edit(lambda m: m["databases"][0].update(database="shop"), sign=True),
         Refused,
         "of another deployment",
     ),
-    "swapped dumps": (_edit(_swap_dumps, sign=True), WrongDatabase, "a revision of"),
+    "swapped dumps": (_edit(_swap_dumps, sign=True), WrongDatabase, "is at revision .* of credentials"),
     "unknown revision": (
         _edit(lambda m: m["databases"][0].update(revisions=["feedbeef"]), sign=True),
         UnknownRevision,
@@ -315,7 +319,7 @@ def test_a_backup_that_is_not_sound_is_refused_before_anything_is_touched(
 
 def test_what_is_restored_is_compared_with_the_manifest(copied: Path, empty_databases: Databases) -> None:
     _edit(lambda m: m["databases"][0].update(catalogue="0" * 64), sign=True)(copied)
-    with pytest.raises(RestoreFailed, match="not what was dumped"):
+    with pytest.raises(RestoreFailed, match="differs from the dumped one"):
         bring_back(empty_databases, copied, replace=True)
     assert beside(empty_databases) == []
     assert set(run(rows(empty_databases))) == NOTHING
@@ -337,7 +341,7 @@ def test_swapped_urls_are_refused(source: Databases, saved: BackupResult, empty_
         _edit(
             lambda m, p=position, n=name: m["databases"][p].update(dbname=empty_databases.names[n]), sign=True
         )(folder)
-    with pytest.raises(WrongDatabase, match="was called when it was dumped"):
+    with pytest.raises(WrongDatabase, match="was dumped"):
         bring_back(named, folder)
 
 
@@ -410,7 +414,7 @@ def test_a_replaced_database_stays_what_it_was_as_a_whole_and_nobody_may_be_conn
         async with empty_databases.connect("main") as user:
             before = await user.fetchrow(_WHOLE)
             made = deployment(empty_databases)
-            with pytest.raises(Refused, match="only while nobody is connected") as caught:
+            with pytest.raises(Refused, match="is in use and cannot be replaced") as caught:
                 await restore(made, Path(saved.folder), RestoreOptions(replace=True), replacing)
             assert str(user.get_server_pid()) in (caught.value.detail or "")
             wanted = RestoreOptions(replace=True, disconnect=True, jobs=2)
@@ -492,7 +496,7 @@ def test_programs_that_are_too_old_are_refused(source: Databases, tmp_path: Path
     program = tmp_path / "pg_dump"
     program.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n")
     program.chmod(0o755)
-    with pytest.raises(SettingsError, match=r"is of PostgreSQL 9\.6\.24, and \d+ or newer is needed"):
+    with pytest.raises(SettingsError, match=r"is of PostgreSQL 9\.6\.24, but version \d+ or newer is needed"):
         save(source, tmp_path / "backups", programs=tmp_path)
     assert not (tmp_path / "backups").exists()
     with pytest.raises(SettingsError, match="no pg_dump of PostgreSQL 99 or newer") as caught:
@@ -519,7 +523,7 @@ def test_a_full_disk_is_said_in_its_own_words(source: Databases, tmp_path: Path)
 
 def test_a_folder_that_cannot_be_made_is_a_usage_error(source: Databases, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="no backup can be written"):
+    with pytest.raises(UsageError, match="the backup cannot be written"):
         save(source, tmp_path / "file" / "backups")
 
 

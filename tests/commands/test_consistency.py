@@ -322,11 +322,11 @@ def test_what_came_meanwhile_does_not_count(at_head: Databases) -> None:
 
 
 def test_no_more_are_looked_at_again_than_said(at_head: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("circle_migrate.commands.consistency.consistency.KEPT", 2)
+    monkeypatch.setattr("circle_migrate.commands.consistency.consistency.MAX_RECHECKED", 2)
     run(fill(at_head, "generate_series(1, 5)", "generate_series(6, 7)"))
     report = looked(at_head)
     assert found(report) == {
-        ("main", "orphan", "1, 2 and 3 more\nonly 2 were looked at again a moment later"),
+        ("main", "orphan", "1, 2 and 3 more\nonly 2 keys were checked a second time"),
         ("credentials", "orphan", "6, 7"),
     }
     left = report.relations[0].sides[Side.LEFT]

@@ -32,7 +32,7 @@ def two_sides(draw: st.DrawFn) -> dict[Side, list[list[int]]]:
 def merged(sides: dict[Side, list[list[int]]], keep: int = 1000) -> SortedMerge[int]:
     merge: SortedMerge[int] = SortedMerge(keep)
     streams: dict[Side, Iterator[list[int]]] = {side: iter(each) for side, each in sides.items()}
-    while (side := merge.wanted) is not None:
+    while (side := merge.next_side) is not None:
         keys = next(streams[side], None)
         if keys is None:
             merge.end(side)
@@ -44,10 +44,10 @@ def merged(sides: dict[Side, list[list[int]]], keep: int = 1000) -> SortedMerge[
 @given(two_sides(), st.integers(0, 5))
 def test_alone_is_the_difference_of_the_sets(sides: dict[Side, list[list[int]]], keep: int) -> None:
     merge = merged(sides, keep)
-    for side, half in merge.halves.items():
+    for side, stream in merge.sides.items():
         mine, theirs = ([key for keys in sides[each] for key in keys] for each in (side, side.other))
         alone = sorted(set(mine) - set(theirs))
-        assert (half.rows, half.unmatched, half.first) == (len(mine), len(alone), alone[:keep])
+        assert (stream.rows, stream.unmatched, stream.first) == (len(mine), len(alone), alone[:keep])
 
 
 def test_no_more_is_held_than_a_batch_of_each() -> None:
@@ -55,9 +55,9 @@ def test_no_more_is_held_than_a_batch_of_each() -> None:
     for start in range(0, 1000, 10):
         keys = list(range(start, start + 10))
         for side in Side:
-            assert merge.wanted is side
+            assert merge.next_side is side
             merge.add(side, keys)
-            assert len(merge.halves[side].waiting) <= 10
+            assert len(merge.sides[side].waiting) <= 10
 
 
 @pytest.mark.parametrize("later", [[3, 2], [1]])

@@ -473,4 +473,4 @@ def test_equivalent_texts_are_asked_about_where_there_is_a_server_for_it(empty_d
     alone = Deployment(deployed.settings._replace(scratch_url=nowhere), "main")
     [untried] = run(diff(alone, ("main.json", "live"))).comparisons
     assert len(untried.differences) == 1
-    assert "the meaning of 1 text printed otherwise, counted as different" in untried.not_compared[0]
+    assert "the meaning of 1 text printed differently, counted as different" in untried.not_compared[0]

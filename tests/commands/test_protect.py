@@ -249,7 +249,7 @@ def test_a_marker_that_has_changed_since_it_was_shown_stays(protected_databases:
     def confirm(_name: str, _marker: ProtectionMarker) -> None:
         meanwhile(protect(deployment(protected_databases, "main"), "audit"))
 
-    with pytest.raises(Refused, match="not the one that was shown"):
+    with pytest.raises(Refused, match="has changed since it was shown"):
         run(unprotect(deployment(protected_databases, "main"), confirm))
     left = run(marker(protected_databases, "main"))
     assert left is not None

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
+from circle_migrate.commands.history import current, history
 from circle_migrate.commands.upgrade import upgrade
+from circle_migrate.core.errors import UsageError
+from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.models.relations import RELATIONS
 from circle_migrate.postgres.embedded.cluster import Cluster
 from tests.cli.test_contract import COMMANDS
-from tests.deployments import VARIABLES, deployment, invoke
+from tests.commands.shortcuts import claim, down, up
+from tests.deployments import VARIABLES, contents, decline, deployment, invoke
 from tests.servers import Databases, Server, any_major, run, start_binaries
 
 # By command, the lines that read. A command of the application is here, in WRITING, or in both.
@@ -189,3 +195,34 @@ def test_reading_commands_never_write(
             assert run(watched.rows()) == rows, place.name
         assert invoke(["status"]).stdout.count("  standby\n") == 2
         assert list(workdir.iterdir()) == []
+
+
+async def marked_history(databases: Databases) -> None:
+    target = deployment(databases)
+    history(target, None, verify_identity(target, await target.states()))
+
+
+READ_ONLY_RUNS: list[Callable[[Databases], Coroutine[Any, Any, Any]]] = [
+    lambda databases: up(databases, dry_run=True),
+    lambda databases: down(databases, "-1", dry_run=True, confirm=decline),
+    lambda databases: down(databases, "base", dry_run=True, cascade=True, confirm=decline),
+    lambda databases: claim(databases, "head", dry_run=True, confirm=decline),
+    lambda databases: current(deployment(databases)),
+    marked_history,
+]
+
+
+def test_dry_runs_and_reading_change_nothing(empty_databases: Databases) -> None:
+    """Not even a version table is made, where there is none yet and where there is one."""
+
+    async def scenario() -> None:
+        for start in ([], ["main@b37f", "credentials@1e97"]):
+            if start:
+                await up(empty_databases, *start)
+            before = await contents(empty_databases)
+            for read in READ_ONLY_RUNS:
+                with suppress(UsageError):
+                    await read(empty_databases)
+            assert await contents(empty_databases) == before
+
+    run(scenario())

@@ -165,7 +165,7 @@ def test_name_of_our_prefix_and_not_our_form_is_left_alone(
     shop: Shop, databases: Databases, gid: str
 ) -> None:
     run(execute(databases, "credentials", *(line.format(gid=gid) for line in PREPARE)))
-    with pytest.raises(InDoubt, match="not our form"):
+    with pytest.raises(InDoubt, match="is not one of ours"):
         run(shop.recover(databases))
     assert run(prepared(databases)) == [gid]
 

@@ -41,10 +41,10 @@ def test_refused_where_something_has_changed(
     planned: Callable[..., Answer], own_shop: Shop, databases: Databases, what: str, flags: tuple[str, ...]
 ) -> None:
     words = {
-        "heads": "the current revisions have changed",
-        "edited file": "the files of its revisions have changed",
-        "new file": "the files of its revisions have changed",
-        "mode": "the commit mode have changed",
+        "heads": "the current revisions changed",
+        "edited file": "the revision files changed",
+        "new file": "the revision files changed",
+        "mode": "the commit mode changed",
     }
     match what:
         case "heads":

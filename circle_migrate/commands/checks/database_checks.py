@@ -1,10 +1,9 @@
-"""Checks of what each database answers about its state, which `status` and `check` share."""
+"""Checks of the state of the databases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from circle_migrate.commands.checks.database_facts import DatabaseFacts
 from circle_migrate.commands.checks.unknown_revision import unknown_revision_findings
@@ -13,14 +12,15 @@ from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.edited_files import edited_revision_error
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.graph import Graph
 
-DatabaseAnswers = Mapping[str, DatabaseFacts | MigrateError]
+FactsOrError = Mapping[str, DatabaseFacts | MigrateError]
 
 
 def several_heads(graphs: Iterable[Graph], severity: Severity = Severity.ERROR) -> Check:
-    """Whether each tree has one head; a status only warns, as both heads may be meant to be targets."""
+    """Return a check with a finding for each tree with several heads."""
     findings = []
     for graph in graphs:
         try:
@@ -33,96 +33,80 @@ def several_heads(graphs: Iterable[Graph], severity: Severity = Severity.ERROR) 
 
 STATE_CHECKS = {
     "reachable": "the databases can be read",
-    "recognised": "they are the right ones, at known revisions",
-    "settled": "no run was cut off",
-    "requirements": "what applied revisions require of another database is applied",
-    "unedited": "applied revisions are as they were",
-    "untouched": "the schema is as the last run left it",
+    "recognised": "the databases are the configured ones, at known revisions",
+    "settled": "no run was interrupted",
+    "requirements": "requirements of applied revisions are applied",
+    "unedited": "the files of applied revisions are unchanged",
+    "untouched": "the schema is unchanged since the last run",
     "indexes": "no index is INVALID",
     "pending": "no revision is pending",
 }
-"""The questions about the databases' state, in the order in which they are asked, by name."""
+"""Titles of the checks by name, in the order in which they run."""
 
 
 def state_checks(
-    deployment: Deployment, answers: DatabaseAnswers, *, pending: Severity | None
+    deployment: Deployment, facts_or_error: FactsOrError, *, pending: Severity | None
 ) -> tuple[Check, ...]:
-    """One check per question about the databases' state; with `pending` None that question is not asked."""
-    facts = [answer for answer in answers.values() if isinstance(answer, DatabaseFacts)]
-    unread = [name for name, answer in answers.items() if isinstance(answer, MigrateError)]
-    lost = [database_facts.state.database for database_facts in facts if database_facts.unknown_revisions]
-    unknowable = _because(unread, "cannot be read")
-    unplannable = _because(lost, "at a revision that its tree lacks", unknowable)
-    checks = [
-        _check("reachable", _unreadable(answers)),
-        _check("recognised", _strange(deployment, facts), unknowable),
-        _check("settled", _cut_off(facts), unknowable),
-        _check("requirements", _unmet(deployment, facts), unplannable),
-        _check("unedited", _edits(facts), unknowable),
-        _check("untouched", _touched(facts), unknowable),
-        _check("indexes", _invalid(facts), unknowable),
-    ]
+    """Return the checks of the databases' state; without a severity for `pending`, not that check."""
+    readable = [facts for facts in facts_or_error.values() if isinstance(facts, DatabaseFacts)]
+    unread = [name for name, error in facts_or_error.items() if isinstance(error, MigrateError)]
+    unknown = [facts.state.database for facts in readable if facts.unknown_revisions]
+    skipped = f"{' and '.join(unread)} cannot be read" if unread else None
+    not_planned = f"{' and '.join(unknown)} at an unknown revision" if unknown else skipped
+    checks = {
+        "reachable": map(from_error, (e for e in facts_or_error.values() if isinstance(e, MigrateError))),
+        "recognised": _identity_errors(deployment, readable),
+        "settled": _interrupted_runs(readable),
+        "requirements": _unmet_requirements(deployment, readable),
+        "unedited": _edited_revisions(readable),
+        "untouched": _changed_schemas(readable),
+        "indexes": _invalid_indexes(readable),
+    }
     if pending is not None:
-        checks.append(_check("pending", _late(deployment, facts, pending), unplannable))
-    return tuple(checks)
+        checks["pending"] = _pending_revisions(deployment, readable, pending)
+    reasons = {"reachable": None, "requirements": not_planned, "pending": not_planned}
+    return tuple(
+        Check(name, STATE_CHECKS[name], tuple(findings), reasons.get(name, skipped))
+        for name, findings in checks.items()
+    )
 
 
-def _check(name: str, findings: Iterable[Finding], skipped: str | None = None) -> Check:
-    return Check(name, STATE_CHECKS[name], tuple(findings), skipped)
-
-
-def _because(names: list[str], what: str, otherwise: str | None = None) -> str | None:
-    return f"{' and '.join(names)} {what}" if names else otherwise
-
-
-def _unreadable(answers: DatabaseAnswers) -> Iterator[Finding]:
-    for answer in answers.values():
-        if isinstance(answer, MigrateError):
-            yield from_error(answer)
-
-
-def _strange(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    states = {database_facts.state.database: database_facts.state for database_facts in facts}
-    yield from _raised([partial(ensure_distinct, states)])
-    for database_facts in facts:
-        name = database_facts.state.database
+def _identity_errors(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
+    states = {facts.state.database: facts.state for facts in all_facts}
+    yield from _error_findings(ensure_distinct, states)
+    for facts in all_facts:
+        name = facts.state.database
         try:
-            verify_identity(deployment, {name: database_facts.state})
+            verify_identity(deployment, {name: facts.state})
         except UnknownRevision as error:
-            yield from unknown_revision_findings(deployment.forest.graphs[name], database_facts, error)
+            yield from unknown_revision_findings(deployment.forest.graphs[name], facts, error)
         except MigrateError as error:
-            yield _looked_at(error)
+            yield _finding_without_state(error)
 
 
-def _cut_off(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for database_facts in facts:
-        name, run = database_facts.state.database, database_facts.last_run
-        yield from _raised([partial(ensure_not_in_doubt, {name: database_facts.state})])
-        if (
-            run is not None
-            and run.outcome == "started"
-            and database_facts.holder is None
-            and not database_facts.state.in_doubt
-        ):
-            yield Finding(
-                rule="interrupted",
-                severity=Severity.WARNING,
-                message=f"{name}: the last run ({run.command}, {run.run[:8]}) never ended",
-                status=ExitCode.DONE,
-                database=name,
-                remedy="circle-migrate recover, then the same command again",
+def _interrupted_runs(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
+    for facts in all_facts:
+        name, run = facts.state.database, facts.last_run
+        yield from _error_findings(ensure_not_in_doubt, {name: facts.state})
+        if run and run.outcome == "started" and facts.holder is None and not facts.state.in_doubt:
+            yield _warning(
+                "interrupted",
+                name,
+                f"{name}: the last run ({run.command}, {run.run[:8]}) never ended",
+                "circle-migrate recover, then the same command again",
             )
 
 
-def _unmet(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Finding]:
+def _unmet_requirements(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     forest = deployment.forest
     if not forest.required_by:
         return
     applied: dict[str, set[str]] = {}
-    for database_facts in facts:
-        name, graph = database_facts.state.database, forest.graphs[database_facts.state.database]
-        if not database_facts.unknown_revisions:
-            applied[name] = {f"{name}@{key}" for key in graph.ancestors(database_facts.state.current)}
+    for facts in all_facts:
+        name = facts.state.database
+        if not facts.unknown_revisions:
+            ancestors = forest.graphs[name].ancestors(facts.state.current)
+            applied[name] = {f"{name}@{key}" for key in ancestors}
     for name, keys in applied.items():
         for need in sorted(forest.requirements(keys)):
             if need in applied.get(need.partition("@")[0], {need}):
@@ -131,7 +115,7 @@ def _unmet(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Findi
             yield Finding(
                 rule="unmet-requirement",
                 severity=Severity.WARNING,
-                message=f"{name}: {revision.id} is applied and requires {need}, which is not",
+                message=f"{name}: revision {revision.id} is applied, but {need}, which it requires, is not",
                 status=ExitCode.PENDING,
                 database=name,
                 revision=revision.id,
@@ -142,56 +126,66 @@ def _unmet(deployment: Deployment, facts: list[DatabaseFacts]) -> Iterator[Findi
             )
 
 
-def _edits(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for database_facts in facts:
-        for revision, diff in database_facts.edited:
+def _edited_revisions(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
+    for facts in all_facts:
+        for revision, diff in facts.edited:
             yield replace(
-                _looked_at(edited_revision_error(revision, diff)),
+                _finding_without_state(edited_revision_error(revision, diff)),
                 revision=revision.id,
                 remedy="restore the file and write a new revision; "
-                "circle-migrate upgrade --allow-edited goes on as it is",
+                "to go on with the edited file: circle-migrate upgrade --allow-edited",
             )
 
 
-def _touched(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for database_facts in facts:
-        if database_facts.changed:
-            name = database_facts.state.database
-            yield Finding(
-                rule="schema-changed",
-                severity=Severity.WARNING,
-                message=f"{name}: the schema has changed since the last run",
-                status=ExitCode.DONE,
-                database=name,
-                remedy=f"circle-migrate diff --drift --database {name}",
+def _changed_schemas(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
+    for facts in all_facts:
+        if facts.changed:
+            name = facts.state.database
+            yield _warning(
+                "schema-changed",
+                name,
+                f"{name}: the schema has changed since the last run",
+                f"circle-migrate diff --drift --database {name}",
             )
 
 
-def _invalid(facts: list[DatabaseFacts]) -> Iterator[Finding]:
-    for database_facts in facts:
-        for index in database_facts.invalid_indexes:
-            yield Finding(
-                rule="invalid-index",
-                severity=Severity.WARNING,
-                message=f"{database_facts.state.database}: the index {index} is INVALID",
-                status=ExitCode.DONE,
-                database=database_facts.state.database,
-                subject=index,
-                remedy=f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
+def _invalid_indexes(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
+    for facts in all_facts:
+        for index in facts.invalid_indexes:
+            yield _warning(
+                "invalid-index",
+                facts.state.database,
+                f"{facts.state.database}: the index {index} is INVALID",
+                f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
+                index,
             )
+
+
+def _warning(rule: str, database: str, message: str, remedy: str, subject: str | None = None) -> Finding:
+    return Finding(
+        rule=rule,
+        severity=Severity.WARNING,
+        message=message,
+        status=ExitCode.DONE,
+        database=database,
+        subject=subject,
+        remedy=remedy,
+    )
 
 
 def pending_revisions(graph: Graph, facts: DatabaseFacts) -> tuple[str, ...]:
-    """What an upgrade would apply; nothing where it could not plan, at a revision that the tree lacks."""
+    """Return the revisions that an upgrade would apply; none at an unknown revision."""
     if facts.unknown_revisions:
         return ()
     return graph.sorted(graph.pending(facts.state.current))
 
 
-def _late(deployment: Deployment, facts: list[DatabaseFacts], severity: Severity) -> Iterator[Finding]:
-    for database_facts in facts:
-        graph = deployment.forest.graphs[database_facts.state.database]
-        for key in pending_revisions(graph, database_facts):
+def _pending_revisions(
+    deployment: Deployment, all_facts: Sequence[DatabaseFacts], severity: Severity
+) -> Iterator[Finding]:
+    for facts in all_facts:
+        graph = deployment.forest.graphs[facts.state.database]
+        for key in pending_revisions(graph, facts):
             yield Finding(
                 rule="pending",
                 severity=severity,
@@ -205,16 +199,17 @@ def _late(deployment: Deployment, facts: list[DatabaseFacts], severity: Severity
             )
 
 
-def _raised(questions: Iterable[Callable[[], object]]) -> Iterator[Finding]:
-    """A finding for every question that raises."""
-    for question in questions:
-        try:
-            question()
-        except MigrateError as error:
-            yield _looked_at(error)
+def _error_findings(
+    ensure: Callable[[Mapping[str, State]], None], states: Mapping[str, State]
+) -> Iterator[Finding]:
+    """Yield the error that `ensure` raises as a finding."""
+    try:
+        ensure(states)
+    except MigrateError as error:
+        yield _finding_without_state(error)
 
 
-def _looked_at(error: MigrateError) -> Finding:
-    """The error as a finding, without saying that nothing was changed: looking never changes a thing."""
+def _finding_without_state(error: MigrateError) -> Finding:
+    """Return the error as a finding without its state, which is that of a command that writes."""
     error.state = None
     return from_error(error)

@@ -1,4 +1,4 @@
-"""What a database says about itself beyond its revisions: locks, invalid indexes, the last run."""
+"""Facts about each database for `status`, `check` and `wait`: locks, invalid indexes, the last run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-_INVALID = """
+_INVALID_INDEXES = """
 SELECT format('%I.%I on %s', n.nspname, c.relname, i.indrelid::regclass) AS index
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -32,13 +32,13 @@ ORDER BY 1
 
 
 class DatabaseFacts(NamedTuple):
-    """One database, read in one READ ONLY transaction.
+    """Facts about one database, read in one READ ONLY transaction.
 
-    `edited` are applied revisions whose file has changed since, with a diff; empty, like `last_run` (which
-    comes without its steps), where there is no journal. `strangers` are the current revisions that the tree
-    lacks, each with what the journal says of it, None where that is nothing; where there are any, `applied`
-    are all that the journal says are applied, and what those of them follow that the tree lacks. `changed`
-    says whether the schema is another one than the last run left, None where that cannot be known.
+    `last_run` is without its steps. `edited` are applied revisions whose file has changed, with a diff. Both
+    need a journal. `unknown_revisions` are the current revisions that the tree lacks, with what the journal
+    knows about each. If there are any, `applied` are all applied revisions of the journal and the parents of
+    those that the tree lacks. `changed` says whether the schema has changed since the last run, None if that
+    is not known.
     """
 
     state: State
@@ -53,64 +53,63 @@ class DatabaseFacts(NamedTuple):
 
 
 async def read_facts(database: Database) -> DatabaseFacts:
-    """The facts of one database. Raises the errors of connecting and reading."""
+    """Read the facts of one database. Raises the errors of connecting and reading."""
     async with database.reading() as connection:
         state = await database.read_state(connection)
-        journal = Journal(database, state.schema)
+        graph, journal = database.graph, Journal(database, state.schema)
+        facts = DatabaseFacts(
+            state,
+            address=database.address.display(),
+            unknown_revisions={key: None for key in state.current if key not in graph},
+        )
         with journal.reading_as(state.role):
-            held_by = await find_lock_holder(connection)
-            invalid = tuple(row["index"] for row in await connection.fetch(_INVALID))
-            last, edits, applied, changed, files = None, [], frozenset[str](), None, None
-            if state.journal_of is not None:
-                last = await journal.last_run(connection)
-                changed = await _changed(journal, connection, state)
-                files = await journal.digest(connection)
-            graph = database.graph
-            strangers: dict[str, AppliedBy | None] = {key: None for key in state.current if key not in graph}
-            if files is not None:
-                edits = await edited_revisions(graph, state.current, journal, connection, files)
-                if strangers:
-                    applied = frozenset(await journal.checksums(connection))
-                    applied |= await _parents_from_journal(
-                        journal, connection, applied - set(graph.revisions)
-                    )
-                    strangers |= await journal.applied(connection, list(strangers))
-    return DatabaseFacts(
-        state,
-        address=database.address.display(),
-        holder=held_by,
-        invalid_indexes=invalid,
-        last_run=last,
-        edited=tuple(edits),
-        unknown_revisions=strangers,
-        applied=applied,
-        changed=changed,
-    )
+            indexes = await connection.fetch(_INVALID_INDEXES)
+            facts = facts._replace(
+                holder=await find_lock_holder(connection),
+                invalid_indexes=tuple(row["index"] for row in indexes),
+            )
+            if state.journal_of is None:
+                return facts
+            facts = facts._replace(
+                last_run=await journal.last_run(connection),
+                changed=await _has_schema_changed(journal, connection, state),
+            )
+            if (files := await journal.digest(connection)) is None:
+                return facts
+            edited = await edited_revisions(graph, state.current, journal, connection, files)
+            facts = facts._replace(edited=tuple(edited))
+            if not facts.unknown_revisions:
+                return facts
+            applied = frozenset(await journal.checksums(connection))
+            parents = await _parents_from_journal(journal, connection, applied - set(graph.revisions))
+            known = await journal.applied(connection, list(facts.unknown_revisions))
+            return facts._replace(
+                applied=applied | parents, unknown_revisions={**facts.unknown_revisions, **known}
+            )
 
 
 async def _parents_from_journal(
     journal: Journal, connection: asyncpg.Connection, revisions: Collection[str]
-) -> frozenset[str]:
-    """What these revisions came after: applied before them, if not by a run that is in the journal."""
+) -> set[str]:
+    """Return the parents of revisions by their source texts in the journal."""
     from pathlib import Path
 
     from circle_migrate.revision_graph.parse_file import read_source
 
-    followed: set[str] = set()
+    parents: set[str] = set()
     for key, text in (await journal.sources(connection, revisions)).items():
         with suppress(TreeError):
-            followed.update(
-                read_source(journal.database.name, Path(key), text.encode(), _never_import).down_revisions
-            )
-    return frozenset(followed)
+            revision = read_source(journal.database.name, Path(key), text.encode(), _never_import)
+            parents.update(revision.down_revisions)
+    return parents
 
 
 def _never_import(path: Path) -> NoReturn:
-    """A text out of a journal is read and never run, not even where its ids are computed."""
-    raise TreeError(f"{path} does not say what it follows")
+    """Refuse to run a text from the journal, even if it computes its ids."""
+    raise TreeError(f"{path} does not have a literal down_revision")
 
 
-async def _changed(journal: Journal, connection: asyncpg.Connection, state: State) -> bool | None:
+async def _has_schema_changed(journal: Journal, connection: asyncpg.Connection, state: State) -> bool | None:
     recorded = await journal.last_fingerprint(connection)
     if recorded is None:
         return None
@@ -122,5 +121,5 @@ async def _changed(journal: Journal, connection: asyncpg.Connection, state: Stat
 async def read_all_facts(
     deployment: Deployment, names: Iterable[str]
 ) -> dict[str, DatabaseFacts | MigrateError]:
-    """The facts of each database or why it could not be read; all are asked at once."""
+    """Read the facts of all databases at once; the value is the error for one that cannot be read."""
     return await deployment.query_each(names, read_facts)

@@ -1,12 +1,14 @@
-"""Against a base in git: what a merge would do to the trees.
+"""Compare the revision files with a base in git.
 
-Two branches that each add a revision on top of the same head are both fine alone and have two heads
-together. Comparing with the branch one merges into finds that before the merge.
+Two branches that each add a revision on top of the same head have two heads after the merge. The comparison
+finds that before the merge.
 """
 
 from __future__ import annotations
 
 import asyncio
+from asyncio.subprocess import PIPE
+from collections.abc import Iterator
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 
@@ -23,59 +25,60 @@ from circle_migrate.revision_graph.revision import Revision
 async def against_base(deployment: Deployment, base: str) -> list[Check]:
     """Compare the selected trees with those in the git revision `base`.
 
-    Nothing may be edited that was there when this branch left the base; what it adds must be on top of what
-    the base has by now.
-    Raises `UsageError` where git, the repository or the revision is missing.
+    Revisions that existed where this branch left the base must be unchanged; the branch's own revisions must
+    follow those that the base has now. Raises `UsageError` without git, the repository or the revision.
     """
-    moved: list[Finding] = []
+    unreachable: list[Finding] = []
     edited: list[Finding] = []
     for name in deployment.selected:
         folder = versions_folder(deployment.databases[name].settings.revisions)
-        here = deployment.graphs[name]
-        fork = (await _git(folder, "merge-base", base, "HEAD")).strip()
-        known = await _revisions_at(fork, here, folder)
-        edited += _edited(base, here, known)
-        added = [here[key] for key in here.sorted(here.revisions) if key not in known]
-        moved += _apart(base, here, await _revisions_at(base, here, folder), added)
+        graph = deployment.graphs[name]
+        fork = await _revisions_at_fork(base, graph, folder)
+        edited += _edited(base, graph, fork)
+        added = [graph[key] for key in graph.sorted(graph.revisions) if key not in fork]
+        unreachable += _unreachable(base, graph, await _revisions_at(base, graph, folder), added)
     return [
-        Check("unedited-since-base", f"nothing that {base} has was edited or removed", tuple(edited)),
-        Check("on-top-of-base", f"merging with {base} leaves one head", tuple(moved)),
+        Check("unedited-since-base", f"no revision of {base} was edited or removed", tuple(edited)),
+        Check("on-top-of-base", f"merging with {base} leaves one head", tuple(unreachable)),
     ]
 
 
 async def heads_at(deployment: Deployment, base: str) -> dict[str, tuple[str, ...]]:
-    """The revisions each tree ended in where this branch left the git revision `base`.
+    """Return the heads of each tree where this branch left the git revision `base`.
 
-    Raises `UsageError` where git, the repository or the revision is missing.
+    Raises `UsageError` without git, the repository or the revision.
     """
     heads = {}
     for name, graph in deployment.forest.graphs.items():
         folder = versions_folder(deployment.databases[name].settings.revisions)
-        fork = (await _git(folder, "merge-base", base, "HEAD")).strip()
-        known = await _revisions_at(fork, graph, folder)
-        heads[name] = graph.version_rows({key for key in known if key in graph})
+        fork = await _revisions_at_fork(base, graph, folder)
+        heads[name] = graph.version_rows({key for key in fork if key in graph})
     return heads
 
 
-async def _revisions_at(base: str, here: Graph, folder: Path) -> dict[str, Revision]:
-    """The revisions that `base` has; only files that differ from ours are read from git."""
-    top = Path((await _git(folder, "rev-parse", "--show-toplevel")).strip())
+async def _revisions_at_fork(base: str, graph: Graph, folder: Path) -> dict[str, Revision]:
+    return await _revisions_at((await _git(folder, "merge-base", base, "HEAD")).strip(), graph, folder)
+
+
+async def _revisions_at(base: str, graph: Graph, folder: Path) -> dict[str, Revision]:
+    """Return the revisions of `base`; only files that differ from the graph's are read from git."""
+    root = Path((await _git(folder, "rev-parse", "--show-toplevel")).strip())
     await _git(folder, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
-    inside = (await _git(folder, "rev-parse", "--show-prefix")).strip()
-    listed = await _git(folder, "ls-tree", "-z", "--full-tree", "--name-only", base, inside)
-    differing = await _git(folder, "diff", "-z", "--name-only", "--no-renames", base, "--", str(folder))
-    changed = set(differing.split("\0"))
-    ours = {Path(revision.path).name: revision for revision in here.revisions.values()}
+    prefix = (await _git(folder, "rev-parse", "--show-prefix")).strip()
+    paths = await _git(folder, "ls-tree", "-z", "--full-tree", "--name-only", base, prefix)
+    changed = await _git(folder, "diff", "-z", "--name-only", "--no-renames", base, "--", str(folder))
+    changed_paths = set(changed.split("\0"))
+    by_file = {Path(revision.path).name: revision for revision in graph.revisions.values()}
     revisions: dict[str, Revision] = {}
-    for path in filter(None, listed.split("\0")):
+    for path in filter(None, paths.split("\0")):
         name = PurePosixPath(path).name
         if not is_revision_file(name):
             continue
-        if path in changed or name not in ours:
+        if path in changed_paths or name not in by_file:
             source = (await _git(folder, "show", f"{base}:{path}")).encode()
-            revision = read_source(here.database, top / path, source, load_module)
+            revision = read_source(graph.database, root / path, source, load_module)
         else:
-            revision = ours[name]
+            revision = by_file[name]
         revisions[revision.id] = revision
     return revisions
 
@@ -83,12 +86,7 @@ async def _revisions_at(base: str, here: Graph, folder: Path) -> dict[str, Revis
 async def _git(folder: Path, *arguments: str) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
-            "git",
-            "-C",
-            str(folder),
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            "git", "-C", str(folder), *arguments, stdout=PIPE, stderr=PIPE
         )
     except OSError as error:
         raise UsageError("--base needs git, which is not on PATH", detail=error.strerror) from error
@@ -98,55 +96,53 @@ async def _git(folder: Path, *arguments: str) -> str:
             f"git {arguments[0]} failed in {folder}",
             detail=err.decode(errors="replace").strip()
             or f"{arguments[-1]} is not a revision of this repository",
-            hint="fetch the base with its history first, for example: git fetch --unshallow origin main",
+            hint="fetch the base with its history, for example: git fetch --unshallow origin main",
         )
     return out.decode()
 
 
-def _edited(base: str, here: Graph, there: dict[str, Revision]) -> list[Finding]:
-    findings = []
-    for key, old in there.items():
-        if key in here and here[key].checksum == old.checksum:
+def _edited(base: str, graph: Graph, fork: dict[str, Revision]) -> Iterator[Finding]:
+    for key, old in fork.items():
+        if key in graph and graph[key].checksum == old.checksum:
             continue
-        what = "was edited" if key in here else "was removed"
-        now = here.revisions.get(key, old)
-        findings.append(
-            Finding(
-                rule="edited-revision",
-                severity=Severity.ERROR,
-                message=f"{here.database}: revision {key}, which {base} has, {what}",
-                status=ExitCode.REFUSED,
-                database=here.database,
-                revision=key,
-                remedy=f"git checkout {base} -- {relpath(now.path)}, and write a new revision",
-                file=now.path,
-                line=now.line,
-            )
+        change = "was edited" if key in graph else "was removed"
+        revision = graph.revisions.get(key, old)
+        yield Finding(
+            rule="edited-revision",
+            severity=Severity.ERROR,
+            message=f"{graph.database}: revision {key}, which {base} has, {change}",
+            status=ExitCode.REFUSED,
+            database=graph.database,
+            revision=key,
+            remedy=f"git checkout {base} -- {relpath(revision.path)}, and write a new revision",
+            file=revision.path,
+            line=revision.line,
         )
-    return findings
 
 
-def _apart(base: str, here: Graph, there: dict[str, Revision], added: list[Revision]) -> list[Finding]:
-    new = [revision for revision in added if revision.id not in there]
+def _unreachable(
+    base: str, graph: Graph, base_revisions: dict[str, Revision], added: list[Revision]
+) -> Iterator[Finding]:
+    new = [revision for revision in added if revision.id not in base_revisions]
     try:
-        merged = Graph(here.database, [*there.values(), *new])
+        merged = Graph(graph.database, [*base_revisions.values(), *new])
     except MigrateError as error:
-        return [_off(base, here, added, error.message)] if added else []
-    if len(merged.heads) < 2:
-        return []
-    ours = [revision for revision in new if revision.id in merged.heads]
-    heads = ", ".join(merged.heads)
-    return [_off(base, here, ours, f"together with {base} there would be {len(merged.heads)} heads: {heads}")]
-
-
-def _off(base: str, here: Graph, ours: list[Revision], message: str) -> Finding:
-    first = ours[0] if ours else None
-    return Finding(
+        if not added:
+            return
+        message = error.message
+    else:
+        heads = merged.heads
+        if len(heads) < 2:
+            return
+        message = f"after merging with {base} the tree has {len(heads)} heads: {', '.join(heads)}"
+        added = [revision for revision in new if revision.id in heads]
+    first = added[0] if added else None
+    yield Finding(
         rule="unreachable-from-base",
         severity=Severity.ERROR,
-        message=f"{here.database}: {message}",
+        message=f"{graph.database}: {message}",
         status=ExitCode.REFUSED,
-        database=here.database,
+        database=graph.database,
         revision=first.id if first else None,
         remedy=f"merge or rebase on {base}, then correct down_revision or run circle-migrate merge",
         file=first.path if first else None,

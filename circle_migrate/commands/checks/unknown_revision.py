@@ -1,4 +1,4 @@
-"""Databases at revisions that no tree has: whether they are ahead, and which release knows the way back."""
+"""Findings for databases at revisions that no revision file has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circle_migrate.revision_graph.graph import Graph
 
 
 def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
-    """Whether the database is at a revision we lack and its journal says that our heads were applied."""
+    """Return whether the database is at an unknown revision and our heads are applied in its journal."""
     heads = graph.effective_heads
     return bool(facts.unknown_revisions and heads) and all(head in facts.applied for head in heads)
 
@@ -20,7 +20,7 @@ def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
 def unknown_revision_findings(
     graph: Graph, facts: DatabaseFacts, error: UnknownRevision
 ) -> Iterator[Finding]:
-    """A finding for each current revision that the tree lacks; `error` is what planning would say of it."""
+    """Yield a finding for each unknown revision; `error` is the one of planning."""
     name = facts.state.database
     for key, applied in facts.unknown_revisions.items():
         yield Finding(
@@ -35,17 +35,15 @@ def unknown_revision_findings(
 
 
 def _message(name: str, key: str, applied: AppliedBy, *, ahead: bool) -> str:
-    where = f"{name} is ahead of this package, at {key}" if ahead else f"{name} is at {key}"
+    position = f"{name} is ahead of this package, at {key}" if ahead else f"{name} is at revision {key}"
     return (
-        f"{where}, which is in none of the trees: circle-migrate {applied.tool_version} applied it "
+        f"{position}, which no revision file has: circle-migrate {applied.tool_version} applied it "
         f"at {applied.at:%F %T} UTC, by {applied.by}"
     )
 
 
 def _remedy(name: str, key: str, applied: AppliedBy | None) -> str:
-    lost = f"where it is lost for good: circle-migrate stamp {name}@REVISION --purge"
+    purge = f"if the revision is lost: circle-migrate stamp {name}@REVISION --purge"
     if applied is None:
-        return f"install the release that has it; no journal says which; {lost}"
-    return (
-        f"install the release that did, or a newer one; its text: circle-migrate log --source {key}; {lost}"
-    )
+        return f"install the release that has the revision, which no journal names; {purge}"
+    return f"install that release or a newer one; to see its text: circle-migrate log --source {key}; {purge}"

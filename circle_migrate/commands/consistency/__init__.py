@@ -1,1 +1,1 @@
-"""Keys of one database that must exist in the other."""
+"""`consistency`: compare keys between databases."""

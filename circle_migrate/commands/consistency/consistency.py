@@ -1,8 +1,8 @@
-"""Consistency: whether the databases hold the same keys where a relation says so.
+"""`consistency`: find keys that a relation requires in two databases and only one of them has.
 
-Both columns are read in order and merged, in memory that does not grow with the tables. The two snapshots
-are taken one right after the other and are still not one moment: a key that stands alone counts only where
-it still does a moment later.
+Both columns are read in ascending order and merged, so that memory does not grow with the tables. The
+snapshots of the databases are not taken at the same time; an unmatched key therefore counts only if it is
+still unmatched when it is checked again after a pause.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from circle_migrate.commands.consistency.merge import SortedMerge
 from circle_migrate.commands.consistency.result import Compared, ConsistencyResult, Keys
-from circle_migrate.commands.consistency.stream import reading_fault, streaming
+from circle_migrate.commands.consistency.stream import reading_error, streaming
 from circle_migrate.config.load_relations import load_relations
 from circle_migrate.config.relation import Column, Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
@@ -25,7 +25,6 @@ from circle_migrate.core.events import Event, Kind, Notify, discard
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment, folders
 from circle_migrate.postgres.key_column import (
     Family,
@@ -40,152 +39,132 @@ if TYPE_CHECKING:
     import asyncpg
 
 SAMPLES = 10
-"""Keys that a finding shows where nothing else is asked for."""
+"""Default number of keys that a finding shows."""
 
-KEPT = 5000
-"""Keys of each side that are looked at again; where more stand alone, it is no coincidence."""
+MAX_RECHECKED = 5000
+"""Keys of each side that are checked again; more unmatched keys are not explained by timing."""
 
 PAUSE = 1.0
-"""Seconds until they are, which is more than the writes of one request take."""
+"""Seconds before unmatched keys are checked again: longer than the writes of one request take."""
 
-_NOTHING_DECLARED = Check("relations", "relations between the databases", skipped="none is declared")
+_NO_RELATIONS = Check("relations", "relations between the databases", skipped="no relation is declared")
 
 T = TypeVar("T")
 
 
-class _PreventedError(Exception):
-    """What kept a relation from being compared, on either side."""
-
-    def __init__(self, errors: Sequence[MigrateError]) -> None:
-        super().__init__()
-        self.errors = errors
+class _SidesFailedError(Exception):
+    """The comparison of a relation failed; `args` are the errors of one or both sides."""
 
 
-class _SkippedError(Exception):
-    """A side is not there, and so there is nothing to compare."""
+class _MissingSideError(Exception):
+    """A relation has a side whose table or column does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
-class _ComparisonRun:
-    """How relations are read; `pause` is the seconds until keys that stand alone are looked at again."""
+class _Comparison:
+    """The comparison of relations; `pause` is in seconds."""
 
     deployment: Deployment
     limit: int
     notify: Notify
     pause: float
 
-    async def compared(self, relation: Relation) -> Compared:
-        """One relation. Raises `_SkippedError` and `_PreventedError`."""
+    async def compare(self, relation: Relation) -> Compared:
+        """Compare one relation. Raises `_MissingSideError` and `_SidesFailedError`."""
         started = time.perf_counter()
-        async with self._opened(relation) as connections:
-            forms = await self._forms(relation, connections)
-            merge = await self._merged(forms, connections)
-        still = {side: half.first for side, half in merge.halves.items()}
-        if any(still.values()):
+        async with self._connect(relation) as connections:
+            encodings = await self._encodings(relation, connections)
+            streams = (await self._merge(encodings, connections)).sides
+        unmatched = {side: stream.first for side, stream in streams.items()}
+        if any(unmatched.values()):
             await asyncio.sleep(self.pause)
-            still = await self._recheck(relation, forms, merge)
-        alone = {
-            side: half.unmatched - len(half.first) + len(still[side]) for side, half in merge.halves.items()
-        }
-        sides = {
-            side: Keys(
-                form.located.column,
-                form.located.type,
-                merge.halves[side].rows,
-                alone[side],
-                merge.halves[side].unmatched - len(merge.halves[side].first),
-                tuple(form.shown(key) for key in still[side][: self.limit]),
-            )
-            for side, form in forms.items()
-        }
-        return Compared(
-            relation,
-            sides,
-            as_text=len({form.located.family for form in forms.values()}) > 1,
-            settled=sum(half.unmatched for half in merge.halves.values()) - sum(alone.values()),
-            seconds=time.perf_counter() - started,
-        )
+            unmatched = await self._still_unmatched(relation, encodings, unmatched)
+        sides, settled = {}, 0
+        for side, encoding in encodings.items():
+            stream, still = streams[side], unmatched[side]
+            settled += len(stream.first) - len(still)
+            once = stream.unmatched - len(stream.first)
+            samples = tuple(encoding.shown(key) for key in still[: self.limit])
+            column = encoding.located
+            sides[side] = Keys(column.column, column.type, stream.rows, once + len(still), once, samples)
+        as_text = len({encoding.located.family for encoding in encodings.values()}) > 1
+        return Compared(relation, sides, as_text, settled, seconds=time.perf_counter() - started)
 
     @asynccontextmanager
-    async def _opened(self, relation: Relation) -> AsyncIterator[dict[Side, asyncpg.Connection]]:
+    async def _connect(self, relation: Relation) -> AsyncIterator[dict[Side, asyncpg.Connection]]:
         async with AsyncExitStack() as stack:
-            settings = self.deployment.settings
-            yield await _both(
+            databases, lock_seconds = self.deployment.databases, self.deployment.settings.lock_timeout
+            yield await _gather(
                 {
                     side: stack.enter_async_context(
-                        bounded_read(
-                            self.deployment.databases[column.database],
-                            seconds=None,
-                            lock_seconds=settings.lock_timeout,
-                        )
+                        bounded_read(databases[column.database], seconds=None, lock_seconds=lock_seconds)
                     )
                     for side, column in relation.columns.items()
                 }
             )
 
-    async def _forms(
+    async def _encodings(
         self, relation: Relation, connections: Mapping[Side, asyncpg.Connection]
     ) -> dict[Side, KeyEncoding]:
-        """Where both columns are; asking for it takes the snapshots of both transactions."""
-        places = await _both(
+        """Locate both columns; the first query takes the snapshots of both transactions."""
+        columns = await _gather(
             {
-                side: _named(locate(connections[side], column), column)
+                side: _translate_errors(locate(connections[side], column), column)
                 for side, column in relation.columns.items()
             }
         )
-        missing = [place for place in places.values() if isinstance(place, MissingColumn)]
-        if missing:
-            raise _SkippedError("; ".join(missing))
-        located = {side: place for side, place in places.items() if isinstance(place, KeyColumn)}
-        families = {place.family for place in located.values()}
+        if missing := [column for column in columns.values() if isinstance(column, MissingColumn)]:
+            raise _MissingSideError("; ".join(missing))
+        located = {side: column for side, column in columns.items() if isinstance(column, KeyColumn)}
+        families = {column.family for column in located.values()}
         family = families.pop() if len(families) == 1 else Family.TEXT
-        return {side: KeyEncoding(place, family) for side, place in located.items()}
+        return {side: KeyEncoding(column, family) for side, column in located.items()}
 
-    async def _merged(
-        self, forms: Mapping[Side, KeyEncoding], connections: Mapping[Side, asyncpg.Connection]
+    async def _merge(
+        self, encodings: Mapping[Side, KeyEncoding], connections: Mapping[Side, asyncpg.Connection]
     ) -> SortedMerge[Any]:
-        merge: SortedMerge[Any] = SortedMerge(KEPT)
+        merge: SortedMerge[Any] = SortedMerge(MAX_RECHECKED)
         async with AsyncExitStack() as stack:
             streams = {
-                side: await stack.enter_async_context(streaming(connections[side], form))
-                for side, form in forms.items()
+                side: await stack.enter_async_context(streaming(connections[side], encoding))
+                for side, encoding in encodings.items()
             }
-            while (side := merge.wanted) is not None:
+            while (side := merge.next_side) is not None:
                 try:
                     keys = await streams[side].batch()
                 except MigrateError as error:
-                    raise _PreventedError([error]) from error
+                    raise _SidesFailedError(error) from error
                 if keys is None:
                     merge.end(side)
                 else:
                     merge.add(side, keys)
-                self._tell(forms[side].located, merge.halves[side].rows, ended=keys is None)
+                self._report(encodings[side].located, merge.sides[side].rows, ended=keys is None)
         return merge
 
-    def _tell(self, located: KeyColumn, rows: int, *, ended: bool) -> None:
-        column = located.column
-        text = f"{column.within}: {rows:,}" + (f" of about {located.rows:,}" if located.rows >= rows else "")
+    def _report(self, located: KeyColumn, rows: int, *, ended: bool) -> None:
+        column, total = located.column, max(located.rows, rows)
+        estimate = f" of about {located.rows:,}" if located.rows >= rows else ""
         kind = Kind.WORKING if ended else Kind.READING
-        self.notify(
-            Event(kind, column.database, "" if ended else f"{text} keys", rows, max(located.rows, rows))
-        )
+        text = "" if ended else f"{column.within}: {rows:,}{estimate} keys"
+        self.notify(Event(kind, column.database, text, rows, total))
 
-    async def _recheck(
-        self, relation: Relation, forms: Mapping[Side, KeyEncoding], merge: SortedMerge[Any]
+    async def _still_unmatched(
+        self, relation: Relation, encodings: Mapping[Side, KeyEncoding], unmatched: Mapping[Side, list[Any]]
     ) -> dict[Side, list[Any]]:
-        """The keys that stood alone and still do, in snapshots of now."""
-        first = {side: half.first for side, half in merge.halves.items()}
-        keys = [key for each in first.values() for key in each]
-        async with self._opened(relation) as connections:
-            there = await _both(
+        """Return the keys that are unmatched in new snapshots, too."""
+        all_keys = [key for keys in unmatched.values() for key in keys]
+        async with self._connect(relation) as connections:
+            existing = await _gather(
                 {
-                    side: _named(existing_keys(connections[side], form, keys), form.located.column)
-                    for side, form in forms.items()
+                    side: _translate_errors(
+                        existing_keys(connections[side], encoding, all_keys), encoding.located.column
+                    )
+                    for side, encoding in encodings.items()
                 }
             )
         return {
-            side: [key for key in each if key in there[side] and key not in there[side.other]]
-            for side, each in first.items()
+            side: [key for key in keys if key in existing[side] and key not in existing[side.other]]
+            for side, keys in unmatched.items()
         }
 
 
@@ -197,80 +176,77 @@ async def consistency(
     notify: Notify = discard,
     pause: float = PAUSE,
 ) -> ConsistencyResult:
-    """Compare both sides of every relation of the selected databases, or of those of these names.
+    """Compare both sides of every relation of the selected databases, or of the relations with these names.
 
-    A relation of which a side is not there yet is skipped; what prevents the comparison of one is a finding,
-    and the others are compared all the same. `limit` is how many keys a finding shows. Raises `UsageError`
-    and `SettingsError` where the relations or an address are not there.
+    A relation is skipped if a side does not exist yet. An error that prevents the comparison of one relation
+    is a finding; the others are compared. `limit` is the number of keys that a finding shows. Raises
+    `UsageError` and `SettingsError` for missing relations or addresses.
     """
     relations = [
-        load_relation
-        for load_relation in load_relations(deployment.settings, names)
-        if load_relation.databases.intersection(deployment.selected)
+        relation
+        for relation in load_relations(deployment.settings, names)
+        if relation.databases.intersection(deployment.selected)
     ]
     for name in sorted({name for relation in relations for name in relation.databases}):
-        _ = deployment.databases[name].address  # a missing URL is said before any server is asked
-    reading = _ComparisonRun(deployment, limit, notify, pause)
-    made = [await _answer(reading, relation) for relation in relations]
+        _ = deployment.databases[name].address  # raises for a missing URL before any server is queried
+    comparison = _Comparison(deployment, limit, notify, pause)
+    results = [await _check(comparison, relation) for relation in relations]
     return ConsistencyResult(
         "consistency",
-        tuple(check for check, _ in made) or (_NOTHING_DECLARED,),
+        tuple(check for check, _ in results) or (_NO_RELATIONS,),
         folders=folders(deployment),
-        relations=tuple(compared for _, compared in made if compared is not None),
+        relations=tuple(compared for _, compared in results if compared is not None),
     )
 
 
-async def _answer(reading: _ComparisonRun, relation: Relation) -> tuple[Check, Compared | None]:
-    name, title = f"relation-{relation.name}", f"{relation.left} and {relation.right} hold the same keys"
+async def _check(comparison: _Comparison, relation: Relation) -> tuple[Check, Compared | None]:
+    name, title = f"relation-{relation.name}", f"{relation.left} and {relation.right} have the same keys"
     try:
-        compared = await reading.compared(relation)
-    except _PreventedError as error:
-        return Check(name, title, tuple(map(from_error, error.errors))), None
-    except _SkippedError as error:
-        why, strange = await _absent(reading.deployment, relation, str(error))
-        return Check(name, title, strange, skipped=why), None
+        compared = await comparison.compare(relation)
+    except _SidesFailedError as error:
+        return Check(name, title, tuple(map(from_error, error.args))), None
+    except _MissingSideError as error:
+        reason, findings = await _explain_missing(comparison.deployment, relation, str(error))
+        return Check(name, title, findings, skipped=reason), None
     return Check(name, title, tuple(_findings(compared)), seconds=compared.seconds), compared
 
 
-async def _absent(
+async def _explain_missing(
     deployment: Deployment, relation: Relation, missing: str
 ) -> tuple[str, tuple[Finding, ...]]:
-    """Why there is nothing to compare, and what is wrong with that.
+    """Return why a side is missing, and findings if that is an error.
 
-    A database at its head has every column; swapped ones lack each other's, too.
+    A database at its head must have the column. Swapped databases lack each other's columns.
     """
-    survey = await deployment.states_or_errors(
+    results = await deployment.states_or_errors(
         name for name in deployment.databases if name in relation.databases
     )
-    states = {name: state for name, state in survey.items() if not isinstance(state, MigrateError)}
-    errors = [state for state in survey.values() if isinstance(state, MigrateError)]
-    questions: list[Callable[[], object]] = [partial(ensure_distinct, states)]
-    questions += [partial(verify_identity, deployment, {name: state}) for name, state in states.items()]
-    for question in questions:
+    states = {name: state for name, state in results.items() if not isinstance(state, MigrateError)}
+    errors = [error for error in results.values() if isinstance(error, MigrateError)]
+    checks: list[Callable[[], object]] = [partial(ensure_distinct, states)]
+    checks += [partial(verify_identity, deployment, {name: state}) for name, state in states.items()]
+    for check in checks:
         try:
-            question()
+            check()
         except UnknownRevision:
-            continue  # a release that is ahead has its tables, or has dropped them
+            continue  # a newer release may have dropped the table
         except MigrateError as error:
             error.state = None
             errors.append(error)
-    standing = ", ".join(f"{name} at {', '.join(state.current) or 'base'}" for name, state in states.items())
+    revisions = ", ".join(f"{name} at {', '.join(state.current) or 'base'}" for name, state in states.items())
     findings = tuple(map(from_error, errors))
-    if not errors and all(_at_head(deployment, state) for state in states.values()):
+    graphs = {name: deployment.databases[name].graph for name in states}
+    if not errors and all(set(s.current) == set(graphs[name].effective_heads) for name, s in states.items()):
         findings = (
             Finding(
                 rule="missing-column",
                 severity=Severity.ERROR,
-                message=f"{missing}, and no revision is pending that makes it",
+                message=f"{missing}, and no pending revision creates it",
                 status=ExitCode.DRIFT,
                 subject=relation.name,
             ),
         )
-    return f"{missing} ({standing})", findings
-
-
-def _at_head(deployment: Deployment, state: State) -> bool:
-    return set(state.current) == set(deployment.databases[state.database].graph.effective_heads)
+    return f"{missing} ({revisions})", findings
 
 
 def _findings(compared: Compared) -> Iterator[Finding]:
@@ -282,51 +258,46 @@ def _findings(compared: Compared) -> Iterator[Finding]:
             message=f"{left.column} is {left.type}, and {right.column} is {right.type}",
             status=ExitCode.DRIFT,
             subject=compared.relation.name,
-            detail="what they hold was compared as text" if compared.as_text else None,
+            detail="the keys were compared as text" if compared.as_text else None,
         )
     for side, keys in compared.sides.items():
         severity = compared.relation.severity(side)
         if keys.alone and severity is not None:
-            yield _orphans(compared, side, severity)
+            yield _orphan(compared, side, severity)
 
 
-def _orphans(compared: Compared, side: Side, severity: Severity) -> Finding:
-    keys, other = compared.sides[side], compared.sides[side.other]
-    column = keys.column
-    number, verb = f"{keys.alone:,} key{'s' * (keys.alone > 1)}", "is" if keys.alone == 1 else "are"
+def _orphan(compared: Compared, side: Side, severity: Severity) -> Finding:
+    keys, column = compared.sides[side], compared.sides[side].column
+    number = f"{keys.alone:,} {'key' if keys.alone == 1 else 'keys'}"
     more = keys.alone - len(keys.samples)
-    shown = ", ".join(keys.samples) + (f" and {more:,} more" if more else "") if keys.samples else ""
-    once = f"only {KEPT:,} were looked at again a moment later" if keys.once else ""
+    samples = ", ".join(keys.samples) + (f" and {more:,} more" if more else "") if keys.samples else ""
+    limit = f"only {MAX_RECHECKED:,} keys were checked a second time" if keys.once else ""
     return Finding(
         rule="orphan",
         severity=severity,
-        message=f"{column.database}: {number} of {column.within} {verb} not in {other.column}",
+        message=f"{column.database}: {number} of {column.within} {'is' if keys.alone == 1 else 'are'} "
+        f"not in {compared.sides[side.other].column}",
         status=ExitCode.DRIFT,
         database=column.database,
         subject=f"{compared.relation.name}: {column}",
-        detail="\n".join(filter(None, (shown, once))) or None,
+        detail="\n".join(filter(None, (samples, limit))) or None,
     )
 
 
-async def _both(questions: Mapping[Side, Coroutine[Any, Any, T]]) -> dict[Side, T]:
-    """The answers of both sides, asked at once. Raises `_PreventedError` with all that went wrong."""
-    answers = await asyncio.gather(*questions.values(), return_exceptions=True)
-    errors, found = [], {}
-    for side, answer in zip(questions, answers, strict=True):
-        if isinstance(answer, MigrateError):
-            errors.append(answer)
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            found[side] = answer
-    if errors:
-        raise _PreventedError(errors)
-    return found
+async def _gather(queries: Mapping[Side, Coroutine[Any, Any, T]]) -> dict[Side, T]:
+    """Run the queries of both sides at once. Raises `_SidesFailedError` with the errors of both."""
+    results = await asyncio.gather(*queries.values(), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, MigrateError):
+            raise result
+    if errors := [result for result in results if isinstance(result, MigrateError)]:
+        raise _SidesFailedError(*errors)
+    return {side: r for side, r in zip(queries, results, strict=True) if not isinstance(r, BaseException)}
 
 
-async def _named(question: Coroutine[Any, Any, T], column: Column) -> T:
-    """The answer to a question about a column. Raises what prevents it, as a named error."""
+async def _translate_errors(query: Coroutine[Any, Any, T], column: Column) -> T:
+    """Return the result of a query. Raises its error as a `MigrateError`."""
     try:
-        return await question
+        return await query
     except Exception as error:
-        raise reading_fault(error, column.database) from error
+        raise reading_error(error, column.database) from error

@@ -1,4 +1,4 @@
-"""Which keys stand on one side only: a merge of two ascending streams that holds one batch of each."""
+"""Merge two ascending streams of keys, and find the keys that only one of them has."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ K = TypeVar("K", int, bytes)
 
 @dataclass(slots=True)
 class StreamSide(Generic[K]):
-    """What is known of one side: the rows that were read, and the keys that the other side has not.
+    """One side of a merge: the number of rows read, and the keys that the other side lacks.
 
-    `alone` counts these keys, each once, and `first` are the lowest of them, as many as are kept. `last` is
-    the highest that was read.
+    `unmatched` is the number of these keys, without duplicates; `first` are the lowest of them. `last` is the
+    highest key that was read.
     """
 
     rows: int = 0
@@ -27,61 +27,63 @@ class StreamSide(Generic[K]):
     ended: bool = False
 
     def cut(self, bound: K | None) -> list[K]:
-        """Take the waiting keys up to a bound, all of them where there is none."""
-        place = len(self.waiting) if bound is None else bisect_right(self.waiting, bound)
-        keys, self.waiting = self.waiting[:place], self.waiting[place:]
+        """Remove and return the waiting keys up to the bound, or all without one."""
+        end = len(self.waiting) if bound is None else bisect_right(self.waiting, bound)
+        keys, self.waiting = self.waiting[:end], self.waiting[end:]
         return keys
 
 
 class SortedMerge(Generic[K]):
-    """Two ascending streams of keys, given batch by batch; a key may come more than once.
+    """A merge of two ascending streams of keys, given in batches; keys may occur more than once.
 
-    Read a batch of the side that is `wanted`, `add` it, or `end` the side, until none is wanted. Batches may
-    be of any size: what is compared at once are keys up to the lowest of both batches' last ones.
+    Read a batch of the side `next_side` and `add` it, or `end` the side, until `next_side` is None. Memory
+    holds one batch of each side: keys are compared up to the lower of the batches' last keys. `max_first`
+    limits the keys in `StreamSide.first`.
     """
 
-    def __init__(self, keep: int) -> None:
-        self.halves: dict[Side, StreamSide[K]] = {side: StreamSide() for side in Side}
-        self._keep = keep
+    def __init__(self, max_first: int) -> None:
+        self.sides: dict[Side, StreamSide[K]] = {side: StreamSide() for side in Side}
+        self._max_first = max_first
         self._bound: K | None = None
 
     @property
-    def wanted(self) -> Side | None:
-        """The side of which more is needed; None where both have ended."""
-        return next((side for side, half in self.halves.items() if not (half.ended or half.waiting)), None)
+    def next_side(self) -> Side | None:
+        """The side of which the next batch is needed; None if both have ended."""
+        return next(
+            (side for side, stream in self.sides.items() if not (stream.ended or stream.waiting)), None
+        )
 
     def add(self, side: Side, keys: list[K]) -> None:
-        """The next keys of a side. Raises `ValueError` where they do not ascend."""
-        half = self.halves[side]
+        """Add the next keys of a side. Raises `ValueError` if they do not ascend."""
+        stream = self.sides[side]
         if not keys:
             return
-        if keys != sorted(keys) or (half.last is not None and keys[0] < half.last):
+        if keys != sorted(keys) or (stream.last is not None and keys[0] < stream.last):
             raise ValueError(f"the keys of the {side.value} side do not ascend")
-        half.rows += len(keys)
-        half.last = keys[-1]
-        half.waiting += keys if self._bound is None else keys[bisect_right(keys, self._bound) :]
+        stream.rows += len(keys)
+        stream.last = keys[-1]
+        stream.waiting += keys if self._bound is None else keys[bisect_right(keys, self._bound) :]
         self._compare()
 
     def end(self, side: Side) -> None:
-        """There are no more keys on a side."""
-        self.halves[side].ended = True
+        """Declare that a side has no more keys."""
+        self.sides[side].ended = True
         self._compare()
 
     def _compare(self) -> None:
-        halves = self.halves.values()
-        if self.wanted is not None:
+        if self.next_side is not None:
             return
-        lasts = [half.waiting[-1] for half in halves if not half.ended]
-        bound = min(lasts) if lasts else None
-        left, right = (half.cut(bound) for half in halves)
+        streams = self.sides.values()
+        bound = min((stream.waiting[-1] for stream in streams if not stream.ended), default=None)
+        left, right = (stream.cut(bound) for stream in streams)
         if bound is not None:
             self._bound = bound
         if left != right:
-            self._note(Side.LEFT, set(left) - set(right))
-            self._note(Side.RIGHT, set(right) - set(left))
+            self._count_unmatched(Side.LEFT, set(left) - set(right))
+            self._count_unmatched(Side.RIGHT, set(right) - set(left))
 
-    def _note(self, side: Side, alone: set[K]) -> None:
-        half = self.halves[side]
-        half.unmatched += len(alone)
-        if alone and len(half.first) < self._keep:
-            half.first += sorted(alone)[: self._keep - len(half.first)]
+    def _count_unmatched(self, side: Side, keys: set[K]) -> None:
+        stream = self.sides[side]
+        stream.unmatched += len(keys)
+        if keys and len(stream.first) < self._max_first:
+            stream.first += sorted(keys)[: self._max_first - len(stream.first)]

@@ -1,4 +1,4 @@
-"""Relations between columns of different databases, which no foreign key can hold, and how they are."""
+"""The result of `consistency`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from circle_migrate.core.findings import Report
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """One side of a relation that was compared.
+    """One side of a compared relation.
 
-    `rows` were read; `alone` counts the keys that the other side has not, `samples` are the lowest of them.
-    `once` is how many of them were too many to be looked at again.
+    `rows` is the number of rows read, `alone` the number of keys that the other side lacks, `samples` the
+    lowest of them. `once` is the number of keys beyond the limit, which were not checked again.
     """
 
     column: Column
@@ -28,10 +28,10 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A relation that was compared; `as_text` where the types of both sides hold different things.
+    """A compared relation; `as_text` if both sides have types of different families.
 
-    `settled` keys stood alone at first and did not when they were looked at again, a moment later. `seconds`
-    is how long it took, with that moment.
+    `settled` is the number of keys that were unmatched at first and matched when they were checked again.
+    `seconds` is the duration, including the pause before that check.
     """
 
     relation: Relation
@@ -43,26 +43,26 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyResult(Report):
-    """Every relation that was compared; those that could not be are findings of their check, or skipped."""
+    """The checks, and the figures of every relation that could be compared."""
 
     relations: tuple[Compared, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The checks and findings, and every relation in figures."""
-        return Report.to_dict(self) | {"relations": [_shown(compared) for compared in self.relations]}
+        """Return the checks, their findings and the figures."""
+        relations = [
+            {
+                "name": compared.relation.name,
+                **{side.value: _side_dict(keys) for side, keys in compared.sides.items()},
+                "compared_as_text": compared.as_text,
+                "settled": compared.settled,
+                "seconds": round(compared.seconds, 4),
+            }
+            for compared in self.relations
+        ]
+        return Report.to_dict(self) | {"relations": relations}
 
 
-def _shown(compared: Compared) -> dict[str, Any]:
-    return {
-        "name": compared.relation.name,
-        **{side.value: _keys(keys) for side, keys in compared.sides.items()},
-        "compared_as_text": compared.as_text,
-        "settled": compared.settled,
-        "seconds": round(compared.seconds, 4),
-    }
-
-
-def _keys(keys: Keys) -> dict[str, Any]:
+def _side_dict(keys: Keys) -> dict[str, Any]:
     return {
         "database": keys.column.database,
         "column": keys.column.within,

@@ -1,4 +1,4 @@
-"""The keys of a column as a stream: in order, in batches, no further ahead than memory should hold."""
+"""Read the keys of a column in ascending order, in batches."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     import asyncpg
 
 _BATCH = 1 << 17
-"""Bytes of a batch: some ten thousand keys."""
+"""Bytes of a batch, about ten thousand keys."""
 
-_AHEAD = 2
-"""Batches that are read ahead of what is compared, on each side."""
+_PREFETCH = 2
+"""Batches that each side reads ahead."""
 
 
 class Stream:
     """The keys of a column, read ahead by COPY, which takes half the time of a cursor."""
 
-    def __init__(self, connection: asyncpg.Connection, form: KeyEncoding) -> None:
+    def __init__(self, connection: asyncpg.Connection, encoding: KeyEncoding) -> None:
         self._connection = connection
-        self._form = form
+        self._encoding = encoding
         self._parts: list[bytes] = []
         self._size = 0
-        self._ready: asyncio.Queue[list[bytes] | Exception | None] = asyncio.Queue(_AHEAD)
+        self._ready: asyncio.Queue[list[bytes] | Exception | None] = asyncio.Queue(_PREFETCH)
 
     async def batch(self) -> list[Any] | None:
-        """The next keys; None after the last ones. Raises what prevented reading, as a named error."""
+        """Return the next keys, None after the last. Raises the error of reading as a `MigrateError`."""
         lines = await self._ready.get()
         if isinstance(lines, Exception):
-            raise reading_fault(lines, self._form.located.column.database) from lines
-        return None if lines is None else self._form.parsed(lines)
+            raise reading_error(lines, self._encoding.located.column.database) from lines
+        return None if lines is None else self._encoding.parsed(lines)
 
     async def copy(self) -> None:
-        """Read until the end, waiting where there is no room."""
+        """Read all keys; wait while the queue is full."""
         try:
-            await self._connection.copy_from_query(self._form.query, output=self._receive)
-            await self._hand_over()
-        except Exception as error:  # noqa: BLE001 - raised where the keys are asked for
+            await self._connection.copy_from_query(self._encoding.query, output=self._receive)
+            await self._enqueue()
+        except Exception as error:  # noqa: BLE001 - batch() raises it
             await self._ready.put(error)
         else:
             await self._ready.put(None)
@@ -57,20 +57,20 @@ class Stream:
         self._parts.append(data)
         self._size += len(data)
         if self._size >= _BATCH:
-            await self._hand_over()
+            await self._enqueue()
 
-    async def _hand_over(self) -> None:
+    async def _enqueue(self) -> None:
         text = b"".join(self._parts)
-        whole = text.rfind(b"\n") + 1
-        self._parts, self._size = [text[whole:]], len(text) - whole
-        if whole:
-            await self._ready.put(text[:whole].splitlines())
+        end = text.rfind(b"\n") + 1
+        self._parts, self._size = [text[end:]], len(text) - end
+        if end:
+            await self._ready.put(text[:end].splitlines())
 
 
 @asynccontextmanager
-async def streaming(connection: asyncpg.Connection, form: KeyEncoding) -> AsyncIterator[Stream]:
-    """A stream that is read while the block runs."""
-    stream = Stream(connection, form)
+async def streaming(connection: asyncpg.Connection, encoding: KeyEncoding) -> AsyncIterator[Stream]:
+    """Read the keys of a column while the block runs."""
+    stream = Stream(connection, encoding)
     reading = asyncio.create_task(stream.copy())
     try:
         yield stream
@@ -79,18 +79,18 @@ async def streaming(connection: asyncpg.Connection, form: KeyEncoding) -> AsyncI
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def reading_fault(error: Exception, database: str) -> MigrateError:
-    """The named error for keys that could not be read."""
+def reading_error(error: Exception, database: str) -> MigrateError:
+    """Return the `MigrateError` for keys that could not be read."""
     if isinstance(error, MigrateError):
         return error
-    words = server_message(error)
+    detail = server_message(error)
     if sqlstate(error) == LOCK_NOT_AVAILABLE:
         return LockNotObtained(
-            f"{database}: somebody holds a lock on the table",
+            f"{database}: another session holds a lock on the table",
             database=database,
-            detail=words,
-            hint="a migration seems to be running: try again after it",
+            detail=detail,
+            hint="run the command again when the session is done; it may be a migration",
         )
     return statement_error(error, database, "read the keys") or Unreachable(
-        f"{database}: the keys could not be read to the end", database=database, detail=words
+        f"{database}: not all keys could be read", database=database, detail=detail
     )

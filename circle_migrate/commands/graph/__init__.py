@@ -1,1 +1,1 @@
-"""Diagrams of revisions and tables."""
+"""`graph`: diagrams of revisions and tables."""

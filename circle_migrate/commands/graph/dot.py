@@ -1,4 +1,4 @@
-"""Drawings in Graphviz's DOT language: https://graphviz.org/doc/info/lang.html."""
+"""Write a diagram in Graphviz's DOT language: https://graphviz.org/doc/info/lang.html."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ _HEAD = "#0969da"
 _CURRENT = "#2da44e"
 
 
-def dot(drawing: Diagram) -> str:
-    """The drawing as a DOT graph."""
-    names = {node.id: f"n{number}" for number, node in enumerate(drawing.nodes)}
+def dot(diagram: Diagram) -> str:
+    """Return the diagram as a DOT graph."""
+    names = {node.id: f"n{number}" for number, node in enumerate(diagram.nodes)}
     lines = [
         "digraph {",
-        f"    graph [{_attributes(label=drawing.title, labelloc='t', fontname='Helvetica', rankdir='TB')}]",
+        f"    graph [{_attributes(label=diagram.title, labelloc='t', fontname='Helvetica', rankdir='TB')}]",
         '    node [fontname="Helvetica", fontsize=11, shape=box]',
         '    edge [fontname="Helvetica", fontsize=9]',
     ]
-    for number, group in enumerate(drawing.groups):
+    for number, group in enumerate(diagram.groups):
         lines.append(f"    subgraph cluster_{number} {{")
         lines.append(f"        graph [{_attributes(label=group, style='rounded', color='gray')}]")
-        lines += [f"        {names[node.id]} [{_node(node)}]" for node in drawing.within(group)]
+        lines += [f"        {names[node.id]} [{_node(node)}]" for node in diagram.within(group)]
         lines.append("    }")
-    lines += [f"    {names[edge.source]} -> {names[edge.target]} [{_edge(edge)}]" for edge in drawing.edges]
-    lines += _legend(drawing)
+    lines += [f"    {names[edge.source]} -> {names[edge.target]} [{_edge(edge)}]" for edge in diagram.edges]
+    lines += _legend(diagram)
     return "\n".join([*lines, "}", ""])
 
 
 def quoted(text: str) -> str:
-    """The text as a DOT string that is taken as it is, without escape sequences or entities."""
+    """Return the text as a DOT string without escape sequences or entities."""
     text = escape_html(printable(text), quote=False).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
@@ -104,11 +104,11 @@ def _edge(edge: Edge) -> str:
     return _attributes(**values)
 
 
-def _legend(drawing: Diagram) -> Iterator[str]:
-    """What marks and line styles mean, as a table that nothing is connected with."""
-    words = {HEAD: "blue border: head", CURRENT: "green: current"}
-    texts = [words[mark] for mark in drawing.marks()]
-    texts += [f"{_STYLES[link]} line: {link}" for link in drawing.links() if not drawing.is_relational]
+def _legend(diagram: Diagram) -> Iterator[str]:
+    """Yield a table that explains marks and line styles."""
+    descriptions = {HEAD: "blue border: head", CURRENT: "green: current"}
+    texts = [descriptions[mark] for mark in diagram.marks()]
+    texts += [f"{_STYLES[link]} line: {link}" for link in diagram.links() if not diagram.is_relational]
     if texts:
         rows = "".join(f'<TR><TD ALIGN="LEFT">{text}</TD></TR>' for text in texts)
         table = f'<TABLE BORDER="1" CELLBORDER="0" COLOR="gray">{rows}</TABLE>'
@@ -116,6 +116,6 @@ def _legend(drawing: Diagram) -> Iterator[str]:
 
 
 def _html(text: str) -> str:
-    # Graphviz takes a closing bracket for the end of CDATA, and an empty <B></B> for a syntax error.
-    shown = escape_html(printable(text)).replace("]", "&#93;")
-    return shown if shown.strip() else "&#160;"
+    # Graphviz reads a closing bracket as the end of CDATA, and an empty <B></B> as a syntax error.
+    escaped = escape_html(printable(text)).replace("]", "&#93;")
+    return escaped if escaped.strip() else "&#160;"

@@ -1,10 +1,10 @@
-"""Diagrams as values: boxes, lines between them, and the groups they stand in; not how they look."""
+"""Diagrams as values: nodes, edges and groups, without a format."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +13,7 @@ from circle_migrate.core.result import Result
 
 
 class NodeKind(StrEnum):
-    """What a box stands for; `elsewhere` is a revision that is named and not itself part of the drawing."""
+    """The kind of a node; `elsewhere` is a revision that only a reference of another one names."""
 
     REVISION = "revision"
     ELSEWHERE = "elsewhere"
@@ -22,7 +22,7 @@ class NodeKind(StrEnum):
 
 
 class EdgeKind(StrEnum):
-    """What a line stands for, from the box that must exist first to the one that needs it."""
+    """The kind of an edge, which leads from the node that must exist first to the one that needs it."""
 
     FOLLOWS = "follows"
     DEPENDS = "depends on"
@@ -32,18 +32,18 @@ class EdgeKind(StrEnum):
 
 
 class Cardinality(StrEnum):
-    """How many rows of the box at an end of a line belong to one row at the other end."""
+    """The number of rows at one end of an edge that belong to one row at the other end."""
 
     ONE = "exactly one"
     OPTIONAL = "zero or one"
     MANY = "zero or more"
 
 
-_DISTURBING = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
-"""Unicode's categories of control, format, unassigned and half characters, and of ends of lines."""
+_UNPRINTABLE = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
+"""Unicode categories of control, format, unassigned, surrogate and line separator characters."""
 
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
-"""Format characters that scripts and emoji are written with."""
+"""Format characters that some scripts and emoji need."""
 
 HEAD = "head"
 CURRENT = "current"
@@ -51,12 +51,12 @@ CURRENT = "current"
 PRIMARY_KEY = "PK"
 FOREIGN_KEY = "FK"
 UNIQUE = "UK"
-"""The mark of a column with a UNIQUE of its own; columns that share one have it with its number: UK1."""
+"""The mark of a unique column; the columns of a composite key have its number, too: UK1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a table's box: a column with its type, or a label of an enum, which has none."""
+    """A row of a node: a column with its type, or the label of an enum, which has no type."""
 
     name: str
     type: str = ""
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A box. `marks` are words such as `head` and `current`, `lines` are texts below the title."""
+    """A node; `marks` are words such as `head` and `current`, `lines` are texts below the title."""
 
     id: str
     group: str
@@ -79,7 +79,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A line between two boxes, named by their ids. `ends` are there for relations alone: source, target."""
+    """An edge between two nodes, given by their ids; `ends` are those of a foreign key: source, target."""
 
     source: str
     target: str
@@ -90,7 +90,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A diagram. `groups` are the databases in their order; every node belongs to one of them."""
+    """A diagram; `groups` are the databases in their order, and every node belongs to one of them."""
 
     title: str
     groups: tuple[str, ...]
@@ -99,44 +99,44 @@ class Diagram:
 
     @property
     def is_relational(self) -> bool:
-        """Whether it shows tables, and not revisions."""
+        """Whether the diagram shows tables, not revisions."""
         return any(node.shape in (NodeKind.TABLE, NodeKind.ENUM) for node in self.nodes)
 
     def within(self, group: str) -> Iterator[Node]:
-        """The nodes of a group."""
+        """Return the nodes of a group."""
         return (node for node in self.nodes if node.group == group)
 
     def marks(self) -> tuple[str, ...]:
-        """The marks that need explaining: those that some box has."""
+        """Return the marks that nodes have, for a legend."""
         return tuple(mark for mark in (HEAD, CURRENT) if any(mark in node.marks for node in self.nodes))
 
     def links(self) -> tuple[EdgeKind, ...]:
-        """The kinds of lines there are."""
-        edge_kinds = {edge.link for edge in self.edges}
-        return tuple(link for link in EdgeKind if link in edge_kinds)
+        """Return the kinds of edges that occur."""
+        links = {edge.link for edge in self.edges}
+        return tuple(link for link in EdgeKind if link in links)
 
     def to_dict(self) -> dict[str, Any]:
-        """The drawing as the JSON output shows it."""
+        """Return the diagram as JSON."""
         return {
             "title": self.title,
             "groups": list(self.groups),
-            "nodes": [_node(node) for node in self.nodes],
-            "edges": [_edge(edge) for edge in self.edges],
+            "nodes": [asdict(node) for node in self.nodes],
+            "edges": [asdict(edge) for edge in self.edges],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class DiagramResult(Result):
-    """A drawing and its text: `graph`. `file` is where the text was saved, `notes` what to know of it."""
+    """The result of `graph`: a diagram, its text, the file with the text, and notes for the user."""
 
     drawing: Diagram
     form: DiagramFormat
     text: str
     file: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The drawing as values, and as text unless that is in a file."""
+        """Return the diagram as values, and as text unless a file has it."""
         return {
             "form": str(self.form),
             "file": self.file,
@@ -147,10 +147,10 @@ class DiagramResult(Result):
 
 
 def printable(text: str) -> str:
-    """Return the text on one line, with control pictures or U+FFFD for characters that cannot be drawn.
+    """Return the text on one line, with control pictures or U+FFFD for unprintable characters.
 
-    XML 1.0 allows no control characters, marks of direction reorder the text around them, and some
-    characters without a width end a word for one reader and not for another.
+    XML 1.0 forbids control characters, direction marks reorder text, and programs differ about characters
+    without a width.
     """
     return "".join(map(_printable, text))
 
@@ -158,30 +158,5 @@ def printable(text: str) -> str:
 def _printable(character: str) -> str:
     if character.isascii():
         return character if character.isprintable() else chr(0x2400 + min(ord(character), 0x21))
-    harmless = unicodedata.category(character) not in _DISTURBING or character in _JOINERS
-    return character if harmless else "\N{REPLACEMENT CHARACTER}"
-
-
-def _node(node: Node) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "group": node.group,
-        "shape": str(node.shape),
-        "title": node.title,
-        "lines": list(node.lines),
-        "marks": list(node.marks),
-        "rows": [
-            {"name": row.name, "type": row.type, "keys": list(row.keys), "not_null": row.not_null}
-            for row in node.rows
-        ],
-    }
-
-
-def _edge(edge: Edge) -> dict[str, Any]:
-    return {
-        "source": edge.source,
-        "target": edge.target,
-        "link": str(edge.link),
-        "label": edge.label,
-        "ends": [str(end) for end in edge.ends] if edge.ends else None,
-    }
+    is_printable = unicodedata.category(character) not in _UNPRINTABLE or character in _JOINERS
+    return character if is_printable else "\N{REPLACEMENT CHARACTER}"

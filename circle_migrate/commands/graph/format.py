@@ -1,4 +1,4 @@
-"""The forms of a drawing; apart from the drawings, so that the command line need not import those."""
+"""Formats of a diagram, in a module of their own because the command line imports it at start-up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class DiagramFormat(StrEnum):
-    """How a drawing can be written."""
+    """A text format of diagrams."""
 
     MERMAID = "mermaid"
     DOT = "dot"

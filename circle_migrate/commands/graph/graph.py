@@ -1,13 +1,13 @@
-"""Revision trees and tables as diagrams: `graph`."""
+"""`graph`: diagrams of revision trees and tables."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.commands.graph.drawing import Diagram, DiagramResult
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.commands.graph.writer import write
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
@@ -25,23 +25,23 @@ _SUFFIXES = {
 }
 
 
-def form_of(asked: DiagramFormat | None, file: Path | None) -> DiagramFormat:
-    """The form asked for, else the one the file's suffix stands for, else Mermaid.
+def form_of(form: DiagramFormat | None, file: Path | None) -> DiagramFormat:
+    """Return the given format, else that of the file's suffix, else Mermaid.
 
-    Raises `UsageError` for a suffix that stands for none, so that nothing is asked or written in vain.
+    Raises `UsageError` for an unknown suffix.
     """
-    if asked is not None or file is None:
-        return asked or DiagramFormat.MERMAID
+    if form is not None or file is None:
+        return form or DiagramFormat.MERMAID
     if file.suffix not in _SUFFIXES:
         raise UsageError(
-            f"{file} does not say how to draw",
-            hint="name it .mmd, .dot or .svg, or say --as mermaid, dot or svg",
+            f"the suffix of {file} is not that of a diagram format",
+            hint="use .mmd, .dot or .svg, or add --as mermaid, dot or svg",
         )
     return _SUFFIXES[file.suffix]
 
 
 def revisions(deployment: Deployment, span: str | None = None, at: Current | None = None) -> Diagram:
-    """The trees, all or those of a span `FROM:TO`; `at` marks the current revisions.
+    """Return the trees or a span `FROM:TO` of them, with the current revisions `at`.
 
     Raises `UsageError` for a bad span.
     """
@@ -52,21 +52,17 @@ def revisions(deployment: Deployment, span: str | None = None, at: Current | Non
 
 
 async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Diagram:
-    """The tables of each database: by its models, at the heads of its tree, or as they are.
+    """Return the tables of each database: of its models, at the heads of its tree, or as they are.
 
-    Raises what reading a live database or making a scratch one raises.
+    Raises the errors of reading a live database or creating a scratch database.
     """
     from circle_migrate.commands.graph.entity_diagram import entity_diagram
-
-    if source is Source.LIVE:
-        return entity_diagram([await _live(deployment, name) for name in deployment.selected])
-    return entity_diagram(await _expected(deployment, source))
-
-
-async def _live(deployment: Deployment, name: str) -> Snapshot:
     from circle_migrate.postgres.catalog.read_live import read_live_catalog
 
-    return await read_live_catalog(deployment.databases[name])
+    if source is not Source.LIVE:
+        return entity_diagram(await _expected(deployment, source))
+    databases = [deployment.databases[name] for name in deployment.selected]
+    return entity_diagram([await read_live_catalog(database) for database in databases])
 
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
@@ -79,32 +75,30 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
         for name in deployment.selected:
             database = deployment.databases[name]
             heads = database.graph.effective_heads if source is Source.REVISIONS else None
-            # Tables look the same in every version: whichever is at hand will do.
+            # Tables are the same in every server version.
             shipped = shipped_majors(database, heads) if heads is not None else ()
             major = max(shipped, default=None) or (await servers.majors(name) or (0,))[0]
             snapshots.append((await expected(deployment, name, heads, major, servers=servers)).snapshot)
     return snapshots
 
 
-def drawn(drawing: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
-    """The drawing as text, saved where a file is named. Raises `UsageError` where it cannot be written."""
-    text = write(drawing, form)
+def drawn(diagram: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
+    """Return the diagram as text, saved to the file. Raises `UsageError` if it cannot be written."""
+    writer = getattr(import_module(f"circle_migrate.commands.graph.{form}"), str(form))
+    text = str(writer(diagram))
     if file is not None:
         try:
             replace_file(file, text.encode(), mode=0o666)
         except OSError as error:
             raise UsageError(f"{file} cannot be written", detail=error.strerror) from error
-    return DiagramResult(
-        "graph", drawing, form, text, str(file) if file else None, _notes(drawing, form, text)
-    )
+    notes = _notes(diagram, text) if form is DiagramFormat.MERMAID else ()
+    return DiagramResult("graph", diagram, form, text, str(file) if file else None, notes)
 
 
-def _notes(drawing: Diagram, form: DiagramFormat, text: str) -> tuple[str, ...]:
-    if form is not DiagramFormat.MERMAID:
+def _notes(diagram: Diagram, text: str) -> tuple[str, ...]:
+    from circle_migrate.commands.graph.mermaid import MAX_CHARACTERS, MAX_EDGES, too_large
+
+    if not too_large(text, diagram):
         return ()
-    from circle_migrate.commands.graph.mermaid import MOST_CHARACTERS, MOST_EDGES, too_large
-
-    if not too_large(text, drawing):
-        return ()
-    limits = f"{MOST_EDGES} lines and {MOST_CHARACTERS:,} characters"
-    return (f"Mermaid draws up to {limits} by default, and this is more: take FROM:TO, --database or SVG",)
+    limits = f"{MAX_EDGES} edges and {MAX_CHARACTERS:,} characters"
+    return (f"the diagram exceeds Mermaid's default limits of {limits}: use FROM:TO, --database or SVG",)

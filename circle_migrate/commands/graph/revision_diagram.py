@@ -1,8 +1,8 @@
-"""The revision trees of all databases as one drawing."""
+"""Diagrams of revision trees."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from circle_migrate.commands.graph.drawing import CURRENT, HEAD, Diagram, Edge, EdgeKind, Node, NodeKind
 from circle_migrate.commands.listing_results import ListedRevision, RevisionList
@@ -11,28 +11,20 @@ from circle_migrate.revision_graph.revision import Revision
 
 
 def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
-    """The listed revisions, oldest first, with what they follow, depend on and require.
+    """Return the listed revisions, oldest first, with their parents, dependencies and requirements.
 
-    A revision outside the listing that one of them names is drawn faintly, so that a span shows where it was
-    cut and a single database what it waits for in another.
+    Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
     """
     listed = {
-        listed_revision.revision.qualified: listed_revision
-        for of_database in listing.listed.values()
-        for listed_revision in reversed(of_database)
+        revision.revision.qualified: revision
+        for revisions in listing.listed.values()
+        for revision in reversed(revisions)
     }
     edges = tuple(edge for name in listed for edge in _edges(forest, name))
-    named = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
-    nodes = [_elsewhere(forest.revision(name)) for name in named] + [
-        _node(listed_revision) for listed_revision in listed.values()
-    ]
-    used = {node.group for node in nodes}
-    groups = tuple(name for name in forest.graphs if name in used)
-    return Diagram(_title(listing.listed), groups, tuple(nodes), edges)
-
-
-def _title(listed: Mapping[str, tuple[ListedRevision, ...]]) -> str:
-    return "Revisions of " + " and ".join(listed)
+    outside = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
+    nodes = (*(_elsewhere(forest.revision(name)) for name in outside), *map(_node, listed.values()))
+    groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
+    return Diagram("Revisions of " + " and ".join(listing.listed), groups, nodes, edges)
 
 
 def _node(listed: ListedRevision) -> Node:

@@ -9,7 +9,7 @@ from circle_migrate.commands.graph.drawing import Diagram
 from circle_migrate.core.errors import UsageError
 
 
-def svg(drawing: Diagram) -> str:
+def svg(diagram: Diagram) -> str:
     """Convert the DOT graph with `dot -Tsvg`.
 
     Raises:
@@ -18,7 +18,7 @@ def svg(drawing: Diagram) -> str:
     try:
         process = subprocess.run(
             ["dot", "-Tsvg"],  # noqa: S607 - the user's own Graphviz
-            input=dot(drawing),
+            input=dot(diagram),
             capture_output=True,
             check=True,
             encoding="utf-8",

@@ -22,12 +22,11 @@ from circle_migrate.commands.graph.drawing import (
     Row,
     printable,
 )
-from circle_migrate.commands.graph.entity_diagram import entity_diagram, short, shown
+from circle_migrate.commands.graph.entity_diagram import display_name, entity_diagram, short_type
 from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.graph.graph import drawn, form_of
-from circle_migrate.commands.graph.mermaid import escape, word
+from circle_migrate.commands.graph.mermaid import attribute_word, escape
 from circle_migrate.commands.graph.revision_diagram import revision_trees
-from circle_migrate.commands.graph.writer import write
 from circle_migrate.commands.listing_results import ListedRevision, RevisionList
 from circle_migrate.core.errors import UsageError
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
@@ -159,7 +158,7 @@ ENTITIES = [
 @given(drawings())
 @settings(max_examples=40)
 def test_every_line_of_mermaid_is_in_its_grammar(drawing: Diagram) -> None:
-    begin, title, end, *lines, last = write(drawing, DiagramFormat.MERMAID).split("\n")
+    begin, title, end, *lines, last = drawn(drawing, DiagramFormat.MERMAID).text.split("\n")
     assert (begin, end, last) == ("---", "---", "")
     assert re.fullmatch(r'title: "(?:[^"\\%]|\\["\\u]\w*)*"', title)
     kinds = "|".join(ENTITIES if drawing.is_relational else FLOWCHART)
@@ -191,7 +190,7 @@ def test_mermaid_shows_what_was_escaped(name: str) -> None:
     ],
 )
 def test_words_of_mermaid(text: str, written: str) -> None:
-    assert word(text) == written
+    assert attribute_word(text) == written
 
 
 @needs_graphviz
@@ -211,7 +210,7 @@ def test_svg_by_graphviz_says_every_name() -> None:
         for n, name in enumerate(HOSTILE)
     )
     for drawing in (Diagram("\\N", ('"g"',), tables, relations), Diagram("\\N", ('"g"',), revisions, ())):
-        image = ElementTree.fromstring(write(drawing, DiagramFormat.SVG))
+        image = ElementTree.fromstring(drawn(drawing, DiagramFormat.SVG).text)
         texts = {element.text for element in image.iter(f"{SVG}text")}
         assert {printable(name) for name in HOSTILE if name.strip()} - {t and t.strip() for t in texts} <= {
             # Spaces at the ends are Graphviz's to drop.
@@ -237,13 +236,13 @@ def test_a_failure_of_graphviz_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UsageError, match="status 3") as caught:
-        write(trees(), DiagramFormat.SVG)
+        drawn(trees(), DiagramFormat.SVG)
     assert caught.value.detail == "no plugin"
 
 
 @given(names)
 def test_strings_of_dot_end_where_they_should(name: str) -> None:
-    text = write(Diagram(name, (), (), ()), DiagramFormat.DOT)
+    text = drawn(Diagram(name, (), (), ()), DiagramFormat.DOT).text
     assert re.search(r'graph \[label="(?:[^"\\\n]|\\\\|\\")*", labelloc="t"', text)
 
 
@@ -334,7 +333,7 @@ def test_what_a_span_cuts_off_is_shown_faintly_where_it_is_named() -> None:
     "form", [DiagramFormat.MERMAID, DiagramFormat.DOT, pytest.param(DiagramFormat.SVG, marks=needs_graphviz)]
 )
 def test_heads_current_and_links_are_explained(form: DiagramFormat) -> None:
-    text = write(trees(), form)
+    text = drawn(trees(), form).text
     for words in ("head", "current", "requires", "depends on"):
         assert words in text
 
@@ -473,13 +472,13 @@ def test_enums_partitions_and_foreign_names() -> None:
     ],
 )
 def test_types_by_their_shorter_names(type_: str, shorter: str) -> None:
-    assert short(type_) == shorter
+    assert short_type(type_) == shorter
 
 
 @given(st.lists(names.filter(bool), min_size=1, max_size=2))
 @settings(max_examples=50)
 def test_identities_are_read_back(parts: list[str]) -> None:
-    assert shown("x." + ".".join(map(quote, parts))) == ".".join(["x", *parts])
+    assert display_name("x." + ".".join(map(quote, parts))) == ".".join(["x", *parts])
 
 
 @pytest.mark.parametrize(
@@ -516,5 +515,5 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     assert caught.value.detail == "No space left on device"
     assert file.read_text() == "before"
     assert drawn(trees(), DiagramFormat.DOT, file).file == str(file)
-    assert file.read_text(encoding="utf-8") == write(trees(), DiagramFormat.DOT)
+    assert file.read_text(encoding="utf-8") == drawn(trees(), DiagramFormat.DOT).text
     assert list(tmp_path.iterdir()) == [file]
