@@ -131,7 +131,7 @@ def test_keys_of_every_type_are_compared(
 
 def declare(folder: Path, *relations: str) -> None:
     """A project with relations of its own."""
-    lines = ["from circle_migrate.commands.consistency.result import Relation", "LINKS = ("]
+    lines = ["from circle_migrate.config.relation import Relation", "LINKS = ("]
     (folder / "links.py").write_text("\n".join([*lines, *(f"Relation({each})," for each in relations), ")"]))
     (folder / "pyproject.toml").write_text("[tool.circle-migrate]\nrelations = 'links:LINKS'\n")
 

@@ -16,7 +16,7 @@ from circle_migrate.models.main.base import metadata as main
 from circle_migrate.models.relations import RELATIONS
 from tests.projects import Project
 
-_HEAD = "from circle_migrate.commands.consistency.result import Relation\n"
+_HEAD = "from circle_migrate.config.relation import Relation\n"
 _ONE = 'Relation("{}", "main.users.id", "credentials.u.id")'
 
 

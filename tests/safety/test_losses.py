@@ -43,7 +43,7 @@ revisions = "migrations/main"
 revisions = "migrations/credentials"
 """
 _RELATIONS = """
-from circle_migrate.commands.consistency.result import Relation
+from circle_migrate.config.relation import Relation
 
 RELATIONS = (Relation("user-secrets", left="main.users.id", right="credentials.secrets.user_id"),)
 """
