@@ -234,7 +234,7 @@ def test_another_order_of_columns_is_said_and_a_gap_is_none() -> None:
     turned = with_fields(turned, "column public.t.name", position="1")
     comparison = judged(TABLE, turned)
     assert shown(comparison) == []
-    assert comparison.not_compared == ("the order of columns of 1 table: ask with --column-order",)
+    assert comparison.not_compared == ("the order of columns of 1 table: use --column-order to compare it",)
     moved_up = with_fields(without(TABLE, "column public.t.id"), "column public.t.name", position="1")
     assert judged(TABLE, moved_up).not_compared == ()
 

@@ -86,10 +86,10 @@ def _newer(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_edited, "damaged or edited"),
+        (_edited, "damaged or was edited"),
         (_newer, "circle-migrate 99.0"),
-        (lambda content: content[:-9], "damaged or cut off"),
-        (lambda content: content[:40] + b"\0" * 9 + content[49:], "damaged or cut off"),
+        (lambda content: content[:-9], "damaged or truncated"),
+        (lambda content: content[:40] + b"\0" * 9 + content[49:], "damaged or truncated"),
         (lambda content: gzip.decompress(content)[:-30], "not a snapshot"),
         (lambda _: b"", "not a snapshot"),
         (lambda _: b"\xff\xfe\0", "not a snapshot"),
@@ -263,7 +263,7 @@ def test_shipped_for_another_tree_or_database_is_not_believed(
         Stored(own.snapshot, own.source, format=snapshot_file.FORMAT - 1),
     ]:
         path.write_bytes(encoded(content))
-        with pytest.raises(SettingsError, match="revisions@m1 cannot be known") as caught:
+        with pytest.raises(SettingsError, match="the catalog of revisions@m1 is not available") as caught:
             ask(deployed(), ("m1",), major)
         assert str(path) in (caught.value.detail or "")
         assert "--scratch-url" in (caught.value.hint or "")
@@ -276,7 +276,7 @@ def test_nearest_version_stands_in_and_is_said(
     for deployment in (deployed(), deployed(server.admin_url)):
         found = ask(deployment, ("m1",), major - 1)
         assert found.snapshot.major == major
-        assert f"what PostgreSQL {major - 1} does otherwise than {major}:" in (found.note or "")
+        assert f"differences between PostgreSQL {major - 1} and {major}:" in (found.note or "")
 
 
 # Cached and made
