@@ -367,7 +367,7 @@ def test_what_models_say_nothing_about_is_left_alone(
     assert re.findall(r"op\.(\w+)\(\s*\"(\w+)\"", up) == [("add_column", "logs"), ("add_column", "people")]
     assert up.count("op.") == 2
     (note,) = written.notes
-    assert "in 1 object;" in note
+    assert "in 1 object," in note
     assert "circle-migrate diff --database main" in note
 
 
@@ -397,7 +397,7 @@ def test_what_cannot_be_expressed_is_said(shop: Shop, deploy: Deploy) -> None:
     text = Path(written.revisions[0].path).read_text(encoding="utf-8")
     lacking = "operator class public.ints USING btree is extra in models"
     assert f"def upgrade() -> None:\n    # NOT EXPRESSED: {lacking}\n" in text
-    assert f"main: upgrade() of the new revision leaves {lacking}" in written.notes
+    assert f"main: upgrade() of the new revision leaves a difference: {lacking}" in written.notes
     assert re.search(
         r'op\.create_table\(\s*"people",\s*sa.Column\("id", sa.Integer\(\), nullable=False\)', text
     )

@@ -114,9 +114,9 @@ def test_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read(tmp_path / "none.json")
     for path, said in [
-        (tmp_path / "a.yaml", "ending"),
+        (tmp_path / "a.yaml", "suffix"),
         (tmp_path / "no" / "a.json", "cannot be written"),
-        (Path(os.devnull).with_name("null"), "ending"),
+        (Path(os.devnull).with_name("null"), "suffix"),
     ]:
         with pytest.raises(UsageError, match=said):
             write(path, SNAPSHOT)
