@@ -240,13 +240,8 @@ def _severity(kind: str, field: str | None, aspect: Aspect, profile: Profile) ->
 
 def _independent_fields(change: Change) -> list[str]:
     """Return the fields that differ, without a definition that only repeats SECURITY DEFINER."""
-    fields = list(change.fields)
-    if "security_definer" in fields and "definition" in fields:
-        before, after = (_without_security(text) for text in change.fields["definition"])
-        if before == after:
-            fields.remove("definition")
-    return fields
-
-
-def _without_security(definition: str | None) -> str:
-    return " ".join((definition or "").replace(" SECURITY DEFINER", "").split())
+    if "security_definer" in change.fields and "definition" in change.fields:
+        texts = [(text or "").replace(" SECURITY DEFINER", "") for text in change.fields["definition"]]
+        if texts[0].split() == texts[1].split():
+            return [name for name in change.fields if name != "definition"]
+    return list(change.fields)

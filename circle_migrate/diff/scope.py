@@ -231,19 +231,14 @@ def without_ignored(
         remaining: Change | None = change
         for rule in rules:
             if remaining is not None and rule.matches(database, str(change.key)):
-                visible = _hide(remaining, rule.field)
+                visible = remaining if rule.field else None
+                if rule.field and change.op is Op.CHANGED:  # fields of an extra or missing object stay
+                    visible = without_fields(remaining, {rule.field})
                 counts[rule.text] += visible is not remaining
                 remaining = visible
         if remaining is not None:
             kept.append(remaining)
     return kept, dict(+counts)
-
-
-def _hide(change: Change, field: str | None) -> Change | None:
-    """Return the visible part of a change, or None; a field of an extra or missing object is not hidden."""
-    if field is None:
-        return None
-    return without_fields(change, {field}) if change.op is Op.CHANGED else change
 
 
 def without_fields(change: Change, names: Collection[str]) -> Change | None:

@@ -11,8 +11,8 @@ import pytest
 from circle_migrate.config.ignore_rule import parse_difference_rule
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.array_casts import cast_elements
 from circle_migrate.diff.compare import CompareOptions, Profile, compare
+from circle_migrate.diff.equivalence import cast_elements
 from circle_migrate.diff.result import Aspect, Comparison
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import Side, Source, parse_side, parse_sides

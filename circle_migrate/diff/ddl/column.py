@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl import identity
+from circle_migrate.diff.ddl import attributes, identity
 from circle_migrate.diff.ddl.casts import base_type, using
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import (
@@ -231,7 +231,8 @@ def unsupported_declaration(change: ObjectChange) -> str | None:
 
 
 def _unsupported(change: ObjectChange) -> str | None:
-    return identity.unsupported(change) or unsupported_declaration(change)
+    privileges = attributes.unsupported(change, "sequence_acl", "privileges on its sequence")
+    return privileges or unsupported_declaration(change)
 
 
 COLUMN = ObjectKind(

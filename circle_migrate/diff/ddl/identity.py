@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl import attributes, privilege
+from circle_migrate.diff.ddl import privilege
 from circle_migrate.diff.ddl.kind import Commands, ObjectChange, comment_on, split_field
 from circle_migrate.diff.ddl.privilege import OWNER, Grantable
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
@@ -108,8 +108,3 @@ ALTERS = {
     "sequence_persistence": _persistence,
 }
 """Writers for the fields of the sequence of an identity column."""
-
-
-def unsupported(change: ObjectChange) -> str | None:
-    """Return the privileges on the sequence that no command of its owner can change."""
-    return attributes.unsupported(change, "sequence_acl", "privileges on its sequence")

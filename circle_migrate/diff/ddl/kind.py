@@ -149,11 +149,6 @@ def from_definition(change: ObjectChange) -> Commands:
         yield definition
 
 
-def fully_supported(_change: ObjectChange) -> str | None:
-    """Return None: every change of the kind has a command."""
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class ObjectKind:
     """The commands that create, alter and drop objects of one kind.
@@ -165,8 +160,8 @@ class ObjectKind:
     `alters` has the writers that change a field in place. A change of another covered field replaces the
     object, unless `in_place` accepts it and `rerun` writes it. `follows` are fields that another object or
     field determines. `drop_hazards` are the hazards of the default DROP.
-    `unsupported` names the part of a change that has no command. `can_create` is False if a snapshot does not
-    contain the whole definition: secrets, or members of a family.
+    `unsupported` names the part of a change that has no command, if any. `can_create` is False if a snapshot
+    does not contain the whole definition: secrets, or members of a family.
     """
 
     noun: str
@@ -182,7 +177,7 @@ class ObjectKind:
     in_place: Callable[[ObjectChange], bool] | None = None
     rerun: Write | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
-    unsupported: Callable[[ObjectChange], str | None] = fully_supported
+    unsupported: Callable[[ObjectChange], str | None] | None = None
     can_create: bool = True
 
     def drop_commands(self, change: ObjectChange) -> Commands:

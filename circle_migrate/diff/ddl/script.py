@@ -111,7 +111,8 @@ def _unsupported(plan: ChangePlan, key: ObjectKey) -> list[str]:
     supported = kind.covers | kind.follows | kind.alters.keys() | attributes.NAMES | _WITHOUT_COMMAND
     fields = sorted((change.before.keys() | change.after.keys()) - supported)
     names = [name.replace("_", " ") for name in fields if change.differs(name)]
-    return [*names, *filter(None, [kind.unsupported(change), attributes.unsupported(change)])]
+    others = [kind.unsupported(change) if kind.unsupported else None, attributes.unsupported(change)]
+    return [*names, *filter(None, others)]
 
 
 def _column_orders(plan: ChangePlan) -> Iterator[str]:

@@ -20,7 +20,6 @@ from circle_migrate.diff.ddl.kind import (
     ObjectKind,
     alter,
     clause,
-    fully_supported,
     optional_clauses,
     parse_options,
 )
@@ -146,5 +145,5 @@ TABLE = ObjectKind(
     drop_hazards=("CM013",),
 )
 FOREIGN_TABLE = replace(
-    TABLE, noun="FOREIGN TABLE", unsupported=fully_supported, defaults={"replica_identity": "nothing"}
+    TABLE, noun="FOREIGN TABLE", unsupported=None, defaults={"replica_identity": "nothing"}
 )

@@ -62,9 +62,8 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
         return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
 
     options = RunOptions("upgrade", allow_edited=True)
-    await scratch.run_adding_missing_roles(
-        lambda: execute(deployment, tuple(scratch.majors), planner, discard, options)
-    )
+    run = partial(execute, deployment, tuple(scratch.majors), planner, discard, options)
+    await scratch.run_adding_missing_roles(run)
 
 
 async def build_from_models(
