@@ -1,4 +1,4 @@
-"""How a diff is shown: on a terminal of any width, in a pipe, as a patch, as findings, as JSON.
+"""Output of diff: on a terminal of any width, in a pipe, as a patch, as findings, as JSON.
 
 The values are made here; no server is asked.
 """
@@ -52,18 +52,18 @@ def snapshot(origin: str, objects: Objects, **known: Any) -> Snapshot:
 
 
 def comparison(before: Objects, after: Objects, **known: Any) -> Comparison:
-    """Both sides compared, every difference an error of its definition unless said otherwise."""
+    """Return a comparison whose differences are errors of the definition, except as given."""
     one = snapshot("revisions@a1", before, revisions=("a1",))
     other = snapshot("live", after, revisions=("a1",), unmodelled=known.pop("unmodelled", {}))
     renamed = known.pop("renamed", {})
     aspects = known.pop("aspects", {})
     changes = [
         Difference(
-            each,
-            *aspects.get(each.key, (Aspect.DEFINITION, Severity.ERROR)),
-            renamed=renamed.get(each.key),
+            change,
+            *aspects.get(change.key, (Aspect.DEFINITION, Severity.ERROR)),
+            renamed=renamed.get(change.key),
         )
-        for each in changes_between(one, other)
+        for change in changes_between(one, other)
     ]
     return Comparison(one, other, tuple(changes), **known)
 
@@ -71,7 +71,7 @@ def comparison(before: Objects, after: Objects, **known: Any) -> Comparison:
 def of_one(
     key: ObjectKey, before: Mapping[str, str | None] | None, after: Mapping[str, str | None] | None
 ) -> Comparison:
-    """A comparison in which the one object differs."""
+    """Return a difference of one object, and its comparison."""
     return comparison(
         {} if before is None else {key: before},
         {} if after is None else {key: after},
@@ -102,7 +102,7 @@ def unstyled(text: str) -> str:
 
 
 def body(shown: Comparison) -> list[str]:
-    """The lines between the head and what sums it up."""
+    """Return the lines between the heading and the summary."""
     lines = table(diff(shown)).splitlines()
     return [line for line in lines[3:-1] if line]
 
@@ -141,7 +141,7 @@ AFTER: Objects = {
 
 
 def everything() -> Comparison:
-    """One of each: what belongs to a table, what stands alone, what is no difference."""
+    """Return a comparison with every kind of line: parts of a table, other objects, notes."""
     made = comparison(
         BEFORE,
         AFTER,
@@ -158,8 +158,10 @@ def everything() -> Comparison:
         unmodelled={"operator": 2},
         pending=1,
     )
-    # As judged: what follows from another difference is not repeated.
-    kept = tuple(each for each in made.differences if each.change.key.identity != "public.people.id")
+    # `compare` drops implied differences.
+    kept = tuple(
+        difference for difference in made.differences if difference.change.key.identity != "public.people.id"
+    )
     return Comparison(**{name: getattr(made, name) for name in made.__slots__} | {"differences": kept})
 
 
@@ -271,7 +273,7 @@ def test_a_database_that_could_not_be_compared_is_said_last() -> None:
 def test_findings_that_are_the_differences_are_not_repeated() -> None:
     made = of_one(EMAIL, {"type": "text"}, {"type": "bytea"})
     [difference] = made.differences
-    found = Finding(
+    finding = Finding(
         "models-differ",
         Severity.ERROR,
         f"main: {summary(difference, made)}",
@@ -279,16 +281,16 @@ def test_findings_that_are_the_differences_are_not_repeated() -> None:
         database="main",
         subject=str(EMAIL),
     )
-    shown = diff(made, checks=(Check("main", "Main", (found, replace(found, detail="other"))),))
+    shown = diff(made, checks=(Check("main", "Main", (finding, replace(finding, detail="other"))),))
     *lines, last = table(diff(made)).splitlines()
-    assert table(shown).splitlines() == [*lines, f"  hint   {found.remedy_text}", last]
+    assert table(shown).splitlines() == [*lines, f"  hint   {finding.remedy_text}", last]
     assert "main: column public.users.email: type text -> bytea" in write("github", shown)
 
 
 @pytest.mark.parametrize("form", ["junit", "sarif", "github", "gitlab"])
 def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None:
     difference, made = _judged(ObjectKey("function", "public.f(integer)"), {"definition": (BODY, BODY * 2)})
-    found = Finding(
+    finding = Finding(
         "models-differ",
         Severity.ERROR,
         f"main: {summary(difference, made)}",
@@ -299,7 +301,7 @@ def test_a_finding_names_the_object_and_is_placed_at_the_tree(form: str) -> None
     )
     shown = DiffResult(
         "diff",
-        (Check("main", "main is as its revisions say", (found,)),),
+        (Check("main", "main is as its revisions say", (finding,)),),
         folders={"main": "/project/migrations/main"},
         root="/project",
         comparisons=(made,),
@@ -348,7 +350,7 @@ def test_names_are_shown_as_they_are_and_move_no_cursor(name: str, shown: str) -
 
 @pytest.mark.parametrize(("name", "shown"), NASTY.values(), ids=NASTY)
 def test_every_place_of_a_text_is_harmless(name: str, shown: str) -> None:
-    """Identity, owner, fields, bodies, side, rename, rule, what was left out: all come from elsewhere."""
+    """Identity, owner, fields, bodies, side, rename, rule and notes come from outside."""
     key, owner = ObjectKey("column", f"{name}.c"), ObjectKey("table", name)
     before = snapshot(f"{name}.json", {owner: {}, key: {"of": str(owner), name: name, "b": f"{name}\n1"}})
     after = snapshot("live", {owner: {"x": name}, key: {"of": str(owner), "b": f"{name}\n2"}})
@@ -356,8 +358,8 @@ def test_every_place_of_a_text_is_harmless(name: str, shown: str) -> None:
         before,
         after,
         tuple(
-            Difference(each, Aspect.DEFINITION, Severity.NOTE, ObjectKey("table", name))
-            for each in changes_between(before, after)
+            Difference(change, Aspect.DEFINITION, Severity.NOTE, ObjectKey("table", name))
+            for change in changes_between(before, after)
         ),
         ignored={name: 1},
         not_compared=(name,),
@@ -420,8 +422,8 @@ def _judged(
 
 
 def test_a_finding_has_the_long_texts_in_its_detail() -> None:
-    found = detail(*_judged(EMAIL, {"definition": ("a\nb", "a\nc"), "type": ("x", "y")}))
-    assert found == "--- revisions@a1: definition\n+++ live: definition\n a\n-b\n+c"
+    text = detail(*_judged(EMAIL, {"definition": ("a\nb", "a\nc"), "type": ("x", "y")}))
+    assert text == "--- revisions@a1: definition\n+++ live: definition\n a\n-b\n+c"
     assert detail(*_judged(EMAIL, {"type": ("x", "y")})) is None
 
 
@@ -502,15 +504,15 @@ def test_a_patch_names_both_texts_of_every_difference() -> None:
     heads = re.findall(r"^--- (.*)\t\n\+\+\+ (.*)\t$", text, re.MULTILINE)
     expected = {
         (
-            "/dev/null" if each.change.op is Op.ADDED else f"revisions@a1/main/{each.change.key}",
-            "/dev/null" if each.change.op is Op.REMOVED else f"live/main/{each.change.key}",
+            "/dev/null" if difference.change.op is Op.ADDED else f"revisions@a1/main/{difference.change.key}",
+            "/dev/null" if difference.change.op is Op.REMOVED else f"live/main/{difference.change.key}",
         )
-        for each in shown.differences
+        for difference in shown.differences
     }
     assert len(heads) == len(expected) == len(shown.differences)
     assert set(heads) == expected
-    for each in shown.differences:
-        for sides in each.change.fields.values():
+    for difference in shown.differences:
+        for sides in difference.change.fields.values():
             for sign, side in zip("-+", sides, strict=True):
                 other = sides[sign == "-"] or ""
                 for line in (side or "").split("\n"):
@@ -552,10 +554,10 @@ def test_a_patch_can_be_applied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", sorted(COMPARISONS))
 def test_formats_for_differences_say_what_was_not_compared(form: str) -> None:
-    found = Finding("unreachable", Severity.ERROR, "no\n;DROP", ExitCode.UNREACHABLE, database="credentials")
+    error = Finding("unreachable", Severity.ERROR, "no\n;DROP", ExitCode.UNREACHABLE, database="credentials")
     made = Comparison(snapshot("a", {}), snapshot("b", {}), (), not_compared=("views\r;DROP",))
-    remark = replace(found, severity=Severity.NOTE, message="hides nothing", database=None)
-    lines = write(form, diff(made, checks=(Check("c", "C", (found, remark)),))).splitlines()
+    remark = replace(error, severity=Severity.NOTE, message="hides nothing", database=None)
+    lines = write(form, diff(made, checks=(Check("c", "C", (error, remark)),))).splitlines()
     assert not any("hides nothing" in line for line in lines)
     mark = "-- " if form == "sql" else "# "
     assert lines[:2] == [
@@ -613,7 +615,7 @@ def test_a_snapshot_is_as_described() -> None:
         stored = json.loads(json.dumps(side.to_dict()))
         validator.validate(stored)
         for key in stored:
-            assert not validator.is_valid({name: each for name, each in stored.items() if name != key}), key
+            assert not validator.is_valid({name: value for name, value in stored.items() if name != key}), key
 
 
 def test_what_either_side_does_not_describe_is_counted() -> None:
