@@ -130,14 +130,10 @@ def describe_object(fields: Fields) -> str:
     descriptions = []
     for name, text in sorted(fields.items(), key=lambda field: (field[0] != "type", field[0])):
         if text is not None and name not in omitted:
-            description = _join_lines(value(name, text))
+            description = value(name, text)
+            description = description.replace("\n", "; " if ", " in description else ", ")
             descriptions.append(description if name in _STATES else f"{label(name)} {description}")
     return ", ".join(descriptions)
-
-
-def _join_lines(text: str) -> str:
-    """Return a list of lines in one line, with semicolons if the items contain commas."""
-    return text.replace("\n", "; " if ", " in text else ", ")
 
 
 def lines(before: str | None, after: str | None, context: int = 2) -> list[str]:

@@ -24,7 +24,15 @@ def without_generated_names(changes: Sequence[Change]) -> list[Change]:
         for change in changes
         if change.op is not Op.CHANGED and "yes" in change.fields.get("generated_name", ())
     ]
-    same = {key for pair in _pairs(generated) for key in pair}
+    missing: dict[object, list[ObjectKey]] = {}
+    for change in generated:
+        if change.op is Op.REMOVED:
+            missing.setdefault(_shape(change), []).append(change.key)
+    same = set()
+    for change in generated:
+        candidates = missing.get(_shape(change)) if change.op is Op.ADDED else None
+        if candidates:
+            same |= {candidates.pop(0), change.key}
     indexes = {
         change.key
         for change in changes
@@ -33,20 +41,6 @@ def without_generated_names(changes: Sequence[Change]) -> list[Change]:
         if ObjectKey("constraint", f"{change.owner.identity}.{name}") in same
     }
     return [change for change in changes if change.key not in same | indexes]
-
-
-def _pairs(changes: Sequence[Change]) -> list[tuple[ObjectKey, ObjectKey]]:
-    """Return pairs of a missing and an extra object with the same owner and the same fields."""
-    missing: dict[object, list[ObjectKey]] = {}
-    pairs = []
-    for change in changes:
-        if change.op is Op.REMOVED:
-            missing.setdefault(_shape(change), []).append(change.key)
-    for change in changes:
-        candidates = missing.get(_shape(change)) if change.op is Op.ADDED else None
-        if candidates:
-            pairs.append((candidates.pop(0), change.key))
-    return pairs
 
 
 def _shape(change: Change) -> tuple[object, ...]:

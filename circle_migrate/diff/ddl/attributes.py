@@ -27,7 +27,8 @@ def initial_fields(kind: ObjectKind, key: ObjectKey, after: Catalog) -> dict[str
 def commands(kind: ObjectKind, change: ObjectChange, *, new: bool) -> Iterator[str]:
     """Yield the commands for the owner, the privileges, which depend on the owner, and the comment."""
     owner = change.after.get("owner")
-    if kind.owned and owner and change.before.get("owner") != owner and not _belongs_to_column(change):
+    belongs_to_column = change.key.kind == "sequence" and change.after.get("owned_by")
+    if kind.owned and owner and change.differs("owner") and not belongs_to_column:
         noun = "TABLE" if change.key.kind == "table" else kind.noun
         yield f"ALTER {noun} {kind.name(change.key, change.after)} OWNER TO {privilege.sql_role(owner)}"
     if kind.grant is not None and ("acl" in change.after or "acl" in change.before):
@@ -48,10 +49,6 @@ def unsupported(change: ObjectChange, field: str = "acl", label: str = "privileg
     """Return the privileges that no command of the owner can change; None if there are none."""
     before, after = (privilege.granted_by_others(acl) for acl in change.values(field))
     return f"{label} granted by other roles than the owner" if before != after else None
-
-
-def _belongs_to_column(change: ObjectChange) -> bool:
-    return change.key.kind == "sequence" and bool(change.after.get("owned_by"))
 
 
 def _current_privileges(kind: ObjectKind, change: ObjectChange, *, new: bool) -> Privileges:

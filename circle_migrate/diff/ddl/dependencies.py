@@ -29,10 +29,13 @@ _COLUMNS = re.compile(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \(([^)]*)
 
 
 class Catalog:
-    """The objects of one side and their dependencies."""
+    """The objects of one side, without fields that are None, and their dependencies."""
 
     def __init__(self, objects: Mapping[ObjectKey, Fields]) -> None:
-        self.objects = objects
+        self.objects: Mapping[ObjectKey, Fields] = {
+            key: {name: value for name, value in fields.items() if value is not None}
+            for key, fields in objects.items()
+        }
         self._needs: dict[ObjectKey, frozenset[ObjectKey]] = {}
 
     def __contains__(self, key: ObjectKey) -> bool:

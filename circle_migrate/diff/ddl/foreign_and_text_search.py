@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 from circle_migrate.diff.ddl.column import change_options, foreign_options
 from circle_migrate.diff.ddl.kind import (
@@ -14,7 +14,6 @@ from circle_migrate.diff.ddl.kind import (
     from_template,
     optional_clauses,
     parse_options,
-    plain_name,
     split_field,
 )
 from circle_migrate.diff.ddl.privilege import sql_role
@@ -112,25 +111,17 @@ def _create_configuration(change: ObjectChange) -> Commands:
         yield f"ALTER {name} ADD MAPPING FOR {token} WITH {dictionaries}"
 
 
-def _cast_name(key: ObjectKey, _fields: Fields) -> str:
-    return f"({key.identity})"
-
-
-def drop_only(
-    noun: str, name: Callable[[ObjectKey, Fields], str] = plain_name, *, owned: bool = True
-) -> ObjectKind:
+def drop_only(noun: str) -> ObjectKind:
     """Return a kind whose objects can be dropped, but not created from a snapshot."""
-    return ObjectKind(
-        noun, create=lambda _change: [], covers=frozenset(), name=name, owned=owned, can_create=False
-    )
+    return ObjectKind(noun, create=lambda _change: [], covers=frozenset(), can_create=False)
 
 
-def mapping_name(key: ObjectKey, _fields: Fields) -> str:
-    """Return `FOR role SERVER server`, the name of a user mapping."""
+def _mapping_name(key: ObjectKey, _fields: Fields) -> str:
     server, role = split_identity(key.identity)
     return f"FOR {sql_role(role)} SERVER {server}"
 
 
+USER_MAPPING = replace(drop_only("USER MAPPING"), name=_mapping_name, owned=False)
 FOREIGN_DATA_WRAPPER = ObjectKind(
     "FOREIGN DATA WRAPPER",
     create=_create_wrapper,
@@ -153,7 +144,12 @@ COLLATION = ObjectKind(
     follows=frozenset({"version"}),
     unsupported=_unsupported_version,
 )
-CAST = ObjectKind("CAST", create=from_template("CREATE CAST ({0}) {1}"), name=_cast_name, owned=False)
+CAST = ObjectKind(
+    "CAST",
+    create=from_template("CREATE CAST ({0}) {1}"),
+    name=lambda key, _fields: f"({key.identity})",
+    owned=False,
+)
 OPERATOR = ObjectKind("OPERATOR", create=_create_operator)
 CONVERSION = ObjectKind("CONVERSION", create=_create_conversion)
 LANGUAGE = ObjectKind("LANGUAGE", create=_create_language, grant="LANGUAGE")

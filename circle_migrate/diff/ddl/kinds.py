@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from circle_migrate.diff.ddl import column as columns
 from circle_migrate.diff.ddl import (
+    column,
     database_objects,
     foreign_and_text_search,
+    table,
     table_objects,
     type_and_sequence,
     view_and_routine,
 )
-from circle_migrate.diff.ddl import table as tables
 from circle_migrate.diff.ddl.kind import ObjectKind
 
 KINDS: dict[str, ObjectKind] = {
@@ -41,12 +41,10 @@ KINDS: dict[str, ObjectKind] = {
     "text search configuration": foreign_and_text_search.CONFIGURATION,
     "foreign data wrapper": foreign_and_text_search.FOREIGN_DATA_WRAPPER,
     "foreign server": foreign_and_text_search.FOREIGN_SERVER,
-    "user mapping": foreign_and_text_search.drop_only(
-        "USER MAPPING", foreign_and_text_search.mapping_name, owned=False
-    ),
-    "table": tables.TABLE,
-    "foreign table": tables.FOREIGN_TABLE,
-    "column": columns.COLUMN,
+    "user mapping": foreign_and_text_search.USER_MAPPING,
+    "table": table.TABLE,
+    "foreign table": table.FOREIGN_TABLE,
+    "column": column.COLUMN,
     "constraint": table_objects.CONSTRAINT,
     "index": table_objects.INDEX,
     "statistics": table_objects.STATISTICS,

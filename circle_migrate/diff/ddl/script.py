@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from circle_migrate.diff.ddl import attributes
@@ -43,29 +43,20 @@ class MigrationScript:
 def generate(comparison: Comparison) -> MigrationScript:
     """Return the DDL for the differences of a comparison only; a rename is a DROP and a CREATE."""
     before, after = comparison.before, comparison.after
-    plan = ChangePlan(_catalog(before.objects), _catalog(_target(comparison)), before.major)
+    plan = ChangePlan(Catalog(before.objects), Catalog(_target(comparison)), before.major)
     return _script(comparison, plan, before.origin, after.origin)
 
 
 def reverse(comparison: Comparison) -> MigrationScript:
     """Return the DDL that undoes `generate`."""
     before, after = comparison.before, comparison.after
-    plan = ChangePlan(_catalog(_target(comparison)), _catalog(before.objects), before.major)
+    plan = ChangePlan(Catalog(_target(comparison)), Catalog(before.objects), before.major)
     return _script(comparison, plan, after.origin, before.origin)
 
 
 def _script(comparison: Comparison, plan: ChangePlan, before: str, after: str) -> MigrationScript:
     incomplete = (*_incomplete(plan), *unsupported(comparison))
     return MigrationScript(comparison, before, after, statements(plan), incomplete, plan)
-
-
-def _catalog(objects: Mapping[ObjectKey, Fields]) -> Catalog:
-    return Catalog(
-        {
-            key: {name: value for name, value in fields.items() if value is not None}
-            for key, fields in objects.items()
-        }
-    )
 
 
 def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:

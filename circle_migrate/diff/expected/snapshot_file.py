@@ -95,7 +95,7 @@ def decoded(content: bytes, name: str) -> Stored:
     if document["format"] > FORMAT:
         raise UsageError(
             f"{name} has a newer format, written by circle-migrate {document.get('tool')}",
-            hint=f"use that version, or {_hint(name)}",
+            hint=f"Use that version, or run: {_command(name)}",
         )
     body = {key: document.get(key) for key in ("source", "snapshot")}
     if document.get("checksum") != _checksum(body):
@@ -124,5 +124,9 @@ def _checksum(body: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _command(path: Path | str) -> str:
+    return f"circle-migrate snapshot --database NAME -o {path}"
+
+
 def _hint(path: Path | str) -> str:
-    return f"take the snapshot again: circle-migrate snapshot --database NAME -o {path}"
+    return f"Take the snapshot again: {_command(path)}"

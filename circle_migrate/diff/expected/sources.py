@@ -59,9 +59,7 @@ class ComparisonSources:
                 names = tuple(name for name in names if name == files[side].database)
             elif side.source is Source.LIVE:
                 for name in names:
-                    _ = deployment.databases[
-                        name
-                    ].address  # raises for a missing URL before any server is queried
+                    _ = deployment.databases[name].address  # raises for a missing URL, before any query
         if not names:
             raise UsageError(
                 f"no selected database has {' and '.join(side.text for side in sides)}",
