@@ -1,4 +1,4 @@
-"""Compare two snapshots of one database: the one place where differences are classified."""
+"""Compare two snapshots of one database and classify the differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import NamedTuple
 from circle_migrate.config.ignore_rule import IgnoreRule
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.describe import tally
-from circle_migrate.diff.renames_and_implied import drop_implied, parents, renames, without_generated_names
+from circle_migrate.diff.implied import drop_implied, parents
+from circle_migrate.diff.renames import renames, without_generated_names
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import (
     UNSUPPORTED_BY_MODELS,
@@ -32,7 +33,7 @@ from circle_migrate.postgres.catalog import snapshot as catalog
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
-"""Fields that identify an object and are no property of it."""
+"""Fields that identify an object and do not describe it."""
 
 
 class Profile(StrEnum):
@@ -43,17 +44,17 @@ class Profile(StrEnum):
 
 
 def today() -> date:
-    """Return the day in UTC, the same wherever a pipeline runs."""
+    """Return the date in UTC."""
     return datetime.now(UTC).date()
 
 
 @dataclass(frozen=True, slots=True)
 class CompareOptions:
-    """How the two snapshots of one database are compared.
+    """Options of the comparison of one database.
 
-    Differences in the fields `always_error` are errors under any profile. `models` is the side that can
-    express less than a catalogue holds. Extra partitions of a table that both sides have are counted, or with
-    `partitions` compared as tables. Ignore rules that end before `today` have expired.
+    Differences in the fields `always_error` are errors under any profile. `models` is the side that comes
+    from models, which cannot express everything. Extra partitions of a table on both sides are counted, or
+    with `partitions` compared as tables. Ignore rules that end before `today` have expired.
     """
 
     profile: Profile = Profile.DEFAULT
@@ -78,10 +79,10 @@ async def compare(
     options: CompareOptions = _DEFAULT_OPTIONS,
     answer: Callable[[ChangeSet], Awaitable[EquivalenceAnswers]] = _no_answers,
 ) -> Comparison:
-    """Return every difference with its severity, without implied and ignored ones.
+    """Return all differences with their severity, without implied and ignored ones.
 
-    `answer` tells which of the texts that differ mean the same, and may add to `not_compared`. Raises what
-    `answer` raises.
+    `answer` returns which differing texts are equivalent, and may add to `not_compared`. Raises what `answer`
+    raises.
     """
     change_set = _compared_changes(before, after, options)
     answers = await answer(change_set)
@@ -106,7 +107,7 @@ async def compare(
 
 
 def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions) -> ChangeSet:
-    """Return the changes that the options ask for and both sides can express."""
+    """Return the changes that the options include and both sides can express."""
     change_set = ChangeSet([])
     change_set.keep(
         without_fields(change, _NEVER_COMPARED) if change.op is Op.CHANGED else change
@@ -117,7 +118,7 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
     if options.models is not None:
         without_not_null(change_set, UNSUPPORTED_BY_MODELS, before, after)
     elif before.major != after.major:
-        without_not_null(change_set, "not every version has them", before, after)
+        without_not_null(change_set, "only newer PostgreSQL versions have them", before, after)
     change_set.keep(without_new_privileges(change_set.changes, before, after))
     if options.models is not None:
         within_models(change_set, options.models, before, after)
@@ -128,21 +129,19 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
 def _without_extra_partitions(
     changes: list[Change], before: Snapshot, after: Snapshot
 ) -> tuple[list[Change], dict[str, int]]:
-    """Split off partitions of managed tables, which come and go by themselves, and count them."""
+    """Remove and count the extra partitions of partitioned tables, which jobs create and drop."""
     counts: Counter[str] = Counter()
     kept = []
     for change in changes:
-        managed = change.op is Op.ADDED and [
-            name for name in parents(change.key, after) if _partitioned(name, before, after)
-        ]
-        if managed and "partition_bound" in change.fields:
-            counts[f"extra partitions of {managed[0]}"] += 1
+        tables = [name for name in parents(change.key, after) if _is_partitioned(name, before, after)]
+        if change.op is Op.ADDED and tables and "partition_bound" in change.fields:
+            counts[f"extra partitions of {tables[0]}"] += 1
         else:
             kept.append(change)
     return kept, dict(counts)
 
 
-def _partitioned(name: str, *snapshots: Snapshot) -> bool:
+def _is_partitioned(name: str, *snapshots: Snapshot) -> bool:
     key = ObjectKey("table", name)
     return all(snapshot.objects.get(key, {}).get("partition_key") for snapshot in snapshots)
 
@@ -152,7 +151,7 @@ def _differences(
 ) -> Iterator[Difference]:
     always_error = set(options.always_error)
     if options.models is not None:
-        always_error.add("comment")  # models state it: a revision that does not is incomplete
+        always_error.add("comment")  # a revision without the comment of the models is incomplete
     if options.column_order:
         always_error.add("position")
     renamed = renames(changes, before, after)
@@ -161,60 +160,49 @@ def _differences(
         yield Difference(change, aspect, severity, renamed.get(change.key))
 
 
-_OF_KIND = {
+_KIND_ASPECTS = {
     "policy": Aspect.SECURITY,
     "default privileges": Aspect.SECURITY,
     "setting": Aspect.STATE,
     "statistics": Aspect.STORAGE,
 }
-"""Aspect of an object as a whole; any other kind is DEFINITION."""
+"""The aspect of a whole object; DEFINITION for other kinds."""
 
-_OF_FIELD = {
-    "owner": Aspect.SECURITY,
-    "acl": Aspect.SECURITY,
-    "sequence_acl": Aspect.SECURITY,
-    "rls": Aspect.SECURITY,
-    "rls_forced": Aspect.SECURITY,
-    "security_definer": Aspect.SECURITY,
-    "valid": Aspect.STATE,
-    "validated": Aspect.STATE,
-    "populated": Aspect.STATE,
-    "enabled": Aspect.STATE,
-    "triggers": Aspect.STATE,
-    "version": Aspect.STATE,
-    "access_method": Aspect.STORAGE,
-    "clustered": Aspect.STORAGE,
-    "compression": Aspect.STORAGE,
-    "index_options": Aspect.STORAGE,
-    "index_tablespace": Aspect.STORAGE,
-    "statistics": Aspect.STORAGE,
-    "storage": Aspect.STORAGE,
-    "tablespace": Aspect.STORAGE,
-    "comment": Aspect.COMMENT,
-    "attribute_comments": Aspect.COMMENT,
-    "sequence_comment": Aspect.COMMENT,
-    "position": Aspect.ORDER,
+_FIELDS = {
+    Aspect.SECURITY: ("owner", "acl", "sequence_acl", "rls", "rls_forced", "security_definer"),
+    Aspect.STATE: ("valid", "validated", "populated", "enabled", "triggers", "version"),
+    Aspect.STORAGE: (
+        "access_method",
+        "clustered",
+        "compression",
+        "index_options",
+        "index_tablespace",
+        "statistics",
+        "storage",
+        "tablespace",
+    ),
+    Aspect.COMMENT: ("comment", "attribute_comments", "sequence_comment"),
+    Aspect.ORDER: ("position",),
 }
-"""Aspect of a field of any object; any other field has the aspect of its object."""
+_FIELD_ASPECTS = {field: aspect for aspect, fields in _FIELDS.items() for field in fields}
+"""The aspect of a field; other fields have the aspect of their object."""
 
 _STORED_WITH_OPTIONS = frozenset({"table", "materialized view", "column", "constraint", "index"})
 """Kinds whose options are storage parameters; the options of others (views, servers) define them."""
 
 _NEVER_FAILS = frozenset({Aspect.STORAGE, Aspect.COMMENT, Aspect.ORDER})
-_OF_THE_SERVER = frozenset(
+_SET_BY_SERVER = frozenset(
     {("extension", "version"), ("collation", "version"), ("materialized view", "populated")}
 )
-"""Fields that a server or a restore changes by itself."""
+"""Fields that a server upgrade or a restore changes."""
 
 _STRICT_KINDS = frozenset({"trigger", "event trigger", "setting"})
 _STRICT_FIELDS = frozenset({"triggers"})
-"""Errors under STRICT and notes otherwise, as is all of SECURITY."""
-
-_BY_SEVERITY = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+"""Errors under STRICT and notes otherwise, like the aspect SECURITY."""
 
 
 class Classification(NamedTuple):
-    """What a change is about, and how severe it is."""
+    """The aspect and severity of a change."""
 
     aspect: Aspect
     severity: Severity
@@ -224,7 +212,7 @@ def classify(change: Change, profile: Profile, always_error: Collection[str] = (
     """Return the aspect and severity of a change: those of its most severe field."""
     kind = change.key.kind
     if change.op is not Op.CHANGED:
-        aspect = _OF_KIND.get(kind, Aspect.DEFINITION)
+        aspect = _KIND_ASPECTS.get(kind, Aspect.DEFINITION)
         requested = kind == "default privileges" and "acl" in always_error
         return Classification(aspect, Severity.ERROR if requested else _severity(kind, None, aspect, profile))
     classifications = []
@@ -233,32 +221,27 @@ def classify(change: Change, profile: Profile, always_error: Collection[str] = (
         severity = Severity.ERROR if name in always_error else _severity(kind, name, aspect, profile)
         classifications.append(Classification(aspect, severity))
     aspects = list(Aspect)
-    return min(classifications, key=lambda one: (_BY_SEVERITY.index(one.severity), aspects.index(one.aspect)))
+    return min(classifications, key=lambda result: (result.severity.rank, aspects.index(result.aspect)))
 
 
 def aspect_of(kind: str, field: str) -> Aspect:
     """Return the aspect of a field of an object of that kind."""
     if field == "options" and kind in _STORED_WITH_OPTIONS:
         return Aspect.STORAGE
-    return _OF_FIELD.get(field) or _OF_KIND.get(kind, Aspect.DEFINITION)
+    return _FIELD_ASPECTS.get(field) or _KIND_ASPECTS.get(kind, Aspect.DEFINITION)
 
 
 def _severity(kind: str, field: str | None, aspect: Aspect, profile: Profile) -> Severity:
-    if aspect in _NEVER_FAILS or (kind, field) in _OF_THE_SERVER:
+    if aspect in _NEVER_FAILS or (kind, field) in _SET_BY_SERVER:
         return Severity.NOTE
     strict = aspect is Aspect.SECURITY or kind in _STRICT_KINDS or field in _STRICT_FIELDS
     return Severity.NOTE if strict and profile is Profile.DEFAULT else Severity.ERROR
 
 
 def _independent_fields(change: Change) -> list[str]:
-    """Return the fields that differ, without a definition that differs only in SECURITY DEFINER."""
-    fields = list(change.fields)
-    if "security_definer" in fields and "definition" in fields:
-        before, after = (_without_security(text) for text in change.fields["definition"])
-        if before == after:
-            fields.remove("definition")
-    return fields
-
-
-def _without_security(definition: str | None) -> str:
-    return " ".join((definition or "").replace(" SECURITY DEFINER", "").split())
+    """Return the fields that differ, without a definition that only repeats SECURITY DEFINER."""
+    if "security_definer" in change.fields and "definition" in change.fields:
+        texts = [(text or "").replace(" SECURITY DEFINER", "") for text in change.fields["definition"]]
+        if texts[0].split() == texts[1].split():
+            return [name for name in change.fields if name != "definition"]
+    return list(change.fields)

@@ -1,7 +1,7 @@
-"""Differences in the words of people who look after databases.
+"""Describe differences in the terms of PostgreSQL's documentation.
 
-What is said of an object comes from its fields; a field that is not listed here is called by its own name.
-Texts are as the servers gave them: whoever shows them takes out what no terminal or file should get.
+A field without a label here has its own name. Texts are as the server printed them; renderers remove control
+characters.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Op, Snap
 from circle_migrate.postgres.identifier import schema_of
 
 NOTHING = "none"
-"""What is said of a field on the side where it says nothing."""
+"""The description of a field without a value."""
 
-_LONGEST_IN_LINE = 100
-"""Characters of both sides together; what is longer is shown line under line."""
+_MAX_LINE_LENGTH = 100
+"""The number of characters of both values in one line; longer values are shown as a diff."""
 
 _LABELS = {
     "acl": "privileges",
@@ -47,12 +47,12 @@ _STATES = {
     "deterministic": ("not deterministic", "deterministic"),
     "security_definer": ("security invoker", "security definer"),
 }
-"""Fields that are yes or no, and what either is called."""
+"""Descriptions of boolean fields: for no and for yes."""
 
-_YES_UNLESS_SAID = frozenset({"valid", "validated", "populated", "deterministic"})
-"""Those of them that are told only where they are not as usual, which is yes."""
+_DEFAULT_YES = frozenset({"valid", "validated", "populated", "deterministic"})
+"""Boolean fields that mean yes without a value."""
 
-_USUAL = {
+_DEFAULTS = {
     "access_method": "heap",
     "compression": "default",
     "persistence": "logged",
@@ -62,18 +62,17 @@ _USUAL = {
     "storage": "default",
     "tablespace": "default",
 }
-"""What a field that says nothing stands for, where that is not nothing."""
+"""The meaning of fields without a value; `NOTHING` for other fields."""
 
-_WHERE_IT_STANDS = frozenset({"of", "position", "inherited", "generated_name"})
-_WHOSE = frozenset({"owner", "acl", "comment"})
-"""What may be said of any object; what nobody owns, as default privileges, has an `acl` for a reason."""
+_NOT_DESCRIBED = frozenset({"of", "position", "inherited", "generated_name", "owner", "comment"})
+"""Fields left out of the description of an object; so is `acl`, unless the object has no owner."""
 
 _PRIVILEGES = frozenset({"acl", "sequence_acl"})
 
 
 @dataclass(frozen=True, slots=True)
 class FieldDescription:
-    """A field that has two values; where `before` and `after` are None the label says it all."""
+    """A field with its two values; both are None if the label is the whole description."""
 
     label: str
     before: str | None = None
@@ -81,13 +80,13 @@ class FieldDescription:
 
     @property
     def fits_in_line(self) -> bool:
-        """Whether both values can stand in one line."""
+        """Whether both values fit in one line."""
         texts = (self.before or "") + (self.after or "")
-        return "\n" not in texts and len(texts) <= _LONGEST_IN_LINE
+        return "\n" not in texts and len(texts) <= _MAX_LINE_LENGTH
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """The line as label, value before, arrow and value after; the label alone where it says it all."""
+        """The line in parts: label, value before, arrow, value after; or the label alone."""
         if self.before is None or self.after is None:
             return (self.label,)
         return (f"{self.label} " if self.label else "", self.before, " -> ", self.after)
@@ -97,11 +96,10 @@ class FieldDescription:
 
 
 def describe_field(name: str, sides: tuple[str | None, str | None]) -> FieldDescription:
-    """A field of a changed object: what it is called, and what both sides have."""
+    """Return the label and both values of a field that differs."""
     if name in _SWITCHES:
-        return FieldDescription(
-            f"{label(name)} switched {'off' if sides[1] in (None, 'no', 'off') else 'on'}"
-        )
+        state = "off" if sides[1] in (None, "no", "off") else "on"
+        return FieldDescription(f"{label(name)} switched {state}")
     if name not in _STATES and set(sides) == {None, "yes"}:
         before, after = (side or "no" for side in sides)
     else:
@@ -110,55 +108,50 @@ def describe_field(name: str, sides: tuple[str | None, str | None]) -> FieldDesc
 
 
 def label(name: str) -> str:
-    """What a field is called."""
+    """Return the label of a field."""
     return _LABELS.get(name, name.replace("_", " "))
 
 
 def value(name: str, text: str | None) -> str:
-    """What a field says."""
+    """Return the description of a field's value."""
     if name in _STATES:
-        return _STATES[name][name in _YES_UNLESS_SAID if text is None else text == "yes"]
+        return _STATES[name][name in _DEFAULT_YES if text is None else text == "yes"]
     if text is None:
-        return _USUAL.get(name, NOTHING)
+        return _DEFAULTS.get(name, NOTHING)
     return text or ("nobody" if name in _PRIVILEGES else "''")
 
 
 def describe_object(fields: Fields) -> str:
-    """An object that one side lacks: its definition, or what else is known of it, in one text."""
+    """Return the definition of an object, or a list of its fields if it has none."""
     definition = fields.get("definition")
     if definition:
         return definition
-    told = []
-    aside = _WHERE_IT_STANDS | (_WHOSE - {"acl"} if "owner" not in fields else _WHOSE)
+    omitted = _NOT_DESCRIBED | ({"acl"} if "owner" in fields else set())
+    descriptions = []
     for name, text in sorted(fields.items(), key=lambda field: (field[0] != "type", field[0])):
-        if text is None or name in aside:
-            continue
-        words = _in_one_line(value(name, text))
-        told.append(words if name in _STATES else f"{label(name)} {words}")
-    return ", ".join(told)
-
-
-def _in_one_line(text: str) -> str:
-    """A list that has its items line by line; those that hold commas are told apart by semicolons."""
-    return text.replace("\n", "; " if ", " in text else ", ")
+        if text is not None and name not in omitted:
+            description = value(name, text)
+            description = description.replace("\n", "; " if ", " in description else ", ")
+            descriptions.append(description if name in _STATES else f"{label(name)} {description}")
+    return ", ".join(descriptions)
 
 
 def lines(before: str | None, after: str | None, context: int = 2) -> list[str]:
-    """Both texts as a unified diff without its head: lines that begin with `-`, `+`, a space or `@@`."""
-    one, other = ([] if text in (None, NOTHING) else str(text).split("\n") for text in (before, after))
-    compared = list(difflib.unified_diff(one, other, lineterm="", n=context))[2:]
-    # Where all is one hunk, its place says nothing.
-    return compared[1:] if sum(line.startswith("@@") for line in compared) == 1 else compared
+    """Return a unified diff without its header: lines that begin with `-`, `+`, a space or `@@`."""
+    old, new = ([] if text in (None, NOTHING) else str(text).split("\n") for text in (before, after))
+    diff = list(difflib.unified_diff(old, new, lineterm="", n=context))[2:]
+    # The position of a single hunk tells nothing.
+    return diff[1:] if sum(line.startswith("@@") for line in diff) == 1 else diff
 
 
 def sides(comparison: Comparison) -> tuple[str, str]:
-    """Both sides by their own words; told apart where they have the same."""
+    """Return the names of both sides, marked `(from)` and `(to)` if they are the same."""
     before, after = comparison.before.origin, comparison.after.origin
     return (before, after) if before != after else (f"{before} (from)", f"{after} (to)")
 
 
 def place(snapshot: Snapshot) -> str:
-    """Where a snapshot belongs: its revisions, unless its origin names them, and the server's version."""
+    """Return the revisions of a snapshot, unless its origin names them, and the server's version."""
     heads = ", ".join(snapshot.revisions or ()) or "base"
     known = snapshot.revisions is None or heads in snapshot.origin
     version = f"{snapshot.major}.{snapshot.server_version_num % 10000}"
@@ -166,7 +159,7 @@ def place(snapshot: Snapshot) -> str:
 
 
 def short(key: ObjectKey, root: ObjectKey) -> str:
-    """The object's kind and its name, as far as it is not that of the object it belongs to."""
+    """Return the kind and name of an object, without the name or schema of the object it belongs to."""
     for prefix in (f"{root.identity}.", f"{schema_of(root.identity)}."):
         if key.identity.startswith(prefix):
             return f"{key.kind} {key.identity.removeprefix(prefix)}"
@@ -174,28 +167,29 @@ def short(key: ObjectKey, root: ObjectKey) -> str:
 
 
 def headline(difference: Difference, name: str, comparison: Comparison) -> str:
-    """What has become of an object of that name, in the words of both sides."""
+    """Return the kind of a difference: extra, missing or changed, and the hint of a rename."""
     before, after = sides(comparison)
     match difference.change.op:
         case Op.ADDED:
-            words, hint = f"{name} is extra in {after}", "perhaps renamed from"
+            text, hint = f"{name} is extra in {after}", "perhaps renamed from"
         case Op.REMOVED:
-            words, hint = f"{name} is missing in {after}", "perhaps renamed to"
+            text, hint = f"{name} is missing in {after}", "perhaps renamed to"
         case Op.CHANGED:
-            words, hint = name, f"perhaps, in {before}, "
-    return f"{words}, {hint} {difference.renamed.identity}" if difference.renamed else words
+            text, hint = name, f"perhaps, in {before}, "
+    return f"{text}, {hint} {difference.renamed.identity}" if difference.renamed else text
 
 
 def summary(difference: Difference, comparison: Comparison) -> str:
-    """Describe a difference in one line."""
+    """Return a difference in one line."""
     change = difference.change
-    words = headline(difference, str(change.key), comparison)
-    fields = "; ".join(str(describe_field(name, both)) for name, both in change.fields.items())
-    return f"{words}{': ' + fields if change.op is Op.CHANGED else ''}"
+    text = headline(difference, str(change.key), comparison)
+    if change.op is not Op.CHANGED:
+        return text
+    return f"{text}: {'; '.join(str(describe_field(name, both)) for name, both in change.fields.items())}"
 
 
 def detail(difference: Difference, comparison: Comparison) -> str | None:
-    """Return the texts that are too long for `summary`, as unified diffs; None where there are none."""
+    """Return the texts that are too long for `summary`, as unified diffs; None if there are none."""
     change = difference.change
     if change.op is not Op.CHANGED:
         return None
@@ -215,14 +209,14 @@ def tally(kinds: Iterable[str]) -> dict[str, int]:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """How many there are of each: `9 tables, 1 column`."""
-    return ", ".join(f"{count} {word if count == 1 else plural(word)}" for word, count in counts.items())
+    """Return counts with their nouns: `9 tables, 1 column`."""
+    return ", ".join(f"{count} {noun if count == 1 else plural(noun)}" for noun, count in counts.items())
 
 
-def plural(word: str) -> str:
-    """The plural of a kind's name; PostgreSQL's own where it is one already."""
-    if word in ("statistics", "default privileges"):
-        return word
-    if re.search(r"[^aeiou]y$", word):
-        return word[:-1] + "ies"
-    return word + ("es" if word.endswith(("x", "s")) else "s")
+def plural(noun: str) -> str:
+    """Return the plural of a kind's name; some names are plurals already."""
+    if noun in ("statistics", "default privileges"):
+        return noun
+    if re.search(r"[^aeiou]y$", noun):
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("x", "s")) else "s")

@@ -1,23 +1,21 @@
-"""Decide whether two texts of a definition mean the same, by having PostgreSQL create and print both.
+"""Decide whether two texts of a definition are equivalent: PostgreSQL creates both objects and prints them.
 
-PostgreSQL does not always print a text as it read it: `IN` over varchar comes back from a dump with its casts
-elsewhere, and PostgreSQL 16 leaves out qualifiers that 15 prints. Created in one database, texts that mean
-the same are printed the same.
+The same definition may be printed differently: `IN` over varchar has its casts elsewhere after a restore, and
+PostgreSQL 16 omits qualifiers that 15 prints. Created in one database, equivalent texts are printed the same.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circle_migrate.diff.array_casts import cast_elements
 from circle_migrate.diff.scope import EquivalenceAnswers
-from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, Snapshot
-from circle_migrate.postgres.identifier import base_name
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
+from circle_migrate.postgres.identifier import base_name, literal
 
 if TYPE_CHECKING:
     import asyncpg
@@ -25,9 +23,9 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
 
 _NAME = "circle_asked"
-"""Name of every object that is created for a check."""
+"""The name of the objects that the checks create."""
 
-# Each check runs in a subtransaction that is rolled back, so that a failing one does not stop the others.
+# Each text is created in a subtransaction that is rolled back, so that an error does not stop the others.
 _PRINTER = f"""
 CREATE FUNCTION pg_temp.{_NAME}(statements text[], query text) RETURNS text LANGUAGE plpgsql AS $body$
 DECLARE
@@ -50,10 +48,20 @@ SELECT pg_temp.{_NAME}(ARRAY(SELECT jsonb_array_elements_text(form -> 'statement
 FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS forms (form, number) ORDER BY number
 """
 
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+_PLACEHOLDER = "\0{}\0"
+_PLACEHOLDERS = re.compile("\0(\\d+)\0")
+_TYPE = (
+    r"(?:character varying|bit varying|double precision|(?:time|timestamp)(?:\(\d\))? with(?:out)? time zone"
+    r"|[\w$.\0]+)(?:\(\d+(?:,-?\d+)?\))?"
+)
+# Not a function argument; without brackets inside, so that nested arrays are replaced first.
+_CAST = re.compile(rf"(?<![\w$\0])\(ARRAY\[([^\[\]]+)\]\)::({_TYPE})\[\]")
+
 
 @dataclass(frozen=True, slots=True)
 class EquivalenceCheck:
-    """Two texts of one field; `forms` are the statements that create each, `query` what reads it back."""
+    """Two texts of one field; `forms` has the statements that create each, `query` prints the result."""
 
     key: ObjectKey
     field: str
@@ -62,25 +70,25 @@ class EquivalenceCheck:
 
 
 def checks_for(changes: Iterable[Change], before: Snapshot) -> tuple[EquivalenceCheck, ...]:
-    """Return a check for each pair of texts that may mean the same."""
+    """Return a check for each pair of texts that may be equivalent."""
     checks = []
     for change in changes:
-        if change.op is not Op.CHANGED:
-            continue
-        for field, (one, other) in change.fields.items():
+        for field, (old, new) in change.fields.items() if change.op is Op.CHANGED else ():
             form = _FORMS.get((change.key.kind, field))
-            if form is None or one is None or other is None:
+            type_ = before.objects[change.key].get("type")
+            if form is None or old is None or new is None:
                 continue
-            subject = _Subject(change.key, change.owner, before.objects[change.key])
-            created = [form(subject, text) for text in (one, other)]
-            if created[0] and created[1]:
-                forms = (created[0].statements, created[1].statements)
-                checks.append(EquivalenceCheck(change.key, field, forms, created[0].query))
+            if change.key.kind == "constraint" and type_ not in ("check", "exclusion"):
+                continue  # consists of names, which are printed in one form
+            values = _template_values(change, type_)
+            forms = (form.create(values, old), form.create(values, new))
+            if all(forms):
+                checks.append(EquivalenceCheck(change.key, field, forms, form.query.format(**values)))
     return tuple(checks)
 
 
 def equal_by_text(checks: Iterable[EquivalenceCheck]) -> EquivalenceAnswers:
-    """Return the texts that mean the same without a server: those that differ only in casts of arrays."""
+    """Return the texts that are equivalent without asking a server: they differ only in casts of arrays."""
     return {
         (check.key, check.field): True
         for check in checks
@@ -91,7 +99,7 @@ def equal_by_text(checks: Iterable[EquivalenceCheck]) -> EquivalenceAnswers:
 async def equal_in_scratch(
     scratch: AbstractAsyncContextManager[Database], checks: Iterable[EquivalenceCheck]
 ) -> EquivalenceAnswers:
-    """Return what `equal_by_server` returns in a scratch database. Raises why there is none."""
+    """Run `equal_by_server` in a scratch database. Raises what creating it raises."""
     async with scratch as database:
         connection = await database.connect()
         try:
@@ -103,9 +111,9 @@ async def equal_in_scratch(
 async def equal_by_server(
     connection: asyncpg.Connection, checks: Iterable[EquivalenceCheck]
 ) -> EquivalenceAnswers:
-    """Compare what PostgreSQL prints, in one round trip; no answer for a text that it cannot create there.
+    """Compare the printed texts, in one round trip; a text that cannot be created has no answer.
 
-    The database must have the tables, types and functions that the texts name. Nothing is left behind.
+    The database must have the tables, types and functions that the texts name. All is rolled back.
     """
     checks = tuple(checks)
     forms = [
@@ -114,152 +122,141 @@ async def equal_by_server(
     transaction = connection.transaction()
     await transaction.start()
     try:
-        # As snapshots are taken: with every name qualified.
+        # As for snapshots, so that every name is qualified.
         await connection.execute("SET LOCAL search_path = pg_catalog;" + _PRINTER)
         printed = [row[0] for row in await connection.fetch(_PRINT, json.dumps(forms))]
     finally:
         await transaction.rollback()
     return {
-        (check.key, check.field): one == other
-        for check, one, other in zip(checks, printed[::2], printed[1::2], strict=True)
-        if one is not None and other is not None
+        (check.key, check.field): old == new
+        for check, old, new in zip(checks, printed[::2], printed[1::2], strict=True)
+        if old is not None and new is not None
     }
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
-    key: ObjectKey
-    owner: ObjectKey | None
-    fields: Fields
+class _Form:
+    """Templates of the statements that create an object from a text, and of the query that prints it.
 
-    @property
-    def table(self) -> str:
-        return self.owner.identity if self.owner else ""
+    Without `statements`, the text is the statement; `rename` has the templates of its name and the new name.
+    """
 
-    @property
-    def regclass(self) -> str:
-        return "'" + self.table.replace("'", "''") + "'::regclass"
-
-    @property
-    def temporary_name(self) -> str:
-        """The name of what is created, in the schema of the subject."""
-        return self.key.identity.removesuffix(base_name(self.key.identity)) + _NAME
-
-
-@dataclass(frozen=True, slots=True)
-class _Created:
-    statements: tuple[str, ...]
     query: str
+    statements: tuple[str, ...] = ()
+    rename: tuple[str, str] = ("", "")
+
+    def create(self, values: Mapping[str, str], text: str) -> tuple[str, ...]:
+        """Return the statements for a text; none if it does not contain the name."""
+        if self.statements:
+            return tuple(statement.format(text=text, **values) for statement in self.statements)
+        old, new = (template.format(**values) for template in self.rename)
+        statement, count = re.subn(rf"\b{re.escape(old)} ", lambda _: f"{new} ", text, count=1)
+        return (statement,) if count else ()
 
 
-_Form = Callable[[_Subject, str], _Created | None]
+def _template_values(change: Change, type_: str | None) -> dict[str, str]:
+    """Return the values of the templates; `new` is the temporary name in the schema of the object."""
+    identity, table = change.key.identity, change.owner.identity if change.owner else ""
+    name = base_name(identity)
+    new = identity.removesuffix(name) + _NAME
+    return {
+        "identity": identity,
+        "name": name,
+        "new": new,
+        "new_regclass": f"{literal(new)}::regclass",
+        "table": table,
+        "table_regclass": f"{literal(table)}::regclass",
+        "type": str(type_),
+    }
 
-_PRINTED_DEFAULT = (
+
+_PRINT_CONSTRAINT = f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{_NAME}' AND "
+_PRINT_DEFAULT = (
     "SELECT a.attgenerated::text || pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d "
     "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
     f"WHERE d.adrelid = 'pg_temp.{_NAME}'::regclass"
 )
-
-
-def _constraint(subject: _Subject, text: str) -> _Created | None:
-    if subject.fields.get("type") not in ("check", "exclusion"):
-        return None  # of names alone, which have one form
-    return _Created(
-        (f"ALTER TABLE {subject.table} ADD CONSTRAINT {_NAME} {text}",),
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
-        f"WHERE conname = '{_NAME}' AND conrelid = {subject.regclass}",
-    )
-
-
-def _domain_constraint(subject: _Subject, text: str) -> _Created:
-    return _Created(
-        (f"ALTER DOMAIN {subject.table} ADD CONSTRAINT {_NAME} {text}",),
-        f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{_NAME}' AND contypid <> 0",
-    )
-
-
-def _domain_default(subject: _Subject, text: str) -> _Created:
-    return _Created(
-        (f"CREATE DOMAIN pg_temp.{_NAME} AS {subject.fields.get('type')} DEFAULT {text}",),
-        f"SELECT pg_get_expr(typdefaultbin, 0) FROM pg_type WHERE oid = 'pg_temp.{_NAME}'::regtype",
-    )
-
-
-def _default(subject: _Subject, text: str) -> _Created:
-    column = base_name(subject.key.identity)
-    return _Created(
-        (
-            f"CREATE TEMPORARY TABLE {_NAME} (LIKE {subject.table})",
-            f"ALTER TABLE pg_temp.{_NAME} ALTER COLUMN {column} SET DEFAULT {text}",
-        ),
-        _PRINTED_DEFAULT,
-    )
-
-
-def _generated(subject: _Subject, text: str) -> _Created:
-    return _Created(
-        (
-            f"CREATE TEMPORARY TABLE {_NAME} (LIKE {subject.table})",
-            f"ALTER TABLE pg_temp.{_NAME} ADD COLUMN {_NAME} {subject.fields.get('type')} {text}",
-        ),
-        _PRINTED_DEFAULT,
-    )
-
-
-def _view(subject: _Subject, text: str) -> _Created:
-    name = subject.temporary_name.replace("'", "''")
-    return _Created(
-        (f"CREATE VIEW {subject.temporary_name} AS {text}",), f"SELECT pg_get_viewdef('{name}'::regclass)"
-    )
-
-
-def _policy(subject: _Subject, text: str) -> _Created:
-    return _Created(
-        (f"CREATE POLICY {_NAME} ON {subject.table} USING ({text})",),
-        "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy "
-        f"WHERE polname = '{_NAME}' AND polrelid = {subject.regclass}",
-    )
-
-
-def _renamed(word: str, query: str, *, qualified: bool = False) -> _Form:
-    """The form of a definition that is a whole statement: the same one, under our name."""
-
-    def form(subject: _Subject, text: str) -> _Created | None:
-        own, ours = base_name(subject.key.identity), _NAME
-        if qualified:
-            own, ours = subject.key.identity, subject.temporary_name
-        statement, count = re.subn(rf"\b{word} {re.escape(own)} ", lambda _: f"{word} {ours} ", text, count=1)
-        name = subject.temporary_name.replace("'", "''")
-        printed = query.format(name=_NAME, table=subject.regclass, temporary_name=f"'{name}'::regclass")
-        return _Created((statement,), printed) if count else None
-
-    return form
-
+_COPY_TABLE = f"CREATE TEMPORARY TABLE {_NAME} (LIKE {{table}})"
+_VIEW = _Form("SELECT pg_get_viewdef({new_regclass})", ("CREATE VIEW {new} AS {text}",))
+_POLICY = _Form(
+    "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy "
+    f"WHERE polname = '{_NAME}' AND polrelid = {{table_regclass}}",
+    (f"CREATE POLICY {_NAME} ON {{table}} USING ({{text}})",),
+)
 
 _FORMS: Mapping[tuple[str, str], _Form] = {
-    ("constraint", "definition"): _constraint,
-    ("domain constraint", "definition"): _domain_constraint,
-    ("domain", "default"): _domain_default,
-    ("column", "default"): _default,
-    ("column", "generated"): _generated,
-    ("view", "definition"): _view,
-    ("materialized view", "definition"): _view,
-    ("policy", "using"): _policy,
-    ("policy", "check"): _policy,
-    ("index", "definition"): _renamed("INDEX", "SELECT pg_get_indexdef({temporary_name})"),
-    ("trigger", "definition"): _renamed(
-        "TRIGGER",
-        "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = '{name}' AND tgrelid = {table}",
+    ("constraint", "definition"): _Form(
+        _PRINT_CONSTRAINT + "conrelid = {table_regclass}",
+        (f"ALTER TABLE {{table}} ADD CONSTRAINT {_NAME} {{text}}",),
     ),
-    ("rule", "definition"): _renamed(
-        "RULE",
-        "SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename = '{name}' AND ev_class = {table}",
+    ("domain constraint", "definition"): _Form(
+        _PRINT_CONSTRAINT + "contypid <> 0", (f"ALTER DOMAIN {{table}} ADD CONSTRAINT {_NAME} {{text}}",)
     ),
-    ("statistics", "definition"): _renamed(
-        "STATISTICS",
+    ("domain", "default"): _Form(
+        f"SELECT pg_get_expr(typdefaultbin, 0) FROM pg_type WHERE oid = 'pg_temp.{_NAME}'::regtype",
+        (f"CREATE DOMAIN pg_temp.{_NAME} AS {{type}} DEFAULT {{text}}",),
+    ),
+    ("column", "default"): _Form(
+        _PRINT_DEFAULT,
+        (_COPY_TABLE, f"ALTER TABLE pg_temp.{_NAME} ALTER COLUMN {{name}} SET DEFAULT {{text}}"),
+    ),
+    ("column", "generated"): _Form(
+        _PRINT_DEFAULT, (_COPY_TABLE, f"ALTER TABLE pg_temp.{_NAME} ADD COLUMN {_NAME} {{type}} {{text}}")
+    ),
+    ("view", "definition"): _VIEW,
+    ("materialized view", "definition"): _VIEW,
+    ("policy", "using"): _POLICY,
+    ("policy", "check"): _POLICY,
+    ("index", "definition"): _Form(
+        "SELECT pg_get_indexdef({new_regclass})", rename=("INDEX {name}", f"INDEX {_NAME}")
+    ),
+    ("trigger", "definition"): _Form(
+        "SELECT pg_get_triggerdef(oid) FROM pg_trigger "
+        f"WHERE tgname = '{_NAME}' AND tgrelid = {{table_regclass}}",
+        rename=("TRIGGER {name}", f"TRIGGER {_NAME}"),
+    ),
+    ("rule", "definition"): _Form(
+        "SELECT pg_get_ruledef(oid) FROM pg_rewrite "
+        f"WHERE rulename = '{_NAME}' AND ev_class = {{table_regclass}}",
+        rename=("RULE {name}", f"RULE {_NAME}"),
+    ),
+    ("statistics", "definition"): _Form(
         "SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext "
-        "WHERE stxname = '{name}' AND stxrelid = {table}",
-        qualified=True,
+        f"WHERE stxname = '{_NAME}' AND stxrelid = {{table_regclass}}",
+        rename=("STATISTICS {identity}", "STATISTICS {new}"),
     ),
 }
-"""How each text is created again; other fields are names and words, which have one form."""
+"""The form of each field; other fields consist of names, which are printed in one form."""
+
+
+def cast_elements(text: str) -> str:
+    """Return the text with the casts of array constructors moved to the elements.
+
+    `s IN ('a', 'b')` over varchar is stored and printed as a cast of an array: `(ARRAY['a', 'b'])::text[]`.
+    When this text is parsed, as from a dump, the cast moves to the elements: `ARRAY[('a')::text,
+    ('b')::text]` (transformTypeCast in PostgreSQL's parse_expr.c).
+    """
+    quoted: list[str] = []
+
+    def hide(match: re.Match[str]) -> str:
+        quoted.append(match[0])
+        return _PLACEHOLDER.format(len(quoted) - 1)
+
+    text, count = _QUOTED.sub(hide, text), 1
+    while count:
+        text, count = _CAST.subn(_move_cast, text)
+    return _PLACEHOLDERS.sub(lambda match: quoted[int(match[1])], text)
+
+
+def _move_cast(match: re.Match[str]) -> str:
+    return f"ARRAY[{', '.join(f'({element})::{match[2]}' for element in _elements(match[1]))}]"
+
+
+def _elements(text: str) -> Iterator[str]:
+    depth = start = 0
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if character == "," and not depth:
+            yield text[start:position]
+            start = position + 2
+    yield text[start:]

@@ -1,4 +1,4 @@
-"""What `diff` returns: two snapshots of each database, and every difference with how much it matters."""
+"""Results of `diff`: two snapshots of each database, and the classified differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Ownershi
 
 
 class Aspect(StrEnum):
-    """What of an object differs, as far as people treat it differently."""
+    """The part of an object that differs."""
 
     DEFINITION = "definition"
     SECURITY = "security"
@@ -24,10 +24,10 @@ class Aspect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One change, judged by the profile of its database.
+    """One change with its severity under the profile of its database.
 
-    `severity` ERROR decides the exit status. `renamed` is the object of the other side that is the same but
-    for its name, where there is exactly one: a hint, never acted upon.
+    The severity ERROR sets the exit status. `renamed` is the only object of the other side that differs in
+    its name alone: a hint, never acted upon.
     """
 
     change: Change
@@ -38,13 +38,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both sides of one database and how they differ.
+    """Both sides of one database and their differences.
 
-    `differences` do not repeat what follows from another one: the columns of a table that is missing as a
-    whole. `equivalent` are texts that differ and mean the same, `ignored` counts what each ignore rule hid,
-    `compared` the objects looked at by kind, `not_compared` says what was left out and why. `pending` is the
-    number of revisions the live side has not reached, which are no drift. `default_schema` is the schema in
-    which a revision's operations work that name none, where that is known.
+    `differences` are without implied ones, as the columns of a missing table. `equivalent` are objects whose
+    texts differ and mean the same. `ignored` counts the changes hidden by each ignore rule, `compared` the
+    objects of each kind. `not_compared` describes what was left out, with the reason. `pending` is the number
+    of revisions not yet applied to the live side. `default_schema` is the schema of operations that name
+    none; None if it is unknown.
     """
 
     before: Snapshot
@@ -59,18 +59,18 @@ class Comparison:
 
     @property
     def database(self) -> str:
-        """Whose catalogue it is."""
+        """The name of the database."""
         return self.after.database
 
     @property
     def unmodelled(self) -> Mapping[str, int]:
-        """What neither side describes, by kind: as many as the one has that has more."""
+        """The number of objects of undescribed kinds, by kind: the maximum of both sides."""
         sides = (self.before.unmodelled, self.after.unmodelled)
         kinds = sorted({kind for side in sides for kind in side})
         return {kind: max(side.get(kind, 0) for side in sides) for kind in kinds}
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as the JSON output shows it."""
+        """Return the comparison for the JSON output."""
         return {
             "database": self.database,
             "from": _side(self.before),
@@ -86,7 +86,7 @@ class Comparison:
 
 
 class Group(NamedTuple):
-    """The differences of an object and of what belongs to it; those of the object itself come first."""
+    """The differences of an object and of its parts; those of the object itself come first."""
 
     root: ObjectKey
     differences: tuple[Difference, ...]
@@ -98,20 +98,20 @@ def grouped(comparison: Comparison, ownership: Ownership) -> tuple[Group, ...]:
     for difference in comparison.differences:
         groups.setdefault(ownership.root(difference.change.key), []).append(difference)
     return tuple(
-        Group(root, tuple(sorted(groups[root], key=lambda one: (one.change.key != root, one.change.key))))
+        Group(root, tuple(sorted(groups[root], key=lambda item: (item.change.key != root, item.change.key))))
         for root in sorted(groups)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class DiffResult(Report):
-    """The comparisons of all databases; those that could not be made are findings of their check."""
+    """The comparisons of all databases; a comparison that failed is a finding."""
 
     comparisons: tuple[Comparison, ...] = ()
 
     @property
     def comparison_errors(self) -> tuple[Finding, ...]:
-        """The errors about databases without a comparison, or about all databases."""
+        """The errors of databases without a comparison, or of all databases."""
         compared = {comparison.database for comparison in self.comparisons}
         return tuple(
             finding
@@ -120,9 +120,9 @@ class DiffResult(Report):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The checks and findings, and every comparison in full."""
-        shown = Report.to_dict(self)
-        return shown | {"comparisons": [comparison.to_dict() for comparison in self.comparisons]}
+        """Return the checks and findings, and all comparisons."""
+        report = Report.to_dict(self)
+        return report | {"comparisons": [comparison.to_dict() for comparison in self.comparisons]}
 
 
 def _side(snapshot: Snapshot) -> dict[str, Any]:

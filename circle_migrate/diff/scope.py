@@ -1,4 +1,4 @@
-"""Select the changes that count: by what models can express, server versions, options and ignore rules."""
+"""Filter changes: by models, server versions, options, ignore rules and equivalent texts."""
 
 from __future__ import annotations
 
@@ -13,31 +13,22 @@ from circle_migrate.diff.describe import counted, label, tally
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
 
 EquivalenceAnswers = Mapping[tuple[ObjectKey, str], bool]
-"""Whether the two texts of an object's field mean the same, where PostgreSQL was asked and could tell."""
+"""Whether the two texts of a field are equivalent; fields without an answer are not in it."""
 
 
 class Models(StrEnum):
-    """Which side the models are."""
+    """The side of a comparison that comes from models."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
-_EXPRESSIBLE = frozenset(
-    {
-        "table",
-        "column",
-        "constraint",
-        "index",
-        "sequence",
-        "enum",
-        "domain",
-        "domain constraint",
-    }
+_MODEL_KINDS = frozenset(
+    {"table", "column", "constraint", "index", "sequence", "enum", "domain", "domain constraint"}
 )
-"""The kinds MetaData can express. It names schemas, and does not say that there are no others."""
+"""The kinds that MetaData can express. It names schemas, but does not list all of them."""
 
-_INEXPRESSIBLE_FIELDS = frozenset(
+_UNSUPPORTED_FIELDS = frozenset(
     {
         "owner",
         "acl",
@@ -57,95 +48,89 @@ _INEXPRESSIBLE_FIELDS = frozenset(
 )
 
 _COMMENTED = frozenset({"table", "column", "constraint"})
-"""The kinds that models can comment."""
+"""The kinds that can have a comment in models."""
 
 UNSUPPORTED_BY_MODELS = "models cannot express them"
 
 _PRINTED_DIFFERENTLY = frozenset({"view", "materialized view", "rule"})
-"""Kinds whose definitions two major versions print differently: PostgreSQL 16 leaves out qualifiers."""
+"""Kinds whose definition is printed differently since PostgreSQL 16, which omits qualifiers."""
 
-# https://www.postgresql.org/docs/17/release-17.html: owners have it there; older servers do not know it.
+# https://www.postgresql.org/docs/17/release-17.html: a new privilege, which owners have by default.
 MAINTAIN_SINCE = 17
 MAINTAIN_ITEM = re.compile(r", MAINTAIN\b\*?")
 
 
 @dataclass(slots=True)
 class ChangeSet:
-    """What remains of the changes, and in words what was left out."""
+    """The remaining changes, and descriptions of what is not compared."""
 
     changes: list[Change]
     not_compared: list[str] = field(default_factory=list)
 
     def keep(self, changes: Iterable[Change | None]) -> None:
-        """Go on with these."""
+        """Replace the changes by these, without None."""
         self.changes = [change for change in changes if change is not None]
 
-    def leave_out(self, changes: Sequence[Change], why: str) -> None:
-        """Leave these out with all that belongs to them, and say so; parts are not counted."""
+    def leave_out(self, changes: Sequence[Change], reason: str) -> None:
+        """Remove these changes and those of their parts, and note the reason; parts are not counted."""
         if not changes:
             return
-        gone = {change.key for change in changes}
-        whole = tally(change.key.kind for change in changes if change.owner not in gone)
-        self.not_compared.append(f"{counted(whole)}: {why}")
-        self.keep(each for each in self.changes if each.key not in gone and each.owner not in gone)
+        keys = {change.key for change in changes}
+        counts = tally(change.key.kind for change in changes if change.owner not in keys)
+        self.not_compared.append(f"{counted(counts)}: {reason}")
+        self.keep(change for change in self.changes if not {change.key, change.owner} & keys)
 
 
 def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after: Snapshot) -> None:
-    """Leave out what only the other side has and models have no words for."""
-    other_only = Op.ADDED if models is Models.BEFORE else Op.REMOVED
-    snapshot = after if models is Models.BEFORE else before
-    theirs = [change for change in change_set.changes if change.op is other_only]
+    """Leave out what models cannot express."""
+    op, snapshot = (Op.ADDED, after) if models is Models.BEFORE else (Op.REMOVED, before)
+    not_in_models = [change for change in change_set.changes if change.op is op]
     change_set.leave_out(
-        [change for change in theirs if _unsupported_by_models(change)], UNSUPPORTED_BY_MODELS
+        [change for change in not_in_models if _unsupported_by_models(change)], UNSUPPORTED_BY_MODELS
     )
-    tables = {change.key for change in theirs} | {None}
-    partitions = [their for their in theirs if _partitioned(their.key, snapshot) not in tables]
+    tables = {change.key for change in not_in_models} | {None}
+    partitions = [change for change in not_in_models if _root_table(change.key, snapshot) not in tables]
     change_set.leave_out(partitions, "they are partitions, which models do not list")
-    silent = Counter(
+    counts = Counter(
         (label(name), change.key.kind)
         for change in change_set.changes
         for name in _unsupported_fields(change)
     )
-    if silent:
-        words = (f"{words} of {counted({kind: number})}" for (words, kind), number in sorted(silent.items()))
-        change_set.not_compared.append(f"{', '.join(words)}: {UNSUPPORTED_BY_MODELS}")
-    change_set.keep(_supported_part(change) for change in change_set.changes)
+    if counts:
+        texts = (f"{name} of {counted({kind: count})}" for (name, kind), count in sorted(counts.items()))
+        change_set.not_compared.append(f"{', '.join(texts)}: {UNSUPPORTED_BY_MODELS}")
+    change_set.keep(without_fields(change, _unsupported_fields(change)) for change in change_set.changes)
 
 
-def _partitioned(key: ObjectKey, snapshot: Snapshot) -> ObjectKey | None:
-    """The table that a partition belongs to in the end; None for what is no partition."""
-    object_key = None
-    while parent := snapshot.objects.get(object_key or key, {}).get("partition_of"):
-        object_key = ObjectKey("table", parent)
-    return object_key
+def _root_table(key: ObjectKey, snapshot: Snapshot) -> ObjectKey | None:
+    """Return the topmost partitioned table of a partition; None for other objects."""
+    root = None
+    while parent := snapshot.objects.get(root or key, {}).get("partition_of"):
+        root = ObjectKey("table", parent)
+    return root
 
 
 def _unsupported_by_models(change: Change) -> bool:
     if change.key.kind == "column" and change.owner is not None:
         return change.owner.kind not in ("table", "foreign table")
-    return change.key.kind not in _EXPRESSIBLE
-
-
-def _supported_part(change: Change) -> Change | None:
-    silent = _unsupported_fields(change)
-    return without_fields(change, silent) if silent else change
+    return change.key.kind not in _MODEL_KINDS
 
 
 def _unsupported_fields(change: Change) -> set[str]:
-    """The fields of a changed object that models say nothing about."""
+    """Return the fields of a changed object that models cannot express."""
     if change.op is not Op.CHANGED:
         return set()
     comment = set() if change.key.kind in _COMMENTED else {"comment"}
-    return change.fields.keys() & (_INEXPRESSIBLE_FIELDS | comment)
+    return change.fields.keys() & (_UNSUPPORTED_FIELDS | comment)
 
 
 def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
-    """Leave out the places of columns; tables whose columns have another order are said."""
+    """Leave out the positions of columns, and note the tables whose columns have another order."""
     moved = {change.owner for change in change_set.changes if _is_moved(change)}
-    tables = moved and _reordered(moved, *snapshots)
+    tables = moved and _count_reordered(moved, *snapshots)
     if tables:
         change_set.not_compared.append(
-            f"the order of columns of {counted({'table': tables})}: ask with --column-order"
+            f"the order of columns of {counted({'table': tables})}: use --column-order to compare it"
         )
     change_set.keep(
         without_fields(change, {"position"}) if _is_moved(change) else change for change in change_set.changes
@@ -156,26 +141,27 @@ def _is_moved(change: Change) -> bool:
     return change.op is Op.CHANGED and "position" in change.fields
 
 
-def _reordered(tables: Collection[ObjectKey | None], before: Snapshot, after: Snapshot) -> int:
-    """How many of these have the columns that both sides know in another order."""
-    places: dict[str, list[tuple[int, int]]] = {str(table): [] for table in tables}
+def _count_reordered(tables: Collection[ObjectKey | None], before: Snapshot, after: Snapshot) -> int:
+    """Return the number of tables whose common columns have another order."""
+    positions: dict[str | None, list[tuple[int, int]]] = {str(table): [] for table in tables}
     for key, fields in before.objects.items():
-        if key.kind == "column" and fields.get("of") in places:
-            one, other = fields.get("position"), after.objects.get(key, {}).get("position")
-            if one and other:
-                places[fields.get("of") or ""].append((int(one), int(other)))
-    others = ([place for _, place in sorted(pairs)] for pairs in places.values())
-    return sum(order != sorted(order) for order in others)
+        table = fields.get("of")
+        if key.kind == "column" and table in positions:
+            old, new = fields.get("position"), after.objects.get(key, {}).get("position")
+            if old and new:
+                positions[table].append((int(old), int(new)))
+    orders = ([new for _, new in sorted(pairs)] for pairs in positions.values())
+    return sum(order != sorted(order) for order in orders)
 
 
-def without_not_null(change_set: ChangeSet, why: str, *snapshots: Snapshot) -> None:
-    """Leave out NOT NULL constraints: their columns say the same, but for NOT VALID and NO INHERIT."""
-    gone = [change for change in change_set.changes if _is_not_null(change, *snapshots)]
-    if gone:
+def without_not_null(change_set: ChangeSet, reason: str, *snapshots: Snapshot) -> None:
+    """Leave out not-null constraints: their columns say the same, except NOT VALID and NO INHERIT."""
+    constraints = [change for change in change_set.changes if _is_not_null(change, *snapshots)]
+    if constraints:
         change_set.not_compared.append(
-            f"NOT VALID and NO INHERIT of {counted({'not null constraint': len(gone)})}: {why}"
+            f"NOT VALID and NO INHERIT of {counted({'not null constraint': len(constraints)})}: {reason}"
         )
-        change_set.keep(change for change in change_set.changes if change not in gone)
+        change_set.keep(change for change in change_set.changes if change not in constraints)
 
 
 def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
@@ -183,38 +169,36 @@ def _is_not_null(change: Change, *snapshots: Snapshot) -> bool:
 
 
 def without_new_privileges(changes: Iterable[Change], before: Snapshot, after: Snapshot) -> list[Change]:
-    """The changes without privileges that one of the two servers does not have."""
-    if min(before.major, after.major) >= MAINTAIN_SINCE or max(before.major, after.major) < MAINTAIN_SINCE:
+    """Return the changes without privileges that only one of the two server versions has."""
+    if (before.major >= MAINTAIN_SINCE) == (after.major >= MAINTAIN_SINCE):
         return list(changes)
-    less = (_without_maintain(change) for change in changes)
-    return [each for each in less if each is not None]
+    return [kept for change in changes if (kept := _without_maintain(change)) is not None]
 
 
 def _without_maintain(change: Change) -> Change | None:
     if change.op is not Op.CHANGED or "acl" not in change.fields:
         return change
-    one, other = (text if text is None else MAINTAIN_ITEM.sub("", text) for text in change.fields["acl"])
-    if one == other:
+    old, new = (text if text is None else MAINTAIN_ITEM.sub("", text) for text in change.fields["acl"])
+    if old == new:
         return without_fields(change, {"acl"})
-    return replace(change, fields={**change.fields, "acl": (one, other)})
+    return replace(change, fields={**change.fields, "acl": (old, new)})
 
 
 def drop_version_formatting(change_set: ChangeSet, answers: EquivalenceAnswers) -> None:
-    """Leave out definitions that the two servers print each in its way, where PostgreSQL was not asked."""
-    unsure = [
-        change
+    """Leave out definitions without an answer that two server versions print differently."""
+    unknown = {
+        change.key: change.key.kind
         for change in change_set.changes
         if change.op is Op.CHANGED
         and change.key.kind in _PRINTED_DIFFERENTLY
         and "definition" in change.fields
         and (change.key, "definition") not in answers
-    ]
-    if unsure:
-        texts = counted(tally(change.key.kind for change in unsure))
+    }
+    if unknown:
+        texts = counted(tally(unknown.values()))
         change_set.not_compared.append(f"the text of {texts}: the servers print it differently")
-    keys = {change.key for change in unsure}
     change_set.keep(
-        without_fields(change, {"definition"}) if change.key in keys else change
+        without_fields(change, {"definition"}) if change.key in unknown else change
         for change in change_set.changes
     )
 
@@ -222,55 +206,43 @@ def drop_version_formatting(change_set: ChangeSet, answers: EquivalenceAnswers) 
 def split_equivalent(
     changes: Iterable[Change], answers: EquivalenceAnswers
 ) -> tuple[list[Change], list[Change]]:
-    """The changes without texts that mean the same, and those of which nothing else is left."""
+    """Return the changes without equivalent texts, and the changes that have no other difference."""
     kept, equivalent = [], []
     for change in changes:
-        same = {name for name in change.fields if answers.get((change.key, name))}
-        less = without_fields(change, same | _implied(same, change.fields))
-        if less is None:
+        fields = {name for name in change.fields if answers.get((change.key, name))}
+        if fields and change.fields.keys() - fields == {"definition"}:
+            fields.add("definition")  # of a policy: it consists of the other fields
+        remaining = without_fields(change, fields)
+        if remaining is None:
             equivalent.append(change)
         else:
-            kept.append(less)
+            kept.append(remaining)
     return kept, equivalent
-
-
-def _implied(same: Collection[str], fields: Collection[str]) -> set[str]:
-    """The definition of a policy is made of its other texts, and differs only where one of those does."""
-    return {"definition"} if same and set(fields) - set(same) == {"definition"} else set()
 
 
 def without_ignored(
     changes: Iterable[Change], database: str, rules: Iterable[IgnoreRule]
 ) -> tuple[list[Change], dict[str, int]]:
-    """Return the changes that no rule hides, and how many objects each rule hid, in whole or in a field."""
-    counts: dict[str, int] = {}
+    """Return the changes that no rule hides, and the number of changes that each rule hides."""
+    counts: Counter[str] = Counter()
     rules = tuple(rules)
     kept = []
     for change in changes:
         remaining: Change | None = change
         for rule in rules:
-            if remaining is None:
-                break
-            if not rule.matches(database, str(change.key)):
-                continue
-            less = _hide(remaining, rule.field)
-            if less is not remaining:
-                counts[rule.text] = counts.get(rule.text, 0) + 1
-            remaining = less
+            if remaining is not None and rule.matches(database, str(change.key)):
+                visible = remaining if rule.field else None
+                if rule.field and change.op is Op.CHANGED:  # fields of an extra or missing object stay
+                    visible = without_fields(remaining, {rule.field})
+                counts[rule.text] += visible is not remaining
+                remaining = visible
         if remaining is not None:
             kept.append(remaining)
-    return kept, counts
-
-
-def _hide(change: Change, field: str | None) -> Change | None:
-    """Return what is left of a change, or None; a field of an extra or missing object is never hidden."""
-    if field is None:
-        return None
-    return without_fields(change, {field}) if change.op is Op.CHANGED else change
+    return kept, dict(+counts)
 
 
 def without_fields(change: Change, names: Collection[str]) -> Change | None:
-    """Return a change without these fields, None if no other differs; the change itself if it has none."""
+    """Return a change without these fields: None if no other field differs, itself if it has none of them."""
     if not any(name in change.fields for name in names):
         return change
     fields = {name: sides for name, sides in change.fields.items() if name not in names}

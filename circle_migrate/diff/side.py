@@ -1,4 +1,4 @@
-"""What people type for a side of a comparison: models, revisions, a live database, or a saved snapshot."""
+"""Sides of a comparison as command-line arguments: models, revisions, live database, snapshot file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from circle_migrate.core.errors import UsageError
 
 CURRENT = "current"
-"""The target that means: at whatever revision the database is."""
+"""The target for the current revisions of the database."""
 
 _PLACEHOLDER = "{database}"
 _SUFFIXES = (".json", ".json.gz")
 
 
 class Source(StrEnum):
-    """Where the snapshot of a side comes from."""
+    """The source of a side's snapshot."""
 
     MODELS = "models"
     REVISIONS = "revisions"
@@ -26,7 +26,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side as typed; `target` belongs to REVISIONS and is None for their heads."""
+    """One side; `text` is the argument, `target` the revision of REVISIONS, None for the heads."""
 
     source: Source
     text: str
@@ -34,21 +34,21 @@ class Side:
 
     @property
     def is_relative(self) -> bool:
-        """Whether it depends on where the database is: `revisions@current`, `revisions@-1`."""
+        """Whether it depends on the current revision: `revisions@current`, `revisions@-1`."""
         return self.target == CURRENT or (self.target or "").rpartition("@")[2].startswith(("+", "-"))
 
     @property
     def asks_the_database(self) -> bool:
-        """Whether the live database has to be read for it."""
+        """Whether the live database must be read for it."""
         return self.source is Source.LIVE or self.is_relative
 
     @property
     def holds_one(self) -> bool:
-        """Whether it names one file, which is about one database."""
+        """Whether it names one file, the snapshot of one database."""
         return _PLACEHOLDER not in self.text and not Path(self.text).expanduser().is_dir()
 
     def file(self, database: str) -> Path:
-        """The file with the snapshot of a database; FILE may be one, a folder, or contain {database}."""
+        """Return the snapshot file of a database; the text names a file, a folder, or contains {database}."""
         path = Path(self.text.replace(_PLACEHOLDER, database)).expanduser()
         if not path.is_dir():
             return path
@@ -57,33 +57,33 @@ class Side:
 
 
 def parse_side(text: str) -> Side:
-    """A side from its text. Raises `UsageError` where it is neither a known word nor a file."""
-    word, at, target = text.strip().partition("@")
-    if word in (Source.MODELS, Source.LIVE) and not at:
-        return Side(Source(word), text)
-    if word == Source.REVISIONS and bool(target) == bool(at):
+    """Parse a side. Raises `UsageError` if it is neither a keyword nor a file."""
+    source, at, target = text.strip().partition("@")
+    if source in (Source.MODELS, Source.LIVE) and not at:
+        return Side(Source(source), text)
+    if source == Source.REVISIONS and bool(target) == bool(at):
         return Side(Source.REVISIONS, text, target or None)
     if text.endswith(_SUFFIXES) or "/" in text or Path(text).exists():
         return Side(Source.FILE, text)
     raise UsageError(
-        f"{text!r} is nothing that can be compared",
-        hint="write models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file",
+        f'"{text}" is not a side of a comparison',
+        hint="Use models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file.",
     )
 
 
 def parse_state(text: str) -> Side:
-    """What to take a snapshot of: live, models, revisions, or any target for revisions."""
+    """Parse the source of a snapshot: live, models, revisions, or a target for revisions."""
     if text in (Source.MODELS, Source.LIVE) or text.partition("@")[0] == Source.REVISIONS:
         return parse_side(text)
     return Side(Source.REVISIONS, f"{Source.REVISIONS}@{text}", text)
 
 
 def parse_sides(texts: tuple[str, ...]) -> tuple[Side, Side]:
-    """Both sides, FROM and TO. None typed means drift; TO is the live database where it was not typed."""
+    """Parse FROM and TO: by default revisions@current and live. Raises `UsageError` if they are the same."""
     first, *rest = texts or (f"{Source.REVISIONS}@{CURRENT}",)
     before, after = parse_side(first), parse_side(rest[0] if rest else Source.LIVE)
     if before == after:
         raise UsageError(
-            f"{before.text} would be compared with itself", hint="name two sides: circle-migrate diff FROM TO"
+            f"both sides are {before.text}", hint="Name two different sides: circle-migrate diff FROM TO"
         )
     return before, after

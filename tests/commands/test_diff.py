@@ -1,4 +1,4 @@
-"""diff, snapshot and check --drift: each side, each exit status, and no alarm where nothing differs."""
+"""diff, snapshot and check --drift: all sides and exit statuses, no finding without a difference."""
 
 from __future__ import annotations
 
@@ -39,29 +39,32 @@ from tests.servers import NAMES, Databases, run
 
 
 def on(databases: Databases, only: str | None = None) -> Deployment:
-    """The package's trees on these databases, with scratch databases on the same server."""
+    """Return the package's revisions on these databases, with scratch databases on the same server."""
     settings = load(environ=environment(databases))
     place = parse(databases.server.admin_url, source="the test")
     return Deployment(settings._replace(scratch_url=place), only)
 
 
-def found(result: DiffResult) -> set[tuple[str | None, str, str | None, str]]:
-    return {(each.database, each.rule, each.subject, str(each.severity)) for each in result.findings}
+def reported(result: DiffResult) -> set[tuple[str | None, str, str | None, str]]:
+    return {
+        (finding.database, finding.rule, finding.subject, str(finding.severity))
+        for finding in result.findings
+    }
 
 
 def test_nothing_differs_at_any_revision(empty_databases: Databases) -> None:
-    """Upgraded one by one is what upgraded at once is; the models are at the end of it."""
+    """Upgrades one by one and at once give the same catalog, which the models match."""
     deployed = on(empty_databases)
-    assert found(run(diff(deployed))) == set()
+    assert reported(run(diff(deployed))) == set()
     run(step_by_step(deployed, empty_databases))
     result = run(diff(deployed))
-    assert (found(result), [each.pending for each in result.comparisons]) == (set(), [0, 0])
+    assert (reported(result), [comparison.pending for comparison in result.comparisons]) == (set(), [0, 0])
     for sides in (MISSING, ("models", "live"), ("live", "models")):
-        assert found(run(diff(deployed, sides))) == set()
+        assert reported(run(diff(deployed, sides))) == set()
 
 
 async def step_by_step(deployed: Deployment, databases: Databases) -> None:
-    """Upgrade both to their heads; after each revision they are what is expected there."""
+    """Upgrade both to their heads, and compare with the expected catalog after every revision."""
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(ScratchServers(deployed))
         connections = {
@@ -88,13 +91,13 @@ def test_pending_revisions_are_counted_and_no_drift(empty_databases: Databases) 
     assert result.exit_code is ExitCode.DONE
     graphs = deployed.graphs
     done = len(graphs["main"].ancestors(["f4e7d8b9c123"]))
-    assert [each.pending for each in result.comparisons] == [
+    assert [comparison.pending for comparison in result.comparisons] == [
         len(graphs["main"].revisions) - done,
         len(graphs["credentials"].revisions),
     ]
     ahead = run(diff(deployed, ("live", "revisions")))
     assert ahead.exit_code is ExitCode.DRIFT
-    assert {each.rule for each in ahead.findings} == {"drift"}
+    assert {finding.rule for finding in ahead.findings} == {"drift"}
 
 
 DRIFTS: list[tuple[str, str, str, str, str]] = [
@@ -130,9 +133,11 @@ def test_each_drift_is_found_once_and_weighed_by_the_profile(migrated_databases:
         expected[name, subject] = max(
             expected.get((name, subject), "note"), severity, key=weights.__getitem__
         )
-    assert {(each.database, each.subject): str(each.severity) for each in result.findings} == expected
+    assert {
+        (finding.database, finding.subject): str(finding.severity) for finding in result.findings
+    } == expected
     only = run(diff(on(migrated_databases, "credentials")))
-    assert {each.database for each in only.findings} == {"credentials"}
+    assert {finding.database for finding in only.findings} == {"credentials"}
 
 
 def test_settings_and_options_decide_what_fails(migrated_databases: Databases) -> None:
@@ -140,7 +145,7 @@ def test_settings_and_options_decide_what_fails(migrated_databases: Databases) -
     deployed = on(migrated_databases, "main")
     assert run(diff(deployed)).exit_code is ExitCode.DONE
     assert run(diff(deployed, options=DiffOptions(grants=True))).exit_code is ExitCode.DRIFT
-    strict = tuple(each._replace(profile="strict") for each in deployed.settings.databases)
+    strict = tuple(database._replace(profile="strict") for database in deployed.settings.databases)
     asked = Deployment(deployed.settings._replace(databases=strict), "main")
     assert run(diff(asked)).exit_code is ExitCode.DRIFT
 
@@ -150,16 +155,16 @@ def test_what_prevents_one_comparison_does_not_hide_the_other(migrated_databases
     deployed = on(migrated_databases)
     gone = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
     databases = tuple(
-        each._replace(url=gone) if each.name == "credentials" else each
-        for each in deployed.settings.databases
+        database._replace(url=gone) if database.name == "credentials" else database
+        for database in deployed.settings.databases
     )
     result = run(diff(Deployment(deployed.settings._replace(databases=databases))))
     assert result.exit_code is ExitCode.UNREACHABLE
-    assert found(result) == {
+    assert reported(result) == {
         ("main", "drift", "index public.ix_users_email", "error"),
         ("credentials", "unreachable", None, "error"),
     }
-    assert [each.database for each in result.comparisons] == ["main"]
+    assert [comparison.database for comparison in result.comparisons] == ["main"]
 
 
 @pytest.mark.parametrize(
@@ -174,9 +179,9 @@ def test_a_database_at_no_known_revision_is_never_without_drift(
 ) -> None:
     run(execute(migrated_databases, "main", f"UPDATE alembic_version SET version_num = '{version}'"))
     result = run(diff(on(migrated_databases)))
-    assert {(each.database, each.rule) for each in result.findings} == {("main", rule)}
+    assert {(finding.database, finding.rule) for finding in result.findings} == {("main", rule)}
     assert result.exit_code is code
-    assert all(each.is_inconclusive for each in result.findings)
+    assert all(finding.is_inconclusive for finding in result.findings)
 
 
 def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Databases) -> None:
@@ -191,18 +196,18 @@ def test_connect_is_enough_where_the_revision_is_named(migrated_databases: Datab
         }
         settings = load(environ=urls)._replace(scratch_url=deployed.settings.scratch_url)
         result = run(diff(Deployment(settings), ("revisions", "live")))
-        assert found(result) == set()
+        assert reported(result) == set()
         assert len(result.comparisons) == len(NAMES)
         unread = run(diff(Deployment(settings)))
-        assert {each.rule for each in unread.findings} == {"missing-privilege"}
+        assert {finding.rule for finding in unread.findings} == {"missing-privilege"}
         assert unread.exit_code is ExitCode.UNREACHABLE
         assert "GRANT SELECT" in unread.findings[0].remedy_text
-        # Whoever may not look into the schema does not take it for an empty one.
+        # A schema without USAGE is an error, not an empty schema.
         for name in NAMES:
             run(execute(migrated_databases, name, "GRANT SELECT ON alembic_version TO public"))
             run(execute(migrated_databases, name, "REVOKE USAGE ON SCHEMA public FROM public"))
         barred = run(diff(Deployment(settings)))
-        assert {each.rule for each in barred.findings} == {"missing-privilege"}
+        assert {finding.rule for finding in barred.findings} == {"missing-privilege"}
         assert barred.comparisons == ()
     finally:
         run(execute(migrated_databases, "main", f"DROP ROLE {role}"))
@@ -214,8 +219,8 @@ def test_rules_hide_what_they_cover_and_are_counted(migrated_databases: Database
     hidden = DiffOptions(ignore=("table public.tmp_*", "view *", "table public.tmp_a until 2020-01-01"))
     result = run(diff(deployed, options=hidden))
     assert result.exit_code is ExitCode.DONE
-    assert [dict(each.ignored) for each in result.comparisons] == [{"table public.tmp_*": 2}, {}]
-    assert found(result) == {
+    assert [dict(comparison.ignored) for comparison in result.comparisons] == [{"table public.tmp_*": 2}, {}]
+    assert reported(result) == {
         (None, "unused-ignore-rule", "view *", "note"),
         (None, "expired-ignore-rule", "table public.tmp_a until 2020-01-01", "warning"),
     }
@@ -230,14 +235,14 @@ def test_a_snapshot_is_a_side(migrated_databases: Databases, workdir: Path) -> N
     assert (Path("before/main.json.gz").stat().st_mode & 0o777) == 0o600
     run(execute(migrated_databases, "main", "ALTER TABLE users ADD COLUMN spare int"))
     result = run(diff(deployed, ("before", "live")))
-    assert found(result) == {("main", "differs", "column public.users.spare", "error")}
+    assert reported(result) == {("main", "differs", "column public.users.spare", "error")}
     one = run(diff(deployed, ("before/main.json.gz", "live")))
-    assert [each.database for each in one.comparisons] == ["main"]
+    assert [comparison.database for comparison in one.comparisons] == ["main"]
     again = run(diff(deployed, ("before/{database}.json.gz", "revisions")))
-    assert found(again) == set()
+    assert reported(again) == set()
     Path("before/credentials.json.gz").write_bytes(Path("before/main.json.gz").read_bytes())
     mixed = run(diff(deployed, ("before", "live")))
-    assert ("credentials", "usage", None, "error") in found(mixed)
+    assert ("credentials", "usage", None, "error") in reported(mixed)
     assert mixed.exit_code is ExitCode.USAGE
     with pytest.raises(UsageError, match="no selected database"):
         run(diff(on(migrated_databases, "credentials"), ("before/main.json.gz", "live")))
@@ -265,11 +270,13 @@ def test_check_asks_for_drift_and_says_what_prevents_it_once(migrated_databases:
     deployed = on(migrated_databases)
     clean = run(check(deployed, CheckSelection(drift=True, models=True)))
     assert clean.findings == ()
-    assert {"drift", "models"} <= {each.name for each in clean.checks}
+    assert {"drift", "models"} <= {check.name for check in clean.checks}
     run(execute(migrated_databases, "main", "DROP INDEX ix_users_email"))
     run(execute(migrated_databases, "credentials", "UPDATE alembic_version SET version_num = 'feedfacecafe'"))
     report = run(check(deployed, CheckSelection(drift=True)))
-    rules = [(each.database, each.rule) for each in report.findings if each.severity is Severity.ERROR]
+    rules = [
+        (finding.database, finding.rule) for finding in report.findings if finding.severity is Severity.ERROR
+    ]
     assert sorted(rules, key=str) == [("credentials", "unknown-revision"), ("main", "drift")]
 
 
@@ -302,7 +309,7 @@ async def captured(databases: Databases, name: str) -> Snapshot:
 
 
 async def asked(databases: Databases, name: str, before: Snapshot, after: Snapshot) -> Comparison:
-    """Compare, and check the texts on one of the databases themselves."""
+    """Compare; the equivalence checks run on one of the databases."""
 
     async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
         checks = checks_for(change_set.changes, before)
@@ -315,7 +322,7 @@ async def asked(databases: Databases, name: str, before: Snapshot, after: Snapsh
 
 
 async def unasked(before: Snapshot, after: Snapshot) -> Comparison:
-    """Compare without a server to ask."""
+    """Compare without a server for the equivalence checks."""
 
     async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
         return equal_by_text(checks_for(change_set.changes, before))
@@ -355,7 +362,7 @@ REPRINTED = {
 def test_a_restored_dump_is_equivalent_and_what_changed_is_not(
     create_databases: Callable[..., Databases],
 ) -> None:
-    """`IN` over varchar is printed otherwise after a restore; models in difficult spellings have it too."""
+    """`IN` over varchar is printed differently after a restore, and so are models in other spellings."""
     origin, restored = create_databases(), create_databases()
     run(execute(origin, "main", TRICKY))
     run(create_spellings(origin))
@@ -370,9 +377,9 @@ def test_a_restored_dump_is_equivalent_and_what_changed_is_not(
 
     same, alone, changed = run(compare_all())
     for comparison in (same, alone):
-        assert [str(each.change.key) for each in comparison.differences] == []
-        assert {str(each.key) for each in comparison.equivalent} >= REPRINTED
-    assert {str(each.change.key) for each in changed.differences} == {
+        assert [str(difference.change.key) for difference in comparison.differences] == []
+        assert {str(change.key) for change in comparison.equivalent} >= REPRINTED
+    assert {str(difference.change.key) for difference in changed.differences} == {
         "constraint public.paint.paint_name_check",
         "index public.paint_i",
         "policy public.paint.mine",
@@ -407,7 +414,7 @@ async def create_spellings(databases: Databases) -> None:
 
 
 def dumped(databases: Databases) -> str:
-    """The schema as pg_dump writes it, for a driver instead of psql."""
+    """Return the schema from pg_dump without psql commands."""
 
     async def major() -> int:
         async with databases.connect("main") as connection:
@@ -443,7 +450,7 @@ def test_a_question_leaves_nothing_behind(empty_databases: Databases) -> None:
 
 @pytest.fixture
 def shop(project_folder: Path) -> Project:
-    """A project whose only table has a check that a restored dump prints otherwise."""
+    """Return a project whose only table has a check that is printed differently after a restore."""
     project = Project(project_folder)
     project.write_settings()
     create = "CREATE TABLE paint (name varchar(9) CHECK (name = ANY (ARRAY['a', 'b']::bpchar[]::char(3)[])))"
@@ -467,7 +474,9 @@ def test_equivalent_texts_are_asked_about_where_there_is_a_server_for_it(empty_d
     )
     [comparison] = run(diff(deployed, DRIFT)).comparisons
     assert comparison.differences == ()
-    assert [str(each.key) for each in comparison.equivalent] == ["constraint public.paint.paint_name_check"]
+    assert [str(change.key) for change in comparison.equivalent] == [
+        "constraint public.paint.paint_name_check"
+    ]
     run(take_snapshots(deployed, "head", "main.json"))
     nowhere = parse("postgresql://nobody@127.0.0.1:1/gone?connect_timeout=2", source="the test")
     alone = Deployment(deployed.settings._replace(scratch_url=nowhere), "main")

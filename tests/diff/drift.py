@@ -1,4 +1,4 @@
-"""Pairs of schemas that differ in one thing, and databases to load them into."""
+"""Cases of drift: pairs of schemas with one difference, and databases for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.servers import run
 
 @dataclass(frozen=True)
 class Case:
-    """Statements that make one side, and those that turn it into the other.
+    """Statements that create one side, and statements that change it into the other.
 
     `database` is said of cases that change what belongs to no schema.
     """
@@ -47,7 +47,7 @@ LOCAL = [case for case in CASES if not case.database]
 
 @dataclass
 class Place:
-    """A server to make databases on, with a pg_dump of its version."""
+    """A server for databases, with a pg_dump of its version."""
 
     admin_url: str
     major: int
@@ -107,7 +107,7 @@ async def take(connection: asyncpg.Connection) -> Snapshot:
 
 @asynccontextmanager
 async def capturing(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that plans the statements of a snapshot once: that takes longer than running them."""
+    """Open a connection with cached plans: planning the snapshot queries takes longer than running them."""
     connection = await asyncpg.connect(url, server_settings={"plan_cache_mode": "force_generic_plan"})
     try:
         yield connection
@@ -117,7 +117,7 @@ async def capturing(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Whatever is done within is rolled back."""
+    """Roll back all changes at the end."""
     transaction = connection.transaction()
     await transaction.start()
     try:
@@ -128,7 +128,7 @@ async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 @contextmanager
 def place(admin_url: str) -> Iterator[Place]:
-    """Databases that are gone afterwards; skips where there is no pg_dump of the server's version."""
+    """Open databases that are dropped at the end; skip without a pg_dump of the server's version."""
     major = run(_major(admin_url))
     try:
         find(major, program="pg_dump")
@@ -150,7 +150,7 @@ async def _major(url: str) -> int:
 
 
 async def beyond_schemas(connection: asyncpg.Connection, cases: Iterable[Case]) -> list[Case]:
-    """The cases of whole databases that are possible on the connection's server."""
+    """Return the cases of whole databases that the server supports."""
     rows = await connection.fetch("SELECT name FROM pg_available_extensions")
     available = {row["name"] for row in rows}
     major = connection.get_server_version().major
@@ -162,7 +162,7 @@ async def beyond_schemas(connection: asyncpg.Connection, cases: Iterable[Case]) 
 
 
 async def load(connection: asyncpg.Connection, cases: Iterable[Case]) -> None:
-    """The first side of each case, in schemas of their names."""
+    """Create the first side of all cases, in schemas of their names."""
     for case in cases:
         await connection.execute(f"CREATE SCHEMA {case.id}; SET search_path = {case.id}; {case.before}")
     await connection.execute("RESET search_path")

@@ -1,4 +1,4 @@
-"""revision --autogenerate: what models change becomes a revision, also what Alembic cannot see."""
+"""revision --autogenerate: changes of the models become a revision, including those Alembic misses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ metadata = MetaData()
 key = lambda: Column("id", Integer, primary_key=True)
 """
 
-# Arguments of a table, before and after; {t} is its name. What Alembic does not compare, unless said.
+# Arguments of a table, before and after; {t} is its name.
 UNSEEN = {
     "check expression": (
         'Column("n", Integer), CheckConstraint("n > 0", name="{t}_check")',
@@ -141,7 +141,7 @@ UNSEEN = {
         'Column("n", Integer), postgresql_with={{"fillfactor": 70}}',
     ),
 }
-"""What Alembic does not see."""
+"""Changes that Alembic does not detect."""
 
 SEEN = {
     "column added": ('Column("a", Integer)', 'Column("a", Integer), Column("b", Text, server_default="x:y")'),
@@ -156,7 +156,7 @@ SEEN = {
         'Column("a", Integer, ForeignKey("{t}.id", ondelete="CASCADE"))',
     ),
 }
-"""What Alembic has operations for."""
+"""Changes that Alembic has operations for."""
 
 FATAL = {
     "identity instead of a default": (
@@ -180,7 +180,7 @@ FATAL = {
         'Column("n", Integer), Column("s", ENUM("a", "b", name="{t}_e", metadata=metadata))',
     ),
 }
-"""What its comparison or its operations fail with."""
+"""Changes for which its comparison or operations fail."""
 
 OF_ALEMBIC = (
     r'op\.add_column\(\s*"t_column_added", ',
@@ -190,11 +190,11 @@ OF_ALEMBIC = (
     r'op\.create_unique_constraint\("t_unique_a_key", "t_unique", \["a"\]\)',
     r'op\.create_foreign_key\(\s*"t_on_delete_a_fkey",[^)]*ondelete="CASCADE"',
 )
-"""What its operations look like."""
+"""Code of its operations."""
 
 
 def models(side: int) -> str:
-    """A module with a table for each case, as it is before (0) or after (1)."""
+    """Return a module with a table per case, before (0) or after (1) the change."""
     lines = []
     for case, sides in {**UNSEEN, **SEEN, **FATAL}.items():
         name = "t_" + case.replace(" ", "_")
@@ -209,7 +209,7 @@ class Shop(Project):
     """A project whose models are edited."""
 
     def model(self, text: str, name: str = "models") -> None:
-        """Write the models and forget those that were imported."""
+        """Write the models and remove the imported modules."""
         self.write(f"shop/{name}.py", text)
         for module in [module for module in sys.modules if module.partition(".")[0] == "shop"]:
             del sys.modules[module]
@@ -217,7 +217,7 @@ class Shop(Project):
 
 @pytest.fixture
 def shop(project_folder: Path) -> Shop:
-    """Two trees without a revision, and models without a table."""
+    """Return two databases without revisions, and models without tables."""
     project = Shop(project_folder)
     project.write_settings()
     settings = project_folder / "pyproject.toml"
@@ -232,7 +232,7 @@ Deploy = Callable[..., Deployment]
 
 @pytest.fixture
 def deploy(empty_databases: Databases) -> Deploy:
-    """The trees on the databases or on none, with scratch databases on the same server."""
+    """Return the deployment, with or without databases, and scratch databases on the same server."""
     place = parse(empty_databases.server.admin_url, source="the test")
 
     def made(only: str | None = None, *, live: bool = True) -> Deployment:
@@ -247,7 +247,7 @@ def write(deployment: Deployment, message: str = "changes") -> RevisionFilesResu
 
 
 def only_one(written: RevisionFilesResult) -> tuple[Revision, str]:
-    """The one revision that was written, with nothing to say about it, and its text."""
+    """Return the only written revision, which has no notes, and its text."""
     (revision,) = written.revisions
     assert written.notes == ()
     return revision, Path(revision.path).read_text(encoding="utf-8")
@@ -258,21 +258,21 @@ def look(deployment: Deployment) -> Snapshot:
 
 
 def same(one: Snapshot, other: Snapshot) -> list[str]:
-    """What differs, in any order of columns."""
+    """Return the differences, without the order of columns."""
     told = run(compare(one, other)).differences
-    return [f"{each.change.op} {each.change.key} {dict(each.change.fields)}" for each in told]
+    return [f"{change.change.op} {change.change.key} {dict(change.change.fields)}" for change in told]
 
 
 def left(deployment: Deployment) -> list[str]:
-    """What `diff models live` finds."""
+    """Return the findings of `diff models live`."""
     report = run(diff(deployment, ("models", "live")))
     assert len(report.comparisons) == 1
-    return [f"{each.message} {each.detail}" for each in report.findings]
+    return [f"{finding.message} {finding.detail}" for finding in report.findings]
 
 
 @pytest.mark.thorough
 def test_one_revision_leads_to_the_models_and_back(shop: Shop, deploy: Deploy) -> None:
-    """All cases at once, so that what Alembic fails at stands beside what it can do."""
+    """All cases in one revision: those that Alembic supports and those at which it fails."""
     empty = look(deploy("main"))
     shop.model(models(0))
     only_one(write(deploy("main"), "tables"))
@@ -313,7 +313,7 @@ WORK_DONE = "SELECT (SELECT count(*) FROM calls), last_value, is_called FROM cou
 
 
 def statements(shop: Shop, *texts: str) -> None:
-    """The first revision of main, which runs these statements."""
+    """Write the first revision of main, which runs these statements."""
     shop.revision("main", "m1", None, "\n".join(f"op.execute({text!r})" for text in texts), "pass")
 
 
@@ -356,7 +356,7 @@ Table("logs", metadata, Column("id", Integer), Column("at", Date), Column("line"
 def test_what_models_say_nothing_about_is_left_alone(
     shop: Shop, deploy: Deploy, empty_databases: Databases
 ) -> None:
-    """Partitions, views, grants and storage of the revisions stay; drift of the live database is said."""
+    """Partitions, views, grants and storage of the revisions stay; drift of the live database is a note."""
     statements(shop, *BESIDE)
     run(upgrade(deploy("main")))
     run(execute(empty_databases, "main", "DROP INDEX people_case"))
@@ -367,7 +367,7 @@ def test_what_models_say_nothing_about_is_left_alone(
     assert re.findall(r"op\.(\w+)\(\s*\"(\w+)\"", up) == [("add_column", "logs"), ("add_column", "people")]
     assert up.count("op.") == 2
     (note,) = written.notes
-    assert "in 1 object;" in note
+    assert "in 1 object," in note
     assert "circle-migrate diff --database main" in note
 
 
@@ -375,7 +375,7 @@ def test_files_are_enough_and_both_databases_are_written(shop: Shop, deploy: Dep
     shop.model(HEAD + 'Table("people", metadata, key())\n')
     shop.model(HEAD + 'Table("keys", metadata, key(), schema="vault")\n', "secrets")
     written = write(deploy(live=False))
-    assert [each.database for each in written.revisions] == ["main", "credentials"]
+    assert [revision.database for revision in written.revisions] == ["main", "credentials"]
     assert [note.partition(":")[0] for note in written.notes] == ["main", "credentials"]
     assert "DATABASE_URL is not set" in written.notes[0]
     assert write(deploy(live=False), "again").revisions == ()
@@ -387,7 +387,7 @@ def test_files_are_enough_and_both_databases_are_written(shop: Shop, deploy: Dep
 
 
 def test_what_cannot_be_expressed_is_said(shop: Shop, deploy: Deploy) -> None:
-    """In the file and in the answer; the rest is written."""
+    """The file has a comment and the result a note; the other changes are written."""
     made = "CREATE OPERATOR CLASS {0} FOR TYPE integer USING btree AS OPERATOR 1 <, FUNCTION 1 btint4cmp"
     shop.model(
         HEAD + 'Table("people", metadata, key())\n'
@@ -397,7 +397,7 @@ def test_what_cannot_be_expressed_is_said(shop: Shop, deploy: Deploy) -> None:
     text = Path(written.revisions[0].path).read_text(encoding="utf-8")
     lacking = "operator class public.ints USING btree is extra in models"
     assert f"def upgrade() -> None:\n    # NOT EXPRESSED: {lacking}\n" in text
-    assert f"main: upgrade() of the new revision leaves {lacking}" in written.notes
+    assert f"main: upgrade() of the new revision leaves a difference: {lacking}" in written.notes
     assert re.search(
         r'op\.create_table\(\s*"people",\s*sa.Column\("id", sa.Integer\(\), nullable=False\)', text
     )

@@ -1,4 +1,4 @@
-"""Judging: what a difference is about, who it fails for, what follows from what, and what is left out."""
+"""Comparison: aspect and severity of differences, implied differences, renames, and notes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from circle_migrate.config.ignore_rule import parse_difference_rule
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.array_casts import cast_elements
 from circle_migrate.diff.compare import CompareOptions, Profile, compare
+from circle_migrate.diff.equivalence import cast_elements
 from circle_migrate.diff.result import Aspect, Comparison
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import Side, Source, parse_side, parse_sides
@@ -48,7 +48,7 @@ MORE_KINDS = ("policy", "trigger", "default privileges", "setting", "extension",
 
 
 def key(text: str) -> ObjectKey:
-    """The key from its text; the kinds of these tests are known."""
+    """Return the key of a text; the kinds of these tests are known."""
     kind = next(
         kind for kind in sorted((*KINDS, *MORE_KINDS), key=len, reverse=True) if text.startswith(kind)
     )
@@ -75,7 +75,7 @@ def judged(
 
 
 def shown(comparison: Comparison) -> list[str]:
-    return [f"{each.change.op} {each.change.key}" for each in comparison.differences]
+    return [f"{difference.change.op} {difference.change.key}" for difference in comparison.differences]
 
 
 def with_fields(objects: Objects, text: str, **fields: str | None) -> Objects:
@@ -93,7 +93,7 @@ FUNCTION: Objects = {
     }
 }
 
-# What changes; aspect; severity under the default profile, under the strict one.
+# Change; aspect; severity under the default and the strict profile.
 WEIGHTS: list[tuple[str, Objects, Objects, Aspect, str, str]] = [
     (
         "type",
@@ -234,7 +234,7 @@ def test_another_order_of_columns_is_said_and_a_gap_is_none() -> None:
     turned = with_fields(turned, "column public.t.name", position="1")
     comparison = judged(TABLE, turned)
     assert shown(comparison) == []
-    assert comparison.not_compared == ("the order of columns of 1 table: ask with --column-order",)
+    assert comparison.not_compared == ("the order of columns of 1 table: use --column-order to compare it",)
     moved_up = with_fields(without(TABLE, "column public.t.id"), "column public.t.name", position="1")
     assert judged(TABLE, moved_up).not_compared == ()
 
@@ -416,12 +416,12 @@ RENAMES: list[tuple[str, Objects, Objects, dict[str, str]]] = [
 def test_a_rename_is_hinted_at_where_there_is_one_candidate(
     before: Objects, after: Objects, expected: dict[str, str]
 ) -> None:
-    found = {
-        each.change.key.identity: each.renamed.identity
-        for each in judged(before, after).differences
-        if each.renamed is not None
+    renamed = {
+        difference.change.key.identity: difference.renamed.identity
+        for difference in judged(before, after).differences
+        if difference.renamed is not None
     }
-    assert found == expected
+    assert renamed == expected
 
 
 def test_partitions_follow_the_table_that_models_lack() -> None:
@@ -472,7 +472,7 @@ def test_texts_that_mean_the_same_are_equivalent() -> None:
     same = {(ObjectKey("constraint", "public.t.c"), "definition"): True}
     comparison = judged(before, after, answers=same)
     assert shown(comparison) == []
-    assert [str(each.key) for each in comparison.equivalent] == ["constraint public.t.c"]
+    assert [str(change.key) for change in comparison.equivalent] == ["constraint public.t.c"]
     other = with_fields(after, "constraint public.t.c", validated="no")
     [difference] = judged(before, other, answers=same).differences
     assert set(difference.change.fields) == {"validated"}
@@ -540,8 +540,8 @@ def test_a_privilege_that_older_servers_do_not_have_is_no_difference(
     before: str, after: str, version: int, differs: bool
 ) -> None:
     sides = [with_fields(TABLE, "table public.t", acl=acl) for acl in (before, after)]
-    found = judged(sides[0], sides[1], CompareOptions(Profile.STRICT), version=version)
-    assert bool(found.differences) is differs
+    comparison = judged(sides[0], sides[1], CompareOptions(Profile.STRICT), version=version)
+    assert bool(comparison.differences) is differs
 
 
 IGNORES: list[tuple[str, str, list[str], int]] = [

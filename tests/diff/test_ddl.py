@@ -1,4 +1,4 @@
-"""Sketches are right when applying them leaves no difference: for every drift we know, there and back.
+"""A migration script leaves no difference: for all cases of drift, in both directions.
 
 Cases that stay within a schema share one database, each in a schema of its own, so that one sketch has to
 put the statements of all of them in an order that works.
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.thorough
 _MORE = Path(__file__).with_name("ddl_cases.jsonl").read_text(encoding="utf-8").splitlines()
 _ALL = [*CASES, *(Case(**json.loads(line)) for line in _MORE)]
 
-# What no statement reaches, or a snapshot does not hold enough of; there and back.
+# Differences without a statement, or with too little information in a snapshot, in both directions.
 INCOMPLETE = {
     "col_drop": "a column comes back as the last one",
     "col_order": "a column comes back as the last one",
@@ -61,7 +61,7 @@ INCOMPLETE = {
 def compared(
     before: Snapshot, after: Snapshot, *, only: Callable[[ObjectKey], bool] = lambda _: True
 ) -> Comparison:
-    """Every difference as somebody would be told it."""
+    """Return the comparison of two snapshots with all differences as errors."""
     changes = (change for change in changes_between(before, after) if only(change.key))
     told = (Difference(change, Aspect.DEFINITION, Severity.ERROR) for change in changes)
     return Comparison(before, after, tuple(told))
@@ -69,7 +69,7 @@ def compared(
 
 @dataclass
 class Sides:
-    """Snapshots of many cases side by side, and the URL of a database at the first side."""
+    """Snapshots with all cases, and the URL of a database at the first side."""
 
     cases: list[Case]
     before: Snapshot
@@ -78,7 +78,7 @@ class Sides:
 
 
 async def led_to(connection: asyncpg.Connection, made: MigrationScript) -> Snapshot:
-    """What there is after a sketch's statements."""
+    """Return the catalog after the statements of a script."""
     for statement in made.statements:
         try:
             await connection.execute(statement.sql)
@@ -88,18 +88,18 @@ async def led_to(connection: asyncpg.Connection, made: MigrationScript) -> Snaps
 
 
 def left(got: Snapshot, wanted: Snapshot) -> set[str]:
-    """The cases whose schemas still differ."""
+    """Return the cases whose schemas still differ."""
     return {change.key.identity.partition(".")[0] for change in changes_between(got, wanted)}
 
 
 async def unlike(connection: asyncpg.Connection, got: Snapshot, wanted: Snapshot) -> list[Change]:
-    """What still differs and does not mean the same: IN over varchar is not printed as it is read."""
+    """Return the remaining differences without equivalent texts, as IN over varchar."""
     changes = changes_between(got, wanted)
     return split_equivalent(changes, await equal_by_server(connection, checks_for(changes, got)))[0]
 
 
 def admitted(made: Iterable[str], cases: Iterable[Case]) -> set[str]:
-    """The cases of which something is said to be lacking."""
+    """Return the cases with an incomplete difference."""
     return {case.id for case in cases if any(f" {case.id}." in text for text in made)}
 
 
@@ -210,13 +210,13 @@ def test_local_cases_as_a_revision_of_alembic(sides: Sides) -> None:
         connection.commit()
 
     async def there_and_back() -> tuple[Snapshot, Snapshot]:
-        found = []
+        snapshots = []
         for name in ("upgrade", "downgrade"):
             await on_connection(sides.url, lambda connection, name=name: migrate(connection, name))
             connection = await asyncpg.connect(sides.url)
-            found.append(await take(connection))
+            snapshots.append(await take(connection))
             await connection.close()
-        return found[0], found[1]
+        return snapshots[0], snapshots[1]
 
     reached, returned = run(there_and_back())
     assert left(reached, sides.after) <= INCOMPLETE.keys()

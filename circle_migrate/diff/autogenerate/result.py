@@ -11,14 +11,14 @@ from circle_migrate.revision_graph.revision import Revision
 
 @dataclass(frozen=True, slots=True)
 class RevisionFilesResult(Result):
-    """Files that were written: `revision` and `merge`; empty where nothing had changed."""
+    """The revision files that were written; none if nothing has changed."""
 
     revisions: tuple[Revision, ...]
     unchanged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The new revisions, and the databases for which there was nothing to write."""
+        """Return the new revisions, the unchanged databases and the notes."""
         return {
             "revisions": [revision.to_dict() for revision in self.revisions],
             "unchanged": list(self.unchanged),

@@ -1,4 +1,4 @@
-"""The text of a new revision file, and the file."""
+"""Render and write new revision files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SLUG_LENGTH = 50
 
 @dataclass(frozen=True, slots=True)
 class RevisionFile:
-    """What a new revision file is to say; the bodies are indented code."""
+    """The content of a new revision file; the bodies are indented code."""
 
     database: Database
     message: str
@@ -39,11 +39,11 @@ class RevisionFile:
 
 
 def write(draft: RevisionFile) -> Revision:
-    """Write the file, which must not exist yet. Raises `Refused` where no file should be, `MigrateError`."""
+    """Write a new file. Raises `Refused` if the folder is not writable, `MigrateError` on other errors."""
     from circle_migrate.revision_graph.modules import load_module
 
     folder = versions_folder(draft.database.settings.revisions)
-    _refuse_unwritable(folder, draft.database.name)
+    _ensure_writable(folder, draft.database.name)
     path = folder / f"{draft.id}_{_slug(draft.message)}.py"
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -55,14 +55,14 @@ def write(draft: RevisionFile) -> Revision:
     return read_revision(draft.database.name, path, load_module)
 
 
-def _refuse_unwritable(folder: Path, name: str) -> None:
+def _ensure_writable(folder: Path, name: str) -> None:
     installed = {"site-packages", "dist-packages"} & set(folder.parts)
     if installed or not os.access(folder, os.W_OK):
         raise Refused(
-            f"the revisions of {name} are in {folder}, where no file should be written",
+            f"the revisions of {name} are in {folder}, which is read-only or part of an installed package",
             database=name,
             state="nothing was written",
-            hint=f"point [tool.circle-migrate.databases.{name}] revisions at a folder of your project",
+            hint=f"Set `revisions` in [tool.circle-migrate.databases.{name}] to a folder of your project.",
         )
 
 
@@ -72,11 +72,11 @@ def _slug(message: str) -> str:
 
 
 def text(draft: RevisionFile) -> str:
-    """The file's text, as Python alone would have it."""
+    """Return the text of the file, before formatting."""
     from mako.template import Template
 
     code = f"{draft.upgrade}\n{draft.downgrade}"
-    names = _roots(code)
+    names = _modules(code)
     rendered = Template(filename=str(_TEMPLATE)).render(  # noqa: S702 - Python source, not HTML
         message=draft.message.replace("\\", "\\\\").replace('"""', "'''"),
         revision=draft.id,
@@ -98,12 +98,12 @@ def _scalar(values: tuple[str, ...]) -> str | tuple[str, ...] | None:
 
 def _quoted(value: str | tuple[str, ...] | None) -> str:
     if isinstance(value, tuple):
-        return "(" + ", ".join(json.dumps(each) for each in value) + ")"
+        return "(" + ", ".join(map(json.dumps, value)) + ")"
     return "None" if value is None else json.dumps(value)
 
 
-def _roots(code: str) -> set[str]:
-    """The names the bodies use at the left of a dot."""
+def _modules(code: str) -> set[str]:
+    """Return the names before a dot in the code: modules and aliases."""
     tree = ast.parse("if True:\n" + code)
     return {
         node.value.id
@@ -112,29 +112,29 @@ def _roots(code: str) -> set[str]:
     }
 
 
-def _imports(code: str, roots: set[str]) -> list[str]:
-    """Import lines for the dialect's and the models' own types, which Alembic writes with their module."""
+def _imports(code: str, names: set[str]) -> list[str]:
+    """Return the imports for types of the dialect and the models, which Alembic writes with their module."""
     lines = set()
-    for root in roots:
-        if root == "postgresql":
+    for name in names:
+        if name == "postgresql":
             lines.add("from sqlalchemy.dialects import postgresql")
             continue
-        for dotted in re.findall(rf"\b{root}(?:\.\w+)+(?=\()", code):
+        for dotted in re.findall(rf"\b{name}(?:\.\w+)+(?=\()", code):
             lines.add(f"import {dotted.rpartition('.')[0]}")
     return sorted(lines)
 
 
 def _formatted(source: str, path: Path) -> str:
-    """The file as the project's ruff would write it, where there is one; else as the template has it."""
-    beside_us = Path(sys.executable).parent
-    ruff = shutil.which("ruff", path=f"{beside_us}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
+    """Return the source formatted by the ruff of the project, or unchanged if there is none."""
+    scripts = Path(sys.executable).parent
+    ruff = shutil.which("ruff", path=f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
     if ruff is None:
         return source
-    done = subprocess.run(
+    process = subprocess.run(
         [ruff, "format", "--stdin-filename", str(path), "-"],
         input=source,
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.stdout if done.returncode == 0 and done.stdout else source
+    return process.stdout if process.returncode == 0 and process.stdout else source

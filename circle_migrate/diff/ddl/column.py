@@ -1,4 +1,4 @@
-"""Columns: how they are written, added, altered and dropped."""
+"""Columns of tables, foreign tables, views and typed tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl import identity as identities
-from circle_migrate.diff.ddl.casts import base, using
+from circle_migrate.diff.ddl import attributes, identity
+from circle_migrate.diff.ddl.casts import base_type, using
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.identifiers import valued
-from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter, clause
+from circle_migrate.diff.ddl.kind import (
+    Commands,
+    Hazardous,
+    ObjectChange,
+    ObjectKind,
+    alter,
+    clause,
+    parse_options,
+)
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name, literal, quote_if_needed
 
@@ -19,223 +26,213 @@ VIEWS = frozenset({"view", "materialized view"})
 _COVERED = frozenset(
     {"type", "collation", "default", "identity", "identity_sequence", "generated", "not_null"}
 )
-_FOLLOWING = frozenset({"position", "inherited", "local"})
-_EXPRESSION_SINCE = 17
-_DEFAULT_STORAGE_SINCE = 16
+_SET_EXPRESSION_SINCE = 17
+_STORAGE_DEFAULT_SINCE = 16
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
 
 
 def definition(catalog: Catalog, key: ObjectKey) -> str:
-    """A column as CREATE TABLE and ADD COLUMN have it."""
+    """Return the column definition for CREATE TABLE and ADD COLUMN."""
     fields = catalog.objects[key]
     collation = [f"COLLATE {fields['collation']}"] if fields.get("collation") else []
-    return " ".join([base_name(key.identity), fields.get("type") or "", *collation, *clauses(catalog, key)])
+    parts = [base_name(key.identity), fields.get("type") or "", *collation, *constraint_clauses(catalog, key)]
+    return " ".join(parts)
 
 
-def clauses(catalog: Catalog, key: ObjectKey) -> list[str]:
-    """What a column's definition says behind its type."""
-    fields, found = catalog.objects[key], []
+def constraint_clauses(catalog: Catalog, key: ObjectKey) -> list[str]:
+    """Return the clauses of a column definition after the type: GENERATED, DEFAULT, NOT NULL."""
+    fields, clauses = catalog.objects[key], []
     if fields.get("generated"):
-        found.append(fields["generated"] or "")
+        clauses.append(fields["generated"] or "")
     elif fields.get("identity"):
-        found.append(identities.clause(key, fields))
+        clauses.append(identity.clause(key, fields))
     elif fields.get("default"):
-        found.append(f"DEFAULT {fields['default']}")
-    if fields.get("not_null") and named_not_null(catalog, key) is None:
-        found.append("NOT NULL")
-    return found
+        clauses.append(f"DEFAULT {fields['default']}")
+    if is_not_null(catalog, key):
+        clauses.append("NOT NULL")
+    return clauses
 
 
 def table_of(key: ObjectKey) -> str:
-    """The relation a column is of."""
+    """Return the identity of a column's relation."""
     return key.identity.removesuffix(f".{base_name(key.identity)}")
 
 
-def own(fields: Fields) -> bool:
-    """Whether a column or constraint is declared by its table itself, not only inherited."""
+def is_local(fields: Fields) -> bool:
+    """Return whether the table itself declares a column or constraint, and does not only inherit it."""
     return not fields.get("inherited") or bool(fields.get("local"))
 
 
-def named_not_null(catalog: Catalog, column: ObjectKey) -> ObjectKey | None:
-    """The constraint that makes a column NOT NULL, where it is an object of its own (PostgreSQL 18)."""
-    name = base_name(column.identity)
-    for key in catalog.parts_of(ObjectKey("table", table_of(column)), "constraint"):
-        words = (catalog.value(key, "definition") or "").removeprefix("NOT NULL ")
-        if catalog.value(key, "type") == "not null" and re.match(rf"{re.escape(name)}(?: |$)", words):
-            return key
-    return None
-
-
-def recreated(step: ObjectChange) -> bool:
-    """Whether a column has to be dropped and added to become what it should be."""
-    one, other = step.change("generated")
-    if one == other:
+def is_not_null(catalog: Catalog, column: ObjectKey) -> bool:
+    """Return whether a column is NOT NULL without a constraint object (which PostgreSQL 18 has)."""
+    if not catalog.value(column, "not_null"):
         return False
-    before, after = (_GENERATED.fullmatch(text or "") for text in (one, other))
+    pattern = re.compile(rf"(?:NOT NULL )?{re.escape(base_name(column.identity))}(?: |$)")
+    constraints = catalog.parts_of(ObjectKey("table", table_of(column)), "constraint")
+    return not any(
+        catalog.value(key, "type") == "not null" and pattern.match(catalog.value(key, "definition") or "")
+        for key in constraints
+    )
+
+
+def needs_replacement(change: ObjectChange) -> bool:
+    """Return whether a column must be dropped and added again to change its expression."""
+    if not change.differs("generated"):
+        return False
+    before, after = (_GENERATED.fullmatch(text or "") for text in change.values("generated"))
     if before is None:
         return True
     if after is None:
         return before[2] == "VIRTUAL"
-    return before[2] != after[2] or step.major < _EXPRESSION_SINCE
+    return before[2] != after[2] or change.major < _SET_EXPRESSION_SINCE
 
 
-def detach(step: ObjectChange) -> Commands:
-    """What has to go before the type, or what the default uses, can change."""
-    if step.before.get("default"):
-        yield f"{_head(step)} DROP DEFAULT"
-    if step.before.get("identity") and not step.after.get("identity"):
-        yield Hazardous(f"{_head(step)} DROP IDENTITY", ("CM036",))
+def detach(change: ObjectChange) -> Commands:
+    """Drop what prevents a change of the type, or of the sequence or function in the default."""
+    if change.before.get("default"):
+        yield f"{_alter_column(change)} DROP DEFAULT"
+    if change.before.get("identity") and not change.after.get("identity"):
+        yield Hazardous(f"{_alter_column(change)} DROP IDENTITY", ("CM036",))
 
 
-def _table(step: ObjectChange) -> str:
-    return f"ALTER {step.owner.kind.upper()} {table_of(step.key)}"
+def _alter_table(change: ObjectChange) -> str:
+    return f"ALTER {change.owner.kind.upper()} {table_of(change.key)}"
 
 
-def _head(step: ObjectChange) -> str:
-    return f"{_table(step)} ALTER COLUMN {base_name(step.key.identity)}"
+def _alter_column(change: ObjectChange) -> str:
+    return f"{_alter_table(change)} ALTER COLUMN {base_name(change.key.identity)}"
 
 
-def _add(step: ObjectChange) -> Commands:
-    """Nothing but the default for a column of a view, which is one of its query's."""
-    if step.owner.kind in VIEWS:
-        if step.after.get("default"):
-            yield f"{_head(step)} SET DEFAULT {step.after['default']}"
-    elif _of_type(step):
-        yield from _alter(replace(step, before={"type": step.after.get("type")}))
-    elif own(step.after):
-        yield Hazardous(
-            f"{_table(step)} ADD COLUMN {definition(step.catalog, step.key)}", tuple(_hazards(step))
-        )
+def _add(change: ObjectChange) -> Commands:
+    """Of the column of a view only the default is written: the query defines the rest."""
+    if change.owner.kind in VIEWS:
+        if change.after.get("default"):
+            yield f"{_alter_column(change)} SET DEFAULT {change.after['default']}"
+    elif _is_typed(change):
+        yield from _alter(replace(change, before={"type": change.after.get("type")}))
+    elif is_local(change.after):
+        sql = f"{_alter_table(change)} ADD COLUMN {definition(change.catalog, change.key)}"
+        yield Hazardous(sql, tuple(_add_hazards(change)))
 
 
-def _hazards(step: ObjectChange) -> Iterator[str]:
-    """Yield the hazards of a new column; a default that calls a function may differ from row to row."""
-    value = next(iter(clauses(step.catalog, step.key)), "")
-    if value == "NOT NULL":
+def _add_hazards(change: ObjectChange) -> Iterator[str]:
+    """A default that calls a function may be volatile, and then the table is rewritten."""
+    first = next(iter(constraint_clauses(change.catalog, change.key)), "")
+    if first == "NOT NULL":
         yield "CM028"
-    elif step.after.get("identity") or re.match(r"DEFAULT .*\(|.* STORED$", value, re.DOTALL):
+    elif change.after.get("identity") or re.match(r"DEFAULT .*\(|.* STORED$", first, re.DOTALL):
         yield "CM001"
 
 
-def _drop(step: ObjectChange) -> Commands:
-    if own(step.before) and not _of_type(step):
-        yield Hazardous(f"{_table(step)} DROP COLUMN {base_name(step.key.identity)}", ("CM010",))
+def _drop(change: ObjectChange) -> Commands:
+    if is_local(change.before) and not _is_typed(change):
+        yield Hazardous(f"{_alter_table(change)} DROP COLUMN {base_name(change.key.identity)}", ("CM010",))
 
 
-def _of_type(step: ObjectChange) -> bool:
-    """Whether the table's composite type decides which columns there are; it is altered with CASCADE."""
-    before, after = (catalog.value(step.owner, "of_type") for catalog in (step.existing, step.catalog))
+def _is_typed(change: ObjectChange) -> bool:
+    """Return whether the column comes from the table's composite type, which is altered with CASCADE."""
+    before, after = (catalog.value(change.owner, "of_type") for catalog in (change.existing, change.catalog))
     return before is not None and before == after
 
 
-def _alter(step: ObjectChange) -> Commands:
-    """Everything a column's definition says, in an order in which one part permits the next."""
-    head, before, after = _head(step), step.before, step.after
+def _alter(change: ObjectChange) -> Commands:
+    """Write the actions for the column definition, in an order in which each permits the next."""
+    head, before, after = _alter_column(change), change.before, change.after
     if before.get("generated") and not after.get("generated"):
         yield Hazardous(f"{head} DROP EXPRESSION", ("CM036",))
     if before.get("not_null") and not after.get("not_null"):
         yield f"{head} DROP NOT NULL"
-    if step.differs("type", "collation") and not _of_type(step):
-        yield _retype(step)
-    if before.get("default") != after.get("default"):
+    if change.differs("type", "collation") and not _is_typed(change):
+        yield _alter_type(change)
+    if change.differs("default"):
         default = after.get("default")
         yield f"{head} SET DEFAULT {default}" if default else f"{head} DROP DEFAULT"
-    if (
-        after.get("not_null")
-        and not before.get("not_null")
-        and named_not_null(step.catalog, step.key) is None
-    ):
+    if not before.get("not_null") and is_not_null(change.catalog, change.key):
         yield Hazardous(f"{head} SET NOT NULL", ("CM007", "CM020"))
-    if after.get("generated") and step.differs("generated"):
+    if after.get("generated") and change.differs("generated"):
         match = _GENERATED.fullmatch(after["generated"] or "")
         yield Hazardous(f"{head} SET EXPRESSION AS ({match[1] if match else ''})", ("CM069",))
-    if after.get("identity") and step.differs("identity"):
-        yield f"{head} {identities.change(step)}"
+    if after.get("identity") and change.differs("identity"):
+        yield f"{head} {identity.alter_action(change)}"
 
 
-def _retype(step: ObjectChange) -> Hazardous:
-    name, before, after = (
-        base_name(step.key.identity),
-        step.before.get("type") or "",
-        step.after.get("type") or "",
-    )
-    collation = f" COLLATE {step.after['collation']}" if step.after.get("collation") else ""
-    cast = using(name, "" if step.converted else before, after)
-    fails = "CM026" if cast else "CM027"
-    return Hazardous(f"{_head(step)} TYPE {after}{collation}{cast}", ("CM061", fails))
+def _alter_type(change: ObjectChange) -> Hazardous:
+    before, after = (type_ or "" for type_ in change.values("type"))
+    collation = f" COLLATE {change.after['collation']}" if change.after.get("collation") else ""
+    cast = using(base_name(change.key.identity), "" if change.converted else before, after)
+    failure = "CM026" if cast else "CM027"
+    return Hazardous(f"{_alter_column(change)} TYPE {after}{collation}{cast}", ("CM061", failure))
 
 
-def _storage(step: ObjectChange) -> Commands:
-    yield f"{_head(step)} SET STORAGE {(step.after.get('storage') or _usual_storage(step)).upper()}"
+def _set_storage(change: ObjectChange) -> Commands:
+    """Older servers have no SET STORAGE DEFAULT; they need the value of pg_type.typstorage."""
+    default = "DEFAULT"
+    if change.major < _STORAGE_DEFAULT_SINCE:
+        type_ = base_type(change.after.get("type") or "")
+        default = "MAIN" if type_ in {"numeric", "inet", "cidr"} else "EXTENDED"
+    yield f"{_alter_column(change)} SET STORAGE {(change.after.get('storage') or default).upper()}"
 
 
-def _usual_storage(step: ObjectChange) -> str:
-    """That of the type: DEFAULT where the server knows the word, else what pg_type has for it."""
-    if step.major >= _DEFAULT_STORAGE_SINCE:
-        return "DEFAULT"
-    return "MAIN" if base(step.after.get("type") or "") in {"numeric", "inet", "cidr"} else "EXTENDED"
+def _change_column_options(change: ObjectChange) -> Commands:
+    foreign = change.owner.kind == "foreign table"
+    yield from option_changes(_alter_column(change), *change.values("options"), foreign=foreign)
 
 
-def _options(step: ObjectChange) -> Commands:
-    yield from option_changes(
-        _head(step), *step.change("options"), foreign=step.owner.kind == "foreign table"
-    )
-
-
-def change_options(step: ObjectChange) -> Commands:
-    """Write the commands that change the options of a relation."""
-    return option_changes(alter(step), *step.change("options"), foreign=step.key.kind == "foreign table")
+def change_options(change: ObjectChange) -> Commands:
+    """Write the commands that change the options of an object."""
+    foreign = change.key.kind.startswith("foreign ")
+    return option_changes(alter(change), *change.values("options"), foreign=foreign)
 
 
 def option_changes(
     head: str, before: str | None, after: str | None, *, foreign: bool = False
 ) -> Iterator[str]:
-    """SET and RESET, or OPTIONS, from one list of `name=value` lines to another."""
-    had, has = valued(before), valued(after)
-    gone = [name for name in had if name not in has]
-    new = {name: value for name, value in has.items() if had.get(name) != value}
+    """Yield the SET and RESET commands, or OPTIONS for foreign data, between two lists of options."""
+    old, new = parse_options(before), parse_options(after)
+    removed = [name for name in old if name not in new]
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
     if foreign:
-        verbs = [f"DROP {quote_if_needed(name)}" for name in gone]
-        verbs += [
-            f"{'SET' if name in had else 'ADD'} {quote_if_needed(name)} {literal(value)}"
-            for name, value in new.items()
+        actions = [f"DROP {quote_if_needed(name)}" for name in removed]
+        actions += [
+            f"{'SET' if name in old else 'ADD'} {quote_if_needed(name)} {literal(value)}"
+            for name, value in changed.items()
         ]
-        if verbs:
-            yield f"{head} OPTIONS ({', '.join(verbs)})"
+        if actions:
+            yield f"{head} OPTIONS ({', '.join(actions)})"
         return
-    if gone:
-        yield f"{head} RESET ({', '.join(gone)})"
-    if new:
-        yield f"{head} SET ({options(new)})"
+    if removed:
+        yield f"{head} RESET ({', '.join(removed)})"
+    if changed:
+        yield f"{head} SET ({storage_parameters(changed)})"
 
 
 def foreign_options(values: dict[str, str]) -> str:
-    """Options of foreign data as they stand in CREATE."""
-    listed = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
-    return f"OPTIONS ({listed})"
+    """Return the OPTIONS clause of a CREATE command for foreign data."""
+    options = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
+    return f"OPTIONS ({options})"
 
 
-def options(values: dict[str, str]) -> str:
-    """Storage parameters as they stand in WITH and SET."""
-    return ", ".join(f"{name}={_value(value)}" for name, value in values.items())
+def storage_parameters(values: dict[str, str]) -> str:
+    """Return options as a list for WITH and SET."""
+    plain = re.compile(r"[\w.]+")
+    return ", ".join(
+        f"{name}={value if plain.fullmatch(value) else literal(value)}" for name, value in values.items()
+    )
 
 
-def _value(value: str) -> str:
-    return value if re.fullmatch(r"[\w.]+", value) else literal(value)
-
-
-def redeclared(step: ObjectChange) -> str | None:
-    """What of an inherited column or constraint nothing changes: that its table declares it too."""
-    placed = ("partition_of", "inherits")
-    if step.differs("local") and not any(
-        step.existing.value(step.owner, name) != step.catalog.value(step.owner, name) for name in placed
+def unsupported_declaration(change: ObjectChange) -> str | None:
+    """Return a change that has no command: an inherited column or constraint is declared locally too."""
+    if change.differs("local") and not any(
+        change.existing.value(change.owner, name) != change.catalog.value(change.owner, name)
+        for name in ("partition_of", "inherits")
     ):
-        return "whether the table declares it itself"
+        return "local declaration"
     return None
 
 
-def _unsupported(step: ObjectChange) -> str | None:
-    return identities.unsupported(step) or redeclared(step)
+def _unsupported(change: ObjectChange) -> str | None:
+    privileges = attributes.unsupported(change, "sequence_acl", "privileges on its sequence")
+    return privileges or unsupported_declaration(change)
 
 
 COLUMN = ObjectKind(
@@ -245,13 +242,15 @@ COLUMN = ObjectKind(
     covers=_COVERED,
     alters={
         **dict.fromkeys(_COVERED - {"identity_sequence"}, _alter),
-        "storage": _storage,
-        "compression": clause("compression", "SET COMPRESSION {}", "SET COMPRESSION default", head=_head),
-        "statistics": clause("statistics", "SET STATISTICS {}", "SET STATISTICS -1", head=_head),
-        "options": _options,
-        **identities.ALTERS,
+        "storage": _set_storage,
+        "compression": clause(
+            "compression", "SET COMPRESSION {}", "SET COMPRESSION default", head=_alter_column
+        ),
+        "statistics": clause("statistics", "SET STATISTICS {}", "SET STATISTICS -1", head=_alter_column),
+        "options": _change_column_options,
+        **identity.ALTERS,
     },
-    follows=_FOLLOWING,
+    follows=frozenset({"position", "inherited", "local"}),
     unsupported=_unsupported,
     grant="TABLE",
     owned=False,

@@ -1,10 +1,10 @@
-"""What stands alone: schemas, extensions, publications, settings, and the rarer kinds."""
+"""Schemas, extensions, event triggers, publications, settings, default privileges."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from circle_migrate.diff.ddl.identifiers import listed
 from circle_migrate.diff.ddl.kind import (
     ENABLED,
     Commands,
@@ -13,103 +13,95 @@ from circle_migrate.diff.ddl.kind import (
     alter,
     clause,
     from_template,
+    split_field,
 )
-from circle_migrate.diff.ddl.privilege import Grantable, change, default, parse, sql_role
+from circle_migrate.diff.ddl.privilege import Grantable, default_privileges, grant_commands, parse, sql_role
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 
 
-def _create_extension(step: ObjectChange) -> Commands:
-    version = literal(step.after.get("version") or "")
-    yield f"CREATE EXTENSION {step.key.identity} WITH SCHEMA {step.after.get('schema')} VERSION {version}"
+def _create_extension(change: ObjectChange) -> Commands:
+    version = literal(change.after.get("version") or "")
+    yield f"CREATE EXTENSION {change.key.identity} WITH SCHEMA {change.after.get('schema')} VERSION {version}"
 
 
-def _update_extension(step: ObjectChange) -> Commands:
-    yield f"{alter(step)} UPDATE TO {literal(step.after.get('version') or '')}"
-
-
-def _create_event_trigger(step: ObjectChange) -> Commands:
-    fields = step.after
-    tags = ", ".join(literal(tag) for tag in listed(fields.get("tags")))
+def _create_event_trigger(change: ObjectChange) -> Commands:
+    fields = change.after
+    tags = ", ".join(map(literal, split_field(fields.get("tags"))))
     when = f" WHEN TAG IN ({tags})" if tags else ""
-    head = f"CREATE EVENT TRIGGER {step.key.identity} ON {fields.get('event')}{when}"
+    head = f"CREATE EVENT TRIGGER {change.key.identity} ON {fields.get('event')}{when}"
     yield f"{head} EXECUTE FUNCTION {fields.get('function')}"
 
 
-def _enable_event_trigger(step: ObjectChange) -> Commands:
-    yield f"{alter(step)} {ENABLED[step.after.get('enabled') or 'origin']}"
+def _enable_event_trigger(change: ObjectChange) -> Commands:
+    yield f"{alter(change)} {ENABLED[change.after.get('enabled') or 'origin']}"
 
 
-def _published(fields: Fields) -> str:
-    tables = [f"TABLE {table}" for table in listed(fields.get("tables"))]
-    return ", ".join(tables + [f"TABLES IN SCHEMA {schema}" for schema in listed(fields.get("schemas"))])
+def _published_objects(fields: Fields) -> str:
+    tables = [f"TABLE {table}" for table in split_field(fields.get("tables"))]
+    return ", ".join(tables + [f"TABLES IN SCHEMA {schema}" for schema in split_field(fields.get("schemas"))])
 
 
-def _parameters(fields: Fields) -> str:
-    clauses = [f"publish = {literal(fields.get('operations') or '')}"]
-    clauses.append(f"publish_via_partition_root = {'true' if fields.get('via_root') else 'false'}")
+def _publication_parameters(fields: Fields) -> str:
+    parameters = [f"publish = {literal(fields.get('operations') or '')}"]
+    parameters.append(f"publish_via_partition_root = {'true' if fields.get('via_root') else 'false'}")
     if fields.get("generated_columns"):
-        clauses.append(f"publish_generated_columns = {fields['generated_columns']}")
-    return ", ".join(clauses)
+        parameters.append(f"publish_generated_columns = {fields['generated_columns']}")
+    return ", ".join(parameters)
 
 
-def _create_publication(step: ObjectChange) -> Commands:
-    what = "ALL TABLES" if step.after.get("all_tables") else _published(step.after)
-    target = f" FOR {what}" if what else ""
-    yield f"CREATE PUBLICATION {step.key.identity}{target} WITH ({_parameters(step.after)})"
+def _create_publication(change: ObjectChange) -> Commands:
+    objects = "ALL TABLES" if change.after.get("all_tables") else _published_objects(change.after)
+    target = f" FOR {objects}" if objects else ""
+    yield f"CREATE PUBLICATION {change.key.identity}{target} WITH ({_publication_parameters(change.after)})"
 
 
-def _change_parameters(step: ObjectChange) -> Commands:
-    clauses = _parameters(step.after)
-    if step.before.get("generated_columns") and not step.after.get("generated_columns"):
-        clauses += ", publish_generated_columns = none"
-    yield f"{alter(step)} SET ({clauses})"
+def _change_publication_parameters(change: ObjectChange) -> Commands:
+    parameters = _publication_parameters(change.after)
+    if change.before.get("generated_columns") and not change.after.get("generated_columns"):
+        parameters += ", publish_generated_columns = none"
+    yield f"{alter(change)} SET ({parameters})"
 
 
-def _change_published(step: ObjectChange) -> Commands:
-    published = _published(step.after)
-    if published:
-        yield f"{alter(step)} SET {published}"
-    elif _published(step.before):
-        yield f"{alter(step)} DROP {_published(step.before)}"
+def _change_published_objects(change: ObjectChange) -> Commands:
+    before, after = _published_objects(change.before), _published_objects(change.after)
+    if before or after:
+        yield f"{alter(change)} {f'SET {after}' if after else f'DROP {before}'}"
 
 
-def _setting(key: ObjectKey) -> tuple[str, str]:
-    """Where a setting holds, and its name."""
-    role, name = split_identity(key.identity)[0], ".".join(split_identity(key.identity)[1:])
-    return ("" if role == "database" else role), name
+def _split_setting(key: ObjectKey) -> tuple[str, str]:
+    """Return the role of a setting, empty for the whole database, and the name of its parameter."""
+    role, *name = split_identity(key.identity)
+    return ("" if role == "database" else role), ".".join(name)
 
 
-_LISTS = {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
+_LIST_PARAMETERS = {
+    "search_path",
+    "temp_tablespaces",
+    "session_preload_libraries",
+    "local_preload_libraries",
+}
 
 
-def _set(step: ObjectChange) -> Commands:
-    _, name = _setting(step.key)
-    value = step.after.get("value") or ""
-    yield _for_database(step.key, f"SET {name} = {value if name in _LISTS and value else literal(value)}")
+def _set(change: ObjectChange) -> Commands:
+    name, value = _split_setting(change.key)[1], change.after.get("value") or ""
+    sql_value = value if name in _LIST_PARAMETERS and value else literal(value)
+    yield _alter_database(change.key, f"SET {name} = {sql_value}")
 
 
-def _reset(step: ObjectChange) -> Commands:
-    yield _for_database(step.key, f"RESET {_setting(step.key)[1]}")
+def _reset(change: ObjectChange) -> Commands:
+    yield _alter_database(change.key, f"RESET {_split_setting(change.key)[1]}")
 
 
-def _for_database(key: ObjectKey, change: str) -> str:
-    """In a block, because the database has another name wherever the script runs."""
-    role, _ = _setting(key)
+def _alter_database(key: ObjectKey, action: str) -> str:
+    """Return a DO block, because the script runs in databases of other names."""
+    role, _ = _split_setting(key)
     head = f"ALTER ROLE {sql_role(role)} IN DATABASE %I " if role else "ALTER DATABASE %I "
-    command = literal(head + change.replace("%", "%%"))
+    command = literal(head + action.replace("%", "%%"))
     return f"DO $do$BEGIN EXECUTE format({command}, current_database()); END$do$"
 
 
-def _new_default_privileges(step: ObjectChange) -> Commands:
-    return _privileges(step.key, None, step.after.get("acl"), step.major)
-
-
-def _default_privileges(step: ObjectChange) -> Commands:
-    return _privileges(step.key, *step.change("acl"), step.major)
-
-
-_GRANTED = {
+_GRANT_NOUNS = {
     "tables": "TABLE",
     "sequences": "SEQUENCE",
     "functions": "FUNCTION",
@@ -119,16 +111,22 @@ _GRANTED = {
 }
 
 
-def _privileges(key: ObjectKey, before: str | None, after: str | None, major: int) -> Iterator[str]:
-    """From and to what there is without: for all schemas the built-in privileges, for one of them none."""
-    role, *schema, noun = split_identity(key.identity)
-    place = f" IN SCHEMA {schema[0]}" if schema else ""
-    head = f"ALTER DEFAULT PRIVILEGES FOR ROLE {sql_role(role)}{place}"
-    had, has = (
-        default(_GRANTED[noun], role, major) if acl is None and not schema else parse(acl)
-        for acl in (before, after)
+def _alter_default_privileges(change: ObjectChange) -> Iterator[str]:
+    """Without an entry, all schemas have the built-in privileges and one schema has no additional ones."""
+    role, *schema, noun = split_identity(change.key.identity)
+    in_schema = f" IN SCHEMA {schema[0]}" if schema else ""
+    head = f"ALTER DEFAULT PRIVILEGES FOR ROLE {sql_role(role)}{in_schema}"
+    before, after = (
+        default_privileges(_GRANT_NOUNS[noun], role, change.major)
+        if acl is None and not schema
+        else parse(acl)
+        for acl in change.values("acl")
     )
-    return (f"{head} {command}" for command in change(Grantable(noun.upper(), ""), had, has))
+    return (f"{head} {command}" for command in grant_commands(Grantable(noun.upper(), ""), before, after))
+
+
+def _create_default_privileges(change: ObjectChange) -> Iterator[str]:
+    return _alter_default_privileges(replace(change, before={}))
 
 
 SCHEMA = ObjectKind(
@@ -142,7 +140,10 @@ EXTENSION = ObjectKind(
     "EXTENSION",
     create=_create_extension,
     covers=frozenset({"version", "schema"}),
-    alters={"version": _update_extension, "schema": clause("schema", "SET SCHEMA {}", "")},
+    alters={
+        "version": clause("version", "UPDATE TO {1}", "UPDATE TO ''"),
+        "schema": clause("schema", "SET SCHEMA {}", ""),
+    },
     drop_hazards=("CM035",),
     owned=False,
 )
@@ -151,7 +152,7 @@ EVENT_TRIGGER = ObjectKind(
     create=_create_event_trigger,
     covers=frozenset({"event", "tags", "function"}),
     alters={"enabled": _enable_event_trigger},
-    born={"enabled": "origin"},
+    defaults={"enabled": "origin"},
 )
 PUBLICATION = ObjectKind(
     "PUBLICATION",
@@ -159,8 +160,8 @@ PUBLICATION = ObjectKind(
     drop_hazards=("CM035",),
     covers=frozenset({"all_tables", "operations", "via_root", "generated_columns", "tables", "schemas"}),
     alters={
-        **dict.fromkeys(("operations", "via_root", "generated_columns"), _change_parameters),
-        **dict.fromkeys(("tables", "schemas"), _change_published),
+        **dict.fromkeys(("operations", "via_root", "generated_columns"), _change_publication_parameters),
+        **dict.fromkeys(("tables", "schemas"), _change_published_objects),
     },
 )
 SETTING = ObjectKind(
@@ -168,10 +169,10 @@ SETTING = ObjectKind(
 )
 DEFAULT_PRIVILEGES = ObjectKind(
     "DEFAULT PRIVILEGES",
-    create=_new_default_privileges,
-    drop=_default_privileges,
+    create=_create_default_privileges,
+    drop=_alter_default_privileges,
     covers=frozenset({"acl"}),
-    alters={"acl": _default_privileges},
+    alters={"acl": _alter_default_privileges},
     follows=frozenset({"role"}),
     owned=False,
 )

@@ -1,153 +1,139 @@
-"""The kinds that few databases have: foreign data, collations, operators, text search, languages."""
+"""Rarely used kinds: foreign data, collations, operators, text search, languages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
-from circle_migrate.diff.ddl.column import foreign_options, option_changes
-from circle_migrate.diff.ddl.identifiers import listed, valued
-from circle_migrate.diff.ddl.kind import Commands, ObjectChange, ObjectKind, from_template, plain_name
+from circle_migrate.diff.ddl.column import change_options, foreign_options
+from circle_migrate.diff.ddl.kind import (
+    Commands,
+    ObjectChange,
+    ObjectKind,
+    alter,
+    clause,
+    from_template,
+    optional_clauses,
+    parse_options,
+    split_field,
+)
 from circle_migrate.diff.ddl.privilege import sql_role
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 
 
-def _create_server(step: ObjectChange) -> Commands:
-    fields = step.after
-    type_ = f" TYPE {literal(fields['type'] or '')}" if fields.get("type") else ""
-    version = f" VERSION {literal(fields['version'] or '')}" if fields.get("version") else ""
-    yield (
-        f"CREATE SERVER {step.key.identity}{type_}{version} FOREIGN DATA WRAPPER {fields.get('wrapper')}"
-        f"{_options(fields)}"
-    )
+def _create_server(change: ObjectChange) -> Commands:
+    fields = change.after
+    clauses = [f"CREATE SERVER {change.key.identity}"]
+    clauses += optional_clauses(fields, {"type": "TYPE {1}", "version": "VERSION {1}"})
+    yield " ".join([*clauses, f"FOREIGN DATA WRAPPER {fields.get('wrapper')}{_options(fields)}"])
 
 
 def _options(fields: Fields) -> str:
-    named = valued(fields.get("options"))
-    return f" {foreign_options(named)}" if named else ""
+    options = parse_options(fields.get("options"))
+    return f" {foreign_options(options)}" if options else ""
 
 
-def _create_wrapper(step: ObjectChange) -> Commands:
-    definition = " ".join(listed(step.after.get("definition")))
-    yield f"CREATE FOREIGN DATA WRAPPER {step.key.identity} {definition}{_options(step.after)}"
+def _create_wrapper(change: ObjectChange) -> Commands:
+    definition = " ".join(split_field(change.after.get("definition")))
+    yield f"CREATE FOREIGN DATA WRAPPER {change.key.identity} {definition}{_options(change.after)}"
 
 
-def _change_wrapper(step: ObjectChange) -> Commands:
-    before, after = (dict(line.split(" ", 1) for line in listed(text)) for text in step.change("definition"))
-    changes = [f"{word} {function}" for word, function in after.items() if before.get(word) != function]
-    changes += [f"NO {word}" for word in before if word not in after]
-    yield f"ALTER FOREIGN DATA WRAPPER {step.key.identity} {' '.join(changes)}"
+def _change_wrapper(change: ObjectChange) -> Commands:
+    before, after = (
+        dict(line.split(" ", 1) for line in split_field(text)) for text in change.values("definition")
+    )
+    clauses = [f"{option} {function}" for option, function in after.items() if before.get(option) != function]
+    clauses += [f"NO {option}" for option in before if option not in after]
+    yield f"{alter(change)} {' '.join(clauses)}"
 
 
-def _create_collation(step: ObjectChange) -> Commands:
-    fields = step.after
+def _create_collation(change: ObjectChange) -> Commands:
+    fields = change.after
     locale, slash, ctype = (fields.get("locale") or "").partition(" / ")
     clauses = [f"PROVIDER = {fields.get('provider')}"]
-    one, other = literal(locale), literal(ctype)
-    clauses.append(f"LC_COLLATE = {one}, LC_CTYPE = {other}" if slash else f"LOCALE = {one}")
+    clauses.append(
+        f"LC_COLLATE = {literal(locale)}, LC_CTYPE = {literal(ctype)}"
+        if slash
+        else f"LOCALE = {literal(locale)}"
+    )
     if fields.get("deterministic") == "no":
         clauses.append("DETERMINISTIC = false")
-    if fields.get("rules"):
-        clauses.append(f"RULES = {literal(fields['rules'] or '')}")
-    yield f"CREATE COLLATION {step.key.identity} ({', '.join(clauses)})"
+    clauses += optional_clauses(fields, {"rules": "RULES = {1}"})
+    yield f"CREATE COLLATION {change.key.identity} ({', '.join(clauses)})"
 
 
-def _unsupported_version(step: ObjectChange) -> str | None:
-    return "its version" if step.differs("version") and step.before.get("version") else None
+def _unsupported_version(change: ObjectChange) -> str | None:
+    return "version" if change.differs("version") and change.before.get("version") else None
 
 
-def _create_operator(step: ObjectChange) -> Commands:
-    name, _, arguments = step.key.identity.rpartition("(")
-    left, right = arguments.rstrip(")").split(", ")
-    clauses = [
-        f"{side} = {type_}" for side, type_ in (("LEFTARG", left), ("RIGHTARG", right)) if type_ != "NONE"
-    ]
-    for line in listed(step.after.get("definition")):
-        word, equals, value = line.partition(" = ")
-        called = value.partition("(")[0]
-        clauses.append(
-            f"{word} = {f'OPERATOR({called})' if word.endswith('ATOR') else called}" if equals else word
-        )
+def _create_operator(change: ObjectChange) -> Commands:
+    name, _, arguments = change.key.identity.rpartition("(")
+    types = zip(("LEFTARG", "RIGHTARG"), arguments.rstrip(")").split(", "), strict=True)
+    clauses = [f"{argument} = {type_}" for argument, type_ in types if type_ != "NONE"]
+    for line in split_field(change.after.get("definition")):
+        option, equals, value = line.partition(" = ")
+        function = value.partition("(")[0]
+        if option.endswith("ATOR"):  # COMMUTATOR, NEGATOR
+            function = f"OPERATOR({function})"
+        clauses.append(f"{option} = {function}" if equals else option)
     yield f"CREATE OPERATOR {name} ({', '.join(clauses)})"
 
 
-def _create_access_method(step: ObjectChange) -> Commands:
-    yield f"CREATE ACCESS METHOD {step.key.identity} {' '.join(listed(step.after.get('definition')))}"
+def _hidden_options(change: ObjectChange) -> str | None:
+    hidden = change.differs("options") and "=<hidden>" in (change.after.get("options") or "")
+    return "secret options" if hidden else None
 
 
-def _hidden_options(step: ObjectChange) -> str | None:
-    hidden = step.differs("options") and "=<hidden>" in (step.after.get("options") or "")
-    return "its secrets" if hidden else None
-
-
-def _create_conversion(step: ObjectChange) -> Commands:
-    definition = step.after.get("definition") or ""
+def _create_conversion(change: ObjectChange) -> Commands:
+    definition = change.after.get("definition") or ""
     default = "DEFAULT " if definition.startswith("DEFAULT ") else ""
-    yield f"CREATE {default}CONVERSION {step.key.identity} {definition.removeprefix(default)}"
+    yield f"CREATE {default}CONVERSION {change.key.identity} {definition.removeprefix(default)}"
 
 
-def _create_language(step: ObjectChange) -> Commands:
-    definition = listed(step.after.get("definition"))
+def _create_language(change: ObjectChange) -> Commands:
+    definition = split_field(change.after.get("definition"))
     trusted = "TRUSTED " if "TRUSTED" in definition else ""
-    rest = " ".join(line for line in definition if line != "TRUSTED")
-    yield f"CREATE {trusted}LANGUAGE {step.key.identity} {rest}"
+    clauses = " ".join(line for line in definition if line != "TRUSTED")
+    yield f"CREATE {trusted}LANGUAGE {change.key.identity} {clauses}"
 
 
-def _create_transform(step: ObjectChange) -> Commands:
-    definition = (step.after.get("definition") or "").replace(" SQL ", " SQL WITH FUNCTION ")
-    yield f"CREATE TRANSFORM {step.key.identity} ({definition})"
+def _create_transform(change: ObjectChange) -> Commands:
+    definition = (change.after.get("definition") or "").replace(" SQL ", " SQL WITH FUNCTION ")
+    yield f"CREATE TRANSFORM {change.key.identity} ({definition})"
 
 
-def _create_configuration(step: ObjectChange) -> Commands:
-    parser, *mappings = listed(step.after.get("definition"))
-    name = f"TEXT SEARCH CONFIGURATION {step.key.identity}"
+def _create_configuration(change: ObjectChange) -> Commands:
+    parser, *mappings = split_field(change.after.get("definition"))
+    name = f"TEXT SEARCH CONFIGURATION {change.key.identity}"
     yield f"CREATE {name} (PARSER = {parser.removeprefix('PARSER ')})"
     for mapping in mappings:
         token, _, dictionaries = mapping.partition(": ")
         yield f"ALTER {name} ADD MAPPING FOR {token} WITH {dictionaries}"
 
 
-def _cast_name(key: ObjectKey, _fields: Fields) -> str:
-    return f"({key.identity})"
+def drop_only(noun: str) -> ObjectKind:
+    """Return a kind whose objects can be dropped, but not created from a snapshot."""
+    return ObjectKind(noun, create=lambda _change: [], covers=frozenset(), can_create=False)
 
 
-def unknown(
-    noun: str, name: Callable[[ObjectKey, Fields], str] = plain_name, *, owned: bool = True
-) -> ObjectKind:
-    """A kind that can be dropped and not be made."""
-    return ObjectKind(
-        noun, create=lambda _step: [], covers=frozenset(), name=name, owned=owned, makeable=False
-    )
-
-
-def mapping_name(key: ObjectKey, _fields: Fields) -> str:
-    """FOR a role, SERVER its server."""
+def _mapping_name(key: ObjectKey, _fields: Fields) -> str:
     server, role = split_identity(key.identity)
     return f"FOR {sql_role(role)} SERVER {server}"
 
 
-def _change_options(step: ObjectChange) -> Commands:
-    noun = {"foreign server": "SERVER"}.get(step.key.kind, step.key.kind.upper())
-    return option_changes(f"ALTER {noun} {step.key.identity}", *step.change("options"), foreign=True)
-
-
-def _change_version(step: ObjectChange) -> Commands:
-    version = step.after.get("version")
-    yield f"ALTER SERVER {step.key.identity} VERSION {'NULL' if version is None else literal(version)}"
-
-
+USER_MAPPING = replace(drop_only("USER MAPPING"), name=_mapping_name, owned=False)
 FOREIGN_DATA_WRAPPER = ObjectKind(
     "FOREIGN DATA WRAPPER",
     create=_create_wrapper,
     covers=frozenset({"definition", "options"}),
-    alters={"definition": _change_wrapper, "options": _change_options},
+    alters={"definition": _change_wrapper, "options": change_options},
     grant="FOREIGN DATA WRAPPER",
 )
 FOREIGN_SERVER = ObjectKind(
     "SERVER",
     create=_create_server,
     covers=frozenset({"wrapper", "type", "version", "options"}),
-    alters={"options": _change_options, "version": _change_version},
+    alters={"options": change_options, "version": clause("version", "VERSION {1}", "VERSION NULL")},
     grant="FOREIGN SERVER",
     unsupported=_hidden_options,
 )
@@ -158,7 +144,12 @@ COLLATION = ObjectKind(
     follows=frozenset({"version"}),
     unsupported=_unsupported_version,
 )
-CAST = ObjectKind("CAST", create=from_template("CREATE CAST ({0}) {1}"), name=_cast_name, owned=False)
+CAST = ObjectKind(
+    "CAST",
+    create=from_template("CREATE CAST ({0}) {1}"),
+    name=lambda key, _fields: f"({key.identity})",
+    owned=False,
+)
 OPERATOR = ObjectKind("OPERATOR", create=_create_operator)
 CONVERSION = ObjectKind("CONVERSION", create=_create_conversion)
 LANGUAGE = ObjectKind("LANGUAGE", create=_create_language, grant="LANGUAGE")
@@ -173,4 +164,4 @@ PARSER = ObjectKind(
 TEMPLATE = ObjectKind(
     "TEXT SEARCH TEMPLATE", create=from_template("CREATE TEXT SEARCH TEMPLATE {0} ({1})"), owned=False
 )
-ACCESS_METHOD = ObjectKind("ACCESS METHOD", create=_create_access_method, owned=False)
+ACCESS_METHOD = ObjectKind("ACCESS METHOD", create=from_template("CREATE ACCESS METHOD {0} {2}"), owned=False)

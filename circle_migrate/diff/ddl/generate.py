@@ -1,4 +1,4 @@
-"""Write the SQL statements of a plan."""
+"""Write the SQL statements of a change plan."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ from circle_migrate.diff.ddl.statement import Statement, Verb
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, unquote
 
-_LABEL = re.compile(r"ALTER TYPE (.*?) ADD VALUE (E?'(?:[^']|'')*')")
-_BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)
-_OLD = "__old"
-_LONGEST_NAME = 63
-"""Bytes that PostgreSQL keeps of a name."""
+_ADD_VALUE = re.compile(r"ALTER TYPE (.*?) ADD VALUE (E?'(?:[^']|'')*')")
+_QUOTED_BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)
+_OLD_SUFFIX = "__old"
+_MAX_NAME_BYTES = 63
+"""The length of an identifier in PostgreSQL (NAMEDATALEN - 1)."""
 
 
 def statements(plan: ChangePlan) -> tuple[Statement, ...]:
-    """Everything the plan does, in order."""
+    """Return all statements of the plan, in order."""
     written = []
     for verb, key in plan.nodes():
         for command in _COMMANDS[verb](plan, key):
             sql, hazards = (command, ()) if isinstance(command, str) else command
-            written.append(Statement(sql, key, () if _on_new(plan, key) else hazards))
-    return tuple(_split_enum_additions(_without_looking_at_bodies(written)))
+            written.append(Statement(sql, key, () if _is_part_of_new_object(plan, key) else hazards))
+    return tuple(_split_enum_additions(_without_body_checks(written)))
 
 
-def _on_new(plan: ChangePlan, key: ObjectKey) -> bool:
-    """Whether an object is part of one that is made here, and reaches no other: nobody has rows or waits."""
+def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
+    """Return whether the owner is new, so that no rows and no sessions are affected.
+
+    A foreign key also locks the table that it references.
+    """
     owner = plan.after.owner_of(key)
     return owner is not None and plan.is_created(owner) and plan.after.value(key, "type") != "foreign key"
 
 
-def _without_looking_at_bodies(written: list[Statement]) -> list[Statement]:
-    """As pg_dump does: what routines name may be made later, or lie where another search_path leads."""
+def _without_body_checks(written: list[Statement]) -> list[Statement]:
+    """Disable check_function_bodies, as pg_dump does: a body may name objects that are created later."""
     routines = [
         statement.key
         for statement in written
-        if statement.key.kind in ROUTINES and _BODY.search(statement.sql)
+        if statement.key.kind in ROUTINES and _QUOTED_BODY.search(statement.sql)
     ]
     if not routines:
         return written
@@ -54,12 +57,10 @@ def _without_looking_at_bodies(written: list[Statement]) -> list[Statement]:
 
 
 def _split_enum_additions(statements: list[Statement]) -> Iterator[Statement]:
-    """New labels of enums cannot be used in the transaction that adds them."""
+    """A new enum label cannot be used in the transaction that adds it."""
     for statement in statements:
-        label = _LABEL.match(statement.sql)
-        used = label is not None and any(
-            f"{label[2]}::{label[1]}" in other.sql for other in statements if other is not statement
-        )
+        label = _ADD_VALUE.match(statement.sql)
+        used = label is not None and any(f"{label[2]}::{label[1]}" in other.sql for other in statements)
         yield replace(statement, transactional=False, hazards=("CM040",)) if used else statement
 
 
@@ -70,27 +71,27 @@ def _detach(plan: ChangePlan, key: ObjectKey) -> Commands:
 
 
 def _drop(plan: ChangePlan, key: ObjectKey) -> Commands:
-    """A view's column stays; it loses what was said of it."""
-    kind, step = KINDS[key.kind], plan.drop_change(key)
-    if not _of_view(key, plan.before):
-        return kind.dropping(step)
-    step = replace(step, after={"of": plan.before.value(key, "of")})
-    return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
+    """The column of a view is not dropped; its default, privileges and comment are removed."""
+    kind, change = KINDS[key.kind], plan.drop_change(key)
+    if not _belongs_to_view(key, plan.before):
+        return kind.drop_commands(change)
+    change = replace(change, after={"of": plan.before.value(key, "of")})
+    return [*kind.alter_commands(change), *attributes.commands(kind, change, new=False)]
 
 
 def _rename(_plan: ChangePlan, key: ObjectKey) -> Commands:
-    return [f"ALTER {KINDS[key.kind].noun} {key.identity} RENAME TO {_old(key)}"]
+    return [f"ALTER {KINDS[key.kind].noun} {key.identity} RENAME TO {_old_name(key)}"]
 
 
 def _create(plan: ChangePlan, key: ObjectKey) -> Commands:
-    kind, step = KINDS[key.kind], plan.step(key)
-    made = kind.create(step) if _has_create(plan, key) else []
-    return [*made, *kind.altering(step), *attributes.commands(kind, step, new=True)]
+    kind, change = KINDS[key.kind], plan.change(key)
+    create = kind.create(change) if _has_create(plan, key) else []
+    return [*create, *kind.alter_commands(change), *attributes.commands(kind, change, new=True)]
 
 
 def _alter(plan: ChangePlan, key: ObjectKey) -> Commands:
-    kind, step = KINDS[key.kind], plan.step(key)
-    return [*kind.altering(step), *attributes.commands(kind, step, new=False)]
+    kind, change = KINDS[key.kind], plan.change(key)
+    return [*kind.alter_commands(change), *attributes.commands(kind, change, new=False)]
 
 
 def _attach(plan: ChangePlan, key: ObjectKey) -> Commands:
@@ -98,7 +99,7 @@ def _attach(plan: ChangePlan, key: ObjectKey) -> Commands:
 
 
 def _drop_old(_plan: ChangePlan, key: ObjectKey) -> Commands:
-    return [Hazardous(f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old(key)}", ("CM014",))]
+    return [Hazardous(f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old_name(key)}", ("CM014",))]
 
 
 _COMMANDS: Mapping[Verb, Callable[[ChangePlan, ObjectKey], Commands]] = {
@@ -112,18 +113,20 @@ _COMMANDS: Mapping[Verb, Callable[[ChangePlan, ObjectKey], Commands]] = {
 }
 
 
-def _old(key: ObjectKey) -> str:
-    """The name a type has until no column has it any more."""
-    kept = unquote(base_name(key.identity)).encode()[: _LONGEST_NAME - len(_OLD)].decode(errors="ignore")
-    return quote_if_needed(kept + _OLD)
+def _old_name(key: ObjectKey) -> str:
+    """Return the temporary name of a type that is replaced."""
+    length = _MAX_NAME_BYTES - len(_OLD_SUFFIX)
+    prefix = unquote(base_name(key.identity)).encode()[:length].decode(errors="ignore")
+    return quote_if_needed(prefix + _OLD_SUFFIX)
 
 
 def _has_create(plan: ChangePlan, key: ObjectKey) -> bool:
-    """Whether it is not simply part of the CREATE of what it belongs to."""
+    """Return whether an object has a command of its own: the columns of a new table are in its CREATE."""
     owner = plan.after.owner_of(key)
-    return key.kind != "column" or _of_view(key, plan.after) or owner is None or not plan.is_created(owner)
+    in_create = owner is not None and plan.is_created(owner)
+    return key.kind != "column" or _belongs_to_view(key, plan.after) or not in_create
 
 
-def _of_view(key: ObjectKey, catalog: Catalog) -> bool:
+def _belongs_to_view(key: ObjectKey, catalog: Catalog) -> bool:
     owner = catalog.owner_of(key) if key.kind == "column" else None
     return owner is not None and owner.kind in VIEWS

@@ -1,4 +1,4 @@
-"""Identity columns and their sequences, which are no objects of their own."""
+"""Identity columns and their sequences, which a snapshot describes in fields of the column."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.diff.ddl import privilege
-from circle_migrate.diff.ddl.identifiers import listed
-from circle_migrate.diff.ddl.kind import Commands, ObjectChange, comment_on
-from circle_migrate.diff.ddl.privilege import OWNER, Grantable, Privileges
+from circle_migrate.diff.ddl.kind import Commands, ObjectChange, comment_on, split_field
+from circle_migrate.diff.ddl.privilege import OWNER, Grantable
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import quote_if_needed, schema_of, split_identity, unquote
 
@@ -23,87 +22,83 @@ _DEFAULTS = {
 
 
 def clause(key: ObjectKey, fields: Fields) -> str:
-    """What makes a column an identity column, as CREATE TABLE has it."""
-    always, *options = listed(fields.get("identity"))
+    """Return the GENERATED ... AS IDENTITY clause of a column definition."""
+    always, *options = split_field(fields.get("identity"))
     if fields.get("identity_sequence"):
         options.insert(0, f"SEQUENCE NAME {schema_of(key.identity)}.{fields['identity_sequence']}")
-    words = f"GENERATED {always.upper()} AS IDENTITY"
-    return f"{words} ({' '.join(options)})" if options else words
+    generated = f"GENERATED {always.upper()} AS IDENTITY"
+    return f"{generated} ({' '.join(options)})" if options else generated
 
 
-def change(step: ObjectChange) -> str:
-    """What stands behind ALTER COLUMN and the name to make the column's identity what it should be."""
-    if not step.before.get("identity"):
-        return f"ADD {clause(step.key, step.after)}"
-    (before, *had), (after, *has) = (listed(text) for text in step.change("identity"))
-    changes = [f"SET GENERATED {after.upper()}"] if before != after else []
-    kept = {option.split()[0] for option in has}
-    changes += [_DEFAULTS[word] for word in (option.split()[0] for option in had) if word not in kept]
-    changes += [f"SET {option}" for option in has if option not in had]
-    return " ".join(changes)
+def alter_action(change: ObjectChange) -> str:
+    """Return the action of ALTER COLUMN that adds or changes the identity."""
+    if not change.before.get("identity"):
+        return f"ADD {clause(change.key, change.after)}"
+    (before, *old), (after, *new) = (split_field(text) for text in change.values("identity"))
+    actions = [f"SET GENERATED {after.upper()}"] if before != after else []
+    kept = {option.split()[0] for option in new}
+    actions += [_DEFAULTS[word] for word in (option.split()[0] for option in old) if word not in kept]
+    actions += [f"SET {option}" for option in new if option not in old]
+    return " ".join(actions)
 
 
-def with_born_privileges(step: ObjectChange, *, new: bool) -> ObjectChange:
-    """The step from what default privileges give the column's sequence, where that is made on the way."""
-    if not step.after.get("identity") or (step.before.get("identity") and not new):
-        return step
-    creator = _owner(step)[0]
-    given = privilege.born(
-        "SEQUENCE", split_identity(step.key.identity)[0], creator, step.existing, step.major
-    )
-    if given == privilege.default("SEQUENCE", creator, step.major):
-        return step
-    return replace(step, before={**step.before, "sequence_acl": privilege.text(given)})
+def with_initial_privileges(change: ObjectChange, *, new: bool) -> ObjectChange:
+    """Return the change with the privileges that a new sequence gets from ALTER DEFAULT PRIVILEGES."""
+    if not change.after.get("identity") or (change.before.get("identity") and not new):
+        return change
+    creator, schema = _owners(change)[0], schema_of(change.key.identity)
+    initial = privilege.initial_privileges("SEQUENCE", schema, creator, change.existing, change.major)
+    if initial == privilege.default_privileges("SEQUENCE", creator, change.major):
+        return change
+    return replace(change, before={**change.before, "sequence_acl": privilege.format_acl(initial)})
 
 
-def _owner(step: ObjectChange) -> tuple[str, str]:
-    """Whose the table, and with it the sequence, is on both sides; a new table is made by `<owner>`."""
-    before, after = (catalog.value(step.owner, "owner") for catalog in (step.existing, step.catalog))
+def _owners(change: ObjectChange) -> tuple[str, str]:
+    """Return the owner of the table, and so of the sequence, before and after the change."""
+    before, after = (catalog.value(change.owner, "owner") for catalog in (change.existing, change.catalog))
     return before or OWNER, after or OWNER
 
 
-def _named(step: ObjectChange, fields: Fields) -> str:
-    _, table, column = split_identity(step.key.identity)
+def _sequence_name(change: ObjectChange, fields: Fields) -> str:
+    _, table, column = split_identity(change.key.identity)
     return fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
 
 
-def _sequence(step: ObjectChange) -> str:
-    return f"{schema_of(step.key.identity)}.{_named(step, step.after)}"
+def _sequence(change: ObjectChange, fields: Fields) -> str:
+    return f"{schema_of(change.key.identity)}.{_sequence_name(change, fields)}"
 
 
-def _rename(step: ObjectChange) -> Commands:
-    if step.before.get("identity") and step.after.get("identity"):
-        old = f"{schema_of(step.key.identity)}.{_named(step, step.before)}"
-        yield f"ALTER SEQUENCE {old} RENAME TO {_named(step, step.after)}"
+def _rename(change: ObjectChange) -> Commands:
+    if change.before.get("identity") and change.after.get("identity"):
+        name = _sequence_name(change, change.after)
+        yield f"ALTER SEQUENCE {_sequence(change, change.before)} RENAME TO {name}"
 
 
-def _privileges(step: ObjectChange) -> Iterator[str]:
-    """Where the sequence goes with its identity, so do its privileges."""
-    if step.after.get("identity"):
-        owners = _owner(step)
+def _privileges(change: ObjectChange) -> Iterator[str]:
+    """A sequence that is dropped with its identity needs no commands."""
+    if change.after.get("identity"):
+        owners = _owners(change)
         before, after = (
-            _held(acl, owner, step) for acl, owner in zip(step.change("sequence_acl"), owners, strict=True)
+            privilege.default_privileges("SEQUENCE", owner, change.major)
+            if acl is None
+            else privilege.parse(acl)
+            for acl, owner in zip(change.values("sequence_acl"), owners, strict=True)
         )
-        had = privilege.handed_over(before, *owners)
-        yield from privilege.change(Grantable("SEQUENCE", _sequence(step)), had, after)
+        target = Grantable("SEQUENCE", _sequence(change, change.after))
+        yield from privilege.grant_commands(target, privilege.after_owner_change(before, *owners), after)
 
 
-def _held(acl: str | None, owner: str, step: ObjectChange) -> Privileges:
-    """The privileges that a field tells; without it, those of any sequence."""
-    return privilege.default("SEQUENCE", owner, step.major) if acl is None else privilege.parse(acl)
+def _comment(change: ObjectChange) -> Commands:
+    if change.after.get("identity"):
+        yield comment_on(f"SEQUENCE {_sequence(change, change.after)}", change.after.get("sequence_comment"))
 
 
-def _comment(step: ObjectChange) -> Commands:
-    if step.after.get("identity"):
-        yield comment_on(f"SEQUENCE {_sequence(step)}", step.after.get("sequence_comment"))
-
-
-def _persistence(step: ObjectChange) -> Commands:
-    """Without a word of its own, that of the table."""
-    if step.after.get("identity"):
-        usual = "unlogged" if step.catalog.value(step.owner, "persistence") else "logged"
-        wanted = step.after.get("sequence_persistence") or usual
-        yield f"ALTER SEQUENCE {_sequence(step)} SET {wanted.upper()}"
+def _persistence(change: ObjectChange) -> Commands:
+    """Without a value, the sequence has the persistence of its table."""
+    if change.after.get("identity"):
+        default = "unlogged" if change.catalog.value(change.owner, "persistence") else "logged"
+        persistence = change.after.get("sequence_persistence") or default
+        yield f"ALTER SEQUENCE {_sequence(change, change.after)} SET {persistence.upper()}"
 
 
 ALTERS = {
@@ -112,12 +107,4 @@ ALTERS = {
     "sequence_comment": _comment,
     "sequence_persistence": _persistence,
 }
-"""What changes the sequence behind an identity column."""
-
-
-def unsupported(step: ObjectChange) -> str | None:
-    """What of the sequence no statement of its owner's can reach."""
-    before, after = (privilege.granted_by_others(acl) for acl in step.change("sequence_acl"))
-    if before != after:
-        return "privileges on its sequence granted by others than the owner"
-    return None
+"""Writers for the fields of the sequence of an identity column."""

@@ -1,4 +1,4 @@
-"""What the DDL needs to know of a kind of object."""
+"""The properties of an object kind from which its DDL is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circle_migrate.postgres.identifier import base_name, literal
 
 
 class Hazardous(NamedTuple):
-    """A command with the ids of the hazards it may be, as the hazard catalogue has them."""
+    """A command with the ids of its possible hazards."""
 
     sql: str
     hazards: tuple[str, ...]
@@ -24,10 +24,10 @@ Commands = Iterable[Command]
 
 @dataclass(frozen=True, slots=True)
 class ObjectChange:
-    """One object on its way from one state to another; of a new one `before` is what its CREATE gives it.
+    """The change of one object; for a new object, `before` is the state after its CREATE.
 
-    `catalog` is the side it leads to, `existing` what there is before, `major` the server's major version.
-    `converted` says that a type of the same name is another one now.
+    `catalog` is the target, `existing` the catalog before the script, `major` the server's major version.
+    `converted` is True if the type is replaced by another type of the same name.
     """
 
     key: ObjectKey
@@ -40,92 +40,128 @@ class ObjectChange:
 
     @property
     def owner(self) -> ObjectKey:
-        """The object it is part of."""
+        """The object that this object belongs to."""
         return ObjectKey.parse(self.after.get("of") or self.before.get("of") or "")
 
-    def change(self, name: str) -> tuple[str | None, str | None]:
-        """A field's two values."""
+    def values(self, name: str) -> tuple[str | None, str | None]:
+        """Return the value of a field before and after the change."""
         return self.before.get(name), self.after.get(name)
 
     def differs(self, *names: str) -> bool:
-        """Whether any of these fields is another one."""
+        """Return whether any of these fields changes."""
         return ("type" in names and self.converted) or any(
             self.before.get(name) != self.after.get(name) for name in names
         )
+
+    def changed_entries(self, name: str) -> list[tuple[str, str | None]]:
+        """Return the entries that differ in a field of `name: value` lines; None for a removed entry."""
+        before, after = (
+            dict(line.split(": ", 1) for line in split_field(text)) for text in self.values(name)
+        )
+        entries = sorted(before.keys() | after.keys())
+        return [(entry, after.get(entry)) for entry in entries if before.get(entry) != after.get(entry)]
 
 
 Write = Callable[[ObjectChange], Commands]
 
 ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
-"""How ALTER puts the field `enabled`."""
+"""SQL for the values of the field `enabled`."""
+
+_NOUNS = {"enum": "TYPE", "composite type": "TYPE", "foreign server": "SERVER"}
 
 
-def alter(step: ObjectChange) -> str:
-    """Return the beginning of the ALTER of an object whose kind is its SQL noun."""
-    return f"ALTER {step.key.kind.upper()} {step.key.identity}"
+def alter(change: ObjectChange) -> str:
+    """Return the beginning of the ALTER command of an object."""
+    return f"ALTER {_NOUNS.get(change.key.kind) or change.key.kind.upper()} {change.key.identity}"
+
+
+def split_field(text: str | None) -> list[str]:
+    """Return the lines of a field that holds a list."""
+    return text.split("\n") if text else []
+
+
+def parse_options(text: str | None) -> dict[str, str]:
+    """Return the `name=value` lines of a field; a line without `=` continues the value before it."""
+    options: dict[str, str] = {}
+    for line in split_field(text):
+        name, equals, value = line.partition("=")
+        if equals or not options:
+            options[name] = value
+        else:
+            options[next(reversed(options))] += f"\n{line}"
+    return options
 
 
 def optional_clauses(fields: Fields, templates: Mapping[str, str]) -> list[str]:
-    """Return the clause of each field that has a value, which stands for {}."""
-    return [text.format(fields[name]) for name, text in templates.items() if fields.get(name)]
+    """Return a clause for each field that has a value, which replaces {0}, or {1} as a string literal."""
+    return [
+        template.format(value, literal(value))
+        for name, template in templates.items()
+        if (value := fields.get(name))
+    ]
 
 
 def from_template(template: str) -> Write:
-    """Write a CREATE with the object's identity for {0} and its definition for {1}."""
-    return lambda step: [template.format(step.key.identity, step.after.get("definition"))]
+    """Return a writer of one command.
+
+    {0} is the object's identity, {1} its definition, {2} the definition in one line.
+    """
+
+    def write(change: ObjectChange) -> Commands:
+        definition = change.after.get("definition")
+        yield template.format(change.key.identity, definition, " ".join(split_field(definition)))
+
+    return write
 
 
 def comment_on(target: str, comment: str | None) -> str:
-    """Return the COMMENT command of an object; without a comment it is removed."""
+    """Return the COMMENT command of an object; None removes the comment."""
     return f"COMMENT ON {target} IS {'NULL' if comment is None else literal(comment)}"
 
 
 def clause(
     field: str, present: str, absent: str, *hazards: str, head: Callable[[ObjectChange], str] = alter
 ) -> Write:
-    """Write an ALTER for one field: `present` with the value for {}, or `absent` if there is none."""
+    """Return a writer of an ALTER for one field: `present` as in `optional_clauses`, or `absent`."""
 
-    def write(step: ObjectChange) -> Commands:
-        value = step.after.get(field)
-        yield Hazardous(f"{head(step)} {present.format(value) if value else absent}", hazards)
+    def write(change: ObjectChange) -> Commands:
+        present_clause = optional_clauses(change.after, {field: present})
+        yield Hazardous(" ".join([head(change), *(present_clause or [absent])]), hazards)
 
     return write
 
 
 def plain_name(key: ObjectKey, _fields: Fields) -> str:
-    """How most objects are named in commands."""
+    """Return the name of an object in most commands."""
     return key.identity
 
 
 def name_on_owner(key: ObjectKey, fields: Fields) -> str:
-    """How what belongs to a table is named: `name ON table`."""
+    """Return `name ON table` for an object that belongs to a table or domain."""
     owner = ObjectKey.parse(fields.get("of") or "")
     return f"{base_name(key.identity)} ON {'DOMAIN ' if owner.kind == 'domain' else ''}{owner.identity}"
 
 
-def from_definition(step: ObjectChange) -> Commands:
-    """The definition is the CREATE."""
-    definition = (step.after.get("definition") or "").rstrip().removesuffix(";")
-    if definition and not step.after.get("inherited"):
+def from_definition(change: ObjectChange) -> Commands:
+    """Write the definition, which is a CREATE command."""
+    definition = (change.after.get("definition") or "").rstrip().removesuffix(";")
+    if definition and not change.after.get("inherited"):
         yield definition
-
-
-def never(_step: ObjectChange) -> str | None:
-    """Nothing stands in the way."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectKind:
-    """How objects of one kind are made, changed and dropped.
+    """The commands that create, alter and drop objects of one kind.
 
-    `noun` is the SQL for the kind. `create` writes the commands that make an object and `covers` names the
-    fields they decide; the other fields of a new object are altered as those of an old one, from what `born`
-    says. `drop_hazards` are those of the usual DROP. `alters` changes fields in place; a change of any other
-    covered field replaces the object, unless `in_place` agrees that `rerun` leads there. `follows` are fields
-    that another object or field decides. `grant` is the noun of GRANT, `owned` whether it has an owner of its
-    own, `name` what follows the noun. `lacks` says what of a step cannot be expressed. Of what is not
-    `makeable` a snapshot does not hold enough: secrets, or members it does not list.
+    `noun` is the SQL name of the kind, `grant` its name in GRANT, `name` writes the object's name after the
+    noun, `owned` is whether the kind has an owner of its own.
+    `create` writes the commands that create an object and set the fields in `covers`. The other fields of a
+    new object start with the values in `defaults` and are then altered.
+    `alters` has the writers that change a field in place. A change of another covered field replaces the
+    object, unless `in_place` accepts it and `rerun` writes it. `follows` are fields that another object or
+    field determines. `drop_hazards` are the hazards of the default DROP.
+    `unsupported` names the part of a change that has no command, if any. `can_create` is False if a snapshot
+    does not contain the whole definition: secrets, or members of a family.
     """
 
     noun: str
@@ -140,26 +176,26 @@ class ObjectKind:
     owned: bool = True
     in_place: Callable[[ObjectChange], bool] | None = None
     rerun: Write | None = None
-    born: Mapping[str, str] = field(default_factory=dict)
-    unsupported: Callable[[ObjectChange], str | None] = never
-    makeable: bool = True
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    unsupported: Callable[[ObjectChange], str | None] | None = None
+    can_create: bool = True
 
-    def dropping(self, step: ObjectChange) -> Commands:
-        """The commands that drop what a step starts with; none where it goes with something else."""
+    def drop_commands(self, change: ObjectChange) -> Commands:
+        """Return the commands that drop an object; none if it is dropped with another object."""
         if self.drop is not None:
-            return self.drop(step)
-        return [Hazardous(f"DROP {self.noun} {self.name(step.key, step.before)}", self.drop_hazards)]
+            return self.drop(change)
+        return [Hazardous(f"DROP {self.noun} {self.name(change.key, change.before)}", self.drop_hazards)]
 
-    def replaces(self, step: ObjectChange) -> bool:
-        """Whether an object has to be dropped and made again."""
-        return self._beyond(step) and not (self.in_place is not None and self.in_place(step))
+    def replaces(self, change: ObjectChange) -> bool:
+        """Return whether the object must be dropped and created again."""
+        return self._changes_definition(change) and not (self.in_place is not None and self.in_place(change))
 
-    def altering(self, step: ObjectChange) -> Iterator[Command]:
-        """The commands that change an object in place."""
-        if self.rerun is not None and self._beyond(step):
-            yield from self.rerun(step)
-        for write in dict.fromkeys(write for name, write in self.alters.items() if step.differs(name)):
-            yield from write(step)
+    def alter_commands(self, change: ObjectChange) -> Iterator[Command]:
+        """Yield the commands that change an object in place."""
+        if self.rerun is not None and self._changes_definition(change):
+            yield from self.rerun(change)
+        for write in dict.fromkeys(write for name, write in self.alters.items() if change.differs(name)):
+            yield from write(change)
 
-    def _beyond(self, step: ObjectChange) -> bool:
-        return step.differs(*(self.covers - self.alters.keys() - self.follows))
+    def _changes_definition(self, change: ObjectChange) -> bool:
+        return change.differs(*(self.covers - self.alters.keys() - self.follows))

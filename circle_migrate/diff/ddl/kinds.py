@@ -1,16 +1,16 @@
-"""Every kind a snapshot has, in an order in which most things can be made."""
+"""All kinds in a snapshot, in an order in which most objects can be created."""
 
 from __future__ import annotations
 
-from circle_migrate.diff.ddl import column as columns
 from circle_migrate.diff.ddl import (
+    column,
     database_objects,
     foreign_and_text_search,
+    table,
     table_objects,
     type_and_sequence,
     view_and_routine,
 )
-from circle_migrate.diff.ddl import table as tables
 from circle_migrate.diff.ddl.kind import ObjectKind
 
 KINDS: dict[str, ObjectKind] = {
@@ -32,8 +32,8 @@ KINDS: dict[str, ObjectKind] = {
     "aggregate": view_and_routine.AGGREGATE,
     "cast": foreign_and_text_search.CAST,
     "operator": foreign_and_text_search.OPERATOR,
-    "operator family": foreign_and_text_search.unknown("OPERATOR FAMILY"),
-    "operator class": foreign_and_text_search.unknown("OPERATOR CLASS"),
+    "operator family": foreign_and_text_search.drop_only("OPERATOR FAMILY"),
+    "operator class": foreign_and_text_search.drop_only("OPERATOR CLASS"),
     "transform": foreign_and_text_search.TRANSFORM,
     "text search parser": foreign_and_text_search.PARSER,
     "text search template": foreign_and_text_search.TEMPLATE,
@@ -41,12 +41,10 @@ KINDS: dict[str, ObjectKind] = {
     "text search configuration": foreign_and_text_search.CONFIGURATION,
     "foreign data wrapper": foreign_and_text_search.FOREIGN_DATA_WRAPPER,
     "foreign server": foreign_and_text_search.FOREIGN_SERVER,
-    "user mapping": foreign_and_text_search.unknown(
-        "USER MAPPING", foreign_and_text_search.mapping_name, owned=False
-    ),
-    "table": tables.TABLE,
-    "foreign table": tables.FOREIGN_TABLE,
-    "column": columns.COLUMN,
+    "user mapping": foreign_and_text_search.USER_MAPPING,
+    "table": table.TABLE,
+    "foreign table": table.FOREIGN_TABLE,
+    "column": column.COLUMN,
     "constraint": table_objects.CONSTRAINT,
     "index": table_objects.INDEX,
     "statistics": table_objects.STATISTICS,
@@ -56,7 +54,7 @@ KINDS: dict[str, ObjectKind] = {
     "trigger": table_objects.TRIGGER,
     "policy": table_objects.POLICY,
     "publication": database_objects.PUBLICATION,
-    "subscription": foreign_and_text_search.unknown("SUBSCRIPTION"),
+    "subscription": foreign_and_text_search.drop_only("SUBSCRIPTION"),
     "event trigger": database_objects.EVENT_TRIGGER,
     "default privileges": database_objects.DEFAULT_PRIVILEGES,
     "setting": database_objects.SETTING,
@@ -65,4 +63,4 @@ KINDS: dict[str, ObjectKind] = {
 RANKS = {kind: rank for rank, kind in enumerate(KINDS)}
 
 RENAMED_FIRST = frozenset({"enum", "domain", "composite type", "range type"})
-"""Types that columns have: the old one is there until no column has it any more."""
+"""Types of columns: a replaced type is renamed, and dropped after no column uses it."""

@@ -1,4 +1,4 @@
-"""Privileges: access control lists as a snapshot has them, and the GRANT and REVOKE between two of them."""
+"""Access control lists of snapshots, and the GRANT and REVOKE commands between two lists."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import split_lines
 
 OWNER = "<owner>"
-"""How snapshots write the role that owns the version table."""
+"""Name in snapshots for the role that owns the version table."""
 
 LINE = re.compile(r'("(?:[^"]|"")*"|<owner>|[^":]+): (.*?)(?: by ("(?:[^"]|"")*"|<owner>|\w+))?')
-"""A line of an access control list: the role, its privileges, and who granted them if not the owner."""
+"""A line of an access control list: role, privileges, and the grantor if it is not the owner."""
 
-# What acldefault() gives the owner, and PUBLIC, of a new object; by the noun of GRANT.
+# Privileges that acldefault() gives the owner of a new object, and PUBLIC, by the noun of GRANT.
 # https://www.postgresql.org/docs/current/ddl-priv.html
-_OWNERS = {
+_OWNER_DEFAULTS = {
     "TABLE": "INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER",
     "SEQUENCE": "SELECT, UPDATE, USAGE",
     "FUNCTION": "EXECUTE",
@@ -31,8 +31,8 @@ _OWNERS = {
     "FOREIGN SERVER": "USAGE",
     "LARGE OBJECT": "SELECT, UPDATE",
 }
-# What default privileges call the objects that GRANT has these nouns for.
-_DEFAULTS_FOR = {
+# The noun of GRANT, and the noun of ALTER DEFAULT PRIVILEGES for it.
+_DEFAULT_PRIVILEGES_NOUNS = {
     "TABLE": "tables",
     "SEQUENCE": "sequences",
     "FUNCTION": "functions",
@@ -40,109 +40,106 @@ _DEFAULTS_FOR = {
     "TYPE": "types",
     "SCHEMA": "schemas",
 }
-_PUBLIC = {"FUNCTION": "EXECUTE", "PROCEDURE": "EXECUTE", "TYPE": "USAGE", "LANGUAGE": "USAGE"}
+_PUBLIC_DEFAULTS = {"FUNCTION": "EXECUTE", "PROCEDURE": "EXECUTE", "TYPE": "USAGE", "LANGUAGE": "USAGE"}
 
 Privileges = Mapping[str, Mapping[str, bool]]
-"""Per role, the privileges it has and whether it may grant them on."""
+"""The privileges of each role, with True for those it may grant (WITH GRANT OPTION)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grantable:
-    """What privileges are given on: the words between ON and TO, and a column where it is one."""
+    """The target of a GRANT: the words between ON and TO, and the column of a column privilege."""
 
     noun: str
     name: str
     column: str | None = None
 
     def command(self, verb: str, privileges: list[str], role: str, *, option: bool = False) -> str:
-        """A GRANT or REVOKE of these privileges, or of the option to grant them on."""
+        """Return the GRANT or REVOKE of these privileges, or of their grant option."""
         columns = f" ({self.column})" if self.column else ""
-        words = ", ".join(privilege + columns for privilege in privileges)
-        target = " ".join(filter(None, [self.noun, self.name]))
+        privilege_list = ", ".join(privilege + columns for privilege in privileges)
+        on = f"{privilege_list} ON {' '.join(filter(None, [self.noun, self.name]))}"
         if verb == "GRANT":
-            return f"GRANT {words} ON {target} TO {sql_role(role)}{' WITH GRANT OPTION' if option else ''}"
-        return f"REVOKE {'GRANT OPTION FOR ' if option else ''}{words} ON {target} FROM {sql_role(role)}"
+            return f"GRANT {on} TO {sql_role(role)}{' WITH GRANT OPTION' if option else ''}"
+        return f"REVOKE {'GRANT OPTION FOR ' if option else ''}{on} FROM {sql_role(role)}"
 
 
 def sql_role(role: str) -> str:
-    """A role as SQL: the owner is whoever runs the statements."""
-    if role == "public":
-        return "PUBLIC"
-    return "CURRENT_USER" if role == OWNER else role
+    """Return a role as SQL; the owner of the version table is the role that runs the script."""
+    return {"public": "PUBLIC", OWNER: "CURRENT_USER"}.get(role, role)
 
 
 def parse(acl: str | None) -> Privileges:
-    """An access control list, one `role: PRIVILEGE, PRIVILEGE*` per line."""
-    found: dict[str, dict[str, bool]] = {}
+    """Return the privileges of an access control list with a line `role: PRIVILEGE, PRIVILEGE*` per role."""
+    privileges: dict[str, dict[str, bool]] = {}
     for line in split_lines(acl):
         match = LINE.fullmatch(line)
         if match is not None:
-            held = found.setdefault(match[1], {})
-            held.update({each.rstrip("*"): each.endswith("*") for each in match[2].split(", ") if each})
-    return found
+            granted = privileges.setdefault(match[1], {})
+            items = filter(None, match[2].split(", "))
+            granted.update((item.rstrip("*"), item.endswith("*")) for item in items)
+    return privileges
 
 
 def granted_by_others(acl: str | None) -> frozenset[str]:
-    """What somebody else than the owner granted, which no statement of the owner's repeats or takes back."""
-    found = ((line, LINE.fullmatch(line)) for line in split_lines(acl))
-    return frozenset(line for line, match in found if match is not None and match[3])
+    """Return the lines of grants by other roles, which the owner can neither repeat nor revoke."""
+    matches = filter(None, map(LINE.fullmatch, split_lines(acl)))
+    return frozenset(match[0] for match in matches if match[3])
 
 
-def default(noun: str, owner: str, major: int) -> Privileges:
-    """What a new object of a kind has where no default privileges say otherwise."""
-    words = _OWNERS[noun].split(", ")
+def default_privileges(noun: str, owner: str, major: int) -> Privileges:
+    """Return the built-in privileges of a new object."""
+    names = _OWNER_DEFAULTS[noun].split(", ")
     if noun == "TABLE" and major >= MAINTAIN_SINCE:
-        words.append("MAINTAIN")
-    found = {owner: dict.fromkeys(words, False)}
-    if noun in _PUBLIC:
-        found["public"] = {_PUBLIC[noun]: False}
-    return found
+        names.append("MAINTAIN")
+    privileges = {owner: dict.fromkeys(names, False)}
+    if noun in _PUBLIC_DEFAULTS:
+        privileges["public"] = {_PUBLIC_DEFAULTS[noun]: False}
+    return privileges
 
 
-def born(noun: str, schema: str, creator: str, existing: Catalog, major: int) -> Privileges:
-    """What an object has that a role makes in a schema: ALTER DEFAULT PRIVILEGES may have given more."""
-    made = default(noun, creator, major)
-    word = _DEFAULTS_FOR.get(noun)
-    everywhere = ObjectKey("default privileges", f"{creator}.{word}")
-    if everywhere in existing:
-        made = parse(existing.value(everywhere, "acl"))
-    there = ObjectKey("default privileges", f"{creator}.{schema}.{word}")
-    merged = {role: dict(held) for role, held in made.items()}
-    for role, held in parse(existing.value(there, "acl")).items():
-        merged.setdefault(role, {}).update(held)
+def initial_privileges(noun: str, schema: str, creator: str, existing: Catalog, major: int) -> Privileges:
+    """Return the privileges of an object that `creator` creates, with those of ALTER DEFAULT PRIVILEGES."""
+    word = _DEFAULT_PRIVILEGES_NOUNS.get(noun)
+    for_all_schemas = ObjectKey("default privileges", f"{creator}.{word}")
+    for_schema = ObjectKey("default privileges", f"{creator}.{schema}.{word}")
+    privileges = (
+        parse(existing.value(for_all_schemas, "acl"))
+        if for_all_schemas in existing
+        else default_privileges(noun, creator, major)
+    )
+    merged = {role: dict(granted) for role, granted in privileges.items()}
+    for role, granted in parse(existing.value(for_schema, "acl")).items():
+        merged.setdefault(role, {}).update(granted)
     return merged
 
 
-def text(privileges: Privileges) -> str:
-    """An access control list as a snapshot has it."""
-    words = {
-        role: ", ".join(name + "*" * option for name, option in held.items())
-        for role, held in privileges.items()
-    }
-    return "\n".join(f"{role}: {held}" for role, held in sorted(words.items()))
+def format_acl(privileges: Privileges) -> str:
+    """Return the access control list as a snapshot has it."""
+    return "\n".join(
+        f"{role}: {', '.join(name + '*' * option for name, option in granted.items())}"
+        for role, granted in sorted(privileges.items())
+    )
 
 
-def handed_over(privileges: Privileges, before: str, after: str) -> Privileges:
-    """The same after a change of owner: the new one has what the old one had."""
-    moved = {role: held for role, held in privileges.items() if role != before}
+def after_owner_change(privileges: Privileges, before: str, after: str) -> Privileges:
+    """Return the privileges after ALTER ... OWNER TO: those of the old owner pass to the new one."""
+    changed = {role: granted for role, granted in privileges.items() if role != before}
     if before in privileges:
-        moved[after] = {**privileges.get(after, {}), **privileges[before]}
-    return moved
+        changed[after] = {**privileges.get(after, {}), **privileges[before]}
+    return changed
 
 
-def change(on: Grantable, before: Privileges, after: Privileges) -> Iterator[str]:
-    """The commands from one list to the other."""
+def grant_commands(target: Grantable, before: Privileges, after: Privileges) -> Iterator[str]:
+    """Yield the commands that change one list into the other."""
     for role in sorted(before.keys() | after.keys()):
-        had, has = before.get(role, {}), after.get(role, {})
-        gone = [each for each in had if each not in has]
-        less = [ha for ha in has if had.get(ha) and not has[ha]]
-        new = [ha for ha in has if ha not in had and not has[ha]]
-        more = [ha for ha in has if has[ha] and not had.get(ha)]
-        if gone:
-            yield on.command("REVOKE", gone, role)
-        if less:
-            yield on.command("REVOKE", less, role, option=True)
-        if new:
-            yield on.command("GRANT", new, role)
-        if more:
-            yield on.command("GRANT", more, role, option=True)
+        old, new = before.get(role, {}), after.get(role, {})
+        commands = (
+            ("REVOKE", False, [name for name in old if name not in new]),
+            ("REVOKE", True, [name for name in new if old.get(name) and not new[name]]),
+            ("GRANT", False, [name for name in new if name not in old and not new[name]]),
+            ("GRANT", True, [name for name in new if new[name] and not old.get(name)]),
+        )
+        for verb, option, names in commands:
+            if names:
+                yield target.command(verb, names, role, option=option)

@@ -1,12 +1,12 @@
-"""Python code as text: calls, strings, SQL within them."""
+"""Write Python code: calls, string literals, SQL in string literals."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-# What SQLAlchemy's text() takes for a parameter, and what for an escaped colon: sqlalchemy/sql/elements.py
-# and compiler.py, BIND_PARAMS and BIND_PARAMS_ESC.
+# Bind parameters and escaped colons in SQLAlchemy's text(): sqlalchemy/sql/elements.py and compiler.py,
+# BIND_PARAMS and BIND_PARAMS_ESC.
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
 _ESCAPED = re.compile(r"\\(?=:[\w$]*(?![:\w$]))")
 
@@ -14,43 +14,39 @@ _WIDTH = 110
 
 
 def text(sql: str) -> str:
-    """SQL as text() gives it on as it was."""
+    """Return SQL with the escapes that text() removes again."""
     return _PARAMETER.sub(r"\\:", _ESCAPED.sub(r"\\\\", sql))
 
 
 def string(value: str) -> str:
-    """A string literal; in three quotes where it has lines, which keep their places."""
-    escaped = "".join(_escaped(character) for character in value.replace("\\", "\\\\"))
-    if "\n" not in value:
-        return '"' + escaped.replace('"', '\\"') + '"'
-    return (
-        '"""' + escaped.replace('"', '\\"') + '"""'
-        if '"""' in value or value.endswith('"')
-        else f'"""{escaped}"""'
+    """Return a string literal; in triple quotes if it has several lines."""
+    escaped = "".join(
+        character if character == "\n" or character.isprintable() else ascii(character)[1:-1]
+        for character in value.replace("\\", "\\\\")
     )
-
-
-def _escaped(character: str) -> str:
-    return character if character == "\n" or character.isprintable() else ascii(character)[1:-1]
+    quotes = '"""' if "\n" in value else '"'
+    if quotes in value or value.endswith('"'):
+        escaped = escaped.replace('"', '\\"')
+    return f"{quotes}{escaped}{quotes}"
 
 
 def execute(sql: str) -> str:
-    """The call that runs SQL as it is."""
+    """Return the `op.execute` call that runs SQL unchanged."""
     return f"op.execute({string(text(sql))})"
 
 
 def sql_text(sql: str) -> str:
-    """An expression of SQL within another call."""
+    """Return an `sa.text` call with an SQL expression."""
     return f"sa.text({string(text(sql))})"
 
 
 def strings(values: Sequence[str]) -> str:
-    """A list of strings."""
+    """Return a list of string literals."""
     return f"[{', '.join(map(string, values))}]"
 
 
 def call(function: str, arguments: Sequence[str]) -> str:
-    """A call on one line, or with an argument on each where that is too long."""
+    """Return a call in one line, or with one argument per line if that is too long."""
     line = f"{function}({', '.join(arguments)})"
     if len(line) < _WIDTH and not function.endswith("create_table"):
         return line
@@ -58,7 +54,7 @@ def call(function: str, arguments: Sequence[str]) -> str:
 
 
 def indented(code: str, indent: str) -> str:
-    """Code further to the right, but for the lines within a string."""
+    """Return code with indentation; a multi-line string stays as it is."""
     if '"""' in code:
         return indent + code
     return "\n".join(indent + line for line in code.split("\n"))

@@ -1,4 +1,4 @@
-"""PostgreSQL's types as SQLAlchemy has them: the code for a column in a revision."""
+"""SQLAlchemy types for PostgreSQL types, as Python code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WITH_ARGUMENTS = (
 
 
 def type_code(type_: str) -> str | None:
-    """The code for a type as format_type() prints it, None where SQLAlchemy has none of its own for it."""
+    """Return the code for a type as format_type() prints it, None if SQLAlchemy has no type for it."""
     if type_.endswith("[]"):
         element = type_code(type_.removesuffix("[]"))
         return f"postgresql.ARRAY({element})" if element else None

@@ -1,4 +1,4 @@
-"""The statements of a script."""
+"""SQL statements and their comments in scripts and revisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey
 
 
 class HazardText(Protocol):
-    """What comments in scripts say of a hazard; the hazard catalogue stands above this package."""
+    """The properties of a hazard that comments need; `safety.hazards` has them."""
 
     @property
     def title(self) -> str:
@@ -19,19 +19,19 @@ class HazardText(Protocol):
 
     @property
     def kind(self) -> str:
-        """Its class, for example `data-loss`."""
+        """The class of the hazard, for example `data-loss`."""
 
 
 HazardTexts = Mapping[str, HazardText]
-"""The texts by hazard id."""
+"""Hazards by id."""
 
 
 class Verb(IntEnum):
-    """What is done to an object, in the order it is done where nothing else decides.
+    """The operations on an object, in their default order.
 
-    RELEASE takes from an object what keeps others from going (a default, the ownership of a sequence),
-    RENAME moves a type out of the way of its successor, DISCARD drops it when no column has it any more,
-    ATTACH gives an object what needs another one that is made after it.
+    DETACH removes a default or the ownership of a sequence, so that other objects can be dropped; ATTACH sets
+    the ownership of a sequence. RENAME renames a type that is replaced, DROP_OLD drops it after no column
+    uses it.
     """
 
     DETACH = 0
@@ -47,8 +47,8 @@ class Verb(IntEnum):
 class Statement:
     """One SQL command, without a semicolon.
 
-    `hazards` are ids of the hazard catalogue. `transactional` is False where it, or a later statement that
-    uses what it makes, fails in the same transaction.
+    `hazards` are hazard ids. `transactional` is False if the statement, or a later one that uses its result,
+    fails in the same transaction.
     """
 
     sql: str
@@ -58,10 +58,10 @@ class Statement:
 
 
 def unsupported_comment(text: str) -> str:
-    """Return the text of a comment about what no statement expresses."""
+    """Return the comment about a difference that no statement removes."""
     return f"NOT EXPRESSED: {' '.join(text.split())}"
 
 
 def hazard_comment(hazard: str, texts: HazardTexts) -> str:
-    """Return the text of a comment above a statement with a hazard."""
+    """Return the comment above a statement with a hazard."""
     return f"HAZARD: {hazard} {texts[hazard].title}"

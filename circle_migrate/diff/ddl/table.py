@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl.column import change_options, clauses, definition, foreign_options, options, own
-from circle_migrate.diff.ddl.identifiers import valued
+from circle_migrate.diff.ddl.column import (
+    change_options,
+    constraint_clauses,
+    definition,
+    foreign_options,
+    is_local,
+    storage_parameters,
+)
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
@@ -14,8 +20,8 @@ from circle_migrate.diff.ddl.kind import (
     ObjectKind,
     alter,
     clause,
-    never,
     optional_clauses,
+    parse_options,
 )
 from circle_migrate.postgres.identifier import base_name, split_lines
 
@@ -35,113 +41,109 @@ _COVERED = frozenset(
 )
 
 
-def attached(step: ObjectChange) -> bool:
-    """Whether a new partition has columns of its own, so that it is made as a table and then attached."""
-    columns = step.catalog.parts_of(step.key, "column")
-    return any(step.catalog.value(column, "local") for column in columns)
+def _has_local_columns(change: ObjectChange) -> bool:
+    """Return whether a new partition declares columns, so that it is created as a table and then attached."""
+    columns = change.catalog.parts_of(change.key, "column")
+    return any(change.catalog.value(column, "local") for column in columns)
 
 
-def _create(step: ObjectChange) -> Commands:
-    """CREATE TABLE with the columns of its own; constraints and indexes are objects."""
-    fields = step.after
-    foreign = step.key.kind == "foreign table"
-    words = "FOREIGN TABLE" if foreign else "UNLOGGED TABLE" if fields.get("persistence") else "TABLE"
-    clauses = [f"CREATE {words} {step.key.identity} {_body(step)}"]
+def _create(change: ObjectChange) -> Commands:
+    """Write CREATE TABLE with the local columns; constraints and indexes are objects of their own."""
+    fields = change.after
+    foreign = change.key.kind == "foreign table"
+    noun = "FOREIGN TABLE" if foreign else "UNLOGGED TABLE" if fields.get("persistence") else "TABLE"
+    clauses = [f"CREATE {noun} {change.key.identity} {_body(change)}"]
     if fields.get("inherits"):
         clauses.append(f"INHERITS ({', '.join(split_lines(fields['inherits']))})")
     clauses += optional_clauses(
         fields, {"partition_key": "PARTITION BY {}", "server": "SERVER {}", "access_method": "USING {}"}
     )
-    named = valued(fields.get("options"))
-    if named and foreign:
-        clauses.append(foreign_options(named))
-    elif named:
-        clauses.append(f"WITH ({options(named)})")
+    options = parse_options(fields.get("options"))
+    if options:
+        clauses.append(foreign_options(options) if foreign else f"WITH ({storage_parameters(options)})")
     yield "\n".join([*clauses, *optional_clauses(fields, {"tablespace": "TABLESPACE {}"})])
-    if fields.get("partition_of") and attached(step):
-        yield _attach(step)
+    if fields.get("partition_of") and _has_local_columns(change):
+        yield _attach(change)
 
 
-def _body(step: ObjectChange) -> str:
-    fields = step.after
+def _body(change: ObjectChange) -> str:
+    fields = change.after
     if fields.get("of_type"):
-        return f"OF {fields['of_type']}{_column_options(step)}"
-    if fields.get("partition_of") and not attached(step):
+        return f"OF {fields['of_type']}{_typed_table_columns(change)}"
+    if fields.get("partition_of") and not _has_local_columns(change):
         return f"PARTITION OF {fields['partition_of']} {fields.get('partition_bound')}"
     columns = ",\n".join(
-        f"    {definition(step.catalog, column)}"
-        for column in step.catalog.parts_of(step.key, "column")
-        if own(step.catalog.objects[column])
+        f"    {definition(change.catalog, column)}"
+        for column in change.catalog.parts_of(change.key, "column")
+        if is_local(change.catalog.objects[column])
     )
     return f"(\n{columns}\n)" if columns else "()"
 
 
-def _column_options(step: ObjectChange) -> str:
-    """What the columns of a typed table have besides their type."""
-    found = {key: clauses(step.catalog, key) for key in step.catalog.parts_of(step.key, "column")}
+def _typed_table_columns(change: ObjectChange) -> str:
+    """Return the column list of a typed table: the columns with more than their type."""
     lines = [
-        f"    {base_name(key.identity)} WITH OPTIONS {' '.join(words)}"
-        for key, words in found.items()
-        if words
+        f"    {base_name(column.identity)} WITH OPTIONS {' '.join(clauses)}"
+        for column in change.catalog.parts_of(change.key, "column")
+        if (clauses := constraint_clauses(change.catalog, column))
     ]
     return " (\n" + ",\n".join(lines) + "\n)" if lines else ""
 
 
-def _attach(step: ObjectChange) -> Hazardous:
-    parent, bound = step.after.get("partition_of"), step.after.get("partition_bound")
-    return Hazardous(f"ALTER TABLE {parent} ATTACH PARTITION {step.key.identity} {bound}", ("CM067",))
+def _attach(change: ObjectChange) -> Hazardous:
+    parent, bound = change.after.get("partition_of"), change.after.get("partition_bound")
+    return Hazardous(f"ALTER TABLE {parent} ATTACH PARTITION {change.key.identity} {bound}", ("CM067",))
 
 
-def _change_partition(step: ObjectChange) -> Commands:
-    before = step.before.get("partition_of")
+def _change_partition(change: ObjectChange) -> Commands:
+    before, after = change.values("partition_of")
     if before:
-        yield f"ALTER TABLE {before} DETACH PARTITION {step.key.identity}"
-    if step.after.get("partition_of"):
-        yield _attach(step)
+        yield f"ALTER TABLE {before} DETACH PARTITION {change.key.identity}"
+    if after:
+        yield _attach(change)
 
 
-def _change_parents(step: ObjectChange) -> Iterator[str]:
-    before, after = (split_lines(text) for text in step.change("inherits"))
-    yield from (f"{alter(step)} NO INHERIT {parent}" for parent in before if parent not in after)
-    yield from (f"{alter(step)} INHERIT {parent}" for parent in after if parent not in before)
+def _change_parents(change: ObjectChange) -> Iterator[str]:
+    before, after = (split_lines(text) for text in change.values("inherits"))
+    yield from (f"{alter(change)} NO INHERIT {parent}" for parent in before if parent not in after)
+    yield from (f"{alter(change)} INHERIT {parent}" for parent in after if parent not in before)
 
 
-def _unsupported(step: ObjectChange) -> str | None:
-    """Parents can only be added at the end."""
-    before, after = (split_lines(text) for text in step.change("inherits"))
-    reached = [each for each in before if each in after] + [each for each in after if each not in before]
-    return "the order of the parents" if reached != after else None
+def _unsupported(change: ObjectChange) -> str | None:
+    """INHERIT adds a parent after the others."""
+    before, after = (split_lines(text) for text in change.values("inherits"))
+    kept = [parent for parent in before if parent in after]
+    return "order of the parents" if after[: len(kept)] != kept else None
 
 
-def _replica_identity(step: ObjectChange) -> Commands:
-    """That of an index is said at the index."""
-    identity = step.after.get("replica_identity")
+def _set_replica_identity(change: ObjectChange) -> Commands:
+    """The index writes REPLICA IDENTITY USING INDEX."""
+    identity = change.after.get("replica_identity")
     if identity != "index":
-        yield f"{alter(step)} REPLICA IDENTITY {(identity or 'default').upper()}"
-
-
-_ALTERS = {
-    "persistence": clause("persistence", "SET UNLOGGED", "SET LOGGED", "CM069"),
-    "options": change_options,
-    "access_method": clause("access_method", "SET ACCESS METHOD {}", "SET ACCESS METHOD heap", "CM069"),
-    "partition_of": _change_partition,
-    "partition_bound": _change_partition,
-    "inherits": _change_parents,
-    "of_type": clause("of_type", "OF {}", "NOT OF"),
-    "tablespace": clause("tablespace", "SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM069"),
-    "rls": clause("rls", "ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY", "CM034"),
-    "rls_forced": clause("rls_forced", "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
-    "replica_identity": _replica_identity,
-}
+        yield f"{alter(change)} REPLICA IDENTITY {(identity or 'default').upper()}"
 
 
 TABLE = ObjectKind(
     "TABLE",
     create=_create,
     covers=_COVERED,
-    alters=_ALTERS,
+    alters={
+        "persistence": clause("persistence", "SET UNLOGGED", "SET LOGGED", "CM069"),
+        "options": change_options,
+        "access_method": clause("access_method", "SET ACCESS METHOD {}", "SET ACCESS METHOD heap", "CM069"),
+        "partition_of": _change_partition,
+        "partition_bound": _change_partition,
+        "inherits": _change_parents,
+        "of_type": clause("of_type", "OF {}", "NOT OF"),
+        "tablespace": clause("tablespace", "SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM069"),
+        "rls": clause("rls", "ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY", "CM034"),
+        "rls_forced": clause("rls_forced", "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
+        "replica_identity": _set_replica_identity,
+    },
     grant="TABLE",
     unsupported=_unsupported,
     drop_hazards=("CM013",),
 )
-FOREIGN_TABLE = replace(TABLE, noun="FOREIGN TABLE", unsupported=never, born={"replica_identity": "nothing"})
+FOREIGN_TABLE = replace(
+    TABLE, noun="FOREIGN TABLE", unsupported=None, defaults={"replica_identity": "nothing"}
+)

@@ -4,82 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.diff.ddl.identifiers import listed
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
     ObjectChange,
     ObjectKind,
+    alter,
     clause,
     comment_on,
     optional_clauses,
 )
 from circle_migrate.postgres.catalog.enum_labels import labels
 from circle_migrate.postgres.catalog.snapshot import Fields
-from circle_migrate.postgres.identifier import literal, split_identity, split_lines
+from circle_migrate.postgres.identifier import literal, schema_of, split_lines
 
 
-def _create_enum(step: ObjectChange) -> Commands:
-    listed = ", ".join(map(literal, labels(step.after.get("labels"))))
-    yield f"CREATE TYPE {step.key.identity} AS ENUM ({listed})"
+def _create_enum(change: ObjectChange) -> Commands:
+    label_list = ", ".join(map(literal, labels(change.after.get("labels"))))
+    yield f"CREATE TYPE {change.key.identity} AS ENUM ({label_list})"
 
 
-def _only_adds(step: ObjectChange) -> bool:
-    """Whether an enum keeps all its labels in their order."""
-    before, after = (labels(text) for text in step.change("labels"))
+def _only_adds_labels(change: ObjectChange) -> bool:
+    """Return whether an enum keeps all its labels in their order."""
+    before, after = (labels(text) for text in change.values("labels"))
     rest = iter(after)
     return bool(before) and all(label in rest for label in before)
 
 
-def _add_labels(step: ObjectChange) -> Iterator[str]:
-    before, after = (labels(text) for text in step.change("labels"))
+def _add_labels(change: ObjectChange) -> Iterator[str]:
+    before, after = (labels(text) for text in change.values("labels"))
     for index, label in enumerate(after):
         if label not in before:
-            later = next((each for each in after[index:] if each in before), None)
-            place = f" BEFORE {literal(later)}" if later is not None else ""
-            yield f"ALTER TYPE {step.key.identity} ADD VALUE {literal(label)}{place}"
+            successor = next((old for old in after[index:] if old in before), None)
+            position = f" BEFORE {literal(successor)}" if successor is not None else ""
+            yield f"{alter(change)} ADD VALUE {literal(label)}{position}"
 
 
-def _create_domain(step: ObjectChange) -> Commands:
-    fields = step.after
+def _create_domain(change: ObjectChange) -> Commands:
+    fields = change.after
     clauses = optional_clauses(
         fields, {"collation": "COLLATE {}", "default": "DEFAULT {}", "not_null": "NOT NULL"}
     )
-    yield " ".join([f"CREATE DOMAIN {step.key.identity} AS {fields.get('type')}", *clauses])
+    yield " ".join([f"CREATE DOMAIN {change.key.identity} AS {fields.get('type')}", *clauses])
 
 
-def _domain_not_null(step: ObjectChange) -> Commands:
-    if step.after.get("not_null"):
-        yield Hazardous(f"ALTER DOMAIN {step.key.identity} SET NOT NULL", ("CM007",))
-    else:
-        yield f"ALTER DOMAIN {step.key.identity} DROP NOT NULL"
+def _domain_not_null(change: ObjectChange) -> Commands:
+    sql = f"{alter(change)} {'SET' if change.after.get('not_null') else 'DROP'} NOT NULL"
+    yield Hazardous(sql, ("CM007",)) if change.after.get("not_null") else sql
 
 
-def _create_composite(step: ObjectChange) -> Commands:
-    yield f"CREATE TYPE {step.key.identity} AS ({', '.join(split_lines(step.after.get('attributes')))})"
+def _create_composite(change: ObjectChange) -> Commands:
+    yield f"CREATE TYPE {change.key.identity} AS ({', '.join(split_lines(change.after.get('attributes')))})"
 
 
 def _attributes(text: str | None) -> dict[str, str]:
-    """Each attribute's name with its type and collation."""
-    found = {}
+    """Return the attributes of a composite type: name, then type and collation."""
+    attributes = {}
     for line in split_lines(text):
-        name = split_identity(line)[0] if line.startswith('"') else line.partition(" ")[0]
-        found[name] = line[len(name) + 1 :]
-    return found
+        name = schema_of(line) if line.startswith('"') else line.partition(" ")[0]
+        attributes[name] = line[len(name) + 1 :]
+    return attributes
 
 
-def _keeps_order(step: ObjectChange) -> bool:
-    """Whether ALTER TYPE leads there: attributes are only ever added at the end."""
-    before, after = (_attributes(text) for text in step.change("attributes"))
+def _only_appends_attributes(change: ObjectChange) -> bool:
+    """Return whether ALTER TYPE can make the change: it adds attributes at the end only."""
+    before, after = (_attributes(text) for text in change.values("attributes"))
     kept = [name for name in before if name in after]
     return list(after)[: len(kept)] == kept
 
 
-def _change_attributes(step: ObjectChange) -> Commands:
-    before, after = (_attributes(text) for text in step.change("attributes"))
-    head, tail = f"ALTER TYPE {step.key.identity}", " CASCADE" if _has_typed_tables(step) else ""
-    gone = (name for name in before if name not in after)
-    yield from (Hazardous(f"{head} DROP ATTRIBUTE {name}{tail}", ("CM010",)) for name in gone)
+def _change_attributes(change: ObjectChange) -> Commands:
+    before, after = (_attributes(text) for text in change.values("attributes"))
+    typed_tables = any(
+        fields.get("of_type") == change.key.identity for fields in change.existing.objects.values()
+    )
+    head, tail = alter(change), " CASCADE" if typed_tables else ""
+    for name in [name for name in before if name not in after]:
+        yield Hazardous(f"{head} DROP ATTRIBUTE {name}{tail}", ("CM010",))
     for name, type_ in after.items():
         if name not in before:
             yield f"{head} ADD ATTRIBUTE {name} {type_}{tail}"
@@ -87,17 +88,9 @@ def _change_attributes(step: ObjectChange) -> Commands:
             yield Hazardous(f"{head} ALTER ATTRIBUTE {name} TYPE {type_}{tail}", ("CM016",))
 
 
-def _has_typed_tables(step: ObjectChange) -> bool:
-    return any(fields.get("of_type") == step.key.identity for fields in step.existing.objects.values())
-
-
-def _attribute_comments(step: ObjectChange) -> Iterator[str]:
-    before, after = (
-        dict(line.split(": ", 1) for line in listed(text)) for text in step.change("attribute_comments")
-    )
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield comment_on(f"COLUMN {step.key.identity}.{name}", after.get(name))
+def _attribute_comments(change: ObjectChange) -> Iterator[str]:
+    for name, comment in change.changed_entries("attribute_comments"):
+        yield comment_on(f"COLUMN {change.key.identity}.{name}", comment)
 
 
 _RANGE = {
@@ -108,16 +101,17 @@ _RANGE = {
     "diff": "SUBTYPE_DIFF",
     "multirange": "MULTIRANGE_TYPE_NAME",
 }
-_NAMED_WITH_ARGUMENTS = {"canonical", "diff"}
+_FUNCTIONS = {"canonical", "diff"}
+"""Fields with a function and its argument types; CREATE TYPE has the name alone."""
 
 
-def _create_range(step: ObjectChange) -> Commands:
+def _create_range(change: ObjectChange) -> Commands:
     clauses = []
-    for name, word in _RANGE.items():
-        value = step.after.get(name)
+    for name, keyword in _RANGE.items():
+        value = change.after.get(name)
         if value:
-            clauses.append(f"{word} = {value.partition('(')[0] if name in _NAMED_WITH_ARGUMENTS else value}")
-    yield f"CREATE TYPE {step.key.identity} AS RANGE ({', '.join(clauses)})"
+            clauses.append(f"{keyword} = {value.partition('(')[0] if name in _FUNCTIONS else value}")
+    yield f"CREATE TYPE {change.key.identity} AS RANGE ({', '.join(clauses)})"
 
 
 _SEQUENCE = {
@@ -131,32 +125,31 @@ _SEQUENCE = {
 
 
 def _sequence_options(before: Fields, after: Fields) -> str:
-    found = [
-        word.format(after[name]) for name, word in _SEQUENCE.items() if before.get(name) != after.get(name)
-    ]
-    if before.get("cycle") != after.get("cycle"):
-        found.append("CYCLE" if after.get("cycle") else "NO CYCLE")
-    return " ".join(found)
+    changed = {name: after.get(name) for name in (*_SEQUENCE, "cycle") if before.get(name) != after.get(name)}
+    options = [template.format(changed[name]) for name, template in _SEQUENCE.items() if name in changed]
+    if "cycle" in changed:
+        options.append("CYCLE" if changed["cycle"] else "NO CYCLE")
+    return " ".join(options)
 
 
-def _create_sequence(step: ObjectChange) -> Commands:
-    unlogged = "UNLOGGED " if step.after.get("persistence") else ""
-    yield f"CREATE {unlogged}SEQUENCE {step.key.identity} {_sequence_options({}, step.after)}"
+def _create_sequence(change: ObjectChange) -> Commands:
+    unlogged = "UNLOGGED " if change.after.get("persistence") else ""
+    yield f"CREATE {unlogged}SEQUENCE {change.key.identity} {_sequence_options({}, change.after)}"
 
 
-def _change_sequence(step: ObjectChange) -> Commands:
-    """Where it began is outside the new bounds, it is likely to be there still, which PostgreSQL refuses."""
-    start = int(step.before.get("start") or 0)
-    low, high = (int(step.after.get(name) or start) for name in ("minimum", "maximum"))
-    sql = f"ALTER SEQUENCE {step.key.identity} {_sequence_options(step.before, step.after)}"
+def _change_sequence(change: ObjectChange) -> Commands:
+    """Restart a sequence whose old start is outside the new bounds: its value is probably there too."""
+    start = int(change.before.get("start") or 0)
+    low, high = (int(change.after.get(name) or start) for name in ("minimum", "maximum"))
+    sql = f"{alter(change)} {_sequence_options(change.before, change.after)}"
     yield sql if low <= start <= high else Hazardous(f"{sql} RESTART", ("CM032",))
 
 
-def _sequence_persistence(step: ObjectChange) -> Commands:
-    """Where it belongs to a column, its table's decides."""
-    if not step.after.get("owned_by"):
-        logged = "UNLOGGED" if step.after.get("persistence") else "LOGGED"
-        yield f"ALTER SEQUENCE {step.key.identity} SET {logged}"
+def _sequence_persistence(change: ObjectChange) -> Commands:
+    """The sequence of a column has the persistence of its table."""
+    if not change.after.get("owned_by"):
+        logged = "UNLOGGED" if change.after.get("persistence") else "LOGGED"
+        yield f"{alter(change)} SET {logged}"
 
 
 SEQUENCE = ObjectKind(
@@ -173,7 +166,7 @@ ENUM = ObjectKind(
     create=_create_enum,
     covers=frozenset({"labels"}),
     grant="TYPE",
-    in_place=_only_adds,
+    in_place=_only_adds_labels,
     rerun=_add_labels,
 )
 DOMAIN = ObjectKind(
@@ -189,7 +182,7 @@ COMPOSITE_TYPE = ObjectKind(
     covers=frozenset({"attributes"}),
     alters={"attribute_comments": _attribute_comments},
     grant="TYPE",
-    in_place=_keeps_order,
+    in_place=_only_appends_attributes,
     rerun=_change_attributes,
 )
 RANGE_TYPE = ObjectKind("TYPE", create=_create_range, covers=frozenset(_RANGE), grant="TYPE")

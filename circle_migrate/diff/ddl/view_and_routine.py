@@ -1,62 +1,69 @@
-"""Views and routines: what is defined by a text."""
+"""Views and routines."""
 
 from __future__ import annotations
 
 import re
 from functools import partial
 
-from circle_migrate.diff.ddl.column import change_options, options
-from circle_migrate.diff.ddl.identifiers import valued
-from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, clause
+from circle_migrate.diff.ddl.column import change_options, storage_parameters
+from circle_migrate.diff.ddl.kind import (
+    Commands,
+    Hazardous,
+    ObjectChange,
+    ObjectKind,
+    clause,
+    optional_clauses,
+    parse_options,
+)
 
-_SETS = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
-_CONDITION = re.compile(r"\n\s*WHERE\b")
-
-
-def _query(step: ObjectChange) -> str:
-    return (step.after.get("definition") or "").strip().removesuffix(";")
-
-
-def _with(step: ObjectChange) -> str:
-    named = valued(step.after.get("options"))
-    return f" WITH ({options(named)})" if named else ""
+_SET_OPERATION = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
+_WHERE = re.compile(r"\n\s*WHERE\b")
 
 
-def _create_view(step: ObjectChange, verb: str = "CREATE") -> Commands:
-    yield f"{verb} VIEW {step.key.identity}{_with(step)} AS\n{_query(step)}"
+def _query(change: ObjectChange) -> str:
+    return (change.after.get("definition") or "").strip().removesuffix(";")
 
 
-def _same_columns(step: ObjectChange) -> bool:
-    """Whether only the condition differs, so that CREATE OR REPLACE is sure to be accepted."""
-    before, after = (text or "" for text in step.change("definition"))
-    if _SETS.search(before) or _SETS.search(after):
+def _with(change: ObjectChange) -> str:
+    options = parse_options(change.after.get("options"))
+    return f" WITH ({storage_parameters(options)})" if options else ""
+
+
+def _create_view(change: ObjectChange, verb: str = "CREATE") -> Commands:
+    yield f"{verb} VIEW {change.key.identity}{_with(change)} AS\n{_query(change)}"
+
+
+def _only_where_differs(change: ObjectChange) -> bool:
+    """Return whether only the WHERE clause differs, so that CREATE OR REPLACE keeps the columns."""
+    before, after = (text or "" for text in change.values("definition"))
+    if _SET_OPERATION.search(before) or _SET_OPERATION.search(after):
         return False
-    one, other = _CONDITION.search(before), _CONDITION.search(after)
-    return one is not None and other is not None and before[: one.start()] == after[: other.start()]
+    old, new = _WHERE.search(before), _WHERE.search(after)
+    return old is not None and new is not None and before[: old.start()] == after[: new.start()]
 
 
-def _create_materialized_view(step: ObjectChange) -> Commands:
-    fields = step.after
-    method = f" USING {fields['access_method']}" if fields.get("access_method") else ""
-    tablespace = f" TABLESPACE {fields['tablespace']}" if fields.get("tablespace") else ""
-    head = f"CREATE MATERIALIZED VIEW {step.key.identity}{method}{_with(step)}{tablespace}"
-    sql = f"{head} AS\n{_query(step)}\nWITH "
+def _create_materialized_view(change: ObjectChange) -> Commands:
+    fields = change.after
+    method = optional_clauses(fields, {"access_method": " USING {}"})
+    tablespace = optional_clauses(fields, {"tablespace": " TABLESPACE {}"})
+    clauses = "".join([*method, _with(change), *tablespace])
+    sql = f"CREATE MATERIALIZED VIEW {change.key.identity}{clauses} AS\n{_query(change)}\nWITH "
     yield f"{sql}NO DATA" if fields.get("populated") == "no" else Hazardous(f"{sql}DATA", ("CM066",))
 
 
-def _populate(step: ObjectChange) -> Commands:
-    data = "NO DATA" if step.after.get("populated") == "no" else "DATA"
-    yield Hazardous(f"REFRESH MATERIALIZED VIEW {step.key.identity} WITH {data}", ("CM066",))
+def _populate(change: ObjectChange) -> Commands:
+    data = "NO DATA" if change.after.get("populated") == "no" else "DATA"
+    yield Hazardous(f"REFRESH MATERIALIZED VIEW {change.key.identity} WITH {data}", ("CM066",))
 
 
-def _same_signature(step: ObjectChange) -> bool:
-    """Whether what callers see is the same: PostgreSQL replaces only the rest."""
-    before, after = ((text or "").partition("\n LANGUAGE ")[0] for text in step.change("definition"))
+def _same_signature(change: ObjectChange) -> bool:
+    """Return whether the signature is the same, which CREATE OR REPLACE cannot change."""
+    before, after = ((text or "").partition("\n LANGUAGE ")[0] for text in change.values("definition"))
     return before == after
 
 
-def _replace_routine(step: ObjectChange) -> Commands:
-    yield step.after.get("definition") or ""
+def _replace_routine(change: ObjectChange) -> Commands:
+    yield change.after.get("definition") or ""
 
 
 VIEW = ObjectKind(
@@ -65,7 +72,7 @@ VIEW = ObjectKind(
     covers=frozenset({"definition", "options"}),
     alters={"options": change_options},
     grant="TABLE",
-    in_place=_same_columns,
+    in_place=_only_where_differs,
     rerun=partial(_create_view, verb="CREATE OR REPLACE"),
 )
 MATERIALIZED_VIEW = ObjectKind(
@@ -83,7 +90,7 @@ MATERIALIZED_VIEW = ObjectKind(
 
 
 def routine(noun: str) -> ObjectKind:
-    """A kind of routine that is dropped and altered under a noun."""
+    """Return the kind of routines that are dropped and altered by this noun."""
     return ObjectKind(
         noun,
         covers=frozenset({"definition", "language", "security_definer"}),

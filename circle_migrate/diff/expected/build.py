@@ -1,4 +1,4 @@
-"""Expected states, made in scratch databases: revisions run or models created, and a snapshot taken."""
+"""Build expected catalogs in scratch databases, from revisions or models."""
 
 from __future__ import annotations
 
@@ -24,17 +24,14 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
     from sqlalchemy.engine import Connection
 
-_NOT_THERE = ("42704", "42883", "3F000")
-"""What an unknown type or operator class, function and schema have as SQLSTATE."""
+_UNDEFINED = ("42704", "42883", "3F000")
+"""SQLSTATEs for an undefined object (as a type), an undefined function and an undefined schema."""
 
 
 async def build_from_revisions(
     alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
 ) -> Snapshot:
-    """The one selected database after an upgrade from empty to these revisions.
-
-    Raises the errors of the executor.
-    """
+    """Return the catalog of the selected database at these revisions. Raises the errors of the executor."""
     async with at_revisions(alone, servers, revisions, major) as database:
         return await read_live_catalog(database)
 
@@ -43,23 +40,20 @@ async def build_from_revisions(
 async def at_revisions(
     alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
 ) -> AsyncIterator[Database]:
-    """A scratch database at these revisions of the one that is selected.
+    """Open a scratch copy of the selected database at these revisions.
 
-    Those of other databases which they require are run too. Raises the errors of the executor.
+    Revisions of other databases that they depend on are applied too. Raises the errors of the executor.
     """
     (name,) = alone.selected
     needed = dict.fromkeys([name, *alone.reachable_databases(Direction.UP)])
-    async with servers.databases(needed, major=major) as made:
-        forest = made.deployment.forest
-        await upgrade_scratch(made, forest.with_dependencies(f"{name}@{key}" for key in revisions))
-        yield made.deployment.databases[name]
+    async with servers.databases(needed, major=major) as scratch:
+        forest = scratch.deployment.forest
+        await upgrade_scratch(scratch, forest.with_dependencies(f"{name}@{key}" for key in revisions))
+        yield scratch.deployment.databases[name]
 
 
 async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
-    """Apply exactly these revisions, each `database@id`, to scratch databases.
-
-    Raises the errors of the executor.
-    """
+    """Apply exactly these revisions (`database@id`) to scratch databases. Raises the executor's errors."""
     from circle_migrate.migrate.executor import RunOptions, execute
 
     deployment = scratch.deployment
@@ -68,103 +62,101 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
         return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
 
     options = RunOptions("upgrade", allow_edited=True)
-    await scratch.run_adding_missing_roles(
-        lambda: execute(deployment, tuple(scratch.majors), planner, discard, options)
-    )
+    run = partial(execute, deployment, tuple(scratch.majors), planner, discard, options)
+    await scratch.run_adding_missing_roles(run)
 
 
 async def build_from_models(
     alone: Deployment,
     servers: ScratchServers,
     metadata: MetaData,
-    revised: Callable[[int], Awaitable[Snapshot]],
+    at_heads: Callable[[int], Awaitable[Snapshot]],
     major: int,
 ) -> Snapshot:
-    """The one selected database with its models created.
+    """Return the catalog of the selected database with its models created.
 
-    Models cannot say where the types and functions come from that they use: where one is missing, the
-    extensions, schemas and functions of the revisions (`revised`) are created first. Raises `SettingsError`
-    for models that cannot be created then either.
+    Models do not define the types and functions that they use. If one is missing, the extensions, schemas and
+    functions of the revisions (`at_heads`) are created first. Raises `SettingsError` if the models cannot be
+    created then either.
     """
     (name,) = alone.selected
-    async with servers.databases([name], major=major) as made:
-        database = made.deployment.databases[name]
-        create = partial(_create, database, metadata)
+    async with servers.databases([name], major=major) as scratch:
+        database = scratch.deployment.databases[name]
+        create = partial(scratch.run_adding_missing_roles, partial(_create, database, metadata))
         try:
-            await made.run_adding_missing_roles(create)
+            await create()
         except Exception as error:
-            if sqlstate(error) not in _NOT_THERE:
-                raise _not_created(name, error) from error
-            await _prepare(database, await revised(major))
+            if sqlstate(error) not in _UNDEFINED:
+                raise _creation_error(name, error) from error
+            await _create_requirements(database, await at_heads(major))
             try:
-                await made.run_adding_missing_roles(create)
-            except Exception as again:
-                raise _not_created(name, again) from again
+                await create()
+            except Exception as second_error:
+                raise _creation_error(name, second_error) from second_error
         return await read_live_catalog(database)
 
 
-def models_source(database: Database, metadata: MetaData) -> str | None:
-    """A digest of the DDL of the models; None where only running it can tell what it is."""
-    from sqlalchemy import create_mock_engine
-
-    statements: list[str] = []
-
-    def note(statement: object, *_: object, **__: object) -> None:
-        statements.append(str(statement.compile(dialect=engine.dialect)))  # type: ignore[attr-defined]
-
-    engine = create_mock_engine("postgresql+asyncpg://", note)
-    try:
-        metadata.create_all(engine, checkfirst=False)
-    except Exception:  # noqa: BLE001 - listeners of the models can do anything with a connection that is none
-        return None
-    # Extensions and schemas may come from the revisions.
-    files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
-    # Indexes of one table come in no order.
-    text = json.dumps([database.name, database.settings.search_path, sorted(statements), files])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-async def _create(database: Database, metadata: MetaData) -> None:
-    async with database.working("circle-migrate models", {}) as connection:
-        await connection.run_sync(partial(_create_all, metadata))
-        await connection.commit()
-
-
-def _create_all(metadata: MetaData, connection: Connection) -> None:
-    from sqlalchemy.schema import CreateSchema
-
-    named = {table.schema for table in metadata.tables.values()} | {metadata.schema}
-    for schema in sorted(filter(None, named)):
-        connection.execute(CreateSchema(schema, if_not_exists=True))
-    metadata.create_all(connection)
-
-
-async def _prepare(database: Database, revised: Snapshot) -> None:
-    """Create the schemas, extensions and functions that the revisions have."""
-    import asyncpg
-
-    connection = await database.connect()
-    try:
-        for key, _ in revised.of("schema"):
-            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {key.identity}")
-        for key, fields in revised.of("extension"):
-            place = f" SCHEMA {fields['schema']}" if fields.get("schema") else ""
-            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {key.identity}{place} CASCADE")
-        await connection.execute("SET check_function_bodies = off")
-        for _, fields in revised.of("function"):
-            # Those that need a table or a type for themselves are no part of a table either.
-            with suppress(asyncpg.PostgresError):
-                await connection.execute(fields["definition"] or "")
-    finally:
-        connection.terminate()
-
-
-def _not_created(name: str, error: Exception) -> MigrateError:
+def _creation_error(name: str, error: Exception) -> MigrateError:
     if isinstance(error, MigrateError):
         return error
     return SettingsError(
         f"the models of {name} cannot be created in an empty database",
         database=name,
         detail=server_message(error),
-        hint="let the revisions create what the models take for granted",
+        hint="Let the revisions create the objects that the models use.",
     )
+
+
+def models_source(database: Database, metadata: MetaData) -> str | None:
+    """Return a digest of the DDL of the models; None if it is not known before it runs."""
+    from sqlalchemy import create_mock_engine
+
+    statements: list[str] = []
+
+    def record(statement: object, *_: object, **__: object) -> None:
+        statements.append(str(statement.compile(dialect=engine.dialect)))  # type: ignore[attr-defined]
+
+    engine = create_mock_engine("postgresql+asyncpg://", record)
+    try:
+        metadata.create_all(engine, checkfirst=False)
+    except Exception:  # noqa: BLE001 - event listeners of the models may use the mock connection
+        return None
+    # Extensions and schemas may come from the revisions.
+    files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
+    # The indexes of a table are created in no fixed order.
+    text = json.dumps([database.name, database.settings.search_path, sorted(statements), files])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _create(database: Database, metadata: MetaData) -> None:
+    def create_all(connection: Connection) -> None:
+        from sqlalchemy.schema import CreateSchema
+
+        schemas = {table.schema for table in metadata.tables.values()} | {metadata.schema}
+        for schema in sorted(filter(None, schemas)):
+            connection.execute(CreateSchema(schema, if_not_exists=True))
+        metadata.create_all(connection)
+
+    async with database.working("circle-migrate models", {}) as connection:
+        await connection.run_sync(create_all)
+        await connection.commit()
+
+
+async def _create_requirements(database: Database, snapshot: Snapshot) -> None:
+    """Create the schemas, extensions and functions of the revisions."""
+    import asyncpg
+
+    connection = await database.connect()
+    try:
+        for key, _ in snapshot.of("schema"):
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {key.identity}")
+        for key, fields in snapshot.of("extension"):
+            schema = f" SCHEMA {fields['schema']}" if fields.get("schema") else ""
+            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {key.identity}{schema} CASCADE")
+        await connection.execute("SET check_function_bodies = off")
+        for _, fields in snapshot.of("function"):
+            # A function that needs a table or a type cannot be part of a table's definition.
+            with suppress(asyncpg.PostgresError):
+                await connection.execute(fields["definition"] or "")
+    finally:
+        connection.terminate()

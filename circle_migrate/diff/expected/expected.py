@@ -1,13 +1,13 @@
-"""What a database should be: at given revisions, or by its models.
+"""Obtain the expected catalog of a database: at given revisions, or of its models.
 
-The answer comes from the first of these that has it:
+The first of these sources that has it is used:
 
-    shipped     a snapshot beside the tree (`shipped`)
-    cached      one that was made before, from the same texts, on this machine
-    scratch     the revisions run, or the models created, in a new database (`scratch`)
+    shipped     a snapshot beside the revision files (`shipped`)
+    cached      a snapshot created before from the same source, on this machine
+    scratch     the revisions applied, or the models created, in a scratch database (`build`)
 
-Texts of a catalogue are printed by the server, so each answer is one PostgreSQL major version's. Where the
-wanted one cannot be had, the nearest is taken, and said.
+Each PostgreSQL major version prints definitions in its own way. If the requested version is not available,
+the nearest one is used, with a note.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from circle_migrate.postgres.scratch.providers import nearest, no_server
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A snapshot of what should be; `note` says what is not compared where it is of another version."""
+    """An expected snapshot; `note` describes the effect of another PostgreSQL version."""
 
     snapshot: Snapshot
     note: str | None = None
@@ -48,17 +48,19 @@ async def expected(
     *,
     servers: ScratchServers | None = None,
 ) -> Expected:
-    """What the database called `name` should be at these current revisions, or with None by its models.
+    """Return the catalog of the database `name` at these current revisions, or with None of its models.
 
-    `servers` lets several calls share what they start. Raises `SettingsError` where a scratch database is
-    needed and there is no server for it, or the models cannot be loaded or created; `UsageError` for
-    revisions that are not in the tree; and what the revisions raise when they run.
+    `servers` shares scratch servers between calls. Raises `SettingsError` if a scratch database is needed and
+    no server is available, or the models cannot be loaded or created; `UsageError` for unknown revisions; and
+    what the revisions raise.
     """
     alone = Deployment(deployment.settings, name)
     async with AsyncExitStack() as stack:
         if servers is None:
             servers = await stack.enter_async_context(ScratchServers(alone))
-        state = _by_models(alone, servers) if revisions is None else _at(alone, servers, revisions)
+        state = (
+            _state_of_models(alone, servers) if revisions is None else _state_at(alone, servers, revisions)
+        )
         return await _obtain(state, servers, major)
 
 
@@ -66,73 +68,75 @@ async def expected(
 class _State:
     """One expected state; `revisions` is None for models.
 
-    `source` is a digest of what it is made from, None where that cannot be told and so nothing can be kept.
-    `make` makes it in a scratch database of a major version.
+    `source` is a digest of its source; without one (None) it is not cached. `build` builds it in a scratch
+    database of a major version.
     """
 
     database: Database
     origin: str
     revisions: tuple[str, ...] | None
     source: str | None
-    make: Callable[[int], Awaitable[Snapshot]]
+    build: Callable[[int], Awaitable[Snapshot]]
 
 
-def _at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _State:
+def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _State:
     from circle_migrate.diff.expected.build import build_from_revisions
 
     database = alone.databases[alone.selected[0]]
     graph = database.graph
     revisions = graph.sorted(graph.find(name) for name in names)
-    # What helpers do is not in the revision files, so that nothing says when it has changed.
-    unsure = any(graph[key].uses_helpers for key in graph.ancestors(revisions))
+    # A change of a helper module does not change the revision files.
+    uses_helpers = any(graph[key].uses_helpers for key in graph.ancestors(revisions))
     return _State(
         database,
         f"revisions@{','.join(revisions) or 'base'}",
         revisions,
-        None if unsure else source_of(database, revisions),
+        None if uses_helpers else source_of(database, revisions),
         partial(build_from_revisions, alone, servers, revisions),
     )
 
 
-def _by_models(alone: Deployment, servers: ScratchServers) -> _State:
+def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
     from circle_migrate.config.metadata import load_models
     from circle_migrate.diff.expected.build import build_from_models, models_source
 
     database = alone.databases[alone.selected[0]]
     metadata = load_models(database.settings)
 
-    async def revised(major: int) -> Snapshot:
-        state = _at(alone, servers, database.graph.effective_heads)
+    async def at_heads(major: int) -> Snapshot:
+        state = _state_at(alone, servers, database.graph.effective_heads)
         return (await _obtain(state, servers, major)).snapshot
 
-    make = partial(build_from_models, alone, servers, metadata, revised)
-    return _State(database, "models", None, models_source(database, metadata), make)
+    build = partial(build_from_models, alone, servers, metadata, at_heads)
+    return _State(database, "models", None, models_source(database, metadata), build)
 
 
 async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expected:
-    known = _known(state, major)
-    if known is not None:
-        return Expected(known)
+    stored = _read_stored(state, major)
+    if stored is not None:
+        return Expected(stored)
     name = state.database.name
     possible = await servers.majors(name, major)
     if major in possible:
-        return Expected(await _made(state, major))
+        return Expected(await _build(state, major))
     shipped = () if state.revisions is None else shipped_majors(state.database, state.revisions)
-    stored = {old: snapshot for old in shipped if (snapshot := _known(state, old)) is not None}
-    near = nearest((*stored, *possible), major)
+    others = {other: snapshot for other in shipped if (snapshot := _read_stored(state, other)) is not None}
+    near = nearest((*others, *possible), major)
     if near is None:
-        raise no_server(f"{name}: the state of {state.origin} cannot be known: ", _doubt(state, major))
+        raise no_server(
+            f"{name}: the catalog of {state.origin} is not available: ", _shipped_error(state, major)
+        )
     note = (
-        f"what PostgreSQL {major} does otherwise than {near}: the nearest version was taken for "
-        f"{state.origin}, as there is neither a snapshot nor a scratch server of version {major}"
+        f"differences between PostgreSQL {major} and {near}: {state.origin} is from version {near}, because "
+        f"version {major} has neither a snapshot nor a scratch server"
     )
-    return Expected(stored.get(near) or _known(state, near) or await _made(state, near), note)
+    return Expected(others.get(near) or _read_stored(state, near) or await _build(state, near), note)
 
 
-def _known(state: _State, major: int) -> Snapshot | None:
-    """The shipped snapshot or the one in the cache."""
-    if state.revisions is not None:
-        with suppress(UsageError):
+def _read_stored(state: _State, major: int) -> Snapshot | None:
+    """Return the shipped snapshot or the cached one."""
+    with suppress(UsageError):
+        if state.revisions is not None:
             return replace(read_shipped(state.database, state.revisions, major), origin=state.origin)
     file = _cache(state, major)
     content = file.read() if file else None
@@ -143,20 +147,18 @@ def _known(state: _State, major: int) -> Snapshot | None:
     return None
 
 
-def _doubt(state: _State, major: int) -> str | None:
-    """Why the shipped snapshot is not believed."""
-    if state.revisions is None:
-        return None
+def _shipped_error(state: _State, major: int) -> str | None:
+    """Return why the shipped snapshot is not valid; None for models."""
     try:
-        read_shipped(state.database, state.revisions, major)
+        if state.revisions is not None:
+            read_shipped(state.database, state.revisions, major)
     except UsageError as error:
         return error.message
     return None
 
 
-async def _made(state: _State, major: int) -> Snapshot:
-    made = await state.make(major)
-    snapshot = replace(made, origin=state.origin, revisions=state.revisions)
+async def _build(state: _State, major: int) -> Snapshot:
+    snapshot = replace(await state.build(major), origin=state.origin, revisions=state.revisions)
     file = _cache(state, major)
     if file is not None:
         file.write(encoded(Stored(snapshot, state.source)))
@@ -166,15 +168,15 @@ async def _made(state: _State, major: int) -> Snapshot:
 def _cache(state: _State, major: int) -> CacheFile | None:
     if state.source is None:
         return None
-    maker = [__version__, FORMAT, _introspection()]
+    reader = [__version__, FORMAT, _reader_digest()]
     return cache_file(
-        json.dumps(["snapshot", *maker, state.database.name, state.origin, state.source, major])
+        json.dumps(["snapshot", *reader, state.database.name, state.origin, state.source, major])
     )
 
 
 @cache
-def _introspection() -> str:
-    """A digest of the code and queries that take snapshots: what an older one took is not the same."""
+def _reader_digest() -> str:
+    """Return a digest of the code and queries that read catalogs, which decide the content of a snapshot."""
     folder = Path(__file__).parents[2] / "postgres" / "catalog"
     files = sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql"})
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

@@ -1,8 +1,8 @@
-"""Snapshots shipped beside a tree: what each of its revisions leads to, by PostgreSQL major version.
+"""Shipped snapshots: the catalog of each revision, by PostgreSQL major version.
 
-With them a comparison in production needs CONNECT and nothing else. They lie in `snapshots/DATABASE` beside
-the folder of the revision files, one file per revision and major version, and are believed only as long as
-the files of all revisions below are those they were made from.
+With them, a comparison in production needs only the privilege CONNECT. They are in `snapshots/DATABASE`
+beside the folder of the revision files. A snapshot is valid while the files of its revision and all ancestors
+are unchanged.
 """
 
 from __future__ import annotations
@@ -25,47 +25,49 @@ _SUFFIX = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
 
 
 def snapshots_folder(database: Database) -> Path:
-    """Where the snapshots of a database's tree lie, or would lie."""
+    """Return the folder of a database's shipped snapshots."""
     return versions_folder(database.settings.revisions).parent / "snapshots" / database.name
 
 
 def file_name(revisions: tuple[str, ...], major: int) -> str:
-    """The name of the file for these current revisions; none are `base`."""
+    """Return the file name for these current revisions; `base` for none."""
     return f"{_stem(revisions)}.pg{major}.json.gz"
 
 
 def source_of(database: Database, revisions: tuple[str, ...]) -> str:
-    """A digest of all that decides what these revisions lead to: the files of those below, the search_path.
+    """Return a digest of the files of these revisions and their ancestors, and of the search_path.
 
-    The code of helpers that a revision file imports is not in it.
+    The code of modules that a revision file imports is not part of it.
     """
     graph = database.graph
-    below = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
-    text = json.dumps([database.name, database.settings.search_path, below])
+    checksums = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
+    text = json.dumps([database.name, database.settings.search_path, checksums])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> Snapshot:
-    """The shipped snapshot of these current revisions.
+    """Return the shipped snapshot of these current revisions.
 
-    Raises `UsageError` that says why where there is none to be believed: missing, damaged, of other files.
+    Raises `UsageError` if it is missing, damaged, or of other revision files.
     """
     path = snapshots_folder(database) / file_name(revisions, major)
     stored = read_stored(path)
     if stored.source != source_of(database, revisions):
-        raise UsageError(f"{path} was made from other revision files than those that are here")
+        raise UsageError(f"{path} was created from other revision files")
     if stored.format != FORMAT or (stored.snapshot.database, stored.snapshot.major) != (database.name, major):
-        raise UsageError(f"{path} was made by another version of circle-migrate, or for something else")
+        raise UsageError(
+            f"{path} has another format, or is the snapshot of another database or PostgreSQL version"
+        )
     return stored.snapshot
 
 
 def shipped_majors(database: Database, revisions: tuple[str, ...]) -> tuple[int, ...]:
-    """The major versions for which there is a file, be it to be believed or not."""
+    """Return the major versions with a file for these revisions, valid or not."""
     return majors_in(snapshots_folder(database), _stem(revisions))
 
 
 def majors_in(folder: Path, stem: str = "*") -> tuple[int, ...]:
-    """The major versions in the names of a folder's files; a stem that is no pattern holds for one state."""
+    """Return the major versions in the file names of a folder, for all stems or one."""
     pattern = "*" if stem == "*" else glob.escape(stem)
     matches = (_SUFFIX.search(path.name) for path in folder.glob(f"{pattern}.pg*.json.gz"))
     return tuple(sorted({int(match["major"]) for match in matches if match}))

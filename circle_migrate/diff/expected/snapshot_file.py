@@ -1,8 +1,7 @@
-"""Snapshots as files: `.json.gz`, or `.json` for reading, the same bytes for the same snapshot.
+"""Read and write snapshot files: `.json.gz` or `.json`, the same bytes for the same snapshot.
 
-A file says which format it has, which version of this package wrote it, and a checksum of all the rest, so
-that one that was cut off or edited is never taken for a database's state. It may hold the bodies of
-functions, and so secrets: it is readable for its owner alone.
+A file contains its format, the version of circle-migrate that wrote it, and a checksum, so that a truncated
+or edited file is rejected. Function bodies may contain secrets, so only its owner can read a file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 
 FORMAT = 1
-"""Raised when a snapshot of the same catalogue has other fields or texts, or the file another shape."""
+"""The format version, incremented if the fields or texts of a snapshot change, or the file layout."""
 
 SUFFIXES = (".json.gz", ".json")
 
@@ -32,9 +31,9 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a file holds: a snapshot, the version of this package that wrote it, and its format.
+    """The content of a file; `tool` is the version of circle-migrate that wrote it.
 
-    `source` is a digest of what the snapshot was made from, None where that is not known.
+    `source` is a digest of the snapshot's source, None if it is unknown.
     """
 
     snapshot: Snapshot
@@ -44,12 +43,12 @@ class Stored:
 
 
 def read(path: Path) -> Snapshot:
-    """The snapshot in a file. Raises `UsageError` for one that is missing, damaged, foreign or newer."""
+    """Return the snapshot in a file. Raises `UsageError` if it is missing, damaged, foreign or too new."""
     return read_stored(path).snapshot
 
 
 def read_stored(path: Path) -> Stored:
-    """All that a file holds. Raises what `read` raises."""
+    """Return the content of a file. Raises what `read` raises."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -58,28 +57,29 @@ def read_stored(path: Path) -> Stored:
 
 
 def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: int = 0o600) -> None:
-    """Write a snapshot, compressed where the name ends with .gz; a file that is there is replaced at once.
+    """Write a snapshot, compressed if the name ends with .gz. An existing file is replaced atomically.
 
-    Raises `UsageError` for another kind of name or a place that cannot be written to.
+    Raises `UsageError` if the name has another suffix or the file cannot be written.
     """
     if not path.name.endswith(SUFFIXES):
         raise UsageError(
-            f"{path} has no ending of a snapshot file", hint="name it …" + " or …".join(SUFFIXES)
+            f"{path} has no suffix of a snapshot file",
+            hint=f"Use a name with the suffix {' or '.join(SUFFIXES)}.",
         )
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
-        raise UsageError(f"{path} is not a file", hint="name another one")
+        raise UsageError(f"{path} is not a file", hint="Choose another path.")
     try:
         content = encoded(Stored(snapshot, source), compress=path.name.endswith(".gz"))
         replace_file(target, content, mode=mode)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written", detail=error.strerror, hint="name another place"
+            f"{path} cannot be written", detail=error.strerror, hint="Choose another path."
         ) from error
 
 
 def encoded(stored: Stored, *, compress: bool = True) -> bytes:
-    """The file's content."""
+    """Return the content of a snapshot file."""
     body = {"source": stored.source, "snapshot": stored.snapshot.to_dict()}
     head = {"kind": _KIND, "format": stored.format, "tool": stored.tool, "checksum": _checksum(body)}
     text = json.dumps(head | body, ensure_ascii=False, indent=None if compress else 1) + "\n"
@@ -88,36 +88,35 @@ def encoded(stored: Stored, *, compress: bool = True) -> bytes:
 
 
 def decoded(content: bytes, name: str) -> Stored:
-    """What a file's content holds; `name` stands for the file in messages. Raises what `read` raises."""
-    found = _document(content, name)
-    if found.get("kind") != _KIND or not isinstance(found.get("format"), int):
+    """Parse the content of a snapshot file; `name` names it in messages. Raises what `read` raises."""
+    document = _document(content, name)
+    if document.get("kind") != _KIND or not isinstance(document.get("format"), int):
         raise UsageError(f"{name} is not a snapshot of circle-migrate", hint=_hint(name))
-    if found["format"] > FORMAT:
+    if document["format"] > FORMAT:
         raise UsageError(
-            f"{name} was written by circle-migrate {found.get('tool')}, in a format that is too new",
-            hint=f"use that version, or: {_hint(name)}",
+            f"{name} has a newer format, written by circle-migrate {document.get('tool')}",
+            hint=f"Use that version, or run: {_command(name)}",
         )
-    body = {key: found.get(key) for key in ("source", "snapshot")}
-    if found.get("checksum") != _checksum(body):
-        raise UsageError(f"{name} was damaged or edited: its checksum is wrong", hint=_hint(name))
+    body = {key: document.get(key) for key in ("source", "snapshot")}
+    if document.get("checksum") != _checksum(body):
+        raise UsageError(f"{name} is damaged or was edited: its checksum is wrong", hint=_hint(name))
     try:
-        snapshot = Snapshot.from_dict(found["snapshot"])
+        snapshot = Snapshot.from_dict(document["snapshot"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{name} is not a whole snapshot", detail=repr(error), hint=_hint(name)) from error
-    return Stored(snapshot, found["source"], found["format"], str(found.get("tool")))
+        raise UsageError(f"{name} is an incomplete snapshot", detail=repr(error), hint=_hint(name)) from error
+    return Stored(snapshot, document["source"], document["format"], str(document.get("tool")))
 
 
 def _document(content: bytes, name: str) -> dict[str, Any]:
     try:
-        text = gzip.decompress(content) if content.startswith(_GZIP) else content
-        found = json.loads(text)
+        document = json.loads(gzip.decompress(content) if content.startswith(_GZIP) else content)
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{name} is damaged or cut off", detail=str(error), hint=_hint(name)) from error
+        raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(
-            f"{name} is not a snapshot of circle-migrate, or was cut off", detail=str(error), hint=_hint(name)
+            f"{name} is truncated or not a snapshot of circle-migrate", detail=str(error), hint=_hint(name)
         ) from error
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _checksum(body: dict[str, Any]) -> str:
@@ -125,5 +124,9 @@ def _checksum(body: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _command(path: Path | str) -> str:
+    return f"circle-migrate snapshot --database NAME -o {path}"
+
+
 def _hint(path: Path | str) -> str:
-    return f"take it anew: circle-migrate snapshot --database NAME -o {path}"
+    return f"Take the snapshot again: {_command(path)}"

@@ -1,4 +1,4 @@
-"""The sides of a comparison as snapshots, whatever was typed for them."""
+"""Resolve the sides of a comparison to snapshots."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from circle_migrate.revision_graph.target import Target
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSides:
-    """The sides of one database, in the order typed; `notes` say in what they are not what was asked for.
+    """The sides of one database; `notes` describe how they differ from what was requested.
 
-    `pending` counts the revisions above those the database is at, where that was asked for.
+    `pending` is the number of pending revisions if a side is the current revision.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -33,7 +33,7 @@ class ComparisonSides:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSources:
-    """Where the sides of every database come from. `names` are the databases that have all of them."""
+    """The sources of the sides of all databases; `names` are the databases that have all sides."""
 
     deployment: Deployment
     servers: ScratchServers
@@ -46,7 +46,7 @@ class ComparisonSources:
     def of(
         cls, deployment: Deployment, servers: ScratchServers, sides: tuple[Side, ...]
     ) -> ComparisonSources:
-        """The sources of these sides. Raises `UsageError` where no selected database has all."""
+        """Return the sources of these sides. Raises `UsageError` if no selected database has all of them."""
         assigned: dict[Side, dict[str, Target]] = {}
         files: dict[Side, Snapshot] = {}
         names = deployment.selected
@@ -59,44 +59,43 @@ class ComparisonSources:
                 names = tuple(name for name in names if name == files[side].database)
             elif side.source is Source.LIVE:
                 for name in names:
-                    _ = deployment.databases[name].address  # a missing URL is said before any server is asked
+                    _ = deployment.databases[name].address  # raises for a missing URL, before any query
         if not names:
             raise UsageError(
                 f"no selected database has {' and '.join(side.text for side in sides)}",
-                hint="name sides of one database, or leave out --database",
+                hint="Name sides of the same database, or omit --database.",
             )
         return cls(deployment, servers, sides, names, assigned, files)
 
     async def of_database(self, name: str) -> ComparisonSides:
-        """The sides of one database. Raises why one of them cannot be had."""
+        """Return the sides of one database. Raises the reason if one of them is not available."""
         live = await self._live(name)
         current = await self._current(name, live)
-        found: dict[Side, Snapshot] = {} if live is None else {self._side(Source.LIVE): live}
+        snapshots: dict[Side, Snapshot] = {}
         for side in self.sides:
             if side.source is Source.FILE:
-                found[side] = self._file(side, name)
-        major = next((snapshot.major for snapshot in found.values()), None) or await self._major(
-            name, current
-        )
+                snapshots[side] = self._file(side, name)
+            elif live is not None and side.source is Source.LIVE:
+                snapshots[side] = live
+        majors = [snapshot.major for snapshot in (live, *snapshots.values()) if snapshot is not None]
+        major = majors[0] if majors else await self._major(name, current)
         notes = []
         for side in self.sides:
-            if side not in found:
+            if side not in snapshots:
                 revisions = None if side.source is Source.MODELS else self._heads(side, name, current)
                 answer = await expected(self.deployment, name, revisions, major, servers=self.servers)
-                found[side] = answer.snapshot
+                snapshots[side] = answer.snapshot
                 notes += [answer.note] if answer.note else []
-        snapshots = tuple(found[side] for side in self.sides)
-        return ComparisonSides(snapshots, tuple(notes), self._pending(name, current))
-
-    def _side(self, source: Source) -> Side:
-        return next(side for side in self.sides if side.source is source)
+        ordered = tuple(snapshots[side] for side in self.sides)
+        return ComparisonSides(ordered, tuple(notes), self._pending(name, current))
 
     async def _live(self, name: str) -> Snapshot | None:
-        wanted = any(side.source is Source.LIVE for side in self.sides)
-        return await read_live_catalog(self.deployment.databases[name]) if wanted else None
+        if all(side.source is not Source.LIVE for side in self.sides):
+            return None
+        return await read_live_catalog(self.deployment.databases[name])
 
     async def _current(self, name: str, live: Snapshot | None) -> tuple[str, ...]:
-        """The current revisions, where a side depends on them. Raises what `verify_identity` raises."""
+        """Return the current revisions if a side depends on them. Raises what `verify_identity` raises."""
         if not any(side.is_relative for side in self.sides):
             return ()
         database = self.deployment.databases[name]
@@ -104,17 +103,17 @@ class ComparisonSources:
         if current is None:
             table = database.settings.version_table
             raise MissingPrivilege(
-                f"{name}: the role may not read at which revision the database is",
+                f"{name}: the role has no privilege to read the current revision",
                 database=name,
-                hint=f'GRANT SELECT ON {table} TO "{database.address.user}", and USAGE on its schema; '
-                "or name the side: circle-migrate diff revisions@REVISION live",
+                hint=f'GRANT SELECT ON {table} TO "{database.address.user}" and USAGE on its schema, '
+                "or name the revision: circle-migrate diff revisions@REVISION live",
             )
         if any(key not in self.deployment.graphs[name] for key in current):
             return verify_identity(self.deployment, {name: await database.state()})[name]
         return current
 
     def _heads(self, side: Side, name: str, current: tuple[str, ...]) -> tuple[str, ...]:
-        """The current revisions of a database that is where the side says."""
+        """Return the current revisions of a database at the side's target."""
         graph = self.deployment.graphs[name]
         if side.target == CURRENT:
             return current
@@ -129,19 +128,19 @@ class ComparisonSources:
             raise UsageError(
                 f"{path} is a snapshot of {snapshot.database}, not of {name}",
                 database=name,
-                hint=f"name the one of {name}, or select the other: --database {snapshot.database}",
+                hint=f"Name a snapshot of {name}, or use --database {snapshot.database}.",
             )
         return replace(snapshot, origin=str(path))
 
     async def _major(self, name: str, current: tuple[str, ...]) -> int:
-        """The major version to compare in where no side has one: one that is shipped, or can be made."""
+        """Return the major version for sides without one: shipped for all sides, or of a scratch server."""
         majors = []
         for side in self.sides:
             if side.source is Source.REVISIONS:
                 heads = self._heads(side, name, current)
                 majors.append(shipped_majors(self.deployment.databases[name], heads))
         if len(majors) == len(self.sides):
-            common = [major for major in majors[0] if all(major in each for each in majors)]
+            common = [major for major in majors[0] if all(major in shipped for shipped in majors)]
             if common:
                 return common[0]
         possible = await self.servers.majors(name)
