@@ -34,7 +34,7 @@ class HazardFinding(Finding):
     """
 
     confidence: Confidence = Confidence.STATIC
-    place: int | None = None
+    statement_index: int | None = None
     statement: str = ""
     relation: str = ""
     lock: str = ""

@@ -108,11 +108,11 @@ class TracedStatement:
 
 @dataclass(frozen=True, slots=True)
 class RevisionIssue:
-    """A revision that something is wrong with, whatever its statements do, and what."""
+    """A problem of a revision as a whole."""
 
     database: str
     revision: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
