@@ -114,16 +114,16 @@ async def _traced(
     deployment: Deployment, plan: Plan, versions: Mapping[str, int], notify: Notify
 ) -> tuple[Trace, MigrateError | None]:
     """The trace; where there can be none, what Alembic renders, and why."""
-    from circle_migrate.safety.trace.offline import compared, rendered
+    from circle_migrate.safety.trace.offline import compare_rendered, render
     from circle_migrate.safety.trace.run import trace
 
     majors = [versions[name] // 10000 for name in plan.databases if name in versions]
     major = min(majors, default=None)
     try:
-        found = await trace(deployment, plan, major=major, notify=_renamed(notify), back=True)
+        found = await trace(deployment, plan, major=major, notify=_renamed(notify), round_trips=True)
     except (SettingsError, MigrationFailed, Unreachable) as error:
-        return await rendered(deployment, plan, major or _NEWEST), error
-    found = replace(found, render_differences=await compared(deployment, plan, found))
+        return await render(deployment, plan, major or _NEWEST), error
+    found = replace(found, render_differences=await compare_rendered(deployment, plan, found))
     if len(set(majors)) > 1:
         note = f"the servers are of PostgreSQL {' and '.join(map(str, sorted(set(majors))))}"
         found = replace(found, notes=(*found.notes, note))

@@ -116,7 +116,7 @@ class Normalised:
                 return {name: self(each, name) for name, each in value.items()}
             case list():
                 # Said where the machine has no scratch server of the databases' own version.
-                return [self(each) for each in value if "as there is no server of version" not in str(each)]
+                return [self(each) for each in value if "because no server of version" not in str(each)]
             case float():
                 return "SECONDS"
             case str():

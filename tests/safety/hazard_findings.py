@@ -19,9 +19,9 @@ from circle_migrate.safety.evidence import EvidenceCollector
 from circle_migrate.safety.hazards.hazard import ExampleRevision
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
-from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Trace
 from circle_migrate.safety.trace.recorder import Recorder, no_origin, origin
+from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.deployments import deployment
 from tests.safety.hazard_examples import CASES, Case, forest, plan, prepared, write
 from tests.safety.safety_cases import statements, without_rows

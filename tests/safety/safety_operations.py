@@ -20,9 +20,9 @@ from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresholds
-from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 from circle_migrate.safety.trace.recorder import Origin, Recorder
+from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.safety.safety_cases import LARGE_ROWS, SafetyCase
 
 _FILE = Path(__file__).parent / "safety_operations.jsonl"
@@ -89,7 +89,7 @@ class Bench:
             await self.connection.rollback()
         if not self.commits:
             self.backend.catalogue = self.catalogue
-            await self.backend.look_at_files()
+            await self.backend.refresh_relations()
         return tuple(self.recorder.statements)
 
     def judged(

@@ -47,7 +47,7 @@ def _moved(context: StatementContext) -> Iterator[HazardFinding]:
                 "CM070",
                 Severity.WARNING,
                 change.key.identity,
-                f"{target.database} gets it in segment {target.segment}, after the commit of segment {segment}",
+                f"{target.database} gets it in segment {target.segment}, after segment {segment} commits",
             )
 
 

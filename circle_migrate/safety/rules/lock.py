@@ -94,7 +94,7 @@ def _detached_partition(context: StatementContext) -> Iterator[HazardFinding]:
 
 
 def _no_timeout(context: StatementContext) -> Iterator[HazardFinding]:
-    """Yield a finding for lock_timeout = 0, with the locks of the first later statement that blocks others."""
+    """Yield a finding for lock_timeout = 0, with the first later locks that block others."""
     if not _NO_TIMEOUT.search(context.statement.sql):
         return
     later = (
