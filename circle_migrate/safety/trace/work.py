@@ -2,8 +2,8 @@
 
 Messages at DEBUG1 decide. They use `errmsg_internal`, so that they are the same in every language, and name
 relations without schemas: https://github.com/postgres/postgres/tree/REL_18_STABLE/src/backend, tablecmds.c
-and index.c. Work without a message shows in a new file of a table (CLUSTER, REFRESH, TRUNCATE) or in its number
-of scans; writes show only in the lock and the text, because scratch tables are empty.
+and index.c. Work without a message shows in a new file of a table (CLUSTER, REFRESH, TRUNCATE) or in its
+number of scans; writes show only in the lock and the text, because scratch tables are empty.
 """
 
 from __future__ import annotations
