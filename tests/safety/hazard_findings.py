@@ -15,7 +15,7 @@ from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Step
-from circle_migrate.safety.evidence import EvidenceCollector
+from circle_migrate.safety.evidence_collector import EvidenceCollector
 from circle_migrate.safety.hazards.hazard import ExampleRevision
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds

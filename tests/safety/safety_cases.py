@@ -18,7 +18,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.safety.evidence import EvidenceCollector
+from circle_migrate.safety.evidence_collector import EvidenceCollector
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds

@@ -16,6 +16,7 @@ from circle_migrate.core.errors import ExitCode, SettingsError, TreeError, Usage
 from circle_migrate.core.findings import Severity
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.safety.evidence_collector import assumed_limits
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.evidence import Limits
@@ -25,7 +26,6 @@ from circle_migrate.safety.suppressions import (
     apply_suppressions,
     read_annotations,
 )
-from circle_migrate.safety.table_size import limits
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")
@@ -245,7 +245,7 @@ def test_a_line_that_is_none_is_refused(text: str) -> None:
 
 def test_what_somebody_says_of_a_tables_size() -> None:
     said = [parse_assumption(text, DATABASES) for text in ("main@users = small", "public.* = large")]
-    found = limits(said, {"main": ["public.users", "public.orders"], "credentials": ["side.users"]})
+    found = assumed_limits(said, {"main": ["public.users", "public.orders"], "credentials": ["side.users"]})
     assert found.keys() == {"main@public.users", "main@public.orders"}
     assert found["main@public.orders"] == Limits(0, 0)
     assert found["main@public.users"].rows > 10**12

@@ -753,7 +753,7 @@ def test_settings_of_the_live_database_decide(
 def test_unreachable_live_database_is_noted(project: Project, server: Server) -> None:
     project.revision("main", "r1", "r0", "pass", "pass")
     found = traced_plan(server, live="postgresql://u@127.0.0.1:1/none")
-    assert found.notes[0].startswith("main: its TimeZone and other settings are unknown")
+    assert found.notes[0].startswith("main: TimeZone and other settings could not be read")
     assert found.statements == ()
 
 
