@@ -129,8 +129,8 @@ def apply_suppressions(
 ) -> SuppressionResult:
     """Suppress findings by annotations, rules of the settings, and the fingerprints of a baseline (`known`).
 
-    A suppression that applies to no finding becomes a finding itself, except for `untraced` revisions. Without
-    a trace, `direction` is None.
+    A suppression that applies to no finding becomes a finding, except for `untraced` revisions.
+    `direction` is None if there was no trace.
     """
     today = today or datetime.now(UTC).date()
     suppressions = [*annotations.suppressions, *(Suppression(rule, Source.SETTINGS) for rule in rules)]
@@ -154,9 +154,10 @@ def apply_suppressions(
             setting = "" if suppression.revision else " in safety-ignore"
             message = f"{ids}{setting}: it expired after {suppression.rule.until}"
             remaining.append(_problem(_EXPIRED, message, suppression.revision, suppression.line))
-        elif suppression not in used and direction and suppression.revision:
-            if suppression.revision.qualified not in untraced:
-                remaining += _unused(suppression, suppression.revision, direction)
+        elif suppression not in used and suppression.revision and direction is not None:
+            if suppression.revision.qualified in untraced:
+                continue
+            remaining += _unused(suppression, suppression.revision, direction)
     return SuppressionResult(tuple(remaining), tuple(suppressed))
 
 
@@ -166,7 +167,7 @@ def in_baseline(finding: HazardFinding) -> Suppressed:
 
 
 def _unused(suppression: Suppression, revision: Revision, direction: Direction) -> Iterator[HazardFinding]:
-    """Yield a finding for an unused suppression, but not for a comment that is outside of the traced function."""
+    """Yield a finding for an unused suppression, but not for a comment outside of the traced function."""
     traced, other = _FUNCTIONS if direction is Direction.UP else reversed(_FUNCTIONS)
     message = f"{', '.join(suppression.rule.hazards)}: it suppresses nothing"
     if suppression.source is Source.REVISION:
@@ -257,6 +258,7 @@ def _spans(tree: ast.Module) -> list[tuple[int, int]]:
 
 
 def _function(tree: ast.Module, line: int) -> str:
+    """Return the name of the revision's function that contains a line; empty if none does."""
     for node in tree.body:
         inside = node.lineno <= line <= (node.end_lineno or node.lineno)
         if inside and isinstance(node, ast.FunctionDef) and node.name in _FUNCTIONS:

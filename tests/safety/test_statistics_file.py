@@ -51,13 +51,13 @@ def changed(file: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kind": "circle-migrate snapshot"}, "no statistics"),
-        ({"format": FORMAT + 1, "tool": "9.9"}, "9.9, in a format that is too new"),
-        ({"taken_at": "yesterday"}, "not whole"),
-        ({"databases": {"one": {}}}, "not whole"),
+        ({"kind": "circle-migrate snapshot"}, "not a statistics file"),
+        ({"format": FORMAT + 1, "tool": "9.9"}, "a newer format, of circle-migrate 9.9"),
+        ({"taken_at": "yesterday"}, "incomplete or invalid"),
+        ({"databases": {"one": {}}}, "incomplete or invalid"),
         (
             {"databases": {"one": {"server_version_num": 180001, "relations": {"t": {"rows": 1}}}}},
-            "not whole",
+            "incomplete or invalid",
         ),
         (
             {
@@ -68,9 +68,9 @@ def changed(file: Path, **changes: Any) -> None:
                     }
                 }
             },
-            "not whole",
+            "incomplete or invalid",
         ),
-        ({"databases": []}, "not whole"),
+        ({"databases": []}, "incomplete or invalid"),
     ],
 )
 def test_another_document_is_refused(file: Path, changes: dict[str, Any], words: str) -> None:
@@ -84,13 +84,13 @@ def test_another_document_is_refused(file: Path, changes: dict[str, Any], words:
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_document_is_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(UsageError, match="no statistics"):
+    with pytest.raises(UsageError, match="not a statistics file"):
         read(file)
 
 
 def test_a_cut_off_file_is_refused(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(UsageError, match="cut off"):
+    with pytest.raises(UsageError, match="is truncated"):
         read(file)
 
 
