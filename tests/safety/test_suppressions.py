@@ -141,8 +141,8 @@ def test_what_is_wrong_with_suppressions_is_not_suppressed(tmp_path: Path, hazar
 @pytest.mark.parametrize(
     ("direction", "words"),
     [
-        (Direction.UP, "suppresses nothing in upgrade(); if it is meant for downgrade() only, write a comment there"),
-        (Direction.DOWN, "suppresses nothing in downgrade(); if it is meant for upgrade() only, write a comment there"),
+        (Direction.UP, "suppresses nothing in upgrade(); if it is meant for downgrade() only"),
+        (Direction.DOWN, "suppresses nothing in downgrade(); if it is meant for upgrade() only"),
     ],
 )
 def test_what_a_module_ignores_in_vain_is_called_unused(
