@@ -35,20 +35,21 @@ _HEAD = """\
 
 Written by `python benchmarks/safety.py --write`, on PostgreSQL {major}.
 
-Right is what was measured: a step is a danger where it fails on the rows there are, loses stored values,
-breaks a statement of the release that is running, or works on a large table while others wait for one; a
-warning where it writes every row of a large table, drops what holds nothing, or locks two large tables at
-once; else it is safe.
+The expected verdict of each case was measured. A step is a danger if it fails on the existing rows, loses
+stored values, breaks a statement of the running release, or works on a large table while others wait; a
+warning if it writes every row of a large table, drops an object without values, or locks two large tables
+at once; otherwise it is safe.
 
-Of the operations we differ from the label in two that hold nobody up: LOCK TABLE by itself, where what
-follows is judged under the lock, and CREATE TABLE AS, which reads a large table and locks nothing.
+Two verdicts on operations differ from the expected one, and in both no session waits: LOCK TABLE by itself,
+because the statements after it are checked under its lock, and CREATE TABLE AS, which scans a large table
+and locks nothing.
 
-The cases were written by the same people as the judge: read the figures as what is covered.
+The authors of the rules wrote the cases, too: the figures show what is covered.
 
-squawk 2.70, a linter of SQL, was part of the check until it had no right finding left that the trace or a
-rule of ours does not make: on the same cases and operations it is right in 22 of 40 and 119 of 198, and with
-rules chosen for Alembic in 20 and 130. Where nothing can be traced, those rules marked 77 of the 134 that are
-not safe, and 30 of the 104 that are; the rules that read text now mark 3 and none.
+squawk 2.70, a linter for SQL, was part of the check until it had no correct finding left that the trace or
+a rule does not have. On the same cases and operations it is right in 22 of 40 and 119 of 198, and with
+rules chosen for Alembic in 20 and 130. Without a trace, those rules marked 77 of the 134 that are not safe,
+and 30 of the 104 that are; the rules that read text now mark 3 and none.
 """
 
 
@@ -107,7 +108,7 @@ def matrix(title: str, outcomes: Sequence[Outcome]) -> str:
     cells = Counter((each.right, each.ours) for each in outcomes)
     lines = [
         f"## {title}\n",
-        "| Right | Cases | Ours: safe | warn | danger |",
+        "| Expected | Cases | Verdict: safe | warn | danger |",
         "| --- | --- | --- | --- | --- |",
     ]
     for right in _LABELS:
@@ -123,8 +124,8 @@ def of_examples(outcomes: Sequence[Outcome]) -> str:
     """In how many bad examples the hazard is found, and in how many good ones it is not."""
     lines = [
         "## The examples of the hazards\n",
-        "Each hazard's bad example shows it, and its good one avoids it (docs/hazards.md). Counted are those",
-        "of which that very hazard is found.\n",
+        "The bad example of a hazard shows it, the good one avoids it (docs/hazards.md). An example counts",
+        "as found if the check finds this hazard in it.\n",
         "| Example | Cases | Found |",
         "| --- | --- | --- |",
     ]
@@ -142,7 +143,10 @@ async def compared(server: Server) -> str:
     parts = [
         _HEAD.format(major=_MAJOR),
         matrix("Cases with rows", [each async for each in measured(live)]),
-        matrix("Operations of Alembic, judged by sizes alone", [each async for each in operated(server)]),
+        matrix(
+            "Operations of Alembic, checked with assumed sizes only",
+            [each async for each in operated(server)],
+        ),
         of_examples([each async for each in examples(live, scratch)]),
     ]
     return "\n".join(parts)

@@ -1,1 +1,1 @@
-"""Judgement of pending revisions and of data that a downgrade destroys."""
+"""Assess what pending revisions do to the live databases, and which data a downgrade loses."""

@@ -1,6 +1,6 @@
-"""A baseline: findings there were before anybody looked, kept in a file so that only new ones are reported.
+"""Read and write baselines: files of known findings, so that only new ones are reported.
 
-A finding is known by its hazard, revision, statement and subject, wherever the statement stands in its file.
+A finding is identified by its hazard, revision, statement and subject, not by its line.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from circle_migrate import __version__
 from circle_migrate.core.errors import UsageError
 from circle_migrate.safety.result import HazardFinding
 
-_FORM = 1
+_FORMAT = 1
 _KIND = "circle-migrate safety baseline"
 
 
 def write(path: Path, findings: Iterable[HazardFinding]) -> None:
-    """Write the findings, the same bytes for the same ones. Raises `UsageError` for a bad place."""
+    """Write the findings, sorted. Raises `UsageError` if the file cannot be written."""
     entries = {
         finding.fingerprint: {
             "fingerprint": finding.fingerprint,
@@ -32,7 +32,7 @@ def write(path: Path, findings: Iterable[HazardFinding]) -> None:
     }
     content = {
         "kind": _KIND,
-        "format": _FORM,
+        "format": _FORMAT,
         "tool": __version__,
         "findings": [entries[key] for key in sorted(entries)],
     }
@@ -40,20 +40,21 @@ def write(path: Path, findings: Iterable[HazardFinding]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written", detail=error.strerror, hint="name another place"
-        ) from error
+        hint = "choose another file with --baseline"
+        raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error
 
 
 def read(path: Path) -> frozenset[str]:
-    """The fingerprints in a file. Raises `UsageError` for one that is missing, damaged or of another form."""
-    hint = f"write it anew: circle-migrate safety-check --baseline {path} --write-baseline"
+    """Return the fingerprints in a file. Raises `UsageError` if it cannot be read or is no baseline."""
+    hint = f"write it again: circle-migrate safety-check --baseline {path} --write-baseline"
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        if found["kind"] != _KIND or found["format"] != _FORM:
-            raise UsageError(f"{path} is a baseline of another form", hint=hint)
-        return frozenset(str(each["fingerprint"]) for each in found["findings"])
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        if content["kind"] != _KIND or content["format"] != _FORMAT:
+            raise UsageError(f"{path} is a baseline of another format", hint=hint)
+        return frozenset(str(finding["fingerprint"]) for finding in content["findings"])
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no baseline", detail=repr(error), hint=hint) from error
+        raise UsageError(
+            f"{path} is not a baseline", detail=f"{type(error).__name__}: {error}", hint=hint
+        ) from error

@@ -1,4 +1,4 @@
-"""The gate before an upgrade: what is pending is judged, and stops it where it is dangerous."""
+"""The gate before an upgrade: assess the plan and refuse to run a dangerous one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 _SHOWN = 3
-"""Dangers that a refusal names; the others are counted."""
+"""The number of dangers that the error names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Judges the plan of an upgrade before it runs.
+    """Assesses the plan of an upgrade before it runs.
 
-    Where it is not `required`, nothing stops the upgrade, not even that nothing can be judged. `allowed` are
-    classes of dangers that do not stop it. `show` is given what was found, `say` a line about what goes on.
+    Unless `required`, nothing stops the upgrade. Dangers of the `allowed` classes never stop it. `on_result`
+    gets the report, `on_progress` a line of progress.
     """
 
     deployment: Deployment
@@ -36,92 +36,89 @@ class Gate:
     on_progress: Callable[[str], None] = lambda _text: None
 
     async def check(self, plan: Plan, states: Mapping[str, State]) -> dict[str, object]:
-        """What to keep with the run in the journal; empty where nothing can be endangered.
+        """Return the notes for the journal; empty if no database has rows.
 
-        Raises `Refused` for a danger that is not allowed, and where it is required why nothing can be judged.
+        If required, raises `Refused` for dangers that are not allowed, and any error of the assessment.
         """
-        if not await self._holds_rows(plan):
+        if not await self._has_rows(plan):
             return {}
         from circle_migrate.safety.assess import assess
 
         versions = {name: state.server_version_num for name, state in states.items()}
         try:
-            self.on_progress("what is pending is tried out on a scratch database")
+            self.on_progress("the pending revisions are traced on a scratch database")
             safety = await assess(self.deployment, plan, versions)
         except Interrupted:
             raise
         except Exception as error:
             if self.required:
                 raise
-            # A second opinion that nobody insists on is no reason to stop, not even where it has a bug.
-            why = error.message if isinstance(error, MigrateError) else f"{type(error).__name__}: {error}"
-            self.on_progress(f"not judged: {why}")
-            return _notes(self, unknown=redact(why))
+            # An optional assessment stops no upgrade, not even by a bug.
+            reason = error.message if isinstance(error, MigrateError) else f"{type(error).__name__}: {error}"
+            self.on_progress(f"the pending revisions were not assessed: {reason}")
+            return _notes(self, unknown=redact(reason))
         self.on_result(safety)
         if self.required:
-            self._refuse(safety)
+            self._ensure_safe(safety)
         return _notes(self, safety)
 
-    async def _holds_rows(self, plan: Plan) -> bool:
-        """Whether a database of the plan has a table with a row, or one of which nobody knows."""
+    async def _has_rows(self, plan: Plan) -> bool:
+        """Return whether a database of the plan has a table with rows, or with an unknown number of rows."""
         from circle_migrate.safety.live_database.sizes import sizes
 
         databases = (self.deployment.databases[name] for name in plan.databases)
         try:
-            found = await asyncio.gather(*(sizes(database) for database in databases))
+            sizes_by_database = await asyncio.gather(*map(sizes, databases))
         except MigrateError:
             return True
-        return any(size.rows != 0 for each in found for size in each.values())
+        return any(size.rows != 0 for known in sizes_by_database for size in known.values())
 
-    def _refuse(self, safety: SafetyReport) -> None:
+    def _ensure_safe(self, safety: SafetyReport) -> None:
         dangers = safety.dangers(self.allowed)
         if dangers:
-            raise _refusal(dangers)
+            raise _danger_error(dangers)
         for finding in safety.findings:
             if finding.is_inconclusive:
                 raise Refused(finding.message, state="nothing was changed", hint=finding.remedy)
 
 
-def _refusal(dangers: tuple[HazardFinding, ...]) -> Refused:
-    classes = dict.fromkeys(str(hazard_finding.hazard.kind) for hazard_finding in dangers)
-    lines = [
-        f"{hazard_finding.rule} at {hazard_finding.file}:{hazard_finding.line}: {hazard_finding.message}"
-        for hazard_finding in dangers[:_SHOWN]
-    ]
+def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:
+    classes = dict.fromkeys(str(danger.hazard.kind) for danger in dangers)
+    lines = [f"{danger.rule} at {danger.file}:{danger.line}: {danger.message}" for danger in dangers[:_SHOWN]]
     more = len(dangers) - _SHOWN
     return Refused(
-        f"what is pending is dangerous: {len(dangers)} findings of {', '.join(classes)}"
+        f"the pending revisions are dangerous: {len(dangers)} findings of {', '.join(classes)}"
         if len(dangers) > 1
-        else f"what is pending is dangerous ({dangers[0].hazard.kind})",
+        else f"the pending revisions are dangerous ({dangers[0].hazard.kind})",
         detail="\n".join([*lines, *([f"and {more} more"] if more > 0 else [])]),
         state="nothing was changed",
-        hint="`circle-migrate safety-check` says what to write instead; to run it nevertheless: "
+        hint="`circle-migrate safety-check` shows what to write instead; to upgrade anyway, add "
         + " ".join(f"--allow {class_}" for class_ in classes),
     )
 
 
 def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None = None) -> dict[str, object]:
-    """What the journal keeps: the gate, and what it saw or could not see."""
-    kept: dict[str, Any] = {
+    """Return the notes for the journal: the options of the gate and the findings, or why there are none."""
+    notes: dict[str, Any] = {
         "gate": "require" if gate.required else "warn",
-        "allowed": sorted(str(hazard_class) for hazard_class in gate.allowed),
+        "allowed": sorted(map(str, gate.allowed)),
     }
     if safety is None:
-        return {"safety": kept | {"unknown": unknown}}
+        return {"safety": notes | {"unknown": unknown}}
     from circle_migrate.core.findings import Severity
 
-    kept["coverage"] = safety.coverage.description
-    kept["found"] = [
+    notes["coverage"] = safety.coverage.description
+    notes["found"] = [
         {
-            "hazard": hazard_finding.rule,
-            "class": str(hazard_finding.hazard.kind),
-            "verdict": hazard_finding.verdict,
-            "database": hazard_finding.database,
-            "revision": hazard_finding.revision,
-            "subject": hazard_finding.subject,
+            "hazard": finding.rule,
+            "class": str(finding.hazard.kind),
+            "verdict": finding.verdict,
+            "database": finding.database,
+            "revision": finding.revision,
+            "subject": finding.subject,
         }
-        for hazard_finding in safety.judged
-        if hazard_finding.severity is not Severity.NOTE
+        for finding in safety.judged
+        if finding.severity is not Severity.NOTE
     ]
-    kept["suppressed"] = [suppressed.to_dict() for suppressed in safety.suppressed]
-    return {"safety": kept}
+    notes["suppressed"] = [suppressed.to_dict() for suppressed in safety.suppressed]
+    return {"safety": notes}

@@ -1,4 +1,4 @@
-"""The known hazards as a result: `safety-check --list-rules` and `--explain`."""
+"""Hazards as the result of `safety-check --list-rules` and `--explain`."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from circle_migrate.safety.hazards.loader import HAZARDS
 
 @dataclass(frozen=True, slots=True)
 class HazardList(Result):
-    """Some hazards; `explained` shows all that is known of them, else a line for each."""
+    """Hazards, shown with all their texts if `explained`, else one a line."""
 
     hazards: tuple[Hazard, ...]
     explained: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """The records."""
-        return {"hazards": [_shown(hazard) for hazard in self.hazards]}
+        """Return the hazards for the JSON output."""
+        return {"hazards": [_hazard_to_dict(hazard) for hazard in self.hazards]}
 
 
 def listed(command: str) -> HazardList:
-    """All hazards."""
+    """Return all hazards."""
     return HazardList(command, tuple(HAZARDS.values()))
 
 
 def explained(command: str, key: str) -> HazardList:
-    """One hazard. Raises `UsageError` for an id that none has."""
+    """Return one hazard. Raises `UsageError` for an unknown id."""
     hazard = HAZARDS.get(key.upper())
     if hazard is None:
         raise UsageError(
-            f"there is no hazard {key!r}",
-            hint="they are listed by `circle-migrate safety-check --list-rules`",
+            f"there is no hazard {key}",
+            hint="list the hazards: circle-migrate safety-check --list-rules",
         )
     return HazardList(command, (hazard,), explained=True)
 
 
-def _shown(hazard: Hazard) -> dict[str, Any]:
+def _hazard_to_dict(hazard: Hazard) -> dict[str, Any]:
     return {
         "id": hazard.id,
         "title": hazard.title,

@@ -1,4 +1,4 @@
-"""What `safety-check` returns: hazards as findings, what was let pass, and how much of the plan was seen."""
+"""The result of `safety-check`: hazards, suppressed findings, and how much of the plan was traced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circle_migrate.safety.hazards.loader import HAZARDS
 
 
 class Confidence(StrEnum):
-    """What a finding rests on, the strongest first: live rows, a run on a scratch database, the text."""
+    """The source of a finding, the strongest first: live rows, a trace, the text of the statement."""
 
     LIVE = "live"
     TRACED = "traced"
@@ -25,16 +25,15 @@ class Confidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HazardFinding(Finding):
-    """A hazard of a statement, of a revision that could not be traced, or of a suppression.
+    """A hazard of a statement, of a revision or of a suppression.
 
-    `rule` is the id of a hazard. `place` is the statement's index in the trace, None for a revision as a
-    whole; `statement` is its SQL, `relation` the table or view concerned. `lock`, `work`, `size` and
-    `estimate` are texts, empty where they play no part. `code` are revisions for this very statement, None
-    where there is only the hazard's example.
+    `rule` is the id of the hazard. `statement_index` is the index in the trace, None for a revision;
+    `statement` is the SQL, `relation` the table or view concerned. `lock`, `work`, `size` and `estimate` are
+    texts or empty. `code` is the safe alternative of the statement, None to use the hazard's example.
     """
 
     confidence: Confidence = Confidence.STATIC
-    place: int | None = None
+    statement_index: int | None = None
     statement: str = ""
     relation: str = ""
     lock: str = ""
@@ -45,33 +44,33 @@ class HazardFinding(Finding):
 
     @property
     def fix(self) -> str:
-        """Code to paste: for the statement itself, else the hazard's example; empty without either."""
+        """Code to use instead: the statement's own alternative, else the hazard's example; may be empty."""
         return self.hazard.fix if self.code is None else self.code
 
     @property
     def hazard(self) -> Hazard:
-        """What is known of all findings of its kind."""
+        """The hazard that was found."""
         return HAZARDS[self.rule]
 
     @property
     def rule_text(self) -> Rule:
-        """The hazard as reports show it beside the finding."""
+        """The hazard as a rule of reports."""
         return Rule(self.rule, self.hazard.title, self.hazard.effect, self.hazard.remedy)
 
     @property
     def verdict(self) -> str:
-        """The severity as the hazard's words have it."""
+        """The severity; an error is called danger."""
         return "danger" if self.severity is Severity.ERROR else str(self.severity)
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same finding wherever its statement stands in the revision's file."""
+        """A SHA-256 that does not depend on the position of the statement in the revision file."""
         text = " ".join(self.statement.split()).rstrip("; ")
         parts = (self.rule, self.database or "", self.revision or "", self.subject or "", text)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def in_full(self) -> dict[str, Any]:
-        """All that is known, as the JSON output shows it beside the findings."""
+        """Return all fields for the JSON output, which has them in addition to the finding."""
         return {
             "fingerprint": self.fingerprint,
             "hazard": self.rule,
@@ -95,7 +94,7 @@ class HazardFinding(Finding):
 
 
 class Source(StrEnum):
-    """Where a suppression was written."""
+    """Where a suppression is declared."""
 
     COMMENT = "comment"
     REVISION = "revision"
@@ -105,7 +104,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """A finding that was let pass: where that was decided, why, and until when."""
+    """A finding that is suppressed: by which source, for what reason, until which day."""
 
     finding: HazardFinding
     source: Source
@@ -113,7 +112,7 @@ class Suppressed:
     until: date | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision as the JSON output shows it."""
+        """Return the suppression for the JSON output."""
         return {
             "rule": self.finding.rule,
             "database": self.finding.database,
@@ -129,9 +128,9 @@ class Suppressed:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a plan was seen: its revisions, those of them that ran in full, and their statements.
+    """How much of a plan was traced: revisions, revisions traced to their end, and statements.
 
-    `major` is the PostgreSQL version they ran on, None where nothing ran.
+    `major` is the PostgreSQL version that ran them, None if nothing ran.
     """
 
     revisions: int = 0
@@ -141,19 +140,19 @@ class Coverage:
 
     @property
     def description(self) -> str:
-        """One line about it."""
+        """The coverage as one line."""
         if not self.revisions:
-            return "nothing is pending, and so nothing was judged"
+            return "no revision is pending"
         if self.major is None:
-            return f"none of {_counted(self.revisions, 'revision')} was traced"
-        statements = _counted(self.statements, "statement")
+            return f"none of {_count(self.revisions, 'revision')} was traced"
+        statements = _count(self.statements, "statement")
         return (
             f"{statements} traced on PostgreSQL {self.major}, "
-            f"{self.traced} of {_counted(self.revisions, 'revision')} in full"
+            f"{self.traced} of {_count(self.revisions, 'revision')} in full"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures."""
+        """Return the numbers for the JSON output."""
         return {
             "revisions": self.revisions,
             "traced_revisions": self.traced,
@@ -164,7 +163,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class SafetyReport(Report):
-    """A plan that was judged, a check for each of its revisions; `profile` says where sizes came from."""
+    """The report about a plan, with a check for each revision; `profile` is the mode, live or ci."""
 
     profile: str = "live"
     coverage: Coverage = Coverage()
@@ -173,32 +172,32 @@ class SafetyReport(Report):
 
     @property
     def judged(self) -> tuple[HazardFinding, ...]:
-        """The findings that are hazards of the plan."""
+        """The findings that are hazards."""
         return tuple(finding for finding in self.findings if isinstance(finding, HazardFinding))
 
     def dangers(self, allowed: Collection[HazardClass] = ()) -> tuple[HazardFinding, ...]:
-        """The dangers of other classes than these."""
+        """Return the findings of severity error, except hazards of the allowed classes."""
         return tuple(
-            hazard_finding
-            for hazard_finding in self.judged
-            if hazard_finding.severity is Severity.ERROR and hazard_finding.hazard.kind not in allowed
+            finding
+            for finding in self.judged
+            if finding.severity is Severity.ERROR and finding.hazard.kind not in allowed
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Checks and findings, the verdicts in full, what was let pass, and what was seen."""
+        """Return checks, findings, hazards in full, coverage, notes and suppressed findings."""
         return Report.to_dict(self) | {
             "profile": self.profile,
-            "verdicts": [hazard_finding.in_full() for hazard_finding in self.judged],
+            "verdicts": [finding.in_full() for finding in self.judged],
             "coverage": self.coverage.to_dict(),
             "notes": list(self.notes),
             "suppressed": [suppressed.to_dict() for suppressed in self.suppressed],
         }
 
 
-def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors before warnings before notes; otherwise in their order."""
+def sort_by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return errors before warnings before notes, otherwise in the same order."""
     return tuple(sorted(findings, key=lambda finding: finding.severity.rank))
 
 
-def _counted(count: int, word: str) -> str:
-    return f"1 {word}" if count == 1 else f"{count} {word}s"
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,7 +1,6 @@
-"""Statistics as a file: rows and bytes of each table and no data, to know sizes without a server.
+"""Read and write files of table statistics, from which a pipeline knows sizes without a database.
 
-A pipeline has no way to the live databases, and judges plans by what was measured there. The file is meant
-to be committed and may be edited: it is checked for being whole, not for being untouched.
+The file has rows and bytes of each table. It may be committed and edited, so it has no checksum.
 """
 
 from __future__ import annotations
@@ -17,75 +16,63 @@ from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.table_statistics import DatabaseStats, Statistics
 
 FORMAT = 1
-"""Raised when a key of the file changes its meaning or goes."""
+"""Increased when a key of the file is removed or changes its meaning."""
 
 SOURCE = "statistics file"
-"""What the sizes of a file say of where they come from."""
+"""The source of sizes from a file."""
 
 _KIND = "circle-migrate statistics"
 
 
 def write(path: Path, statistics: Statistics) -> None:
-    """Write statistics, the same bytes for the same ones. Raises `UsageError` for a bad place."""
+    """Write statistics, sorted. Raises `UsageError` if the file cannot be written."""
     head = {"kind": _KIND, "format": FORMAT, "tool": __version__}
     text = json.dumps(head | statistics.to_dict(), ensure_ascii=False, indent=2) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written", detail=error.strerror, hint="name another place"
-        ) from error
+        hint = "choose another file with -o"
+        raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error
 
 
 def read(path: Path) -> Statistics:
-    """The statistics in a file. Raises `UsageError` for one that is missing, damaged, foreign or newer."""
+    """Return the statistics in a file. Raises `UsageError` if it is missing, damaged or of a newer format."""
+    hint = f"write it again: circle-migrate stats -o {path}"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=_hint(path)) from error
+        raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
     except (ValueError, RecursionError) as error:
+        message = f"{path} is not a statistics file of circle-migrate, or is truncated"
+        raise UsageError(message, detail=str(error), hint=hint) from error
+    if not isinstance(content, dict) or content.get("kind") != _KIND:
+        raise UsageError(f"{path} is not a statistics file of circle-migrate", hint=hint)
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise UsageError(
-            f"{path} holds no statistics of circle-migrate, or was cut off",
-            detail=str(error),
-            hint=_hint(path),
-        ) from error
-    if not isinstance(found, dict) or found.get("kind") != _KIND:
-        raise UsageError(f"{path} holds no statistics of circle-migrate", hint=_hint(path))
-    if isinstance(found.get("format"), int) and found["format"] > FORMAT:
-        raise UsageError(
-            f"{path} was written by circle-migrate {found.get('tool')}, in a format that is too new",
-            hint=f"use that version, or: {_hint(path)}",
+            f"{path} has a newer format, of circle-migrate {content.get('tool')}",
+            hint=f"use that version, or {hint}",
         )
     try:
-        return _statistics(found)
+        databases = {
+            name: DatabaseStats(
+                _number(database["server_version_num"]),
+                {relation: _size(relation, size) for relation, size in database["relations"].items()},
+            )
+            for name, database in content["databases"].items()
+        }
+        return Statistics(datetime.fromisoformat(content["taken_at"]), databases)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"{path} holds statistics that are not whole", detail=repr(error), hint=_hint(path)
-        ) from error
+        detail = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path} has incomplete or invalid statistics", detail=detail, hint=hint) from error
 
 
-def _statistics(found: dict[str, Any]) -> Statistics:
-    databases = {
-        name: DatabaseStats(
-            _number(each["server_version_num"]),
-            {relation: _size(relation, size) for relation, size in each["relations"].items()},
-        )
-        for name, each in found["databases"].items()
-    }
-    return Statistics(datetime.fromisoformat(found["taken_at"]), databases)
-
-
-def _size(relation: str, found: dict[str, Any]) -> Size:
-    rows = None if found["rows"] is None else _number(found["rows"])
-    return Size(relation, rows, _number(found["bytes"]), _number(found["index_bytes"]), SOURCE)
+def _size(relation: str, entry: dict[str, Any]) -> Size:
+    rows = None if entry["rows"] is None else _number(entry["rows"])
+    return Size(relation, rows, _number(entry["bytes"]), _number(entry["index_bytes"]), SOURCE)
 
 
 def _number(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no number of rows or bytes")
+        raise ValueError(f"{value} is not a number of rows or bytes")
     return value
-
-
-def _hint(path: Path) -> str:
-    return f"take them anew: circle-migrate stats -o {path}"

@@ -1,12 +1,12 @@
-"""Suppressions: findings that people accept, by revision files, settings or a baseline.
+"""Suppressions of findings by revision files, settings or a baseline.
 
-A comment in a revision file, `# circle: ignore[ID, ID] reason=TEXT until=DATE`, holds for the statement it
-stands in, beside or above. The table of a file with
+A comment in a revision file, `# circle: ignore[ID, ID] reason=TEXT until=DATE`, applies to the statement that
+it is in, beside or above. A dictionary in the file,
 
-    safety = {"ignore": {"CM012": "nobody has used it since 4"}, "assume": {"users": "small"}}
+    safety = {"ignore": {"CM012": "unused since release 4"}, "assume": {"users": "small"}}
 
-holds for all statements of the revision in either direction; `assume` says how large tables count, whatever
-was measured. Files are read and not run.
+applies to all statements of the revision in both directions; `assume` overrides the measured size of tables.
+Files are parsed and not run.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ _PROBLEMS: dict[type[UsageError], str] = {
     NoDateError: _EXPIRED,
 }
 OWN_HAZARDS = frozenset(_PROBLEMS.values())
-"""The hazards of suppressions themselves, which nothing suppresses."""
+"""The hazards of suppressions, which cannot be suppressed."""
 
 _COMMENT = re.compile(r"#\s*circle:\s*ignore\b(?:\s*\[(?P<hazards>[^\]]*)\])?(?P<rest>.*)")
 _REASON = re.compile(r"(?:^|\s)reason=")
 _UNTIL = re.compile(r"(?:^|\s)until=(\S*)")
-_NAME = "safety"
-_EXAMPLE = '{"ignore": {"CM012": "why"}, "assume": {"users": "small"}}'
+_VARIABLE = "safety"
+_EXAMPLE = '{"ignore": {"CM012": "the reason"}, "assume": {"users": "small"}}'
 _FUNCTIONS = ("upgrade", "downgrade")
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A rule and where it was written; one without a `revision` is from the settings.
+    """A rule and where it is declared; without a `revision` it is from the settings.
 
-    A comment holds for the lines `span` of its file; `function` is the revision's function that it stands in,
-    empty outside of both.
+    A comment applies to the lines `span` of its file; `function` is `upgrade` or `downgrade` if it is inside,
+    else empty.
     """
 
     rule: IgnoreRule
@@ -69,7 +69,7 @@ class Suppression:
     function: str = ""
 
     def covers(self, finding: HazardFinding) -> bool:
-        """Whether it was written for the finding, expired or not."""
+        """Return whether it applies to a finding, even if it has expired."""
         if finding.rule not in self.rule.hazards or finding.rule in OWN_HAZARDS:
             return False
         if self.revision is None:
@@ -82,7 +82,7 @@ class Suppression:
 
 @dataclass(slots=True)
 class FileAnnotations:
-    """What revision files say about judging them; `problems` are suppressions that hide nothing."""
+    """The suppressions and assumed table sizes in revision files; `problems` are invalid suppressions."""
 
     suppressions: list[Suppression] = field(default_factory=list)
     assumptions: list[SizeAssumption] = field(default_factory=list)
@@ -99,7 +99,7 @@ class FileAnnotations:
         span: tuple[int, int] | None = None,
         function: str = "",
     ) -> None:
-        """Add a suppression; its `reason` may have a last day in it."""
+        """Add a suppression; its `reason` may contain `until=DATE`."""
         until = _UNTIL.search(reason)
         try:
             rule = hazard_rule(text, hazards, _UNTIL.sub("", reason), until and until[1], HAZARDS)
@@ -111,7 +111,7 @@ class FileAnnotations:
 
 @dataclass(frozen=True, slots=True)
 class SuppressionResult:
-    """The findings that stand, with those about suppressions, and the suppressed ones."""
+    """The remaining findings, with those about suppressions, and the suppressed ones."""
 
     findings: tuple[HazardFinding, ...]
     suppressed: tuple[Suppressed, ...]
@@ -127,60 +127,52 @@ def apply_suppressions(
     untraced: Collection[str] = (),
     today: date | None = None,
 ) -> SuppressionResult:
-    """Suppress findings that files, rules of the settings or a baseline of fingerprints, `known`, cover.
+    """Suppress findings by annotations, rules of the settings, and the fingerprints of a baseline (`known`).
 
-    A suppression of the revisions' function for `direction` that covers nothing is a finding, unless its
-    revision is `untraced`; None where nothing was traced.
+    A suppression that applies to no finding becomes a finding, except for `untraced` revisions.
+    `direction` is None if there was no trace.
     """
     today = today or datetime.now(UTC).date()
     suppressions = [*annotations.suppressions, *(Suppression(rule, Source.SETTINGS) for rule in rules)]
-    standing: list[HazardFinding] = []
+    remaining: list[HazardFinding] = []
     suppressed: list[Suppressed] = []
     used: set[Suppression] = set()
     for finding in findings:
-        covering = [suppression for suppression in suppressions if suppression.covers(finding)]
-        used.update(covering)
-        active = next(
-            (suppression for suppression in covering if not suppression.rule.has_expired(today)), None
-        )
+        applicable = [suppression for suppression in suppressions if suppression.covers(finding)]
+        used.update(applicable)
+        active = next((one for one in applicable if not one.rule.has_expired(today)), None)
         if active is not None:
             suppressed.append(Suppressed(finding, active.source, active.rule.reason, active.rule.until))
         elif finding.fingerprint in known:
             suppressed.append(in_baseline(finding))
         else:
-            standing.append(finding)
-    standing += annotations.problems
+            remaining.append(finding)
+    remaining += annotations.problems
     for suppression in suppressions:
         ids = ", ".join(suppression.rule.hazards)
         if suppression.rule.has_expired(today):
-            where = "" if suppression.revision else " of safety-ignore"
-            message = f"{ids}{where}: it has held until {suppression.rule.until}"
-            standing.append(_problem(_EXPIRED, message, suppression.revision, suppression.line))
-        elif (
-            suppression not in used
-            and suppression.revision
-            and suppression.revision.qualified not in untraced
-        ):
-            standing += _unused(suppression, suppression.revision, direction)
-    return SuppressionResult(tuple(standing), tuple(suppressed))
+            setting = "" if suppression.revision else " in safety-ignore"
+            message = f"{ids}{setting}: it expired after {suppression.rule.until}"
+            remaining.append(_problem(_EXPIRED, message, suppression.revision, suppression.line))
+        elif suppression not in used and suppression.revision and direction is not None:
+            if suppression.revision.qualified in untraced:
+                continue
+            remaining += _unused(suppression, suppression.revision, direction)
+    return SuppressionResult(tuple(remaining), tuple(suppressed))
 
 
 def in_baseline(finding: HazardFinding) -> Suppressed:
-    """Suppress a finding that a baseline knows."""
+    """Return a finding as suppressed by the baseline."""
     return Suppressed(finding, Source.BASELINE, "it is in the baseline")
 
 
-def _unused(
-    suppression: Suppression, revision: Revision, direction: Direction | None
-) -> Iterator[HazardFinding]:
-    """A finding about what covers nothing; a comment outside of the judged function may be for the other."""
-    if direction is None:
-        return
-    judged, other = _FUNCTIONS if direction is Direction.UP else reversed(_FUNCTIONS)
-    message = f"{', '.join(suppression.rule.hazards)}: it hides nothing"
+def _unused(suppression: Suppression, revision: Revision, direction: Direction) -> Iterator[HazardFinding]:
+    """Yield a finding for an unused suppression, but not for a comment outside of the traced function."""
+    traced, other = _FUNCTIONS if direction is Direction.UP else reversed(_FUNCTIONS)
+    message = f"{', '.join(suppression.rule.hazards)}: it suppresses nothing"
     if suppression.source is Source.REVISION:
-        message += f" of {judged}(); for {other}() alone, write a comment there"
-    elif suppression.function != judged:
+        message += f" in {traced}(); if it is meant for {other}() only, write a comment there"
+    elif suppression.function != traced:
         return
     yield _problem(_UNUSED, message, revision, suppression.line, Severity.NOTE)
 
@@ -192,7 +184,7 @@ def _problem(
     line: int | None,
     severity: Severity = Severity.WARNING,
 ) -> HazardFinding:
-    """Make a finding about a suppression of a revision's file, or of the settings."""
+    """Return a finding about a suppression in a revision file or in the settings."""
     return HazardFinding(
         hazard,
         severity,
@@ -207,13 +199,13 @@ def _problem(
 
 
 def read_annotations(revisions: Iterable[Revision]) -> FileAnnotations:
-    """Read the files of these revisions. Raises `TreeError` for a `safety` that is not of its form."""
+    """Read the annotations of revisions. Raises `TreeError` for an invalid `safety` dictionary."""
     annotations = FileAnnotations()
     for revision in revisions:
         text = Path(revision.path).read_text(encoding="utf-8-sig")
         tree = ast.parse(text, revision.path)
         _read_comments(annotations, revision, text, tree)
-        _read_tables(annotations, revision, tree)
+        _read_dictionary(annotations, revision, tree)
     return annotations
 
 
@@ -224,7 +216,7 @@ def _read_comments(annotations: FileAnnotations, revision: Revision, text: str, 
         if match is None:
             continue
         line = token.start[0]
-        alone = not token.line[: token.start[1]].strip()
+        own_line = not token.line[: token.start[1]].strip()
         annotations.add(
             Source.COMMENT,
             revision,
@@ -232,27 +224,26 @@ def _read_comments(annotations: FileAnnotations, revision: Revision, text: str, 
             token.string,
             match["hazards"] or "",
             _REASON.sub(" ", match["rest"], 1) if _REASON.search(match["rest"]) else "",
-            span=_covered(spans, line, text.splitlines(), alone=alone),
+            span=_covered_lines(spans, line, text.splitlines(), own_line=own_line),
             function=_function(tree, line),
         )
 
 
-def _covered(
-    spans: Sequence[tuple[int, int]], line: int, lines: Sequence[str], *, alone: bool
+def _covered_lines(
+    spans: Sequence[tuple[int, int]], line: int, lines: Sequence[str], *, own_line: bool
 ) -> tuple[int, int]:
-    """The lines of the statement that a comment stands in, or else of the next one."""
-    around = [span for span in spans if span[0] <= line <= span[1]]
-    if around:
-        return max(around)
+    """Return the lines of the statement that a comment is in, else of the next statement."""
+    enclosing = [span for span in spans if span[0] <= line <= span[1]]
+    if enclosing:
+        return max(enclosing)
     following = line + 1
-    while alone and following <= len(lines) and lines[following - 1].lstrip()[:1] in ("", "#"):
+    while own_line and following <= len(lines) and lines[following - 1].lstrip()[:1] in ("", "#"):
         following += 1
-    below = [span for span in spans if span[0] == following]
-    return max(below, default=(line, line))
+    return max((span for span in spans if span[0] == following), default=(line, line))
 
 
 def _spans(tree: ast.Module) -> list[tuple[int, int]]:
-    """First and last line of every statement; of one that has a body, of what stands above that."""
+    """Return the first and last line of each statement, of a compound statement only those of its header."""
     spans = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.stmt):
@@ -267,6 +258,7 @@ def _spans(tree: ast.Module) -> list[tuple[int, int]]:
 
 
 def _function(tree: ast.Module, line: int) -> str:
+    """Return the name of the revision's function that contains a line; empty if none does."""
     for node in tree.body:
         inside = node.lineno <= line <= (node.end_lineno or node.lineno)
         if inside and isinstance(node, ast.FunctionDef) and node.name in _FUNCTIONS:
@@ -274,45 +266,45 @@ def _function(tree: ast.Module, line: int) -> str:
     return ""
 
 
-def _read_tables(annotations: FileAnnotations, revision: Revision, tree: ast.Module) -> None:
+def _read_dictionary(annotations: FileAnnotations, revision: Revision, tree: ast.Module) -> None:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         if value is None or not any(
-            isinstance(target, ast.Name) and target.id == _NAME for target in targets
+            isinstance(target, ast.Name) and target.id == _VARIABLE for target in targets
         ):
             continue
         line = node.lineno
-        table = _literal(revision, line, value)
-        for hazard, text in table.get("ignore", {}).items():
+        annotation = _literal(revision, line, value)
+        for hazard, text in annotation.get("ignore", {}).items():
             if hazard not in HAZARDS:
-                raise _table_error(revision, line, f"there is no hazard {hazard}")
+                raise _annotation_error(revision, line, f"there is no hazard {hazard}")
             annotations.add(Source.REVISION, revision, line, hazard, hazard, text)
-        for name, word in table.get("assume", {}).items():
-            if word not in set(AssumedSize):
-                raise _table_error(revision, line, f"{name} is {word}, not {' or '.join(AssumedSize)}")
-            annotations.assumptions.append(SizeAssumption(name, AssumedSize(word), revision.database))
+        for name, size in annotation.get("assume", {}).items():
+            if size not in set(AssumedSize):
+                raise _annotation_error(revision, line, f"{name} is {size}, not {' or '.join(AssumedSize)}")
+            annotations.assumptions.append(SizeAssumption(name, AssumedSize(size), revision.database))
 
 
 def _literal(revision: Revision, line: int, value: ast.expr) -> dict[str, dict[str, str]]:
     try:
-        table: Any = ast.literal_eval(value)
+        annotation: Any = ast.literal_eval(value)
     except ValueError:
-        raise _table_error(revision, line, "it is computed") from None
-    if not isinstance(table, dict) or not table.keys() <= {"ignore", "assume"}:
-        raise _table_error(revision, line, "it has other keys than ignore and assume")
-    for part in table.values():
+        raise _annotation_error(revision, line, "it is not a literal") from None
+    if not isinstance(annotation, dict) or not annotation.keys() <= {"ignore", "assume"}:
+        raise _annotation_error(revision, line, "only the keys ignore and assume are valid")
+    for part in annotation.values():
         if not isinstance(part, dict) or not all(
             isinstance(text, str) for pair in part.items() for text in pair
         ):
-            raise _table_error(revision, line, "it does not lead from texts to texts")
-    return table
+            raise _annotation_error(revision, line, "keys and values must be strings")
+    return annotation
 
 
-def _table_error(revision: Revision, line: int, why: str) -> TreeError:
+def _annotation_error(revision: Revision, line: int, reason: str) -> TreeError:
     return TreeError(
-        f"`{_NAME}` of revision {revision.id} cannot be used: {why}",
+        f"`{_VARIABLE}` of revision {revision.id} is invalid: {reason}",
         database=revision.database,
         location=f"{revision.path}:{line}",
-        hint=f"write it as it stands: {_NAME} = {_EXAMPLE}",
+        hint=f"write it as a literal, for example: {_VARIABLE} = {_EXAMPLE}",
     )

@@ -1,4 +1,4 @@
-"""What `stats` returns: how large the tables of each database are, and nothing of what is in them."""
+"""The result of `stats`: the sizes of the tables of each database, without their data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circle_migrate.safety.live_database.record import Size
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStats:
-    """The sizes of one database, by relation, and the version of its server."""
+    """The version of a server and the sizes of its database by relation."""
 
     server_version_num: int
     sizes: Mapping[str, Size]
@@ -21,35 +21,35 @@ class DatabaseStats:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """The measurements of databases that were taken at one time, by name."""
+    """The statistics of databases by name, and when they were taken."""
 
     taken_at: datetime
     databases: Mapping[str, DatabaseStats]
 
     def to_dict(self) -> dict[str, Any]:
-        """The statistics as JSON has them, sorted."""
+        """Return the statistics for JSON, sorted."""
         return {
             "taken_at": self.taken_at.isoformat(),
             "databases": {
                 name: {
-                    "server_version_num": database_stats.server_version_num,
+                    "server_version_num": database.server_version_num,
                     "relations": {
                         relation: {"rows": size.rows, "bytes": size.bytes, "index_bytes": size.index_bytes}
-                        for relation, size in sorted(database_stats.sizes.items())
+                        for relation, size in sorted(database.sizes.items())
                     },
                 }
-                for name, database_stats in sorted(self.databases.items())
+                for name, database in sorted(self.databases.items())
             },
         }
 
 
 @dataclass(frozen=True, slots=True)
 class StatsResult(Result):
-    """Statistics, and the file they were written to, None where they were not."""
+    """Statistics, and the file that they were written to, None if none."""
 
     statistics: Statistics
     file: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All of them, wherever else they were written."""
+        """Return the file and the statistics for the JSON output."""
         return {"file": self.file, **self.statistics.to_dict()}

@@ -116,7 +116,7 @@ class Normalised:
                 return {name: self(item, name) for name, item in value.items()}
             case list():
                 # This note appears if there is no scratch server of the databases' version.
-                return [self(item) for item in value if "as there is no server of version" not in str(item)]
+                return [self(item) for item in value if "because no server of version" not in str(item)]
             case float():
                 return "SECONDS"
             case str():

@@ -265,7 +265,7 @@ def test_the_way_back_is_tried(shop: Project) -> None:
     shop.revision("main", "m4", "m3", default.format("None"), chosen)
     (found,) = judged()["findings"]
     assert (found["rule"], found["severity"]) == ("CM045", "warning")
-    assert "main@m2: up and down again, column public.users.one stays" in found["message"]
+    assert "main@m2: after upgrade and downgrade, column public.users.one remains" in found["message"]
     shop.revision("main", "m4", "m3", add.format("four"), drop.format("four"))
     shop.revision("main", "m3", "m2", add.format("two"), 'op.execute("DROP ROLE nobody_here")')
     assert judged()["findings"] == []  # roles are not of the scratch database alone

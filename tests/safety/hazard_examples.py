@@ -1,4 +1,4 @@
-"""The examples of all hazards as projects whose revisions can be planned, run and judged."""
+"""The examples of all hazards as projects whose revisions can be planned, run and checked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CREATE SCHEMA public;
 
 @dataclass(frozen=True)
 class Case:
-    """One example of a hazard: the bad or the good one."""
+    """The bad or the good example of a hazard."""
 
     hazard: Hazard
     name: str
@@ -60,7 +60,7 @@ class Case:
 
     @property
     def fails(self) -> str:
-        """How the last revision ends."""
+        """The error of the last revision, empty if it succeeds."""
         return self.revisions[-1].fails
 
     def __str__(self) -> str:
@@ -71,12 +71,12 @@ CASES = tuple(Case(hazard, name) for hazard in HAZARDS.values() for name in ("ba
 
 
 def database_of(revision: ExampleRevision) -> str:
-    """The database an example's revision belongs to."""
+    """Return the database of an example's revision."""
     return NAMES[revision.second_database]
 
 
 def write(case: Case, folders: dict[str, Path]) -> None:
-    """The case's revision files, `r1.py` first, in the folder of each one's database."""
+    """Write the case's revision files, `r1.py` first, into the folders of their databases."""
     last: dict[str, str] = {}
     before = ""
     for number, revision in enumerate(case.revisions, 1):
@@ -93,7 +93,7 @@ def write(case: Case, folders: dict[str, Path]) -> None:
 
 
 def forest(folders: dict[str, Path]) -> CombinedGraph:
-    """The trees of written cases."""
+    """Return the graphs of written cases."""
     return CombinedGraph(
         {
             name: Graph(
@@ -105,7 +105,7 @@ def forest(folders: dict[str, Path]) -> CombinedGraph:
 
 
 def plan(case: Case, trees: CombinedGraph) -> Plan:
-    """The plan that runs the whole case, in the transactions that it is about."""
+    """Return the plan of the whole case, with its transactions."""
     grouping = TransactionMode.ALL if case.hazard.one_transaction else TransactionMode.PER_REVISION
     wanted = {name: set(graph.revisions) for name, graph in trees.graphs.items()}
     return plan_upgrade(trees, dict.fromkeys(trees.graphs, ()), wanted, grouping)
@@ -113,7 +113,7 @@ def plan(case: Case, trees: CombinedGraph) -> Plan:
 
 @asynccontextmanager
 async def prepared(case: Case, databases: Databases) -> AsyncIterator[None]:
-    """Databases with nothing but the case's setup in them, and what other sessions do meanwhile."""
+    """Prepare databases with only the case's setup, and the open transaction of another session."""
     for name in NAMES:
         async with databases.connect(name) as connection:
             await connection.execute(_EMPTY)
@@ -133,5 +133,5 @@ async def prepared(case: Case, databases: Databases) -> AsyncIterator[None]:
 
 
 def connection_of(connection: Any) -> asyncpg.Connection:
-    """The driver's connection below SQLAlchemy's."""
+    """Return the asyncpg connection of a SQLAlchemy connection."""
     return connection.connection.driver_connection

@@ -1,4 +1,4 @@
-"""The examples of hazards on their way to a verdict: traced on one pair of databases, live on another."""
+"""Collect evidence about the examples of hazards: traced on one pair of databases, live on another."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Step
-from circle_migrate.safety.evidence import EvidenceCollector
+from circle_migrate.safety.evidence_collector import EvidenceCollector
 from circle_migrate.safety.hazards.hazard import ExampleRevision
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
-from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Trace
 from circle_migrate.safety.trace.recorder import Recorder, no_origin, origin
+from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.deployments import deployment
 from tests.safety.hazard_examples import CASES, Case, forest, plan, prepared, write
 from tests.safety.safety_cases import statements, without_rows
 from tests.servers import NAMES, Databases
 
-_JUDGED_ELSEWHERE = frozenset({"CM044", "CM045", "CM080", "CM081", "CM082"})
-"""Hazards of rendered SQL, of the way back and of comments, which a trace does not show."""
+_TESTED_ELSEWHERE = frozenset({"CM044", "CM045", "CM080", "CM081", "CM082"})
+"""Hazards of rendered SQL, round trips and comments, which a trace does not show."""
 
 _KEYS = Relation("users", "main.users.id", "credentials.user_credentials.user_id")
 _LIMITS = Limits(rows=100)
 """The examples' tables have 200 rows."""
 
-JUDGED = tuple(case for case in CASES if case.hazard.id not in _JUDGED_ELSEWHERE)
-assert {case.hazard.id for case in JUDGED} == HAZARDS.keys() - _JUDGED_ELSEWHERE
+JUDGED = tuple(case for case in CASES if case.hazard.id not in _TESTED_ELSEWHERE)
+assert {case.hazard.id for case in JUDGED} == HAZARDS.keys() - _TESTED_ELSEWHERE
 
 
 async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path) -> Evidence:
-    """The evidence about an example; its files are written into the folder."""
+    """Return the evidence about an example, whose files are written into the folder."""
     folders = {name: folder / name for name in NAMES}
-    for each in folders.values():
-        each.mkdir()
+    for path in folders.values():
+        path.mkdir()
     write(case, folders)
     trees = forest(folders)
     made = plan(case, trees)
@@ -50,19 +50,19 @@ async def evidence(case: Case, live: Databases, scratch: Databases, folder: Path
         pass
     async with prepared(case, live):
         traced = await _traced(made, scratch, trees)
-        found = await EvidenceCollector(deployment(live), made, traced, ()).live()
-    hidden = case.hazard.id == "CM060"  # a hazard only where nothing was run
+        collected = await EvidenceCollector(deployment(live), made, traced, ()).live()
+    untraced = case.hazard.id == "CM060"  # a hazard only without a trace
     return replace(
-        found,
+        collected,
         thresholds=Thresholds(_LIMITS),
         relations=(_KEYS,),
         secrets=NAMES[1],
-        traced=not hidden,
+        traced=not untraced,
     )
 
 
 def _bare(case: Case) -> Case:
-    """A case whose setup makes no rows."""
+    """Return the case with a setup that creates no rows."""
 
     def bare(revision: ExampleRevision) -> ExampleRevision:
         return replace(revision, setup=_without_rows(revision.setup), meanwhile="")
@@ -77,7 +77,7 @@ def _without_rows(setup: str) -> str:
 
 
 async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace:
-    """The plan on databases that have the setup, without what a run does beside it."""
+    """Run the plan on databases with the setup; return its trace."""
     recorder = Recorder()
     databases = deployment(scratch).databases
     runners = {name: Runner(trees.graphs[name], VersionTable(), made.steps(name)) for name in made.databases}
@@ -89,9 +89,9 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
                 databases[name].working("circle-migrate test", {})
             )
             driver = (await sessions[name].get_raw_connection()).driver_connection
-            backend = TracedConnection(driver, databases[name].settings)
-            await backend.begin()
-            await sessions[name].run_sync(recorder.listen, backend)
+            traced = TracedConnection(driver, databases[name].settings)
+            await traced.begin()
+            await sessions[name].run_sync(recorder.listen, traced)
         major = driver.get_server_version().major
         with suppress(MigrateError, SQLAlchemyError):
             for number, segment in enumerate(made.segments, 1):

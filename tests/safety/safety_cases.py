@@ -1,7 +1,7 @@
-"""Cases of migrations whose right verdict is known, and the whole way from their SQL to our verdict.
+"""Migrations with an expected verdict, and how to get the actual one from their SQL.
 
-A case is a table of setup statements, a migration with BEGIN and COMMIT where its transactions begin and
-end, and one of `safe`, `warn` and `danger`. The scratch database gets the setup without its rows.
+A case has setup statements, a migration with BEGIN and COMMIT around its transactions, and one of `safe`,
+`warn` and `danger`. The scratch database gets the setup without its rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.safety.evidence import EvidenceCollector
+from circle_migrate.safety.evidence_collector import EvidenceCollector
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
@@ -41,7 +41,7 @@ _EXPECTATIONS = {Severity.ERROR: "danger", Severity.WARNING: "warn", Severity.NO
 
 @dataclass(frozen=True)
 class SafetyCase:
-    """One case; `since` is the first major version of PostgreSQL that knows its statements."""
+    """A case; `since` is the first major version of PostgreSQL with its statements."""
 
     id: str
     setup: tuple[str, ...]
@@ -51,7 +51,7 @@ class SafetyCase:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> SafetyCase:
-        """The case of one line of a file."""
+        """Return the case of a JSON object."""
         return cls(
             stored["id"],
             tuple(statements(stored.get("setup_sql", ""))),
@@ -62,7 +62,7 @@ class SafetyCase:
 
     @property
     def transactions(self) -> Iterator[tuple[bool, tuple[str, ...]]]:
-        """The statements of each transaction, and each of those outside of any."""
+        """Yield whether a transaction is explicit, and its statements."""
         inside: list[str] | None = None
         for statement in self.migration:
             word = statement.strip().upper()
@@ -81,13 +81,13 @@ class SafetyCase:
 
 
 def measured() -> tuple[SafetyCase, ...]:
-    """The cases whose verdicts were measured: what waited, what was lost, which statements broke."""
+    """Return the cases whose verdicts were measured: waits, losses, failing statements."""
     lines = _MEASURED.read_text(encoding="utf-8").splitlines()
     return tuple(SafetyCase.from_dict(json.loads(line)) for line in lines)
 
 
 def statements(text: str) -> Iterator[str]:
-    """The statements of a text, without their semicolons."""
+    """Yield the statements of a text without semicolons."""
     begin = 0
     for match in _TOKEN.finditer(text + ";"):
         if match["end"]:
@@ -97,12 +97,12 @@ def statements(text: str) -> Iterator[str]:
 
 
 def without_rows(setup: Sequence[str]) -> Iterator[str]:
-    """The statements of a setup that a scratch database gets, too."""
-    return (each for each in setup if not _ROWS.match(each))
+    """Yield the statements of a setup that create no rows, for the scratch database."""
+    return (statement for statement in setup if not _ROWS.match(statement))
 
 
 def write(case: SafetyCase, project: Project) -> None:
-    """A first revision that makes the setup, and one for each transaction of the migration."""
+    """Write a first revision with the setup, and one for each transaction of the migration."""
     project.revision("main", "r0", None, _body(tuple(without_rows(case.setup))), "pass")
     for number, (transactional, group) in enumerate(case.transactions, 1):
         body = _body(group)
@@ -113,42 +113,41 @@ def write(case: SafetyCase, project: Project) -> None:
 
 
 def _body(sql: Sequence[str]) -> str:
-    """Statements sent as they are: text() would take a colon for a parameter."""
-    return "\n".join(f"op.get_bind().exec_driver_sql({each!r})" for each in sql) or "pass"
+    """Return code that sends statements unchanged; text() would read a colon as a parameter."""
+    return "\n".join(f"op.get_bind().exec_driver_sql({statement!r})" for statement in sql) or "pass"
 
 
 async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evidence:
-    """The evidence about a case that was written into the current directory's project.
+    """Return the evidence about a case that is written into the project of the current directory.
 
     The live database has the setup's rows; everything above the first revision is pending, each revision in
     a transaction of its own.
     """
     async with databases.connect("main") as connection:
         await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        for each in case.setup:
-            await connection.execute(each)
+        for statement in case.setup:
+            await connection.execute(statement)
     overrides = {"scratch_url": databases.server.admin_url, "transaction": "per-revision"}
     deployment = Deployment(load(overrides, environ=environment(databases)))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
     traced = await trace(deployment, plan, major=version // 10000)
-    found = await EvidenceCollector(deployment, plan, traced, ()).live()
-    return replace(found, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
+    collected = await EvidenceCollector(deployment, plan, traced, ()).live()
+    return replace(collected, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
 
 
 def verdict_of(findings: Sequence[HazardFinding]) -> str:
-    """The worst of several as the cases have it."""
-    worst = min(
-        (each.severity for each in findings), key=lambda severity: severity.rank, default=Severity.NOTE
-    )
+    """Return the worst severity as a verdict of the cases."""
+    severities = (finding.severity for finding in findings)
+    worst = min(severities, key=lambda severity: severity.rank, default=Severity.NOTE)
     return _EXPECTATIONS[worst]
 
 
 async def judged(case: SafetyCase, databases: Databases, version: int) -> tuple[HazardFinding, ...]:
-    """The verdicts about a case."""
+    """Return the findings about a case."""
     return run_rules(await evidence(case, databases, version))
 
 
 async def version_of(databases: Databases) -> int:
-    """The server's version number."""
+    """Return the server's version number."""
     async with databases.connect("main") as connection:
         return int(await connection.fetchval("SELECT current_setting('server_version_num')"))

@@ -1,4 +1,4 @@
-"""Operations with known verdicts, judged by traces and assumed sizes: no rows and no live database."""
+"""Operations with expected verdicts, checked by traces and assumed sizes without a live database."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresholds
-from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 from circle_migrate.safety.trace.recorder import Origin, Recorder
+from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.safety.safety_cases import LARGE_ROWS, SafetyCase
 
 _FILE = Path(__file__).parent / "safety_operations.jsonl"
-_BYTES_OF_A_ROW = 100
+_BYTES_PER_ROW = 100
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A case that needs no rows; where our verdict is another than the label, `because` says why."""
+    """A case without rows; `because` is the reason if our verdict differs from the label."""
 
     case: SafetyCase
     ours: str
@@ -39,7 +39,7 @@ class Operation:
 
     @property
     def commits(self) -> bool:
-        """Whether a part of it runs outside of any transaction."""
+        """Whether a part of it runs outside of a transaction."""
         return not all(transactional for transactional, _ in self.case.transactions)
 
     def __str__(self) -> str:
@@ -47,40 +47,40 @@ class Operation:
 
 
 def operations() -> tuple[str, dict[str, Size], tuple[Operation, ...]]:
-    """The schema of all operations, the sizes that its tables are taken to have, and the operations."""
+    """Return the schema of all operations, the assumed sizes of its tables, and the operations."""
     first, *rest = (json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines())
     sizes = {
-        name: Size(name, rows, rows * _BYTES_OF_A_ROW, source="assumed")
+        name: Size(name, rows, rows * _BYTES_PER_ROW, source="assumed")
         for name, rows in first["sizes"].items()
     }
-    found = (
-        Operation(SafetyCase.from_dict(each), each.get("ours", each["expect"]), each.get("because", ""))
-        for each in rest
+    cases = tuple(
+        Operation(SafetyCase.from_dict(line), line.get("ours", line["expect"]), line.get("because", ""))
+        for line in rest
     )
-    return first["schema"], sizes, tuple(found)
+    return first["schema"], sizes, cases
 
 
 class Bench:
-    """A connection to a database with the schema, on which every transaction is traced and rolled back.
+    """A connection to a database with the schema, on which transactions are traced and rolled back.
 
-    On one that `commits`, each statement is committed by itself, and stays.
+    With `commits` each statement is committed.
     """
 
     def __init__(
-        self, connection: AsyncConnection, backend: TracedConnection, version: int, *, commits: bool
+        self, connection: AsyncConnection, traced_connection: TracedConnection, version: int, *, commits: bool
     ) -> None:
         self.connection = connection
-        self.backend = backend
+        self.traced_connection = traced_connection
         self.version = version
         self.commits = commits
-        self.catalogue: Snapshot | None = backend.catalogue
+        self.catalogue: Snapshot | None = traced_connection.catalogue
         self.recorder = Recorder(lambda: Origin("revision.py", 1))
 
     async def traced(self, case: SafetyCase) -> tuple[TracedStatement, ...]:
-        """The statements of a case."""
+        """Return the traced statements of a case."""
         self.recorder.statements.clear()
         if self.commits:
-            self.catalogue = self.backend.catalogue
+            self.catalogue = self.traced_connection.catalogue
         for segment, (_, group) in enumerate(case.transactions, 1):
             self.recorder.segment, self.recorder.revision = segment, f"r{segment}"
             with suppress(DBAPIError):
@@ -88,14 +88,14 @@ class Bench:
                     await self.connection.exec_driver_sql(statement)
             await self.connection.rollback()
         if not self.commits:
-            self.backend.catalogue = self.catalogue
-            await self.backend.look_at_files()
+            self.traced_connection.catalogue = self.catalogue
+            await self.traced_connection.refresh_relations()
         return tuple(self.recorder.statements)
 
     def judged(
         self, statements: Sequence[TracedStatement], sizes: dict[str, Size]
     ) -> tuple[HazardFinding, ...]:
-        """The verdicts about traced statements, with these sizes and no live database."""
+        """Return the findings about traced statements, with these sizes and no live database."""
         return run_rules(
             Evidence(
                 Trace(tuple(statements), (), self.version // 10000),
@@ -109,7 +109,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(url: str, schema: str, *, commits: bool = False) -> AsyncIterator[Bench]:
-    """A bench on an empty database, which is given the schema."""
+    """Create the schema in an empty database and yield a bench on it."""
     connection: Any = await asyncpg.connect(url)
     await connection.execute(schema)
     version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
@@ -119,8 +119,8 @@ async def bench(url: str, schema: str, *, commits: bool = False) -> AsyncIterato
         if commits:
             await session.execution_options(isolation_level="AUTOCOMMIT")
         driver = (await session.get_raw_connection()).driver_connection
-        backend = TracedConnection(driver, database.settings)
-        await backend.begin()
-        made = Bench(session, backend, version, commits=commits)
-        await session.run_sync(made.recorder.listen, made.backend)
-        yield made
+        traced_connection = TracedConnection(driver, database.settings)
+        await traced_connection.begin()
+        prepared = Bench(session, traced_connection, version, commits=commits)
+        await session.run_sync(prepared.recorder.listen, traced_connection)
+        yield prepared

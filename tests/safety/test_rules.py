@@ -1,4 +1,4 @@
-"""Findings that rest on the text of a statement, as neither a catalogue nor a lock shows them."""
+"""Test findings from the text of a statement, which neither the catalog nor a lock shows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from circle_migrate.safety.rules.evidence import Evidence
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 _LONG = "a" * 64
-_KEPT = "a" * 63
+_LONGEST = "a" * 63
 
 
 def findings(sql: str, *answers: Answer, traced: bool = True) -> list[tuple[str, str]]:
-    """The hazard and the subject of each finding about one statement."""
+    """Return the hazard and the subject of each finding about a statement."""
     trace = Trace((TracedStatement("main", 1, "r1", sql),), (), 18)
     evidence = Evidence(trace, answers=answers, traced=traced)
     return [(finding.rule, finding.subject) for finding in run_rules(evidence)]
@@ -26,8 +26,8 @@ def findings(sql: str, *answers: Answer, traced: bool = True) -> list[tuple[str,
         (f"ALTER TABLE t ADD COLUMN {_LONG} int", [_LONG]),
         (f'ALTER TABLE t ADD COLUMN "{_LONG}" int', [_LONG]),
         (f'ALTER TABLE t RENAME a TO "{"ä" * 32}"', ["ä" * 32]),
-        (f"ALTER TABLE {_LONG}.{_LONG}b DROP COLUMN {_KEPT}", [_LONG, f"{_LONG}b"]),
-        (f"COMMENT ON TABLE {_KEPT} IS '{_LONG}' -- {_LONG}", []),
+        (f"ALTER TABLE {_LONG}.{_LONG}b DROP COLUMN {_LONGEST}", [_LONG, f"{_LONG}b"]),
+        (f"COMMENT ON TABLE {_LONGEST} IS '{_LONG}' -- {_LONG}", []),
         (f"SELECT {'1' * 64}", []),
     ],
 )
@@ -46,11 +46,11 @@ def test_name_that_postgresql_truncates(sql: str, names: list[str]) -> None:
         ("COMMENT ON TABLE t IS 'ALTER SEQUENCE s RESTART'", []),
     ],
 )
-def test_restarted_sequence_that_nobody_was_asked_about(sql: str, subjects: list[str]) -> None:
+def test_restarted_sequence_without_a_probe(sql: str, subjects: list[str]) -> None:
     assert [subject for hazard, subject in findings(sql) if hazard == "CM032"] == subjects
 
 
-def test_live_database_decides_about_a_restarted_sequence() -> None:
+def test_probe_decides_about_a_restarted_sequence() -> None:
     probe = Probe(ProbeKind.BEHIND, "app.t", "app.s", "SELECT 0", "main")
     assert findings("ALTER SEQUENCE app.s RESTART WITH 1", Answer(probe, 0)) == []
 
@@ -59,6 +59,6 @@ def test_live_database_decides_about_a_restarted_sequence() -> None:
     ("sql", "is_opaque"),
     [("DO $$BEGIN END$$", True), ("SELECT fill(1)", True), ("SELECT 1", False), ("DROP TABLE t", False)],
 )
-def test_statement_that_does_not_show_what_it_does(sql: str, is_opaque: bool) -> None:
+def test_opaque_statement_is_found_without_a_trace(sql: str, is_opaque: bool) -> None:
     assert (("CM060", "statement") in findings(sql, traced=False)) is is_opaque
     assert findings(sql) == []

@@ -1,4 +1,4 @@
-"""Statistics files: the same after writing and reading, refused where they are not what they should be."""
+"""Test that statistics files are written and read without loss, and that invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_written_is_read(file: Path) -> None:
+def test_written_statistics_are_read(file: Path) -> None:
     assert read(file) == STATISTICS
 
 
-def test_the_same_statistics_are_the_same_bytes(file: Path, tmp_path: Path) -> None:
+def test_order_of_statistics_does_not_change_the_file(file: Path, tmp_path: Path) -> None:
     backwards = {
-        name: DatabaseStats(each.server_version_num, dict(reversed(each.sizes.items())))
-        for name, each in reversed(STATISTICS.databases.items())
+        name: DatabaseStats(database.server_version_num, dict(reversed(database.sizes.items())))
+        for name, database in reversed(STATISTICS.databases.items())
     }
     write(tmp_path / "again.json", Statistics(STATISTICS.taken_at, backwards))
     assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
@@ -49,15 +49,15 @@ def changed(file: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
-        ({"kind": "circle-migrate snapshot"}, "no statistics"),
-        ({"format": FORMAT + 1, "tool": "9.9"}, "9.9, in a format that is too new"),
-        ({"taken_at": "yesterday"}, "not whole"),
-        ({"databases": {"one": {}}}, "not whole"),
+        ({"kind": "circle-migrate snapshot"}, "not a statistics file"),
+        ({"format": FORMAT + 1, "tool": "9.9"}, "a newer format, of circle-migrate 9.9"),
+        ({"taken_at": "yesterday"}, "incomplete or invalid"),
+        ({"databases": {"one": {}}}, "incomplete or invalid"),
         (
             {"databases": {"one": {"server_version_num": 180001, "relations": {"t": {"rows": 1}}}}},
-            "not whole",
+            "incomplete or invalid",
         ),
         (
             {
@@ -68,33 +68,33 @@ def changed(file: Path, **changes: Any) -> None:
                     }
                 }
             },
-            "not whole",
+            "incomplete or invalid",
         ),
-        ({"databases": []}, "not whole"),
+        ({"databases": []}, "incomplete or invalid"),
     ],
 )
-def test_another_document_is_refused(file: Path, changes: dict[str, Any], words: str) -> None:
+def test_changed_file_is_refused(file: Path, changes: dict[str, Any], message: str) -> None:
     changed(file, **changes)
-    with pytest.raises(UsageError, match=words) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         read(file)
     assert caught.value.status is ExitCode.USAGE
     assert "circle-migrate stats -o" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_document_is_refused(file: Path, content: bytes) -> None:
+def test_invalid_json_is_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(UsageError, match="no statistics"):
+    with pytest.raises(UsageError, match="not a statistics file"):
         read(file)
 
 
-def test_a_cut_off_file_is_refused(file: Path) -> None:
+def test_truncated_file_is_refused(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(UsageError, match="cut off"):
+    with pytest.raises(UsageError, match="is truncated"):
         read(file)
 
 
-def test_places_that_cannot_be(tmp_path: Path) -> None:
+def test_unusable_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read(tmp_path / "missing.json")
     with pytest.raises(UsageError, match="cannot be written"):

@@ -16,6 +16,7 @@ from circle_migrate.core.errors import ExitCode, SettingsError, TreeError, Usage
 from circle_migrate.core.findings import Severity
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.safety.evidence_collector import assumed_limits
 from circle_migrate.safety.hazards.loader import HAZARDS
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.evidence import Limits
@@ -25,7 +26,6 @@ from circle_migrate.safety.suppressions import (
     apply_suppressions,
     read_annotations,
 )
-from circle_migrate.safety.table_size import limits
 
 TODAY = date(2026, 6, 1)
 DATABASES = ("main", "credentials")
@@ -141,8 +141,8 @@ def test_what_is_wrong_with_suppressions_is_not_suppressed(tmp_path: Path, hazar
 @pytest.mark.parametrize(
     ("direction", "words"),
     [
-        (Direction.UP, "hides nothing of upgrade(); for downgrade() alone, write a comment there"),
-        (Direction.DOWN, "hides nothing of downgrade(); for upgrade() alone, write a comment there"),
+        (Direction.UP, "suppresses nothing in upgrade(); if it is meant for downgrade() only"),
+        (Direction.DOWN, "suppresses nothing in downgrade(); if it is meant for upgrade() only"),
     ],
 )
 def test_what_a_module_ignores_in_vain_is_called_unused(
@@ -161,7 +161,7 @@ def test_what_has_expired_in_the_settings_is_said_though_it_hid_nothing(tmp_path
     )
     (expired,) = result.findings
     assert (expired.rule, expired.revision, expired.file) == ("CM082", None, None)
-    assert "CM010 of safety-ignore: it has held until 2026-05-31" in expired.message
+    assert "CM010 in safety-ignore: it expired after 2026-05-31" in expired.message
 
 
 def test_a_comment_of_the_other_direction_is_not_called_unused(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_what_a_module_says(tmp_path: Path, head: str, expected: list[tuple[str,
 def test_a_module_that_says_it_wrongly_is_refused(
     tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(TreeError, match="`safety` of revision r1 cannot be used") as caught:
+    with pytest.raises(TreeError, match="`safety` of revision r1 is invalid") as caught:
         read_annotations([revision(tmp_path, "pass", head=head)])
     assert (caught.value.location or "").endswith("r1.py:1")
     assert capsys.readouterr().out == ""
@@ -245,7 +245,7 @@ def test_a_line_that_is_none_is_refused(text: str) -> None:
 
 def test_what_somebody_says_of_a_tables_size() -> None:
     said = [parse_assumption(text, DATABASES) for text in ("main@users = small", "public.* = large")]
-    found = limits(said, {"main": ["public.users", "public.orders"], "credentials": ["side.users"]})
+    found = assumed_limits(said, {"main": ["public.users", "public.orders"], "credentials": ["side.users"]})
     assert found.keys() == {"main@public.users", "main@public.orders"}
     assert found["main@public.orders"] == Limits(0, 0)
     assert found["main@public.users"].rows > 10**12

@@ -21,10 +21,10 @@ from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction, Step, TransactionMode
-from circle_migrate.safety.trace.backend import TracedConnection
 from circle_migrate.safety.trace.record import Lock, ServerError, Trace, TracedStatement
 from circle_migrate.safety.trace.recorder import Origin, Recorder
 from circle_migrate.safety.trace.run import trace
+from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.deployments import execute
 from tests.projects import Project
 from tests.servers import Databases, Server, run, start_binaries
@@ -360,7 +360,7 @@ class Bench:
         await self.connection.rollback()
         if not self.commits:
             self.backend.catalogue = self._catalogue
-            await self.backend.look_at_files()
+            await self.backend.refresh_relations()
         return list(self.recorder.statements)
 
     async def shown(self, statements: Iterable[str]) -> dict[str, str]:
@@ -753,7 +753,7 @@ def test_settings_of_the_live_database_decide(
 def test_unreachable_live_database_is_noted(project: Project, server: Server) -> None:
     project.revision("main", "r1", "r0", "pass", "pass")
     found = traced_plan(server, live="postgresql://u@127.0.0.1:1/none")
-    assert found.notes[0].startswith("main: its TimeZone and other settings are unknown")
+    assert found.notes[0].startswith("main: TimeZone and other settings could not be read")
     assert found.statements == ()
 
 

@@ -1,4 +1,4 @@
-"""What statements of the release that is still running meet when a transaction has been committed."""
+"""Find changes after which statements of the running application fail."""
 
 from __future__ import annotations
 
@@ -8,165 +8,153 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import matcher, own_name, selected
 from circle_migrate.safety.result import HazardFinding
+from circle_migrate.safety.rules.context import (
+    RELATIONS,
+    STORING,
+    CatalogState,
+    StatementContext,
+    new_value,
+    old_value,
+)
 from circle_migrate.safety.rules.failure import lacks_extension
-from circle_migrate.safety.rules.timeline import RELATIONS, STORING, CatalogState, StatementContext, Timeline
 
-_CALLED = frozenset({"function", "procedure", "aggregate", "window function"})
-_NAMED = RELATIONS | _CALLED | {"sequence", "enum", "domain", "composite type", "range type", "schema"}
-"""Kinds whose names stand in statements of an application."""
+_ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})
+_NAMED_IN_QUERIES = (
+    RELATIONS | _ROUTINES | {"sequence", "enum", "domain", "composite type", "range type", "schema"}
+)
+"""Kinds whose names applications use in their statements."""
 
-_REMOVED = (RELATIONS - STORING) | _CALLED | {"trigger", "extension", "schema"}
-"""Kinds that hold no rows, of which nothing is lost but the name."""
+_WITHOUT_ROWS = (RELATIONS - STORING) | _ROUTINES | {"trigger", "extension", "schema"}
+"""Kinds without rows: only the name is lost with them."""
 
-_FILLING = ("default", "identity", "generated")
-"""What gives a column a value that an insert leaves out."""
+_IMPLICIT_VALUES = ("default", "identity", "generated")
+"""Fields that give a column a value if an INSERT omits it."""
 
 # https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
-_READ_ONLY = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b")
+_READ_ONLY_VIEW = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b")
 
 
-def check_removed_names(story: Timeline, scenes: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
+def check_removed_names(contexts: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
     """Yield a finding for each name that no longer resolves after the transaction."""
-    errors = (scene.statement.error for scene in scenes)
+    errors = (context.statement.error for context in contexts)
     if any(error is not None and not lacks_extension(error) for error in errors):
         return
-    for scene in scenes:
-        for old in scene.renamed:
-            if scene.origin(old) == old and not _answers(scenes, old):
-                yield from _renamed(story, scene, old)
-        yield from _relabelled(story, scene)
-        for change in scene.changes(Op.CHANGED, "column"):
-            yield from _without_default(story, scene, change, scenes[-1].after)
-        for change in scene.dropped:
-            if change.key.kind in _REMOVED and not _answers(scenes, change.key):
-                yield from _removed(story, scene, change)
+    for context in contexts:
+        for old in context.renamed:
+            if context.origin(old) == old and not _still_resolves(contexts, old):
+                yield from _renamed(context, old)
+        yield from _renamed_enum_values(context)
+        for change in context.changes(Op.CHANGED, "column"):
+            yield from _lost_default(context, change, contexts[-1].after)
+        for change in context.dropped:
+            if (
+                change.key.kind in _WITHOUT_ROWS
+                and change.owner not in context.removed
+                and not _still_resolves(contexts, change.key)
+            ):
+                name = own_name(change.key.identity)
+                trigger = change.key.kind == "trigger"
+                reason = "the trigger no longer fires" if trigger else f"statements that use {name} fail"
+                yield context.finding("CM035", Severity.WARNING, change.key.identity, reason)
 
 
-def _renamed(story: Timeline, scene: StatementContext, old: ObjectKey) -> Iterator[HazardFinding]:
-    """A name by itself; those of columns and parts go with the relation they belong to."""
-    new = scene.renamed[old]
-    owner = next((change.owner for change in scene.changes(Op.REMOVED) if change.key == old), None)
-    if old.kind == "column":
-        if owner is None or owner.kind not in RELATIONS or owner in scene.renamed:
-            return
-    elif old.kind not in _NAMED or _in_renamed_schema(scene, old) or owner in scene.renamed:
+def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFinding]:
+    """Yield a finding for a renamed object, but not for the parts of a renamed relation or schema."""
+    new = context.renamed[old]
+    owner = next((change.owner for change in context.changes(Op.REMOVED) if change.key == old), None)
+    if owner in context.renamed:
         return
-    yield story.finding(
-        scene,
+    if old.kind == "column":
+        if owner is None or owner.kind not in RELATIONS:
+            return
+    elif old.kind not in _NAMED_IN_QUERIES or _in_renamed_schema(context, old):
+        return
+    yield context.finding(
         "CM030",
         Severity.ERROR,
         old.identity,
-        f"it is {new.identity} now, and nothing answers to the old name when the transaction ends",
-        relation=scene.live_relation(owner if old.kind == "column" else old),
+        f"it is renamed to {new.identity}, and the old name does not exist after the transaction",
+        relation=context.live_relation(owner if old.kind == "column" else old),
     )
 
 
-def _in_renamed_schema(scene: StatementContext, key: ObjectKey) -> bool:
-    return key.kind != "schema" and any(object_key.kind == "schema" for object_key in scene.renamed)
+def _in_renamed_schema(context: StatementContext, key: ObjectKey) -> bool:
+    return key.kind != "schema" and any(renamed.kind == "schema" for renamed in context.renamed)
 
 
-def _answers(scenes: tuple[StatementContext, ...], key: ObjectKey) -> bool:
-    """Whether something can be used under the name when the transaction ends.
-
-    A function may have got other arguments, as long as one of its name is there.
-    """
-    before, after = scenes[0].before, scenes[-1].after
+def _still_resolves(contexts: tuple[StatementContext, ...], key: ObjectKey) -> bool:
+    """Return whether an object has the name after the transaction; a function may have other arguments."""
+    before, after = contexts[0].before, contexts[-1].after
     if key.kind in RELATIONS:
-        found = (ObjectKey(kind, key.identity) for kind in RELATIONS)
-        return any(object_key in after and _serves(before, key, after, object_key) for object_key in found)
-    if key.kind in _CALLED:
+        candidates = (ObjectKey(kind, key.identity) for kind in RELATIONS)
+        return any(new in after and _can_replace(before, key, after, new) for new in candidates)
+    if key.kind in _ROUTINES:
         name = key.identity.partition("(")[0]
-        return any(
-            object_key.identity.partition("(")[0] == name
-            for object_key in after
-            if object_key.kind in _CALLED
-        )
+        return any(new.kind in _ROUTINES and new.identity.partition("(")[0] == name for new in after)
     return key in after
 
 
-def _serves(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
-    """Whether what is in the place of a relation has its columns, and lets rows be written as before."""
-    writable = old.kind not in STORING or new.kind != "view"
-    if not writable and _READ_ONLY.search(after[new].get("definition") or ""):
+def _can_replace(before: CatalogState, old: ObjectKey, after: CatalogState, new: ObjectKey) -> bool:
+    """Return whether a relation has the columns of another one and can be written to if that one could."""
+    must_be_writable = old.kind in STORING and new.kind == "view"
+    if must_be_writable and _READ_ONLY_VIEW.search(after[new].get("definition") or ""):
         return False
     return _columns(before, old) <= _columns(after, new)
 
 
-def _columns(world: CatalogState, relation: ObjectKey) -> set[str]:
-    """The names of a relation's columns; those of a view are in its definition alone."""
+def _columns(catalog: CatalogState, relation: ObjectKey) -> set[str]:
+    """Return the names of a relation's columns; a view has them only in its definition."""
     if relation.kind == "view":
-        return set(selected(world.get(relation, {}).get("definition") or ""))
+        return set(selected(catalog.get(relation, {}).get("definition") or ""))
     return {
         own_name(key.identity)
-        for key, fields in world.items()
+        for key, fields in catalog.items()
         if key.kind == "column" and fields.get("of") == str(relation)
     }
 
 
-def _relabelled(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    for change in scene.changes(Op.CHANGED, "enum"):
-        old, new = ((side or "").split("\n") for side in change.fields.get("labels", ("", "")))
-        gone = sorted(set(old) - set(new))
-        if gone and len(old) == len(new) and scene.existed(change.key):
-            yield story.finding(
-                scene,
-                "CM030",
-                Severity.ERROR,
-                change.key.identity,
-                f"the value {', '.join(gone)} has another name now",
-            )
+def _renamed_enum_values(context: StatementContext) -> Iterator[HazardFinding]:
+    for change in context.changes(Op.CHANGED, "enum"):
+        old, new = (value(change, "labels").split("\n") for value in (old_value, new_value))
+        missing = sorted(set(old) - set(new))
+        if missing and len(old) == len(new) and context.existed(change.key):
+            reason = f"the value {', '.join(missing)} is renamed"
+            yield context.finding("CM030", Severity.ERROR, change.key.identity, reason)
 
 
-def _removed(story: Timeline, scene: StatementContext, change: Change) -> Iterator[HazardFinding]:
-    if change.owner is not None and change.owner in scene.gone:
-        return
-    name = own_name(change.key.identity)
-    why = "it does not fire any more" if change.key.kind == "trigger" else f"statements that name {name} fail"
-    yield story.finding(scene, "CM035", Severity.WARNING, change.key.identity, why)
-
-
-def check_alterations(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    """Yield findings about columns of which statements of the running release expect something else."""
-    if scene.statement.error is not None:
-        return
-    for change in (*scene.added, *scene.changes(Op.CHANGED, "column")):
-        if not _is_old_tables(scene, change):
-            continue
-        if change.fields.get("type", ("", ""))[1] == "json":
-            yield story.finding(
-                scene,
+def check_alterations(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for each column of an existing table that gets the type json."""
+    for change in (*context.added, *context.changes(Op.CHANGED, "column")):
+        if _is_in_existing_table(context, change) and new_value(change, "type") == "json":
+            yield context.finding(
                 "CM031",
                 Severity.WARNING,
                 change.key.identity,
                 "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)",
-                relation=scene.live_relation(change.owner),
+                relation=context.live_relation(change.owner),
             )
 
 
-def _is_old_tables(scene: StatementContext, change: Change) -> bool:
-    """Whether it is about a column of a table that existed before."""
+def _is_in_existing_table(context: StatementContext, change: Change) -> bool:
+    """Return whether a change is of a column whose table existed before the plan."""
     owner = change.owner
     return (
-        change.key.kind == "column" and owner is not None and owner.kind in STORING and scene.existed(owner)
+        change.key.kind == "column" and owner is not None and owner.kind in STORING and context.existed(owner)
     )
 
 
-def _without_default(
-    story: Timeline, scene: StatementContext, change: Change, last: CatalogState
-) -> Iterator[HazardFinding]:
-    """A column that has to be given from the commit on: what a later statement mends does nobody harm."""
-    now, before = last.get(change.key, {}), scene.before.get(change.key, {})
-    if not _is_old_tables(scene, change) or any(now.get(each) for each in _FILLING):
+def _lost_default(context: StatementContext, change: Change, last: CatalogState) -> Iterator[HazardFinding]:
+    """Yield a finding for a column that INSERT must list after the commit; `last` is the catalog then."""
+    now, before = last.get(change.key, {}), context.before.get(change.key, {})
+    if not _is_in_existing_table(context, change) or any(now.get(field) for field in _IMPLICIT_VALUES):
         return
-    lost = any(change.fields.get(each, (None, None))[0] for each in _FILLING)
-    required = lost and now.get("not_null") == "yes"
-    if not required and not (now.get("not_null") and not before.get("not_null") and scene.before):
+    required = any(old_value(change, field) for field in _IMPLICIT_VALUES) and now.get("not_null") == "yes"
+    if not required and not (now.get("not_null") and not before.get("not_null") and context.before):
         return
-    yield story.finding(
-        scene,
+    yield context.finding(
         "CM036",
         Severity.WARNING if required else Severity.NOTE,
         change.key.identity,
-        "inserts that leave the column out fail from now on (23502)",
-        relation=scene.live_relation(change.owner),
+        "an INSERT that omits the column fails (23502)",
+        relation=context.live_relation(change.owner),
     )

@@ -1,4 +1,4 @@
-"""Rules that hold no longer: constraints, triggers, policies, privileges, replica identities."""
+"""Check dropped or disabled protections: constraints, triggers, policies, privileges, replica identities."""
 
 from __future__ import annotations
 
@@ -8,228 +8,197 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import matcher, own_name
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.timeline import CatalogState, StatementContext, Timeline
+from circle_migrate.safety.rules.context import CatalogState, StatementContext, new_value, old_value
 
 _NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
 _REFERENCE = matcher(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
 _COLUMNS = matcher(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
 _UNIQUE = matcher(r"CREATE UNIQUE INDEX .*? USING btree (?P<columns>\(.*\).*)")
 _REPLICATION_ROLE = matcher(r"\bsession_replication_role\b")
-_REWRITING = {"rule": "what runs for a statement changes", "policy": "which rows a role sees changes"}
-_EVERYBODY = "public"
-"""The role of everybody, as snapshots print access control lists."""
+_REWRITING = {
+    "rule": "statements run other commands than before",
+    "policy": "roles see other rows than before",
+}
+_EVERY_ROLE = "public"
+"""The role PUBLIC, as snapshots print access control lists."""
 
 
-def check_dropped_guards(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    """Yield findings about constraints, triggers, policies and privileges that go or are switched."""
-    if scene.statement.error is not None:
-        return
-    for change in scene.dropped:
-        definition = change.fields.get("definition", (None, None))[0] or ""
+def check_dropped_guards(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield findings about constraints, triggers, policies and privileges that are dropped or changed."""
+    for change in context.dropped:
+        definition = old_value(change, "definition")
         if change.key.kind == "constraint":
-            yield from _constraint(story, scene, change, definition)
+            yield from _constraint(context, change, definition)
         elif change.key.kind == "index" and (unique := _UNIQUE.fullmatch(definition)):
-            yield from _constraint(story, scene, change, f"UNIQUE {unique['columns']}")
-    for change in scene.changes(Op.CHANGED, "column"):
-        if change.fields.get("not_null", ("", ""))[1] is None and scene.existed(change.owner):
-            yield story.finding(
-                scene, "CM037", Severity.NOTE, change.key.identity, "the column takes null from now on"
-            )
-    yield from _switched(story, scene)
-    yield from _privileges(story, scene)
+            yield from _constraint(context, change, f"UNIQUE {unique['columns']}")
+    for change in context.changes(Op.CHANGED, "column"):
+        if change.fields.get("not_null", ("", ""))[1] is None and context.existed(change.owner):
+            yield context.finding("CM037", Severity.NOTE, change.key.identity, "the column accepts null now")
+    yield from _disabled(context)
+    yield from _privileges(context)
 
 
-def _constraint(
-    story: Timeline, scene: StatementContext, change: Change, definition: str
-) -> Iterator[HazardFinding]:
+def _constraint(context: StatementContext, change: Change, definition: str) -> Iterator[HazardFinding]:
     owner = change.owner
-    if owner is None or owner in scene.gone or any(change.fields.get("inherited", ())):
+    if owner is None or owner in context.removed or any(change.fields.get("inherited", ())):
         return
-    world = story.last.get(scene.statement.database, scene.after)
-    lost_columns = {own_name(key.identity) for key in scene.gone if key.kind == "column"}
-    if any(name in definition for name in lost_columns) or _still_holds(definition, owner, scene, world):
+    dropped_columns = {own_name(key.identity) for key in context.removed if key.kind == "column"}
+    if any(name in definition for name in dropped_columns) or _still_holds(definition, owner, context):
         return
-    yield story.finding(
-        scene,
+    yield context.finding(
         "CM037",
         Severity.WARNING,
         change.key.identity,
-        f"nothing that is left says {definition}",
-        relation=scene.live_relation(owner),
+        f"no other constraint enforces {definition}",
+        relation=context.live_relation(owner),
     )
 
 
-def _still_holds(definition: str, owner: ObjectKey, scene: StatementContext, last: CatalogState) -> bool:
-    """Whether what a constraint said is said by something else, by the end of the plan at the latest."""
+def _still_holds(definition: str, owner: ObjectKey, context: StatementContext) -> bool:
+    """Return whether another constraint or index enforces the same, after the plan at the latest."""
     rule = definition.removesuffix(" NOT VALID")
     match = _NOT_NULL.fullmatch(definition)
-    column = scene.after.get(ObjectKey("column", f"{owner.identity}.{match[1]}"), {}) if match else {}
+    column = context.after.get(ObjectKey("column", f"{owner.identity}.{match[1]}"), {}) if match else {}
     if column.get("not_null"):
         return True
-    others = [
+    definitions = [
         fields.get("definition") or ""
-        for key, fields in (*scene.after.items(), *last.items())
+        for key, fields in (*context.after.items(), *context.last.items())
         if fields.get("of") == str(owner) and key.kind in ("constraint", "index")
     ]
-    if any(other.removesuffix(" NOT VALID") == rule for other in others):
+    if any(other.removesuffix(" NOT VALID") == rule for other in definitions):
         return True
     reference, unique = _REFERENCE.match(rule), _COLUMNS.match(rule)
     if reference is not None:
-        return any(other.startswith(reference[0]) for other in others)
+        return any(other.startswith(reference[0]) for other in definitions)
     return unique is not None and any(
         other.startswith(("CREATE UNIQUE", "UNIQUE", "PRIMARY")) and unique["columns"] in other
-        for other in others
+        for other in definitions
     )
 
 
-def _switched(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    if _REPLICATION_ROLE.search(scene.statement.sql):
-        yield story.finding(
-            scene,
-            "CM034",
-            Severity.WARNING,
-            "session_replication_role",
-            "triggers and foreign keys do not fire",
-        )
-    for change in scene.statement.changes:
-        what = _switch(scene, change)
+def _disabled(context: StatementContext) -> Iterator[HazardFinding]:
+    if _REPLICATION_ROLE.search(context.statement.sql):
+        reason = "triggers and foreign keys do not fire"
+        yield context.finding("CM034", Severity.WARNING, "session_replication_role", reason)
+    for change in context.statement.changes:
+        reason = _disabled_reason(context, change)
         owner = change.key if change.key.kind == "table" else change.owner
-        if what and (scene.existed(owner) or change.op is Op.REMOVED) and owner not in scene.gone:
-            yield story.finding(
-                scene,
+        if reason and (context.existed(owner) or change.op is Op.REMOVED) and owner not in context.removed:
+            yield context.finding(
                 "CM034",
                 Severity.NOTE if change.key.kind == "rule" else Severity.WARNING,
                 change.key.identity,
-                what,
-                relation=scene.live_relation(owner),
+                reason,
+                relation=context.live_relation(owner),
             )
 
 
-def _switch(scene: StatementContext, change: Change) -> str:
-    """What was switched; empty where nothing was."""
+def _disabled_reason(context: StatementContext, change: Change) -> str:
+    """Describe what no longer works after a change; empty if the change disables nothing."""
     kind, fields = change.key.kind, change.fields
-    if kind in _REWRITING and change.key not in scene.renamed:
-        return _REWRITING[kind] if kind == "rule" or _is_guarded(scene, change) else ""
+    if kind in _REWRITING and change.key not in context.renamed:
+        return _REWRITING[kind] if kind == "rule" or _uses_policies(context, change) else ""
     if change.op is not Op.CHANGED:
         return ""
     if kind == "table" and fields.keys() & {"rls", "rls_forced"}:
-        return (
-            "all rows are hidden without a policy"
-            if fields.get("rls", ("", ""))[1]
-            else "who sees rows changes"
-        )
-    off = ("disabled", "replica")
-    if kind == "trigger" and fields.get("enabled", ("", ""))[1] in off:
+        return "all rows are hidden without a policy" if new_value(change, "rls") else _REWRITING["policy"]
+    disabled = ("disabled", "replica")
+    if kind == "trigger" and new_value(change, "enabled") in disabled:
         return "the trigger does not fire"
-    if kind == "constraint" and any(word in (fields.get("triggers", ("", ""))[1] or "") for word in off):
-        return "the foreign key is not looked at"
+    if kind == "constraint" and any(word in new_value(change, "triggers") for word in disabled):
+        return "the foreign key is not checked"
     return ""
 
 
-def _is_guarded(scene: StatementContext, change: Change) -> bool:
-    """Whether the policies of the table count; without a catalogue they are taken to."""
+def _uses_policies(context: StatementContext, change: Change) -> bool:
+    """Return whether row-level security is enabled for the table, which is assumed if it is not known."""
     owner = change.owner
-    if owner is None or owner not in scene.after:
-        return True
-    return scene.after[owner].get("rls") == "enabled"
+    return owner is None or owner not in context.after or context.after[owner].get("rls") == "enabled"
 
 
-def _privileges(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    changed = {each.key for each in scene.changes(Op.CHANGED) if "owner" in each.fields}
-    for change in scene.changes(Op.CHANGED):
-        if not scene.existed(change.key):
+def _privileges(context: StatementContext) -> Iterator[HazardFinding]:
+    new_owners = {change.key for change in context.changes(Op.CHANGED) if "owner" in change.fields}
+    for change in context.changes(Op.CHANGED):
+        if not context.existed(change.key):
             continue
         owner = change.fields.get("owner")
-        before, after = (set(_entries(side)) for side in change.fields.get("acl", (None, None)))
+        before, after = (set(_privileges_by_role(value(change, "acl"))) for value in (old_value, new_value))
         if owner is not None or before - after:
-            if owner is not None and change.owner in changed:
-                continue  # a sequence belongs to whom its table belongs
-            why = f"it belongs to {owner[1]} now" if owner else "privileges were taken away"
-            yield story.finding(scene, "CM038", Severity.WARNING, change.key.identity, why)
-        elif any(role == _EVERYBODY for role, _ in after - before):
-            yield story.finding(
-                scene, "CM038", Severity.NOTE, change.key.identity, "every role of the cluster may use it"
-            )
+            if owner is not None and change.owner in new_owners:
+                continue  # an owned sequence gets the owner of its table
+            reason = f"it belongs to {owner[1]} now" if owner else "privileges were revoked"
+            yield context.finding("CM038", Severity.WARNING, change.key.identity, reason)
+        elif any(role == _EVERY_ROLE for role, _ in after - before):
+            yield context.finding("CM038", Severity.NOTE, change.key.identity, "every role may use it now")
 
 
-def _entries(acl: str | None) -> Iterator[tuple[str, str]]:
-    """Each privilege of each role in an access control list, as snapshots print it."""
-    for line in (acl or "").split("\n"):
+def _privileges_by_role(acl: str) -> Iterator[tuple[str, str]]:
+    """Yield (role, privilege) for an access control list as snapshots print it."""
+    for line in acl.split("\n"):
         role, _, privileges = line.rpartition(": ")
         yield from ((role, privilege) for privilege in privileges.split(", ") if role)
 
 
-def check_replication(story: Timeline, scenes: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
-    """Published tables that have no replica identity any more when a transaction ends."""
-    first, last = scenes[0], scenes[-1]
-    database = first.statement.database
-    if any(scene.statement.error for scene in scenes):
+def check_replication(contexts: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
+    """Yield findings about published tables without a replica identity when a transaction ends."""
+    if any(context.statement.error for context in contexts):
         return
-    sent = _published(story, last)
-    for table in sorted(sent):
+    last = contexts[-1]
+    published = _published_tables(last)
+    for table in sorted(published):
         key = ObjectKey("table", table)
-        if key not in last.after or not last.existed(key):
+        if key not in last.after or not last.existed(key) or _has_identity(last.after, key):
             continue
-        scene = next(
-            (statement_context for statement_context in scenes if _loses_identity(statement_context, key)),
-            None,
-        )
-        if scene is not None and not _has_identity(last.after, key):
-            yield story.finding(
-                scene,
+        losing = next((context for context in contexts if _loses_identity(context, key)), None)
+        if losing is not None:
+            yield losing.finding(
                 "CM033",
                 Severity.ERROR,
                 table,
-                f"{table} is published, and nothing says any more which row an UPDATE or DELETE means",
-                relation=story.root(database, table),
+                f"{table} is published, and nothing identifies the rows that an UPDATE or DELETE changes",
+                relation=losing.root(table),
             )
-    yield from _newly_published(story, scenes, sent)
+    yield from _newly_published(contexts, published)
 
 
-def _newly_published(
-    story: Timeline, scenes: tuple[StatementContext, ...], sent: set[str]
-) -> Iterator[HazardFinding]:
-    for scene in scenes:
-        for change in scene.statement.changes:
+def _newly_published(contexts: tuple[StatementContext, ...], published: set[str]) -> Iterator[HazardFinding]:
+    for context in contexts:
+        for change in context.statement.changes:
             if change.key.kind != "publication" or change.op is Op.REMOVED:
                 continue
-            before, after = (set((side or "").split("\n")) for side in change.fields.get("tables", ("", "")))
-            for table in sorted((after - before) & sent):
+            before, after = (set(value(change, "tables").split("\n")) for value in (old_value, new_value))
+            for table in sorted((after - before) & published):
                 key = ObjectKey("table", table)
-                if scene.existed(key) and key in scene.after and not _has_identity(scenes[-1].after, key):
-                    why = f"{table} is published without a replica identity"
-                    yield story.finding(scene, "CM033", Severity.ERROR, table, why)
+                identity = _has_identity(contexts[-1].after, key)
+                if context.existed(key) and key in context.after and not identity:
+                    reason = f"{table} is published without a replica identity"
+                    yield context.finding("CM033", Severity.ERROR, table, reason)
 
 
-def _published(story: Timeline, scene: StatementContext) -> set[str]:
+def _published_tables(context: StatementContext) -> set[str]:
     live = {
         published.relation
-        for published in story.evidence.published.get(scene.statement.database, ())
+        for published in context.plan.evidence.published.get(context.statement.database, ())
         if published.updates_or_deletes
     }
-    everything = any(
-        fields.get("all_tables") for key, fields in scene.after.items() if key.kind == "publication"
-    )
-    listed = {
-        table
-        for key, fields in scene.after.items()
-        if key.kind == "publication"
-        for table in str(fields.get("tables") or "").split("\n")
-    }
-    tables = {key.identity for key in scene.after if key.kind == "table"} if everything else set()
-    return (live | listed | tables) - {""}
+    publications = [fields for key, fields in context.after.items() if key.kind == "publication"]
+    listed = {table for fields in publications for table in (fields.get("tables") or "").split("\n")}
+    if any(fields.get("all_tables") for fields in publications):
+        listed |= {key.identity for key in context.after if key.kind == "table"}
+    return (live | listed) - {""}
 
 
-def _loses_identity(scene: StatementContext, table: ObjectKey) -> bool:
-    return _has_identity(scene.before, table) and not _has_identity(scene.after, table)
+def _loses_identity(context: StatementContext, table: ObjectKey) -> bool:
+    return _has_identity(context.before, table) and not _has_identity(context.after, table)
 
 
-def _has_identity(world: CatalogState, table: ObjectKey) -> bool:
-    """Whether rows of a table can be told from each other by subscribers."""
-    said = world.get(table, {}).get("replica_identity")
-    if said in ("full", "nothing"):
-        return said == "full"
-    of_table = [(key, fields) for key, fields in world.items() if fields.get("of") == str(table)]
-    if said == "index":
-        return any(fields.get("replica_identity") == "yes" for _, fields in of_table)
-    return any(fields.get("type") == "primary key" for key, fields in of_table if key.kind == "constraint")
+def _has_identity(catalog: CatalogState, table: ObjectKey) -> bool:
+    """Return whether a table has a replica identity, by which subscribers identify rows."""
+    identity = catalog.get(table, {}).get("replica_identity")
+    if identity in ("full", "nothing"):
+        return identity == "full"
+    parts = [(key, fields) for key, fields in catalog.items() if fields.get("of") == str(table)]
+    if identity == "index":
+        return any(fields.get("replica_identity") == "yes" for _, fields in parts)
+    return any(fields.get("type") == "primary key" for key, fields in parts if key.kind == "constraint")

@@ -1,10 +1,11 @@
-"""The evidence that findings rest on, and what of it counts as large or takes long."""
+"""The evidence about a plan, the sizes from which tables count as large, and estimates of durations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import reduce
 
 from circle_migrate.config.relation import Relation
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -24,18 +25,18 @@ RATES: Mapping[Task, tuple[float, float]] = {
     Task.DELETE: (50_000, 500_000),
     Task.TRUNCATE: (1_000_000_000, 1_000_000_000),
 }
-"""Rows a second, slow and fast.
+"""Slow and fast rates in rows per second, as orders of magnitude.
 
 The fast ones were measured on PostgreSQL 15, 16 and 18 with fsync off, a table of ten columns and four
-indexes, on two cores; the slow ones allow for disks and traffic. Orders of magnitude, nothing more.
+indexes, on two cores; the slow ones allow for disks and traffic.
 """
 
-_BYTES_OF_A_ROW = 100
-"""Of a table whose rows nobody has counted."""
+_BYTES_PER_ROW = 100
+"""Assumed if the number of rows is unknown."""
 
 
 class Mode(StrEnum):
-    """Whether the live databases could be asked; in CI nobody is, and tables count as large and filled."""
+    """Whether facts come from the live databases; in CI no database is queried."""
 
     LIVE = "live"
     CI = "ci"
@@ -43,36 +44,36 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From how many rows or bytes on (with its indexes) a table is large."""
+    """The number of rows, or of bytes with indexes, from which a table is large."""
 
     rows: int = 10_000
     bytes: int = 50 * MEGABYTE
 
 
 NEVER = Limits(1 << 63, 1 << 63)
-"""Of a table that is small, whatever its size."""
+"""The limits of a table that counts as small at any size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What is large; `tables` has limits for single ones: `schema.name` or `database@schema.name`."""
+    """Table size thresholds; `tables` has those of single tables: `schema.name` or `database@schema.name`."""
 
     limits: Limits = field(default_factory=Limits)
     tables: Mapping[str, Limits] = field(default_factory=dict)
 
     def of(self, database: str, relation: str) -> Limits:
-        """The limits of one table."""
+        """Return the limits of a table."""
         return self.tables.get(f"{database}@{relation}") or self.tables.get(relation) or self.limits
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of a plan; mappings are by database.
+    """The facts that rules use; mappings are by database.
 
-    `traced` is off where the statements were only rendered. `catalogues` are from before the plan.
-    `answers` name statements by their place in the trace; `expected_rows` has how many rows the live planner
-    expects a statement to write, by the same. `relations` are keys that two databases share; `secrets` is the
-    database that secrets belong to.
+    `traced` is false if the statements were only rendered. `catalogues` are from before the plan.
+    `expected_rows` has the number of rows that the live planner expects a statement to write, by the
+    statement's index in the trace. `relations` are keys that two databases share; `secrets` is the database
+    that secrets belong to.
     """
 
     trace: Trace
@@ -92,30 +93,23 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of all tables, as far as anybody knows them.
-
-    What exists in no size is taken for large: a table that could not be seen is never fine.
-    """
+    """The sizes of tables; a table of unknown size counts as large."""
 
     known: Mapping[str, Mapping[str, Size]]
     thresholds: Thresholds
 
     def of(self, database: str, relation: str) -> Size | None:
-        """The size of a relation by the name it had before the plan; None where nobody knows."""
+        """Return the size of a relation, by its name before the plan; None if unknown."""
         return self.known.get(database, {}).get(relation)
 
     def together(self, database: str, relations: Iterable[str]) -> Size | None:
-        """The size of several as if they were one; None where that of one is unknown."""
-        total: Size | None = None
-        for relation in relations:
-            size = self.of(database, relation)
-            if size is None:
-                return None
-            total = size if total is None else _sum(total, size)
-        return total
+        """Return the total size of relations; None if one size is unknown."""
+        sizes = [self.of(database, relation) for relation in relations]
+        known = [size for size in sizes if size is not None]
+        return reduce(_sum, known) if known and len(known) == len(sizes) else None
 
     def is_large(self, database: str, relation: str, size: Size | None) -> bool:
-        """Whether a relation of this size counts as large, as one of unknown size does."""
+        """Return whether a relation of this size counts as large; one of unknown size does."""
         limits = self.thresholds.of(database, relation)
         if size is None:
             return limits != NEVER
@@ -124,42 +118,38 @@ class Sizes:
 
 
 def is_empty(size: Size | None) -> bool:
-    """Whether the relation is known to hold nothing."""
+    """Return whether a relation is known to have no rows."""
     return size is not None and size.rows == 0
 
 
 def estimate(task: Task, size: Size | None) -> tuple[float, float] | None:
-    """Seconds the work may take, from and to."""
+    """Return the range of seconds that the work may take; None if the size is unknown."""
     if size is None:
         return None
-    rows = size.bytes / _BYTES_OF_A_ROW if size.rows is None else size.rows
+    rows = size.bytes / _BYTES_PER_ROW if size.rows is None else size.rows
     slow, fast = RATES[task]
     return rows / fast, rows / slow
 
 
 def format_size(size: Size | None) -> str:
-    """Format a size for people."""
+    """Return a size as text."""
     if size is None:
         return "of unknown size"
-    rows = "unknown rows" if size.rows is None else f"about {size.rows:,} rows"
-    room = size.bytes + size.index_bytes
-    words = f"{rows}, {room / MEGABYTE:,.0f} MB" if room >= MEGABYTE else rows
-    return words if size.source == "live" else f"{words} ({size.source})"
+    rows = "an unknown number of rows" if size.rows is None else f"about {size.rows:,} rows"
+    total = size.bytes + size.index_bytes
+    text = f"{rows}, {total / MEGABYTE:,.0f} MB" if total >= MEGABYTE else rows
+    return text if size.source == "live" else f"{text} ({size.source})"
 
 
-def _sum(one: Size, other: Size) -> Size:
-    rows = None if one.rows is None or other.rows is None else one.rows + other.rows
-    return replace(
-        one, rows=rows, bytes=one.bytes + other.bytes, index_bytes=one.index_bytes + other.index_bytes
-    )
+def _sum(a: Size, b: Size) -> Size:
+    rows = None if a.rows is None or b.rows is None else a.rows + b.rows
+    return replace(a, rows=rows, bytes=a.bytes + b.bytes, index_bytes=a.index_bytes + b.index_bytes)
 
 
 def format_estimate(seconds: tuple[float, float]) -> str:
-    """Format a range of seconds without claiming more precision than it has."""
-    least, most = seconds
-    if most < 1:
-        return "estimated under a second"
-    return f"estimated {_duration(least)} to {_duration(most)}"
+    """Return a range of seconds as text."""
+    least, most = map(_duration, seconds)
+    return f"estimated {most}" if seconds[1] < 1 else f"estimated {least} to {most}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Locks that are a hazard whatever is done under them: unseen, several, without a timeout, waited for."""
+"""Check the locks of statements: on unnamed tables, on several tables, without a timeout, held by others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.sql_text import matcher, own_name, says
 from circle_migrate.safety.live_database.record import Blocker
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.timeline import StatementContext, Timeline, describe_waits
+from circle_migrate.safety.rules.context import PlanContext, StatementContext, describe_waits
 from circle_migrate.safety.trace.record import Lock
 
 _DETACH = matcher(r"\bDETACH\s+PARTITION\b(?!.*\b(?:CONCURRENTLY|FINALIZE)\b)")
@@ -18,136 +18,119 @@ _NO_TIMEOUT = matcher(
 )
 
 
-def check_locks(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
+def check_locks(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about the locks of a statement."""
-    yield from _unnamed(story, scene)
-    yield from _several(story, scene)
-    yield from _detached(story, scene)
-    yield from _unbounded(story, scene)
+    yield from _unnamed_relations(context)
+    yield from _several_relations(context)
+    yield from _detached_partition(context)
+    yield from _no_timeout(context)
 
 
-def _unnamed(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    said = scene.statement
-    for relation, mode in said.acquired.items():
-        root = story.root(said.database, relation)
-        named = any(says(said.sql, name) for name in _called(scene, relation, root))
-        if mode < Lock.ShareRowExclusive or named or not story.holds_rows(said.database, relation):
+def _unnamed_relations(context: StatementContext) -> Iterator[HazardFinding]:
+    statement = context.statement
+    for relation, mode in statement.acquired.items():
+        named = any(says(statement.sql, name) for name in _names(context, relation))
+        if mode < Lock.ShareRowExclusive or named or not context.holds_rows(relation):
             continue
-        large = story.is_large(scene, relation) and mode.blocks_reads
-        yield story.finding(
-            scene,
+        large = context.is_large(relation) and mode.blocks_reads
+        yield context.finding(
             "CM003",
             Severity.WARNING if large else Severity.NOTE,
             relation,
-            f"the statement does not name {relation}, and locks it",
+            f"the statement locks {relation} without naming it",
             relation=relation,
             lock=describe_waits({relation: mode}),
         )
 
 
-def _called(scene: StatementContext, relation: str, root: str) -> Iterator[str]:
-    """What a statement may call a relation of before the plan: by its names, or by a part that it changes."""
-    yield from (own_name(each) for each in (relation, root))
-    for key, origin in scene.origins.items():
+def _names(context: StatementContext, relation: str) -> Iterator[str]:
+    """Yield the names by which a statement can name a relation from before the plan, or a part of it."""
+    yield from map(own_name, (relation, context.root(relation)))
+    for key, origin in context.origins.items():
         if origin is not None and origin.identity == relation:
             yield own_name(key.identity)
-    for change in scene.statement.changes:
-        if change.owner is not None and scene.live_relation(change.owner) == relation:
+    for change in context.statement.changes:
+        if context.live_relation(change.owner) == relation:
             yield own_name(change.key.identity)
 
 
-def _several(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    """Two large tables that nobody can use at the same time; partitions are part of their table."""
-    said = scene.statement
-    everything = _exclusive(story, scene, said.locks)
-    new = _exclusive(story, scene, said.acquired) - _exclusive(story, scene, said.before)
-    if not new or len(everything) < 2:
-        return
-    names = sorted(everything)
-    subject = sorted(new)[-1]
-    yield story.finding(
-        scene,
-        "CM004",
-        Severity.WARNING,
-        subject,
-        f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together",
-        relation=subject,
-        lock=describe_waits(dict.fromkeys(names, Lock.AccessExclusive)),
-    )
+def _several_relations(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for ACCESS EXCLUSIVE on two large tables; a partition counts as its parent."""
+    statement = context.statement
+    names = sorted(_exclusive(context, statement.locks))
+    new = _exclusive(context, statement.acquired) - _exclusive(context, statement.before)
+    if new and len(names) > 1:
+        subject = max(new)
+        yield context.finding(
+            "CM004",
+            Severity.WARNING,
+            subject,
+            f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together",
+            relation=subject,
+            lock=describe_waits(dict.fromkeys(names, Lock.AccessExclusive)),
+        )
 
 
-def _exclusive(story: Timeline, scene: StatementContext, locks: Mapping[str, Lock]) -> set[str]:
+def _exclusive(context: StatementContext, locks: Mapping[str, Lock]) -> set[str]:
     return {
-        story.root(scene.statement.database, name)
-        for name, mode in locks.items()
-        if mode.blocks_reads and story.is_large(scene, name)
+        context.root(name) for name, mode in locks.items() if mode.blocks_reads and context.is_large(name)
     }
 
 
-def _detached(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    held = story.blocking_locks(scene, scene.statement.acquired)
-    if not _DETACH.search(scene.statement.sql) or scene.statement.error is not None:
+def _detached_partition(context: StatementContext) -> Iterator[HazardFinding]:
+    acquired = context.statement.acquired
+    if not _DETACH.search(context.statement.sql) or context.statement.error is not None or not context.before:
         return
-    for relation in sorted(scene.statement.acquired):
-        if scene.before and story.root(scene.statement.database, relation) == relation:
-            yield story.finding(
-                scene,
-                "CM059",
-                Severity.WARNING if held else Severity.NOTE,
-                relation,
-                "it waits for every query on the partitioned table, and everybody later waits for it",
-                relation=relation,
-                lock=describe_waits(scene.statement.acquired),
-            )
-            return
+    relation = next((name for name in sorted(acquired) if context.root(name) == name), None)
+    if relation is not None:
+        yield context.finding(
+            "CM059",
+            Severity.WARNING if context.blocking_locks(acquired) else Severity.NOTE,
+            relation,
+            "it waits for every query on the partitioned table, and every later query waits for it",
+            relation=relation,
+            lock=describe_waits(acquired),
+        )
 
 
-def _unbounded(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    """A lock timeout of none, and the locks that are waited for without end then."""
-    if not _NO_TIMEOUT.search(scene.statement.sql):
+def _no_timeout(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for lock_timeout = 0, with the first later locks that block others."""
+    if not _NO_TIMEOUT.search(context.statement.sql):
         return
     later = (
-        statement_context
-        for statement_context in story.scenes
-        if statement_context.place > scene.place and statement_context.group == scene.group
+        statement.blocking_locks(statement.statement.acquired)
+        for statement in context.plan.statements[context.index + 1 :]
+        if statement.transaction == context.transaction
     )
-    held = [
-        locks
-        for statement_context in later
-        if (locks := story.blocking_locks(statement_context, statement_context.statement.acquired))
-    ]
-    yield story.finding(
-        scene,
+    locks = describe_waits(next(filter(None, later), {}))
+    yield context.finding(
         "CM051",
-        Severity.WARNING if held else Severity.NOTE,
+        Severity.WARNING if locks else Severity.NOTE,
         "lock_timeout",
-        "whatever is locked after it is waited for without end"
-        + (f": {describe_waits(held[0])}" if held else ""),
-        lock=describe_waits(held[0]) if held else "",
+        "later statements wait for locks without a timeout" + (f": {locks}" if locks else ""),
+        lock=locks,
     )
 
 
-def check_blockers(story: Timeline) -> Iterator[HazardFinding]:
-    """Who holds now what a statement will wait for: told of the first statement that takes each lock."""
-    for database, blockers in story.evidence.blockers.items():
-        for scene in story.scenes:
-            if scene.statement.database == database:
-                yield from _by(story, scene, blockers)
+def check_blockers(plan: PlanContext) -> Iterator[HazardFinding]:
+    """Yield a finding for each session that holds a lock which a statement will wait for."""
+    for database, blockers in plan.evidence.blockers.items():
+        for context in plan.statements:
+            if context.statement.database == database:
+                yield from _blockers(context, blockers)
 
 
-def _by(story: Timeline, scene: StatementContext, blockers: Iterable[Blocker]) -> Iterator[HazardFinding]:
-    taken = scene.statement.acquired
+def _blockers(context: StatementContext, blockers: Iterable[Blocker]) -> Iterator[HazardFinding]:
     for blocker in blockers:
-        mode = taken.get(blocker.relation)
+        mode = context.statement.acquired.get(blocker.relation)
         if mode is None or mode < Lock.ShareUpdateExclusive:
             continue
         held = "a snapshot" if blocker.held is None else blocker.held.sql
-        yield story.finding(
-            scene,
+        yield context.finding(
             "CM050",
             Severity.WARNING,
             blocker.who,
-            f"{blocker.who} holds {held} on {blocker.relation} for {blocker.since_seconds:.0f} s by now",
+            f"{blocker.who} has held {held} on {blocker.relation} for {blocker.since_seconds:.0f} s",
             relation=blocker.relation,
             lock=describe_waits({blocker.relation: mode}),
             confidence=Confidence.LIVE,

@@ -1,44 +1,45 @@
-"""How many rows of a table a statement writes, as far as its text and the live planner tell."""
+"""Estimate how many rows of a table a statement writes, by its text and the live planner."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from enum import StrEnum
 
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.sql_text import code, matcher
-from circle_migrate.safety.rules.timeline import CatalogState, StatementContext, Timeline
+from circle_migrate.safety.rules.context import CatalogState, StatementContext
 from circle_migrate.safety.trace.record import Task
 
 WRITING = frozenset({Task.UPDATE, Task.DELETE, Task.INSERT})
 _LARGE_PART = 0.3
 _LIMIT = matcher(r"\b(?:LIMIT|FETCH\s+FIRST)\b")
-_GIVEN = matcher(r"\b(?:USING|FROM)\s*\(\s*VALUES\b")
-_UNGIVEN = matcher(r"\bBY\s+SOURCE\b")
+_JOINS_VALUES = matcher(r"\b(?:USING|FROM)\s*\(\s*VALUES\b")
+_BY_SOURCE = matcher(r"\bBY\s+SOURCE\b")
 _RANGE = matcher(r"[<>]|\b(?:OR|LIKE|NOT|BETWEEN)\b")
-_SEVERAL = matcher(r"\b(?:OR|SELECT)\b")
+_OR_SELECT = matcher(r"\b(?:OR|SELECT)\b")
+_OR = matcher(r"\bOR\b")
 _AND = matcher(r"\bAND\b")
 _BETWEEN = matcher(r"(\bBETWEEN\s+\S+\s+)AND\b")
-_WORD = matcher(r"[()]|\bWHERE\b")
-_INNER_WHERE = matcher(r"\bWHERE\b")
+_PARENTHESIS_OR_WHERE = matcher(r"[()]|\bWHERE\b")
+_WHERE = matcher(r"\bWHERE\b")
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _VALUE = r"(?:-?[\d.]+|''|\$\d+)(?:\s*::\s*[\w\s]+)?"
-_ONE = matcher(
+_KEY_CONDITION = matcher(
     rf"\(*\s*(?:{_NAME}\s*\.\s*)?(?P<column>{_NAME})\s*"
     rf"(?:=\s*(?:{_VALUE}|ANY\s*\(\s*\$\d+[^)]*\))|IN\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
     rf"|BETWEEN\s+(?P<first>{_VALUE})\s+TO\s+(?P<last>{_VALUE}))\s*\)*\s*;?\s*"
 )
 _KEY = matcher(r'(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \((?P<column>"[^"]+"|[^",()]+)\)')
 _UNIQUE_INDEX = matcher(r'CREATE UNIQUE INDEX .*? USING btree \((?P<column>"[^"]+"|[^",() ]+)\)')
-_UNLOOKED_UP = frozenset({"id"})
-"""Columns taken for keys where there is no catalogue to look into."""
+_ASSUMED_KEYS = frozenset({"id"})
+"""Columns that count as unique if the catalog is unknown."""
 
 
 class RowEstimate(StrEnum):
-    """How much of a table is written: nearly all, nobody knows, a batch, or few of its rows.
+    """Which part of a table is written.
 
-    PART is what the planner thinks few; of FEW the text tells it, by their key.
+    SOME is unknown; the planner estimates PART to be small; FEW and BATCH follow from the text.
     """
 
     ALL = "every row"
@@ -48,60 +49,58 @@ class RowEstimate(StrEnum):
     FEW = "single rows"
 
 
-def estimate_rows(story: Timeline, scene: StatementContext, relation: str) -> RowEstimate:
-    """How much of a relation a statement writes; of a condition, the planner says what it expects."""
-    limits = story.sizes.thresholds.of(scene.statement.database, relation)
-    told = _by_text(scene.statement.sql, keys(scene.before, relation), limits.rows)
-    expected = story.evidence.expected_rows.get(scene.place)
-    size = story.size(scene, relation)
-    if told is not RowEstimate.SOME or expected is None or size is None or not size.rows:
-        return told
+def estimate_rows(context: StatementContext, relation: str) -> RowEstimate:
+    """Return which part of a relation a statement writes; the planner's estimate decides on a condition."""
+    limits = context.plan.sizes.thresholds.of(context.statement.database, relation)
+    by_text = _estimate_by_text(context.statement.sql, _unique_columns(context.before, relation), limits.rows)
+    expected = context.plan.evidence.expected_rows.get(context.index)
+    size = context.size(relation)
+    if by_text is not RowEstimate.SOME or expected is None or size is None or not size.rows:
+        return by_text
     return RowEstimate.PART if expected < min(size.rows * _LARGE_PART, limits.rows) else RowEstimate.ALL
 
 
-def keys(world: CatalogState, relation: str) -> frozenset[str]:
-    """The columns of a relation that have no value twice."""
-    if not world:
-        return _UNLOOKED_UP
+def _unique_columns(catalog: CatalogState, relation: str) -> frozenset[str]:
+    """Return the columns of a relation that are a key or unique index alone."""
+    if not catalog:
+        return _ASSUMED_KEYS
     owners = {str(ObjectKey(kind, relation)) for kind in ("table", "materialized view")}
-    return frozenset(_keys(world, owners))
+    patterns = {"constraint": _KEY, "index": _UNIQUE_INDEX}
+    matches = (
+        patterns[key.kind].fullmatch(fields.get("definition") or "")
+        for key, fields in catalog.items()
+        if key.kind in patterns and fields.get("of") in owners
+    )
+    return frozenset(match["column"].strip('"').lower() for match in matches if match)
 
 
-def _keys(world: CatalogState, owners: Collection[str]) -> Iterator[str]:
-    for key, fields in world.items():
-        if key.kind in ("constraint", "index") and fields.get("of") in owners:
-            pattern = _KEY if key.kind == "constraint" else _UNIQUE_INDEX
-            match = pattern.match(fields.get("definition") or "")
-            if match is not None and match.end() == len(fields.get("definition") or ""):
-                yield match["column"].strip('"').lower()
-
-
-def _by_text(sql: str, unique: Collection[str], many: int) -> RowEstimate:
+def _estimate_by_text(sql: str, unique: Collection[str], large: int) -> RowEstimate:
+    """Estimate by the text; `large` is the number of rows from which a table is large."""
     text = code(sql)
-    found = _condition(text)
-    if _LIMIT.search(text if text[:4].upper() == "WITH" else found or ""):
+    condition = _condition(text)
+    if _LIMIT.search(text if text[:4].upper() == "WITH" else condition or ""):
         return RowEstimate.BATCH
     verb = text[:6].upper()
-    if _GIVEN.search(text) and _joins(verb, text, found):
+    if _JOINS_VALUES.search(text) and _is_bounded_join(verb, text, condition):
         return RowEstimate.FEW
-    if found is None:
-        # What DO, functions, joins and brackets hide cannot be read here.
-        everything = verb in ("UPDATE", "DELETE") or (verb == "INSERT" and not _INNER_WHERE.search(text))
-        return RowEstimate.ALL if everything else RowEstimate.SOME
-    parts = _AND.split(_BETWEEN.sub(r"\1TO", found).partition("RETURNING")[0])
-    alone = not _SEVERAL.search(parts[0])
-    by_key = [
-        match
-        for match in map(_ONE.fullmatch, parts)
-        if match and match["column"].strip('"').lower() in unique and _is_short(match, many)
-    ]
-    return RowEstimate.FEW if alone and by_key and not _has_alternatives(found) else RowEstimate.SOME
+    if condition is None:
+        # DO blocks, functions, joins and parentheses may have conditions that are not read here.
+        every_row = verb in ("UPDATE", "DELETE") or (verb == "INSERT" and not _WHERE.search(text))
+        return RowEstimate.ALL if every_row else RowEstimate.SOME
+    terms = _AND.split(_BETWEEN.sub(r"\1TO", condition).partition("RETURNING")[0])
+    by_key = any(
+        match["column"].strip('"').lower() in unique and _is_short(match, large)
+        for match in map(_KEY_CONDITION.fullmatch, terms)
+        if match
+    )
+    few = by_key and not _OR_SELECT.search(terms[0]) and not _has_top_level_or(condition)
+    return RowEstimate.FEW if few else RowEstimate.SOME
 
 
 def _condition(text: str) -> str | None:
-    """What follows the WHERE of the statement itself, and not of a query within brackets."""
+    """Return the text after the statement's own WHERE, which is outside of parentheses."""
     depth = 0
-    for match in _WORD.finditer(text):
+    for match in _PARENTHESIS_OR_WHERE.finditer(text):
         if match[0] in "()":
             depth += 1 if match[0] == "(" else -1
         elif depth == 0:
@@ -109,28 +108,28 @@ def _condition(text: str) -> str | None:
     return None
 
 
-def _joins(verb: str, text: str, condition: str | None) -> bool:
-    """Whether rows that the statement lists lead to no more than as many of the table."""
+def _is_bounded_join(verb: str, text: str, condition: str | None) -> bool:
+    """Return whether a statement that joins a list of VALUES writes no more rows than the list has."""
     if verb in ("INSERT", "MERGE "):
-        return not _UNGIVEN.search(text)
+        return not _BY_SOURCE.search(text)
     return condition is not None and "=" in condition and not _RANGE.search(condition)
 
 
-def _is_short(match: re.Match[str], many: int) -> bool:
-    """Whether a range of keys is a short one; one between parameters is taken for a batch."""
+def _is_short(match: re.Match[str], large: int) -> bool:
+    """Return whether a condition on a key is no long range; a range of parameters counts as short."""
     first, last = match["first"], match["last"]
     if first is None or "$" in first + last:
         return True
     try:
-        return abs(float(last) - float(first)) < many
+        return abs(float(last) - float(first)) < large
     except ValueError:
         return False
 
 
-def _has_alternatives(condition: str) -> bool:
-    """Whether a condition has an OR outside of brackets."""
+def _has_top_level_or(condition: str) -> bool:
+    """Return whether a condition has an OR outside of parentheses."""
     depth, outside = 0, []
     for letter in condition:
         depth += (letter == "(") - (letter == ")")
         outside.append(letter if depth == 0 else " ")
-    return matcher(r"\bOR\b").search("".join(outside)) is not None
+    return _OR.search("".join(outside)) is not None

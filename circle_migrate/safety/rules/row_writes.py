@@ -1,4 +1,4 @@
-"""Statements that write rows: how many, and who waits for them."""
+"""Check statements that write rows: how many, and which sessions wait for them."""
 
 from __future__ import annotations
 
@@ -7,68 +7,59 @@ from collections.abc import Iterator
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.sql_text import code, matcher, own_name, says
 from circle_migrate.safety.result import HazardFinding
+from circle_migrate.safety.rules.context import StatementContext
 from circle_migrate.safety.rules.evidence import estimate, format_size
 from circle_migrate.safety.rules.row_estimate import WRITING, RowEstimate, estimate_rows
 from circle_migrate.safety.rules.table_work import under_locks
-from circle_migrate.safety.rules.timeline import StatementContext, Timeline
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _FROM = matcher(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
-def check_row_writes(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    """Yield findings about rows that a statement writes, however many there are."""
-    if scene.statement.error is not None:
-        return
-    for work in scene.statement.work:
+def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield findings about statements that write an unknown or large number of rows."""
+    for work in context.statement.work:
         if work.task not in WRITING:
             continue
-        how = estimate_rows(story, scene, work.relation)
-        if how in (RowEstimate.FEW, RowEstimate.PART) or (
-            how is RowEstimate.BATCH and not scene.statement.transactional
-        ):
+        rows = estimate_rows(context, work.relation)
+        batch_alone = rows is RowEstimate.BATCH and not context.statement.transactional
+        if rows in (RowEstimate.FEW, RowEstimate.PART) or batch_alone:
             continue
-        held = story.blocking_locks(scene, scene.statement.locks)  # a DO block may have taken some itself
-        measured = _measured(story, scene, work)
-        if held and measured is not None:
-            at = Work(work.task, measured, work.description)
-            yield under_locks(story, scene, "CM064", measured, [at], held)
-        elif work.task is not Task.DELETE and _is_long(story, scene, work, measured):
-            yield _unlocked(story, scene, work, how)
+        locks = context.blocking_locks(context.statement.locks)  # a DO block may take locks itself
+        large = _large_relation(context, work)
+        if locks and large is not None:
+            yield under_locks(context, "CM064", large, [Work(work.task, large, work.description)], locks)
+        elif (
+            work.task is not Task.DELETE
+            and context.is_large(work.relation)
+            and (work.task is not Task.INSERT or large is not None)
+        ):
+            yield _without_locks(context, work, rows)
 
 
-def _measured(story: Timeline, scene: StatementContext, work: Work) -> str | None:
-    """The large table whose rows decide how long it takes; None where there is none.
+def _large_relation(context: StatementContext, work: Work) -> str | None:
+    """Return the large table whose rows decide how long a write takes; None if no such table is large.
 
-    What is inserted is as much as is read; else the table itself counts, or what a subquery reads.
+    For INSERT it is the table that is read; otherwise the written table, else one that a subquery reads.
     """
-    text = _FROM.search(code(scene.statement.sql))
-    read = [
-        name
-        for name in (scene.statement.locks if text else ())
-        if says(text[0] if text else "", own_name(name)) and story.is_large(scene, name)
-    ]
-    if work.task is not Task.INSERT and story.is_large(scene, work.relation):
+    if work.task is not Task.INSERT and context.is_large(work.relation):
         return work.relation
-    return read[0] if read else None
+    sources = _FROM.search(code(context.statement.sql))
+    if sources is None:
+        return None
+    relations = (name for name in context.statement.locks if says(sources[0], own_name(name)))
+    return next(filter(context.is_large, relations), None)
 
 
-def _is_long(story: Timeline, scene: StatementContext, work: Work, measured: str | None) -> bool:
-    """Whether a large part of a large table is written, or into one from another."""
-    target = story.is_large(scene, work.relation)
-    return target and (work.task is not Task.INSERT or measured is not None)
-
-
-def _unlocked(story: Timeline, scene: StatementContext, work: Work, how: RowEstimate) -> HazardFinding:
-    size = story.size(scene, work.relation)
-    return story.finding(
-        scene,
+def _without_locks(context: StatementContext, work: Work, rows: RowEstimate) -> HazardFinding:
+    size = context.size(work.relation)
+    return context.finding(
         "CM005",
         Severity.WARNING,
         work.relation,
-        f"{work.task} of {how} of {work.relation}, which is {format_size(size)}, in one transaction",
+        f"{work.task} of {rows} of {work.relation}, which is {format_size(size)}, in one transaction",
         relation=work.relation,
-        lock=f"{Lock.RowExclusive.sql} on {work.relation}: who writes one of the same rows waits",
+        lock=f"{Lock.RowExclusive.sql} on {work.relation}: writes of the same rows wait",
         work=f"{work.task} of {work.relation}",
         estimate=estimate(work.task, size),
     )

@@ -1,7 +1,7 @@
-"""The core rule: work as long as a table is large, done while others wait for a large table.
+"""Check work that takes as long as a table is large and makes other sessions wait.
 
-PostgreSQL says what is done and what is locked; which hazard that is, and so its remedy, is told by what
-became of the catalogue. Work that would let others pass by itself is a hazard of the locks it finds.
+The trace shows the work and the locks; the changes of the catalog tell which hazard it is. Work that lets
+others pass is a hazard only under locks that its transaction already holds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.sql_text import matcher
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
+from circle_migrate.safety.rules.context import StatementContext, describe_waits, new_value
 from circle_migrate.safety.rules.evidence import estimate, format_size
-from circle_migrate.safety.rules.timeline import StatementContext, Timeline, describe_waits
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _VALIDATES = matcher(r"\bVALIDATE\s+CONSTRAINT\b")
@@ -22,184 +22,161 @@ _REINDEX = matcher(r"\bREINDEX\b")
 _REFRESH = matcher(r"\bREFRESH\s+MATERIALIZED\b")
 _CONCURRENTLY = matcher(r"\bCONCURRENTLY\b")
 _ATTACH = matcher(r"\bATTACH\s+PARTITION\b")
-_RETYPED = ("type", "collation", "generated")
-_LONGEST = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
-_ORDER = (*_LONGEST, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
+_REWRITTEN_FIELDS = {"type", "collation", "generated"}
+_LONG_TASKS = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
+_LONGEST_FIRST = (*_LONG_TASKS, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
 
 
-def check_table_work(story: Timeline, scene: StatementContext) -> Iterator[HazardFinding]:
-    """Yield findings about a statement that reads or copies tables: one for each hazard and table."""
-    if scene.statement.error is not None:
-        return
-    found: dict[tuple[str | None, str], list[Work]] = {}
-    for work in scene.statement.work:
-        if work.task in _LONGEST and work.relation not in scene.statement.created_relations:
-            hazard = _cause(scene, work) if _blocks_by_itself(scene, work) else None
-            found.setdefault((hazard, story.root(scene.statement.database, work.relation)), []).append(work)
-    for (hazard, root), works in found.items():
+def check_table_work(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for each hazard and table of a statement that reads or rewrites tables."""
+    works_by_cause: dict[tuple[str | None, str], list[Work]] = {}
+    for work in context.statement.work:
+        if work.task in _LONG_TASKS and work.relation not in context.statement.created_relations:
+            hazard = _hazard(context, work) if _blocks_by_itself(context, work) else None
+            works_by_cause.setdefault((hazard, context.root(work.relation)), []).append(work)
+    for (hazard, root), works in works_by_cause.items():
         if hazard is None:
-            yield from _carried(story, scene, root, works)
+            locks = context.blocking_locks(context.statement.before)
+            size = _total_size(context, works)
+            if locks and context.plan.sizes.is_large(context.statement.database, root, size):
+                yield under_locks(context, "CM002", root, works, locks)
         elif hazard:
-            yield from _blocking(story, scene, hazard, root, works)
+            yield _blocking(context, hazard, root, works)
 
 
-def _blocking(
-    story: Timeline, scene: StatementContext, hazard: str, root: str, works: Sequence[Work]
-) -> Iterator[HazardFinding]:
-    size = _size(story, scene, works)
-    held = story.blocking_locks(scene, scene.statement.locks)
-    long = sorted(source for source in _sources(scene, hazard) if story.is_large(scene, source))
-    database = scene.statement.database
-    large = story.sizes.is_large(database, root, size) and story.holds_rows(database, root)
-    blocked = bool(held) and large
-    locks = held or {name: mode for name, mode in scene.statement.locks.items() if mode.blocks_writes}
-    task = _main(works)
-    why = (
-        f"{root} is {format_size(size)}: {'others wait for as long as it takes' if blocked else 'soon done'}"
+def _blocking(context: StatementContext, hazard: str, root: str, works: Sequence[Work]) -> HazardFinding:
+    size = _total_size(context, works)
+    statement = context.statement
+    blocking = context.blocking_locks(statement.locks)
+    large_sources = sorted(
+        name
+        for name, mode in statement.acquired.items()
+        if hazard == "CM066" and mode is Lock.AccessShare and context.is_large(name)
     )
-    yield story.finding(
-        scene,
+    large = context.plan.sizes.is_large(statement.database, root, size) and context.holds_rows(root)
+    blocked = bool(blocking) and large
+    locks = blocking or {name: mode for name, mode in statement.locks.items() if mode.blocks_writes}
+    duration = "others wait until it is done" if blocked else "it takes a short time"
+    return context.finding(
         hazard,
-        Severity.ERROR if blocked else Severity.WARNING if long else Severity.NOTE,
+        Severity.ERROR if blocked else Severity.WARNING if large_sources else Severity.NOTE,
         root,
-        f"its query reads {', '.join(long)}" if long and not blocked else why,
+        f"its query reads {', '.join(large_sources)}"
+        if large_sources and not blocked
+        else f"{root} is {format_size(size)}: {duration}",
         relation=root,
         lock=describe_waits(locks),
-        work=_in_words(works),
+        work=_describe_works(works),
         size=size,
-        estimate=estimate(task, size),
+        estimate=estimate(_longest(works), size),
     )
-
-
-def _sources(scene: StatementContext, hazard: str) -> Iterator[str]:
-    """What the query of a materialized view reads, which says how long it takes."""
-    if hazard == "CM066":
-        yield from (name for name, mode in scene.statement.acquired.items() if mode is Lock.AccessShare)
-
-
-def _carried(
-    story: Timeline, scene: StatementContext, root: str, works: Sequence[Work]
-) -> Iterator[HazardFinding]:
-    """Work that lets others pass, in a transaction whose earlier locks do not."""
-    size = _size(story, scene, works)
-    held = story.blocking_locks(scene, scene.statement.before)
-    if held and story.sizes.is_large(scene.statement.database, root, size):
-        yield under_locks(story, scene, "CM002", root, works, held)
 
 
 def under_locks(
-    story: Timeline,
-    scene: StatementContext,
-    hazard: str,
-    root: str,
-    works: Sequence[Work],
-    held: dict[str, Lock],
+    context: StatementContext, hazard: str, root: str, works: Sequence[Work], locks: dict[str, Lock]
 ) -> HazardFinding:
-    """A finding about work that would let others pass, but for locks that its transaction holds already.
+    """Return a finding about work that blocks others only through locks that its transaction holds already.
 
-    Where only earlier revisions took those, that they share a transaction is the hazard.
+    If only earlier revisions took these locks, the hazard is that the revisions share a transaction.
     """
-    size = _size(story, scene, works)
-    return story.finding(
-        scene,
-        "CM041" if _from_other_revisions(story, scene, held) else hazard,
+    size = _total_size(context, works)
+    return context.finding(
+        "CM041" if _from_other_revisions(context, locks) else hazard,
         Severity.ERROR,
         root,
-        f"{root} is {format_size(size)}, and the transaction already holds {describe_waits(held)}",
+        f"{root} is {format_size(size)}, and the transaction already holds {describe_waits(locks)}",
         relation=root,
-        lock=describe_waits(held),
-        work=_in_words(works),
+        lock=describe_waits(locks),
+        work=_describe_works(works),
         size=size,
-        estimate=estimate(_main(works), size),
+        estimate=estimate(_longest(works), size),
     )
 
 
-def _blocks_by_itself(scene: StatementContext, work: Work) -> bool:
-    """Whether the statement would make others wait in a transaction of its own, too.
+def _blocks_by_itself(context: StatementContext, work: Work) -> bool:
+    """Return whether the statement would block others in a transaction of its own, too.
 
-    A lock that is held already is not taken again, so that then what the statement does has to tell.
+    A lock that the transaction holds is not taken again; a change of the catalog shows that it is needed.
     """
-    said = scene.statement
-    if said.acquired.get(work.relation, 0) >= Lock.Share:
+    statement = context.statement
+    if statement.acquired.get(work.relation, 0) >= Lock.Share:
         return True
-    already = said.before.get(work.relation, 0) >= Lock.Share
-    return already and bool(said.changes) and not _VALIDATES.search(said.sql)
+    held = statement.before.get(work.relation, 0) >= Lock.Share
+    return held and bool(statement.changes) and not _VALIDATES.search(statement.sql)
 
 
-def _cause(scene: StatementContext, work: Work) -> str:
-    """The hazard of work under the statement's own lock; empty where another rule says it better."""
-    said = scene.statement
-    if _REFRESH.search(said.sql):
-        return "" if _CONCURRENTLY.search(said.sql) else "CM066"
-    if _ATTACH.search(said.sql):
+def _hazard(context: StatementContext, work: Work) -> str:
+    """Return the hazard of work under the statement's own lock; empty if another rule finds it."""
+    sql = context.statement.sql
+    if _REFRESH.search(sql):
+        return "" if _CONCURRENTLY.search(sql) else "CM066"
+    if _ATTACH.search(sql):
         return "CM067"
-    if any(set(_RETYPED) & set(change.fields) for change in scene.changes(Op.CHANGED, "column")):
+    if any(_REWRITTEN_FIELDS & change.fields.keys() for change in context.changes(Op.CHANGED, "column")):
         return "CM061"
-    if any(each.task is Task.REWRITE and each.relation == work.relation for each in said.work):
+    if any(
+        other.task is Task.REWRITE and other.relation == work.relation for other in context.statement.work
+    ):
         new_column = any(
-            change.key.kind == "column" and scene.existed(change.owner) for change in scene.added
+            change.key.kind == "column" and context.existed(change.owner) for change in context.added
         )
         return "CM001" if new_column else "CM069"
-    return _of_rule(scene, work.task)
+    return _scan_hazard(context, work.task)
 
 
-def _of_rule(scene: StatementContext, task: Task) -> str:
-    """The hazard of rows that are read, for a new constraint or index."""
+def _scan_hazard(context: StatementContext, task: Task) -> str:
+    """Return the hazard of reading rows for a new constraint or index."""
     if task is Task.FK_VALIDATION:
         return "CM009"
     if task is Task.SCAN:
-        return "" if any(map(is_required, scene.added)) else "CM007"
-    if _REINDEX.search(scene.statement.sql):
+        return "" if any(map(is_required, context.added)) else "CM007"
+    if _REINDEX.search(context.statement.sql):
         return "CM058"
-    return _of_index(scene)
+    return _index_hazard(context)
 
 
-def _of_index(scene: StatementContext) -> str:
-    added = {
-        change.fields.get("type", ("", ""))[1] for change in scene.added if change.key.kind == "constraint"
-    }
-    if "exclusion" in added:
+def _index_hazard(context: StatementContext) -> str:
+    constraints = {new_value(change, "type") for change in context.added if change.key.kind == "constraint"}
+    if "exclusion" in constraints:
         return "CM063"
-    if added & {"unique", "primary key"}:
+    if constraints & {"unique", "primary key"}:
         return "CM062"
     partitioned = any(
-        scene.before.get(change.owner, {}).get("partition_key")
-        for change in scene.added
+        context.before.get(change.owner, {}).get("partition_key")
+        for change in context.added
         if change.key.kind == "index" and change.owner is not None
     )
     return "CM068" if partitioned else "CM008"
 
 
 def is_required(change: Change) -> bool:
-    """Whether it is a new column that needs a value in every row and has none to give."""
+    """Return whether a change adds a NOT NULL column without a default."""
     if change.key.kind != "column" or change.op is not Op.ADDED:
         return False
-    now = {name: sides[1] for name, sides in change.fields.items()}
-    filled = any(now.get(name) for name in ("default", "generated", "identity"))
-    return now.get("not_null") == "yes" and not filled and not now.get("inherited")
+    implicit = any(new_value(change, name) for name in ("default", "generated", "identity", "inherited"))
+    return new_value(change, "not_null") == "yes" and not implicit
 
 
-def _from_other_revisions(story: Timeline, scene: StatementContext, held: Iterable[str]) -> bool:
-    """Whether all these locks were taken by revisions before the statement's own."""
-    takers = {
+def _from_other_revisions(context: StatementContext, relations: Iterable[str]) -> bool:
+    """Return whether only revisions before the statement's own took the locks on these relations."""
+    holders = {
         name: earlier.statement.revision
-        for earlier in story.scenes
-        if earlier.group == scene.group and earlier.place < scene.place
+        for earlier in context.plan.statements[: context.index]
+        if earlier.transaction == context.transaction
         for name, mode in earlier.statement.acquired.items()
-        if mode.blocks_writes and name in held
+        if mode.blocks_writes and name in relations
     }
-    return bool(takers) and scene.statement.revision not in takers.values()
+    return bool(holders) and context.statement.revision not in holders.values()
 
 
-def _size(story: Timeline, scene: StatementContext, works: Iterable[Work]) -> Size | None:
+def _total_size(context: StatementContext, works: Iterable[Work]) -> Size | None:
     relations = dict.fromkeys(work.relation for work in works)
-    return story.sizes.together(scene.statement.database, relations)
+    return context.plan.sizes.together(context.statement.database, relations)
 
 
-def _main(works: Iterable[Work]) -> Task:
-    """The longest of several tasks."""
-    return min((work.task for work in works), key=_ORDER.index)
+def _longest(works: Iterable[Work]) -> Task:
+    return min((work.task for work in works), key=_LONGEST_FIRST.index)
 
 
-def _in_words(works: Iterable[Work]) -> str:
+def _describe_works(works: Iterable[Work]) -> str:
     return "; ".join(dict.fromkeys(f"{work.task} of {work.relation}" for work in works))

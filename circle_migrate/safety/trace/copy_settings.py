@@ -1,4 +1,4 @@
-"""Settings of a live database that change what statements do there, given to the scratch database."""
+"""Copy the settings of a live database that change what statements do to a scratch database."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from circle_migrate.postgres.server_errors import server_message
 if TYPE_CHECKING:
     import asyncpg
 
-# Those of the server that decide about work, and all that the database, the role or the URL sets; without
-# what a session for work sets by itself, what only tells or limits, who is connected, and libraries that
-# the other server may not have.
+# Settings of the server that affect work, and all that the database, the role or the URL sets. Excluded are
+# settings of our own sessions, logging, timeouts, roles, and libraries that the scratch server may lack.
 _SETTINGS = """
 SELECT name, current_setting(name) AS value
 FROM pg_catalog.pg_settings
@@ -35,27 +34,29 @@ _EXISTS = {
 
 
 async def copy_settings(live: Database, scratch: Database) -> tuple[str, ...]:
-    """Give the scratch database the live one's settings, for sessions to come; notes say what it lacks.
+    """Copy settings for future sessions; return notes about settings that could not be copied.
 
-    The search_path is in the settings of the deployment, which both have.
+    The search_path is not copied, as both databases have it from the settings of the deployment.
     """
     if live.settings.url is None:
-        return (f"{live.name}: no live database was asked for its TimeZone and other settings",)
+        return (f"{live.name}: TimeZone and other settings were not copied, because the database has no URL",)
     try:
         async with live.reading() as connection:
             rows = await connection.fetch(_SETTINGS)
     except MigrateError as error:
-        return (f"{live.name}: its TimeZone and other settings are unknown: {error.detail or error.message}",)
+        return (
+            f"{live.name}: TimeZone and other settings could not be read: {error.detail or error.message}",
+        )
     connection = await scratch.connect()
     try:
-        answers = [await _set(connection, scratch, row["name"], row["value"]) for row in rows]
+        problems = [await _set(connection, scratch, row["name"], row["value"]) for row in rows]
     finally:
         connection.terminate()
-    return tuple(f"{live.name}: {answer}" for answer in answers if answer is not None)
+    return tuple(f"{live.name}: {problem}" for problem in problems if problem is not None)
 
 
 async def _set(connection: asyncpg.Connection, scratch: Database, name: str, value: str) -> str | None:
-    """Set it on the database; the reason where that cannot be done."""
+    """Set a setting of the database; return the problem if that is not possible."""
     import asyncpg
 
     if name in _EXISTS and not await connection.fetchval(_EXISTS[name], value):

@@ -1,7 +1,6 @@
-"""A plan as the statements that Alembic renders for it, where there is nothing to run it on.
+"""Render a plan to SQL with Alembic, for findings of low confidence if there is no scratch database.
 
-What is rendered is not always what runs: a revision that reads the database has no such text, and others say
-less in it. It does for an opinion of low confidence, and for nothing else.
+The text may differ from what runs: a revision that reads the database cannot be rendered.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
 
 
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[\w$.])+')
-_WORDS = 3
-"""So many words of a statement tell which it is: how it goes on depends on how values are given."""
+_COMPARED_WORDS = 3
+"""Words that identify a statement; later ones depend on whether values are parameters."""
 
-_LOOKING = frozenset({"SELECT", "SHOW", "VALUES", "EXPLAIN", "TABLE", "SET", "RESET", "BEGIN", "COMMIT"})
-"""First words of statements that change nothing."""
+_READING = frozenset({"SELECT", "SHOW", "VALUES", "EXPLAIN", "TABLE", "SET", "RESET", "BEGIN", "COMMIT"})
+"""First words of statements that change no data or schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """A step as it is rendered; without statements where it cannot be, and why."""
+    """A rendered step; `refused` is the reason if it cannot be rendered."""
 
     segment: int
     step: Step
@@ -41,112 +40,109 @@ class _Rendered:
     refused: str = ""
 
 
-async def rendered(deployment: Deployment, plan: Plan, major: int) -> Trace:
-    """The text of each step as one statement, for servers of a major version; no step is run.
+async def render(deployment: Deployment, plan: Plan, major: int) -> Trace:
+    """Render each step of a plan as one statement for servers of a major version, without running it.
 
-    Those that have none are `untraced`. Raises `TreeError` for a file that cannot be loaded.
+    Steps that cannot be rendered are `untraced`. Raises `TreeError` for a file that cannot be loaded.
     """
-    statements: list[TracedStatement] = []
-    silent: list[str] = []
-    notes: list[str] = []
-    for rendered in await _rendered(deployment, plan):
-        revision = rendered.step.revision
-        if rendered.refused:
-            silent.append(revision.qualified)
-            notes.append(f"{revision.qualified}: {rendered.refused}")
-            continue
-        text = redact("".join(rendered.statements))
-        statements.append(
-            TracedStatement(
-                revision.database, rendered.segment, revision.id, text, revision.path, revision.line
+    steps = await _render_steps(deployment, plan)
+    statements = []
+    for step in steps:
+        revision, sql = step.step.revision, redact("".join(step.statements))
+        if not step.refused:
+            statements.append(
+                TracedStatement(
+                    revision.database, step.segment, revision.id, sql, revision.path, revision.line
+                )
             )
-        )
-    return Trace(tuple(statements), tuple(silent), major, tuple(notes))
+    refused = {step.step.revision.qualified: step.refused for step in steps if step.refused}
+    notes = tuple(f"{name}: {reason}" for name, reason in refused.items())
+    return Trace(tuple(statements), tuple(refused), major, notes)
 
 
-async def compared(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[RevisionIssue, ...]:
-    """The revisions of which other statements are rendered than have run.
+async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[RevisionIssue, ...]:
+    """Return an issue for each revision whose rendered statements differ from those that ran.
 
-    Not those that cannot be rendered, which nobody takes for anything else, nor those that did not run to
-    their end. Raises `TreeError`.
+    Revisions that cannot be rendered or did not run to their end are skipped. Raises `TreeError`.
     """
-    cut_off = {
+    incomplete = {
         *trace.untraced,
         *(f"{statement.database}@{statement.revision}" for statement in trace.statements if statement.error),
     }
     ran: dict[str, set[str]] = {}
     for statement in trace.statements:
-        ran.setdefault(f"{statement.database}@{statement.revision}", set()).update(_heads([statement.sql]))
-    revision_issues = []
-    for made in await _rendered(deployment, plan):
-        revision = made.step.revision
-        if made.refused or revision.qualified in cut_off:
+        ran.setdefault(f"{statement.database}@{statement.revision}", set()).update(_starts([statement.sql]))
+    issues = []
+    for step in await _render_steps(deployment, plan):
+        revision = step.step.revision
+        if step.refused or revision.qualified in incomplete:
             continue
         table = deployment.databases[revision.database].settings.version_table
-        said = {head for head in _heads(made.statements) if table not in head}
-        done = ran.get(revision.qualified, set())
-        if said != done:
-            revision_issues.append(
-                RevisionIssue(revision.database, revision.id, _in_words(done - said, said - done))
-            )
-    return tuple(revision_issues)
+        rendered = {start for start in _starts(step.statements) if table not in start}
+        executed = ran.get(revision.qualified, set())
+        if rendered != executed:
+            reason = _describe(executed - rendered, rendered - executed)
+            issues.append(RevisionIssue(revision.database, revision.id, reason))
+    return tuple(issues)
 
 
-def _heads(statements: Iterable[str]) -> Iterator[str]:
+def _starts(statements: Iterable[str]) -> Iterator[str]:
+    """Yield the first words of each statement that changes data or schema."""
     for statement in statements:
-        words = _WORD.findall(code(statement))[:_WORDS]
-        if words and words[0].upper() not in _LOOKING:
+        words = _WORD.findall(code(statement))[:_COMPARED_WORDS]
+        if words and words[0].upper() not in _READING:
             yield " ".join(words)
 
 
-def _in_words(unsaid: set[str], unrun: set[str]) -> str:
+def _describe(not_rendered: set[str], not_executed: set[str]) -> str:
     return "; ".join(
-        f"{', '.join(sorted(heads))} … {what}"
-        for heads, what in ((unsaid, "runs and is not rendered"), (unrun, "is rendered and does not run"))
-        if heads
+        f"{', '.join(sorted(starts))} … {problem}"
+        for starts, problem in (
+            (not_rendered, "runs and is not rendered"),
+            (not_executed, "is rendered and does not run"),
+        )
+        if starts
     )
 
 
-async def _rendered(deployment: Deployment, plan: Plan) -> list[_Rendered]:
+async def _render_steps(deployment: Deployment, plan: Plan) -> list[_Rendered]:
     from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
     from circle_migrate.migrate.alembic_adapter.runner import Runner
 
-    rendereds = []
-    at = dict(plan.current)
+    rendered = []
+    current = dict(plan.current)
     async with one_at_a_time():
         runners = {}
         for name in plan.databases:
             settings = deployment.databases[name].settings
             table = VersionTable(settings.version_table, settings.version_table_schema)
             runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name))
-        for number, step in _steps(plan):
-            rendereds.append(_render(runners[step.database], number, step, at[step.database]))
-            at[step.database] = step.heads_after(deployment.forest.graphs[step.database], at[step.database])
-    return rendereds
+        for number, segment in enumerate(plan.segments, 1):
+            for step in segment.actions:
+                if isinstance(step, Step):
+                    name = step.database
+                    rendered.append(_render_step(runners[name], number, step, current[name]))
+                    current[name] = step.heads_after(deployment.forest.graphs[name], current[name])
+    return rendered
 
 
-def _steps(plan: Plan) -> Iterator[tuple[int, Step]]:
-    for number, segment in enumerate(plan.segments, 1):
-        yield from ((number, action) for action in segment.actions if isinstance(action, Step))
-
-
-def _render(runner: Runner, number: int, step: Step, at: tuple[str, ...]) -> _Rendered:
-    output = _Parts()
+def _render_step(runner: Runner, number: int, step: Step, current: tuple[str, ...]) -> _Rendered:
+    output = _StatementBuffer()
     try:
-        runner.render(Segment((step,), transactional=True), at, output)
+        runner.render(Segment((step,), transactional=True), current, output)
     except Refused as error:
         return _Rendered(number, step, refused=error.message)
     return _Rendered(number, step, tuple(output.parts))
 
 
-class _Parts(StringIO):
-    """Text in the parts in which it was written: Alembic writes statement by statement."""
+class _StatementBuffer(StringIO):
+    """A buffer that keeps the parts in which it is written: Alembic writes statement by statement."""
 
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[str] = []
 
     def write(self, text: str) -> int:
-        """Keep a part."""
+        """Write a part."""
         self.parts.append(text)
         return super().write(text)

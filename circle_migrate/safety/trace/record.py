@@ -1,4 +1,4 @@
-"""What PostgreSQL did when a plan ran on a scratch database, statement by statement."""
+"""The result of tracing a plan: what each statement did on a scratch database."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from circle_migrate.postgres.catalog.snapshot import Change
 
 
 class Lock(IntEnum):
-    """Table lock modes, the weakest first, as pg_locks spells them without `Lock`.
+    """Table lock modes, the weakest first, named as in pg_locks without the suffix `Lock`.
 
-    The order is PostgreSQL's own (https://www.postgresql.org/docs/current/explicit-locking.html).
+    See https://www.postgresql.org/docs/current/explicit-locking.html.
     """
 
     AccessShare = 1
@@ -26,22 +26,22 @@ class Lock(IntEnum):
 
     @property
     def sql(self) -> str:
-        """The mode as SQL writes it: ACCESS EXCLUSIVE."""
+        """The mode as SQL writes it, such as ACCESS EXCLUSIVE."""
         return "".join(f" {letter}" if letter.isupper() else letter for letter in self.name).strip().upper()
 
     @property
     def blocks_writes(self) -> bool:
-        """Whether rows cannot be inserted, updated or deleted by others while it is held."""
+        """Whether other sessions cannot write rows while it is held."""
         return self >= Lock.Share
 
     @property
     def blocks_reads(self) -> bool:
-        """Whether rows cannot even be read by others while it is held."""
+        """Whether other sessions cannot read rows while it is held."""
         return self is Lock.AccessExclusive
 
 
 class Task(StrEnum):
-    """Work whose duration grows with a table."""
+    """A kind of work whose duration grows with a table."""
 
     REWRITE = "rewrite"
     SCAN = "scan"
@@ -55,7 +55,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One piece of such work; `relation` is named with its schema, `words` are the server's."""
+    """Work on a relation, which is named with its schema; `description` is the server's message."""
 
     task: Task
     relation: str
@@ -63,8 +63,50 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view or sequence; `name` is quoted and has its schema, `file` is the number of its data file.
+
+    `visible` relations are found by `relname` alone under the search_path.
+    """
+
+    oid: int
+    name: str
+    relname: str
+    kind: str
+    file: int | None
+    visible: bool
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it stores rows, so that a new file means that they were rewritten."""
+        return self.kind in "rm"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLocks:
+    """The state of a transaction, by oid of relations: lock modes, data files, full scans, inserted rows.
+
+    `catalogued` counts the rows written into catalogs. All are empty outside of a transaction.
+    """
+
+    modes: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    files: Mapping[int, int | None] = field(default_factory=dict)
+    scans: Mapping[int, int] = field(default_factory=dict)
+    inserted: Mapping[int, int] = field(default_factory=dict)
+    catalogued: int = 0
+
+    def strongest(self, names: Mapping[int, str]) -> dict[str, Lock]:
+        """Return the strongest mode on each relation in `names`."""
+        return {
+            names[oid]: max(Lock[mode.removesuffix("Lock")] for mode in modes)
+            for oid, modes in sorted(self.modes.items(), key=lambda item: names.get(item[0], ""))
+            if oid in names
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class ServerError:
-    """Why a statement failed."""
+    """The error of a failed statement; `sqlstate` is empty if SQLAlchemy did not send it."""
 
     sqlstate: str
     message: str
@@ -74,14 +116,13 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class TracedStatement:
-    """One statement as it ran.
+    """A statement that ran.
 
-    `segment` counts the plan's transactions from 1; `revision` is the step it belongs to; `file` and `line`
-    are the Python line of the revision that led to it. `locks` are those its transaction holds when it has
-    run, `before` those it held already; both only on relations that existed before the plan began, by name.
-    `changes` is what it did to the catalogue; `born` are relations that the plan itself has made by then.
-    `transactional` is off for a statement outside of any transaction, `repeatable` on for one that is only
-    sent where what it makes or drops is not so already.
+    `segment` counts the segments of the plan from 1; `file` and `line` are the line of the revision file that
+    sends it. `locks` are those that its transaction holds after it, `before` those held before it; both only
+    on relations from before the plan, by name. `changes` are those of the catalog; `created_relations` are
+    the ones that the plan has created so far. `transactional` is false outside of a transaction, `repeatable`
+    true for statements of helpers that first check whether they are needed.
     """
 
     database: str
@@ -102,27 +143,27 @@ class TracedStatement:
 
     @property
     def acquired(self) -> Mapping[str, Lock]:
-        """The locks it took, or took more strongly than its transaction had them."""
+        """The locks that the statement took, new or stronger than those its transaction held."""
         return {name: mode for name, mode in self.locks.items() if mode > self.before.get(name, 0)}
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionIssue:
-    """A revision that something is wrong with, whatever its statements do, and what."""
+    """A problem of a revision as a whole."""
 
     database: str
     revision: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a plan did on a scratch database, in the order in which it ran.
+    """The statements of a plan in the order in which they ran.
 
-    `untraced` are the revisions of which nothing, or not the whole, is known, as `database@id`; `notes` say
-    why, and in what the scratch database is not like the live one. A revision that ends in a statement with
-    an `error` is not among them: what follows it is. `unreturned` are those that lead no way back,
-    `unlike` those whose rendered SQL is another one.
+    `untraced` are the revisions that did not run, or not to their end, as `database@id`; not one that ends
+    in a statement with an `error`. `notes` say why, and how the scratch database differs from the live one.
+    `round_trip_issues` are revisions whose downgrade does not restore the catalog, `render_differences` those
+    whose rendered SQL differs from what ran.
     """
 
     statements: tuple[TracedStatement, ...]

@@ -1,4 +1,4 @@
-"""The way back: whether the downgrades of an upgrade that was traced lead to the catalogues there were."""
+"""Check that the downgrades of a traced upgrade restore the catalogs from before it."""
 
 from __future__ import annotations
 
@@ -30,50 +30,55 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.scratch.databases import Scratch
     from circle_migrate.revision_graph.revision import Revision
 
-_OF_THE_CLUSTER = re.compile(
+_CLUSTER_WIDE = re.compile(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
     r"|\bALTER\s+SYSTEM\b|\b(?:DROP|REASSIGN)\s+OWNED\b|\bdblink",
     re.IGNORECASE,
 )
-"""What is not of one database: a scratch database may lie beside others, which use it."""
+"""Statements about the cluster, which may have databases other than the scratch database."""
 
 _SHOWN = 3
-"""Differences that are named; the others are counted."""
+"""The number of differences that a message names; the others are counted."""
 
-_SIGNS = {Op.ADDED: "stays", Op.REMOVED: "is not back", Op.CHANGED: "is another one"}
-_COUNTED = frozenset({"position"})
-"""What a column that is made anew cannot have again."""
+_PROBLEMS = {Op.ADDED: "remains", Op.REMOVED: "is missing", Op.CHANGED: "differs"}
+_NOT_RESTORED = frozenset({"position"})
+"""Fields that a column which is created again cannot get back."""
 
 
 async def check_round_trips(
-    made: Scratch, plan: Plan, catalogues: Mapping[str, Snapshot], command: str
+    databases: Scratch, plan: Plan, catalogues: Mapping[str, Snapshot], command: str
 ) -> tuple[RevisionIssue, ...]:
-    """The revisions of an upgrade whose downgrade is missing, fails, or leads elsewhere.
+    """Return an issue for each revision whose downgrade is missing, fails, or leaves another catalog.
 
-    The scratch databases are those the plan has run on; `catalogues` are from before each of its revisions.
-    Those are undone from the last one on, as far as they do not declare that they cannot be. Raises
-    `Interrupted` and `Unreachable`.
+    The plan has run on the scratch databases; `catalogues` are from before each of its revisions. Revisions
+    are downgraded from the last one on, up to the first irreversible one. Raises `Interrupted` and
+    `Unreachable`.
     """
-    revisions = [step.revision for step in plan.actions if isinstance(step, Step)]
-    if any(step.direction is Direction.DOWN for step in plan.actions if isinstance(step, Step)):
+    steps = [step for step in plan.actions if isinstance(step, Step)]
+    revisions = [step.revision for step in steps]
+    if any(step.direction is Direction.DOWN for step in steps):
         return ()
-    undone = list(takewhile(_can_be_undone, reversed(revisions)))
+    undone = list(takewhile(_is_reversible, reversed(revisions)))
     missing = (
-        RevisionIssue(revision.database, revision.id, "it has no downgrade(), and does not say why")
+        RevisionIssue(
+            revision.database,
+            revision.id,
+            "it has no downgrade() and does not declare that it is irreversible",
+        )
         for revision in revisions
         if not revision.has_downgrade and revision.irreversible is None
     )
-    return (*missing, *(await _undo(made, undone, catalogues, command) if undone else ()))
+    return (*missing, *(await _undo(databases, undone, catalogues, command) if undone else ()))
 
 
 async def _undo(
-    made: Scratch, revisions: list[Revision], catalogues: Mapping[str, Snapshot], command: str
+    databases: Scratch, revisions: list[Revision], catalogues: Mapping[str, Snapshot], command: str
 ) -> list[RevisionIssue]:
     from circle_migrate.migrate.executor import RunOptions, execute
 
-    hooks = _Returning(catalogues)
-    forest = made.deployment.forest
-    names = made.deployment.reachable_databases(Direction.DOWN)
+    hooks = _RoundTripHooks(catalogues)
+    forest = databases.deployment.forest
+    names = databases.deployment.reachable_databases(Direction.DOWN)
 
     def planner(current: Current) -> Plan:
         left = {
@@ -85,60 +90,60 @@ async def _undo(
 
     options = RunOptions(command, allow_edited=True, hooks=hooks)
     try:
-        await made.run_adding_missing_roles(
-            lambda: execute(made.deployment, names, planner, discard, options)
+        await databases.run_adding_missing_roles(
+            lambda: execute(databases.deployment, names, planner, discard, options)
         )
     except (Interrupted, Unreachable):
         raise
     except MigrateError as error:
         if not isinstance(hooks.running, Step):
             raise
-        if isinstance(error.__cause__, _BeyondError):
-            return hooks.found
+        if isinstance(error.__cause__, _ClusterWideError):
+            return hooks.issues
         revision = hooks.running.revision
-        words = ": ".join(filter(None, (error.message, error.detail)))
-        why = redact(" ".join(f"its downgrade fails: {words}".split()))
-        hooks.found.append(RevisionIssue(revision.database, revision.id, why))
-    return hooks.found
+        message = ": ".join(filter(None, (error.message, error.detail)))
+        reason = redact(" ".join(f"its downgrade fails: {message}".split()))
+        hooks.issues.append(RevisionIssue(revision.database, revision.id, reason))
+    return hooks.issues
 
 
-def _can_be_undone(revision: Revision) -> bool:
+def _is_reversible(revision: Revision) -> bool:
     return revision.has_downgrade and revision.irreversible is None
 
 
-class _BeyondError(Exception):
-    """A downgrade would do something to the whole cluster: how it ends is not found out."""
+class _ClusterWideError(Exception):
+    """A downgrade would change the whole cluster, so it is not run."""
 
 
-class _Returning(Hooks):
-    """Compares what each downgrade leaves with the catalogue from before the upgrade.
+class _RoundTripHooks(Hooks):
+    """Compares the catalog after each downgrade with the one from before the upgrade.
 
-    What a later revision has left is not said of the ones before it.
+    A difference is reported once, for the last revision that has it.
     """
 
     def __init__(self, catalogues: Mapping[str, Snapshot]) -> None:
-        self.found: list[RevisionIssue] = []
+        self.issues: list[RevisionIssue] = []
         self.running: Action | None = None
         self._catalogues = catalogues
         self._connections: dict[str, tuple[asyncpg.Connection, DatabaseSettings]] = {}
-        self._told: set[tuple[str, ObjectKey]] = set()
-        self._watched: set[str] = set()
+        self._reported: set[tuple[str, ObjectKey]] = set()
+        self._listening: set[str] = set()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Remember where to look."""
+        """Keep the connections to read the catalogs from."""
         for name in plan.databases:
             settings = run.deployment.databases[name].settings
             self._connections[name] = run.sessions[name].driver, settings
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """A step begins."""
+        """Refuse cluster-wide statements of the step."""
         self.running = action
-        if action.database not in self._watched:
-            self._watched.add(action.database)
-            event.listen(connection, "before_cursor_execute", _refuse_beyond)
+        if action.database not in self._listening:
+            self._listening.add(action.database)
+            event.listen(connection, "before_cursor_execute", _ensure_not_cluster_wide)
 
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """A step has run: compare."""
+        """Compare the catalog."""
         self.running = None
         if not isinstance(action, Step) or action.revision.qualified not in self._catalogues:
             return
@@ -153,31 +158,32 @@ class _Returning(Hooks):
             )
         )
         before = self._catalogues[action.revision.qualified]
-        differing = changes_between(before, now)
+        differences = changes_between(before, now)
         changes = [
             change
-            for change in split_equivalent(differing, equal_by_text(checks_for(differing, before)))[0]
-            if (action.database, change.key) not in self._told
-            and (change.op is not Op.CHANGED or change.fields.keys() - _COUNTED)
+            for change in split_equivalent(differences, equal_by_text(checks_for(differences, before)))[0]
+            if (action.database, change.key) not in self._reported
+            and (change.op is not Op.CHANGED or change.fields.keys() - _NOT_RESTORED)
         ]
-        self._told.update((action.database, change.key) for change in changes)
+        self._reported.update((action.database, change.key) for change in changes)
         if changes:
-            self.found.append(RevisionIssue(action.database, action.revision.id, _in_words(changes)))
+            self.issues.append(RevisionIssue(action.database, action.revision.id, _describe(changes)))
 
 
-def _refuse_beyond(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-    if _OF_THE_CLUSTER.search(statement):
-        raise _BeyondError
+def _ensure_not_cluster_wide(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    if _CLUSTER_WIDE.search(statement):
+        raise _ClusterWideError
 
 
-def _in_words(changes: list[Change]) -> str:
+def _describe(changes: list[Change]) -> str:
+    """Describe changes; parts of a created or dropped object are left out."""
     whole = {change.key for change in changes if change.op is not Op.CHANGED}
-    told = [change for change in changes if change.owner not in whole]  # parts go with what they belong to
-    named = [f"{change.key} {_SIGNS[change.op]}{_what(change)}" for change in told[:_SHOWN]]
-    more = len(told) - _SHOWN
-    return "up and down again, " + "; ".join([*named, *([f"and {more} more"] if more > 0 else [])])
+    reported = [change for change in changes if change.owner not in whole]
+    texts = [f"{change.key} {_PROBLEMS[change.op]}{_fields(change)}" for change in reported[:_SHOWN]]
+    more = len(reported) - _SHOWN
+    return "after upgrade and downgrade, " + "; ".join([*texts, *([f"and {more} more"] if more > 0 else [])])
 
 
-def _what(change: Change) -> str:
-    names = sorted(change.fields.keys() - _COUNTED) if change.op is Op.CHANGED else ()
+def _fields(change: Change) -> str:
+    names = sorted(change.fields.keys() - _NOT_RESTORED) if change.op is Op.CHANGED else ()
     return f" ({', '.join(name.replace('_', ' ') for name in names)})" if names else ""

@@ -1,4 +1,4 @@
-"""What a plan would do to the live databases, found out by doing it to scratch databases."""
+"""Trace a plan: run it on scratch databases and record what each statement does."""
 
 from __future__ import annotations
 
@@ -27,52 +27,57 @@ async def trace(
     major: int | None,
     notify: Notify = discard,
     hooks: TracingHooks | None = None,
-    back: bool = False,
+    round_trips: bool = False,
 ) -> Trace:
-    """Run the plan on scratch databases at its current revisions, and say what each statement did.
+    """Run the plan on scratch databases at its current revisions and return what each statement did.
 
-    `major` is the live servers' major version, None where nobody knows it; `hooks` see more of the run than
-    its statements. With `back` an upgrade is undone as well, and what that leaves is compared. The live
-    databases are asked for settings and for nothing else.
+    `major` is the major version of the live servers, None if unknown; `hooks` may observe more of the run.
+    With `round_trips` the downgrades of an upgrade run, too, and the catalogs are compared. Only settings are
+    read from the live databases. The trace has the errors of steps that fail.
 
-    A step that fails is part of the answer; what raises is that there is no server for scratch databases
-    (`SettingsError`), that it is lost (`Unreachable`), that the current revisions cannot be reached on an
-    empty database (`MigrationFailed`), a file that cannot be loaded (`TreeError`) and `Interrupted`.
+    Raises `SettingsError` without a server for scratch databases, `Unreachable` if the connection to it is
+    lost, `MigrationFailed` if the current revisions cannot be reached on an empty database, `TreeError` for
+    a revision file that cannot be loaded, and `Interrupted`.
     """
-    async with scratch(deployment, plan.current, major=major) as made:
-        notes = list(await _prepare(deployment, made, plan.current))
-        there = min(made.majors.values())
-        if major not in (None, there):
-            notes.append(f"traced on PostgreSQL {there}, as there is no server of version {major} for it")
-        hooks, error = await _run(made, plan, notify, hooks)
+    async with scratch(deployment, plan.current, major=major) as databases:
+        notes = await _prepare(deployment, databases, plan.current)
+        scratch_major = min(databases.majors.values())
+        if major not in (None, scratch_major):
+            notes.append(
+                f"traced on PostgreSQL {scratch_major}, because no server of version {major} is available"
+            )
+        hooks, error = await _run(databases, plan, notify, hooks)
         if error is None:
             from circle_migrate.safety.trace.round_trip import check_round_trips
 
-            failed = await check_round_trips(made, plan, hooks.catalogues, COMMAND) if back else ()
-            return Trace(hooks.statements, (), there, tuple(notes), failed)
-        statements, untraced, doubts = _explain(plan, hooks, error)
-        return Trace(statements, untraced, there, (*notes, *doubts))
+            issues = (
+                await check_round_trips(databases, plan, hooks.catalogues, COMMAND) if round_trips else ()
+            )
+            return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
+        statements, untraced, reasons = _explain(plan, hooks, error)
+        return Trace(statements, untraced, scratch_major, (*notes, *reasons))
 
 
-async def _prepare(deployment: Deployment, made: Scratch, current: Current) -> tuple[str, ...]:
-    """Give the scratch databases the live ones' settings and current revisions."""
+async def _prepare(deployment: Deployment, databases: Scratch, current: Current) -> list[str]:
+    """Copy the live settings to the scratch databases and upgrade them to the current revisions."""
     from circle_migrate.diff.expected.build import upgrade_scratch
     from circle_migrate.safety.trace.copy_settings import copy_settings
 
     notes: list[str] = []
     for name in current:
-        notes += await copy_settings(deployment.databases[name], made.deployment.databases[name])
+        notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
     graphs = deployment.forest.graphs
     await upgrade_scratch(
-        made, {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)}
+        databases,
+        {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)},
     )
-    return tuple(notes)
+    return notes
 
 
 async def _run(
-    made: Scratch, plan: Plan, notify: Notify, hooks: TracingHooks | None
+    databases: Scratch, plan: Plan, notify: Notify, hooks: TracingHooks | None
 ) -> tuple[TracingHooks, MigrateError | None]:
-    """Run the plan as far as it gets; the error of the step that ended it."""
+    """Run the plan; return the error of the step that fails, if one does."""
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.safety.trace.recorder import TracingHooks
 
@@ -83,8 +88,8 @@ async def _run(
         return replace(plan, current=current, segments=plan.segments[hooks.finished :])
 
     try:
-        await made.run_adding_missing_roles(
-            lambda: execute(made.deployment, tuple(plan.current), remaining, notify, options)
+        await databases.run_adding_missing_roles(
+            lambda: execute(databases.deployment, tuple(plan.current), remaining, notify, options)
         )
     except (Interrupted, Unreachable):
         raise
@@ -98,10 +103,9 @@ async def _run(
 def _explain(
     plan: Plan, hooks: TracingHooks, error: MigrateError
 ) -> tuple[tuple[TracedStatement, ...], tuple[str, ...], tuple[str, ...]]:
-    """The statements, untraced revisions and notes of a run that a step has ended.
+    """Return the statements, untraced revisions and notes of a run that ended at a step.
 
-    A statement that fails is a finding about the plan; an exception of the step's own Python may be one
-    about empty tables.
+    A failing statement becomes a finding; an exception of the step's Python code may come from empty tables.
     """
     rest = [
         action.revision.qualified for action in plan.actions[len(hooks.done) :] if isinstance(action, Step)
@@ -110,8 +114,8 @@ def _explain(
     if failed is not None:
         return (*hooks.statements, *failed), tuple(rest[1:]), ()
     cause = error.__cause__
-    what = error.message if cause is None else f"{type(cause).__name__}: {cause}"
-    where = rest[0] if hooks.running is not None else "the end of a transaction"
-    place = f" ({error.location})" if error.location else ""
-    note = f"{where} was not traced to its end, which may be due to the tables being empty: {what}{place}"
+    reason = error.message if cause is None else f"{type(cause).__name__}: {cause}"
+    subject = rest[0] if hooks.running is not None else "a commit"
+    location = f" ({error.location})" if error.location else ""
+    note = f"{subject} was not traced to its end, perhaps because the tables are empty: {reason}{location}"
     return hooks.statements, tuple(rest), (redact(" ".join(note.split())),)

@@ -1,27 +1,22 @@
-"""The work of one statement: what the server said about it, and what it left behind.
+"""Find the work of a statement from its text, the server's messages and the state of its transaction.
 
-PostgreSQL's messages at DEBUG1 decide. They are written with `errmsg_internal` and so the same in every
-language, see tablecmds.c and index.c in
-https://github.com/postgres/postgres/tree/REL_18_STABLE/src/backend; they name relations without schemas. What
-PostgreSQL has no message for shows in a new file of a table (CLUSTER, REFRESH, TRUNCATE) or in its count of
-scans; rows that are written show only in the lock, as scratch tables have none.
+Messages at DEBUG1 decide. They use `errmsg_internal`, so that they are the same in every language, and name
+relations without schemas: https://github.com/postgres/postgres/tree/REL_18_STABLE/src/backend, tablecmds.c
+and index.c. Work without a message shows in a new file of a table (CLUSTER, REFRESH, TRUNCATE) or in its
+number of scans; writes show only in the lock and the text, because scratch tables are empty.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from circle_migrate.postgres.database import OWN_TABLES
-from circle_migrate.safety.trace.record import Lock, Task, Work
-from circle_migrate.safety.trace.statement_text import Writing, truncates, writes, writing
+from circle_migrate.postgres.identifier import unquote_and_fold
+from circle_migrate.postgres.sql_text import code
+from circle_migrate.safety.trace.record import HeldLocks, Lock, Relation, Task, Work
 
-if TYPE_CHECKING:
-    import asyncpg
-
-_TASKS = (
+_MESSAGES = (
     (re.compile(r'rewriting table "(?P<table>.+)"'), Task.REWRITE),
     (re.compile(r'verifying table "(?P<table>.+)"'), Task.SCAN),
     (re.compile(r'building index ".+" on table "(?P<table>.+)" (?:serially|with request)'), Task.INDEX_BUILD),
@@ -30,151 +25,191 @@ _TASKS = (
 _PROOF = re.compile(
     r"existing constraints on .+ are sufficient to prove|partition constraint .+ is implied by existing"
 )
-_WRITING = "RowExclusiveLock"
+_ROW_EXCLUSIVE = "RowExclusiveLock"
 
-_RELATIONS = """
-SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
-       c.relkind::text AS kind, pg_relation_filenode(c.oid)::bigint AS file,
-       pg_table_is_visible(c.oid) AS visible
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND n.nspname !~ '^pg_'
-  AND n.nspname <> 'information_schema'
-  AND c.relname <> ALL ($1::text[])
-  AND NOT EXISTS (
-      SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class owner ON owner.oid = d.refobjid
-      WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-        AND c.relkind = 'S' AND owner.relname = ANY ($1::text[])
-  )
-"""
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_PART = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+_NAME = rf"{_PART}(?:\s*\.\s*{_PART})?"
 
-# Counts of the running transaction alone; a row of a catalogue counts when it is written, so that their sum
-# changes with any DDL, however hidden.
-_HELD = """
-SELECT 0::bigint AS oid, NULL::text[] AS modes, NULL::bigint AS file, 0::bigint AS scans,
-       (SELECT sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
-                   + pg_stat_get_xact_tuples_deleted(oid))::bigint
-        FROM pg_catalog.pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r') AS written
-UNION ALL
-SELECT oid, modes, pg_relation_filenode(oid::oid)::bigint, scans, inserted
-FROM (
-    SELECT relation::bigint AS oid, array_agg(mode) AS modes
-    FROM pg_catalog.pg_locks
-    WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= 16384
-    GROUP BY relation
-) locked FULL JOIN (
-    SELECT oid::bigint AS oid, pg_stat_get_xact_numscans(oid) AS scans,
-           pg_stat_get_xact_tuples_inserted(oid) AS inserted
-    FROM pg_catalog.pg_class
-    WHERE relkind IN ('r', 'm') AND oid >= 16384
-      AND pg_stat_get_xact_numscans(oid) + pg_stat_get_xact_tuples_inserted(oid) > 0
-) counted USING (oid)
-"""
+_WRITES = re.compile(
+    rf"(?P<verb>UPDATE|DELETE\s+FROM|MERGE\s+INTO|INSERT\s+INTO|COPY)\s+(?:ONLY\s+)?(?P<name>{_NAME})",
+    re.IGNORECASE,
+)
+# The cost of such an INSERT does not depend on a table.
+_INSERT_VALUES = re.compile(
+    rf"INSERT\s+INTO\s+{_NAME}\s*(?:AS\s+{_PART}\s*)?(?:\([^()]*\)\s*)?(?:OVERRIDING\s+\w+\s+VALUE\s+)?"
+    r"(?:VALUES|DEFAULT\s+VALUES)\b",
+    re.IGNORECASE,
+)
+_TASKS = {
+    "UPDATE": Task.UPDATE,
+    "DELETE": Task.DELETE,
+    "MERGE": Task.UPDATE,
+    "INSERT": Task.INSERT,
+    "COPY": Task.INSERT,
+}
+_NESTING = ("DO", "SELECT", "WITH", "CALL", "EXECUTE", "VALUES")
+"""First words of statements that can run other statements."""
+
+_COPY_OUT = re.compile(r"COPY\b.*\bTO\b", re.IGNORECASE | re.DOTALL)
+
+# The locks of statements that commit, so that their locks cannot be read after them, from
+# https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-TABLES.
+_AUTOCOMMIT = (
+    (
+        rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\b.*?\bON\s+(?:ONLY\s+)?({_NAME})",
+        "ShareUpdateExclusive",
+    ),
+    (r"DROP\s+INDEX\s+CONCURRENTLY\b", "ShareUpdateExclusive"),
+    (rf"REINDEX\b[^;]*?\b(?:TABLE|INDEX)\s+CONCURRENTLY\s+({_NAME})", "ShareUpdateExclusive"),
+    (r"REINDEX\b[^;]*?\bCONCURRENTLY\b", "ShareUpdateExclusive"),
+    (r"REINDEX\s+(?:\([^)]*\)\s*)?(?:SCHEMA|DATABASE|SYSTEM)\b", "Share"),
+    (
+        rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_NAME})\s+DETACH\s+PARTITION\s+({_NAME})\s+CONCURRENTLY\b",
+        "ShareUpdateExclusive",
+    ),
+    (rf"VACUUM\s+(?:FULL|\([^)]*\bFULL\b[^)]*\))[A-Z\s]*?({_NAME})?\s*;?\s*$", "AccessExclusive"),
+    (rf"VACUUM\b\s*(?:\([^)]*\))?(?:\s*(?:VERBOSE|ANALYZE|FREEZE)\b)*\s*({_NAME})?", "ShareUpdateExclusive"),
+    (rf"CLUSTER\b\s*(?:\([^)]*\)\s*|VERBOSE\s+)?({_NAME})?", "AccessExclusive"),
+)
+_AUTOCOMMIT_PATTERNS = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), Lock[mode]) for pattern, mode in _AUTOCOMMIT
+)
+_TRANSACTIONAL = re.compile(
+    r"(?:ALTER|CREATE|DROP|COMMENT|INSERT|UPDATE|DELETE|MERGE|TRUNCATE|REFRESH|REINDEX|ANALYZE|SELECT|WITH"
+    r"|GRANT|REVOKE|DO)\b"
+    r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)",
+    re.IGNORECASE,
+)
+_CALLS = re.compile(rf"({_PART})\s*\(")
+_ENDS_TRANSACTION = re.compile(r"\b(?:COMMIT|ROLLBACK)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
-    """A table, view or sequence; `name` has its schema and is quoted, `file` is where its rows are kept.
+class RowWrite:
+    """How a statement writes rows, and the table if its text begins with the write.
 
-    `visible` is what its name alone means under the search_path.
+    `hidden` if it may run other statements that write, `seen` if such a statement is in its text.
     """
 
-    oid: int
-    name: str
-    relname: str
-    kind: str
-    file: int | None
-    visible: bool
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether rows are kept in it, so that another file means that they were written again."""
-        return self.kind in "rm"
+    task: Task
+    description: str
+    target: str | None = None
+    hidden: bool = False
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLocks:
-    """What a transaction has so far, by relation: lock modes, the file, how often it has read it whole.
+class Autocommit:
+    """A statement that commits: its longest lock, and the tables in its text."""
 
-    `inserted` counts the rows it has added to each, `catalogued` those it has written into catalogues. All
-    empty outside of a transaction.
+    lock: Lock
+    tables: tuple[str, ...]
+
+
+def classify_write(sql: str) -> RowWrite | None:
+    """Return how a statement writes rows; None if it writes none or only literal ones.
+
+    For a statement that can run others, the first write in its text counts, else UPDATE.
     """
-
-    modes: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    files: Mapping[int, int | None] = field(default_factory=dict)
-    scans: Mapping[int, int] = field(default_factory=dict)
-    inserted: Mapping[int, int] = field(default_factory=dict)
-    catalogued: int = 0
-
-    def strongest(self, names: Mapping[int, str]) -> dict[str, Lock]:
-        """The strongest mode on each of the relations that are named."""
-        return {
-            names[oid]: max(Lock[mode.removesuffix("Lock")] for mode in modes)
-            for oid, modes in sorted(self.modes.items(), key=lambda item: names.get(item[0], ""))
-            if oid in names
-        }
+    text = _code(sql)
+    first = _first_word(text)
+    if first in _NESTING:
+        seen = _WRITES.search(_without_comments(sql))
+        task = _TASKS[_first_word(seen["verb"])] if seen else Task.UPDATE
+        return RowWrite(task, f"inside {first}", hidden=True, seen=seen is not None)
+    match = _WRITES.match(text)
+    if match is None or _INSERT_VALUES.match(text) or _COPY_OUT.match(text):
+        return None
+    return RowWrite(_TASKS[first], first, match["name"])
 
 
-async def relations(driver: asyncpg.Connection, version_table: str) -> dict[int, Relation]:
-    """All relations of users by oid, without indexes, Alembic's table and the journal."""
-    rows = await driver.fetch(_RELATIONS, [version_table, *OWN_TABLES])
-    return {row["oid"]: Relation(*row) for row in rows}
+def nested_writes(sql: str, bodies: str) -> dict[str, Task]:
+    """Return the tables that an UPDATE or DELETE inside a statement or these function bodies names.
+
+    On empty tables, a loop over rows runs none of its statements.
+    """
+    text = _without_comments(sql)
+    own = text if _first_word(text) == "DO" else code(sql)
+    matches = _WRITES.finditer(f"{own}\n{_without_comments(bodies)}")
+    tasks = {match["name"]: _TASKS[_first_word(match["verb"])] for match in matches}
+    return {name: task for name, task in tasks.items() if task is not Task.INSERT}
 
 
-async def held_locks(driver: asyncpg.Connection) -> HeldLocks:
-    """What the connection's transaction has so far; nothing can be asked in one that has failed."""
-    from asyncpg import InFailedSQLTransactionError
+def called_functions(sql: str) -> frozenset[str]:
+    """Return the names of functions that a text calls, without schemas and quotes."""
+    return frozenset(map(unquote_and_fold, _CALLS.findall(_without_comments(sql))))
 
-    if not driver.is_in_transaction():
-        return HeldLocks()
-    try:
-        total, *rows = await driver.fetch(_HELD)
-    except InFailedSQLTransactionError:
-        return HeldLocks()
-    return HeldLocks(
-        modes={row["oid"]: frozenset(row["modes"]) for row in rows if row["modes"]},
-        files={row["oid"]: row["file"] for row in rows},
-        scans={row["oid"]: row["scans"] or 0 for row in rows},
-        inserted={row["oid"]: row["written"] or 0 for row in rows},
-        catalogued=total["written"],
-    )
+
+def classify_autocommit(sql: str) -> Autocommit | None:
+    """Return the locks of a statement that commits; None for any other statement."""
+    text = _code(sql)
+    for pattern, lock in _AUTOCOMMIT_PATTERNS:
+        match = pattern.match(text)
+        if match is not None:
+            return Autocommit(lock, tuple(filter(None, match.groups())))
+    return None
+
+
+def can_run_in_transaction(sql: str) -> bool:
+    """Return whether a statement sent in autocommit mode does the same in its own transaction."""
+    text = _code(sql)
+    if classify_autocommit(sql) is not None or _TRANSACTIONAL.match(text) is None:
+        return False
+    return _first_word(text) != "DO" or _ENDS_TRANSACTION.search(sql) is None
+
+
+def _first_word(text: str) -> str:
+    match = re.match(r"\w+", text)
+    return match[0].upper() if match else ""
+
+
+def _code(sql: str) -> str:
+    """Return a statement without comments, contents of literals and opening parentheses."""
+    return code(sql).lstrip("(")
+
+
+def _without_comments(sql: str) -> str:
+    return _COMMENT.sub(" ", sql)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerNotice:
-    """One piece of work the server named: by its table, or by the foreign key that it checks."""
+    """Work named by a message of the server, with its table or the foreign key that it validates."""
 
     task: Task
-    words: str
+    message: str
     table: str | None = None
     constraint: str | None = None
 
 
-def parse_message(message: str) -> ServerNotice | None:
-    """The work a message tells of, None for any other message."""
-    for pattern, task in _TASKS:
-        match = pattern.match(message)
-        if match is not None:
-            return ServerNotice(task, message, **match.groupdict())
-    return None
+def parse_messages(messages: Iterable[str]) -> tuple[ServerNotice, ...]:
+    """Return the work that messages name; other messages are ignored."""
+    return tuple(
+        ServerNotice(task, message, **match.groupdict())
+        for message in messages
+        for pattern, task in _MESSAGES
+        if (match := pattern.match(message))
+    )
 
 
 def is_proof(message: str) -> bool:
-    """Whether it says that rows need not be read, as a constraint proves what is to be checked."""
+    """Return whether a message says that a constraint proves what rows would be scanned for."""
     return _PROOF.search(message) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known of a statement that has run, or has failed.
+class Observation:
+    """What is known of a statement that has run or failed; mappings are by oid.
 
-    `known` are the relations from before the plan, `present` those of now, by oid; `replaced` those that got
-    a new file. `foreign_keys` has the tables of foreign keys by their names; `target` is what the statement
-    writes to, `named` what else its text names, `bodies` the text of the functions that it calls and
-    `looped` what these or a DO block may write, though nothing of it has run.
+    `known` are the relations from before the plan, `present` those of now, `replaced` those with a new file.
+    `foreign_keys` has the tables of foreign keys by name; `target` is the table that the statement writes,
+    `named` are other tables in its text. `bodies` are the texts of the functions that it calls; `nested` are
+    the tables that these or a DO block may write, though they did not run.
     """
 
     sql: str
-    said: tuple[ServerNotice, ...]
+    notices: tuple[ServerNotice, ...]
     known: Mapping[int, Relation]
     present: Mapping[int, Relation]
     before: HeldLocks
@@ -184,91 +219,90 @@ class Evidence:
     target: int | None = None
     named: frozenset[int] = frozenset()
     bodies: str = ""
-    looped: Mapping[int, Task] = field(default_factory=dict)
+    nested: Mapping[int, Task] = field(default_factory=dict)
 
     def name(self, oid: int) -> str | None:
-        """A relation's name from before the plan, or the one it was born with."""
+        """Return a relation's name from before the plan, else its current one."""
         relation = self.known.get(oid) or self.present.get(oid)
         return relation.name if relation else None
 
-    def called(self, relname: str) -> list[int]:
-        """The relations that have this name now or had it before, the visible one first."""
-        now = sorted(
+    def by_name(self, relname: str) -> list[int]:
+        """Return the relations that have or had this name, visible ones first and dropped ones last."""
+        present = sorted(
             (oid for oid, relation in self.present.items() if relation.relname == relname),
             key=lambda oid: not self.present[oid].visible,
         )
-        gone = (oid for oid in self.known.keys() - self.present.keys() if self.known[oid].relname == relname)
-        return [*now, *gone]
+        dropped = self.known.keys() - self.present.keys()
+        return [*present, *(oid for oid in dropped if self.known[oid].relname == relname)]
 
 
-def work(evidence: Evidence) -> tuple[Work, ...]:
-    """All work of the statement that grows with a table."""
-    named = list(_named(evidence))
-    replaced = list(_replaced(evidence, {work.relation for work in named if work.task is Task.REWRITE}))
-    emptied = {work.relation for work in replaced if work.task is Task.TRUNCATE}
-    named = [work for work in named if work.relation not in emptied]  # indexes of nothing
-    return (*named, *replaced, *_rows(evidence)) or tuple(_scans(evidence))
+def find_work(observation: Observation) -> tuple[Work, ...]:
+    """Return the work of a statement that grows with a table."""
+    named = list(_work_of_messages(observation))
+    rewritten = {work.relation for work in named if work.task is Task.REWRITE}
+    replaced = list(_work_of_new_files(observation, rewritten))
+    truncated = {work.relation for work in replaced if work.task is Task.TRUNCATE}
+    named = [work for work in named if work.relation not in truncated]  # index builds on empty tables
+    return (*named, *replaced, *_row_writes(observation)) or tuple(_scans(observation))
 
 
-def _named(evidence: Evidence) -> Iterator[Work]:
-    for said in evidence.said:
-        found = (
-            evidence.called(said.table)
-            if said.table
-            else evidence.foreign_keys.get(said.constraint or "", ())
+def _work_of_messages(observation: Observation) -> Iterator[Work]:
+    for notice in observation.notices:
+        oids = (
+            observation.by_name(notice.table)
+            if notice.table
+            else observation.foreign_keys.get(notice.constraint or "", ())
         )
-        meant = [oid for oid in found if oid in evidence.after.modes or oid in evidence.named] or found
-        name = evidence.name(meant[0]) if meant else None
-        if name is not None:  # neither a TOAST table nor a temporary one
-            yield Work(said.task, name, said.words)
+        used = [oid for oid in oids if oid in observation.after.modes or oid in observation.named] or oids
+        name = observation.name(used[0]) if used else None
+        if name is not None:  # TOAST and temporary tables have no name here
+            yield Work(notice.task, name, notice.message)
 
 
-def _replaced(evidence: Evidence, rewritten: set[str]) -> Iterator[Work]:
-    task = Task.TRUNCATE if truncates(evidence.sql) else Task.REWRITE
-    for oid in sorted(evidence.replaced):
-        name = evidence.name(oid)
+def _work_of_new_files(observation: Observation, rewritten: set[str]) -> Iterator[Work]:
+    truncate = re.search(r"\bTRUNCATE\b", _without_comments(observation.sql), re.IGNORECASE)
+    for oid in sorted(observation.replaced):
+        name = observation.name(oid)
         if name is not None and name not in rewritten:
-            yield Work(task, name)
+            yield Work(Task.TRUNCATE if truncate else Task.REWRITE, name)
 
 
-def _rows(evidence: Evidence) -> Iterator[Work]:
-    """Rows that the statement writes however many there are."""
-    found = writing(evidence.sql)
-    if found is None:
+def _row_writes(observation: Observation) -> Iterator[Work]:
+    write = classify_write(observation.sql)
+    if write is None:
         return
-    table = evidence.present.get(evidence.target or 0)
-    # A view leads to tables that the text does not name.
-    oids = [table.oid] if table is not None and table.kind != "v" else _written(evidence, found)
-    tasks = {**evidence.looped, **dict.fromkeys(oids, found.task)}
-    for oid, task in tasks.items():
-        name = evidence.name(oid)
+    table = observation.present.get(observation.target or 0)
+    # A view writes to tables that the text does not name.
+    oids = [table.oid] if table is not None and table.kind != "v" else _written_tables(observation, write)
+    for oid, task in {**observation.nested, **dict.fromkeys(oids, write.task)}.items():
+        name = observation.name(oid)
         if name is not None:
-            yield Work(task, name, found.words)
+            yield Work(task, name, write.description)
 
 
-def _written(evidence: Evidence, found: Writing) -> Iterator[int]:
-    before, after = evidence.before, evidence.after
+def _written_tables(observation: Observation, write: RowWrite) -> Iterator[int]:
+    before, after = observation.before, observation.after
     for oid, modes in sorted(after.modes.items()):
-        relation = evidence.present.get(oid)
-        if _WRITING not in modes or relation is None or relation.kind not in "rpf":
+        relation = observation.present.get(oid)
+        if _ROW_EXCLUSIVE not in modes or relation is None or relation.kind not in "rpf":
             continue
-        again = _WRITING in before.modes.get(oid, ())
-        if again and not _tells(evidence, found, relation.relname):
+        if _ROW_EXCLUSIVE in before.modes.get(oid, ()) and not _names(observation, write, relation.relname):
             continue
-        given = after.inserted.get(oid, 0) > before.inserted.get(oid, 0)
-        if not given or (found.seen and found.task is not Task.INSERT):
+        literal_rows = after.inserted.get(oid, 0) > before.inserted.get(oid, 0)
+        if not literal_rows or (write.seen and write.task is not Task.INSERT):
             yield oid
 
 
-def _tells(evidence: Evidence, found: Writing, relname: str) -> bool:
-    """Whether text that writes names the table: a lock that was held before is no sign of it."""
-    if found.seen and relname in evidence.sql:
+def _names(observation: Observation, write: RowWrite, relname: str) -> bool:
+    """Return whether text with a write names the table, whose lock alone proves nothing if held before."""
+    if write.seen and relname in observation.sql:
         return True
-    return writes(evidence.bodies) and relname in evidence.bodies
+    bodies = observation.bodies
+    return relname in bodies and _WRITES.search(_without_comments(bodies)) is not None
 
 
-def _scans(evidence: Evidence) -> Iterator[Work]:
-    for oid, count in sorted(evidence.after.scans.items()):
-        relation = evidence.present.get(oid)
-        if relation is not None and relation.has_rows and count > evidence.before.scans.get(oid, 0):
-            yield Work(Task.SCAN, evidence.name(oid) or relation.name)
+def _scans(observation: Observation) -> Iterator[Work]:
+    for oid, count in sorted(observation.after.scans.items()):
+        relation = observation.present.get(oid)
+        if relation is not None and relation.has_rows and count > observation.before.scans.get(oid, 0):
+            yield Work(Task.SCAN, observation.name(oid) or relation.name)

@@ -1,0 +1,292 @@
+"""A connection to a scratch database that observes the locks, work and changes of each statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
+from circle_migrate.postgres.database import OWN_TABLES
+from circle_migrate.safety.trace import work
+from circle_migrate.safety.trace.record import HeldLocks, Lock, Relation, ServerError, TracedStatement
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from circle_migrate.config.settings import DatabaseSettings
+
+_RELATIONS = """
+SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
+       c.relkind::text AS kind, pg_relation_filenode(c.oid)::bigint AS file,
+       pg_table_is_visible(c.oid) AS visible
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND n.nspname !~ '^pg_'
+  AND n.nspname <> 'information_schema'
+  AND c.relname <> ALL ($1::text[])
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class owner ON owner.oid = d.refobjid
+      WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+        AND c.relkind = 'S' AND owner.relname = ANY ($1::text[])
+  )
+"""
+
+# Counts of the running transaction only. The count of a catalog includes uncommitted rows, so that the sum
+# changes with any DDL, also inside functions.
+_HELD = """
+SELECT 0::bigint AS oid, NULL::text[] AS modes, NULL::bigint AS file, 0::bigint AS scans,
+       (SELECT sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
+                   + pg_stat_get_xact_tuples_deleted(oid))::bigint
+        FROM pg_catalog.pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r') AS written
+UNION ALL
+SELECT oid, modes, pg_relation_filenode(oid::oid)::bigint, scans, inserted
+FROM (
+    SELECT relation::bigint AS oid, array_agg(mode) AS modes
+    FROM pg_catalog.pg_locks
+    WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= 16384
+    GROUP BY relation
+) locked FULL JOIN (
+    SELECT oid::bigint AS oid, pg_stat_get_xact_numscans(oid) AS scans,
+           pg_stat_get_xact_tuples_inserted(oid) AS inserted
+    FROM pg_catalog.pg_class
+    WHERE relkind IN ('r', 'm') AND oid >= 16384
+      AND pg_stat_get_xact_numscans(oid) + pg_stat_get_xact_tuples_inserted(oid) > 0
+) counted USING (oid)
+"""
+
+_FOREIGN_KEYS = """
+SELECT conname::text AS name, conrelid::bigint AS oid FROM pg_catalog.pg_constraint
+WHERE contype = 'f' AND conname = ANY ($1::text[])
+"""
+# The oid of a relation by its name, for an index that of its table.
+_OID = """
+SELECT coalesce(indrelid, named.oid)::bigint
+FROM (SELECT to_regclass($1)::oid) named (oid) LEFT JOIN pg_catalog.pg_index ON indexrelid = named.oid
+"""
+# Functions of extensions are not part of the plan.
+_BODIES = """
+SELECT p.proname::text AS name, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS body
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.proname = ANY ($1::text[]) AND l.lanname NOT IN ('internal', 'c')
+  AND p.pronamespace <> 'pg_catalog'::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
+                  AND d.classid = 'pg_catalog.pg_proc'::regclass)
+"""
+
+_POSITION = {"position"}
+"""The field that changes for the columns after a dropped one."""
+
+
+@dataclass(slots=True)
+class PendingStatement:
+    """A statement that is running, the locks held before it, and the transaction begun for it alone."""
+
+    traced: TracedStatement
+    before: HeldLocks
+    own_transaction: Any = None
+
+
+@dataclass(slots=True)
+class TracedConnection:
+    """A connection, with the relations before the plan (`known`) and now (`present`) by oid."""
+
+    driver: asyncpg.Connection
+    settings: DatabaseSettings
+    known: dict[int, Relation] = field(default_factory=dict)
+    present: dict[int, Relation] = field(default_factory=dict)
+    catalogue: Snapshot | None = None
+    _files: dict[int, int | None] = field(default_factory=dict)
+    _messages: list[str] = field(default_factory=list)
+
+    async def begin(self, known: Mapping[int, Relation] | None = None) -> None:
+        """Begin to observe; `known` are the relations from before the plan if an earlier run began it."""
+        self.driver.add_log_listener(lambda _, message: self._messages.append(str(message.message)))
+        await self.driver.execute("SET client_min_messages = debug1")
+        await self.refresh()
+        self.known = dict(self.present if known is None else known)
+
+    async def refresh(self) -> None:
+        """Read the relations and the catalog again, as after a rollback."""
+        await self.refresh_relations()
+        self.catalogue = await self._read_catalog()
+
+    async def refresh_relations(self) -> None:
+        """Read the relations again, as after a rollback to a known catalog."""
+        await self._read_relations()
+        self._files = {oid: relation.file for oid, relation in self.present.items()}
+
+    async def before_statement(self, traced: TracedStatement, *, autocommit: bool) -> PendingStatement:
+        """Return the state before a statement, which gets its own transaction if autocommit is not needed.
+
+        Locks can only be read before the transaction ends.
+        """
+        transaction = None
+        if autocommit and work.can_run_in_transaction(traced.sql):
+            transaction = self.driver.transaction()
+            await transaction.start()
+        before = await self._held_locks()
+        self._messages.clear()
+        return PendingStatement(traced, before, transaction)
+
+    async def after_statement(self, pending: PendingStatement) -> TracedStatement:
+        """Return what a statement did that has run."""
+        committed = not self.driver.is_in_transaction()
+        after = await self._held_locks()
+        messages = tuple(self._messages)
+        changes: tuple[Change, ...] = ()
+        if committed or after.catalogued != pending.before.catalogued:
+            changes = await self._changes()
+        files = {oid: relation.file for oid, relation in self.present.items()} if committed else after.files
+        observation = await self._observe(pending, after, messages, self._replaced(files))
+        traced = replace(
+            pending.traced,
+            transactional=not committed and pending.own_transaction is None,
+            before=pending.before.strongest(self._names),
+            locks=after.strongest(self._names),
+            work=work.find_work(observation),
+            validated_constraints=tuple(filter(work.is_proof, messages)),
+            changes=changes,
+            created_relations=self._created,
+        )
+        if pending.own_transaction is not None:
+            await pending.own_transaction.commit()
+        return replace(traced, locks=self._locks_by_kind(traced, observation.named)) if committed else traced
+
+    async def statement_failed(self, pending: PendingStatement, error: ServerError) -> TracedStatement:
+        """Return what is known of a statement that has failed: of its locks, those held before."""
+        in_transaction = self.driver.is_in_transaction()
+        messages = tuple(self._messages)
+        if pending.own_transaction is not None and not self.driver.is_closed():
+            await pending.own_transaction.rollback()
+        before = pending.before.strongest(self._names)
+        sql, notices = pending.traced.sql, work.parse_messages(messages)
+        observation = work.Observation(sql, notices, self.known, self.present, pending.before, pending.before)
+        return replace(
+            pending.traced,
+            transactional=in_transaction and pending.own_transaction is None,
+            before=before,
+            locks=before,
+            work=work.find_work(observation),
+            validated_constraints=tuple(filter(work.is_proof, messages)),
+            created_relations=self._created,
+            error=error,
+        )
+
+    async def _held_locks(self) -> HeldLocks:
+        """Return the locks of the current transaction; a failed one accepts no query."""
+        from asyncpg import InFailedSQLTransactionError
+
+        if not self.driver.is_in_transaction():
+            return HeldLocks()
+        try:
+            total, *rows = await self.driver.fetch(_HELD)
+        except InFailedSQLTransactionError:
+            return HeldLocks()
+        return HeldLocks(
+            modes={row["oid"]: frozenset(row["modes"]) for row in rows if row["modes"]},
+            files={row["oid"]: row["file"] for row in rows},
+            scans={row["oid"]: row["scans"] or 0 for row in rows},
+            inserted={row["oid"]: row["written"] or 0 for row in rows},
+            catalogued=total["written"],
+        )
+
+    async def _changes(self) -> tuple[Change, ...]:
+        """Return the changes of the catalog since the last call."""
+        await self._read_relations()
+        before, self.catalogue = self.catalogue, await self._read_catalog()
+        changes = changes_between(before, self.catalogue) if before is not None else ()
+        return tuple(
+            change for change in changes if change.op is not Op.CHANGED or change.fields.keys() - _POSITION
+        )
+
+    def _replaced(self, files: Mapping[int, int | None]) -> frozenset[int]:
+        """Return the tables whose file is new, and remember the new files."""
+        replaced = frozenset(
+            oid
+            for oid, file in files.items()
+            if self._files.get(oid, file) != file and oid in self.present and self.present[oid].has_rows
+        )
+        self._files.update(files)
+        return replaced
+
+    async def _observe(
+        self,
+        pending: PendingStatement,
+        after: HeldLocks,
+        messages: tuple[str, ...],
+        replaced: frozenset[int],
+    ) -> work.Observation:
+        sql = pending.traced.sql
+        notices = work.parse_messages(messages)
+        constraints = [notice.constraint for notice in notices if notice.constraint]
+        owners: dict[str, tuple[int, ...]] = {}
+        for row in await self.driver.fetch(_FOREIGN_KEYS, constraints) if constraints else ():
+            owners[row["name"]] = (*owners.get(row["name"], ()), row["oid"])
+        write, autocommit = work.classify_write(sql), work.classify_autocommit(sql)
+        hidden = write is not None and write.hidden
+        target = await self._oid(write.target) if write and write.target else None
+        named = [await self._oid(name) for name in autocommit.tables] if autocommit else []
+        bodies = await self._bodies(sql) if hidden else ""
+        nested = work.nested_writes(sql, bodies) if hidden else {}
+        tables = {await self._oid(name): task for name, task in nested.items()}
+        return work.Observation(
+            sql,
+            notices,
+            self.known,
+            self.present,
+            pending.before,
+            after,
+            replaced=replaced,
+            foreign_keys=owners,
+            target=target,
+            named=frozenset(filter(None, named)),
+            bodies=bodies,
+            nested={oid: task for oid, task in tables.items() if oid is not None},
+        )
+
+    async def _bodies(self, sql: str) -> str:
+        """Return the text of the functions that a statement calls, and of those that they call."""
+        known: dict[str, str] = {}
+        names = work.called_functions(sql)
+        while names:
+            rows = await self.driver.fetch(_BODIES, sorted(names))
+            known |= {row["name"]: row["body"] for row in rows}
+            names = frozenset().union(*(work.called_functions(row["body"]) for row in rows)) - known.keys()
+        return "\n".join(known.values())
+
+    async def _oid(self, name: str) -> int | None:
+        oid: int | None = await self.driver.fetchval(_OID, name)
+        return oid
+
+    def _locks_by_kind(self, traced: TracedStatement, named: frozenset[int]) -> dict[str, Lock]:
+        """Return the locks of a statement that has released them by a commit, as documented for its kind."""
+        autocommit = work.classify_autocommit(traced.sql)
+        if autocommit is None:
+            return {}
+        names = {self.known[oid].name for oid in named if oid in self.known}
+        names |= {piece.relation for piece in traced.work}
+        names |= {change.owner.identity for change in traced.changes if change.owner is not None}
+        return dict.fromkeys(sorted(names & set(self._names.values())), autocommit.lock)
+
+    @property
+    def _names(self) -> dict[int, str]:
+        return {oid: relation.name for oid, relation in self.known.items()}
+
+    @property
+    def _created(self) -> frozenset[str]:
+        return frozenset(relation.name for oid, relation in self.present.items() if oid not in self.known)
+
+    async def _read_relations(self) -> None:
+        """Read all relations of users, without indexes, Alembic's table and the journal."""
+        rows = await self.driver.fetch(_RELATIONS, [self.settings.version_table, *OWN_TABLES])
+        self.present = {row["oid"]: Relation(*row) for row in rows}
+
+    async def _read_catalog(self) -> Snapshot:
+        return await read_catalog(
+            self.driver,
+            self.settings.name,
+            "scratch",
+            version_table=self.settings.version_table,
+            version_table_schema=self.settings.version_table_schema,
+        )
