@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
@@ -41,10 +41,9 @@ async def edited_revisions(
 def _diff(revision: Revision, source: str) -> str:
     import difflib
 
-    path = Path(revision.path)
-    present = path.read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "replace")
-    lines = source.splitlines(), present.splitlines()
-    return "\n".join(difflib.unified_diff(*lines, "as applied", path.name, lineterm="", n=1))
+    lines = source.splitlines(), revision.read_source().splitlines()
+    name = PurePath(revision.path).name
+    return "\n".join(difflib.unified_diff(*lines, "as applied", name, lineterm="", n=1))
 
 
 async def ensure_not_edited(run: MigrationRun) -> None:
