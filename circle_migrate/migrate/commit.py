@@ -182,27 +182,20 @@ async def _prepare(run: MigrationRun, session: Session, gid: Gid) -> None:
     except Exception as error:
         if session.driver.is_closed():
             await _rollback_unconfirmed(run, session, gid, error)
-            message = f"{name}: the connection was lost while the transaction was being prepared"
-            raise _not_prepared(name, message, error) from error
-        raise _not_prepared(
-            name,
-            f"{name}: the transaction cannot be prepared",
-            error,
-            hint="leave out --atomic for this step: PostgreSQL cannot prepare a transaction that uses "
-            "temporary tables or LISTEN",
-        ) from error
+            message = "the connection was lost while the transaction was being prepared"
+            raise _not_prepared(name, message, _CORRECT, error) from error
+        hint = "leave out --atomic for this step: temporary tables and LISTEN prevent PREPARE TRANSACTION"
+        raise _not_prepared(name, "the transaction cannot be prepared", hint, error) from error
     # PostgreSQL answers ROLLBACK, without an error, in a transaction that has failed.
     if tag != "PREPARE TRANSACTION":
-        raise _not_prepared(name, f"{name}: the transaction was rolled back instead of prepared")
+        raise _not_prepared(name, "the transaction was rolled back instead of prepared", _CORRECT)
     # The server has no transaction left; this ends SQLAlchemy's.
     await session.connection.rollback()
 
 
-def _not_prepared(
-    name: str, message: str, error: Exception | None = None, hint: str = _CORRECT
-) -> MigrationFailed:
+def _not_prepared(name: str, message: str, hint: str, error: Exception | None = None) -> MigrationFailed:
     return MigrationFailed(
-        message,
+        f"{name}: {message}",
         database=name,
         detail=server_message(error) if error else None,
         state="the segment was rolled back on every database",
@@ -273,7 +266,7 @@ async def _commit_applied(run: MigrationRun, number: int, name: str, error: Exce
 async def _retry_until_known(
     run: MigrationRun, name: str, attempt: Callable[[asyncpg.Connection], Awaitable[bool | None]]
 ) -> bool | None:
-    """Return the first answer of `attempt` on a new connection; None where it has none within the time limit."""
+    """Return the first answer of `attempt` on a new connection, None where there is none in time."""
     deadline = time.monotonic() + _OUTCOME_SECONDS
     while True:
         with suppress(Exception):  # the server may be starting

@@ -25,10 +25,7 @@ class EditedRevision(Refused):
 async def edited_revisions(
     graph: Graph, current: tuple[str, ...], journal: Journal, connection: asyncpg.Connection, digest: str
 ) -> list[tuple[Revision, str]]:
-    """Return the applied revisions whose files have changed, with a diff from the applied file to the present.
-
-    `digest` is the journal's: where it equals the graph's, no file has changed.
-    """
+    """Return the applied revisions whose files have changed, with diffs; `digest` is the journal's."""
     if digest == graph.digest:
         return []
     checksums = await journal.checksums(connection)
@@ -54,7 +51,9 @@ async def ensure_not_edited(run: MigrationRun) -> None:
             continue
         graph = run.deployment.forest.graphs[name]
         digest = await journal.digest(driver)
-        for revision, diff in await edited_revisions(graph, run.states[name].current, journal, driver, digest):
+        for revision, diff in await edited_revisions(
+            graph, run.states[name].current, journal, driver, digest
+        ):
             raise edited_revision_error(revision, diff)
 
 

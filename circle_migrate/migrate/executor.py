@@ -111,11 +111,7 @@ class _StepFailedError(Exception):
 
 
 async def execute(
-    deployment: Deployment,
-    databases: tuple[str, ...],
-    planner: MakePlan,
-    notify: Notify,
-    options: RunOptions,
+    deployment: Deployment, databases: tuple[str, ...], planner: MakePlan, notify: Notify, options: RunOptions
 ) -> RunResult:
     """Lock the databases, plan from their current revisions and run the plan.
 
@@ -141,8 +137,8 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
     """Connect to every database, lock it and read its state, in the order of the deployment."""
     settings = run.deployment.settings
     for name in databases:
-        session = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
-        run.sessions[name] = await stack.enter_async_context(session)
+        session_context = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
+        run.sessions[name] = await stack.enter_async_context(session_context)
     for name, session in run.sessions.items():
         lock = deployer_lock(session.driver, name, settings.lock_wait, run.notify)
         await stack.enter_async_context(lock)
@@ -289,7 +285,9 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
             await run.sessions[action.database].connection.run_sync(run_with_hooks)
     except MigrateError:
         raise
-    except KeyboardInterrupt:  # a signal that arrived while the step ran Python, not while it awaited the server
+    except (
+        KeyboardInterrupt
+    ):  # a signal that arrived while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
         raise _StepFailedError(action, error) from error

@@ -99,9 +99,8 @@ def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> Mi
                 hint=_COMPARE_URLS,
             )
     return UnknownRevision(
-        f"{state.database} is at revision {key}, which no revision file has: a newer release has migrated the "
-        "database, or the revision is on another branch, or its file was deleted, or the database belongs to "
-        "another application",
+        f"{state.database} is at revision {key}, which no revision file has: a newer release was here, or "
+        "the revision is on another branch, or its file was deleted, or another application owns the database",
         database=state.database,
         state="nothing was changed",
         hint="install the release that has the revision"

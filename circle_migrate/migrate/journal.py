@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
-
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun, JournalStep
 from circle_migrate.postgres.database import RUNS, STEPS, Database
@@ -197,7 +196,7 @@ class Journal:
         return f"({last} WHERE checksum IS NOT NULL ORDER BY {key}, id DESC) last WHERE direction = 'up'"
 
     async def applied(self, connection: asyncpg.Connection, revisions: Sequence[str]) -> dict[str, AppliedBy]:
-        """Return when, by whom and by which release the revisions were last applied, by id; only known ones."""
+        """Return by id how revisions were last applied; those that no run applied are left out."""
         rows = await connection.fetch(
             "SELECT DISTINCT ON (step.revision) step.revision, run.tool_version, step.started_at AS at, "
             f"run.os_user || '@' || run.host AS by FROM {self.steps} step JOIN {self.runs} run USING (run) "

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class JournalStep(NamedTuple):
-    """A step of the journal. `duration_ms` is in milliseconds; `elsewhere` has the other databases' revisions."""
+    """A step of the journal; `elsewhere` has the current revisions of the other databases."""
 
     run: str
     segment: int
@@ -22,7 +22,7 @@ class JournalStep(NamedTuple):
 
 
 class JournalRun(NamedTuple):
-    """A run of the journal with its committed steps. Times are the server's; a command defines its `notes`."""
+    """A run of the journal with its committed steps; times are the server's."""
 
     database: str
     run: str

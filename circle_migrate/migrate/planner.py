@@ -105,7 +105,9 @@ def plan_offline(deployment: Deployment, spans: Sequence[str], direction: Direct
         starts.append(start)
         ends.append(end)
     graphs = deployment.graphs
-    current = _assumed_current(deployment, direction)
+    current: dict[str, tuple[str, ...]] = dict.fromkeys(deployment.databases, ())
+    if direction is Direction.UP:  # databases without a span are assumed to be up to date
+        current = {name: graph.effective_heads for name, graph in deployment.forest.graphs.items()}
     for name, target in targets.assign(starts, graphs).items():
         current[name] = graphs[name].version_rows(targets.stamp_set(graphs[name], (), target))
     plan = Planner(deployment, ends, direction)(current)
@@ -120,10 +122,3 @@ def plan_offline(deployment: Deployment, spans: Sequence[str], direction: Direct
                 hint="for the opposite direction type `circle-migrate downgrade FROM:TO --sql`",
             )
     return plan
-
-
-def _assumed_current(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
-    """Return the assumed revisions of databases without FROM:TO: heads for an upgrade, else base."""
-    if direction is Direction.UP:
-        return {name: graph.effective_heads for name, graph in deployment.forest.graphs.items()}
-    return dict.fromkeys(deployment.databases, ())

@@ -141,8 +141,7 @@ def describe(action: Action) -> str:
     if isinstance(action, Stamp):
         verb = "stamp" if action.claimed or action.disowned or action.purge else "stay at"
         return f"{verb} {', '.join(action.heads) or 'base'}"
-    verb = {"up": "upgrade", "down": "downgrade"}[action.direction]
-    return f"{verb} {action.revision.id} {action.revision.message}".rstrip()
+    return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
 
 async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:

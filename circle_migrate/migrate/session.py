@@ -80,25 +80,18 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         for name, (since, value) in _SETTINGS_SINCE.items():
             if driver.get_server_version().major >= since:
                 await driver.execute(f"SET {name} = '{value}'")
-        pid = await _verified(database, driver, lock_timeout)
-        yield Session(connection, driver, pid)
-
-
-async def _verified(database: Database, driver: asyncpg.Connection, lock_timeout: float) -> int:
-    row = await driver.fetchrow(
-        "SELECT pg_backend_pid() AS pid, "
-        "extract(epoch FROM current_setting('lock_timeout')::interval)::float8 AS wait"
-    )
-    pid: int = row["pid"]
-    if pid != driver.get_server_pid():
-        await _ensure_dedicated_session(database, driver, pid)
-    if abs(row["wait"] - lock_timeout) > 0.001:
-        raise SettingsError(
-            f"{database.name}: lock_timeout was set to {lock_timeout:g} s and the server has {row['wait']} s",
-            database=database.name,
-            hint="a pooler drops settings; give the server's direct URL for migrations",
+        pid, actual = await driver.fetchrow(
+            "SELECT pg_backend_pid(), extract(epoch FROM current_setting('lock_timeout')::interval)::float8"
         )
-    return pid
+        if pid != driver.get_server_pid():
+            await _ensure_dedicated_session(database, driver, pid)
+        if abs(actual - lock_timeout) > 0.001:
+            raise SettingsError(
+                f"{database.name}: lock_timeout was set to {lock_timeout:g} s, but is {actual:g} s",
+                database=database.name,
+                hint="a pooler drops settings; give the server's direct URL for migrations",
+            )
+        yield Session(connection, driver, pid)
 
 
 async def _ensure_dedicated_session(database: Database, driver: asyncpg.Connection, pid: int) -> None:

@@ -14,7 +14,7 @@ from types import ModuleType
 import alembic.op
 
 from circle_migrate.core.errors import TreeError
-from circle_migrate.revision_graph.plan import Direction, Step
+from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
 
@@ -73,10 +73,9 @@ def module_of(revision: Revision) -> ModuleType:
 def module_with(step: Step) -> ModuleType:
     """Load the step's module. Raises `TreeError` where it lacks the function for the step's direction."""
     module = module_of(step.revision)
-    name = "upgrade" if step.direction is Direction.UP else "downgrade"
-    if not callable(getattr(module, name, None)):
+    if not callable(getattr(module, step.function, None)):
         raise TreeError(
-            f"revision {step.revision.id} has no {name}()",
+            f"revision {step.revision.id} has no {step.function}()",
             database=step.database,
             location=step.revision.location,
         )

@@ -87,7 +87,7 @@ class Context(MigrationContext):
 
     @contextmanager
     def autocommit_block(self) -> Iterator[None]:
-        """Leave the transaction, with lock_timeout off. Raises `OutsideTransaction` in one of the executor."""
+        """Leave the transaction, with lock_timeout off. Raises `OutsideTransaction` in a segment."""
         if self.owned_by_us:
             raise self.refusal("uses autocommit_block")
         with super().autocommit_block():
@@ -133,7 +133,7 @@ def keep_transaction(connection: Connection, context: Context) -> Iterator[None]
 
 
 @contextmanager
-def bound(context: MigrationContext, revision: Revision) -> Iterator[None]:
+def bind_revision(context: MigrationContext, revision: Revision) -> Iterator[None]:
     """Bind the revision's `op` and Alembic's global proxies to the context while a step runs."""
     operations = _operations(context)
     loaded = load(revision.path, revision.checksum)

@@ -18,7 +18,7 @@ from circle_migrate.migrate.alembic_adapter.context import (
     Context,
     OutsideTransaction,
     VersionTable,
-    bound,
+    bind_revision,
     dialect,
     keep_transaction,
 )
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Runner:
     """Runs the steps of one database.
 
-    The constructor loads the files of all steps and raises `TreeError` for a broken one, before any step runs.
+    The constructor loads the files of all steps. It raises `TreeError` for a broken file.
     """
 
     def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
@@ -66,7 +66,7 @@ class Runner:
         context.known_heads = current
         context.revision = action.revision
         guard = keep_transaction(connection, context) if context.owned_by_us else nullcontext()
-        with bound(context, action.revision), guard:
+        with bind_revision(context, action.revision), guard:
             context.run_migrations()
 
     def render(self, segment: Segment, start: tuple[str, ...], output: StringIO) -> tuple[str, ...]:
@@ -84,8 +84,13 @@ class Runner:
                 "transaction_per_migration": not segment.transactional,
             }
             context = Context(dialect(), None, self._options(step) | offline)
-            with bound(context, step.revision):
-                _render_step(context, step)
+            with bind_revision(context, step.revision):
+                try:
+                    context.run_migrations()
+                except MigrateError:
+                    raise
+                except Exception as error:
+                    raise _not_renderable_error(step, error) from error
             start = step.heads_after(self.graph, start)
         return start
 
@@ -99,10 +104,9 @@ class Runner:
         context = Context(dialect(), None, self._options(step) | offline | {"starting_rev": None})
         context.owned_by_us = True
         context.revision = step.revision
-        name = "upgrade" if step.direction is Direction.UP else "downgrade"
-        with bound(context, step.revision):
+        with bind_revision(context, step.revision):
             try:
-                getattr(module_of(step.revision), name)()
+                getattr(module_of(step.revision), step.function)()
             except OutsideTransaction:
                 raise
             except Exception:  # noqa: BLE001, S110 - the run reports it
@@ -133,19 +137,14 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
             )
 
 
-def _render_step(context: Context, step: Step) -> None:
-    try:
-        context.run_migrations()
-    except MigrateError:
-        raise
-    except Exception as error:
-        raise Refused(
-            f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
-            database=step.database,
-            location=failing_line(step.revision, error),
-            detail=f"{type(error).__name__}: {error}",
-            hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
-        ) from error
+def _not_renderable_error(step: Step, error: Exception) -> Refused:
+    return Refused(
+        f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
+        database=step.database,
+        location=failing_line(step.revision, error),
+        detail=f"{type(error).__name__}: {error}",
+        hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
+    )
 
 
 def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:

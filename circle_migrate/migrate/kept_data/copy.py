@@ -147,9 +147,7 @@ def _comparison(copied: Copy, present: Table) -> str:
     cases = [_lost_name(column, present) for column in copied.columns]
     lost = f"array_remove(ARRAY[{', '.join(cases)}]::text[], NULL)" if cases else "'{}'"
     same_key = " AND ".join(_same_key(column, present.columns[column.number]) for column in copied.keys)
-    return (
-        f"UPDATE {copied.side} s SET {quote(LOST_COLUMNS)} = {lost} FROM {present.rows} t WHERE {same_key}"
-    )
+    return f"UPDATE {copied.side} s SET {quote(LOST_COLUMNS)} = {lost} FROM {present.rows} t WHERE {same_key}"
 
 
 def _same_key(key: Column, present: Column) -> str:

@@ -85,7 +85,7 @@ class KeptEntry:
 
 @dataclass(frozen=True, slots=True)
 class KeptRowCount:
-    """The number of rows of a table that a run kept or restored, and of `missing` ones it could not restore."""
+    """The number of rows of a table that a run kept or restored; `missing` ones were not restored."""
 
     database: str
     revision: str

@@ -195,8 +195,7 @@ def restore(
     run: MigrationRun, connection: Connection, database: str, entries: Sequence[KeptEntry]
 ) -> tuple[KeptRowCount, ...]:
     """Restore entries of a database in the connection's transaction. Raises `MigrationFailed`."""
-    settings = run.deployment.databases[database].settings
-    return restore_rows(connection, entries, run.states[database].schema, settings.version_table)
+    return restore_rows(connection, entries, run.states[database].schema, run.runners[database].table.name)
 
 
 def _is_step(action: Action, direction: Direction) -> TypeGuard[Step]:
@@ -204,8 +203,8 @@ def _is_step(action: Action, direction: Direction) -> TypeGuard[Step]:
 
 
 def _read_state(run: MigrationRun, connection: Connection, action: Step) -> TablesState:
-    settings = run.deployment.databases[action.database].settings
-    return read_tables(connection, run.states[action.database].schema, settings.version_table)
+    version_table = run.runners[action.database].table.name
+    return read_tables(connection, run.states[action.database].schema, version_table)
 
 
 def _commit(connection: Connection) -> None:
@@ -271,7 +270,7 @@ def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...
         statements = [statement.strip() for statement in _COMMENTS.sub("", output.getvalue()).split(";")]
         if statements.count("COMMIT") == 1 and not NOT_IN_TRANSACTION.search(output.getvalue()):
             return True
-    table = run.deployment.databases[step.database].settings.version_table
+    table = run.runners[step.database].table.name
     for statement in statements:
         if statement and not _HARMLESS.match(statement) and table not in statement:
             raise Refused(

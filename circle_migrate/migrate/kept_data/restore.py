@@ -56,12 +56,7 @@ def restore_rows(
             counts[entry] = 0, 0
     for entry, (restored, missing) in counts.items():
         registry.update_entry(
-            connection,
-            entry,
-            KeptState.RESTORED,
-            keep_side=missing > 0,
-            restored=restored,
-            missing=missing,
+            connection, entry, KeptState.RESTORED, keep_side=missing > 0, restored=restored, missing=missing
         )
     return tuple(
         KeptRowCount(entry.database, entry.revision, entry.name, *count)
