@@ -100,7 +100,7 @@ def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> Mi
             )
     return UnknownRevision(
         f"{state.database} is at revision {key}, which no revision file has: a newer release was here, or "
-        "the revision is on another branch, or its file was deleted, or another application owns the database",
+        "the revision is on another branch, or its file was deleted, or it is another application's database",
         database=state.database,
         state="nothing was changed",
         hint="install the release that has the revision"

@@ -185,8 +185,8 @@ DONE_TO_MAIN = [
     ),
     pytest.param(
         ["SELECT set_config('x.y', '', false)"],
-        Case("downgrade main@base --yes", 5, ["strand", "--cascade"]),
-        id="stranded",
+        Case("downgrade main@base --yes", 5, ["requires it", "--cascade"]),
+        id="dependent",
     ),
 ]
 

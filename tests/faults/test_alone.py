@@ -92,7 +92,7 @@ def test_hidden_in_a_helper_module_is_refused_with_nothing_applied(
     monkeypatch.syspath_prepend(own_shop.folder)
     own_shop.write("shop/hidden.py", HIDDEN)
     write(own_shop, Way("hidden.build(op)", "from shop import hidden"))
-    with pytest.raises(Refused, match="m2 uses autocommit_block and does not say so") as caught:
+    with pytest.raises(Refused, match="m2 uses autocommit_block and does not declare") as caught:
         run(own_shop.upgrade(databases))
     assert "transactional = False" in (caught.value.hint or "")
     assert run(versions(databases)) in ({"main": None, "credentials": None}, {"main": [], "credentials": []})

@@ -44,7 +44,7 @@ def test_refused_without_slots(shop: Shop, without_slots: Databases) -> None:
         ("pass", "transactional = False", {}, "cannot run in a transaction"),
         ("op.execute('VACUUM')", "", {}, "VACUUM"),
         ("op.execute(\"ALTER TYPE mood ADD VALUE 'x'\")", "", {}, "must be committed first"),
-        ("pass", "", {"transaction": "per-revision"}, "one revision per transaction"),
+        ("pass", "", {"transaction": "per-revision"}, "every revision has its own transaction"),
     ],
 )
 def test_refused_where_the_plan_has_several_segments(

@@ -110,7 +110,7 @@ def test_what_was_not_judged_is_refused_under_the_lock(
         if meanwhile == ON_TO_HEAD:
             assert len((await judged).plan.actions) == 2
         else:
-            with pytest.raises(Refused, match="have changed since this was planned"):
+            with pytest.raises(Refused, match="have changed since the plan was made"):
                 await judged
 
     run(scenario())

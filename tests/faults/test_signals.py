@@ -52,7 +52,7 @@ def test_in_a_step(sleeping: Shop, databases: Databases, number: signal.Signals)
             await gone(databases)
             answer = await asyncio.to_thread(process.end)
         assert answer.status == SIGNALS[number]
-        assert "interrupted; what was not committed was rolled back" in answer.stderr
+        assert "interrupted; uncommitted changes were rolled back" in answer.stderr
         assert "main is at base, credentials is at base" in answer.stderr
         assert "Traceback" not in answer.everything
 

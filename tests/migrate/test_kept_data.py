@@ -292,7 +292,7 @@ def test_a_step_that_takes_more_than_when_it_was_tried_is_rolled_back(
     async def scenario() -> None:
         await tree.up(empty_databases)
         await execute(empty_databases, "main", ROWS)
-        with pytest.raises(MigrationFailed, match="took more of public"):
+        with pytest.raises(MigrationFailed, match="removed more data of public"):
             await tree.down(empty_databases, "m2")
         async with empty_databases.connect("main") as connection:
             assert await connection.fetchval("SELECT count(*) FROM t") == 9
@@ -372,7 +372,7 @@ def test_what_does_not_fit_any_more_stops_the_upgrade(
             "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "CREATE TRIGGER no BEFORE UPDATE ON t FOR EACH ROW WHEN (old.id = 4) EXECUTE FUNCTION no()",
         )
-        with pytest.raises(MigrationFailed, match="of 9 rows 8 were put back and 0") as failed:
+        with pytest.raises(MigrationFailed, match="of 9 rows 8 were restored, and 0") as failed:
             await tree.up(empty_databases)
         assert "--no-restore-kept" in str(failed.value.hint)
         assert [row["state"] for row in await entries(empty_databases)] == ["kept"]

@@ -18,7 +18,7 @@ from circle_migrate.revision_graph.revision import Revision
 Spec = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
 
 # Where we are stricter on purpose: "-1" with several current revisions, and upgrading to base.
-STRICTER = ("is ambiguous", "lies below every revision")
+STRICTER = ("is ambiguous", "is below every revision")
 
 
 @st.composite
@@ -114,8 +114,8 @@ def test_the_order_has_parents_first() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ([("a", ("b",), ()), ("b", ("a",), ())], "circle"),
-        ([("a", ("gone",), ())], "no file with that revision"),
+        ([("a", ("b",), ()), ("b", ("a",), ())], "cycle"),
+        ([("a", ("gone",), ())], "which no revision file has"),
         ([("a", (), ()), ("a", (), ())], "exists twice"),
         ([("a" * 33, (), ())], "33 characters"),
     ],

@@ -75,7 +75,7 @@ def test_an_irreversible_revision_stops_the_plan_with_its_reason() -> None:
         ("main@gone", "does not exist"),
         ("m1", "names no database"),
         ("nowhere@m1", "unknown database"),
-        ("credentials@c1", "own tree"),
+        ("credentials@c1", "same database"),
     ],
 )
 def test_requirements_that_cannot_be_are_found_when_the_trees_load(requires: str, words: str) -> None:
@@ -83,8 +83,8 @@ def test_requirements_that_cannot_be_are_found_when_the_trees_load(requires: str
         forest(M1, C1, Revision("credentials", "c9", down_revisions=("c1",), requires=(requires,)))
 
 
-def test_a_circle_across_the_trees_is_found() -> None:
-    with pytest.raises(TreeError, match="circle"):
+def test_a_cycle_across_the_trees_is_found() -> None:
+    with pytest.raises(TreeError, match="cycle"):
         forest(
             Revision("main", "m1"),
             Revision("main", "m2", down_revisions=("m1",), requires=("credentials@c1",)),
