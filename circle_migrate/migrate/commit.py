@@ -136,7 +136,7 @@ async def _commit(session: Session) -> Exception | None:
 async def _not_committed(
     run: MigrationRun, name: str, committed: list[str], error: Exception
 ) -> MigrateError:
-    state = await describe_current_revisions(run.deployment, tuple(run.sessions))
+    state = await describe_current_revisions(run)
     kind: type[MigrateError] = InDoubt if committed else MigrationFailed
     return kind(
         f"{name}: COMMIT failed"
@@ -181,7 +181,8 @@ async def _prepare(run: MigrationRun, session: Session, gid: Gid) -> None:
         tag = await session.driver.execute(f"PREPARE TRANSACTION {literal(str(gid))}")
     except Exception as error:
         if session.driver.is_closed():
-            await _rollback_unconfirmed(run, session, gid, error)
+            if not await _finish_anew(run, gid, "ROLLBACK PREPARED", session.pid):
+                raise await _in_doubt_error(run, gid, "PREPARE TRANSACTION has no answer", error) from error
             message = "the connection was lost while the transaction was being prepared"
             raise _not_prepared(name, message, _CORRECT, error) from error
         hint = "leave out --atomic for this step: temporary tables and LISTEN prevent PREPARE TRANSACTION"
@@ -203,34 +204,30 @@ def _not_prepared(name: str, message: str, hint: str, error: Exception | None = 
     )
 
 
-async def _rollback_unconfirmed(run: MigrationRun, session: Session, gid: Gid, error: Exception) -> None:
-    """Roll back after a PREPARE whose answer was lost. Raises `InDoubt` where its outcome is unknown."""
-
-    async def attempt(connection: asyncpg.Connection) -> bool | None:
-        if await connection.fetchval(_IS_BACKEND_ALIVE, session.pid):
-            return None
-        if await connection.fetchval(_IS_PREPARED, str(gid)):
-            await connection.execute(f"ROLLBACK PREPARED {literal(str(gid))}")
-        return True
-
-    if await _retry_until_known(run, gid.database, attempt) is None:
-        raise await _in_doubt_error(run, gid, "PREPARE TRANSACTION has no answer", error) from error
-
-
 async def _finish(run: MigrationRun, session: Session, gid: Gid, verb: str) -> None:
     """Commit or roll back a prepared transaction, on a new connection where the old one is lost."""
+    try:
+        await session.driver.execute(f"{verb} {literal(str(gid))}")
+    except Exception as error:
+        if session.driver.is_closed() and await _finish_anew(run, gid, verb):
+            return
+        raise await _in_doubt_error(run, gid, f"{verb} failed", error) from error
+
+
+async def _finish_anew(run: MigrationRun, gid: Gid, verb: str, backend: int | None = None) -> bool:
+    """Finish a transaction, if it is prepared, on a new connection, after its backend has ended.
+
+    Return whether that succeeded in time.
+    """
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:
+        if backend is not None and await connection.fetchval(_IS_BACKEND_ALIVE, backend):
+            return None
         if await connection.fetchval(_IS_PREPARED, str(gid)):
             await connection.execute(f"{verb} {literal(str(gid))}")
         return True
 
-    try:
-        await session.driver.execute(f"{verb} {literal(str(gid))}")
-    except Exception as error:
-        if session.driver.is_closed() and await _retry_until_known(run, gid.database, attempt):
-            return
-        raise await _in_doubt_error(run, gid, f"{verb} failed", error) from error
+    return bool(await _retry_until_known(run, gid.database, attempt))
 
 
 async def _in_doubt_error(run: MigrationRun, gid: Gid, failure: str, error: Exception) -> InDoubt:
@@ -238,7 +235,7 @@ async def _in_doubt_error(run: MigrationRun, gid: Gid, failure: str, error: Exce
         f"{gid.database}: {failure}; its transaction may stay prepared and keep its locks",
         database=gid.database,
         detail=server_message(error),
-        state=await describe_current_revisions(run.deployment, tuple(run.sessions)),
+        state=await describe_current_revisions(run),
         hint="type `circle-migrate recover`",
     )
 

@@ -140,8 +140,7 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
         session_context = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
         run.sessions[name] = await stack.enter_async_context(session_context)
     for name, session in run.sessions.items():
-        lock = deployer_lock(session.driver, name, settings.lock_wait, run.notify)
-        await stack.enter_async_context(lock)
+        await stack.enter_async_context(deployer_lock(session.driver, name, settings.lock_wait, run.notify))
     for name, session in run.sessions.items():
         database = run.deployment.databases[name]
         await stack.enter_async_context(monitor(database, session, run.observe, run.abort))
@@ -209,9 +208,8 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
             pause = min(_BACKOFF[0] * 2 ** (attempt - 1), _BACKOFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
             if attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline:
                 raise await lock_timeout_error(run, failed.action, failed.error, attempt) from failed.error
-            run.emit(
-                Kind.RETRY, failed.action.database, f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
-            )
+            text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
+            run.emit(Kind.RETRY, failed.action.database, text)
             await asyncio.sleep(pause)
         else:
             return
@@ -306,5 +304,5 @@ async def _check_deferred(run: MigrationRun, name: str) -> None:
             f"{name}: a deferred constraint does not hold at the end of the segment",
             database=name,
             detail=server_message(error),
-            state=await describe_current_revisions(run.deployment, tuple(run.sessions)),
+            state=await describe_current_revisions(run),
         ) from error

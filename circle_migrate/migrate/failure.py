@@ -12,7 +12,6 @@ from circle_migrate.core.errors import (
     MissingPrivilege,
 )
 from circle_migrate.migrate.run import MigrationRun, describe
-from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.server_errors import (
     privilege_hint,
     server_error,
@@ -25,13 +24,14 @@ from circle_migrate.revision_graph.plan import Action, Segment, Step
 _MAX_STATEMENT_LENGTH = 300
 
 
-async def describe_current_revisions(deployment: Deployment, names: tuple[str, ...]) -> str:
-    """Return the current revisions of the databases as a sentence, read on new connections."""
+async def describe_current_revisions(run: MigrationRun) -> str:
+    """Return the current revisions of the run's databases as a sentence, read on new connections."""
+    states = await run.deployment.states_or_errors(tuple(run.sessions))
     return ", ".join(
         f"{name} does not answer"
         if isinstance(state, MigrateError)
         else f"{name} is at {', '.join(state.current) or 'base'}"
-        for name, state in (await deployment.states_or_errors(names)).items()
+        for name, state in states.items()
     )
 
 
@@ -44,7 +44,7 @@ async def step_error(run: MigrationRun, action: Action, error: Exception | Syste
     failure.detail = _cause(error)
     if isinstance(action, Step):
         failure.location = failing_line(action.revision, error)
-    failure.state = await describe_current_revisions(run.deployment, tuple(run.sessions))
+    failure.state = await describe_current_revisions(run)
     if isinstance(failure, MissingPrivilege):
         failure.hint = privilege_hint(server_message(error), run.states[action.database].role)
     failure.hint = failure.hint or "correct the cause and run the same command again"
@@ -71,7 +71,7 @@ async def lock_timeout_error(
         database=action.database,
         detail="; ".join(filter(None, [_cause(error), run.blockers.get(action.database)])),
         location=action.revision.location if isinstance(action, Step) else None,
-        state=await describe_current_revisions(run.deployment, tuple(run.sessions)),
+        state=await describe_current_revisions(run),
         hint="try again when fewer sessions are active, end the blocking session, "
         "or wait longer: --lock-wait SECONDS",
     )
@@ -79,12 +79,11 @@ async def lock_timeout_error(
 
 async def interrupted_error(run: MigrationRun, segment: Segment) -> MigrateError:
     """Return the error for a run that was cancelled by a signal or because a server was lost."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
+    if run.task is not None:
+        run.task.uncancel()
     try:
         async with asyncio.timeout(2):
-            state = await describe_current_revisions(run.deployment, tuple(run.sessions))
+            state = await describe_current_revisions(run)
     except TimeoutError:
         state = "the servers do not answer; `circle-migrate current` shows their revisions when they do"
     if not segment.transactional:

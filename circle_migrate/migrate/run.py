@@ -26,7 +26,7 @@ _FINGERPRINT_SECONDS = 2.0
 """Time limit for the fingerprint of a schema; one of 5,000 tables takes 0.6 s."""
 
 Checkpoint = Callable[[str], None]
-"""Called with the name of each point of the commit protocol; tests end the process there."""
+"""Called with the name of a point of the commit protocol, where tests end the process."""
 
 
 class Hooks:
