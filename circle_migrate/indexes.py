@@ -1,4 +1,4 @@
-"""Building and dropping indexes beside running traffic, for revisions.
+"""Create and drop indexes without blocking reads and writes, for revisions.
 
     from alembic import op
     from circle_migrate.indexes import drop_index_concurrently, ensure_index_concurrently
@@ -11,9 +11,8 @@
     def downgrade() -> None:
         drop_index_concurrently(op, "ix_users_phone", "users")
 
-`CREATE INDEX CONCURRENTLY` runs outside a transaction: a build that is cut off leaves an INVALID index, which
-`IF NOT EXISTS` would take for the index itself. Both functions look first, and may therefore simply be run
-again.
+`CREATE INDEX CONCURRENTLY` runs outside a transaction: an interrupted build leaves an INVALID index,
+for which `IF NOT EXISTS` does nothing. Both functions check the existing index, so they can be run again.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _FIND = text(
     """
     SELECT namespace.nspname AS schema,
            index.indrelid::regclass::text AS table_name,
-           index.indrelid = wanted.oid AS on_wanted_table,
+           index.indrelid = expected.oid AS on_expected_table,
            index.indisvalid AS valid,
            index.indisunique AS "unique",
            ARRAY(SELECT attribute.attname::text
@@ -47,11 +46,11 @@ _FIND = text(
            (SELECT min(build.pid) FROM pg_stat_progress_create_index AS build
             WHERE build.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND build.index_relid = index.indexrelid) AS builder
-    FROM pg_class AS wanted
-    JOIN pg_namespace AS namespace ON namespace.oid = wanted.relnamespace
-    JOIN pg_class AS named ON named.relnamespace = wanted.relnamespace AND named.relname = :name
+    FROM pg_class AS expected
+    JOIN pg_namespace AS namespace ON namespace.oid = expected.relnamespace
+    JOIN pg_class AS named ON named.relnamespace = expected.relnamespace AND named.relname = :name
     JOIN pg_index AS index ON index.indexrelid = named.oid
-    WHERE wanted.oid = to_regclass(concat_ws('.', quote_ident(:schema), quote_ident(:table)))
+    WHERE expected.oid = to_regclass(concat_ws('.', quote_ident(:schema), quote_ident(:table)))
     """
 )
 
@@ -65,11 +64,14 @@ _TIMEOUTS = ("lock_timeout", "statement_timeout")
 
 
 class _Index(NamedTuple):
-    """What stands under an index's name in the schema of its table; a column is None for an expression."""
+    """The index with a name in the schema of its table; a column is None for an expression.
+
+    `builder` is the process id of the session that builds it.
+    """
 
     schema: str
     table_name: str
-    on_wanted_table: bool
+    on_expected_table: bool
     valid: bool
     unique: bool
     columns: list[str | None]
@@ -87,18 +89,19 @@ def ensure_index_concurrently(
     postgresql_where: str | TextClause | ColumnElement[bool] | None = None,
     postgresql_using: str | None = None,
 ) -> None:
-    """Have the index, valid, without blocking reads or writes of its table.
+    """Create the index without blocking reads and writes of its table.
 
-    A valid index of that name is left alone, an INVALID one is dropped and built anew. The revision must
-    declare `transactional = False`, and `op` is the one its module imported from Alembic.
+    A valid index with the name is kept, an INVALID one is dropped and built again. The revision must declare
+    `transactional = False`, and `op` is the one its module imports from Alembic.
 
     Raises `MigrationFailed` where the name belongs to an index of another table, of other columns or of
-    other uniqueness, or where another session is building it right now.
+    other uniqueness, or where another session is building it.
     """
-    with op.get_context().autocommit_block(), _unhurried(op) as connection:
+    with op.get_context().autocommit_block(), _without_timeouts(op) as connection:
         index = connection and _find(connection, name, table, schema)
         if index:
-            _refuse_another(index, name, table, columns, unique)
+            _ensure_usable(index, name, table)
+            _ensure_same_definition(index, name, table, columns, unique=unique)
             if index.valid:
                 return
             _drop(op, name, table, index.schema)
@@ -115,40 +118,39 @@ def ensure_index_concurrently(
 
 
 def drop_index_concurrently(op: Operations, name: str, table: str, *, schema: str | None = None) -> None:
-    """Be rid of the index without blocking reads or writes of its table; nothing happens where there is none.
+    """Drop the index, if it exists, without blocking reads and writes of its table.
 
     The revision must declare `transactional = False`. Raises `MigrationFailed` where the name belongs to an
-    index of another table, or where another session is building it right now.
+    index of another table, or where another session is building it.
     """
-    with op.get_context().autocommit_block(), _unhurried(op) as connection:
+    with op.get_context().autocommit_block(), _without_timeouts(op) as connection:
         if connection is None:
             _drop(op, name, table, schema)
             return
         index = _find(connection, name, table, schema)
         if index:
-            _refuse_foreign_or_busy(index, name, table)
+            _ensure_usable(index, name, table)
             _drop(op, name, table, index.schema)
 
 
 @contextmanager
-def _unhurried(op: Operations) -> Iterator[Connection | None]:
-    """The connection with its timeouts off, None where SQL is only rendered.
+def _without_timeouts(op: Operations) -> Iterator[Connection | None]:
+    """Yield the connection with its timeouts off, None where SQL is rendered only.
 
-    A concurrent build waits for older transactions without holding up anybody. To end it by a timeout
-    would gain nothing and leave an INVALID index.
+    A concurrent build that waits for older transactions blocks no other session; a timeout would leave an
+    INVALID index.
     """
     if op.get_context().as_sql:
         yield None
         return
     connection = op.get_bind()
-    before = {
-        each: connection.scalar(text("SELECT current_setting(:name)"), {"name": each}) for each in _TIMEOUTS
-    }
+    query = text("SELECT current_setting(:name)")
+    timeouts = {name: connection.scalar(query, {"name": name}) for name in _TIMEOUTS}
     try:
         _set(connection, dict.fromkeys(_TIMEOUTS, "0"))
         yield connection
     finally:
-        _set(connection, before)
+        _set(connection, timeouts)
 
 
 def _set(connection: Connection, values: dict[str, str]) -> None:
@@ -166,21 +168,21 @@ def _drop(op: Operations, name: str, table: str, schema: str | None) -> None:
 
 
 def drop_invalid(op: Operations, operation: MigrateOperation) -> None:
-    """Before an operation builds an index concurrently: drop the INVALID one that a crash has left.
+    """Drop the INVALID index that an interrupted build has left, before an operation builds it concurrently.
 
-    `IF NOT EXISTS` would take it for the index itself, and without it the build fails.
+    With it the build fails, or does nothing with `IF NOT EXISTS`.
     """
-    found = _built_concurrently(operation)
-    if found is None:
+    target = _concurrent_index(operation)
+    if target is None:
         return
-    name, table, schema = found
-    left = _find(op.get_bind(), name, table, schema)
-    if left is not None and not left.valid and left.builder is None and left.on_wanted_table:
-        _drop(op, name, table, left.schema)
+    name, table, schema = target
+    index = _find(op.get_bind(), name, table, schema)
+    if index is not None and not index.valid and index.builder is None and index.on_expected_table:
+        _drop(op, name, table, index.schema)
 
 
-def _built_concurrently(operation: MigrateOperation) -> tuple[str, str, str | None] | None:
-    """The name, table and schema of the index an operation builds concurrently; None for any other."""
+def _concurrent_index(operation: MigrateOperation) -> tuple[str, str, str | None] | None:
+    """Return name, table and schema of the index that the operation builds concurrently, else None."""
     if getattr(operation, "kw", {}).get("postgresql_concurrently") and hasattr(operation, "columns"):
         return operation.index_name, operation.table_name, operation.schema  # type: ignore[attr-defined]
     match = _RAW_BUILD.search(str(getattr(operation, "sqltext", "")))
@@ -190,36 +192,37 @@ def _built_concurrently(operation: MigrateOperation) -> tuple[str, str, str | No
     return match["name"].replace('"', ""), table, schema or None
 
 
-def _refuse_another(
+def _ensure_same_definition(
     index: _Index,
     name: str,
     table: str,
     columns: Sequence[str | TextClause | ColumnElement[object]],
-    unique: bool,  # noqa: FBT001 - passed on from a keyword
+    *,
+    unique: bool,
 ) -> None:
-    _refuse_foreign_or_busy(index, name, table)
     same_columns = len(index.columns) == len(columns) and all(
-        there == wanted or not isinstance(wanted, str)
-        for there, wanted in zip(index.columns, columns, strict=True)
+        existing == column or not isinstance(column, str)
+        for existing, column in zip(index.columns, columns, strict=True)
     )
     if index.unique == unique and same_columns:
         return
-    listed = ", ".join(column or "an expression" for column in index.columns)
+    existing_columns = ", ".join(column or "an expression" for column in index.columns)
     raise MigrationFailed(
         f"index {name} of {table} exists with another definition",
-        detail=f"it is {'unique' if index.unique else 'not unique'} and covers {listed}",
-        hint=f"drop or rename it, or give the index of this revision another name: \\d {table}",
+        detail=f"it is {'unique' if index.unique else 'not unique'} and covers {existing_columns}",
+        hint=f"drop or rename that index, or give the index of this revision another name; see \\d {table}",
     )
 
 
-def _refuse_foreign_or_busy(index: _Index, name: str, table: str) -> None:
-    if not index.on_wanted_table:
+def _ensure_usable(index: _Index, name: str, table: str) -> None:
+    """Raise `MigrationFailed` where the index belongs to another table or is being built."""
+    if not index.on_expected_table:
         raise MigrationFailed(
-            f"index {name} should be on {table}, but that name belongs to an index of {index.table_name}",
+            f"index {name} of {table} cannot be created: the name belongs to an index of {index.table_name}",
             hint="give the index another name",
         )
     if index.builder is not None:
         raise MigrationFailed(
             f"index {name} of {table} is being built by another session (pid {index.builder})",
-            hint="wait for it to end, then run the command again",
+            hint="wait until that build has ended, then run the same command again",
         )

@@ -1,4 +1,4 @@
-"""Indexes built and dropped beside running traffic: from every state a cut-off run may leave."""
+"""Indexes created and dropped concurrently, from every state that an interrupted run may leave."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES = """
     CREATE TABLE side.people (id integer, name text);
     INSERT INTO people (id, name) SELECT n, 'n' || n FROM generate_series(1, 100) AS n
 """
-# What a build that was cut off leaves: the catalogue says so, the name is taken.
+# The index that an interrupted build leaves: INVALID, and its name is in use.
 INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix'::regclass"
 FIND = """
     SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
@@ -56,7 +56,7 @@ async def execute(databases: Databases, *scripts: str) -> None:
 
 
 async def apply(databases: Databases, step: Step) -> None:
-    """Run one step as a revision that Alembic gave a transaction of its own."""
+    """Run one step as a revision in a transaction of Alembic."""
 
     def migrate(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
@@ -74,7 +74,7 @@ async def apply(databases: Databases, step: Step) -> None:
     await on_connection(databases.urls["main"], migrate)
 
 
-async def found(databases: Databases) -> list[tuple[Any, ...]]:
+async def indexes(databases: Databases) -> list[tuple[Any, ...]]:
     async with databases.connect("main") as connection:
         return [tuple(row) for row in await connection.fetch(FIND)]
 
@@ -118,7 +118,7 @@ def test_end_state(empty_databases: Databases, first: str, step: Step, expected:
     async def scenario() -> list[tuple[Any, ...]]:
         await execute(empty_databases, TABLES, first)
         await apply(empty_databases, step)
-        return await found(empty_databases)
+        return await indexes(empty_databases)
 
     assert sorted(run(scenario())) == sorted(expected)
 
@@ -143,10 +143,10 @@ def test_another_index_of_that_name_is_never_touched(
 
     async def scenario() -> None:
         await execute(empty_databases, TABLES, first)
-        before = await found(empty_databases)
+        before = await indexes(empty_databases)
         with pytest.raises(MigrationFailed, match=message):
             await apply(empty_databases, step)
-        assert await found(empty_databases) == before
+        assert await indexes(empty_databases) == before
 
     run(scenario())
 
@@ -156,17 +156,17 @@ def test_failed_unique_build_is_built_again_once_the_rows_allow_it(empty_databas
         await execute(empty_databases, TABLES, "UPDATE people SET name = 'same'")
         with pytest.raises(DBAPIError, match="could not create unique index"):
             await apply(empty_databases, ensure("name", unique=True))
-        before = [valid for _, valid in await found(empty_databases)]
+        before = [valid for _, valid in await indexes(empty_databases)]
         await execute(empty_databases, "UPDATE people SET name = id")
         await apply(empty_databases, ensure("name", unique=True))
-        return before + [valid for _, valid in await found(empty_databases)]
+        return before + [valid for _, valid in await indexes(empty_databases)]
 
     assert run(scenario()) == [False, True]
 
 
 @asynccontextmanager
 async def unfinished_write(databases: Databases) -> AsyncIterator[None]:
-    """Somebody's open transaction, which every concurrent build on the table has to wait for."""
+    """Hold an open transaction, for which every concurrent build on the table waits."""
     async with databases.connect("main") as writer, writer.transaction():
         await writer.execute("INSERT INTO people (id) VALUES (0)")
         yield
@@ -186,7 +186,7 @@ def test_build_waits_for_older_transactions_beyond_lock_timeout(empty_databases:
             await until_building(empty_databases)
             await asyncio.sleep(10 * LOCK_TIMEOUT_MS / 1000)
         await build
-        return await found(empty_databases)
+        return await indexes(empty_databases)
 
     assert run(scenario()) == [PLAIN]
 
@@ -202,7 +202,7 @@ def test_index_another_session_is_building_is_left_to_it(empty_databases: Databa
                 with pytest.raises(MigrationFailed, match=f"pid {builder.get_server_pid()}"):
                     await asyncio.wait_for(apply(empty_databases, step), HANGS_SECONDS)
             await build
-        return await found(empty_databases)
+        return await indexes(empty_databases)
 
     assert run(scenario()) == [PLAIN]
 

@@ -1,12 +1,13 @@
-"""Committing one segment on several databases.
+"""Commit one segment on several databases.
 
 Serial: the transactions are committed one after the other, in the order of the deployment. A crash between
-two commits (0.45 ms in the median of a prototype) leaves the later database a segment behind, and running
-again mends it.
+two commits (0.45 ms in the median of a prototype) leaves the later database one segment behind; the next
+run applies that segment.
 
-Atomic: every database but the first prepares its transaction, the plain COMMIT of the first is the decision
-(its journal rows are the record of it), then the others commit what they prepared. Preparing the first one
-too would be no safer: a prepared transaction keeps its locks without a session, even across a restart.
+Atomic: every database but the first prepares its transaction. The plain COMMIT of the first database is the
+decision, recorded by its journal rows. Then the other databases commit their prepared transactions. To
+prepare the first transaction too would not be safer: a prepared transaction keeps its locks without a
+session, even across a restart.
 """
 
 from __future__ import annotations
@@ -32,22 +33,24 @@ if TYPE_CHECKING:
 
     from circle_migrate.migrate.session import Session
 
-_SETTLE = 10.0
-"""Seconds to find out, on new connections, how a statement whose answer was lost has ended."""
+_OUTCOME_SECONDS = 10.0
+"""Time limit for learning, on new connections, the outcome of a statement whose answer was lost."""
 
-_SLOTS_TAKEN = "SELECT count(*) FROM pg_catalog.pg_prepared_xacts"
+_COUNT_PREPARED = "SELECT count(*) FROM pg_catalog.pg_prepared_xacts"
 
 _IS_PREPARED = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts "
     "WHERE gid = $1 AND database = current_database())"
 )
 
-_BACKEND_LIVES = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid = $1)"
+_IS_BACKEND_ALIVE = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid = $1)"
+
+_CORRECT = "correct the cause and run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
 class Gid:
-    """The name of a prepared transaction: whose it is and which database has the decision."""
+    """The identifier of a prepared transaction; `decider` is the database whose COMMIT is the decision."""
 
     run: str
     segment: int
@@ -59,7 +62,7 @@ class Gid:
 
     @classmethod
     def parse(cls, text: str) -> Gid | None:
-        """The parts of a name of ours; None for any other."""
+        """Return the parts of an identifier of this package, None for any other identifier."""
         parts = text.removeprefix(GID_PREFIX).split(":")
         if not text.startswith(GID_PREFIX) or len(parts) != 4 or not parts[1].isdigit():
             return None
@@ -67,39 +70,42 @@ class Gid:
 
 
 async def ensure_atomic_possible(run: MigrationRun, plan: Plan) -> None:
-    """Raise `Refused`, before anything runs, where one decision over the whole plan is not possible."""
+    """Raise `Refused` where the plan cannot be committed atomically; nothing has run."""
     if not run.deployment.settings.atomic or len(plan.databases) < 2:
         return
     for segment in plan.segments:
         if segment.end_reason:
             raise Refused(
-                f"this cannot be one decision over {' and '.join(plan.databases)}: {segment.end_reason}",
+                f"the plan cannot be committed on {' and '.join(plan.databases)} atomically: "
+                f"{segment.end_reason}",
                 state="nothing was changed",
-                hint="leave out --atomic, or go in two calls: to the revision before, then on",
+                hint="leave out --atomic, or run two commands: one to the revision before, one from there",
             )
     for name in plan.databases[1:]:
         driver = run.sessions[name].driver
         slots = int(await driver.fetchval("SHOW max_prepared_transactions"))
-        taken = int(await driver.fetchval(_SLOTS_TAKEN))
-        if slots - taken < 1:
+        prepared = int(await driver.fetchval(_COUNT_PREPARED))
+        if slots <= prepared:
             raise Refused(
                 f"{name}: the server has no slot for a prepared transaction "
-                f"(max_prepared_transactions = {slots}, {taken} taken)",
+                f"(max_prepared_transactions = {slots}, {prepared} in use)",
                 database=name,
                 state="nothing was changed",
-                hint="leave out --atomic, or: ALTER SYSTEM SET max_prepared_transactions = 8; and restart",
+                hint="leave out --atomic, or run ALTER SYSTEM SET max_prepared_transactions = 8; "
+                "and restart the server",
             )
 
 
 async def commit(run: MigrationRun, number: int, segment: Segment) -> None:
     """Commit the segment, whose transactions are open on all its databases.
 
-    Raises `MigrationFailed` where nothing was committed, `InDoubt` where only a part was or nobody can tell.
+    Raises `MigrationFailed` where nothing was committed, `InDoubt` where a part was committed or the outcome
+    is unknown.
     """
     sessions = {name: run.sessions[name] for name in run.deployment.databases if name in segment.databases}
-    how = _atomic if run.deployment.settings.atomic and len(sessions) > 1 else _serial
+    protocol = _atomic if run.deployment.settings.atomic and len(sessions) > 1 else _serial
     try:
-        await how(run, number, sessions)
+        await protocol(run, number, sessions)
     except Exception:
         for session in sessions.values():
             await roll_back(session)
@@ -122,7 +128,7 @@ async def _serial(run: MigrationRun, number: int, sessions: Mapping[str, Session
 async def _commit(session: Session) -> Exception | None:
     try:
         await session.connection.commit()
-    except Exception as error:  # noqa: BLE001 - the caller asks the server what became of it
+    except Exception as error:  # noqa: BLE001 - the caller asks the server for the outcome
         return error
     return None
 
@@ -130,29 +136,23 @@ async def _commit(session: Session) -> Exception | None:
 async def _not_committed(
     run: MigrationRun, name: str, committed: list[str], error: Exception
 ) -> MigrateError:
-    state = await describe_current_revisions(run.deployment, tuple(run.sessions))
-    if committed:
-        return InDoubt(
-            f"{name}: COMMIT failed after {', '.join(committed)} had committed",
-            database=name,
-            detail=server_message(error),
-            state=state,
-            hint="run the same command again: it goes on from there",
-        )
-    return MigrationFailed(
-        f"{name}: COMMIT failed; nothing of this segment was applied",
+    state = await describe_current_revisions(run)
+    kind: type[MigrateError] = InDoubt if committed else MigrationFailed
+    return kind(
+        f"{name}: COMMIT failed"
+        + (f" after {', '.join(committed)} had committed" if committed else "; the segment was not applied"),
         database=name,
         detail=server_message(error),
         state=state,
-        hint="correct the cause and run the same command again",
+        hint="run the same command again: it applies the rest" if committed else _CORRECT,
     )
 
 
 async def _atomic(run: MigrationRun, number: int, sessions: Mapping[str, Session]) -> None:
-    first, *others = sessions
+    first, *rest = sessions
     prepared: dict[str, Gid] = {}
     try:
-        for name in others:
+        for name in rest:
             gid = Gid(run.id, number, first, name)
             run.checkpoint(f"before prepare {name}")
             await _prepare(run, sessions[name], gid)
@@ -181,102 +181,92 @@ async def _prepare(run: MigrationRun, session: Session, gid: Gid) -> None:
         tag = await session.driver.execute(f"PREPARE TRANSACTION {literal(str(gid))}")
     except Exception as error:
         if session.driver.is_closed():
-            await _rollback_unconfirmed(run, session, gid, error)
-            raise _not_prepared(
-                f"{name}: the connection was lost while the transaction was being prepared", gid, error
-            ) from error
-        raise _not_prepared(
-            f"{name}: the transaction cannot be prepared",
-            gid,
-            error,
-            hint="leave out --atomic for this step: temporary tables, LISTEN and the like cannot be prepared",
-        ) from error
-    # In a transaction that has failed PostgreSQL answers ROLLBACK, without an error.
+            if not await _finish_anew(run, gid, "ROLLBACK PREPARED", session.pid):
+                raise await _in_doubt_error(run, gid, "PREPARE TRANSACTION has no answer", error) from error
+            message = "the connection was lost while the transaction was being prepared"
+            raise _not_prepared(name, message, _CORRECT, error) from error
+        hint = "leave out --atomic for this step: temporary tables and LISTEN prevent PREPARE TRANSACTION"
+        raise _not_prepared(name, "the transaction cannot be prepared", hint, error) from error
+    # PostgreSQL answers ROLLBACK, without an error, in a transaction that has failed.
     if tag != "PREPARE TRANSACTION":
-        raise _not_prepared(f"{name}: the transaction was rolled back instead of prepared", gid)
-    # For the server there is nothing left to roll back; SQLAlchemy has to learn that its transaction is over.
+        raise _not_prepared(name, "the transaction was rolled back instead of prepared", _CORRECT)
+    # The server has no transaction left; this ends SQLAlchemy's.
     await session.connection.rollback()
 
 
-def _not_prepared(
-    what: str, gid: Gid, error: Exception | None = None, hint: str | None = None
-) -> MigrationFailed:
+def _not_prepared(name: str, message: str, hint: str, error: Exception | None = None) -> MigrationFailed:
     return MigrationFailed(
-        what,
-        database=gid.database,
+        f"{name}: {message}",
+        database=name,
         detail=server_message(error) if error else None,
-        state="rolled back on every database",
-        hint=hint or "correct the cause and run the same command again",
+        state="the segment was rolled back on every database",
+        hint=hint,
     )
 
 
-async def _rollback_unconfirmed(run: MigrationRun, session: Session, gid: Gid, error: Exception) -> None:
-    """Roll back what a PREPARE whose answer was lost has left. Raises `InDoubt` where nobody can tell."""
-
-    async def attempt(connection: asyncpg.Connection) -> bool | None:
-        if await connection.fetchval(_BACKEND_LIVES, session.pid):
-            return None
-        if await connection.fetchval(_IS_PREPARED, str(gid)):
-            await connection.execute(f"ROLLBACK PREPARED {literal(str(gid))}")
-        return True
-
-    if await _retry_until_known(run, gid.database, attempt) is None:
-        raise await _in_doubt_error(run, gid, "PREPARE TRANSACTION has no answer", error) from error
-
-
 async def _finish(run: MigrationRun, session: Session, gid: Gid, verb: str) -> None:
-    """Commit or roll back what was prepared, on a new connection where the old one is lost."""
-
-    async def attempt(connection: asyncpg.Connection) -> bool | None:
-        if await connection.fetchval(_IS_PREPARED, str(gid)):
-            await connection.execute(f"{verb} {literal(str(gid))}")
-        return True
-
+    """Commit or roll back a prepared transaction, on a new connection where the old one is lost."""
     try:
         await session.driver.execute(f"{verb} {literal(str(gid))}")
     except Exception as error:
-        if session.driver.is_closed() and await _retry_until_known(run, gid.database, attempt):
+        if session.driver.is_closed() and await _finish_anew(run, gid, verb):
             return
         raise await _in_doubt_error(run, gid, f"{verb} failed", error) from error
 
 
-async def _in_doubt_error(run: MigrationRun, gid: Gid, what: str, error: Exception) -> InDoubt:
+async def _finish_anew(run: MigrationRun, gid: Gid, verb: str, backend: int | None = None) -> bool:
+    """Finish a transaction, if it is prepared, on a new connection, after its backend has ended.
+
+    Return whether that succeeded in time.
+    """
+
+    async def attempt(connection: asyncpg.Connection) -> bool | None:
+        if backend is not None and await connection.fetchval(_IS_BACKEND_ALIVE, backend):
+            return None
+        if await connection.fetchval(_IS_PREPARED, str(gid)):
+            await connection.execute(f"{verb} {literal(str(gid))}")
+        return True
+
+    return bool(await _retry_until_known(run, gid.database, attempt))
+
+
+async def _in_doubt_error(run: MigrationRun, gid: Gid, failure: str, error: Exception) -> InDoubt:
     return InDoubt(
-        f"{gid.database}: {what}; its transaction may stay prepared and keep its locks",
+        f"{gid.database}: {failure}; its transaction may stay prepared and keep its locks",
         database=gid.database,
         detail=server_message(error),
-        state=await describe_current_revisions(run.deployment, tuple(run.sessions)),
+        state=await describe_current_revisions(run),
         hint="type `circle-migrate recover`",
     )
 
 
 async def _commit_applied(run: MigrationRun, number: int, name: str, error: Exception) -> bool:
-    """Whether a COMMIT without an answer was carried out. Raises `InDoubt` where nobody can tell."""
+    """Return whether a COMMIT without an answer was applied. Raises `InDoubt` where that is unknown."""
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:
-        lives = await connection.fetchval(_BACKEND_LIVES, run.sessions[name].pid)
-        decided = await run.journals[name].has_committed(connection, run.id, number)
-        return None if lives and not decided else decided
+        alive = await connection.fetchval(_IS_BACKEND_ALIVE, run.sessions[name].pid)
+        committed = await run.journals[name].has_committed(connection, run.id, number)
+        return None if alive and not committed else committed
 
-    answer = await _retry_until_known(run, name, attempt)
-    if answer is None:
+    applied = await _retry_until_known(run, name, attempt)
+    if applied is None:
         raise InDoubt(
-            f"{name}: the connection was lost while COMMIT was on its way, and the server cannot be asked",
+            f"{name}: the connection was lost during COMMIT, and the server does not answer",
             database=name,
             detail=server_message(error),
-            state="committed or not: unknown",
-            hint="when the server is back: `circle-migrate recover`, then the same command again",
+            state="it is unknown whether the segment was committed",
+            hint="when the server is back, type `circle-migrate recover`, then the same command again",
         )
-    return answer
+    return applied
 
 
 async def _retry_until_known(
     run: MigrationRun, name: str, attempt: Callable[[asyncpg.Connection], Awaitable[bool | None]]
 ) -> bool | None:
-    """What `attempt` says on a new connection, again and again while it is None or fails; None at the end."""
-    deadline = time.monotonic() + _SETTLE
+    """Return the first answer of `attempt` on a new connection, None where there is none in time."""
+    deadline = time.monotonic() + _OUTCOME_SECONDS
     while True:
-        with suppress(Exception):  # a server that is starting, or goes away once more, is asked again
+        with suppress(Exception):  # the server may be starting
             connection = await run.deployment.databases[name].connect()
             try:
                 answer = await attempt(connection)
@@ -290,9 +280,9 @@ async def _retry_until_known(
 
 
 async def roll_back(session: Session) -> None:
-    """Roll back; a server that does not answer does it by itself once the connection is gone."""
+    """Roll back, or close the connection, upon which the server rolls back."""
     try:
         async with asyncio.timeout(2):
             await asyncio.shield(session.connection.rollback())
-    except Exception:  # noqa: BLE001 - see above
+    except Exception:  # noqa: BLE001 - the server does not answer
         session.driver.terminate()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
@@ -17,51 +17,48 @@ if TYPE_CHECKING:
 
 
 class EditedRevision(Refused):
-    """An applied revision's file was changed afterwards."""
+    """The file of an applied revision was changed."""
 
     code = "edited-revision"
 
 
 async def edited_revisions(
-    graph: Graph, current: tuple[str, ...], journal: Journal, connection: asyncpg.Connection, files: str
+    graph: Graph, current: tuple[str, ...], journal: Journal, connection: asyncpg.Connection, digest: str
 ) -> list[tuple[Revision, str]]:
-    """The applied revisions whose file has changed since, each with a diff from then to now.
-
-    Where the journal holds exactly the files that are here, its digest, `files`, says so.
-    """
-    if files == graph.digest:
+    """Return the applied revisions whose files have changed, with diffs; `digest` is the journal's."""
+    if digest == graph.digest:
         return []
-    then = await journal.checksums(connection)
-    applied = graph.ancestors(key for key in current if key in graph)
-    changed = [graph[key] for key in graph.sorted(applied & then.keys()) if then[key] != graph[key].checksum]
-    texts = await journal.sources(connection, [revision.id for revision in changed])
-    return [(revision, _diff(revision, texts.get(revision.id, ""))) for revision in changed]
+    checksums = await journal.checksums(connection)
+    applied = graph.sorted(graph.ancestors(key for key in current if key in graph) & checksums.keys())
+    edited = [graph[key] for key in applied if checksums[key] != graph[key].checksum]
+    sources = await journal.sources(connection, [revision.id for revision in edited])
+    return [(revision, _diff(revision, sources.get(revision.id, ""))) for revision in edited]
 
 
 def _diff(revision: Revision, source: str) -> str:
     import difflib
 
-    now = Path(revision.path).read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "replace")
-    lines = difflib.unified_diff(
-        source.splitlines(), now.splitlines(), "as applied", Path(revision.path).name, lineterm="", n=1
-    )
-    return "\n".join(lines)
+    lines = source.splitlines(), revision.read_source().splitlines()
+    name = PurePath(revision.path).name
+    return "\n".join(difflib.unified_diff(*lines, "as applied", name, lineterm="", n=1))
 
 
 async def ensure_not_edited(run: MigrationRun) -> None:
-    """Raise `EditedRevision` where an applied revision's file has changed, with the diff."""
+    """Raise `EditedRevision`, with a diff, where the file of an applied revision has changed."""
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         if not await journal.exists(driver):
             continue
         graph = run.deployment.forest.graphs[name]
-        files = await journal.digest(driver)
-        for revision, diff in await edited_revisions(graph, run.states[name].current, journal, driver, files):
+        digest = await journal.digest(driver)
+        for revision, diff in await edited_revisions(
+            graph, run.states[name].current, journal, driver, digest
+        ):
             raise edited_revision_error(revision, diff)
 
 
 def edited_revision_error(revision: Revision, diff: str) -> EditedRevision:
-    """The error for a revision whose file has changed since it was applied."""
+    """Return the error for a revision whose file has changed since it was applied."""
     return EditedRevision(
         f"{revision.database}: revision {revision.id} was edited after it was applied",
         database=revision.database,

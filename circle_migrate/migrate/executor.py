@@ -1,8 +1,8 @@
-"""The one way a step, in any direction, reaches a database.
+"""Execute plans: every step, in any direction, runs on a database through this module.
 
-`apply` locks, reads the current revisions again under the lock, lets the caller's planner plan from them,
-and runs the plan segment by segment. A segment's transactions stay open on every database until all its
-steps have succeeded; only then are they committed (see `commit`).
+`execute` locks the databases, reads their current revisions under the lock, calls the planner with them and
+runs the plan segment by segment. The transactions of a segment stay open on every database until all its
+steps have succeeded; then they are committed (see `commit`).
 """
 
 from __future__ import annotations
@@ -57,19 +57,18 @@ if TYPE_CHECKING:
     from circle_migrate.migrate.protection import ProtectionGuard
 
 MakePlan = Callable[[Current], Plan]
-"""Plans from the current revisions that were read under the lock."""
+"""Returns the plan from the current revisions, which were read under the lock."""
 
+MAX_ATTEMPTS = 30
+"""Attempts of a segment that does not get its locks."""
 
-MOST_TRIES = 30
-"""How often a segment is tried that does not get its locks."""
-
-_BACK_OFF = (0.2, 5.0)
-"""The first and the longest pause between two tries, in seconds, before jitter."""
+_BACKOFF = (0.2, 5.0)
+"""The first and the longest pause between two attempts, in seconds, before jitter."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run did: the plan it made under the lock, and the actions in the order in which they ran."""
+    """The plan that a run made under the lock, and its actions in the order in which they ran."""
 
     run: str
     plan: Plan
@@ -78,13 +77,13 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a caller can ask of `apply` besides its settings.
+    """Options of `execute` besides the settings of the deployment.
 
-    `recognised` is off for a stamp that mends a version table nobody can read; `allow_edited` lets files
-    differ from those that were applied; `guard` refuses protected databases; `notes`, to which hooks may add
-    while they prepare, are kept with the run in the journal, as JSON; `checkpoint` is for tests that end the
-    process. A `rehearsal` goes the same way but for its last call: it rolls back where a run commits, and
-    writes no journal. Its plan has to be of one segment, in a transaction.
+    `verify_identity` is off for a stamp that repairs a version table with unknown revisions. `allow_edited`
+    accepts files that differ from the applied ones. `guard` refuses protected databases. `notes`, to which
+    hooks may add in `before_run`, are stored as JSON with the run in the journal. `checkpoint` is for tests
+    that end the process. A `rehearsal` rolls back where a run commits, and writes no journal; its plan must
+    have one segment, in a transaction.
     """
 
     command: str
@@ -98,7 +97,7 @@ class RunOptions:
 
 
 class _StepFailedError(Exception):
-    """A step raised; its transaction is still open."""
+    """An action raised `error`; its transaction is still open."""
 
     def __init__(self, action: Action, error: Exception | SystemExit) -> None:
         super().__init__(str(error))
@@ -107,31 +106,21 @@ class _StepFailedError(Exception):
 
     @property
     def is_lock_conflict(self) -> bool:
-        """Whether it did not get a lock in time or was a deadlock's victim, so that trying again may help."""
+        """Whether the action hit a lock timeout or a deadlock, so that another attempt may succeed."""
         return sqlstate(self.error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
 async def execute(
-    deployment: Deployment,
-    databases: tuple[str, ...],
-    planner: MakePlan,
-    notify: Notify,
-    options: RunOptions,
+    deployment: Deployment, databases: tuple[str, ...], planner: MakePlan, notify: Notify, options: RunOptions
 ) -> RunResult:
-    """Lock the databases, plan from what they are at now, run the plan and return what was done.
+    """Lock the databases, plan from their current revisions and run the plan.
 
-    Raises `LockNotObtained`, `InDoubt`, `NotWritable`, whatever the planner raises, `MigrationFailed` with
-    the state the databases are in, or `Interrupted`.
+    Raises `LockNotObtained`, `InDoubt`, `NotWritable`, the errors of the planner and the hooks,
+    `MigrationFailed` with the state of the databases, or `Interrupted`.
     """
-    task = asyncio.current_task()
     run = MigrationRun(
-        deployment,
-        options.command,
-        notify,
-        options.checkpoint,
-        options.hooks,
-        rehearsal=options.rehearsal,
-        task=task,
+        *(deployment, options.command, notify, options.checkpoint, options.hooks, options.rehearsal),
+        task=asyncio.current_task(),
     )
     async with AsyncExitStack() as stack:
         stack.push(run.translate_cancellation)
@@ -145,15 +134,13 @@ async def execute(
 
 
 async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack: AsyncExitStack) -> None:
-    """Connect to and lock every database, in the order of the deployment, and read its state."""
+    """Connect to every database, lock it and read its state, in the order of the deployment."""
     settings = run.deployment.settings
     for name in databases:
-        opened = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
-        run.sessions[name] = await stack.enter_async_context(opened)
-
+        session_context = working_session(run.deployment.databases[name], run.id, settings.lock_timeout)
+        run.sessions[name] = await stack.enter_async_context(session_context)
     for name, session in run.sessions.items():
-        lock = deployer_lock(session.driver, name, settings.lock_wait, run.notify)
-        await stack.enter_async_context(lock)
+        await stack.enter_async_context(deployer_lock(session.driver, name, settings.lock_wait, run.notify))
     for name, session in run.sessions.items():
         database = run.deployment.databases[name]
         await stack.enter_async_context(monitor(database, session, run.observe, run.abort))
@@ -162,11 +149,11 @@ async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack
 
 
 async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
-    """Everything that can refuse the plan, then the journal; nothing of the plan has run yet."""
+    """Check everything that can refuse the plan, then record the run in the journal."""
     run.step_count = len(plan.actions)
     run.current = dict(plan.current)
     if run.rehearsal and [segment.transactional for segment in plan.segments] != [True]:
-        raise ValueError("a rehearsal is of one segment, in a transaction")
+        raise ValueError("the plan of a rehearsal must have one segment, in a transaction")
     overridden = {}
     if options.guard is not None:
         options.guard.ensure_unprotected(run.states, plan.databases)
@@ -209,19 +196,20 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
 
 
 async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment) -> None:
-    """Run a segment as a whole, again from its beginning where it did not get its locks."""
+    """Run a segment, again from its beginning where it did not get its locks."""
     deadline = time.monotonic() + run.deployment.settings.lock_wait
-    for tries in range(1, MOST_TRIES + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         run.hooks.before_segment(number, segment)
         try:
             await _try_segment(run, number, segment)
         except _StepFailedError as failed:
             if not failed.is_lock_conflict:
                 raise await step_error(run, failed.action, failed.error) from failed.error
-            pause = min(_BACK_OFF[0] * 2 ** (tries - 1), _BACK_OFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
-            if tries == MOST_TRIES or time.monotonic() + pause > deadline:
-                raise await lock_timeout_error(run, failed.action, failed.error, tries) from failed.error
-            run.emit(Kind.RETRY, failed.action.database, f"rolled back, try {tries + 1} in {pause:.1f} s")
+            pause = min(_BACKOFF[0] * 2 ** (attempt - 1), _BACKOFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
+            if attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline:
+                raise await lock_timeout_error(run, failed.action, failed.error, attempt) from failed.error
+            text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
+            run.emit(Kind.RETRY, failed.action.database, text)
             await asyncio.sleep(pause)
         else:
             return
@@ -229,16 +217,16 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
 
 async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None:
     done: list[AppliedAction] = []
-    begun, at = run.step_number, dict(run.current)
+    step_number, current = run.step_number, dict(run.current)
     try:
         for name in segment.databases:
             await run.sessions[name].connection.begin()
         for action in segment.actions:
-            done.append(await _run_action(run, number, action))  # noqa: PERF401 - counts when the next one fails
+            done.append(await _run_action(run, number, action))  # noqa: PERF401 - an action may raise
         for name in segment.databases:
             await _check_deferred(run, name)
     except BaseException:
-        run.step_number, run.current = begun, at
+        run.step_number, run.current = step_number, current
         await _roll_back(run, segment)
         raise
     if run.rehearsal:
@@ -254,14 +242,17 @@ async def _roll_back(run: MigrationRun, segment: Segment) -> None:
 
 
 async def _run_without_transaction(run: MigrationRun, number: int, segment: Segment) -> None:
-    """A step that begins and ends its own transactions; what it leaves half-way, it must find again."""
+    """Run a step that begins and ends its own transactions.
+
+    The step must tolerate what an interrupted attempt of it has left behind.
+    """
     (action,) = segment.actions
     run.hooks.before_segment(number, segment)
     try:
         run.applied.append(await _run_action(run, number, action))
         run.emit(Kind.COMMITTED, action.database, f"segment {number}")
     except _StepFailedError as failed:
-        await roll_back(run.sessions[action.database])
+        await roll_back(run.sessions[action.database])  # the error reports the state after it
         if failed.is_lock_conflict:
             raise await lock_timeout_error(run, action, failed.error, 1) from failed.error
         raise await step_error(run, action, failed.error) from failed.error
@@ -272,39 +263,40 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
 async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:
     run.step_number += 1
     run.emit(Kind.STARTED, action.database, describe(action))
-    begun = time.monotonic()
+    started = time.monotonic()
     elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
-    at = run.current[action.database]
+    current = run.current[action.database]
 
     def record(connection: Connection) -> None:
         journal = run.journals.get(action.database)
-        if journal is None:
-            return
-        seconds = time.monotonic() - begun
-        connection.exec_driver_sql(*journal.insert_step_sql(run.id, segment, action, seconds, elsewhere))
+        if journal is not None:
+            seconds = time.monotonic() - started
+            connection.exec_driver_sql(*journal.insert_step_sql(run.id, segment, action, seconds, elsewhere))
 
-    def act(connection: Connection) -> None:
+    def run_with_hooks(connection: Connection) -> None:
         run.hooks.before_step(connection, action)
-        run.runners[action.database].run(connection, action, at, record)
+        run.runners[action.database].run(connection, action, current, record)
         run.hooks.after_step(connection, action)
 
     try:
         async with one_at_a_time():
-            await run.sessions[action.database].connection.run_sync(act)
+            await run.sessions[action.database].connection.run_sync(run_with_hooks)
     except MigrateError:
         raise
-    except KeyboardInterrupt:  # a signal that found the step busy in Python, and not waiting for the server
+    except (
+        KeyboardInterrupt
+    ):  # a signal that arrived while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
         raise _StepFailedError(action, error) from error
-    run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], at)
-    seconds = time.monotonic() - begun
+    run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
+    seconds = time.monotonic() - started
     run.emit(Kind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)
 
 
 async def _check_deferred(run: MigrationRun, name: str) -> None:
-    """Let deferred constraints fail now, while every database can still be rolled back."""
+    """Check deferred constraints while every database can still be rolled back."""
     try:
         await run.sessions[name].connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
     except Exception as error:
@@ -312,5 +304,5 @@ async def _check_deferred(run: MigrationRun, name: str) -> None:
             f"{name}: a deferred constraint does not hold at the end of the segment",
             database=name,
             detail=server_message(error),
-            state=await describe_current_revisions(run.deployment, tuple(run.sessions)),
+            state=await describe_current_revisions(run),
         ) from error

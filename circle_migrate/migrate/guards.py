@@ -1,4 +1,4 @@
-"""What stops a run before it touches anything: the state a database is in."""
+"""Checks of the state of a database before a run changes anything."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from circle_migrate.postgres.server_errors import privilege_hint, server_message
 
 
 def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
-    """Raise `InDoubt` where a prepared transaction of ours waits for its outcome."""
+    """Raise `InDoubt` where a transaction that a run has prepared is neither committed nor rolled back."""
     for state in states.values():
         if state.in_doubt:
             raise InDoubt(
-                f"{state.database}: a run was cut off in its commit; {len(state.in_doubt)} prepared "
-                "transaction of ours waits for its outcome and keeps its locks",
+                f"{state.database}: a run ended during its commit and left {len(state.in_doubt)} prepared "
+                f"transaction{'s' if len(state.in_doubt) > 1 else ''}, whose locks are still held",
                 database=state.database,
                 detail=", ".join(state.in_doubt),
-                state="nothing was changed now",
+                state="nothing was changed",
                 hint="type `circle-migrate recover`",
             )
 
 
 def ensure_writable(state: State) -> None:
-    """Raise `NotWritable` for a standby or a read-only server, before anything is tried on it."""
+    """Raise `NotWritable` for a standby and for a read-only server, database or role."""
     if state.standby:
         raise NotWritable(
             f"{state.database}: the server is a standby",
             database=state.database,
             state="nothing was changed",
-            hint="give the URL of the primary, or add target_session_attrs=read-write to it",
+            hint="give the URL of the primary, or add target_session_attrs=read-write to the URL",
         )
     if state.read_only:
         raise NotWritable(
@@ -38,18 +38,18 @@ def ensure_writable(state: State) -> None:
             "(default_transaction_read_only)",
             database=state.database,
             state="nothing was changed",
-            hint=f'ALTER DATABASE "{state.name}" RESET default_transaction_read_only; or ALTER ROLE alike',
+            hint=f'run ALTER DATABASE "{state.name}" RESET default_transaction_read_only; '
+            "or the same with ALTER ROLE",
         )
 
 
 def journal_error(state: State, error: Exception) -> MigrateError:
-    """The error where the journal's tables cannot be made or written."""
-    name = state.database
-    fault = statement_error(error, name, "write the journal")
-    if fault is None:
-        return MigrationFailed(
-            f"{name}: the journal cannot be written", database=name, detail=server_message(error)
-        )
-    fault.state = "nothing was changed"
-    fault.hint = privilege_hint(server_message(error), state.role)
-    return fault
+    """Return the error for a journal whose tables cannot be created or written."""
+    message = server_message(error)
+    failure = statement_error(error, state.database, "write the journal")
+    if failure is None:
+        text = f"{state.database}: the journal cannot be written"
+        return MigrationFailed(text, database=state.database, detail=message)
+    failure.state = "nothing was changed"
+    failure.hint = privilege_hint(message, state.role)
+    return failure

@@ -1,4 +1,4 @@
-"""Verify that each database is the one its name stands for, at revisions of its own tree."""
+"""Verify that a database belongs to its name and is at revisions of its own tree."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.forest import CombinedGraph
 
+_COMPARE_URLS = "the URLs may be swapped: compare them with `circle-migrate config show`"
+
 
 def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict[str, tuple[str, ...]]:
-    """Return the current revisions of the databases once they are known to be the right ones.
+    """Return the current revisions of the databases after checking who they are.
 
-    Raises `WrongDatabase` where two are the same or a version belongs to another tree, `UnknownRevision`
-    where no tree has it, `Refused` where the version table contradicts itself.
+    Raises `WrongDatabase` where two databases are the same or a current revision belongs to another tree,
+    `UnknownRevision` where no tree has it, `Refused` where the version table has more rows than it should.
     """
     ensure_distinct(states)
     for state in states.values():
@@ -28,24 +30,25 @@ def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict
 
 def ensure_distinct(states: Mapping[str, State]) -> None:
     """Raise `WrongDatabase` where two names lead to one database."""
-    seen: dict[tuple[int, int], str] = {}
+    names: dict[tuple[int, int], str] = {}
     for name, state in states.items():
         if state.identity is None:
             continue
-        other = seen.setdefault(state.identity, name)
-        if other != name:
+        first = names.setdefault(state.identity, name)
+        if first != name:
             raise WrongDatabase(
-                f"{other} and {name} are the same database: {state.name!r}",
+                f"{first} and {name} are the same database: {state.name}",
                 database=name,
                 state="nothing was changed",
-                hint="give each its own: `circle-migrate config show` says where the URLs came from",
+                hint="give every database its own URL; `circle-migrate config show` shows "
+                "which setting a URL comes from",
             )
 
 
 def ensure_not_swapped(deployment: Deployment, states: Mapping[str, State]) -> None:
-    """Raise `WrongDatabase` where a version or a journal says that a database is another one.
+    """Raise `WrongDatabase` where a current revision or a journal belongs to another database.
 
-    Unknown revisions are accepted: a database at one can still be backed up and restored.
+    Unknown revisions are accepted: a database at one can be backed up and restored.
     """
     for name, state in states.items():
         try:
@@ -59,11 +62,11 @@ def ensure_not_swapped(deployment: Deployment, states: Mapping[str, State]) -> N
 def _ensure_own_journal(state: State) -> None:
     if state.journal_of not in (None, state.database):
         raise WrongDatabase(
-            f"{state.database} leads to a database that was migrated as {state.journal_of}",
+            f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
             database=state.database,
-            detail=f"the journal in {state.name!r} says so",
+            detail=f"the journal in {state.name} has the name {state.journal_of}",
             state="nothing was changed",
-            hint="the URLs seem to be swapped: `circle-migrate config show`",
+            hint=_COMPARE_URLS,
         )
 
 
@@ -74,14 +77,15 @@ def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
             raise _unknown_revision_error(forest, key, state)
     if set(state.current) == set(graph.effective_heads):
         return
-    tips = graph.version_rows(graph.ancestors(state.current))
-    if sorted(tips) != sorted(state.current):
+    rows = graph.version_rows(graph.ancestors(state.current))
+    if sorted(rows) != sorted(state.current):
         raise Refused(
-            f"{state.database}: the version table names {', '.join(state.current)}, "
-            f"of which {', '.join(tips)} would be enough",
+            f"{state.database}: the version table has {', '.join(state.current)}, "
+            f"but {', '.join(rows)} includes the rest",
             database=state.database,
             state="nothing was changed",
-            hint=f"if the schema really is there: circle-migrate stamp {' '.join(tips)} --purge",
+            hint="if the schema is really at that revision, type "
+            f"`circle-migrate stamp {' '.join(rows)} --purge`",
         )
 
 
@@ -89,17 +93,17 @@ def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> Mi
     for name, graph in forest.graphs.items():
         if key in graph:
             return WrongDatabase(
-                f"{state.database} is at {key}, a revision of {name}: the URLs seem to be swapped",
+                f"{state.database} is at revision {key} of {name}",
                 database=state.database,
                 state="nothing was changed",
-                hint="compare the two URLs: `circle-migrate config show`",
+                hint=_COMPARE_URLS,
             )
     return UnknownRevision(
-        f"{state.database} is at {key}, which is in none of the trees: a newer release was here, or the "
-        "revision is on another branch, or its file is gone, or this is another application's database",
+        f"{state.database} is at revision {key}, which no revision file has: a newer release was here, or "
+        "the revision is on another branch, or its file was deleted, or it is another application's database",
         database=state.database,
         state="nothing was changed",
-        hint="install the release that has it"
-        + (f"; its text is in the journal: circle-migrate log --source {key}" if state.journal_of else "")
-        + f"; where it is lost for good: circle-migrate stamp {state.database}@REVISION --purge",
+        hint="install the release that has the revision"
+        + (f"; the journal has its source: `circle-migrate log --source {key}`" if state.journal_of else "")
+        + f"; if the file is lost, type `circle-migrate stamp {state.database}@REVISION --purge`",
     )

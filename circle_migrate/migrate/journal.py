@@ -1,8 +1,8 @@
-"""The journal: what ran on a database, when, how long, by whom, from which file; kept in that database.
+"""The journal of a database: what ran on it, when, how long, by whom, from which file.
 
-A run is announced and concluded in transactions of its own, so that a failed one is remembered; a step is
-recorded in the transaction of the step itself, so that its row is there exactly where its effect is. The
-rows of the first database of a segment are the decision of an atomic commit.
+The start and the end of a run are recorded in transactions of their own, so that the journal has failed runs
+too. A step is recorded in the step's own transaction, so that its row exists exactly where its effect does.
+The rows of the first database of a segment are the decision of an atomic commit.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import json
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
-from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun, JournalStep
 from circle_migrate.postgres.database import RUNS, STEPS, Database
@@ -82,25 +80,24 @@ class Journal:
 
     async def ensure(self, connection: asyncpg.Connection) -> None:
         """Create the tables where they are missing, in a transaction of their own."""
-        if await self.exists(connection):
-            return
-        async with connection.transaction():
-            await connection.execute(_CREATE.format(runs=self.runs, steps=self.steps))
+        if not await self.exists(connection):
+            async with connection.transaction():
+                await connection.execute(_CREATE.format(runs=self.runs, steps=self.steps))
 
     @contextmanager
     def reading_as(self, role: str) -> Iterator[None]:
-        """Reading as a role; raises what a server that refuses it says, with what to grant."""
+        """Add the statement that grants the role what it needs to the error of a refused read."""
         try:
             yield
         except Exception as error:
-            fault: MigrateError | None = statement_error(error, self.database.name, "read the journal")
-            if fault is None:
+            failure = statement_error(error, self.database.name, "read the journal")
+            if failure is None:
                 raise
-            fault.hint = f'GRANT SELECT ON {self.runs}, {self.steps} TO "{role}";'
-            raise fault from error
+            failure.hint = f'GRANT SELECT ON {self.runs}, {self.steps} TO "{role}";'
+            raise failure from error
 
     async def exists(self, connection: asyncpg.Connection) -> bool:
-        """Whether there is a journal; asking never makes one."""
+        """Return whether the database has a journal."""
         return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self.steps))
 
     async def start_run(
@@ -112,21 +109,15 @@ class Journal:
         planned: Mapping[str, Sequence[str]],
         notes: Mapping[str, object],
     ) -> None:
-        """Record that a run begins."""
+        """Record the start of a run."""
+        values = (run, self.database.name, command, mode, json.dumps(planned))
+        origin = (os_user(), socket.gethostname(), __version__)
         async with connection.transaction():
             await connection.execute(
                 f"INSERT INTO {self.runs} "
                 "(run, database, command, mode, planned, os_user, host, tool_version, notes) "
                 "VALUES ($1::text::uuid, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9::text::jsonb)",
-                run,
-                self.database.name,
-                command,
-                mode,
-                json.dumps(planned),
-                os_user(),
-                socket.gethostname(),
-                __version__,
-                json.dumps(notes),
+                *(*values, *origin, json.dumps(notes)),
             )
 
     async def finish_run(
@@ -135,62 +126,42 @@ class Journal:
         run: str,
         outcome: str,
         error: str | None = None,
-        mark: str | None = None,
+        fingerprint: str | None = None,
     ) -> None:
-        """Record how a run ended, and the mark of the schema it has left (`fingerprints.mark`)."""
+        """Record the end of a run, and the fingerprint of the schema after it."""
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
             "ended_at = clock_timestamp() WHERE run = $1::text::uuid",
-            run,
-            outcome,
-            redact(error) if error else None,
-            mark,
+            *(run, outcome, redact(error) if error else None, fingerprint),
         )
 
     async def last_fingerprint(self, connection: asyncpg.Connection) -> str | None:
-        """The mark that the last run to end well has left; None where it could not take one."""
-        found: str | None = await connection.fetchval(
+        """Return the fingerprint of the last run with outcome `done`; None where that run has none."""
+        fingerprint: str | None = await connection.fetchval(
             f"SELECT fingerprint FROM {self.runs} WHERE outcome = 'done' ORDER BY ended_at DESC LIMIT 1"
         )
-        return found
+        return fingerprint
 
     def insert_step_sql(
         self, run: str, segment: int, action: Action, seconds: float, elsewhere: Mapping[str, Sequence[str]]
     ) -> tuple[str, tuple[object, ...]]:
-        """The statement that records a step and its values, to be run in the step's own transaction."""
-        revision, message, checksum, source = _what(action)
+        """Return the statement that records a step, and its values, for the step's own transaction."""
         statement = (
-            f"INSERT INTO {self.steps} (run, segment, direction, revision, message, started_at, "
-            "duration_ms, checksum, source, elsewhere) "
-            "VALUES ($1::text::uuid, $2, $3, $4, $5, clock_timestamp() - make_interval(secs => $6), "
-            "$6 * 1000, $7, $8, $9::text::jsonb)"
+            f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
+            "revision, message, checksum, source) "
+            "VALUES ($1::text::uuid, $2, $3, $4 * 1000, clock_timestamp() - make_interval(secs => $4), "
+            "$5::text::jsonb, $6, $7, $8, $9)"
         )
-        direction = str(action.direction)
-        values = (
-            run,
-            segment,
-            direction,
-            revision,
-            message,
-            seconds,
-            checksum,
-            source,
-            json.dumps(elsewhere),
-        )
-        return statement, values
+        values = (run, segment, str(action.direction), seconds, json.dumps(elsewhere))
+        return statement, (*values, *_revision_columns(action))
 
     async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
-        """Whether this database has committed the segment of the run."""
-        return bool(
-            await connection.fetchval(
-                f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)",
-                run,
-                segment,
-            )
-        )
+        """Return whether this database has committed the segment of the run."""
+        query = f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)"
+        return bool(await connection.fetchval(query, run, segment))
 
     async def mark_lost(self, connection: asyncpg.Connection) -> list[str]:
-        """Mark runs that began and never ended as lost; only while holding the deployer lock."""
+        """Mark runs that have no end as lost. The caller holds the deployer lock, so none is active."""
         rows = await connection.fetch(
             f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
             "WHERE outcome = 'started' RETURNING run::text"
@@ -198,19 +169,19 @@ class Journal:
         return [row["run"] for row in rows]
 
     async def lost_runs(self, connection: asyncpg.Connection) -> list[str]:
-        """Runs that began and never ended; only meaningful while nobody else holds the deployer lock."""
+        """Return the runs that have no end. The caller holds the deployer lock, so none is active."""
         rows = await connection.fetch(
             f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
         )
         return [row["run"] for row in rows]
 
     async def checksums(self, connection: asyncpg.Connection) -> dict[str, str]:
-        """The checksum of the file with which each revision was last applied, by id."""
+        """Return the checksums of the files with which revisions were last applied, by revision id."""
         rows = await connection.fetch(f"SELECT revision, checksum FROM {self._applied_files}")
         return {row["revision"]: row["checksum"] for row in rows}
 
     async def digest(self, connection: asyncpg.Connection) -> str:
-        """What `files_digest` makes of `checksums`: two trees with the same one have the same files."""
+        """Return the digest of `checksums`, computed by the server as `files_digest` computes it."""
         digest: str = await connection.fetchval(
             "SELECT encode(sha256(convert_to(coalesce(string_agg("
             "revision || ' ' || checksum || E'\\n', ''), ''), 'UTF8')), 'hex') "
@@ -225,7 +196,7 @@ class Journal:
         return f"({last} WHERE checksum IS NOT NULL ORDER BY {key}, id DESC) last WHERE direction = 'up'"
 
     async def applied(self, connection: asyncpg.Connection, revisions: Sequence[str]) -> dict[str, AppliedBy]:
-        """How each of these revisions was last applied, by id; without those that no run of ours applied."""
+        """Return by id how revisions were last applied; those that no run applied are left out."""
         rows = await connection.fetch(
             "SELECT DISTINCT ON (step.revision) step.revision, run.tool_version, step.started_at AS at, "
             f"run.os_user || '@' || run.host AS by FROM {self.steps} step JOIN {self.runs} run USING (run) "
@@ -236,61 +207,62 @@ class Journal:
         return {row["revision"]: AppliedBy(row["tool_version"], row["at"], row["by"]) for row in rows}
 
     async def sources(self, connection: asyncpg.Connection, revisions: Collection[str]) -> dict[str, str]:
-        """The texts of those of these revisions that ran, as they were last applied or undone, by id."""
+        """Return the sources of the revisions that ran, as last applied or undone, by id."""
         return await self._sources(connection, "revision = ANY($1::text[])", list(revisions))
 
-    async def sources_by_prefix(self, connection: asyncpg.Connection, beginning: str) -> dict[str, str]:
-        """The texts of all revisions whose id begins so."""
-        return await self._sources(connection, "starts_with(revision, $1)", beginning)
+    async def sources_by_prefix(self, connection: asyncpg.Connection, prefix: str) -> dict[str, str]:
+        """Return the sources of the revisions whose ids start with `prefix`, by id."""
+        return await self._sources(connection, "starts_with(revision, $1)", prefix)
 
-    async def _sources(self, connection: asyncpg.Connection, which: str, argument: object) -> dict[str, str]:
+    async def _sources(
+        self, connection: asyncpg.Connection, condition: str, argument: object
+    ) -> dict[str, str]:
         rows = await connection.fetch(
             f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
-            f"WHERE {which} AND source IS NOT NULL ORDER BY revision, id DESC",
+            f"WHERE {condition} AND source IS NOT NULL ORDER BY revision, id DESC",
             argument,
         )
         return {row["revision"]: row["source"] for row in rows}
 
     async def last_run(self, connection: asyncpg.Connection) -> JournalRun | None:
-        """The latest run, without its steps, what was planned, and notes."""
+        """Return the latest run without steps, `planned` and `notes`."""
         rows = await connection.fetch(_RUNS.format(planned="'{}'", notes="'{}'", runs=self.runs), 1)
         return JournalRun(**dict(rows[0]) | {"planned": {}, "notes": {}}) if rows else None
 
     async def read(self, connection: asyncpg.Connection, limit: int) -> list[JournalRun]:
-        """The latest runs, newest first, with their steps."""
+        """Return the latest runs, newest first, with their steps."""
         query = _RUNS.format(planned="planned::text", notes="notes::text", runs=self.runs)
         rows = await connection.fetch(query, limit)
-        steps = await connection.fetch(
+        step_rows = await connection.fetch(
             "SELECT run::text, segment, direction, revision, message, started_at, duration_ms, checksum, "
             f"elsewhere::text FROM {self.steps} WHERE run = ANY($1::text[]::uuid[]) ORDER BY id",
             [row["run"] for row in rows],
         )
-        entries: dict[str, list[JournalStep]] = {row["run"]: [] for row in rows}
-        for step in steps:
-            entries[step["run"]].append(
-                JournalStep(**dict(step) | {"elsewhere": json.loads(step["elsewhere"])})
-            )
+        steps: dict[str, list[JournalStep]] = {row["run"]: [] for row in rows}
+        for row in step_rows:
+            elsewhere = {"elsewhere": json.loads(row["elsewhere"])}
+            steps[row["run"]].append(JournalStep(**dict(row) | elsewhere))
         return [
             JournalRun(
                 **dict(row) | {name: json.loads(row[name]) for name in ("planned", "notes")},
-                steps=tuple(entries[row["run"]]),
+                steps=tuple(steps[row["run"]]),
             )
             for row in rows
         ]
 
 
-def _what(action: Action) -> tuple[str, str, str | None, str | None]:
+def _revision_columns(action: Action) -> tuple[str, str, str | None, str | None]:
+    """Return the values of the columns revision, message, checksum and source."""
     from circle_migrate.revision_graph.plan import Stamp
 
     if isinstance(action, Stamp):
         return ", ".join(action.heads) or "base", "stamped", None, None
     revision = action.revision
-    source = Path(revision.path).read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "replace")
-    return revision.id, revision.message, revision.checksum, source
+    return revision.id, revision.message, revision.checksum, revision.read_source()
 
 
 def os_user() -> str:
-    """Who runs this, for the operating system; `unknown` where it does not know."""
+    """Return the name of the user for the operating system, `unknown` where it has none."""
     import getpass
 
     try:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class JournalStep(NamedTuple):
-    """One step of the journal; times are the server's, `duration_ms` in milliseconds."""
+    """A step of the journal; `elsewhere` has the current revisions of the other databases."""
 
     run: str
     segment: int
@@ -22,7 +22,7 @@ class JournalStep(NamedTuple):
 
 
 class JournalRun(NamedTuple):
-    """One run of the journal with the steps that were committed; `notes` is kept by its command."""
+    """A run of the journal with its committed steps; times are the server's."""
 
     database: str
     run: str
@@ -42,7 +42,7 @@ class JournalRun(NamedTuple):
 
 
 class AppliedBy(NamedTuple):
-    """Which release of this package last applied a revision, when by the server's clock, and who ran it."""
+    """The release that last applied a revision, the time by the server's clock, and the user."""
 
     tool_version: str
     at: datetime

@@ -16,7 +16,7 @@ PlanGuard = Callable[[Plan], None]
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Plan to the targets, in one direction; call it with the current revisions.
+    """A function from current revisions to a plan that leads to the targets, in one direction.
 
     A downgrade with `cascade` also undoes the revisions of other databases that require an undone one. A
     stamp with `purge` drops version rows that no tree has. Every guard checks every plan.
@@ -32,7 +32,7 @@ class Planner:
     def __call__(self, current: Current) -> Plan:
         """Plan over the databases in `current`.
 
-        Raises `UsageError` for a target that is none here, the errors of `core.plan` and of the guards.
+        Raises `UsageError` for an unknown target, the errors of `revision_graph.plan` and of the guards.
         """
         plan = self._plan(current)
         for guard in self.guards:
@@ -54,77 +54,71 @@ class Planner:
             return plan_stamp(forest, current, claims, purge=self.purge)
         grouping = self.deployment.grouping
         if self.direction is Direction.DOWN:
-            unwanted = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}
-            return plan_downgrade(forest, current, unwanted, grouping, cascade=self.cascade)
+            undone = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}
+            return plan_downgrade(forest, current, undone, grouping, cascade=self.cascade)
         if all(targets.is_top(graphs[name], to) for name, to in assigned) and self._is_current(current):
             return Plan(dict(current), {name: forest.graphs[name].effective_heads for name in current})
         wanted = {name: targets.upgrade_set(graphs[name], current[name], to) for name, to in assigned}
         return plan_upgrade(forest, current, wanted, grouping)
 
     def _is_current(self, current: Current) -> bool:
-        """Whether `current` has all databases and no revision is pending."""
+        """Return whether `current` has all databases and no revision is pending."""
         graphs = self.deployment.forest.graphs
-        return graphs.keys() == current.keys() and not any(
-            graphs[name].pending(heads) for name, heads in current.items()
-        )
+        pending = (graphs[name].pending(heads) for name, heads in current.items())
+        return graphs.keys() == current.keys() and not any(pending)
 
 
 def ensure_same_plan(confirmed: Plan, plan: Plan) -> None:
     """Raise `Refused` where the plan is not the one that was confirmed."""
     if plan != confirmed:
-        raise _changed()
+        raise _changed_plan_error()
 
 
-def ensure_no_new_steps(judged: Plan, plan: Plan) -> None:
-    """Raise `Refused` where the plan has a step that was not judged; it may have fewer."""
-    if not _steps(plan) <= _steps(judged):
-        raise _changed()
+def ensure_no_new_steps(assessed: Plan, plan: Plan) -> None:
+    """Raise `Refused` where the plan has a step that was not assessed; it may have fewer steps."""
+    if not _steps(plan) <= _steps(assessed):
+        raise _changed_plan_error()
 
 
 def _steps(plan: Plan) -> set[str]:
     return {action.revision.qualified for action in plan.actions if isinstance(action, Step)}
 
 
-def _changed() -> Refused:
+def _changed_plan_error() -> Refused:
     return Refused(
-        "the databases have changed since this was planned",
+        "the databases have changed since the plan was made",
         state="nothing was changed",
-        hint="run the command again to see what it would do now",
+        hint="run the command again to see the new plan",
     )
 
 
-def plan_offline(deployment: Deployment, texts: Sequence[str], direction: Direction) -> Plan:
-    """Plan for spans `FROM:TO`, which needs no server. Raises `UsageError` for what is none."""
-    lows, highs = [], []
-    for text in texts:
-        low, colon, high = text.rpartition(":")
-        if not colon or not low or not high:
-            raise UsageError(f"{text!r} is not a span", hint="write FROM:TO, for example base:head")
-        database = targets.parse(low, deployment.databases).database
-        if database and targets.parse(high, deployment.databases).database is None:
-            high = f"{database}@{high}"
-        lows.append(low)
-        highs.append(high)
+def plan_offline(deployment: Deployment, spans: Sequence[str], direction: Direction) -> Plan:
+    """Plan for spans `FROM:TO`, without a server. Raises `UsageError` for a text that is not a span."""
+    starts, ends = [], []
+    for span in spans:
+        start, _, end = span.rpartition(":")
+        if not start or not end:
+            raise UsageError(f"{span} is not a span", hint="write FROM:TO, for example base:head")
+        database = targets.parse(start, deployment.databases).database
+        if database and targets.parse(end, deployment.databases).database is None:
+            end = f"{database}@{end}"
+        starts.append(start)
+        ends.append(end)
     graphs = deployment.graphs
-    current = _assumed_current(deployment, direction)
-    for name, target in targets.assign(lows, graphs).items():
+    current: dict[str, tuple[str, ...]] = dict.fromkeys(deployment.databases, ())
+    if direction is Direction.UP:  # databases without a span are assumed to be up to date
+        current = {name: graph.effective_heads for name, graph in deployment.forest.graphs.items()}
+    for name, target in targets.assign(starts, graphs).items():
         current[name] = graphs[name].version_rows(targets.stamp_set(graphs[name], (), target))
-    plan = Planner(deployment, highs, direction)(current)
+    plan = Planner(deployment, ends, direction)(current)
     if direction is Direction.DOWN:
         return plan
-    for name, target in targets.assign(highs, graphs).items():
+    for name, target in targets.assign(ends, graphs).items():
         reached = graphs[name].version_rows(targets.stamp_set(graphs[name], current[name], target))
         if name not in plan.databases and set(reached) != set(current[name]):
             raise UsageError(
-                f"{name}: no upgrade leads through {' '.join(texts)}",
+                f"{name}: no upgrade leads from FROM to TO in {' '.join(spans)}",
                 database=name,
-                hint="for the way back: circle-migrate downgrade FROM:TO --sql",
+                hint="for the opposite direction type `circle-migrate downgrade FROM:TO --sql`",
             )
     return plan
-
-
-def _assumed_current(deployment: Deployment, direction: Direction) -> dict[str, tuple[str, ...]]:
-    """Assumed revisions of databases without FROM:TO: heads for up, base for down."""
-    if direction is Direction.UP:
-        return {name: graph.effective_heads for name, graph in deployment.forest.graphs.items()}
-    return dict.fromkeys(deployment.databases, ())

@@ -1,4 +1,4 @@
-"""What commands return that plan or move: the plan, and what of it ran."""
+"""Results of commands that plan or run revisions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def action_dict(action: Action) -> dict[str, Any]:
-    """A step or a stamp as the JSON output shows it."""
-    shown: dict[str, Any] = {"database": action.database, "direction": str(action.direction)}
+    """Return a step or a stamp as the JSON output shows it."""
+    common: dict[str, Any] = {"database": action.database, "direction": str(action.direction)}
     if isinstance(action, Stamp):
-        return shown | {"heads": list(action.heads)}
+        return common | {"heads": list(action.heads)}
     revision = action.revision
-    return shown | {"revision": revision.id, "message": revision.message, "file": revision.path}
+    return common | {"revision": revision.id, "message": revision.message, "file": revision.path}
 
 
 def plan_dict(plan: Plan) -> dict[str, Any]:
-    """A plan as the JSON output shows it."""
+    """Return a plan as the JSON output shows it."""
     return {
         "current": {name: list(heads) for name, heads in plan.current.items()},
         "target": {name: list(heads) for name, heads in plan.after.items()},
@@ -42,12 +42,12 @@ def plan_dict(plan: Plan) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class MigrationResult(Result):
-    """Both databases' way from one revision to another: `upgrade`, `downgrade`, `stamp` and `init`.
+    """The result of `upgrade`, `downgrade`, `stamp` and `init`.
 
-    `mode` is how segments over several databases are committed, `serial` or `atomic`.
-    `seconds` has the duration of each action of the plan that ran, `tables` the tables there are now,
-    `created` the databases that were made first, `kept` the rows that a downgrade has kept, an upgrade put
-    back, `way_back` the backup that was made before anything ran, `notes` what else is to be known.
+    `mode` is how segments over several databases are committed, `serial` or `atomic`. `seconds` has the
+    durations of the actions that ran, `tables` the present tables by database, `created` the databases that
+    were created before, `kept` the rows that a downgrade kept or an upgrade restored,
+    `restore_instructions` the backup that was made before anything ran.
     """
 
     plan: Plan
@@ -62,7 +62,7 @@ class MigrationResult(Result):
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan, what of it ran, and where the databases are."""
+        """Return the plan, the applied actions and the current revisions."""
         reached = self.plan.current if self.dry_run else self.plan.after
         return {
             "dry_run": self.dry_run,
@@ -78,7 +78,7 @@ class MigrationResult(Result):
                 for name, heads in reached.items()
             },
             "created": list(self.created),
-            "kept": [kept_row_count.to_dict() for kept_row_count in self.kept],
+            "kept": [count.to_dict() for count in self.kept],
             "notes": list(self.notes),
             "backup": self.restore_instructions.to_dict() if self.restore_instructions else None,
         }
@@ -91,26 +91,26 @@ class ScriptResult(Result):
     text: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The script."""
+        """Return the script."""
         return {"sql": self.text}
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult(Result):
-    """What an upgrade or a downgrade would do: `plan`; `file` is where it was saved."""
+    """The plan of an upgrade or a downgrade: `plan`; `file` is the file it was saved to."""
 
     plan: Plan
     mode: str
     file: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan and the transaction mode."""
+        """Return the plan, the commit mode and the file."""
         return {"mode": self.mode, "plan": plan_dict(self.plan), "file": self.file}
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreInstructions:
-    """The backup that was made right before a run, and the command that puts it in the databases' place."""
+    """The backup that was made before a run, and the command that restores it."""
 
     id: str
     manifest: str
@@ -118,5 +118,5 @@ class RestoreInstructions:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The backup as the JSON output and the journal show it."""
+        """Return the backup as the JSON output and the journal show it."""
         return {**asdict(self), "notes": list(self.notes)}

@@ -1,4 +1,4 @@
-"""One run of the executor: its state, its hooks, and its entries in the journals."""
+"""A run of the executor: its state, its hooks, and its records in the journals."""
 
 from __future__ import annotations
 
@@ -26,36 +26,33 @@ _FINGERPRINT_SECONDS = 2.0
 """Time limit for the fingerprint of a schema; one of 5,000 tables takes 0.6 s."""
 
 Checkpoint = Callable[[str], None]
-"""Called with the name of each point of the commit protocol; tests end the process there."""
+"""Called with the name of a point of the commit protocol, where tests end the process."""
 
 
 class Hooks:
-    """Called by the executor at the points below; each does nothing unless it is overridden.
+    """Methods that the executor calls; they do nothing unless they are overridden.
 
-    Whatever one of them raises ends the run as if the step had raised it.
+    An error that a method raises ends the run as an error of the step would.
     """
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Under the deployer locks, when nothing refuses the plan and nothing of it has run.
-
-        What it raises stops the run before anything was touched.
-        """
+        """Act under the deployer locks, when every check has passed and no step has run."""
 
     def before_segment(self, number: int, segment: Segment) -> None:
-        """A segment, counted from 1, is about to run; again where it did not get its locks."""
+        """Act before every attempt of a segment; `number` starts at 1."""
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """In the action's transaction, before it.
+        """Act before the action, in its transaction.
 
-        For a step that cannot run in one it is outside of any, and must not leave one open.
+        A step that cannot run in a transaction has none here, and the method must not leave one open.
         """
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """In the action's transaction, after it and its version row; outside of any as above."""
+        """Act after the action and its version row; transactions are as for `before_step`."""
 
 
 class CompositeHooks(Hooks):
-    """Several hooks as one, called in this order; the first that raises is the last that is called."""
+    """Several hooks as one, called in their order; an error of one stops the calls."""
 
     def __init__(self, *hooks: Hooks) -> None:
         self._hooks = hooks
@@ -83,7 +80,7 @@ class CompositeHooks(Hooks):
 
 @dataclass(frozen=True, slots=True)
 class AppliedAction:
-    """One action that was run and committed, and how long it took in seconds."""
+    """An action that was committed, and its duration in seconds."""
 
     action: Action
     seconds: float
@@ -91,9 +88,9 @@ class AppliedAction:
 
 @dataclass(slots=True)
 class MigrationRun:
-    """The state of one run; `blockers` has what each database was last seen waiting for.
+    """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    A `rehearsal` keeps no journal and commits nothing.
+    A `rehearsal` writes no journal and commits nothing.
     """
 
     deployment: Deployment
@@ -116,11 +113,11 @@ class MigrationRun:
     step_count: int = 0
 
     def emit(self, kind: Kind, database: str, text: str, seconds: float = 0.0) -> None:
-        """Tell whoever shows progress."""
+        """Report progress."""
         self.notify(Event(kind, database, text, self.step_number, self.step_count, seconds))
 
     def observe(self, kind: Kind, database: str, text: str) -> None:
-        """Tell what a server was seen doing; remember for whom it waited."""
+        """Report what a server does, and record for whom it waits."""
         if kind is Kind.WAITING:
             self.blockers[database] = f"{kind} {text}"
         self.emit(kind, database, text)
@@ -128,28 +125,27 @@ class MigrationRun:
     def translate_cancellation(
         self, kind: type[BaseException] | None, _error: object, _trace: object
     ) -> None:
-        """On the way out of a run that was cancelled because a server has gone: say so instead."""
+        """Raise the error of the lost server instead of the cancellation that it caused."""
         if kind is asyncio.CancelledError and self.lost is not None:
             raise self.lost
 
     def abort(self, error: MigrateError) -> None:
-        """End the run because a server has gone."""
+        """End the run because a server was lost."""
         self.lost = self.lost or error
         if self.task is not None:
             self.task.cancel()
 
 
 def describe(action: Action) -> str:
-    """The action in a few words, for progress and messages."""
+    """Return the action as a phrase for progress and messages."""
     if isinstance(action, Stamp):
-        moves = action.claimed or action.disowned or action.purge
-        return f"{'stamp' if moves else 'stay at'} {', '.join(action.heads) or 'base'}"
-    verb = {"up": "upgrade", "down": "downgrade"}[action.direction]
-    return f"{verb} {action.revision.id} {action.revision.message}".rstrip()
+        verb = "stamp" if action.claimed or action.disowned or action.purge else "stay at"
+        return f"{verb} {', '.join(action.heads) or 'base'}"
+    return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
 
 async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:
-    """Record the run in every journal and report its steps. Raises the errors of `no_journal`."""
+    """Record the run in every journal and report its steps. Raises the errors of `journal_error`."""
     mode = run.deployment.commit_mode
     planned = {
         name: tuple(describe(action) for action in plan.actions if action.database == name)
@@ -168,7 +164,7 @@ async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) 
 
 
 async def _close_lost(run: MigrationRun) -> None:
-    """Mark runs that never ended as lost: we hold the deployer lock of every database, so none is alive."""
+    """Mark runs that have no end as lost: this run holds all deployer locks, so no other run is active."""
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
@@ -180,7 +176,7 @@ async def _close_lost(run: MigrationRun) -> None:
 
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:
-    """Record in every journal how the run ended; where a server fails, the next run marks it as lost."""
+    """Record the end of the run in every journal; where a server fails, the next run marks it as lost."""
     text = " ".join(filter(None, [error.message, error.detail])) if error else None
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
@@ -190,17 +186,17 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
                 if not driver.is_closed():
                     await journal.finish_run(driver, run.id, outcome, text, fingerprint)
                     continue
-                another = await run.deployment.databases[name].connect()
+                connection = await run.deployment.databases[name].connect()
                 try:
-                    await journal.finish_run(another, run.id, outcome, text)
+                    await journal.finish_run(connection, run.id, outcome, text)
                 finally:
-                    another.terminate()
-        except Exception:  # noqa: BLE001, S112 - see above
+                    connection.terminate()
+        except Exception:  # noqa: BLE001, S112 - the next run marks it as lost
             continue
 
 
 async def _fingerprint(run: MigrationRun, name: str) -> str | None:
-    """Return the fingerprint of the schema that the run leaves, None where it fails or takes too long.
+    """Return the fingerprint of the schema after the run, None where that fails or takes too long.
 
     A run that changed no revision keeps the fingerprint of the run before it.
     """
@@ -211,5 +207,5 @@ async def _fingerprint(run: MigrationRun, name: str) -> str | None:
             if run.current[name] == run.states[name].current:
                 return await run.journals[name].last_fingerprint(run.sessions[name].driver)
             return await schema_fingerprint(run.sessions[name].driver, run.states[name], run.current[name])
-    except Exception:  # noqa: BLE001 - the run has succeeded, with or without it
+    except Exception:  # noqa: BLE001 - the run has succeeded without it
         return None

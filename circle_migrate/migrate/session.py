@@ -1,7 +1,7 @@
-"""Sessions for work: their settings, what sits between us and the server, and a watch over each.
+"""Sessions that run steps: their settings, a check for poolers, and a monitor.
 
-Every working connection has a second one beside it. That one notices when the network is gone, says who
-blocks the step that is running, and reads the progress of index builds.
+The monitor uses a second connection. It detects a lost server, reads which sessions block the running step,
+and reads the progress of index builds.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 CONNECTION_CHECK = "500ms"
-"""How often a backend looks whether we are still there; else it works on to the end of its statement."""
+"""Interval at which a backend checks that its client exists; by default it finishes its statement first."""
 
-WATCH = 0.5
-"""Seconds between two looks at the server: who blocks us, how far is the index build, is it there at all."""
+POLL_SECONDS = 0.5
+"""Seconds between two queries of the monitor."""
 
-HEARTBEAT = 5.0
-"""Seconds an answer may take before the connection counts as gone."""
+ANSWER_SECONDS = 5.0
+"""Seconds that an answer may take before the connection counts as lost."""
 
 _BLOCKERS = """
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,
@@ -48,12 +48,15 @@ _SETTINGS_SINCE = {
     "idle_session_timeout": (14, "0"),
     "transaction_timeout": (17, "0"),
 }
-"""Settings of a working session that older servers do not know: since which major version, and the value."""
+"""Settings of a working session that older servers do not know: first major version, value."""
+
+OnActivity = Callable[[Kind, str, str], None]
+OnLost = Callable[[Unreachable], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A working connection, the driver's connection below it, and its backend's process id."""
+    """A working connection, the driver's connection in it, and the process id of its backend."""
 
     connection: AsyncConnection
     driver: asyncpg.Connection
@@ -62,10 +65,9 @@ class Session:
 
 @asynccontextmanager
 async def working_session(database: Database, run: str, lock_timeout: float) -> AsyncIterator[Session]:
-    """A session for steps of a run; `lock_timeout` in seconds.
+    """Open a session for the steps of a run; `lock_timeout` is in seconds.
 
-    Raises `SettingsError` behind a pooler that hands a session to several clients, or where a setting
-    does not hold.
+    Raises `SettingsError` behind a pooler that shares a session between clients or drops settings.
     """
     settings = {
         "lock_timeout": f"{round(lock_timeout * 1000)}ms",
@@ -78,44 +80,36 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         for name, (since, value) in _SETTINGS_SINCE.items():
             if driver.get_server_version().major >= since:
                 await driver.execute(f"SET {name} = '{value}'")
-        pid = await _verified(database, driver, lock_timeout)
+        pid, actual = await driver.fetchrow(
+            "SELECT pg_backend_pid(), extract(epoch FROM current_setting('lock_timeout')::interval)::float8"
+        )
+        if pid != driver.get_server_pid():
+            await _ensure_dedicated_session(database, driver, pid)
+        if abs(actual - lock_timeout) > 0.001:
+            raise SettingsError(
+                f"{database.name}: lock_timeout was set to {lock_timeout:g} s, but is {actual:g} s",
+                database=database.name,
+                hint="a pooler drops settings; give the server's direct URL for migrations",
+            )
         yield Session(connection, driver, pid)
 
 
-async def _verified(database: Database, driver: asyncpg.Connection, lock_timeout: float) -> int:
-    row = await driver.fetchrow(
-        "SELECT pg_backend_pid() AS pid, "
-        "extract(epoch FROM current_setting('lock_timeout')::interval)::float8 AS wait"
-    )
-    pid: int = row["pid"]
-    if pid != driver.get_server_pid():
-        await _ensure_dedicated_session(database, driver, pid)
-    if abs(row["wait"] - lock_timeout) > 0.001:
-        raise SettingsError(
-            f"{database.name}: lock_timeout was set to {lock_timeout:g} s and the server has {row['wait']} s",
-            database=database.name,
-            hint="a pooler in between drops settings; give the server's direct URL for migrations",
-        )
-    return pid
-
-
 async def _ensure_dedicated_session(database: Database, driver: asyncpg.Connection, pid: int) -> None:
-    """Behind a pooler: find out whether it lends our server session to others between two statements.
+    """Raise `SettingsError` where a pooler gives our backend to another client between two statements.
 
-    While another client of the pooler holds a transaction open, a session of our own stays ours; a shared
-    one has been lent to that client.
+    A transaction of a second client shows that: it gets our backend, or moves us to another one.
     """
-    other = await database.connect()
+    client = await database.connect()
     try:
-        async with other.transaction():
-            lent = await other.fetchval("SELECT pg_backend_pid()")
-            now = await driver.fetchval("SELECT pg_backend_pid()")
+        async with client.transaction():
+            client_pid = await client.fetchval("SELECT pg_backend_pid()")
+            present_pid = await driver.fetchval("SELECT pg_backend_pid()")
     finally:
-        await other.close()
-    if lent == pid or now != pid:
+        await client.close()
+    if client_pid == pid or present_pid != pid:
         raise SettingsError(
-            f"{database.name}: {database.address.display()} is a pooler in transaction mode; "
-            "locks and settings of a session do not hold there",
+            f"{database.name}: {database.address.display()} is a pooler in transaction mode, "
+            "which keeps neither locks nor settings of a session",
             database=database.name,
             state="nothing was changed",
             hint="give the server's direct URL for migrations, or a pool in session mode",
@@ -124,52 +118,45 @@ async def _ensure_dedicated_session(database: Database, driver: asyncpg.Connecti
 
 @asynccontextmanager
 async def monitor(
-    database: Database,
-    session: Session,
-    tell: Callable[[Kind, str, str], None],
-    give_up: Callable[[Unreachable], None],
+    database: Database, session: Session, on_activity: OnActivity, on_lost: OnLost
 ) -> AsyncIterator[None]:
-    """Watch over a session while the block runs; `tell(kind, database, text)` says when it waits or builds.
+    """Monitor a session while the block runs.
 
-    `give_up` is called when the server does not answer in time and cannot be connected to anew.
+    `on_activity(kind, database, text)` is called when the session starts or stops to wait or to build an
+    index; `on_lost` when the server does not answer in time and accepts no new connection.
     """
-    watcher = asyncio.create_task(_watch(database, session, tell, give_up))
+    task = asyncio.create_task(_monitor(database, session, on_activity, on_lost))
     try:
         yield
     finally:
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-async def _watch(
-    database: Database,
-    session: Session,
-    tell: Callable[[Kind, str, str], None],
-    give_up: Callable[[Unreachable], None],
-) -> None:
-    side = await database.connect(f"{APPLICATION_NAME} watch")
-    told = (Kind.WORKING, "")
+async def _monitor(database: Database, session: Session, on_activity: OnActivity, on_lost: OnLost) -> None:
+    connection = await database.connect(f"{APPLICATION_NAME} watch")
+    last = (Kind.WORKING, "")
     try:
         while True:
-            await asyncio.sleep(WATCH)
+            await asyncio.sleep(POLL_SECONDS)
             try:
-                # Not wait_for: in Python 3.11 that drops a cancellation which comes with the server's end.
-                async with asyncio.timeout(HEARTBEAT):
-                    seen = await _poll(side, session.pid)
-            except Exception:  # noqa: BLE001 - it may be this connection alone that has gone
-                side.terminate()
+                # Not wait_for: in Python 3.11 it drops a cancellation that coincides with a lost server.
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    activity = await _poll(connection, session.pid)
+            except Exception:  # noqa: BLE001 - perhaps only this connection is lost
+                connection.terminate()
                 try:
-                    side = await database.connect(f"{APPLICATION_NAME} watch")
+                    connection = await database.connect(f"{APPLICATION_NAME} watch")
                 except MigrateError as error:
                     session.driver.terminate()
-                    give_up(_lost_connection_error(database, error))
+                    on_lost(_lost_connection_error(database, error))
                     return
                 continue
-            if seen != told:
-                tell(seen[0], database.name, seen[1])
-            told = seen
+            if activity != last:
+                on_activity(activity[0], database.name, activity[1])
+            last = activity
     finally:
-        side.terminate()
+        connection.terminate()
 
 
 def _lost_connection_error(database: Database, error: MigrateError) -> Unreachable:
@@ -177,24 +164,25 @@ def _lost_connection_error(database: Database, error: MigrateError) -> Unreachab
         f"{database.name}: the server no longer answers",
         database=database.name,
         detail=error.detail or error.message,
-        hint="when it is back, `circle-migrate current` says where the databases are",
+        hint="when the server is back, type `circle-migrate current` to see the current revisions",
     )
 
 
-async def _poll(side: asyncpg.Connection, pid: int) -> tuple[Kind, str]:
-    rows = await side.fetch(_BLOCKERS, pid)
+async def _poll(connection: asyncpg.Connection, pid: int) -> tuple[Kind, str]:
+    rows = await connection.fetch(_BLOCKERS, pid)
     if rows:
         return Kind.WAITING, "for " + "; ".join(_blocker(row) for row in rows[:3])
-    row = await side.fetchrow(_INDEX_BUILD, pid)
+    row = await connection.fetchrow(_INDEX_BUILD, pid)
     return (Kind.BUILDING, _progress(row)) if row is not None else (Kind.WORKING, "")
 
 
 def _blocker(row: asyncpg.Record) -> str:
     if row["pid"] in (0, None):
         return "a prepared transaction"
-    who = f"pid {row['pid']} ({row['role'] or '?'}, {row['application'] or 'no name'}, {row['state'] or '?'})"
+    application = row["application"] or "no application name"
+    session = f"pid {row['pid']} ({row['role'] or '?'}, {application}, {row['state'] or '?'})"
     age = f" for {row['seconds']:.0f} s" if row["seconds"] is not None else ""
-    return f"{who}{age}: {row['query']}" if row["query"] else who + age
+    return f"{session}{age}: {row['query']}" if row["query"] else session + age
 
 
 def _progress(row: asyncpg.Record) -> str:

@@ -1,4 +1,4 @@
-"""All trees of a deployment and what their revisions require of each other, as one graph."""
+"""The graphs of all databases with the requirements between them, as one graph."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from circle_migrate.revision_graph.traversal import closure, topological
 
 
 class CombinedGraph:
-    """The trees of all databases of a deployment with the requirements between them.
+    """The graphs of all databases of a deployment with the requirements between them.
 
-    Raises `TreeError` where a requirement names nothing, its own tree, or closes a circle.
+    A qualified name is `database@id`. Raises `TreeError` where a requirement names no revision, a revision
+    of its own database, or forms a cycle.
     """
 
     def __init__(self, graphs: Mapping[str, Graph]) -> None:
@@ -28,54 +29,60 @@ class CombinedGraph:
             for need in needs:
                 self.required_by.setdefault(need, []).append(name)
         if self.required_by:
-            self._refuse_circles()
+            self._ensure_acyclic()
 
     def revision(self, qualified: str) -> Revision:
-        """The revision with a name such as `main@dca7825748db`."""
+        """Return the revision with a qualified name."""
         database, _, key = qualified.partition("@")
         return self.graphs[database][key]
 
     def _requirements(self, revision: Revision) -> tuple[str, ...]:
-        found = []
         for name in revision.requires:
-            database, at, key = name.partition("@")
-            graph = self.graphs.get(database)
-            if not at or graph is None or database == revision.database or key not in graph:
+            problem = self._requirement_problem(revision, name)
+            if problem:
                 raise TreeError(
-                    f"revision {revision.id} requires {name!r}, which "
-                    + _requirement_error(revision, name, self.graphs),
+                    f"revision {revision.id} requires {name!r}, which {problem}",
                     database=revision.database,
                     location=revision.location,
                     hint='write requires = ("database@full-id",) with a revision of another database',
                 )
-            found.append(name)
-        return tuple(found)
+        return revision.requires
+
+    def _requirement_problem(self, revision: Revision, name: str) -> str | None:
+        database, at, key = name.partition("@")
+        if not at:
+            return "names no database"
+        if database not in self.graphs:
+            return f"names an unknown database (the databases are {', '.join(self.graphs)})"
+        if database == revision.database:
+            return "is a revision of the same database (use `depends_on` instead)"
+        return None if key in self.graphs[database] else "does not exist"
 
     def parents(self, qualified: str) -> list[str]:
-        """Everything that must be applied before the revision, in its own tree and in others."""
+        """Return the revisions that must be applied before the revision, of all databases."""
         database, _, key = qualified.partition("@")
         own = [f"{database}@{parent}" for parent in self.graphs[database].parents[key]]
         return [*own, *self.requires.get(qualified, ())]
 
-    def _refuse_circles(self) -> None:
+    def _ensure_acyclic(self) -> None:
         names = [f"{database}@{key}" for database, graph in self.graphs.items() for key in graph.revisions]
         order = self.order(names)
         if len(order) < len(names):
-            circle = [self.revision(name) for name in names if name not in set(order)]
+            cycle = [self.revision(name) for name in names if name not in set(order)]
             raise TreeError(
-                "requirements between the databases form a circle through "
-                + ", ".join(revision.qualified for revision in circle),
-                database=circle[0].database,
-                location=circle[0].location,
+                "requirements between the databases form a cycle through "
+                + ", ".join(revision.qualified for revision in cycle),
+                database=cycle[0].database,
+                location=cycle[0].location,
                 hint="remove one of the `requires` in these files",
             )
 
     def requirements(self, names: Collection[str]) -> set[str]:
-        """What the revisions require of other databases, themselves and not through their parents."""
+        """Return the direct requirements of the revisions in other databases."""
         return {need for name, needs in self.requires.items() if name in names for need in needs}
 
     def order(self, names: Collection[str]) -> list[str]:
-        """One order over all databases: parents and requirements first, else the first database's first."""
+        """Sort the revisions: parents and requirements first, otherwise by database and file name."""
         rank = {name: position for position, name in enumerate(self.graphs)}
         parents = {name: self.parents(name) for name in names}
 
@@ -86,11 +93,11 @@ class CombinedGraph:
         return topological(names, parents, position)
 
     def with_dependencies(self, names: Iterable[str]) -> set[str]:
-        """The revisions with everything they follow or require, over all databases."""
+        """Return the revisions with all their ancestors and requirements, of all databases."""
         return closure(names, self.parents)
 
     def with_dependents(self, names: Iterable[str]) -> set[str]:
-        """The revisions with everything that follows or requires them, over all databases."""
+        """Return the revisions with all that follow or require them, of all databases."""
 
         def children(name: str) -> list[str]:
             database, _, key = name.partition("@")
@@ -98,14 +105,3 @@ class CombinedGraph:
             return [*own, *self.required_by.get(name, ())]
 
         return closure(names, children)
-
-
-def _requirement_error(revision: Revision, name: str, graphs: Mapping[str, Graph]) -> str:
-    database, at, _ = name.partition("@")
-    if not at:
-        return "names no database"
-    if database not in graphs:
-        return f"names an unknown database ({', '.join(graphs)} exist)"
-    if database == revision.database:
-        return "is in its own tree (use `depends_on` for that)"
-    return "does not exist"

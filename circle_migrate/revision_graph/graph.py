@@ -1,8 +1,7 @@
-"""Revisions and the graph they form: heads, ancestors, descendants, names people type for them.
+"""The graph of a database's revisions: heads, ancestors, descendants, lookup by name.
 
-The graph is built from values only, so that asking "is anything pending?" needs neither Alembic nor the
-revision modules. Its answers are the same as those of `alembic.script.revision.RevisionMap`; a property
-test compares the two on random trees.
+The graph needs neither Alembic nor the revision modules. It agrees with
+`alembic.script.revision.RevisionMap`; a property test compares the two on random graphs.
 """
 
 from __future__ import annotations
@@ -16,45 +15,33 @@ from circle_migrate.revision_graph.traversal import Edges, closure, topological,
 
 
 class Graph:
-    """All revisions of one database. Raises `TreeError` at construction where they do not form a tree."""
+    """The revisions of one database. The constructor raises `TreeError` where they form no acyclic graph."""
 
     def __init__(self, database: str, revisions: Iterable[Revision]) -> None:
         self.database = database
-        found: dict[str, Revision] = {}
+        self.revisions: dict[str, Revision] = {}
         for revision in revisions:
-            self._add(revision, found)
-        self.revisions: Mapping[str, Revision] = found
-        _ = self.order  # finds everything that keeps them from being a tree
-
-    @cached_property
-    def labels(self) -> Mapping[str, str]:
-        """The revision of each branch label."""
-        return self._collect_labels()
+            self._add(revision)
+        _ = self.order  # raises the errors of labels, parents and order
 
     @cached_property
     def parents(self) -> Edges:
-        """What each revision follows or depends on."""
-        labels = self.labels
-        return {revision.id: self._find_parents(revision, labels) for revision in self.revisions.values()}
+        """The revisions that every revision follows or depends on."""
+        return {revision.id: self._find_parents(revision) for revision in self.revisions.values()}
 
     @cached_property
     def down_revisions(self) -> Edges:
-        """What each revision follows by `down_revision`."""
+        """The revisions that every revision follows by `down_revision`."""
         return {revision.id: revision.down_revisions for revision in self.revisions.values()}
 
     @cached_property
     def requires(self) -> Edges:
-        """What revisions require of other databases; those that require nothing are left out."""
+        """The requirements in other databases, of the revisions that have some."""
         return {revision.id: revision.requires for revision in self.revisions.values() if revision.requires}
 
     @cached_property
-    def order(self) -> Mapping[str, int]:
-        """The place of each revision: after its parents, otherwise in the order given (file names)."""
-        return self._sort()
-
-    @cached_property
     def without_downgrade(self) -> tuple[str, ...]:
-        """Revisions that have no `downgrade()` and do not say why."""
+        """The revisions that have neither `downgrade()` nor `irreversible`."""
         return tuple(
             revision.id
             for revision in self.revisions.values()
@@ -63,25 +50,25 @@ class Graph:
 
     @cached_property
     def digest(self) -> str:
-        """What `files_digest` makes of all revisions."""
+        """The digest of all files (`files_digest`)."""
         return files_digest((revision.id, revision.checksum) for revision in self.revisions.values())
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
-        """What follows or depends on each revision."""
+        """The revisions that follow or depend on every revision."""
         return self._reversed(self.parents)
 
     @cached_property
     def successors(self) -> dict[str, list[str]]:
-        """What follows each revision by `down_revision`."""
+        """The revisions that follow every revision by `down_revision`."""
         return self._reversed(self.down_revisions)
 
-    def _reversed(self, links: Edges) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {key: [] for key in self.revisions}
-        for key, others in links.items():
-            for other in others:
-                found[other].append(key)
-        return found
+    def _reversed(self, edges: Edges) -> dict[str, list[str]]:
+        reverse: dict[str, list[str]] = {key: [] for key in self.revisions}
+        for key, targets in edges.items():
+            for target in targets:
+                reverse[target].append(key)
+        return reverse
 
     def __len__(self) -> int:
         return len(self.revisions)
@@ -92,11 +79,11 @@ class Graph:
     def __getitem__(self, key: str) -> Revision:
         return self.revisions[key]
 
-    def _add(self, revision: Revision, found: dict[str, Revision]) -> None:
-        other = found.get(revision.id)
-        if other is not None:
+    def _add(self, revision: Revision) -> None:
+        if revision.id in self.revisions:
+            first = self.revisions[revision.id].location
             raise TreeError(
-                f"revision {revision.id} exists twice: in {other.location} and in {revision.location}",
+                f"revision {revision.id} exists twice: in {first} and in {revision.location}",
                 database=self.database,
                 location=revision.location,
                 hint="give one of the two files another `revision` id",
@@ -109,9 +96,11 @@ class Graph:
                 location=revision.location,
                 hint="shorten `revision` in that file and every `down_revision` that names it",
             )
-        found[revision.id] = revision
+        self.revisions[revision.id] = revision
 
-    def _collect_labels(self) -> dict[str, str]:
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """The revisions of the branch labels. Raises `TreeError` for a label that is not unique."""
         labels: dict[str, str] = {}
         for revision in self.revisions.values():
             for label in revision.labels:
@@ -127,162 +116,157 @@ class Graph:
                         f"branch label {label!r} is used by {labels[label]} and by {revision.id}",
                         database=self.database,
                         location=revision.location,
-                        hint="a branch label names one branch; remove it from one of the files",
+                        hint="remove the label from one of the files",
                     )
                 labels[label] = revision.id
         return labels
 
-    def _find_parents(self, revision: Revision, labels: Mapping[str, str]) -> tuple[str, ...]:
+    def _find_parents(self, revision: Revision) -> tuple[str, ...]:
         parents = list(revision.down_revisions)
         for name in revision.depends_on:
-            found = labels.get(name) or self._by_prefix(name)
-            parents.append(found if isinstance(found, str) else name)
+            matches = [self.labels[name]] if name in self.labels else self._by_prefix(name)
+            parents.append(matches[0] if len(matches) == 1 else name)
         for parent in parents:
             if parent not in self.revisions:
                 raise TreeError(
-                    f"revision {revision.id} follows {parent}, and there is no file with that revision",
+                    f"revision {revision.id} follows {parent}, which no revision file has",
                     database=self.database,
                     location=revision.location,
-                    hint=self._nearest(parent, but=revision.id)
+                    hint=self._suggestion(parent, exclude=revision.id)
                     or "restore the missing file or correct `down_revision`",
                 )
         return tuple(dict.fromkeys(parents))
 
-    def _sort(self) -> dict[str, int]:
-        position = {key: index for index, key in enumerate(self.revisions)}
-        order = topological(self.revisions, self.parents, lambda key: position[key])
+    @cached_property
+    def order(self) -> Mapping[str, int]:
+        """The position of every revision: parents first, otherwise by file name. Raises `TreeError`."""
+        rank = {key: index for index, key in enumerate(self.revisions)}
+        order = topological(self.revisions, self.parents, rank.__getitem__)
         if len(order) < len(self.revisions):
-            circle = [self.revisions[key] for key in self.revisions if key not in set(order)]
+            cycle = [self.revisions[key] for key in self.revisions if key not in set(order)]
             raise TreeError(
-                "revisions follow each other in a circle: " + ", ".join(r.id for r in circle),
+                "revisions follow each other in a cycle: " + ", ".join(r.id for r in cycle),
                 database=self.database,
-                location=circle[0].location,
+                location=cycle[0].location,
                 hint="correct `down_revision` or `depends_on` in "
-                + ", ".join(sorted({r.location for r in circle})),
+                + ", ".join(sorted({r.location for r in cycle})),
             )
         return {key: index for index, key in enumerate(order)}
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
-        """Revisions no other one follows by `down_revision`, in tree order; what `head` means."""
+        """The revisions that none follows by `down_revision`, in order; the target `head`."""
         return self.sorted(without_successors(self.revisions, self.down_revisions))
 
     @cached_property
     def effective_heads(self) -> tuple[str, ...]:
-        """Heads that no other revision depends on either; what the version table holds at the end."""
+        """The heads that no revision depends on; the version table has them after a full upgrade."""
         return self.version_rows(self.revisions)
 
     @property
     def bases(self) -> tuple[str, ...]:
-        """Revisions that follow none."""
+        """The revisions that follow none."""
         return self.sorted(key for key in self.revisions if not self.down_revisions[key])
 
     @cached_property
     def branch_points(self) -> tuple[str, ...]:
-        """Revisions that more than one follows."""
+        """The revisions that several follow."""
         return self.sorted(key for key in self.revisions if len(self.successors[key]) > 1)
 
     def sorted(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """The ids in tree order: parents before children."""
+        """Return the ids in order: parents before children."""
         return tuple(sorted(keys, key=self.order.__getitem__))
 
     def ancestors(self, keys: Iterable[str]) -> set[str]:
-        """The revisions and everything they follow or depend on; what is applied where `keys` are current."""
+        """Return the revisions and all they follow or depend on: those applied where `keys` are current."""
         return closure(keys, self.parents.__getitem__)
 
     def pending(self, current: Collection[str]) -> set[str]:
-        """The revisions that are not applied where `current` are current."""
+        """Return the revisions that are not applied where `current` are current."""
         if set(current) == set(self.effective_heads):
             return set()
         return set(self.revisions) - self.ancestors(current)
 
     def down_ancestors(self, key: str) -> set[str]:
-        """The revision and what it follows by `down_revision` alone, dependencies left out."""
+        """Return the revision and all it follows by `down_revision`."""
         return closure([key], self.down_revisions.__getitem__)
 
     def descendants(self, keys: Iterable[str]) -> set[str]:
-        """The revisions and everything that follows or depends on them."""
+        """Return the revisions and all that follow or depend on them."""
         return closure(keys, self.children.__getitem__)
 
     def version_rows(self, applied: Collection[str]) -> tuple[str, ...]:
-        """What `alembic_version` holds where exactly `applied` are applied."""
+        """Return the rows of `alembic_version` where exactly `applied` are applied."""
         return self.sorted(without_successors(applied, self.parents))
 
-    def version_rows_after_upgrade(self, tips: Collection[str], key: str) -> tuple[str, ...]:
-        """The tips once `key`, whose parents are applied, is applied too."""
-        return self.sorted({*tips, key}.difference(self.parents[key]))
+    def version_rows_after_upgrade(self, rows: Collection[str], key: str) -> tuple[str, ...]:
+        """Return the rows of `alembic_version` after `key`, whose parents are applied, is applied."""
+        return self.sorted({*rows, key}.difference(self.parents[key]))
 
-    def version_rows_after_downgrade(self, tips: Collection[str], key: str) -> tuple[str, ...]:
-        """The tips once `key`, one of them, is undone."""
-        left = (set(tips) - {key}).union(self.parents[key])
+    def version_rows_after_downgrade(self, rows: Collection[str], key: str) -> tuple[str, ...]:
+        """Return the rows of `alembic_version` after `key`, one of them, is undone."""
+        remaining = (set(rows) - {key}).union(self.parents[key])
         if any(len(self.children[parent]) > 1 for parent in self.parents[key]):
-            applied = self.ancestors(left)
-            left = {each for each in left if not applied.intersection(self.children[each])}
-        return self.sorted(left)
+            applied = self.ancestors(remaining)
+            remaining = {row for row in remaining if not applied.intersection(self.children[row])}
+        return self.sorted(remaining)
 
     def branch(self, label: str) -> set[str]:
-        """The revisions of a labelled branch: up from the label, and down to where the branch begins."""
-        start = self.labels[label]
-        members = closure([start], self.successors.__getitem__)
-        key = start
+        """Return the revisions of a branch: those above the label, and those below as far as it is linear."""
+        key = self.labels[label]
+        revisions = closure([key], self.successors.__getitem__)
         while len(down := self.down_revisions[key]) == 1 and len(self.successors[down[0]]) == 1:
             key = down[0]
-            members.add(key)
-        return members
+            revisions.add(key)
+        return revisions
 
     def related(self, key: str) -> set[str]:
-        """The revision with everything below and above it."""
+        """Return the revision with its ancestors and descendants."""
         return self.ancestors([key]) | self.descendants([key])
 
     def head(self, label: str | None = None) -> str | None:
-        """The one head, None in an empty tree. Raises `SeveralHeads` where there are more."""
+        """Return the head, None in an empty graph. Raises `SeveralHeads` where there are several."""
         heads = self.heads if label is None else self.sorted(set(self.heads) & self.branch(label))
         if len(heads) > 1:
             raise SeveralHeads(
                 f"{self.database} has {len(heads)} heads: {', '.join(heads)}",
                 database=self.database,
                 hint=f"join them with `circle-migrate merge --database {self.database}`, "
-                "or name the target (`heads` takes all)",
+                "or give a target (`heads` means all)",
             )
         return heads[0] if heads else None
 
     def find(self, name: str) -> str:
-        """The id a full id, unique prefix or branch label stands for. Raises `UsageError` with candidates."""
-        if name in self.revisions:
-            return name
-        if name in self.labels:
+        """Return the id for an id, unique prefix or branch label. Raises `UsageError` with candidates."""
+        if name not in self.revisions and name in self.labels:
             return self.labels[name]
-        match = self._by_prefix(name)
-        if isinstance(match, str):
-            return match
-        if match:
+        matches = self._by_prefix(name)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
             raise UsageError(
-                f"{name!r} fits {len(match)} revisions of {self.database}: {', '.join(match[:6])}",
+                f"{name!r} fits {len(matches)} revisions of {self.database}: {', '.join(matches[:6])}",
                 database=self.database,
                 hint="type more of the id",
             )
         raise UsageError(
             f"{self.database} has no revision {name!r}",
             database=self.database,
-            hint=self._nearest(name) or "see `circle-migrate history`",
+            hint=self._suggestion(name) or "see `circle-migrate history`",
         )
 
-    def _by_prefix(self, name: str) -> str | list[str]:
+    def _by_prefix(self, name: str) -> list[str]:
         if name in self.revisions:
-            return name
-        match = [key for key in self.revisions if name and key.startswith(name)]
-        return match[0] if len(match) == 1 else match
+            return [name]
+        return [key for key in self.revisions if name and key.startswith(name)]
 
-    def _nearest(self, name: str, but: str | None = None) -> str | None:
+    def _suggestion(self, name: str, exclude: str | None = None) -> str | None:
         import difflib
 
-        names = [key for key in (*self.revisions, *self.labels) if key != but]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        words = [r.id for r in self.revisions.values() if name.lower() in r.message.lower()][:3]
-        if not near and not words:
-            return None
-        shown = (
-            f"{key} ({self.revisions[key].message})" if key in self.revisions else key
-            for key in near or words
+        names = [key for key in (*self.revisions, *self.labels) if key != exclude]
+        similar = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        similar = similar or [r.id for r in self.revisions.values() if name.lower() in r.message.lower()][:3]
+        suggestions = (
+            f"{key} ({self.revisions[key].message})" if key in self.revisions else key for key in similar
         )
-        return "did you mean " + ", ".join(shown) + "?"
+        return f"did you mean {', '.join(suggestions)}?" if similar else None

@@ -1,4 +1,4 @@
-"""Revision files as Python modules, and the lines in them that errors come from."""
+"""Load revision files as Python modules, and locate errors in them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from functools import cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
 
 import alembic.op
 
 from circle_migrate.core.errors import TreeError
-from circle_migrate.revision_graph.plan import Direction, Step
+from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
 
 class _SourceLoader(SourceFileLoader):
-    """Runs what the file says: cached bytecode is known by size and second, and so outlives a quick edit."""
+    """A loader without bytecode cache, whose granularity of a second misses quick edits."""
 
     def path_stats(self, path: str) -> Mapping[str, int]:
-        raise OSError(path)  # what Python neither reads nor writes bytecode after
+        raise OSError(path)  # makes Python neither read nor write bytecode
 
 
 def load_module(path: Path | str) -> ModuleType:
-    """A revision file as a module of its own. Raises `TreeError` with file and line where it cannot be."""
+    """Load a revision file as a module. Raises `TreeError` with file and line where that fails."""
     path = Path(path)
     try:
         loader = _SourceLoader(path.stem, str(path))
@@ -45,15 +46,15 @@ def load_module(path: Path | str) -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A revision's module, and which of its names are Alembic's: `op` itself (None) or a function of it."""
+    """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function."""
 
     module: ModuleType
     operations: Mapping[str, str | None]
 
 
 @cache
-def load(path: str, checksum: str) -> Loaded:  # noqa: ARG001 - an edited file is another file
-    """The module of a file, loaded once for as long as the file stays the same."""
+def load(path: str, checksum: str) -> Loaded:  # noqa: ARG001 - an edited file is loaded again
+    """Load the module of a file, once while the file is unchanged."""
     module = load_module(path)
     names: dict[str, str | None] = {}
     for name, value in vars(module).items():
@@ -65,17 +66,16 @@ def load(path: str, checksum: str) -> Loaded:  # noqa: ARG001 - an edited file i
 
 
 def module_of(revision: Revision) -> ModuleType:
-    """The revision's module, loaded once for as long as its file stays the same."""
+    """Load the revision's module, once while its file is unchanged."""
     return load(revision.path, revision.checksum).module
 
 
 def module_with(step: Step) -> ModuleType:
-    """The step's module, which must have the function the step's direction needs."""
+    """Load the step's module. Raises `TreeError` where it lacks the function for the step's direction."""
     module = module_of(step.revision)
-    name = "upgrade" if step.direction is Direction.UP else "downgrade"
-    if not callable(getattr(module, name, None)):
+    if not callable(getattr(module, step.function, None)):
         raise TreeError(
-            f"revision {step.revision.id} has no {name}()",
+            f"revision {step.revision.id} has no {step.function}()",
             database=step.database,
             location=step.revision.location,
         )
@@ -83,19 +83,15 @@ def module_with(step: Step) -> ModuleType:
 
 
 def _line_in(path: Path, error: BaseException) -> int:
-    """The line of `path` an exception came from, 1 where it is not in its traceback."""
+    """Return the last line of `path` in the traceback, 1 where there is none."""
     if isinstance(error, SyntaxError):
         return error.lineno or 1
-    line = 1
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+    frames = walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == str(path)]
+    return lines[-1] if lines else 1
 
 
 def failing_line(revision: Revision, error: BaseException) -> str:
-    """The file and line of a revision in which a step failed, for messages."""
+    """Return the file and line of the revision that raised the error, for messages."""
     line = _line_in(Path(revision.path), error)
     return f"{revision.path}:{line if line > 1 else revision.line}"

@@ -1,4 +1,4 @@
-"""Names for new revisions and branches: what nobody could type as a target, or what is taken, is refused."""
+"""Check the names of new revisions and branches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH
 
-# Targets give @, + and - a meaning, and the id begins a file name.
+# Targets give @, + and - a meaning, and a file name starts with the id.
 _NAME = re.compile(r"\w[\w.]*", re.ASCII)
-_WORDS = ("head", "heads", "base", "current")
+_RESERVED = ("head", "heads", "base", "current")
 
 
 def ensure_id(graph: Graph, key: str) -> None:
@@ -20,7 +20,7 @@ def ensure_id(graph: Graph, key: str) -> None:
         raise UsageError(
             f"the id {key!r} has {len(key)} characters; alembic_version holds {MAX_ID_LENGTH}",
             database=graph.database,
-            hint="choose a shorter one with --rev-id",
+            hint="give a shorter id with --rev-id",
         )
     _ensure_free(graph, key)
 
@@ -32,10 +32,10 @@ def ensure_label(graph: Graph, label: str) -> None:
 
 
 def _ensure_form(name: str) -> None:
-    if not _NAME.fullmatch(name) or name in _WORDS:
+    if not _NAME.fullmatch(name) or name in _RESERVED:
         raise UsageError(
-            f"{name!r} cannot name a revision or a branch",
-            hint=f"use letters, digits, _ and ., and none of the words {', '.join(_WORDS)}",
+            f"{name!r} cannot be the name of a revision or a branch",
+            hint=f"use letters, digits, _ and .; the names {', '.join(_RESERVED)} are reserved",
         )
 
 
@@ -43,5 +43,6 @@ def _ensure_free(graph: Graph, name: str) -> None:
     owner = name if name in graph else graph.labels.get(name)
     if owner is not None:
         raise UsageError(
-            f"{graph.database} has {name!r} already: {graph[owner].location}", database=graph.database
+            f"{graph.database} already has a revision or branch {name!r}: {graph[owner].location}",
+            database=graph.database,
         )

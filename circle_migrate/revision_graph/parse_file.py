@@ -1,7 +1,7 @@
-"""Revision files read without running them: what `Revision` needs stands in their syntax tree.
+"""Read revision files without running them, from their syntax trees.
 
-Reading is static so that a question about the tree runs nobody's code and needs no Alembic. A file whose
-`revision` or `down_revision` is computed is the exception: its module is loaded to learn the value.
+Reading needs no Alembic and runs no code of the project, except for a file with computed values, such as a
+`down_revision` from a function call: its module is loaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAMES = (
     "irreversible",
 )
 
-# What PostgreSQL refuses inside a transaction, as it is written in revisions.
+# Statements that PostgreSQL refuses in a transaction.
 NOT_IN_TRANSACTION = re.compile(
     r"\b(?:(?:create|drop)\s+(?:unique\s+)?index\s+concurrently|reindex\b[^;]*\bconcurrently"
     r"|detach\s+partition\s+\S+\s+concurrently|vacuum\b|create\s+database|drop\s+database|alter\s+system"
@@ -36,15 +36,15 @@ NOT_IN_TRANSACTION = re.compile(
     re.IGNORECASE,
 )
 _ADD_ENUM_VALUE = re.compile(r"\balter\s+type\s+\S+\s+add\s+value\b", re.IGNORECASE)
-# Importing these tells nothing about helpers of the project.
-_NO_HELPERS = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
+# Packages that are no helpers of the project.
+_KNOWN_PACKAGES = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
 _OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop_index_concurrently")
 
 ModuleLoader = Callable[[Path], Any]
 
 
 def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revision:
-    """Read one file. Raises `TreeError` where it cannot be read or is not a revision."""
+    """Read a revision file. Raises `TreeError` where it cannot be read or is not a revision."""
     return read_source(database, path, read_file(database, path)[0], load_module)
 
 
@@ -52,8 +52,7 @@ def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
     """Return a file's content and its status before the read. Raises `TreeError` where it cannot be read."""
     try:
         with path.open("rb") as file:
-            # Of the open file, as the path may lead to another one meanwhile.
-            status = os.fstat(file.fileno())
+            status = os.fstat(file.fileno())  # the path may lead to another file now
             return file.read(), status
     except OSError as error:
         raise TreeError(
@@ -61,72 +60,56 @@ def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
             database=database,
             location=str(path),
             detail=error.strerror,
-            hint="make it readable, or take it away where it is no revision; nothing was run",
+            hint="make it readable, or remove it if it is not a revision; nothing was run",
         ) from error
 
 
 def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoader) -> Revision:
-    """`read_revision` for a text that need not be what the file holds now."""
+    """Read a revision from `source` instead of the content of its file, as `read_revision` does."""
     source = source.replace(b"\r\n", b"\n")
     try:
         tree = ast.parse(source, filename=str(path))
     except (SyntaxError, ValueError) as error:  # Python before 3.11.4 raises ValueError for a NUL byte
-        raise _not_python(database, path, error) from error
-    values, lines = _assignments(tree)
-    if any(value is _COMPUTED for value in values.values()):
+        line, detail = 1, str(error)
+        if isinstance(error, SyntaxError):
+            line, detail = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()}"
+        raise TreeError(
+            f"{path.name} is not valid Python",
+            database=database,
+            location=f"{path}:{line}",
+            detail=detail,
+            hint="correct the file; nothing was run",
+        ) from error
+    values: dict[str, Any] = {}
+    line = 1
+    for target, value in _assignments(tree):
+        if target.id == "revision":
+            line = target.lineno
+        if target.id in _NAMES:
+            try:
+                values[target.id] = ast.literal_eval(value)
+            except ValueError:
+                values[target.id] = _COMPUTED
+    if _COMPUTED in values.values():
         module = load_module(path)
-        values = {name: getattr(module, name, None) for name in _NAMES if hasattr(module, name)}
-    return _revision(database, path, source, tree, values, lines)
-
-
-def _not_python(database: str, path: Path, error: SyntaxError | ValueError) -> TreeError:
-    line, text = 1, str(error)
-    if isinstance(error, SyntaxError):
-        line, text = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()}"
-    return TreeError(
-        f"{path.name} is not valid Python",
-        database=database,
-        location=f"{path}:{line}",
-        detail=text,
-        hint="correct the file; nothing was run",
-    )
+        values = {name: getattr(module, name) for name in _NAMES if hasattr(module, name)}
+    return _revision(database, path, source, tree, values, line)
 
 
 _COMPUTED = object()
 
 
-def _assignments(tree: ast.Module) -> tuple[dict[str, Any], dict[str, int]]:
-    values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
+def _assignments(tree: ast.Module) -> Iterator[tuple[ast.Name, ast.expr]]:
+    """Yield the assigned global names and their values."""
     for node in tree.body:
-        for name, value in _named(node):
-            lines[name] = node.lineno
-            try:
-                values[name] = ast.literal_eval(value)
-            except ValueError:
-                values[name] = _COMPUTED
-    return values, lines
-
-
-def _named(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    if isinstance(node, ast.Assign):
-        targets: list[ast.expr] = node.targets
-    elif isinstance(node, ast.AnnAssign) and node.value is not None:
-        targets = [node.target]
-    else:
-        return
-    for target in targets:
-        if isinstance(target, ast.Name) and target.id in _NAMES and node.value is not None:
-            yield target.id, node.value
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    yield target, node.value
 
 
 def _revision(
-    database: str,
-    path: Path,
-    source: bytes,
-    tree: ast.Module,
-    values: Mapping[str, Any],
-    lines: Mapping[str, int],
+    database: str, path: Path, source: bytes, tree: ast.Module, values: Mapping[str, Any], line: int
 ) -> Revision:
     key = values.get("revision")
     if not isinstance(key, str) or not key:
@@ -134,24 +117,27 @@ def _revision(
             f"{path.name} has no `revision`",
             database=database,
             location=f"{path}:1",
-            hint="every Python file in the folder must be a revision; move helpers elsewhere",
+            hint="every Python file in the folder must be a revision; move helpers to another folder",
         )
     doc = ast.get_docstring(tree) or ""
     code = _code(tree)
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if "upgrade" not in functions and not _imports_name(tree, "upgrade"):
-        raise TreeError(
-            f"revision {key} has no upgrade()",
-            database=database,
-            location=f"{path}:{lines.get('revision', 1)}",
-        )
+    functions.update(target.id for target, _ in _assignments(tree))
+    functions.update(
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    )
+    if "upgrade" not in functions:
+        raise TreeError(f"revision {key} has no upgrade()", database=database, location=f"{path}:{line}")
     return Revision(
         database=database,
         id=key,
         message=doc.partition("\n")[0].strip(),
         doc=doc,
         path=str(path),
-        line=lines.get("revision", 1),
+        line=line,
         down_revisions=_names(values, "down_revision", path, database),
         depends_on=_names(values, "depends_on", path, database),
         labels=_names(values, "branch_labels", path, database),
@@ -159,7 +145,7 @@ def _revision(
         non_transactional_reason=_non_transactional_reason(code, values),
         commit_after_reason=_commit_after_reason(code),
         irreversible=values.get("irreversible"),
-        has_downgrade="downgrade" in functions or _imports_name(tree, "downgrade"),
+        has_downgrade="downgrade" in functions,
         uses_helpers=_uses_helpers(code),
         checksum=hashlib.sha256(source).hexdigest(),
     )
@@ -167,41 +153,22 @@ def _revision(
 
 def _names(values: Mapping[str, Any], name: str, path: Path, database: str) -> tuple[str, ...]:
     value = values.get(name)
-    found = (value,) if isinstance(value, str) else tuple(value or ()) if _is_several(value) else (None,)
-    if not all(isinstance(each, str) and each for each in found):
+    names = tuple(value or ()) if value is None or isinstance(value, _COLLECTIONS) else (value,)
+    if not all(isinstance(key, str) and key for key in names):
         raise TreeError(
-            f"`{name}` in {path.name} is not a revision or several",
+            f"`{name}` in {path.name} is neither an id nor a tuple of ids",
             database=database,
             location=f"{path}:1",
             hint=f'write {name} = None, {name} = "id" or {name} = ("id", "id")',
         )
-    return found
+    return names
 
 
-def _is_several(value: object) -> bool:
-    return value is None or isinstance(value, tuple | list | set | frozenset)
-
-
-def _imports_name(tree: ast.Module, name: str) -> bool:
-    """Whether the module gets the function from elsewhere: an import or an assignment."""
-    imported = {
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    assigned = {
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    return name in imported | assigned
+_COLLECTIONS = (tuple, list, set, frozenset)
 
 
 def _non_transactional_reason(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:
-    """Why the revision must run outside a transaction: declared, or plain to see in the file."""
+    """Return why the revision cannot run in a transaction: a statement in the file or its declaration."""
     reason = next(_outside_transaction(code), None)
     if values.get("transactional") is False:
         return reason or "it declares transactional = False"
@@ -224,14 +191,9 @@ def _outside_transaction(code: Sequence[ast.AST]) -> Iterator[str]:
 
 
 def _uses_helpers(code: Sequence[ast.AST]) -> bool:
-    for node in code:
-        if isinstance(node, ast.Import) and any(
-            alias.name.partition(".")[0] not in _NO_HELPERS for alias in node.names
-        ):
-            return True
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] not in _NO_HELPERS:
-            return True
-    return False
+    modules = [node.module or "" for node in code if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in code if isinstance(node, ast.Import) for alias in node.names]
+    return not _KNOWN_PACKAGES.issuperset(module.partition(".")[0] for module in modules)
 
 
 def _commit_after_reason(code: Sequence[ast.AST]) -> str | None:
@@ -246,7 +208,7 @@ def _commit_after_reason(code: Sequence[ast.AST]) -> str | None:
 
 
 def _code(tree: ast.Module) -> list[ast.AST]:
-    """Every node that is not part of a docstring."""
+    """Return all nodes except docstrings."""
     nodes = list(ast.walk(tree))
     docstrings = {
         node.body[0].value  # type: ignore[attr-defined]

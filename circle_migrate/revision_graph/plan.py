@@ -1,16 +1,14 @@
-"""Steps, segments and the plan: one order over every database, made without touching anything.
+"""Plans: steps in one order over all databases, cut into segments. No database is read.
 
-Up, a revision comes after its parents and after what it `requires` in the other databases; down is exactly
-the reverse. A plan carries the current revisions it was made from, so that whoever applies it can tell
-whether the databases have moved since.
+An upgrade applies a revision after its parents and its requirements in other databases; a downgrade runs in
+the reverse order. A plan has the current revisions it was made from, so that a change since then is detected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.revision_graph.forest import CombinedGraph
@@ -19,7 +17,7 @@ from circle_migrate.revision_graph.revision import Revision
 
 
 class Direction(StrEnum):
-    """Which of a revision's two functions runs, or that only the version table is written."""
+    """The function of a revision that runs, or STAMP, which writes the version table only."""
 
     UP = "up"
     DOWN = "down"
@@ -27,7 +25,7 @@ class Direction(StrEnum):
 
 
 class TransactionMode(StrEnum):
-    """How many steps share a transaction: as many as can, or one revision each."""
+    """The steps that share a transaction: as many as possible, or those of one revision."""
 
     ALL = "all"
     PER_REVISION = "per-revision"
@@ -42,22 +40,27 @@ class Step:
 
     @property
     def database(self) -> str:
-        """The database the step runs on."""
+        """The database on which the step runs."""
         return self.revision.database
 
+    @property
+    def function(self) -> str:
+        """The name of the revision's function that runs."""
+        return "upgrade" if self.direction is Direction.UP else "downgrade"
+
     def heads_after(self, graph: Graph, current: tuple[str, ...]) -> tuple[str, ...]:
-        """The revisions current on its database once it has run."""
-        moved = (
-            graph.version_rows_after_upgrade
-            if self.direction is Direction.UP
-            else graph.version_rows_after_downgrade
-        )
-        return moved(current, self.revision.id)
+        """Return the current revisions of its database after the step."""
+        if self.direction is Direction.UP:
+            return graph.version_rows_after_upgrade(current, self.revision.id)
+        return graph.version_rows_after_downgrade(current, self.revision.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The version table of one database set to `heads`, nothing run; `purge` drops what it cannot name."""
+    """An action that sets the version table of one database to `heads` and runs no revision.
+
+    `claimed` revisions count as applied after it, `disowned` ones as not applied. `purge` drops unknown rows.
+    """
 
     database: str
     heads: tuple[str, ...]
@@ -68,7 +71,7 @@ class Stamp:
     direction = Direction.STAMP
 
     def heads_after(self, _graph: Graph, _current: tuple[str, ...]) -> tuple[str, ...]:
-        """The revisions current on its database once it has run."""
+        """Return the current revisions of its database after the stamp."""
         return self.heads
 
 
@@ -77,9 +80,9 @@ Action = Step | Stamp
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of actions that share one transaction per database, or one action that cannot have any.
+    """Consecutive actions that share one transaction per database, or one action without a transaction.
 
-    `ends_because` says why the next action is not in it; empty for the last segment.
+    `end_reason` says why the next action is not in it; it is empty for the last segment.
     """
 
     actions: tuple[Action, ...]
@@ -88,33 +91,35 @@ class Segment:
 
     @property
     def databases(self) -> tuple[str, ...]:
-        """The databases it touches, in order of first use."""
+        """The databases of its actions, in order of first use."""
         return tuple(dict.fromkeys(action.database for action in self.actions))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would run, in order, and from which current revisions; empty where there is nothing to do."""
+    """The actions from `current` revisions to those of `after`; false where there is nothing to do.
+
+    `added_dependencies` are revisions that others require in databases without a target.
+    """
 
     current: Mapping[str, tuple[str, ...]]
     after: Mapping[str, tuple[str, ...]]
     segments: tuple[Segment, ...] = ()
     added_dependencies: tuple[Revision, ...] = ()
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """Every action in the order in which it runs."""
+        """All actions in the order in which they run."""
         return tuple(action for segment in self.segments for action in segment.actions)
 
     @property
     def databases(self) -> tuple[str, ...]:
-        """The databases with something to do, in the order of the deployment."""
-        touched = {action.database for action in self.actions}
-        return tuple(name for name in self.current if name in touched)
+        """The databases with actions, in the order of the deployment."""
+        names = {action.database for action in self.actions}
+        return tuple(name for name in self.current if name in names)
 
     def steps(self, database: str) -> tuple[Step, ...]:
-        """The steps of one database."""
+        """Return the steps of one database."""
         return tuple(a for a in self.actions if isinstance(a, Step) and a.database == database)
 
     def __bool__(self) -> bool:
@@ -127,26 +132,23 @@ def plan_upgrade(
     wanted: Mapping[str, set[str]],
     grouping: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
-    """The steps that make `wanted` applied, with what they require in databases nobody named.
+    """Plan the steps that apply the `wanted` revisions of databases with a target, and their requirements.
 
-    `current` holds every database that may be touched; a requirement in any other one must be met there
-    already, which only its owner can tell, so it is refused.
+    Raises `Refused` for a requirement in a database that is not in `current`, as its state is unknown.
     """
     applied = _applied(forest, current)
-    asked = {f"{name}@{key}" for name, keys in wanted.items() for key in keys}
-    # The parents of what is applied are applied too; what it requires of other databases may not be.
-    needed = forest.with_dependencies((asked - applied) | forest.requirements(asked)) - applied
+    targets = {f"{name}@{key}" for name, keys in wanted.items() for key in keys}
+    # The parents of an applied revision are applied; its requirements in other databases may not be.
+    needed = forest.with_dependencies((targets - applied) | forest.requirements(targets)) - applied
     outside = sorted(name for name in needed if name.partition("@")[0] not in current)
     if outside:
         raise Refused(
-            f"this needs {', '.join(outside)}, in a database this command was told to leave alone",
+            f"the upgrade requires {', '.join(outside)}, in a database that --database excludes",
             hint="leave out --database, or upgrade that database first",
         )
     steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(needed)]
-    pulled = tuple(
-        s.revision for s in steps if s.revision.qualified not in asked and s.database not in wanted
-    )
-    return _plan(forest, current, applied | needed, steps, grouping, pulled)
+    added = (step.revision for step in steps if step.database not in wanted)
+    return _plan(forest, current, applied | needed, steps, grouping, added)
 
 
 def plan_exactly(
@@ -155,48 +157,52 @@ def plan_exactly(
     revisions: Collection[str],
     grouping: TransactionMode = TransactionMode.ALL,
 ) -> Plan:
-    """Plan the steps that apply `revisions`, each `database@id`, and nothing that they require."""
+    """Plan the steps that apply `revisions`, given as `database@id`, without their requirements."""
     applied = _applied(forest, current)
     missing = set(revisions) - applied
     steps = [Step(forest.revision(name), Direction.UP) for name in forest.order(missing)]
-    return _plan(forest, current, applied | missing, steps, grouping, ())
+    return _plan(forest, current, applied | missing, steps, grouping)
 
 
 def plan_downgrade(
     forest: CombinedGraph,
     current: Mapping[str, tuple[str, ...]],
-    unwanted: Mapping[str, set[str]],
+    undone: Mapping[str, set[str]],
     grouping: TransactionMode = TransactionMode.ALL,
     *,
     cascade: bool = False,
 ) -> Plan:
-    """The steps that undo `unwanted`. Raises `Refused` where that strands a revision of another database.
+    """Plan the steps that undo revisions, with `cascade` also those that require them in other databases.
 
-    With `cascade` such revisions are undone as well. A revision that declares itself irreversible stops the
-    plan with its reason.
+    Raises `Refused` where such a revision is applied and `cascade` is off, and for an irreversible revision.
     """
     applied = _applied(forest, current)
-    asked = {f"{name}@{key}" for name, keys in unwanted.items() for key in keys}
-    doomed = forest.with_dependents(asked) & applied
-    stranded = [name for name in forest.order(doomed) if name not in asked]
-    if stranded and not cascade:
-        raise _dependents(forest, stranded, doomed)
-    steps = [Step(forest.revision(name), Direction.DOWN) for name in reversed(forest.order(doomed))]
+    targets = {f"{name}@{key}" for name, keys in undone.items() for key in keys}
+    to_undo = forest.with_dependents(targets) & applied
+    order = forest.order(to_undo)
+    dependents = [name for name in order if name not in targets]
+    if dependents and not cascade:
+        raise _dependents_error(forest, dependents, to_undo)
+    steps = [Step(forest.revision(name), Direction.DOWN) for name in reversed(order)]
     for step in steps:
-        _refuse_irreversible(step.revision)
-    pulled = tuple(s.revision for s in steps if s.revision.qualified not in asked)
-    return _plan(forest, current, applied - doomed, steps, grouping, pulled)
+        _ensure_reversible(step.revision)
+    added = (step.revision for step in steps if step.revision.qualified not in targets)
+    return _plan(forest, current, applied - to_undo, steps, grouping, added)
 
 
-def _dependents(forest: CombinedGraph, stranded: list[str], doomed: set[str]) -> Refused:
-    needs = {name: [need for need in forest.requires.get(name, ()) if need in doomed] for name in stranded}
-    first = next(name for name in stranded if needs[name])
-    more = f" and {len(stranded) - 1} more" if len(stranded) > 1 else ""
+def _dependents_error(forest: CombinedGraph, dependents: list[str], to_undo: set[str]) -> Refused:
+    dependent, requirement = next(
+        (name, required)
+        for name in dependents
+        for required in forest.requires.get(name, ())
+        if required in to_undo
+    )
+    more = f" and {len(dependents) - 1} more" if len(dependents) > 1 else ""
     return Refused(
-        f"undoing {needs[first][0]} would strand {first}{more}: {first} requires it",
-        database=first.partition("@")[0],
+        f"to undo {requirement}, {dependent}{more} must be undone too: {dependent} requires it",
+        database=dependent.partition("@")[0],
         state="nothing was changed",
-        hint="add --cascade to undo that as well, or downgrade that database first",
+        hint="add --cascade to undo those as well, or downgrade that database first",
     )
 
 
@@ -207,7 +213,7 @@ def plan_stamp(
     *,
     purge: bool = False,
 ) -> Plan:
-    """The version rows that make `claims` count as applied, whatever the databases really contain."""
+    """Plan the version rows with which exactly `claims` count as applied, whatever the schema is."""
     stamps = []
     after = dict(current)
     for name, claim in claims.items():
@@ -224,7 +230,7 @@ def plan_stamp(
 
 
 def plan_without_changes(databases: Iterable[str], current: Mapping[str, tuple[str, ...]]) -> Plan:
-    """Plan a run that leaves every revision as it is, for work in a transaction of each database."""
+    """Plan a run that changes no revision, for hooks that work in a transaction of every database."""
     stamps = tuple(Stamp(name, current[name]) for name in databases)
     return Plan(dict(current), dict(current), (Segment(stamps, transactional=True),))
 
@@ -235,7 +241,7 @@ def _applied(forest: CombinedGraph, current: Mapping[str, tuple[str, ...]]) -> s
     }
 
 
-def _refuse_irreversible(revision: Revision) -> None:
+def _ensure_reversible(revision: Revision) -> None:
     if revision.irreversible is not None or not revision.has_downgrade:
         raise Refused(
             f"revision {revision.id} ({revision.message}) cannot be undone: "
@@ -252,45 +258,36 @@ def _plan(
     applied: set[str],
     steps: list[Step],
     grouping: TransactionMode,
-    pulled_in: tuple[Revision, ...],
+    added_dependencies: Iterable[Revision] = (),
 ) -> Plan:
     keys: dict[str, set[str]] = {name: set() for name in current}
     for qualified in applied:
         name, _, key = qualified.partition("@")
         keys[name].add(key)
-    after = {name: forest.graphs[name].version_rows(each) for name, each in keys.items()}
-    return Plan(dict(current), after, segment(steps, grouping), pulled_in)
+    after = {name: forest.graphs[name].version_rows(applied_keys) for name, applied_keys in keys.items()}
+    return Plan(dict(current), after, segment(steps, grouping), tuple(added_dependencies))
 
 
-def segment(steps: Iterable[Step], grouping: TransactionMode = TransactionMode.ALL) -> tuple[Segment, ...]:
-    """Cut the steps where a transaction cannot or should not go on."""
-    numbered = []
-    number = 0
-    previous: Step | None = None
-    for step in steps:
-        if previous is not None and _cut(previous, step, grouping):
-            number += 1
-        numbered.append((number, step))
-        previous = step
-    groups = [tuple(step for _, step in group) for _, group in groupby(numbered, key=lambda pair: pair[0])]
-    return tuple(
-        Segment(
-            group,
-            transactional=group[0].revision.non_transactional_reason is None,
-            end_reason=_cut(group[-1], groups[index + 1][0], grouping) if index + 1 < len(groups) else "",
-        )
-        for index, group in enumerate(groups)
-    )
+def segment(steps: Sequence[Step], grouping: TransactionMode = TransactionMode.ALL) -> tuple[Segment, ...]:
+    """Cut the steps into segments where two steps cannot or should not share a transaction."""
+    segments = []
+    start = 0
+    for end, step in enumerate(steps, 1):
+        reason = _end_reason(step, steps[end], grouping) if end < len(steps) else ""
+        if reason or end == len(steps):
+            transactional = step.revision.non_transactional_reason is None
+            segments.append(Segment(tuple(steps[start:end]), transactional, reason))
+            start = end
+    return tuple(segments)
 
 
-def _cut(before: Step, after: Step, grouping: TransactionMode) -> str:
-    """Why the two steps cannot share a transaction; empty where they can."""
-    if before.revision.non_transactional_reason is not None:
-        return f"{before.revision.id} cannot run in a transaction: {before.revision.non_transactional_reason}"
-    if after.revision.non_transactional_reason is not None:
-        return f"{after.revision.id} cannot run in a transaction: {after.revision.non_transactional_reason}"
+def _end_reason(before: Step, after: Step, grouping: TransactionMode) -> str:
+    """Return why the two steps cannot share a transaction; empty where they can."""
+    for step in (before, after):
+        if step.revision.non_transactional_reason is not None:
+            return f"{step.revision.id} cannot run in a transaction: {step.revision.non_transactional_reason}"
     if before.direction is Direction.UP and before.revision.commit_after_reason is not None:
         return f"{before.revision.id} must be committed first: {before.revision.commit_after_reason}"
     if grouping is TransactionMode.PER_REVISION:
-        return "one revision per transaction was asked for"
+        return "every revision has its own transaction (per-revision)"
     return ""

@@ -1,8 +1,9 @@
-"""One revision file, as far as it can be known without running it."""
+"""The data of a revision file that is known without running it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_ID_LENGTH = 32
@@ -10,12 +11,12 @@ MAX_ID_LENGTH = 32
 
 
 class Revision(NamedTuple):
-    """One revision file, as far as it can be known without running it.
+    """The data of a revision file that is known without running it.
 
     `requires` names revisions of other databases as `database@id`. `checksum` is the SHA-256 of the file
-    with line ends normalised. `why_alone` says why the revision cannot share a transaction with others,
-    `closes_segment` why the transaction must be committed after it; both are None in the common case.
-    `uses_helpers` says that it imports modules whose code its own file does not show.
+    with normalized line ends. `non_transactional_reason` says why the revision cannot run in a transaction,
+    `commit_after_reason` why the transaction must be committed after it; None where it can or need not.
+    `uses_helpers` is true where it imports modules of the project.
     """
 
     database: str
@@ -37,16 +38,20 @@ class Revision(NamedTuple):
 
     @property
     def qualified(self) -> str:
-        """The revision's name across both trees, for example `main@dca7825748db`."""
+        """The name of the revision among all databases, for example `main@dca7825748db`."""
         return f"{self.database}@{self.id}"
 
     @property
     def location(self) -> str:
-        """The file and line to show in messages."""
+        """The file and line for messages."""
         return f"{self.path}:{self.line}"
 
+    def read_source(self) -> str:
+        """Read the file and return its text with normalized line ends."""
+        return Path(self.path).read_bytes().replace(b"\r\n", b"\n").decode("utf-8", "replace")
+
     def to_dict(self) -> dict[str, Any]:
-        """A revision as the JSON output shows it."""
+        """Return the revision as the JSON output shows it."""
         return {
             "database": self.database,
             "revision": self.id,
@@ -63,7 +68,7 @@ class Revision(NamedTuple):
 
 
 def files_digest(files: Iterable[tuple[str, str]]) -> str:
-    """One text for the ids and checksums of revision files, in any order; `Journal.digest` makes the same."""
+    """Return a digest of the ids and checksums of revision files, in any order, as `Journal.digest` does."""
     import hashlib
 
     lines = "".join(f"{key} {checksum}\n" for key, checksum in sorted(files))

@@ -1,4 +1,4 @@
-"""Traverse graphs: topological order, transitive closure."""
+"""Graph algorithms: topological order, transitive closure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 Edges = Mapping[str, Sequence[str]]
-"""For each revision, others it is connected with."""
+"""The neighbours of every revision in one direction."""
 
 
 def topological(
@@ -46,9 +46,9 @@ def topological(
     return order
 
 
-def without_successors(keys: Collection[str], links: Edges) -> set[str]:
-    """Those that none of them has a link to."""
-    return set(keys).difference(*(links[key] for key in keys))
+def without_successors(keys: Collection[str], parents: Edges) -> set[str]:
+    """Return the revisions that are no parent of another one of `keys`."""
+    return set(keys).difference(*(parents[key] for key in keys))
 
 
 def closure(nodes: Iterable[T], successors: Callable[[T], Iterable[T]]) -> set[T]:

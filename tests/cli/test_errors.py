@@ -148,10 +148,10 @@ DONE_TO_MAIN = [
             "upgrade",
             7,
             [
-                "main is at ffffffffffff",
+                "main is at revision ffffffffffff",
                 "newer release",
                 "another branch",
-                "file is gone",
+                "file was deleted",
                 "--purge",
                 "state",
             ],
@@ -185,8 +185,8 @@ DONE_TO_MAIN = [
     ),
     pytest.param(
         ["SELECT set_config('x.y', '', false)"],
-        Case("downgrade main@base --yes", 5, ["strand", "--cascade"]),
-        id="stranded",
+        Case("downgrade main@base --yes", 5, ["requires it", "--cascade"]),
+        id="dependent",
     ),
 ]
 
@@ -443,9 +443,9 @@ BROKEN: list[tuple[str, Break, int | None, Sequence[str]]] = [
     ("no revision", m2("revision = 'm2'", "revizion = 'm2'"), None, ["no `revision`"]),
     ("revision is None", m2("revision = 'm2'", "revision = None"), None, ["`revision`"]),
     ("no upgrade", m2("def upgrade():", "def updrade():"), 9, ["upgrade()"]),
-    ("missing parent", no_file, 9, ["m1", "no file"]),
-    ("circle", circle, 9, ["circle", "m1", "m2"]),
-    ("own parent", m2("down_revision = 'm1'", "down_revision = 'm2'"), 9, ["circle"]),
+    ("missing parent", no_file, 9, ["m1", "no revision file"]),
+    ("circle", circle, 9, ["cycle", "m1", "m2"]),
+    ("own parent", m2("down_revision = 'm1'", "down_revision = 'm2'"), 9, ["cycle"]),
     ("duplicate id", second_file, 9, ["m2 exists twice", "m2.py"]),
     ("long id", m2("revision = 'm2'", f"revision = '{'m' * 33}'"), 9, ["33 characters", "32"]),
     ("odd parent", m2("down_revision = 'm1'", "down_revision = 5"), None, ["down_revision"]),

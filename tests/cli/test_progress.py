@@ -32,7 +32,7 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
 
 
 def _retry(number: int) -> list[Event]:
-    return [Event(Kind.RETRY, "credentials", "rolled back, try 2 in 0.2 s", number, 3)]
+    return [Event(Kind.RETRY, "credentials", "rolled back, attempt 2 in 0.2 s", number, 3)]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_waiting_step_names_the_blocker_and_the_time_of_the_retry(
     pid, written = run(scenario())
     lines = screen(written) if on_terminal else written.splitlines()
     waiting = [line for line in lines if line.startswith(f"main  waiting for pid {pid} (")]
-    retries = [line for line in lines if line.startswith("main  retry rolled back, try 2 in ")]
+    retries = [line for line in lines if line.startswith("main  retry rolled back, attempt 2 in ")]
     assert retries
     assert len(waiting) <= len([line for line in lines if " retry " in line])
     assert any("LOCK TABLE secrets" in line for line in waiting)

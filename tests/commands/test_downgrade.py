@@ -37,7 +37,7 @@ def test_what_was_confirmed_is_what_is_done(migrated_databases: Databases) -> No
             with ThreadPoolExecutor() as pool:
                 pool.submit(run, down(migrated_databases, "main@-1")).result()
 
-        with pytest.raises(Refused, match="have changed since this was planned"):
+        with pytest.raises(Refused, match="have changed since the plan was made"):
             await down(migrated_databases, "main@-1", confirm=meanwhile)
         assert (await versions(migrated_databases))["main"] == [MAIN[-2]]
 

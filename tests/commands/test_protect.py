@@ -162,7 +162,7 @@ def test_what_is_not_protected_needs_no_name(protected_databases: Databases) -> 
     ("only", "name", "error", "words"),
     [
         (None, "credentials", Refused, "credentials is not protected"),
-        ("credentials", "main", Refused, "this does not concern main"),
+        ("credentials", "main", Refused, "main is not part of this command"),
         (None, "mian", UsageError, "there is no database 'mian'"),
     ],
 )

@@ -137,7 +137,7 @@ def test_what_is_no_span_is_refused(text: str) -> None:
 
 
 def test_span_that_leads_back_is_no_upgrade() -> None:
-    with pytest.raises(UsageError, match="main: no upgrade leads through b37f:dca7"):
+    with pytest.raises(UsageError, match="main: no upgrade leads from FROM to TO in b37f:dca7"):
         write(offline(), "b37f:dca7")
 
 

@@ -1,4 +1,4 @@
-"""Small trees of a shop, one pair of databases emptied for each test, and processes that end themselves.
+"""Small trees of a shop, two databases emptied for every test, and processes that end themselves.
 
 Making a pair of databases takes a second, emptying one a few milliseconds; there are many tests here.
 """
@@ -21,7 +21,7 @@ __all__ = ["project_folder"]
 
 @pytest.fixture
 def own_shop(project_folder: Path) -> Shop:
-    """A shop of this test's own, in the current directory, without any revision."""
+    """A shop for this test in the current directory, without revisions."""
     return Shop(project_folder)
 
 
@@ -34,7 +34,7 @@ def _shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.fixture
 def shop(_shared_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """The shop with the standard trees as the current directory; nobody writes to it."""
+    """The shop with the standard trees as the current directory; read only."""
     monkeypatch.chdir(_shared_shop.folder)
     return _shared_shop
 
@@ -49,7 +49,7 @@ def _pair(server: Server) -> Iterator[Databases]:
 
 @pytest.fixture
 def databases(_pair: Databases) -> Databases:
-    """A main and a credentials database with nothing in them."""
+    """Two empty databases, main and credentials."""
     run(clear(_pair))
     return _pair
 

@@ -1,4 +1,4 @@
-"""The command in processes that run beside the test, and sessions that stand in their way."""
+"""Run the command in other processes, and sessions that block them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PATIENCE_SECONDS = 60
 
 
 class Process:
-    """`circle-migrate` in a process of its own."""
+    """A process that runs `circle-migrate`."""
 
     def __init__(self, databases: Databases, folder: Path, *arguments: str) -> None:
         self.popen = Forked(*arguments, env=environment(databases), cwd=folder)
 
     def end(self) -> Answer:
-        """What it left behind, once it has ended by itself."""
+        """Return its output after it has ended."""
         stdout, stderr = self.popen.communicate(timeout=PATIENCE_SECONDS)
         return Answer(self.popen.wait(), stdout, stderr)
 
 
 @contextmanager
 def started(databases: Databases, folder: Path, *arguments: str) -> Iterator[Process]:
-    """The command while the block runs; killed where the test has not waited for its end."""
+    """Run the command while the block runs, then kill it if it has not ended."""
     process = Process(databases, folder, *arguments)
     try:
         yield process
@@ -50,7 +50,7 @@ async def until(databases: Databases, name: str, query: str) -> None:
 
 @asynccontextmanager
 async def holding(databases: Databases, name: str, statement: str) -> AsyncIterator[asyncpg.Connection]:
-    """Another session with an open transaction in which a statement has run."""
+    """Open a session with a transaction in which a statement has run."""
     async with databases.connect(name) as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -62,7 +62,7 @@ async def holding(databases: Databases, name: str, statement: str) -> AsyncItera
 
 @asynccontextmanager
 async def deploying(databases: Databases, name: str) -> AsyncIterator[int]:
-    """Another session with the deployer lock of one database: its process id."""
+    """Hold the deployer lock of one database in another session; yield its process id."""
     async with databases.connect(name) as connection:
         await connection.execute("SET application_name = 'circle-migrate other'")
         assert await connection.fetchval("SELECT pg_try_advisory_lock($1)", KEY)

@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Cut(Enum):
-    """What becomes of the statement at which the connection is cut."""
+    """The fate of the statement at which the connection is cut."""
 
     BEFORE_IT_ARRIVES = "before it arrives"
     BEFORE_ITS_ANSWER = "before its answer"
@@ -35,11 +35,11 @@ class Proxy:
     _cut: Cut = Cut.BEFORE_IT_ARRIVES
 
     def arm(self, statement: str, cut: Cut) -> None:
-        """Cut the next connection whose client sends a statement that begins like this."""
+        """Cut the next connection whose client sends a statement that starts with this text."""
         self._statement, self._cut = statement.encode(), cut
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client, from its connection to its end."""
+        """Serve one client."""
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
         back = asyncio.create_task(_pump(server_reader, writer))
         try:
@@ -53,11 +53,11 @@ class Proxy:
             pass
         finally:
             back.cancel()
-            for each in (writer, server_writer):
-                each.close()
+            for stream in (writer, server_writer):
+                stream.close()
 
     def _meant(self, data: bytes) -> bool:
-        """Whether this is the statement, as a message Query: `Q`, four bytes of length, the text."""
+        """Return whether this is the statement as a Query message: `Q`, four bytes of length, the text."""
         wanted = self._statement
         return wanted is not None and data[:1] == b"Q" and data[5:].startswith(wanted)
 
@@ -96,7 +96,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def proxied(target: int) -> AsyncIterator[Proxy]:
-    """A proxy in front of the server on a local port."""
+    """Run a proxy to the server on a local port."""
     proxy = Proxy(target)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

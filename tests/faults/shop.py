@@ -1,4 +1,4 @@
-"""A project with a tree for each database, small enough that every step shows, and what it left behind."""
+"""A small project with a tree per database."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ revisions = "migrations/credentials"
 """
 
 Position = dict[str, str | None]
-"""The one current revision of each database, None for base."""
+"""The current revision by database, None for base."""
 
 BASE: Position = dict.fromkeys(NAMES)
 HEAD: Position = {name: keys[-1] for name, keys in HEADS.items()}
 
 
 def sql(*statements: str) -> str:
-    """The body of a revision's function that runs the statements."""
+    """Return the body of a revision's function that runs the statements."""
     return "\n".join(f"op.execute({statement!r})" for statement in statements) or "pass"
 
 
 class Shop(Project):
-    """The project, with what tests do on its databases."""
+    """The project, and operations on its databases."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,11 +58,11 @@ class Shop(Project):
         undo: Sequence[str],
         more: str = "",
     ) -> Path:
-        """A revision made of plain statements."""
+        """Add a revision of SQL statements."""
         return self.revision(database, key, down, sql(*up), sql(*undo), more=more)
 
     def write_standard_trees(self) -> None:
-        """A table and a column in each database; credentials' first revision requires main's."""
+        """Add a table and a column in both databases; the first revision of credentials requires main's."""
         self.add("main", "m1", None, ["CREATE TABLE people (id integer)"], ["DROP TABLE people"])
         self.add(
             "main", "m2", "m1", ["ALTER TABLE people ADD name text"], ["ALTER TABLE people DROP COLUMN name"]
@@ -84,7 +84,7 @@ class Shop(Project):
         )
 
     def deployment(self, databases: Databases, **flags: object) -> Deployment:
-        """The trees on a test's databases; `flags` as on the command line."""
+        """Return the deployment on a test's databases; `flags` are those of the command line."""
         return Deployment(load(flags, environ=environment(databases), cwd=self.folder))
 
     async def move(
@@ -97,7 +97,7 @@ class Shop(Project):
         hooks: Hooks | None = None,
         **flags: object,
     ) -> RunResult:
-        """All the way up or down."""
+        """Upgrade to head or downgrade to base."""
         deployment = self.deployment(databases, **flags)
         targets = ["head" if direction is Direction.UP else "base"]
         command = "upgrade" if direction is Direction.UP else "downgrade"
@@ -105,13 +105,13 @@ class Shop(Project):
         return await execute(deployment, NAMES, Planner(deployment, targets, direction), notify, options)
 
     async def upgrade(self, databases: Databases, **how: Any) -> RunResult:
-        """To head."""
+        """Upgrade to head."""
         return await self.move(databases, Direction.UP, **how)
 
     async def downgrade(self, databases: Databases, **how: Any) -> RunResult:
-        """To base."""
+        """Downgrade to base."""
         return await self.move(databases, Direction.DOWN, **how)
 
     async def recover(self, databases: Databases, *, dry_run: bool = False) -> RecoverResult:
-        """What `circle-migrate recover` does."""
+        """Run `circle-migrate recover`."""
         return await recover(self.deployment(databases), dry_run=dry_run)

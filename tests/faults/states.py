@@ -1,4 +1,4 @@
-"""What a run left behind on both databases, and how to be rid of it."""
+"""Read the state of both databases after a run, and clear them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.servers import NAMES, Databases
 
 
 async def position(databases: Databases) -> Position:
-    """Where each database is, by its version table; it must agree with the tables of the standard trees."""
-    found = {name: rows[-1] if rows else None for name, rows in (await versions(databases)).items()}
-    for name, current in found.items():
+    """Return the current revisions; the tables of the standard trees must agree with them."""
+    positions = {name: rows[-1] if rows else None for name, rows in (await versions(databases)).items()}
+    for name, current in positions.items():
         async with databases.connect(name) as connection:
             columns = await connection.fetchval(
                 "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 "
@@ -23,44 +23,44 @@ async def position(databases: Databases) -> Position:
                 TABLES[name],
             )
         assert columns == (HEADS[name].index(current) + 1 if current else 0), name
-    return found
+    return positions
 
 
 async def rows(databases: Databases, name: str, query: str) -> list[tuple[Any, ...]]:
-    """A query's rows on one of the databases."""
+    """Return the rows of a query on one of the databases."""
     async with databases.connect(name) as connection:
         return [tuple(row) for row in await connection.fetch(query)]
 
 
 async def steps(databases: Databases) -> dict[str, list[tuple[str, str]]]:
-    """The journals' steps, as direction and revision, in the order of the journal."""
+    """Return the steps of the journals as direction and revision, in order."""
     query = f"SELECT direction, revision FROM {STEPS} ORDER BY id"
     return {name: await rows(databases, name, query) for name in NAMES}
 
 
 async def outcomes(databases: Databases) -> dict[str, list[str]]:
-    """How the journals say the runs ended, in the order in which they began."""
+    """Return the outcomes of the runs in the journals, in order of their start."""
     query = f"SELECT outcome FROM {RUNS} ORDER BY started_at"
     return {name: [row[0] for row in await rows(databases, name, query)] for name in NAMES}
 
 
 async def prepared(databases: Databases, *names: str) -> list[str]:
-    """The prepared transactions on a test's databases, ours and others'."""
+    """Return all prepared transactions on a test's databases."""
     query = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY gid"
     return [row[0] for name in names or NAMES for row in await rows(databases, name, query)]
 
 
 async def everything(databases: Databases) -> dict[str, Catalogue]:
-    """The catalogue of each database, with the version tables and the journals."""
-    found = {}
+    """Return the catalogs of the databases, with version tables and journals."""
+    catalogues = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
-            found[name] = await catalogue(connection, ignore=frozenset())
-    return found
+            catalogues[name] = await catalogue(connection, ignore=frozenset())
+    return catalogues
 
 
 async def clear(databases: Databases) -> None:
-    """Leave nothing in the databases: no session, no prepared transaction, no object."""
+    """Remove all sessions, prepared transactions and objects of the databases."""
     for name in NAMES:
         async with databases.connect(name) as connection:
             await connection.execute(

@@ -1,4 +1,4 @@
-"""Steps that cannot run in a transaction: in segments of their own, and what a killed one leaves."""
+"""Steps that cannot run in a transaction have a segment of their own and can be run again after kill -9."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DECLARED = "transactional = False"
 
 @dataclass(frozen=True)
 class Way:
-    """One way of writing a revision that builds an index concurrently."""
+    """A form of a revision that builds an index concurrently."""
 
     upgrade: str
     imports: str = ""
@@ -50,7 +50,7 @@ WAYS = {
 
 
 def write(shop: Shop, way: Way) -> None:
-    """Two plain revisions, the one that builds the index between them, and a plain tree beside."""
+    """Two plain revisions, one between them that builds the index, and a plain second tree."""
     shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], ["DROP TABLE people"])
     shop.revision(
         "main",
@@ -66,7 +66,7 @@ def write(shop: Shop, way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_planned_alone_and_run(own_shop: Shop, databases: Databases, way: Way) -> None:
+def test_step_has_a_segment_of_its_own(own_shop: Shop, databases: Databases, way: Way) -> None:
     write(own_shop, way)
     deployment = own_shop.deployment(databases)
     plan = Planner(deployment, ["head"], Direction.UP)({"main": (), "credentials": ()})
@@ -86,13 +86,13 @@ def build(op):
 """
 
 
-def test_hidden_in_a_helper_module_is_refused_with_nothing_applied(
+def test_commit_in_a_helper_module_is_refused_before_the_run(
     own_shop: Shop, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(own_shop.folder)
     own_shop.write("shop/hidden.py", HIDDEN)
     write(own_shop, Way("hidden.build(op)", "from shop import hidden"))
-    with pytest.raises(Refused, match="m2 uses autocommit_block and does not say so") as caught:
+    with pytest.raises(Refused, match="m2 uses autocommit_block and does not declare") as caught:
         run(own_shop.upgrade(databases))
     assert "transactional = False" in (caught.value.hint or "")
     assert run(versions(databases)) in ({"main": None, "credentials": None}, {"main": [], "credentials": []})
@@ -104,7 +104,7 @@ def test_hidden_in_a_helper_module_is_refused_with_nothing_applied(
 
 
 async def kill_while_building(shop: Shop, databases: Databases) -> None:
-    """kill -9 while the build waits for an older transaction, and until the server has noticed."""
+    """Kill -9 the process while its build waits for an older transaction; wait until the server notices."""
     with started(databases, shop.folder, "upgrade", "main@m1") as process:
         assert process.end().status == 0
     async with holding(databases, "main", "INSERT INTO people VALUES (1)"):
@@ -116,7 +116,7 @@ async def kill_while_building(shop: Shop, databases: Databases) -> None:
 
 
 @pytest.mark.parametrize("way", [WAYS["helper"], WAYS["helper, undeclared"]], ids=["declared", "undeclared"])
-def test_killed_build_is_found_and_built_anew(own_shop: Shop, databases: Databases, way: Way) -> None:
+def test_killed_build_is_built_again(own_shop: Shop, databases: Databases, way: Way) -> None:
     write(own_shop, way)
     run(kill_while_building(own_shop, databases))
     assert run(rows(databases, "main", INDEX)) == [(False,)]
@@ -144,7 +144,9 @@ def test_killed_raw_build_never_counts_as_done(own_shop: Shop, databases: Databa
     assert ("up", "m2") not in run(steps(databases))["main"] or valid
 
 
-def test_a_step_waiting_alone_is_not_ended_by_lock_timeout(own_shop: Shop, databases: Databases) -> None:
+def test_lock_timeout_does_not_end_a_waiting_step_without_transaction(
+    own_shop: Shop, databases: Databases
+) -> None:
     write(own_shop, WAYS["raw"])
     with started(databases, own_shop.folder, "upgrade", "main@m1") as process:
         assert process.end().status == 0

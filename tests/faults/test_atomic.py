@@ -1,4 +1,4 @@
-"""One decision over both databases: refused beforehand where it cannot be, undone where it fails."""
+"""Atomic commits: refused before the run where they are impossible, rolled back where they fail."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_refused_without_slots(shop: Shop, without_slots: Databases) -> None:
         ("pass", "transactional = False", {}, "cannot run in a transaction"),
         ("op.execute('VACUUM')", "", {}, "VACUUM"),
         ("op.execute(\"ALTER TYPE mood ADD VALUE 'x'\")", "", {}, "must be committed first"),
-        ("pass", "", {"transaction": "per-revision"}, "one revision per transaction"),
+        ("pass", "", {"transaction": "per-revision"}, "every revision has its own transaction"),
     ],
 )
 def test_refused_where_the_plan_has_several_segments(
@@ -60,7 +60,7 @@ def test_refused_where_the_plan_has_several_segments(
     assert run(everything(databases)) == before
 
 
-def test_what_cannot_be_prepared_leaves_nothing(own_shop: Shop, databases: Databases) -> None:
+def test_failed_prepare_leaves_nothing(own_shop: Shop, databases: Databases) -> None:
     own_shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], [])
     own_shop.add("credentials", "c1", None, ["CREATE TEMPORARY TABLE secrets (id integer)"], [])
     with pytest.raises(MigrationFailed, match="credentials: the transaction cannot be prepared"):
@@ -70,7 +70,7 @@ def test_what_cannot_be_prepared_leaves_nothing(own_shop: Shop, databases: Datab
 
 
 class _AbortedBeforePrepare:
-    """A driver connection whose transaction fails unseen right before it is prepared."""
+    """A driver connection whose transaction fails before it is prepared."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
@@ -95,7 +95,7 @@ class _FailsUnseen(Hooks):
 def test_prepare_that_is_answered_with_rollback_is_a_failure(shop: Shop, databases: Databases) -> None:
     with pytest.raises(MigrationFailed, match="was rolled back instead of prepared") as caught:
         run(shop.upgrade(databases, hooks=_FailsUnseen(), atomic=True))
-    assert caught.value.state == "rolled back on every database"
+    assert caught.value.state == "the segment was rolled back on every database"
     assert run(position(databases)) == BASE
     assert run(prepared(databases)) == []
 
@@ -109,12 +109,12 @@ def test_deferred_constraint_fails_before_anything_is_committed(
         "CREATE TABLE t (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
         "INSERT INTO t VALUES (1), (1)",
     ]
-    for each, key in (("main", "m1"), ("credentials", "c1")):
-        own_shop.add(each, key, None, broken if each == name else ["CREATE TABLE t (id int)"], [])
+    for database, key in (("main", "m1"), ("credentials", "c1")):
+        own_shop.add(database, key, None, broken if database == name else ["CREATE TABLE t (id int)"], [])
     with pytest.raises(MigrationFailed, match=f"{name}: a deferred constraint"):
         run(own_shop.upgrade(databases, atomic=atomic))
-    for each in NAMES:
-        assert run(rows(databases, each, "SELECT to_regclass('t')")) == [(None,)]
+    for database in NAMES:
+        assert run(rows(databases, database, "SELECT to_regclass('t')")) == [(None,)]
 
 
 @pytest.mark.parametrize("direction", [Direction.UP, Direction.DOWN])

@@ -1,4 +1,4 @@
-"""A cancellation that arrives just as a connection is made, where Python 3.11's wait_for can lose it."""
+"""A cancellation that arrives while a connection is made, which Python 3.11's wait_for can lose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ connect = asyncpg.connect
 
 
 async def losing_a_cancellation(**arguments: Any) -> asyncpg.Connection:
-    """Connect for real, in the way in which the driver swallows a cancellation that comes with the answer."""
+    """Connect, and lose a cancellation that arrives with the answer, as the driver does."""
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(0.2)
     return await connect(**arguments)

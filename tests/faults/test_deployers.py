@@ -1,4 +1,4 @@
-"""Several deployers at once: one works, the others wait beside it and find nothing left to do."""
+"""Several deployers at once: one works, the others wait and then have nothing to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_ten_at_once(shop: Shop, databases: Databases, first: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_patience_ends_with_the_holder_named(shop: Shop, databases: Databases, name: str) -> None:
+def test_lock_wait_ends_with_the_holder_named(shop: Shop, databases: Databases, name: str) -> None:
     async def scenario() -> None:
         async with deploying(databases, name) as pid:
             with pytest.raises(
@@ -67,7 +67,7 @@ def test_command_ends_with_6(shop: Shop, databases: Databases) -> None:
     run(scenario())
 
 
-def test_lock_that_comes_free_is_taken(shop: Shop, databases: Databases) -> None:
+def test_released_lock_is_acquired(shop: Shop, databases: Databases) -> None:
     waiting = asyncio.Event()
 
     def notify(event: Event) -> None:
@@ -89,10 +89,8 @@ ON_TO_HEAD = "ALTER TABLE people ADD name text; UPDATE alembic_version SET versi
 
 
 @pytest.mark.parametrize("meanwhile", [BACK_TO_BASE, ON_TO_HEAD], ids=["more to do", "less to do"])
-def test_what_was_not_judged_is_refused_under_the_lock(
-    shop: Shop, databases: Databases, meanwhile: str
-) -> None:
-    """Another deployer moves main after the gate has judged the plan, and before the lock is free."""
+def test_unassessed_plan_is_refused_under_the_lock(shop: Shop, databases: Databases, meanwhile: str) -> None:
+    """Another deployer upgrades main after the plan was assessed and before the lock is free."""
     waiting = asyncio.Event()
 
     def notify(event: Event) -> None:
@@ -110,14 +108,14 @@ def test_what_was_not_judged_is_refused_under_the_lock(
         if meanwhile == ON_TO_HEAD:
             assert len((await judged).plan.actions) == 2
         else:
-            with pytest.raises(Refused, match="have changed since this was planned"):
+            with pytest.raises(Refused, match="have changed since the plan was made"):
                 await judged
 
     run(scenario())
     assert run(position(databases)) == (HEAD if meanwhile == ON_TO_HEAD else BASE)
 
 
-def test_waiting_deployer_does_not_hold_up_a_concurrent_build(own_shop: Shop, databases: Databases) -> None:
+def test_waiting_deployer_does_not_block_a_concurrent_build(own_shop: Shop, databases: Databases) -> None:
     own_shop.add("main", "m1", None, ["CREATE TABLE people (id integer)"], [])
     own_shop.revision(
         "main",

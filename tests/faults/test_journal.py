@@ -1,4 +1,4 @@
-"""The journal: what it says about runs that went well and runs that did not, and who never writes it."""
+"""The journal of successful and failed runs, and the commands that never write it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_JOURNAL = [(None,)]
 
 @pytest.fixture
 def command(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """The command on the test's databases."""
+    """Run the command on the test's databases."""
     for variable, url in environment(databases).items():
         monkeypatch.setenv(variable, url)
     return lambda *arguments: invoke(arguments)
@@ -43,7 +43,7 @@ def test_step_is_recorded_in_its_own_transaction(
         assert written == run(rows(databases, name, "SELECT transaction FROM witness"))
 
 
-def test_row_says_everything(shop: Shop, databases: Databases) -> None:
+def test_step_row_is_complete(shop: Shop, databases: Databases) -> None:
     run(shop.upgrade(databases))
     asked = "command, mode, outcome, error, db_role = current_user, ended_at >= started_at"
     assert run(rows(databases, "main", f"SELECT {asked} FROM {RUNS}")) == [
@@ -56,7 +56,7 @@ def test_row_says_everything(shop: Shop, databases: Databases) -> None:
     assert (json.loads(first[0]), first[1], first[2]) == ({"main": ["m2"]}, source, True)
 
 
-def test_failed_run_is_remembered_without_any_row(own_shop: Shop, databases: Databases) -> None:
+def test_failed_run_is_recorded_without_steps(own_shop: Shop, databases: Databases) -> None:
     own_shop.write_standard_trees()
     run(own_shop.upgrade(databases))
     run(
@@ -85,7 +85,7 @@ raise RuntimeError(url + ' ' + unquote(url) + ' is all I know')
 """
 
 
-def test_failed_run_is_remembered_without_any_password(own_shop: Shop, databases: Databases) -> None:
+def test_failed_run_is_recorded_without_password(own_shop: Shop, databases: Databases) -> None:
     own_shop.add("main", "m1", None, [], [])
     own_shop.revision(
         "credentials",
@@ -107,7 +107,7 @@ def test_failed_run_is_remembered_without_any_password(own_shop: Shop, databases
 
 
 class _WithPassword(Databases):
-    """Databases whose URLs have a password, which the server does not ask for."""
+    """Databases whose URLs have a password that the server does not require."""
 
     @property
     def urls(self) -> dict[str, str]:
@@ -182,7 +182,7 @@ READING = [
 
 
 @pytest.mark.parametrize("first", ["empty", "plain alembic"])
-def test_looking_never_makes_a_journal(
+def test_reading_commands_create_no_journal(
     shop: Shop, databases: Databases, command: Callable[..., Answer], first: str, subtests: pytest.Subtests
 ) -> None:
     if first != "empty":
@@ -206,7 +206,7 @@ def test_database_without_a_journal_gets_one_with_its_first_step(
     assert command("downgrade", "base", "--yes").status == 0
 
 
-def test_nothing_to_do_makes_no_journal(
+def test_empty_plan_creates_no_journal(
     own_shop: Shop, databases: Databases, command: Callable[..., Answer]
 ) -> None:
     own_shop.add("main", "m1", None, [], [])
@@ -225,7 +225,7 @@ Table("secrets", credentials, Column("id", Integer), Column("hash", Text))
 """
 
 
-def test_journal_is_not_taken_for_a_table_to_drop(
+def test_comparison_ignores_the_journal(
     own_shop: Shop,
     databases: Databases,
     command: Callable[..., Answer],

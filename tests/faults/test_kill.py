@@ -22,7 +22,7 @@ UNDECIDED, TORN, DECIDED = "undecided", "torn", "decided"
 
 @dataclass(frozen=True)
 class Point:
-    """Where the process dies, and what must have become of the run once that was recovered."""
+    """The point at which the process ends, and the expected outcome of the run after recovery."""
 
     atomic: bool
     name: str
@@ -53,7 +53,7 @@ MENDED_BY_RUNNING_AGAIN = [point for point in POINTS if point.outcome is TORN or
 
 @dataclass
 class Killed:
-    """A run that was killed on its way from `start` to `goal`."""
+    """A run from `start` to `goal` that was killed."""
 
     shop: Shop
     databases: Databases
@@ -77,7 +77,7 @@ class Killed:
         }[self.point.outcome]
 
 
-# The protocol is the same in both directions: every day one of them will do.
+# The protocol is the same in both directions, so one of them suffices without `thorough`.
 @pytest.fixture(
     params=[
         pytest.param(Direction.UP, id="up"),
@@ -119,14 +119,14 @@ def test_recovered_and_run_again(killed: Killed) -> None:
 
 
 @pytest.mark.parametrize("point", MENDED_BY_RUNNING_AGAIN, ids=str)
-def test_where_nothing_is_in_doubt_running_again_is_enough(killed: Killed) -> None:
+def test_running_again_is_enough_without_doubt(killed: Killed) -> None:
     run(killed.shop.move(killed.databases, killed.direction))
     assert run(position(killed.databases)) == killed.goal
     assert all("started" not in ended for ended in run(outcomes(killed.databases)).values())
 
 
 @pytest.mark.parametrize("point", IN_DOUBT, ids=str)
-def test_in_doubt_is_said_and_nothing_touched(killed: Killed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_doubt_is_reported_and_nothing_changed(killed: Killed, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(killed.databases).items():
         monkeypatch.setenv(name, value)
     left = run(prepared(killed.databases))
@@ -161,9 +161,7 @@ def test_prepared_transactions_of_others_are_not_touched(killed: Killed, gid: st
 @pytest.mark.parametrize(
     "gid", [GID_PREFIX, f"{GID_PREFIX}x:1:main", f"{GID_PREFIX}x:y:main:credentials", f"{GID_PREFIX}x:1:a:b"]
 )
-def test_name_of_our_prefix_and_not_our_form_is_left_alone(
-    shop: Shop, databases: Databases, gid: str
-) -> None:
+def test_prepared_name_of_another_form_is_ignored(shop: Shop, databases: Databases, gid: str) -> None:
     run(execute(databases, "credentials", *(line.format(gid=gid) for line in PREPARE)))
     with pytest.raises(InDoubt, match="is not one of ours"):
         run(shop.recover(databases))

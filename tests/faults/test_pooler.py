@@ -1,4 +1,4 @@
-"""PgBouncer in front of the server: refused where it lends our session to others, else used."""
+"""PgBouncer in front of the server: refused where it shares sessions between clients."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def direct() -> Iterator[Databases]:
 
 @contextmanager
 def pooled(direct: Databases, folder: Path, mode: str, more: str = "") -> Iterator[Databases]:
-    """The same databases through a PgBouncer in front."""
+    """The same databases behind PgBouncer."""
     with socket.socket() as free:
         free.bind((_ADDRESS, 0))
         port = free.getsockname()[1]

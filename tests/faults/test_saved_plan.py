@@ -1,4 +1,4 @@
-"""A saved plan runs where nothing has changed, and is refused where anything has."""
+"""A saved plan runs where nothing has changed, and is refused otherwise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.servers import Databases, run
 def planned(
     own_shop: Shop, databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Answer]:
-    """An upgrade to head is saved; call it to run the saved plan."""
+    """Save the plan of an upgrade to head; return a function that runs it."""
     own_shop.write_standard_trees()
     for variable, url in environment(databases).items():
         monkeypatch.setenv(variable, url)

@@ -1,4 +1,4 @@
-"""Server killed or connection cut while a run commits: the tool finds out what has become of it."""
+"""A server killed or a connection cut during commit: the run finds out the outcome."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TORN: Position = {"main": HEAD["main"], "credentials": None}
 
 @dataclass(frozen=True)
 class Crashable:
-    """A server that can be killed, and databases on it that are reached over TCP."""
+    """A server that can be killed, and its databases, reached over TCP."""
 
     cluster: Cluster
     port: int
     databases: Databases
 
     def kill(self) -> None:
-        """End it as a crash does: no checkpoint, no word to its clients."""
+        """End the server as a crash does: no checkpoint, no message to clients."""
         program = self.cluster.binaries.program("pg_ctl")
         self.cluster.account.run([program, "stop", "-D", self.cluster.data, "-m", "immediate", "-w", "-s"])
 
@@ -44,7 +44,7 @@ def _crashable() -> Iterator[Crashable]:
     with socket.socket() as free:
         free.bind((_ADDRESS, 0))
         port: int = free.getsockname()[1]
-    # What was committed has to survive the crash.
+    # Commits must survive the crash.
     settings = {"listen_addresses": _ADDRESS, "port": str(port), "synchronous_commit": "on"}
     with start_binaries(any_major(), settings, hba=_TRUST) as (cluster, _):
         server = Server("tcp", f"postgresql://postgres@{_ADDRESS}:{port}/postgres", cluster.stop)
@@ -61,7 +61,7 @@ def crashable(_crashable: Crashable) -> Crashable:
 
 
 def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
-    """A checkpoint that acts at one point."""
+    """Return a checkpoint that acts at one point."""
 
     def checkpoint(name: str) -> None:
         if name == point:
@@ -71,7 +71,7 @@ def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
 
 
 async def upgraded(shop: Shop, databases: Databases, **how: object) -> MigrateError | None:
-    """The error of an upgrade, None where it said that all went well."""
+    """Return the error of an upgrade, None where it succeeded."""
     try:
         await shop.upgrade(databases, **how)
     except MigrateError as error:
@@ -100,7 +100,7 @@ CASES = [
 
 
 def check_mended(shop: Shop, databases: Databases) -> None:
-    """Running again leads to head, with every step once in the journal and nothing in doubt."""
+    """Run again and check that head is reached, every step recorded once, and nothing in doubt."""
     run(shop.upgrade(databases))
     assert run(position(databases)) == HEAD
     assert run(steps(databases)) == {
@@ -142,7 +142,7 @@ def test_server_killed_and_away(
     _error: object,
     expected: Position,
 ) -> None:
-    monkeypatch.setattr(commit, "_SETTLE", 0.0)
+    monkeypatch.setattr(commit, "_OUTCOME_SECONDS", 0.0)
     databases = crashable.databases
     raised = run(upgraded(shop, databases, atomic=atomic, checkpoint=at(point, crashable.kill)))
     if not point.startswith("after commit") or point.endswith(" main"):
@@ -196,7 +196,7 @@ def test_connection_cut(
 
 
 def _through(databases: Databases, ports: dict[str, int]) -> Databases:
-    """The same databases, some of them reached through other ports."""
+    """Return the same databases, some of them on other ports."""
     urls = {
         name: urlunsplit(urlsplit(url)._replace(netloc=f"postgres@{_ADDRESS}:{ports[name]}"))
         if name in ports
@@ -208,7 +208,7 @@ def _through(databases: Databases, ports: dict[str, int]) -> Databases:
 
 @dataclass
 class _Rerouted(Databases):
-    """Databases with URLs of their own."""
+    """Databases with other URLs."""
 
     routes: dict[str, str] | None = None
 

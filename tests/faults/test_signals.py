@@ -1,4 +1,4 @@
-"""A signal at any moment: rolled back on the server at once, one sentence about the state, and 128 + n."""
+"""A signal at any moment: rolled back at once, the state in one sentence, exit status 128 + n."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ each_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: numb
 
 
 async def gone(databases: Databases) -> None:
-    """Wait until no session of ours is left on either database, no longer than promised."""
+    """Wait until neither database has a session of the run, within the documented time."""
     deadline = time.monotonic() + SECONDS_TO_ROLL_BACK
     while left := [*await rows(databases, "main", OURS), *await rows(databases, "credentials", OURS)]:
         assert time.monotonic() < deadline, left
@@ -52,7 +52,7 @@ def test_in_a_step(sleeping: Shop, databases: Databases, number: signal.Signals)
             await gone(databases)
             answer = await asyncio.to_thread(process.end)
         assert answer.status == SIGNALS[number]
-        assert "interrupted; what was not committed was rolled back" in answer.stderr
+        assert "interrupted; uncommitted changes were rolled back" in answer.stderr
         assert "main is at base, credentials is at base" in answer.stderr
         assert "Traceback" not in answer.everything
 

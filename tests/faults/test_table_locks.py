@@ -1,4 +1,4 @@
-"""A table somebody uses: readers queued behind a step do not wait for it longer than lock_timeout."""
+"""A table in use: readers queued behind a step wait no longer than lock_timeout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.faults.states import outcomes, position, steps
 from tests.servers import Databases, run
 
 LOCK_TIMEOUT = 1.0
-# A reader may meet two tries in a row, and the machine may be busy; waiting for the holder has no end at all.
+# A reader may wait for two attempts, and the machine may be busy; the lock holder never ends.
 MARGIN = 5
 
 HOLD = "SELECT count(*) FROM people"
@@ -35,7 +35,7 @@ def altering(own_shop: Shop, databases: Databases) -> Shop:
 
 
 class Upgrade:
-    """An upgrade in the background, and what it has told so far."""
+    """Run an upgrade in the background; yield its events."""
 
     def __init__(self, shop: Shop, databases: Databases, **flags: object) -> None:
         self.told: list[Event] = []
@@ -55,7 +55,7 @@ class Upgrade:
 
 
 @pytest.mark.parametrize("table", ["people", "streets"])
-def test_readers_behind_us_wait_no_longer_than_lock_timeout(
+def test_readers_behind_a_step_wait_no_longer_than_lock_timeout(
     altering: Shop, databases: Databases, table: str
 ) -> None:
     async def scenario() -> float:
@@ -93,7 +93,7 @@ def test_blocker_is_named_and_the_retry_succeeds_when_it_leaves(altering: Shop, 
     assert run(outcomes(databases)) == {"main": ["done", "done"], "credentials": ["done", "done"]}
 
 
-def test_patience_ends_with_the_blocker_named(altering: Shop, databases: Databases) -> None:
+def test_lock_wait_ends_with_the_blocker_named(altering: Shop, databases: Databases) -> None:
     async def scenario() -> None:
         async with holding(databases, "main", HOLD) as holder:
             with pytest.raises(LockNotObtained) as caught:

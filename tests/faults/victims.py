@@ -21,7 +21,7 @@ _FAILED = 70
 
 
 class Victims:
-    """The forking process, as tests use it."""
+    """The process that forks a process per job."""
 
     def __enter__(self) -> Victims:
         self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Downgrades that destroy something, each in its own way."""
+"""Downgrades that remove data, as cases."""
 
 from __future__ import annotations
 

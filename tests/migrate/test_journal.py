@@ -1,4 +1,4 @@
-"""The digest that says no applied file was edited: the database and the tree agree on it."""
+"""The digest of applied files: the server and the graph compute the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.servers import NAMES, Databases, run
 
 
 async def digests(on: Deployment, name: str) -> tuple[str, str, str]:
-    """Of the journal by the server, of the journal's checksums, and of the tree."""
+    """Return the digests by the server, of the journal's checksums, and of the graph."""
     database = on.databases[name]
     async with database.reading() as connection:
         journal = Journal(database, (await database.read_state(connection)).schema)
@@ -20,7 +20,7 @@ async def digests(on: Deployment, name: str) -> tuple[str, str, str]:
         return await journal.digest(connection), files_digest(checksums.items()), database.graph.digest
 
 
-def test_the_server_makes_the_digest_that_the_tree_has(empty_databases: Databases) -> None:
+def test_server_and_graph_compute_the_same_digest(empty_databases: Databases) -> None:
     on = deployment(empty_databases)
     run(upgrade(on))
     for name in NAMES:

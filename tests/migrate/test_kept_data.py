@@ -1,4 +1,4 @@
-"""A downgrade with --keep and the upgrade after it: every value is back, or nothing has gone."""
+"""A downgrade with --keep and the upgrade after it: every value is restored, or nothing was removed."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ _NEW_ROWS = """
 
 
 async def rows(databases: Databases) -> dict[str, dict[str, Any]]:
-    """Every row of both databases, without those of the journal, and where each sequence is."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return all rows of both databases without the journal, and the positions of sequences."""
+    contents: dict[str, dict[str, Any]] = {}
     for name in DATABASES:
         async with databases.connect(name) as connection:
             tables = await all_rows(connection)
@@ -71,8 +71,8 @@ async def rows(databases: Databases) -> dict[str, dict[str, Any]]:
         for mine in ("circle_migrate_runs", "circle_migrate_steps"):
             everything.pop(mine, None)
         sequences.pop("circle_migrate_steps_id_seq", None)
-        found[name] = everything
-    return found
+        contents[name] = everything
+    return contents
 
 
 async def filled(databases: Databases) -> None:
@@ -83,7 +83,7 @@ async def filled(databases: Databases) -> None:
     await upgrade(deployment(databases))
     await execute(databases, "main", _NEW_ROWS)
     for name, tables in (await rows(databases)).items():
-        empty = [table for table, found in tables.items() if not found and table != "sequences"]
+        empty = [table for table, content in tables.items() if not content and table != "sequences"]
         assert not empty, f"{name}: every table has rows"
 
 
@@ -94,7 +94,7 @@ async def down(databases: Databases, *targets: str) -> MigrationResult:
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_each_revision_gives_back_every_value(empty_databases: Databases, database: str) -> None:
+def test_every_revision_restores_every_value(empty_databases: Databases, database: str) -> None:
     revisions = alembic_driver.revisions(database)
 
     async def scenario() -> None:
@@ -111,17 +111,17 @@ def test_each_revision_gives_back_every_value(empty_databases: Databases, databa
 
 
 class Tree(Project):
-    """A project of which only main has revisions: one below, and one that is undone."""
+    """A project with two revisions of main: a base, and the revision that is undone."""
 
     def of(self, case: Case) -> Tree:
-        """The revisions of a case."""
+        """Write the revisions of a case."""
         self.write_settings(_SETTINGS)
         self.add("m1", None, case.setup, "SELECT")
         return self.add("m2", "m1", case.up, case.down)
 
     def add(self, key: str, down: str | None, up: str, undo: str, more: str = "") -> Tree:
-        """A revision of statements."""
-        body = "for each in {!r}.split(';'): op.get_bind().exec_driver_sql(each)"
+        """Write a revision of SQL statements."""
+        body = "for statement in {!r}.split(';'): op.get_bind().exec_driver_sql(statement)"
         self.revision("main", key, down, body.format(up), body.format(undo), more=more)
         return self
 
@@ -146,17 +146,17 @@ CONTENTS = """
 
 
 async def contents(databases: Databases) -> dict[str, list[str]]:
-    """Every row of main as text, by table, and where its sequences are."""
-    found = {}
+    """Return all rows of main as text by table, and the positions of its sequences."""
+    rows = {}
     async with databases.connect("main") as connection:
         for name, numbers in await connection.fetch(CONTENTS):
             what = "last_value, is_called" if numbers else "t::text"
-            found[name] = sorted(map(str, await connection.fetch(f"SELECT {what} FROM {name} t")))
-    return found
+            rows[name] = sorted(map(str, await connection.fetch(f"SELECT {what} FROM {name} t")))
+    return rows
 
 
 async def entries(databases: Databases) -> list[Any]:
-    """The list of what is kept in main."""
+    """Return the entries of main."""
     async with databases.connect("main") as connection:
         if await connection.fetchval(f"SELECT to_regclass('{KEPT_SCHEMA}.entries')") is None:
             return []
@@ -164,7 +164,7 @@ async def entries(databases: Databases) -> list[Any]:
 
 
 async def side_tables(databases: Databases) -> set[str]:
-    """The side tables of main."""
+    """Return the side tables of main."""
     async with databases.connect("main") as connection:
         names = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'",
@@ -180,7 +180,7 @@ def tree(project_folder: Path) -> Tree:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_a_downgrade_takes_comes_back(tree: Tree, empty_databases: Databases, case: Case) -> None:
+def test_removed_data_is_restored(tree: Tree, empty_databases: Databases, case: Case) -> None:
     tree.of(case)
 
     async def scenario() -> None:
@@ -195,7 +195,7 @@ def test_what_a_downgrade_takes_comes_back(tree: Tree, empty_databases: Database
         assert await contents(empty_databases) != before
         back = await tree.up(empty_databases)
         assert await contents(empty_databases) == before
-        assert [(each.table, each.rows) for each in back.kept] != [] or not moved.kept
+        assert [(count.table, count.rows) for count in back.kept] != [] or not moved.kept
         assert {row["state"] for row in await entries(empty_databases)} <= {"restored"}
         assert await side_tables(empty_databases) == set()
 
@@ -228,7 +228,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("setup", "up", "rows", "down", "why"), REFUSED.values(), ids=REFUSED)
-def test_what_could_not_be_put_back_is_refused(
+def test_data_that_cannot_be_restored_is_refused(
     tree: Tree, empty_databases: Databases, setup: str, up: str, rows: str, down: str, why: str
 ) -> None:
     tree.of(Case("", setup, up, rows, down, ""))
@@ -258,7 +258,7 @@ COMMITTING = {
 def test_steps_that_commit_by_themselves(
     tree: Tree, empty_databases: Databases, down: str, allowed: bool
 ) -> None:
-    """What only has to leave its transaction on the way up is kept all the same; the rest is refused."""
+    """Data is kept where only the upgrade cannot run in a transaction; other such steps are refused."""
     tree.of(Case("", T, "SELECT", "", "SELECT", ""))
     body = down if allowed else f"with op.get_context().autocommit_block():\n    {down}"
     tree.revision(
@@ -280,10 +280,10 @@ def test_steps_that_commit_by_themselves(
     run(scenario())
 
 
-def test_a_step_that_takes_more_than_when_it_was_tried_is_rolled_back(
+def test_step_that_removes_more_than_its_trial_run_is_rolled_back(
     tree: Tree, empty_databases: Databases
 ) -> None:
-    """What it does the second time hangs on a sequence, which no rollback turns back."""
+    """The step's second run differs, as it depends on a sequence, which a rollback does not reset."""
     down = "DO $$ BEGIN IF nextval('again') > 1 THEN DELETE FROM t WHERE id = 1\\; END IF\\; END $$"
     tree.of(Case("", f"{T}; CREATE SEQUENCE again", "SELECT", "", "SELECT", ""))
     body = f"op.get_bind().exec_driver_sql({down!r}.replace('\\\\', ''))"
@@ -292,7 +292,7 @@ def test_a_step_that_takes_more_than_when_it_was_tried_is_rolled_back(
     async def scenario() -> None:
         await tree.up(empty_databases)
         await execute(empty_databases, "main", ROWS)
-        with pytest.raises(MigrationFailed, match="took more of public"):
+        with pytest.raises(MigrationFailed, match="removed more data of public"):
             await tree.down(empty_databases, "m2")
         async with empty_databases.connect("main") as connection:
             assert await connection.fetchval("SELECT count(*) FROM t") == 9
@@ -305,7 +305,7 @@ COLUMN = Case("", T, "ALTER TABLE t ADD c text DEFAULT 'new'", "", "ALTER TABLE 
 
 
 async def without_c(tree: Tree, databases: Databases) -> None:
-    """Nine rows of which c was kept, then row 1 gone, row 2 written to, and row 10 added."""
+    """Keep column c of nine rows, then delete row 1, update row 2 and insert row 10."""
     await tree.of(COLUMN).up(databases)
     await execute(databases, "main", ROWS, "UPDATE t SET c = 'c' || id")
     await tree.down(databases)
@@ -313,14 +313,14 @@ async def without_c(tree: Tree, databases: Databases) -> None:
     await execute(databases, "main", "INSERT INTO t VALUES (10, 'ten')")
 
 
-def test_rows_that_went_and_came_meanwhile(tree: Tree, empty_databases: Databases) -> None:
+def test_rows_deleted_and_inserted_since_the_downgrade(tree: Tree, empty_databases: Databases) -> None:
     async def scenario() -> None:
         await without_c(tree, empty_databases)
         (back,) = (await tree.up(empty_databases)).kept
         assert (back.rows, back.missing) == (8, 1)
         async with empty_databases.connect("main") as connection:
-            found = await connection.fetch("SELECT id, a, c FROM t WHERE id IN (2, 3, 10) ORDER BY id")
-        assert [tuple(row) for row in found] == [(2, "other", "c2"), (3, None, "c3"), (10, "ten", "new")]
+            rows = await connection.fetch("SELECT id, a, c FROM t WHERE id IN (2, 3, 10) ORDER BY id")
+        assert [tuple(row) for row in rows] == [(2, "other", "c2"), (3, None, "c3"), (10, "ten", "new")]
         (entry,) = await entries(empty_databases)
         assert (entry["state"], entry["restored"], entry["missing"]) == ("restored", 8, 1)
         assert await side_tables(empty_databases) == {entry["side_table"]}
@@ -329,7 +329,7 @@ def test_rows_that_went_and_came_meanwhile(tree: Tree, empty_databases: Database
 
 
 def test_by_hand(tree: Tree, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left by the upgrade, listed, put back, and what had no row to go to dropped."""
+    """Entries left by the upgrade are listed and restored by hand; the missing rows are dropped."""
     run(without_c(tree, empty_databases))
     for name, value in environment(empty_databases).items():
         monkeypatch.setenv(name, value)
@@ -353,11 +353,11 @@ def test_by_hand(tree: Tree, empty_databases: Databases, monkeypatch: pytest.Mon
     assert dropped["side_table"] is None
     assert run(side_tables(empty_databases)) == set()
     assert kept("list")["entries"] == []
-    assert [each["state"] for each in kept("list", "--all")["entries"]] == ["restored"]
+    assert [entry["state"] for entry in kept("list", "--all")["entries"]] == ["restored"]
     assert "kept drop" in invoke(["log", "-d", "main", "--format", "json"]).stdout
 
 
-def test_what_does_not_fit_any_more_stops_the_upgrade(
+def test_kept_data_that_no_longer_fits_stops_the_upgrade(
     tree: Tree, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree.of(Case("", T, "ALTER TABLE t ADD c text", "", "ALTER TABLE t DROP c", ""))
@@ -372,7 +372,7 @@ def test_what_does_not_fit_any_more_stops_the_upgrade(
             "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "CREATE TRIGGER no BEFORE UPDATE ON t FOR EACH ROW WHEN (old.id = 4) EXECUTE FUNCTION no()",
         )
-        with pytest.raises(MigrationFailed, match="of 9 rows 8 were put back and 0") as failed:
+        with pytest.raises(MigrationFailed, match="of 9 rows 8 were restored, and 0") as failed:
             await tree.up(empty_databases)
         assert "--no-restore-kept" in str(failed.value.hint)
         assert [row["state"] for row in await entries(empty_databases)] == ["kept"]
@@ -383,7 +383,7 @@ def test_what_does_not_fit_any_more_stops_the_upgrade(
 
 WAYS = {
     "serial": (["base"], ["head"]),
-    # Above are revisions that commit by themselves, of which no one decision can be made.
+    # The revisions above commit by themselves, so --atomic is impossible for them.
     "atomic": (
         ["main@b37f99db0c0e", "credentials@a1b2c3d4e5f6"],
         ["main@f4e7d8b9c123", "credentials@c4b0e5c7784e"],
@@ -404,13 +404,13 @@ def test_both_databases_all_the_way_down_and_up(
         assert await rows(empty_databases) != before
         moved = await upgrade(both, high)
         assert moved.mode == mode
-        assert {each.database for each in moved.kept} == set(DATABASES)
+        assert {count.database for count in moved.kept} == set(DATABASES)
         assert await rows(empty_databases) == before
 
     run(scenario())
 
 
-def test_what_is_kept_is_no_part_of_the_schema(tree: Tree, empty_databases: Databases) -> None:
+def test_kept_data_is_not_part_of_the_schema(tree: Tree, empty_databases: Databases) -> None:
     async def scenario() -> None:
         await without_c(tree, empty_databases)
         await tree.up(empty_databases, restore_kept=False)

@@ -1,4 +1,4 @@
-"""Another project's two Alembic environments, used unchanged: settings point at them, no env.py is run."""
+"""Two Alembic environments of another project, used unchanged: settings name them, no env.py is run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ MAIN_HEAD, CREDENTIALS_HEAD = "m7", "c1"
 
 @pytest.fixture
 def project(project_folder: Path) -> Project:
-    """Every way in which people write revisions, in two trees; the first has branches and a merge."""
+    """Revisions in every form, in two trees; the first has branches and a merge."""
     project = Project(project_folder)
     project.write_settings()
     project.write("shop/models.py", MODELS)
@@ -168,15 +168,15 @@ def test_up_and_down_and_up_again(empty_databases: Databases) -> None:
 @pytest.mark.usefixtures("project")
 def test_trees_are_read_as_they_are() -> None:
     files = Deployment(load(environ={}), "main")
-    listed = {each.revision.id: each.marks for each in history(files).listed["main"]}
+    listed = {entry.revision.id: entry.marks for entry in history(files).listed["main"]}
     assert list(listed) == ["m7", "m6", "m5", "m4", "m3", "m2", "m1"]
     assert {key: marks for key, marks in listed.items() if marks} == {
         "m7": ("head",),
         "m5": ("merge",),
         "m1": ("branch point",),
     }
-    assert [each.revision.id for each in branches(files).listed["main"]] == ["m1", "m2", "m3"]
-    assert [each.revision.id for each in heads(files).listed["main"]] == ["m7"]
+    assert [entry.revision.id for entry in branches(files).listed["main"]] == ["m1", "m2", "m3"]
+    assert [entry.revision.id for entry in heads(files).listed["main"]] == ["m7"]
     (shown,) = show(files, ["billing"]).listed["main"]
     assert (shown.revision.id, shown.revision.down_revisions, shown.revision.labels) == (
         "m2",
@@ -188,7 +188,7 @@ def test_trees_are_read_as_they_are() -> None:
 
 
 def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: Path) -> None:
-    """Paths in pyproject.toml are relative to it, those of variables to the current directory."""
+    """Paths in pyproject.toml are relative to its folder, those in variables to the current directory."""
     deeper = project.folder / "shop" / "deeper"
     deeper.mkdir()
     urls = {"DATABASE_URL": "postgresql://nowhere/main", "CREDS_DATABASE_URL": "postgresql://nowhere/creds"}
@@ -204,12 +204,15 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
     }
     sys.path.append(str(project.folder))
     for settings in (by_file, load(environ=variables, cwd=elsewhere)):
-        found = heads(Deployment(settings)).listed
-        assert {name: [each.revision.id for each in listed] for name, listed in found.items()} == {
+        listed = heads(Deployment(settings)).listed
+        assert {name: [entry.revision.id for entry in entries] for name, entries in listed.items()} == {
             "main": [MAIN_HEAD],
             "credentials": [CREDENTIALS_HEAD],
         }
-        tables = [list(load_models(each.settings).tables) for each in Deployment(settings).databases.values()]
+        tables = [
+            list(load_models(database.settings).tables)
+            for database in Deployment(settings).databases.values()
+        ]
         assert tables == [["people", "invoices"], ["tokens"]]
 
 
@@ -221,13 +224,13 @@ def write(databases: Databases, message: str, only: str | None = None) -> Revisi
 
 
 def forget_models() -> None:
-    """What a new process would do: import the edited models afresh."""
+    """Import the edited models again, as a new process would."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
         del sys.modules[name]
 
 
 def assert_formatted(path: Path) -> None:
-    """The file is Python that the project's own ruff leaves alone."""
+    """Assert that the project's ruff does not change the file."""
     for check in (["format", "--check"], ["check", "--select", "E9,F", "--ignore", "F401"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *check, str(path)], capture_output=True, text=True, check=False
@@ -301,11 +304,13 @@ def test_autogenerate_in_both_databases_at_once(empty_databases: Databases, proj
     )
     forget_models()
     written = write(empty_databases, "both")
-    assert [each.database for each in written.revisions] == ["main", "credentials"]
-    for each in written.revisions:
-        assert_formatted(Path(each.path))
+    assert [file.database for file in written.revisions] == ["main", "credentials"]
+    for file in written.revisions:
+        assert_formatted(Path(file.path))
     result = run(upgrade(deployment(empty_databases)))
-    assert {action.revision.id for action in result.plan.actions} == {each.id for each in written.revisions}
+    assert {action.revision.id for action in result.plan.actions} == {
+        revision.id for revision in written.revisions
+    }
     assert write(empty_databases, "again").revisions == ()
 
 
@@ -349,7 +354,7 @@ def test_models_that_cannot_be_loaded(
     assert files(project) == before
 
 
-def test_revision_of_ones_own(empty_databases: Databases, project: Project) -> None:
+def test_empty_revision(empty_databases: Databases, project: Project) -> None:
     target = deployment(empty_databases, "credentials")
     (written,) = revision(target, "Rotate\ttokens / ünicode", Placement(id="c2", label="rotation")).revisions
     assert (written.id, written.down_revisions, written.labels) == ("c2", ("c1",), ("rotation",))
@@ -386,7 +391,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("only", "position", "kind", "words"), REFUSED)
-def test_revision_in_no_place_is_refused(
+def test_revision_without_a_position_is_refused(
     project: Project, only: str | None, position: Placement, kind: type[MigrateError], words: str
 ) -> None:
     before = files(project)
@@ -396,9 +401,7 @@ def test_revision_in_no_place_is_refused(
     assert files(project) == before
 
 
-def test_second_head_is_made_on_purpose_named_and_merged(
-    empty_databases: Databases, project: Project
-) -> None:
+def test_second_head_is_created_labelled_and_merged(empty_databases: Databases, project: Project) -> None:
     files_only = Deployment(load(environ={}), "main")
     revision(files_only, "side", Placement(head="m6", splice=True, id="m6a", label="side"))
     with pytest.raises(SeveralHeads, match="2 heads: ") as caught:
@@ -429,7 +432,7 @@ def test_second_head_is_made_on_purpose_named_and_merged(
         (["m1", "m7"], "m1"),
     ],
 )
-def test_merge_of_what_cannot_be_merged_is_refused(project: Project, names: list[str], words: str) -> None:
+def test_impossible_merge_is_refused(project: Project, names: list[str], words: str) -> None:
     before = files(project)
     with pytest.raises(MigrateError, match=words):
         merge(Deployment(load(environ={})), names, None, Placement())
@@ -442,8 +445,8 @@ def test_undeclared_autocommit_is_a_segment_of_its_own(project: Project, empty_d
     assert [[action.revision.id for action in segment.actions] for segment in alone] == [["m7"]]
 
 
-def test_hidden_autocommit_is_refused_and_nothing_stays(project: Project, empty_databases: Databases) -> None:
-    """Where no reading of the file can see it, the running step is stopped."""
+def test_hidden_autocommit_is_refused_and_rolled_back(project: Project, empty_databases: Databases) -> None:
+    """A step that leaves its transaction in a helper module is stopped while it runs."""
     project.write(
         "shop/helpers.py",
         HELPERS
@@ -471,21 +474,21 @@ def test_hidden_autocommit_is_refused_and_nothing_stays(project: Project, empty_
 def test_both_databases_of_two_projects_in_one_process(
     project: Project, empty_databases: Databases, tmp_path: Path
 ) -> None:
-    """`asyncio.gather` over both databases: each table must be in the database it belongs to."""
+    """`asyncio.gather` over both databases: every table must be in its own database."""
 
     async def scenario() -> None:
         await asyncio.gather(
             upgrade(deployment(empty_databases, "main")), upgrade(deployment(empty_databases, "credentials"))
         )
-        found = await catalogues(empty_databases)
-        tables = {name: [row[0] for row in kinds["tables"]] for name, kinds in found.items()}
+        catalogs = await catalogues(empty_databases)
+        tables = {name: [row[0] for row in kinds["tables"]] for name, kinds in catalogs.items()}
         assert tables == {"main": ["invoices", "people"], "credentials": ["tokens"]}
 
     run(scenario())
 
 
 def test_a_plan_is_checked_while_another_one_runs(project: Project, empty_databases: Databases) -> None:
-    """What is rehearsed or rendered waits for a running step: Alembic's global names are the step's."""
+    """A rehearsal or rendering waits for a running step, which holds Alembic's global proxies."""
     imported = "from shop.helpers import add_note"
     slow = 'op.execute("SELECT pg_sleep(0.5)")\nadd_note("invoices")'
     project.revision("main", "m8", "m7", slow, "pass", imports=imported)

@@ -1,4 +1,4 @@
-"""Our graph answers as Alembic's RevisionMap does, on random trees with branches, merges and dependencies."""
+"""The graph agrees with Alembic's RevisionMap on random trees with branches, merges and dependencies."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from circle_migrate.revision_graph.revision import Revision
 
 Spec = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
 
-# Where we are stricter on purpose: "-1" with several current revisions, and upgrading to base.
-STRICTER = ("is ambiguous", "lies below every revision")
+# Stricter than Alembic on purpose: "-1" with several current revisions, and upgrades to base.
+STRICTER = ("is ambiguous", "is below every revision")
 
 
 @st.composite
 def trees(draw: st.DrawFn) -> Spec:
     spec: Spec = []
     for number in range(draw(st.integers(1, 12))):
-        names = [each[0] for each in spec]
+        names = [key for key, *_ in spec]
         down = draw(st.lists(st.sampled_from(names[-5:]), max_size=2, unique=True)) if names else []
         others = [name for name in names if name not in down]
         depends = draw(st.lists(st.sampled_from(others), max_size=1)) if others else []
@@ -48,10 +48,10 @@ def alembics_answer(theirs: RevisionMap, current: tuple[str, ...], text: str, *,
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if up:
-                found = theirs.iterate_revisions(text, current, implicit_base=True)
+                revisions = theirs.iterate_revisions(text, current, implicit_base=True)
             else:
-                found = theirs.iterate_revisions(current, text, select_for_downgrade=True)
-            return {each.revision for each in found}
+                revisions = theirs.iterate_revisions(current, text, select_for_downgrade=True)
+            return {revision.revision for revision in revisions}
     except (RevisionError, AssertionError):
         return None
 
@@ -74,7 +74,7 @@ def test_heads_are_the_same(spec: Spec) -> None:
 @given(st.data(), trees(), st.booleans())
 def test_targets_mean_the_same(data: st.DataObject, spec: Spec, up: bool) -> None:
     ours, theirs = both(spec)
-    names = [each[0] for each in spec]
+    names = [key for key, *_ in spec]
     current = ours.version_rows(ours.ancestors(data.draw(st.lists(st.sampled_from(names), max_size=2))))
     name = data.draw(st.sampled_from(names))
     words = ["head", "heads", "+1", "+2"] if up else ["base", "-1", "-2"]
@@ -92,9 +92,9 @@ def test_targets_mean_the_same(data: st.DataObject, spec: Spec, up: bool) -> Non
 
 
 @given(st.data(), trees())
-def test_tips_are_the_same_step_by_step(data: st.DataObject, spec: Spec) -> None:
+def test_version_rows_are_the_same_step_by_step(data: st.DataObject, spec: Spec) -> None:
     graph, _ = both(spec)
-    order = graph.sorted(graph.ancestors(data.draw(st.lists(st.sampled_from([each[0] for each in spec])))))
+    order = graph.sorted(graph.ancestors(data.draw(st.lists(st.sampled_from([key for key, *_ in spec])))))
     tips: tuple[str, ...] = ()
     for number, key in enumerate(order):
         tips = graph.version_rows_after_upgrade(tips, key)
@@ -114,13 +114,13 @@ def test_the_order_has_parents_first() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ([("a", ("b",), ()), ("b", ("a",), ())], "circle"),
-        ([("a", ("gone",), ())], "no file with that revision"),
+        ([("a", ("b",), ()), ("b", ("a",), ())], "cycle"),
+        ([("a", ("gone",), ())], "which no revision file has"),
         ([("a", (), ()), ("a", (), ())], "exists twice"),
         ([("a" * 33, (), ())], "33 characters"),
     ],
 )
-def test_what_is_no_tree_is_refused(spec: Spec, words: str) -> None:
+def test_broken_graph_is_refused(spec: Spec, words: str) -> None:
     with pytest.raises(MigrateError, match=words) as caught:
         both(spec)
     assert caught.value.location

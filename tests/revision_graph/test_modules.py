@@ -1,4 +1,4 @@
-"""Revision files as modules."""
+"""Loading of revision files as modules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from circle_migrate.revision_graph.modules import load_module
 
 
-def test_an_edit_counts_though_size_and_second_stay_the_same(tmp_path: Path) -> None:
-    """Python would run the bytecode of the file as it was."""
+def test_edit_with_the_same_size_and_second_is_loaded(tmp_path: Path) -> None:
+    """With a bytecode cache, Python would run the old file."""
     path = tmp_path / "r1.py"
     for value in ("1", "2"):
         path.write_text(f"revision = {value}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One order over several trees: up, exactly the reverse down, refused where it would strand something."""
+"""One order over several trees: upgrades, downgrades in reverse, refusals for dependents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMPTY: dict[str, tuple[str, ...]] = {"main": (), "credentials": ()}
 def forest(*revisions: Revision) -> CombinedGraph:
     return CombinedGraph(
         {
-            name: Graph(name, [each for each in revisions if each.database == name])
+            name: Graph(name, [revision for revision in revisions if revision.database == name])
             for name in ("main", "credentials")
         }
     )
@@ -54,7 +54,7 @@ def test_a_target_pulls_in_what_it_needs_elsewhere() -> None:
     assert plan.after == {"main": ("m1",), "credentials": ("c1",)}
 
 
-def test_a_downgrade_that_strands_the_other_database_is_refused_by_name() -> None:
+def test_downgrade_with_dependents_is_refused_by_name() -> None:
     current = {"main": ("m2",), "credentials": ("c2",)}
     with pytest.raises(Refused, match="credentials@c2") as caught:
         plan_downgrade(PAIR, current, {"main": {"m2"}})
@@ -75,16 +75,16 @@ def test_an_irreversible_revision_stops_the_plan_with_its_reason() -> None:
         ("main@gone", "does not exist"),
         ("m1", "names no database"),
         ("nowhere@m1", "unknown database"),
-        ("credentials@c1", "own tree"),
+        ("credentials@c1", "same database"),
     ],
 )
-def test_requirements_that_cannot_be_are_found_when_the_trees_load(requires: str, words: str) -> None:
+def test_impossible_requirements_are_refused(requires: str, words: str) -> None:
     with pytest.raises(TreeError, match=words):
         forest(M1, C1, Revision("credentials", "c9", down_revisions=("c1",), requires=(requires,)))
 
 
-def test_a_circle_across_the_trees_is_found() -> None:
-    with pytest.raises(TreeError, match="circle"):
+def test_cycle_across_databases_is_refused() -> None:
+    with pytest.raises(TreeError, match="cycle"):
         forest(
             Revision("main", "m1"),
             Revision("main", "m2", down_revisions=("m1",), requires=("credentials@c1",)),
@@ -97,8 +97,8 @@ def forests(draw: st.DrawFn) -> CombinedGraph:
     revisions: list[Revision] = []
     for number in range(draw(st.integers(1, 14))):
         database = draw(st.sampled_from(["main", "credentials"]))
-        own = [each.id for each in revisions if each.database == database]
-        others = [each.qualified for each in revisions if each.database != database]
+        own = [revision.id for revision in revisions if revision.database == database]
+        others = [revision.qualified for revision in revisions if revision.database != database]
         down = draw(st.lists(st.sampled_from(own), max_size=2, unique=True)) if own else []
         requires = draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else []
         revisions.append(
@@ -116,7 +116,7 @@ def test_down_is_the_reverse_of_up_and_leads_back(trees: CombinedGraph) -> None:
 
 
 @given(st.data(), forests())
-def test_nothing_runs_before_what_it_needs(data: st.DataObject, trees: CombinedGraph) -> None:
+def test_no_step_runs_before_its_requirements(data: st.DataObject, trees: CombinedGraph) -> None:
     graph = trees.graphs[data.draw(st.sampled_from(["main", "credentials"]))]
     wanted = set(data.draw(st.lists(st.sampled_from(list(graph.revisions) or [""]), max_size=3))) - {""}
     order = names(plan_upgrade(trees, EMPTY, {graph.database: wanted}))
@@ -150,9 +150,9 @@ def test_segments_end_where_a_transaction_cannot_go_on(
 ) -> None:
     trees = forest(M1, M2, third, AFTER)
     plan = plan_upgrade(trees, EMPTY, everything(trees), grouping)
-    assert [len(each.actions) for each in plan.segments] == sizes
-    assert [each.transactional for each in plan.segments] == transactional
-    assert all(each.end_reason for each in plan.segments[:-1])
+    assert [len(segment.actions) for segment in plan.segments] == sizes
+    assert [segment.transactional for segment in plan.segments] == transactional
+    assert all(segment.end_reason for segment in plan.segments[:-1])
     assert plan.segments[-1].end_reason == ""
 
 

@@ -1,4 +1,4 @@
-"""Alembic's migration context, operations and global names, for one step at a time."""
+"""Alembic's migration context, operations and global proxies, for one step at a time."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _STEP = threading.Lock()
 
 @asynccontextmanager
 async def one_at_a_time() -> AsyncIterator[None]:
-    """The right to run, rehearse or render steps: Alembic's global names belong to one caller of a process.
+    """Hold the lock that serializes steps, as Alembic's proxies `op` and `context` are global in a process.
 
-    A thread's lock, as event loops in other threads compete for the same names.
+    It is a thread lock, as event loops in other threads use the same proxies.
     """
-    while not _STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread's lock has no event to await
+    while not _STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread lock has no event to await
         await asyncio.sleep(0.01)
     try:
         yield
@@ -43,67 +43,64 @@ async def one_at_a_time() -> AsyncIterator[None]:
         _STEP.release()
 
 
-# The driver's dialect: plain "postgresql" doubles every % in offline SQL (sqlalchemy/alembic#562).
-_DIALECT = "postgresql+asyncpg"
-
-
 @dataclass(frozen=True, slots=True)
 class VersionTable:
-    """Where a database keeps its current revisions."""
+    """The table with the current revisions of a database."""
 
     name: str = "alembic_version"
     schema: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keywords Alembic takes for it."""
+        """The options of Alembic's migration context."""
         return {"version_table": self.name, "version_table_schema": self.schema}
 
 
 class OutsideTransaction(Refused):
-    """A step left its transaction without having declared `transactional = False`."""
+    """A step ends its transaction and does not declare `transactional = False`."""
 
     code = "not-transactional"
 
 
 class Context(MigrationContext):
-    """A context that refuses to commit behind the back of whoever owns the transaction."""
+    """A context that refuses to end a transaction that the executor owns (`owned_by_us`)."""
 
     owned_by_us = False
     known_heads: tuple[str, ...] = ()
     revision: Revision | None = None
 
     def get_current_heads(self) -> tuple[str, ...]:
-        """Those we know; an empty table has to be looked for, as it may have to be made."""
+        """Return the known heads. With none, read the table, which Alembic creates where it is missing."""
         return self.known_heads or super().get_current_heads()
 
-    def refusal(self, what: str) -> OutsideTransaction:
-        """The error for a revision that must not be in a transaction and does not say so."""
+    def refusal(self, action: str) -> OutsideTransaction:
+        """Return the error for a revision that ends its transaction and does not declare it."""
         revision = self.revision
         return OutsideTransaction(
-            f"revision {revision.id if revision else '?'} {what} and does not say so",
+            f"revision {revision.id if revision else '?'} {action} "
+            "and does not declare `transactional = False`",
             database=revision.database if revision else None,
             location=revision.location if revision else None,
             state="nothing of its segment was applied",
-            hint="write `transactional = False` below its `revision`; it then has a segment of its own",
+            hint="write `transactional = False` below `revision`; the revision then has a segment of its own",
         )
 
     @contextmanager
     def autocommit_block(self) -> Iterator[None]:
-        """Alembic's, refused where the transaction is ours, and with no lock_timeout inside."""
+        """Leave the transaction, with lock_timeout off. Raises `OutsideTransaction` in a segment."""
         if self.owned_by_us:
             raise self.refusal("uses autocommit_block")
         with super().autocommit_block():
             if self.as_sql or self.connection is None:
                 yield
                 return
-            # A build that waits for older transactions holds up nobody; ending it leaves an INVALID index.
-            before = self.connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
+            # A concurrent build that waits blocks no other session; to end it leaves an INVALID index.
+            lock_timeout = self.connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
             self.connection.exec_driver_sql("SET lock_timeout = 0")
             try:
                 yield
             finally:
-                self.connection.exec_driver_sql(f"SET lock_timeout = '{before}'")
+                self.connection.exec_driver_sql(f"SET lock_timeout = '{lock_timeout}'")
 
 
 _ENDS_TRANSACTION = re.compile(
@@ -115,20 +112,17 @@ _ENDS_TRANSACTION = re.compile(
 
 @contextmanager
 def keep_transaction(connection: Connection, context: Context) -> Iterator[None]:
-    """Refuse a step that would commit or roll back the transaction it shares with others."""
+    """Raise `OutsideTransaction` where a step commits or rolls back the transaction of its segment."""
 
     def refuse(*_: object) -> None:
-        raise context.refusal("ends the transaction it runs in")
+        raise context.refusal("ends its transaction")
 
-    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    def check(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if _ENDS_TRANSACTION.match(statement):
             refuse()
 
-    listeners: dict[str, Callable[..., None]] = {
-        "commit": refuse,
-        "rollback": refuse,
-        "before_cursor_execute": look,
-    }
+    listeners: dict[str, Callable[..., None]]
+    listeners = {"commit": refuse, "rollback": refuse, "before_cursor_execute": check}
     for name, listener in listeners.items():
         event.listen(connection, name, listener)
     try:
@@ -139,8 +133,8 @@ def keep_transaction(connection: Connection, context: Context) -> Iterator[None]
 
 
 @contextmanager
-def bound(context: MigrationContext, revision: Revision) -> Iterator[None]:
-    """The revision's `op` bound to this context, and Alembic's global names too while the step runs."""
+def bind_revision(context: MigrationContext, revision: Revision) -> Iterator[None]:
+    """Bind the revision's `op` and Alembic's global proxies to the context while a step runs."""
     operations = _operations(context)
     loaded = load(revision.path, revision.checksum)
     for name, function in loaded.operations.items():
@@ -157,21 +151,24 @@ def bound(context: MigrationContext, revision: Revision) -> Iterator[None]:
 
 
 def _operations(context: MigrationContext) -> Operations:
-    """Operations that clear away what a build cut off by a crash has left, before it is built anew."""
+    """Return operations that drop the INVALID index of an interrupted build before they build it again."""
     operations = Operations(context)
     invoke = operations.invoke
 
-    def invoke_after_clearing(operation: MigrateOperation) -> Any:
+    def drop_and_invoke(operation: MigrateOperation) -> Any:
         if not context.as_sql:
             drop_invalid(operations, operation)
         return invoke(operation)
 
-    operations.invoke = invoke_after_clearing  # type: ignore[method-assign]
+    operations.invoke = drop_and_invoke  # type: ignore[method-assign]
     return operations
 
 
 def dialect() -> Any:
-    """The dialect SQL is rendered in."""
+    """Return the dialect for rendered SQL.
+
+    It is the driver's: plain "postgresql" doubles every % in offline SQL (sqlalchemy/alembic#562).
+    """
     from sqlalchemy.dialects import registry
 
-    return registry.load(_DIALECT.replace("+", "."))()
+    return registry.load("postgresql.asyncpg")()

@@ -1,4 +1,4 @@
-"""A revision that is no file yet, run on a scratch database."""
+"""Run the source of a revision that has no file, on a scratch database."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def run_source(connection: Connection, source: str, function: str) -> None:
-    """Call one function of a revision's text, in a transaction that is committed. Raises what it raises."""
+    """Call a function of the revision and commit. Raises the function's errors."""
     context = Context(connection.dialect, connection, {})
-    names: dict[str, Any] = {}
-    exec(compile(source, "the new revision", "exec"), names)  # noqa: S102 - our own text
-    names["op"] = Operations(context)
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "the new revision", "exec"), namespace)  # noqa: S102 - this package wrote it
+    namespace["op"] = Operations(context)
     with context.begin_transaction():
-        names[function]()
+        namespace[function]()

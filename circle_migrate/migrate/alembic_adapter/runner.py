@@ -1,4 +1,4 @@
-"""The steps of one database: run, rehearsed, stamped or rendered as SQL."""
+"""Run, rehearse, stamp and render the steps of one database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from circle_migrate.migrate.alembic_adapter.context import (
     Context,
     OutsideTransaction,
     VersionTable,
-    bound,
+    bind_revision,
     dialect,
     keep_transaction,
 )
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 class Runner:
     """Runs the steps of one database.
 
-    Making one loads the files of all its steps, so that a broken file stops a plan before anything ran
-    (`TreeError`).
+    The constructor loads the files of all steps. It raises `TreeError` for a broken file.
     """
 
     def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
@@ -48,13 +47,13 @@ class Runner:
         self,
         connection: Connection,
         action: Action,
-        at: tuple[str, ...],
+        current: tuple[str, ...],
         record: Callable[[Connection], None],
     ) -> None:
-        """Run one action and write the version table, in the connection's transaction where it is in one.
+        """Run one action and write the version table.
 
-        `at` are the current revisions, so that Alembic need not ask before every step. `record` is called in
-        the transaction that writes the version table. The caller commits; only a step that cannot run in a
+        `current` saves Alembic a query before every step. `record` is called in the transaction that writes
+        the version table. The caller begins and commits the transaction; only a step that cannot run in a
         transaction begins and ends its own.
         """
         if isinstance(action, Stamp):
@@ -64,16 +63,16 @@ class Runner:
         recording = {"on_version_apply": (lambda **_: record(connection),)}
         context = Context(connection.dialect, connection, self._options(action) | recording)
         context.owned_by_us = connection.in_transaction()
-        context.known_heads = at
+        context.known_heads = current
         context.revision = action.revision
-        guarded = keep_transaction(connection, context) if context.owned_by_us else nullcontext()
-        with bound(context, action.revision), guarded:
+        guard = keep_transaction(connection, context) if context.owned_by_us else nullcontext()
+        with bind_revision(context, action.revision), guard:
             context.run_migrations()
 
     def render(self, segment: Segment, start: tuple[str, ...], output: StringIO) -> tuple[str, ...]:
-        """Write a segment's steps on this database as SQL and return the revisions current after it.
+        """Write the segment's steps on this database as SQL and return the current revisions after it.
 
-        Raises `Refused` for a revision that reads the database while it runs: it has no SQL without one.
+        Raises `Refused` for a revision that reads the database.
         """
         for step in segment.actions:
             if not isinstance(step, Step) or step.database != self.graph.database:
@@ -85,29 +84,32 @@ class Runner:
                 "transaction_per_migration": not segment.transactional,
             }
             context = Context(dialect(), None, self._options(step) | offline)
-            with bound(context, step.revision):
-                _render_step(context, step)
+            with bind_revision(context, step.revision):
+                try:
+                    context.run_migrations()
+                except MigrateError:
+                    raise
+                except Exception as error:
+                    raise _not_renderable_error(step, error) from error
             start = step.heads_after(self.graph, start)
         return start
 
     def rehearse(self, step: Step) -> None:
-        """Find out without a database whether the step leaves its transaction.
+        """Run the step without a database. Raises `OutsideTransaction` where it ends its transaction.
 
-        Raises `OutsideTransaction`. What else goes wrong is left to the real run: not every revision can
-        be written as SQL.
+        Other errors are ignored, as some revisions cannot be rendered as SQL.
         """
         output = StringIO()
         offline = {"as_sql": True, "output_buffer": output, "transaction_per_migration": False}
         context = Context(dialect(), None, self._options(step) | offline | {"starting_rev": None})
         context.owned_by_us = True
         context.revision = step.revision
-        name = "upgrade" if step.direction is Direction.UP else "downgrade"
-        with bound(context, step.revision):
+        with bind_revision(context, step.revision):
             try:
-                getattr(module_of(step.revision), name)()
+                getattr(module_of(step.revision), step.function)()
             except OutsideTransaction:
                 raise
-            except Exception:  # noqa: BLE001, S110 - see above
+            except Exception:  # noqa: BLE001, S110 - the run reports it
                 pass
         match = NOT_IN_TRANSACTION.search(output.getvalue())
         if match is not None:
@@ -122,7 +124,7 @@ class Runner:
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
-    """Alembic's nodes of the whole tree, with the modules of those that run."""
+    """Yield Alembic's objects for all revisions, with modules for those that run."""
     for revision in graph.revisions.values():
         if revision.id in modules:
             yield Script(modules[revision.id], revision.id, revision.path)
@@ -135,19 +137,14 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
             )
 
 
-def _render_step(context: Context, step: Step) -> None:
-    try:
-        context.run_migrations()
-    except MigrateError:
-        raise
-    except Exception as error:
-        raise Refused(
-            f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
-            database=step.database,
-            location=failing_line(step.revision, error),
-            detail=f"{type(error).__name__}: {error}",
-            hint="run it with `circle-migrate upgrade`, or guard the reading with op.get_context().as_sql",
-        ) from error
+def _not_renderable_error(step: Step, error: Exception) -> Refused:
+    return Refused(
+        f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
+        database=step.database,
+        location=failing_line(step.revision, error),
+        detail=f"{type(error).__name__}: {error}",
+        hint="run it with `circle-migrate upgrade`, or read only where op.get_context().as_sql is false",
+    )
 
 
 def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:

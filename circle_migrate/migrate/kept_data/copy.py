@@ -1,14 +1,14 @@
-"""Copies into side tables before a step, and the comparison after it that leaves in them what the step took.
+"""Copy data into side tables before a step, and leave in them after it what the step removed.
 
-A side table has the primary key and the columns that may go, and in `LOST_COLUMNS` the names of those that did; null
-stands for the whole row. Values of types and under collations that somebody may drop are kept as text.
+A side table has the primary key, the columns that may be lost, and in `LOST_COLUMNS` the names of those that
+were lost; null stands for the whole row. Values whose type or collation a user created are stored as text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
@@ -21,159 +21,155 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 LOST_COLUMNS = "circle-migrate lost"
-"""The column of side tables that names the columns which were lost."""
+"""The column of side tables with the names of the lost columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What was copied of a table before the step, `rows` of them."""
+    """The copy of a table's data before the step: `rows` in the side table `name`."""
 
-    going: TableLoss
-    side: str
-    rows: int
+    loss: TableLoss
+    name: str
+    rows: int = 0
+
+    @property
+    def side(self) -> str:
+        """The side table as SQL."""
+        return registry.side_table(self.name)
 
     @property
     def keys(self) -> tuple[Column, ...]:
         """The columns of the primary key."""
-        return tuple(self.going.table.columns[number] for number in self.going.table.key)
+        return tuple(self.loss.table.columns[number] for number in self.loss.table.key)
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that may be lost, in the table's order."""
-        key = self.going.table.key
-        numbers = sorted(number for number in self.going.numbers if number not in key)
-        return tuple(self.going.table.columns[number] for number in numbers)
+        numbers = sorted(self.loss.numbers.difference(self.loss.table.key))
+        return tuple(self.loss.table.columns[number] for number in numbers)
 
     @property
-    def what(self) -> KeptKind:
-        """What its entry is."""
-        if self.going.dropped:
+    def kind(self) -> KeptKind:
+        """The kind of its entry."""
+        if self.loss.dropped:
             return KeptKind.TABLE
-        return KeptKind.ROWS if self.going.rows else KeptKind.COLUMNS
+        return KeptKind.ROWS if self.loss.rows else KeptKind.COLUMNS
+
+    def count(self, connection: Connection) -> int:
+        """Return the number of rows in the side table."""
+        return int(connection.exec_driver_sql(f"SELECT count(*) FROM {self.side}").scalar_one())
 
 
-def copy(connection: Connection, database: str, run: str, revision: str, going: TableLoss) -> Copy:
-    """Lock a table against writers and copy what is going to be lost.
+def copy(connection: Connection, database: str, run: str, revision: str, loss: TableLoss) -> Copy:
+    """Lock a table against writes and copy the data that will be lost.
 
-    Raises `Refused` where there is something to lose, and no primary key by which it could be put back.
+    Raises `Refused` where there is data, but no primary key to restore it by.
     """
-    table = going.table
-    # Only writers: whoever drops the table or a column waits for the readers anyway.
+    table = loss.table
+    # Reads go on: the statement that drops the table or column waits for them.
     connection.exec_driver_sql(f"LOCK TABLE {table.rows} IN SHARE ROW EXCLUSIVE MODE")
-    side = registry.archive_table_name(run, revision, table.schema, table.name)
-    made = Copy(going, side, 0)
-    wanted = ", ".join(
-        [
-            *(_kept_as(column) for column in (*made.keys, *made.columns)),
-            f"NULL::text[] AS {quote(LOST_COLUMNS)}",
-        ]
-    )
+    copied = Copy(loss, registry.side_table_name(run, revision, table.schema, table.name))
+    values = [_stored_value(column) for column in (*copied.keys, *copied.columns)]
+    values.append(f"NULL::text[] AS {quote(LOST_COLUMNS)}")
     with without_row_security(connection):
-        query = f"SELECT {wanted} FROM {table.rows} t{_worth_keeping(made)}"
-        connection.exec_driver_sql(f"CREATE TABLE {registry.archive_table(side)} AS {query}")
-    rows = _count(connection, side)
-    if rows and not going.dropped:
-        _ensure_key(database, revision, made)
-    return Copy(going, side, rows)
+        query = f"SELECT {', '.join(values)} FROM {table.rows} t{_condition(loss)}"
+        connection.exec_driver_sql(f"CREATE TABLE {copied.side} AS {query}")
+    copied = replace(copied, rows=copied.count(connection))
+    if copied.rows and not loss.dropped:
+        _ensure_key(database, revision, copied)
+    return copied
 
 
-def _kept_as(column: Column) -> str:
+def _stored_value(column: Column) -> str:
     name = quote(column.name)
-    if column.own_type:
+    if column.has_user_type:
         return f"t.{name}::text AS {name}"
-    return f't.{name} COLLATE "default" AS {name}' if column.own_collation else f"t.{name}"
+    return f't.{name} COLLATE "default" AS {name}' if column.has_user_collation else f"t.{name}"
 
 
-def _worth_keeping(made: Copy) -> str:
-    going = made.going
-    if going.dropped or going.rows or going.every_row:
+def _condition(loss: TableLoss) -> str:
+    if loss.dropped or loss.rows or loss.every_row:
         return ""
-    return " WHERE " + " OR ".join(
-        f"t.{quote(going.table.columns[number].name)} IS NOT NULL" for number in sorted(going.numbers)
-    )
+    names = (loss.table.columns[number].name for number in sorted(loss.numbers))
+    return " WHERE " + " OR ".join(f"t.{quote(name)} IS NOT NULL" for name in names)
 
 
-def _ensure_key(database: str, revision: str, made: Copy) -> None:
-    table = made.going.table
-    lost = ", ".join(column.name for column in made.columns) or "rows"
-    if not table.key:
+def _ensure_key(database: str, revision: str, copied: Copy) -> None:
+    loss = copied.loss
+    if not loss.table.key:
         reason = "has no primary key"
-    elif not made.going.rows and made.going.numbers.intersection(table.key):
+    elif not loss.rows and loss.numbers.intersection(loss.table.key):
         reason = "loses its primary key"
     else:
         return
+    lost = ", ".join(column.name for column in copied.columns) or "rows"
     raise Refused(
-        f"{database}: {revision} takes {lost} of {table.schema}.{table.name}, which {reason}: "
-        "it could be kept, but not put back into the right rows",
+        f"{database}: {revision} removes {lost} of {loss.table.label}, which {reason}: "
+        "the data could be kept, but not restored to the right rows",
         database=database,
         state="the transaction of this step was rolled back",
-        hint="give the table a primary key, or leave out --keep and take a backup",
+        hint="give the table a primary key, or leave out --keep and make a backup",
     )
 
 
-def record_kept_rows(connection: Connection, run: str, revision: str, made: Copy, after: TablesState) -> int:
-    """Once the step has run: leave in the side table what it took and list it; returns how many rows."""
-    side = registry.archive_table(made.side)
-    now = after.tables.get(made.going.table.oid)
-    if now is not None and made.rows:
-        connection.exec_driver_sql(_comparison(made, now))
-        connection.exec_driver_sql(f"DELETE FROM {side} WHERE {quote(LOST_COLUMNS)} = '{{}}'")
-    rows = _count(connection, made.side)
+def record_kept_rows(
+    connection: Connection, run: str, revision: str, copied: Copy, after: TablesState
+) -> int:
+    """Delete from the side table what the step did not remove; record the rest. Return the number of rows."""
+    table = copied.loss.table
+    present = after.tables.get(table.oid)
+    if present is not None and copied.rows:
+        connection.exec_driver_sql(_comparison(copied, present))
+        connection.exec_driver_sql(f"DELETE FROM {copied.side} WHERE {quote(LOST_COLUMNS)} = '{{}}'")
+    rows = copied.count(connection)
     if not rows:
-        connection.exec_driver_sql(f"DROP TABLE {side}")
+        connection.exec_driver_sql(f"DROP TABLE {copied.side}")
         return 0
-    table = made.going.table
-    registry.add(
+    registry.add_entry(
         connection,
         run,
         revision,
-        made.what,
+        copied.kind,
         (table.schema, table.name),
-        side=made.side,
-        keys=[column.name for column in made.keys],
-        columns=[column.name for column in made.columns],
+        side=copied.name,
+        keys=[column.name for column in copied.keys],
+        columns=[column.name for column in copied.columns],
         rows=rows,
     )
     return rows
 
 
-def _comparison(made: Copy, now: Table) -> str:
-    """The statement that says of each kept row which of its columns are not what they were.
+def _comparison(copied: Copy, present: Table) -> str:
+    """Return the statement that sets the lost columns of the rows that are still in the table.
 
-    A column that was made anew counts as lost whatever is in it: the way up will make it anew as well.
+    A column that was dropped and added again counts as lost: the upgrade drops and adds it as well.
     """
-    cases = [_case(column, now) for column in made.columns]
+    cases = [_lost_name(column, present) for column in copied.columns]
     lost = f"array_remove(ARRAY[{', '.join(cases)}]::text[], NULL)" if cases else "'{}'"
-    matches = " AND ".join(_same_key(column, now.columns[column.number]) for column in made.keys)
-    side = registry.archive_table(made.side)
-    return f"UPDATE {side} s SET {quote(LOST_COLUMNS)} = {lost} FROM {now.rows} t WHERE {matches}"
+    same_key = " AND ".join(_same_key(column, present.columns[column.number]) for column in copied.keys)
+    return f"UPDATE {copied.side} s SET {quote(LOST_COLUMNS)} = {lost} FROM {present.rows} t WHERE {same_key}"
 
 
-def _same_key(key: Column, now: Column) -> str:
-    name, other = f"s.{quote(key.name)}", f"t.{quote(now.name)}"
-    as_text = key.own_type or key.type_oid != now.type_oid
-    return f"{name}::text = {other}::text" if as_text else f"{name} = {other}"
+def _same_key(key: Column, present: Column) -> str:
+    copied, value = f"s.{quote(key.name)}", f"t.{quote(present.name)}"
+    as_text = key.has_user_type or key.type_oid != present.type_oid
+    return f"{copied}::text = {value}::text" if as_text else f"{copied} = {value}"
 
 
-def _case(column: Column, table: Table) -> str:
-    name, now = quote(column.name), table.columns.get(column.number)
-    if now is not None:
-        differs = f"s.{name}::text IS DISTINCT FROM t.{quote(now.name)}::text"
+def _lost_name(column: Column, table: Table) -> str:
+    """Return the expression for the column's name where its value is lost, else null."""
+    name, present = quote(column.name), table.columns.get(column.number)
+    if present is not None:
+        differs = f"s.{name}::text IS DISTINCT FROM t.{quote(present.name)}::text"
     else:
-        differs = "true" if table.named(column.name) else f"s.{name} IS NOT NULL"
+        differs = "true" if table.column(column.name) else f"s.{name} IS NOT NULL"
     return f"CASE WHEN {differs} THEN {literal(column.name)} END"
 
 
 @contextmanager
 def without_row_security(connection: Connection) -> Iterator[None]:
-    """Where a policy would hide rows, let statements fail rather than leave them out."""
-    before = connection.exec_driver_sql("SHOW row_security").scalar_one()
+    """Let statements fail where a policy would hide rows from them."""
+    row_security = connection.exec_driver_sql("SHOW row_security").scalar_one()
     connection.exec_driver_sql("SET LOCAL row_security = off")
     yield
-    connection.exec_driver_sql(f"SET LOCAL row_security = {before}")
-
-
-def _count(connection: Connection, side: str) -> int:
-    return int(
-        connection.exec_driver_sql(f"SELECT count(*) FROM {registry.archive_table(side)}").scalar_one()
-    )
+    connection.exec_driver_sql(f"SET LOCAL row_security = {row_security}")

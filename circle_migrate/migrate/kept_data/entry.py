@@ -1,4 +1,4 @@
-"""What was kept of a downgrade: values, and the lists of them that commands return."""
+"""Records of data that a downgrade kept, and the results of commands about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from circle_migrate.core.result import Result
 
 
 class KeptKind(StrEnum):
-    """What an entry holds: rows of a table that goes, of one that stays, or where a sequence was."""
+    """What an entry holds: a dropped table, rows, columns of rows, or the position of a sequence."""
 
     TABLE = "table"
     ROWS = "rows"
@@ -20,7 +20,7 @@ class KeptKind(StrEnum):
 
 
 class KeptState(StrEnum):
-    """What has become of it. What was RESTORED still has its side table where rows found no partner."""
+    """The state of an entry. A RESTORED entry has its side table while rows of it could not be restored."""
 
     KEPT = "kept"
     RESTORED = "restored"
@@ -29,12 +29,12 @@ class KeptState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeptEntry:
-    """One entry: what one step of one run would have destroyed of one table or sequence.
+    """The data that one step of one run removed from one table or sequence.
 
-    `number` counts the entries of a database. `table` is where it belongs, as schema and name; `side` is its
-    table in the schema of what is kept, empty for a sequence and once that table is gone. `keys` and
-    `columns` are those of the side table. `position` is where a sequence was. `restored` and `missing` count
-    the rows that were put back and those whose row was no longer there.
+    `number` counts the entries of a database. `table` is the schema and name of the table or sequence. `side`
+    is the name of the side table, empty for a sequence and after that table was dropped; `keys` and `columns`
+    are its columns. `position` is the last value of a sequence. `restored` counts the restored rows,
+    `missing` those whose row in the table no longer exists.
     """
 
     database: str
@@ -55,16 +55,16 @@ class KeptEntry:
 
     @property
     def id(self) -> str:
-        """What it is called on the command line."""
+        """Its id on the command line."""
         return f"{self.database}/{self.number}"
 
     @property
     def name(self) -> str:
-        """What it belongs to, for people."""
+        """The name of its table or sequence for messages."""
         return ".".join(self.table)
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry as the JSON output shows it."""
+        """Return the entry as the JSON output shows it."""
         return {
             "id": self.id,
             "database": self.database,
@@ -85,7 +85,7 @@ class KeptEntry:
 
 @dataclass(frozen=True, slots=True)
 class KeptRowCount:
-    """How many rows a run has kept of a table or put back into it; `missing` ones had no row to go to."""
+    """The number of rows of a table that a run kept or restored; `missing` ones were not restored."""
 
     database: str
     revision: str
@@ -94,7 +94,7 @@ class KeptRowCount:
     missing: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The count as the JSON output shows it."""
+        """Return the count as the JSON output shows it."""
         return {
             "database": self.database,
             "revision": self.revision,
@@ -106,11 +106,11 @@ class KeptRowCount:
 
 @dataclass(frozen=True, slots=True)
 class KeptEntries(Result):
-    """`kept list`, and what `kept restore` and `kept drop` did; `run` is their run in the journals."""
+    """The result of `kept list`, `kept restore` and `kept drop`; `run` is the run in the journals."""
 
     entries: tuple[KeptEntry, ...]
     run: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The entries, oldest first in each database."""
+        """Return the entries, oldest first in every database."""
         return {"run": self.run, "entries": [entry.to_dict() for entry in self.entries]}

@@ -1,4 +1,4 @@
-"""Keeping and putting back as part of a run of the executor."""
+"""Hooks of the executor that keep and restore data."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment,
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-
-# What a step that commits by itself may do while nothing is kept: none of it changes a value.
+# Statements that change no value; a downgrade that commits by itself may run them although nothing is kept.
 _HARMLESS = re.compile(
     r"(?:BEGIN|COMMIT|(?:CREATE|DROP|ALTER)\s+(?:UNIQUE\s+)?INDEX\b|REINDEX\b|ANALYZE\b|VACUUM\b|COMMENT\s+ON\b"
     r"|(?:RE)?SET\b|ALTER\s+TABLE\s+\S+\s+VALIDATE\s+CONSTRAINT\b)",
@@ -33,7 +32,7 @@ _HARMLESS = re.compile(
 )
 _COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
-_ABLE = """
+_CAPABILITIES = """
 SELECT CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
             ELSE has_schema_privilege(n.oid, 'CREATE') END AS allowed,
        current_setting('track_counts')::bool AS counts, current_database() AS name, current_user AS role
@@ -42,190 +41,170 @@ FROM (SELECT) one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1::text
 
 
 @dataclass(frozen=True, slots=True)
-class _Copied:
-    """The tables before a step that is running, what was copied of them, and where sequences that go were."""
+class _CopiedData:
+    """The tables before the running step, the copies, and the positions of sequences that will be dropped."""
 
     before: TablesState
     copies: Mapping[int, Copy]
-    sequences: Mapping[tuple[str, str], int]
+    positions: Mapping[tuple[str, str], int]
 
 
 @dataclass(slots=True)
-class KeepingHooks(Hooks):
-    """Keeps what each step of a downgrade takes.
+class _CountHooks(Hooks):
+    """Hooks that count rows by segment, as a segment that is rolled back starts again."""
 
-    A step that cannot run in a transaction gets one from here where only its upgrade needs to be without;
-    one that needs it itself may do nothing to values, which its SQL has to show.
+    _run: MigrationRun | None = field(default=None, init=False)
+    _counts: dict[int, list[KeptRowCount]] = field(default_factory=dict, init=False)
+    _segment: int = field(default=0, init=False)
+
+    def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
+        """Forget the counts of an earlier attempt, which was rolled back."""
+        self._segment = number
+        self._counts[number] = []
+
+    def _all_counts(self) -> tuple[KeptRowCount, ...]:
+        return tuple(count for counts in self._counts.values() for count in counts)
+
+
+@dataclass(slots=True)
+class KeepingHooks(_CountHooks):
+    """Keeps the data that the steps of a downgrade remove.
+
+    A downgrade step whose upgrade alone cannot run in a transaction gets a transaction here. One that cannot
+    run in a transaction itself must not change values, as its rendered SQL shows.
     """
 
-    _run: MigrationRun | None = None
-    _fitting: set[str] = field(default_factory=set)
-    _copied: _Copied | None = None
-    _rows: dict[int, list[KeptRowCount]] = field(default_factory=dict)
-    _segment: int = 0
+    _transactional: set[str] = field(default_factory=set, init=False)
+    _copied: _CopiedData | None = field(default=None, init=False)
 
     @property
     def kept(self) -> tuple[KeptRowCount, ...]:
-        """How many rows were kept of each table."""
-        return tuple(kept_row_count for rows in self._rows.values() for kept_row_count in rows)
+        """The numbers of kept rows by table."""
+        return self._all_counts()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Refuse what could not be kept whatever it holds. Raises `Refused` and `MissingPrivilege`."""
+        """Raise `Refused` or `MissingPrivilege` where data could not be kept."""
         self._run = run
-        at = dict(plan.current)
+        current = dict(plan.current)
         for action in plan.actions:
-            if _is_alone(action, Direction.DOWN):
+            name = action.database
+            if _is_step(action, Direction.DOWN) and action.revision.non_transactional_reason is not None:
                 async with one_at_a_time():
-                    if _fits_a_transaction(run, action, at[action.database]):
-                        self._fitting.add(action.revision.qualified)
-            at[action.database] = action.heads_after(
-                run.deployment.forest.graphs[action.database], at[action.database]
-            )
+                    if _can_be_transactional(run, action, current[name]):
+                        self._transactional.add(action.revision.qualified)
+            current[name] = action.heads_after(run.deployment.forest.graphs[name], current[name])
         for name in plan.databases:
-            await _refuse_unable(run, name)
-
-    def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
-        """What an earlier try has copied was rolled back."""
-        self._segment = number
-        self._rows[number] = []
-        self._copied = None
+            await _ensure_can_keep(run, name)
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """See what the step takes, by running it up to a savepoint, and copy that."""
+        """Run the step up to a savepoint to learn which data it removes, and copy the data."""
+        self._copied = None
         if self._run is None or not _is_step(action, Direction.DOWN):
             return
         if action.revision.non_transactional_reason is not None:
-            if action.revision.qualified not in self._fitting:
+            if action.revision.qualified not in self._transactional:
                 return
             connection.begin()
-        before = _see(self._run, connection, action)
-        point = connection.begin_nested()
+        before = _read_state(self._run, connection, action)
+        savepoint = connection.begin_nested()
         try:
             runner = self._run.runners[action.database]
             runner.run(connection, action, self._run.current[action.database], lambda _connection: None)
-            after = _see(self._run, connection, action)
+            after = _read_state(self._run, connection, action)
         finally:
-            point.rollback()
-        registry.make(connection)
-        run, revision = self._run.id, action.revision.id
-        taken = find_losses(before, after)
+            savepoint.rollback()
+        registry.ensure_tables(connection)
         copies = {
-            oid: copy(connection, action.database, run, revision, table_loss)
-            for oid, table_loss in taken.items()
+            oid: copy(connection, action.database, self._run.id, action.revision.id, loss)
+            for oid, loss in find_losses(before, after).items()
         }
-        gone = [name for oid, name in before.sequences.items() if oid not in after.sequences]
-        self._copied = _Copied(before, copies, _positions(connection, gone))
+        dropped = [name for oid, name in before.sequences.items() if oid not in after.sequences]
+        self._copied = _CopiedData(before, copies, _positions(connection, dropped))
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """Compare what the step has taken with what was copied, and put that on the list."""
-        copied, self._copied = self._copied, None
+        """Compare the data that the step removed with the copies, and record what is kept."""
+        copied = self._copied
         if self._run is None or copied is None or not _is_step(action, Direction.DOWN):
             return
-        after = _see(self._run, connection, action)
-        _refuse_uncovered(copied, after, action)
-        for made in copied.copies.values():
-            rows = record_kept_rows(connection, self._run.id, action.revision.id, made, after)
+        run, revision = self._run.id, action.revision.id
+        after = _read_state(self._run, connection, action)
+        _ensure_copied(copied, after, action)
+        for table_copy in copied.copies.values():
+            rows = record_kept_rows(connection, run, revision, table_copy, after)
             if rows:
-                table = made.going.table
-                self._rows[self._segment].append(
-                    KeptRowCount(action.database, action.revision.id, f"{table.schema}.{table.name}", rows)
-                )
-        for name, position in copied.sequences.items():
-            registry.add(
-                connection, self._run.id, action.revision.id, KeptKind.SEQUENCE, name, position=position
-            )
+                count = KeptRowCount(action.database, revision, table_copy.loss.table.label, rows)
+                self._counts[self._segment].append(count)
+        for sequence, position in copied.positions.items():
+            registry.add_entry(connection, run, revision, KeptKind.SEQUENCE, sequence, position=position)
         if action.revision.non_transactional_reason is not None:
             _commit(connection)
 
 
 @dataclass(slots=True)
-class RestoringHooks(Hooks):
-    """Puts back, after each step of an upgrade, what the last downgrade over its revision has kept.
+class RestoringHooks(_CountHooks):
+    """Restores after every step of an upgrade the data that the last downgrade of its revision kept.
 
-    Where a step has no transaction of its own, what was kept comes back in one of its own right after it.
+    Where a step cannot run in a transaction, the data is restored in a transaction after it. Unless `wanted`,
+    the data is left in its side tables, and counted as missing.
     """
 
     wanted: bool = True
-    _run: MigrationRun | None = None
-    _kept: dict[str, list[KeptEntry]] = field(default_factory=dict)
-    _rows: dict[int, list[KeptRowCount]] = field(default_factory=dict)
-    _segment: int = 0
+    _kept: dict[str, list[KeptEntry]] = field(default_factory=dict, init=False)
 
     @property
     def restored(self) -> tuple[KeptRowCount, ...]:
-        """How many rows were put back into each table; 0 of all that were left where they are."""
-        return tuple(kept_row_count for rows in self._rows.values() for kept_row_count in rows)
+        """The numbers of restored and missing rows by table."""
+        return self._all_counts()
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Find what was kept of the revisions to come."""
+        """Read the entries of the plan's revisions."""
         self._run = run
         for name in plan.databases:
-            kept = await registry.listed(run.sessions[name].driver, name)
+            entries = await registry.listed(run.sessions[name].driver, name)
             for step in plan.steps(name):
-                self._kept[step.revision.qualified] = last_kept(kept, step.revision.id)
-
-    def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
-        """What an earlier try has put back was rolled back."""
-        self._segment = number
-        self._rows[number] = []
+                self._kept[step.revision.qualified] = _last_kept(entries, step.revision.id)
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """Put back what was kept of the revision."""
+        """Restore the data that was kept of the revision."""
         if self._run is None or not _is_step(action, Direction.UP):
             return
-        kept = self._kept.get(action.revision.qualified)
-        if not kept:
+        entries = self._kept.get(action.revision.qualified)
+        if not entries:
             return
         if not self.wanted:
-            self._rows[self._segment] += [
-                KeptRowCount(action.database, action.revision.id, kept_entry.name, 0, kept_entry.rows)
-                for kept_entry in kept
-                if kept_entry.rows
+            self._counts[self._segment] += [
+                KeptRowCount(action.database, action.revision.id, entry.name, 0, entry.rows)
+                for entry in entries
+                if entry.rows
             ]
             return
         if action.revision.non_transactional_reason is not None:
             connection.begin()
-        self._rows[self._segment] += restore(self._run, connection, action.database, kept)
+        self._counts[self._segment] += restore(self._run, connection, action.database, entries)
         if action.revision.non_transactional_reason is not None:
             _commit(connection)
 
 
-def last_kept(kept: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:
-    """What the last run over a revision that kept anything has kept of it, and nobody has settled."""
-    open_ones = [
-        kept_entry
-        for kept_entry in kept
-        if kept_entry.revision == revision and kept_entry.state is KeptState.KEPT
-    ]
-    return [kept_entry for kept_entry in open_ones if kept_entry.run == open_ones[-1].run]
+def _last_kept(entries: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:
+    """Return the entries of the revision in state KEPT, of the last run that has any."""
+    kept = [entry for entry in entries if entry.revision == revision and entry.state is KeptState.KEPT]
+    return [entry for entry in kept if entry.run == kept[-1].run]
 
 
 def restore(
-    run: MigrationRun, connection: Connection, database: str, kept: Sequence[KeptEntry]
-) -> list[KeptRowCount]:
-    """Put entries of a database back, in the connection's transaction. Raises `MigrationFailed`."""
-    settings = run.deployment.databases[database].settings
-    done = restore_rows(connection, kept, run.states[database].schema, settings.version_table)
-    return [
-        KeptRowCount(
-            database, restored.entry.revision, restored.entry.name, restored.restored, restored.missing
-        )
-        for restored in done
-        if restored.entry.rows
-    ]
+    run: MigrationRun, connection: Connection, database: str, entries: Sequence[KeptEntry]
+) -> tuple[KeptRowCount, ...]:
+    """Restore entries of a database in the connection's transaction. Raises `MigrationFailed`."""
+    return restore_rows(connection, entries, run.states[database].schema, run.runners[database].table.name)
 
 
 def _is_step(action: Action, direction: Direction) -> TypeGuard[Step]:
     return isinstance(action, Step) and action.direction is direction
 
 
-def _is_alone(action: Action, direction: Direction) -> TypeGuard[Step]:
-    return _is_step(action, direction) and action.revision.non_transactional_reason is not None
-
-
-def _see(run: MigrationRun, connection: Connection, action: Step) -> TablesState:
-    settings = run.deployment.databases[action.database].settings
-    return read_tables(connection, run.states[action.database].schema, settings.version_table)
+def _read_state(run: MigrationRun, connection: Connection, action: Step) -> TablesState:
+    version_table = run.runners[action.database].table.name
+    return read_tables(connection, run.states[action.database].schema, version_table)
 
 
 def _commit(connection: Connection) -> None:
@@ -235,74 +214,71 @@ def _commit(connection: Connection) -> None:
 
 
 def _positions(connection: Connection, sequences: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Where sequences are; those that have not given out anything are where they will be."""
-    found = {}
+    """Return the last values of the sequences that have been used."""
+    positions = {}
     for schema, name in sequences:
         query = f"SELECT last_value FROM {quote(schema)}.{quote(name)} WHERE is_called"
         position = connection.exec_driver_sql(query).scalar_one_or_none()
         if position is not None:
-            found[schema, name] = int(position)
-    return found
+            positions[schema, name] = int(position)
+    return positions
 
 
-def _refuse_uncovered(copied: _Copied, after: TablesState, action: Step) -> None:
-    for oid, taken in find_losses(copied.before, after).items():
-        if oid not in copied.copies or not copied.copies[oid].going.covers(taken):
-            table = f"{taken.table.schema}.{taken.table.name}"
+def _ensure_copied(copied: _CopiedData, after: TablesState, action: Step) -> None:
+    for oid, loss in find_losses(copied.before, after).items():
+        if oid not in copied.copies or not copied.copies[oid].loss.covers(loss):
             raise MigrationFailed(
-                f"{action.database}: {action.revision.id} took more of {table} than when it was tried before",
+                f"{action.database}: {action.revision.id} removed more data of {loss.table.label} "
+                "than its trial run",
                 database=action.database,
                 state="the transaction of this step was rolled back",
                 hint="run the same command again",
             )
 
 
-async def _refuse_unable(run: MigrationRun, name: str) -> None:
-    """Where the role may not make side tables, or the server does not count what a step deletes."""
-    row = await run.sessions[name].driver.fetchrow(_ABLE, KEPT_SCHEMA)
+async def _ensure_can_keep(run: MigrationRun, name: str) -> None:
+    """Raise an error where the role may not create side tables or the server does not count deleted rows."""
+    row = await run.sessions[name].driver.fetchrow(_CAPABILITIES, KEPT_SCHEMA)
     if not row["allowed"]:
         raise MissingPrivilege(
-            f"{name}: the role {row['role']!r} may not make tables in the schema {KEPT_SCHEMA}",
+            f"{name}: the role {row['role']} may not create tables in the schema {KEPT_SCHEMA}",
             database=name,
             state="nothing was changed",
             hint=f"GRANT CREATE ON DATABASE {quote(row['name'])} TO {quote(row['role'])};",
         )
     if not row["counts"]:
         raise Refused(
-            f"{name}: the server counts no rows, so that nobody would notice those that a step deletes",
+            f"{name}: the server does not count rows (track_counts = off), "
+            "so deleted rows cannot be detected and kept",
             database=name,
             state="nothing was changed",
-            hint="set track_counts = on, or leave out --keep and take a backup",
+            hint="set track_counts = on, or leave out --keep and make a backup",
         )
 
 
-def _fits_a_transaction(run: MigrationRun, step: Step, at: tuple[str, ...]) -> bool:
-    """Whether the way down needs none of what keeps the revision out of transactions.
+def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...]) -> bool:
+    """Return whether a downgrade can run in a transaction although its revision declares that it cannot.
 
-    Raises `Refused` where it does, and may change values, which then could be kept only after they are gone.
+    Raises `Refused` where it cannot and may change values.
     """
     output = StringIO()
     try:
-        run.runners[step.database].render(Segment((step,), transactional=False), at, output)
+        run.runners[step.database].render(Segment((step,), transactional=False), current, output)
     except Refused as error:
         statements = [error.message]
     else:
-        statements = [each.strip() for each in _COMMENTS.sub("", output.getvalue()).split(";")]
+        statements = [statement.strip() for statement in _COMMENTS.sub("", output.getvalue()).split(";")]
         if statements.count("COMMIT") == 1 and not NOT_IN_TRANSACTION.search(output.getvalue()):
             return True
-    table = run.deployment.databases[step.database].settings.version_table
-    harmful = [
-        statement
-        for statement in statements
-        if statement and not _HARMLESS.match(statement) and table not in statement
-    ]
-    if harmful:
-        raise Refused(
-            f"{step.revision.qualified} commits by itself on its way down, and nothing can be kept with it: "
-            f"{harmful[0]}",
-            database=step.database,
-            location=step.revision.location,
-            state="nothing was changed",
-            hint="downgrade to right above it with --keep, then past it without",
-        )
+    table = run.runners[step.database].table.name
+    for statement in statements:
+        if statement and not _HARMLESS.match(statement) and table not in statement:
+            raise Refused(
+                f"the downgrade of {step.revision.qualified} commits by itself, "
+                f"so the data that it removes cannot be kept: {statement}",
+                database=step.database,
+                location=step.revision.location,
+                state="nothing was changed",
+                hint=f"downgrade to {step.revision.qualified} with --keep, then below it without --keep",
+            )
     return False

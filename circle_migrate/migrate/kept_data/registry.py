@@ -1,4 +1,4 @@
-"""The list of what is kept, in a schema of its own beside the side tables."""
+"""The table of entries of kept data, in the schema of the side tables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 ENTRIES = f"{KEPT_SCHEMA}.entries"
 
-_LONGEST_NAME = 63
-"""Bytes of an identifier; PostgreSQL cuts off the rest (NAMEDATALEN)."""
+_MAX_NAME_BYTES = 63
+"""Bytes of an identifier; PostgreSQL truncates longer ones (NAMEDATALEN)."""
 
-_MAKE = (
+_CREATE = (
     f"CREATE SCHEMA IF NOT EXISTS {KEPT_SCHEMA}",
     f"""
 CREATE TABLE {ENTRIES} (
@@ -45,48 +45,48 @@ CREATE TABLE {ENTRIES} (
 """,
     f"COMMENT ON TABLE {ENTRIES} IS 'circle-migrate: what downgrades have kept (circle-migrate kept list)'",
 )
-_ALL = f"""
-SELECT number, run, revision, kind AS what, ARRAY[schema_name, object_name] AS "table", side_table AS side,
-       keys, columns, rows, created_at, state, position, restored, missing
+_SELECT = f"""
+SELECT number, run, revision, kind, ARRAY[schema_name, object_name] AS "table", side_table, keys, columns,
+       rows, created_at, state, position, restored, missing
 FROM {ENTRIES} ORDER BY number
 """
-_THERE = f"SELECT to_regclass('{ENTRIES}') IS NOT NULL"
-_ADD = f"""
+_EXISTS = f"SELECT to_regclass('{ENTRIES}') IS NOT NULL"
+_INSERT = f"""
 INSERT INTO {ENTRIES}
     (run, revision, kind, schema_name, object_name, side_table, keys, columns, rows, position)
 VALUES ($1, $2, $3, $4, $5, $6, $7::text[], $8::text[], $9, $10)
 """
-_SETTLE = f"""
+_UPDATE = f"""
 UPDATE {ENTRIES}
 SET state = $2, side_table = $3, restored = $4, missing = $5, state_at = clock_timestamp()
 WHERE number = $1
 """
 
 
-def archive_table_name(run: str, revision: str, schema: str, table: str) -> str:
-    """What a side table is called: by run, revision and table, with a digest that tells long names apart."""
+def side_table_name(run: str, revision: str, schema: str, table: str) -> str:
+    """Return a name from run, revision and table, with a digest that distinguishes truncated names."""
     digest = hashlib.sha256("\0".join((run, revision, schema, table)).encode()).hexdigest()[:10]
-    start = f"{run[:8]}_{revision}_{table}".encode()[: _LONGEST_NAME - len(digest) - 1]
+    start = f"{run[:8]}_{revision}_{table}".encode()[: _MAX_NAME_BYTES - len(digest) - 1]
     return f"{start.decode(errors='ignore')}_{digest}"
 
 
-def archive_table(name: str) -> str:
-    """A side table in SQL."""
+def side_table(name: str) -> str:
+    """Return a side table as SQL."""
     return f"{KEPT_SCHEMA}.{quote(name)}"
 
 
-def make(connection: Connection) -> None:
-    """Create the schema and the list where they are missing."""
-    if not connection.exec_driver_sql(_THERE).scalar_one():
-        for statement in _MAKE:
+def ensure_tables(connection: Connection) -> None:
+    """Create the schema and the table of entries where they are missing."""
+    if not connection.exec_driver_sql(_EXISTS).scalar_one():
+        for statement in _CREATE:
             connection.exec_driver_sql(statement)
 
 
-def add(
+def add_entry(
     connection: Connection,
     run: str,
     revision: str,
-    what: KeptKind,
+    kind: KeptKind,
     table: tuple[str, str],
     *,
     side: str = "",
@@ -95,9 +95,9 @@ def add(
     rows: int = 0,
     position: int | None = None,
 ) -> None:
-    """Put an entry on the list."""
-    values = (run, revision, str(what), *table, side, list(keys), list(columns), rows, position)
-    connection.exec_driver_sql(_ADD, values)
+    """Add an entry."""
+    values = (run, revision, str(kind), *table, side, list(keys), list(columns), rows, position)
+    connection.exec_driver_sql(_INSERT, values)
 
 
 def update_entry(
@@ -109,29 +109,29 @@ def update_entry(
     restored: int | None = None,
     missing: int | None = None,
 ) -> None:
-    """Say what has become of an entry; its side table goes unless `keep_side`."""
+    """Set the state of an entry and drop its side table unless `keep_side`."""
     if entry.side and not keep_side:
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {archive_table(entry.side)}")
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {side_table(entry.side)}")
     side = entry.side if keep_side else ""
-    connection.exec_driver_sql(_SETTLE, (entry.number, str(state), side, restored, missing))
+    connection.exec_driver_sql(_UPDATE, (entry.number, str(state), side, restored, missing))
 
 
 async def read(database: Database) -> tuple[KeptEntry, ...]:
-    """The list of a live database, oldest first; nothing is written. Raises what connecting raises."""
+    """Return the entries of a database, oldest first. Raises the errors of connecting."""
     async with database.reading() as connection:
         return await listed(connection, database.name)
 
 
 async def listed(connection: asyncpg.Connection, database: str) -> tuple[KeptEntry, ...]:
-    """The list over an open connection of the driver."""
-    if not await connection.fetchval(_THERE):
+    """Return the entries of the database that the driver's connection is open to, oldest first."""
+    if not await connection.fetchval(_EXISTS):
         return ()
-    return tuple(_kept(database, row) for row in await connection.fetch(_ALL))
+    return tuple(_entry(database, row) for row in await connection.fetch(_SELECT))
 
 
-def _kept(database: str, row: asyncpg.Record) -> KeptEntry:
+def _entry(database: str, row: asyncpg.Record) -> KeptEntry:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
     }
-    values |= {"what": KeptKind(row["what"]), "state": KeptState(row["state"])}
-    return KeptEntry(database=database, **values)
+    kind, state, side = (values.pop(name) for name in ("kind", "state", "side_table"))
+    return KeptEntry(database=database, what=KeptKind(kind), state=KeptState(state), side=side, **values)

@@ -1,8 +1,8 @@
-"""What was kept, put back where it was.
+"""Restore kept data.
 
-What was kept wins: it replaces what the upgrade itself, or anybody since the downgrade, has put there. Rows
-of a table that went are inserted, or replace the one of their key; values of rows that stayed go into the row
-of that key, and where that is no longer there they stay in the side table. Triggers fire as for anybody.
+Kept values replace those that the upgrade or anyone else has written since the downgrade. Rows of a dropped
+table are inserted, or replace the row with their key. Kept columns go into the row with their key; where that
+row no longer exists, they stay in the side table. Triggers fire.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_security
-from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptState
+from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
 from circle_migrate.migrate.kept_data.tables import Column, Table, TablesState, read_tables
 from circle_migrate.postgres.identifier import literal, quote
 
@@ -32,88 +32,78 @@ _SIDE_TYPES = """
 SELECT attname, atttypid::bigint FROM pg_catalog.pg_attribute
 WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped
 """
-_WAY_OUT = (
-    "upgrade with --no-restore-kept, and settle it by hand: `circle-migrate kept restore` or `kept drop`"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """How many rows of an entry are back, and how many had no row to go to."""
-
-    entry: KeptEntry
-    restored: int
-    missing: int
 
 
 def restore_rows(
-    connection: Connection, kept: Sequence[KeptEntry], schema: str, version_table: str
-) -> tuple[Restored, ...]:
-    """Put entries back in one transaction; deferrable constraints are checked at the end.
+    connection: Connection, entries: Sequence[KeptEntry], schema: str, version_table: str
+) -> tuple[KeptRowCount, ...]:
+    """Restore entries in one transaction and return the counts of those with rows.
 
-    `schema` and `version_table` say which tables are not looked at. Raises `MigrationFailed` where one does
-    not fit any more, or where not every row is accounted for.
+    Deferrable constraints are checked at the end. `schema` and `version_table` name the tables of this
+    package. Raises `MigrationFailed` where an entry does not fit its table, or a row is unaccounted for.
     """
-    seen = read_tables(connection, schema, version_table)
+    tables = read_tables(connection, schema, version_table)
     connection.exec_driver_sql("SET CONSTRAINTS ALL DEFERRED")
     with without_row_security(connection):
-        done = [
-            _TableRestore.of(connection, entry, seen).run() for entry in _in_order(connection, kept, seen)
-        ]
+        counts = {
+            entry: _TableRestore.prepare(connection, entry, table).run()
+            for entry, table in _in_order(connection, entries, tables)
+        }
     connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
-    for entry in kept:
+    for entry in entries:
         if entry.what is KeptKind.SEQUENCE:
             _set_sequence(connection, entry)
-            done.append(Restored(entry, 0, 0))
-    for restored in done:
+            counts[entry] = 0, 0
+    for entry, (restored, missing) in counts.items():
         registry.update_entry(
-            connection,
-            restored.entry,
-            KeptState.RESTORED,
-            keep_side=restored.missing > 0,
-            restored=restored.restored,
-            missing=restored.missing,
+            connection, entry, KeptState.RESTORED, keep_side=missing > 0, restored=restored, missing=missing
         )
-    return tuple(done)
+    return tuple(
+        KeptRowCount(entry.database, entry.revision, entry.name, *count)
+        for entry, count in counts.items()
+        if entry.rows
+    )
 
 
-def _in_order(connection: Connection, kept: Iterable[KeptEntry], seen: TablesState) -> list[KeptEntry]:
-    """Tables before those that refer to them and are checked at once; in a circle of such, as they come."""
-    tables = {
-        kept_entry: _target(kept_entry, seen).oid
-        for kept_entry in kept
-        if kept_entry.what is not KeptKind.SEQUENCE
-    }
-    by_oid = {oid: entry for entry, oid in tables.items()}
-    before: dict[KeptEntry, set[KeptEntry]] = {entry: set() for entry in tables}
-    for referring, referred in connection.exec_driver_sql(_REFERENCES, (list(by_oid),)):
-        before[by_oid[referring]].add(by_oid[referred])
+def _in_order(
+    connection: Connection, entries: Iterable[KeptEntry], state: TablesState
+) -> list[tuple[KeptEntry, Table]]:
+    """Return entries with their tables, a table before those whose foreign keys to it cannot be deferred.
+
+    Where such foreign keys form a cycle, the order is that of `entries`.
+    """
+    tables = {entry: _table(entry, state) for entry in entries if entry.what is not KeptKind.SEQUENCE}
+    by_oid = {table.oid: entry for entry, table in tables.items()}
+    referenced: dict[KeptEntry, set[KeptEntry]] = {entry: set() for entry in tables}
+    for referencing_oid, referenced_oid in connection.exec_driver_sql(_REFERENCES, (list(by_oid),)):
+        referenced[by_oid[referencing_oid]].add(by_oid[referenced_oid])
     try:
-        return list(TopologicalSorter(before).static_order())
+        return [(entry, tables[entry]) for entry in TopologicalSorter(referenced).static_order()]
     except CycleError:
-        return list(tables)
+        return list(tables.items())
 
 
-def _target(entry: KeptEntry, seen: TablesState) -> Table:
-    table = seen.called(*entry.table)
+def _table(entry: KeptEntry, state: TablesState) -> Table:
+    table = state.table(*entry.table)
     if table is None:
-        raise _why_not_restorable(entry, "there is no such table")
+        raise _not_restorable_error(entry, "the table does not exist")
     return table
 
 
-def _why_not_restorable(entry: KeptEntry, why: str) -> MigrationFailed:
+def _not_restorable_error(entry: KeptEntry, reason: str) -> MigrationFailed:
     return MigrationFailed(
-        f"{entry.database}: what was kept of {entry.name} cannot be put back: {why}",
+        f"{entry.database}: the data kept of {entry.name} cannot be restored: {reason}",
         database=entry.database,
         detail=f"entry {entry.id}, kept by run {entry.run[:8]} when {entry.revision} was undone",
         state="the transaction was rolled back",
-        hint=_WAY_OUT,
+        hint="upgrade with --no-restore-kept, then type "
+        f"`circle-migrate kept restore {entry.id}` or `circle-migrate kept drop {entry.id}`",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _TableRestore:
-    """One entry on its way back into its table; `types` are those of the side table's columns, by name."""
+    """The statements that restore an entry; `types` has the type OIDs of the side table by column name."""
 
     connection: Connection
     entry: KeptEntry
@@ -121,84 +111,81 @@ class _TableRestore:
     types: Mapping[str, int]
 
     @classmethod
-    def of(cls, connection: Connection, entry: KeptEntry, seen: TablesState) -> _TableRestore:
-        """Where an entry belongs. Raises `MigrationFailed` where a column is not there, or is computed."""
-        table = _target(entry, seen)
+    def prepare(cls, connection: Connection, entry: KeptEntry, table: Table) -> _TableRestore:
+        """Read the side table's types. Raises `MigrationFailed` where a column is missing or generated."""
         for name in (*entry.keys, *entry.columns):
-            column = table.named(name)
+            column = table.column(name)
             if column is None or (column.generated and name not in entry.keys):
-                raise _why_not_restorable(entry, f"it has no column {name} to put values into")
-        types = connection.exec_driver_sql(_SIDE_TYPES, (registry.archive_table(entry.side),))
+                raise _not_restorable_error(entry, f"the table has no column {name} that takes values")
+        types = connection.exec_driver_sql(_SIDE_TYPES, (registry.side_table(entry.side),))
         return cls(connection, entry, table, dict(tuple(row) for row in types))
 
-    def run(self) -> Restored:
-        """Put every row back, and count."""
+    def run(self) -> tuple[int, int]:
+        """Restore every row. Return the numbers of restored and of missing rows."""
+        restored = missing = 0
         if not self.entry.keys:
-            self._refuse_rows()
-        restored = 0
-        if self.entry.keys and self.entry.columns:
-            with self._settable_identities():
-                restored += self._run(self._update(whole=True))
-                restored += self._run(self._update(whole=False))
-        elif self.entry.keys:
-            restored += self._number(f"SELECT count(*) FROM {self._side} s WHERE {self._there}")
-        restored += self._run(self._insert())
-        missing = 0
+            self._ensure_empty()
+        elif self.entry.columns:
+            with self._identities_by_default():
+                restored += self._execute(self._update(whole=True))
+                restored += self._execute(self._update(whole=False))
+        else:
+            restored += self._fetch_count(f"{self._side} s WHERE {self._row_exists}")
+        restored += self._execute(self._insert())
         if self.entry.keys:
-            alone = f"s.{quote(LOST_COLUMNS)} IS NOT NULL AND NOT {self._there}"
-            missing = self._number(f"SELECT count(*) FROM {self._side} s WHERE {alone}")
+            lost_columns = f"s.{quote(LOST_COLUMNS)} IS NOT NULL"
+            missing = self._fetch_count(f"{self._side} s WHERE {lost_columns} AND NOT {self._row_exists}")
         if restored + missing != self.entry.rows:
-            raise _why_not_restorable(
+            raise _not_restorable_error(
                 self.entry,
-                f"of {self.entry.rows} rows {restored} were put back and {missing} have no row to go to",
+                f"of {self.entry.rows} rows {restored} were restored, and {missing} no longer have a row",
             )
-        return Restored(self.entry, restored, missing)
+        return restored, missing
 
-    def _refuse_rows(self) -> None:
-        if self._number(f"SELECT count(*) FROM (SELECT FROM {self.table.rows} LIMIT 1) found"):
-            raise _why_not_restorable(self.entry, "it has no primary key, and rows already")
+    def _ensure_empty(self) -> None:
+        if self._fetch_count(f"(SELECT FROM {self.table.rows} LIMIT 1) present"):
+            raise _not_restorable_error(self.entry, "the table has rows and no primary key")
 
     def _update(self, *, whole: bool) -> str:
-        """The statement for rows that are there: all columns, or those that were lost of each row."""
+        """Return the statement for rows that exist: of whole rows all columns, else the lost columns."""
+        lost = f"s.{quote(LOST_COLUMNS)}"
         values = []
         for name in self.entry.columns:
             value = self._value(name)
             if not whole:
-                value = f"CASE WHEN {literal(name)} = ANY (s.{quote(LOST_COLUMNS)}) THEN {value} ELSE t.{quote(name)} END"
+                value = f"CASE WHEN {literal(name)} = ANY ({lost}) THEN {value} ELSE t.{quote(name)} END"
             values.append(f"{quote(name)} = {value}")
-        lost = "IS NULL" if whole else "IS NOT NULL"
         return (
             f"UPDATE {self.table.rows} t SET {', '.join(values)} FROM {self._side} s "
-            f"WHERE s.{quote(LOST_COLUMNS)} {lost} AND {self._same}"
+            f"WHERE {lost} {'IS NULL' if whole else 'IS NOT NULL'} AND {self._same_key}"
         )
 
     def _insert(self) -> str:
-        """The statement for rows that are not there."""
+        """Return the statement for rows that do not exist."""
         names = [name for name in (*self.entry.keys, *self.entry.columns) if not self._column(name).generated]
-        there = f" AND NOT {self._there}" if self.entry.keys else ""
+        condition = f" AND NOT {self._row_exists}" if self.entry.keys else ""
         return (
             f"INSERT INTO {self.table.sql} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
             f"SELECT {', '.join(map(self._value, names))} FROM {self._side} s "
-            f"WHERE s.{quote(LOST_COLUMNS)} IS NULL{there}"
+            f"WHERE s.{quote(LOST_COLUMNS)} IS NULL{condition}"
         )
 
     @property
     def _side(self) -> str:
-        return registry.archive_table(self.entry.side)
+        return registry.side_table(self.entry.side)
 
     @property
-    def _same(self) -> str:
-        """Whether a row of the side table `s` and one of the table `t` have the same key."""
+    def _same_key(self) -> str:
+        """The condition that a row of the side table `s` and one of the table `t` have the same key."""
         pairs = []
         for name in self.entry.keys:
-            one, other = f"s.{quote(name)}", f"t.{quote(name)}"
-            direct = self.types[name] == self._column(name).type_oid
-            pairs.append(f"{one} = {other}" if direct else f"{one}::text = {other}::text")
+            cast = "" if self.types[name] == self._column(name).type_oid else "::text"
+            pairs.append(f"s.{quote(name)}{cast} = t.{quote(name)}{cast}")
         return " AND ".join(pairs)
 
     @property
-    def _there(self) -> str:
-        return f"EXISTS (SELECT FROM {self.table.rows} t WHERE {self._same})"
+    def _row_exists(self) -> str:
+        return f"EXISTS (SELECT FROM {self.table.rows} t WHERE {self._same_key})"
 
     def _value(self, name: str) -> str:
         column = self._column(name)
@@ -206,32 +193,27 @@ class _TableRestore:
         return value if self.types[name] == column.type_oid else f"{value}::text::{column.type}"
 
     def _column(self, name: str) -> Column:
-        column = self.table.named(name)
-        if column is None:
-            raise KeyError(name)
-        return column
+        return next(column for column in self.table.columns.values() if column.name == name)
 
     @contextmanager
-    def _settable_identities(self) -> Iterator[None]:
-        """Columns that only the server may set can be set meanwhile."""
+    def _identities_by_default(self) -> Iterator[None]:
+        """Let the block set columns that are GENERATED ALWAYS AS IDENTITY."""
         names = [name for name in self.entry.columns if self._column(name).identity == "a"]
-        self._generate(names, "BY DEFAULT")
-        yield
-        self._generate(names, "ALWAYS")
-
-    def _generate(self, names: Iterable[str], when: str) -> None:
         for name in names:
-            self._run(f"ALTER TABLE {self.table.sql} ALTER {quote(name)} SET GENERATED {when}")
+            self._execute(f"ALTER TABLE {self.table.sql} ALTER {quote(name)} SET GENERATED BY DEFAULT")
+        yield
+        for name in names:
+            self._execute(f"ALTER TABLE {self.table.sql} ALTER {quote(name)} SET GENERATED ALWAYS")
 
-    def _run(self, statement: str) -> int:
+    def _execute(self, statement: str) -> int:
         return self.connection.exec_driver_sql(statement).rowcount
 
-    def _number(self, query: str) -> int:
-        return int(self.connection.exec_driver_sql(query).scalar_one())
+    def _fetch_count(self, rows: str) -> int:
+        return int(self.connection.exec_driver_sql(f"SELECT count(*) FROM {rows}").scalar_one())
 
 
 def _set_sequence(connection: Connection, entry: KeptEntry) -> None:
-    """Move a sequence to where it was, and never back; one that is there no more has nothing to number."""
+    """Advance a sequence to its kept position; ignore a sequence that no longer exists."""
     name = ".".join(map(quote, entry.table))
     if connection.exec_driver_sql("SELECT to_regclass($1::text) IS NULL", (name,)).scalar_one():
         return

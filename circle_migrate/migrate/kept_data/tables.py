@@ -1,10 +1,10 @@
-"""Tables at one moment, seen from within a transaction; and what a step takes from them."""
+"""The state of tables within a transaction, and the data that a step removes from them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.postgres.database import KEPT_SCHEMA, OWN_TABLES, STEPS
@@ -13,10 +13,10 @@ from circle_migrate.postgres.identifier import quote
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_FIRST_OID = 16384
-"""Of types that did not come with the server (FirstNormalObjectId in its source)."""
+_FIRST_USER_OID = 16384
+"""The lowest OID of objects that users create (FirstNormalObjectId in PostgreSQL's source)."""
 
-# The counters are those of the running transaction alone, savepoints that were rolled back included.
+# The counters count the running transaction only, including savepoints that were rolled back.
 _TABLES = """
 SELECT json_build_object(
     'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'partitioned', c.relkind = 'p',
@@ -52,7 +52,7 @@ ORDER BY c.oid
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; `type` is as PostgreSQL prints it, `identity` is `a` where only the server may set it."""
+    """A column. `type` is as PostgreSQL prints it; `identity` is `a` for GENERATED ALWAYS AS IDENTITY."""
 
     number: int
     name: str
@@ -63,21 +63,22 @@ class Column:
     collation: int
 
     @property
-    def own_type(self) -> bool:
-        """Whether its type is somebody's, who may drop it, and not the server's."""
-        return self.type_oid >= _FIRST_OID
+    def has_user_type(self) -> bool:
+        """Whether a user created its type, and so may drop it."""
+        return self.type_oid >= _FIRST_USER_OID
 
     @property
-    def own_collation(self) -> bool:
-        """Whether its collation is somebody's."""
-        return self.collation >= _FIRST_OID
+    def has_user_collation(self) -> bool:
+        """Whether a user created its collation, and so may drop it."""
+        return self.collation >= _FIRST_USER_OID
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table or partition; `key` has the numbers of its primary key's columns.
+    """A table or partition.
 
-    `written` and `inserted` are rows of this transaction; `parent` is what it is a partition of.
+    `parent` is the OID of its partitioned table, `file` its relfilenode. `written` (updated, deleted) and
+    `inserted` count rows of this transaction. `key` has the numbers of the primary key's columns.
     """
 
     oid: int
@@ -94,38 +95,48 @@ class Table:
 
     @property
     def sql(self) -> str:
-        """Its name in SQL."""
+        """Its name as SQL."""
         return f"{quote(self.schema)}.{quote(self.name)}"
 
     @property
+    def label(self) -> str:
+        """Its name for messages."""
+        return f"{self.schema}.{self.name}"
+
+    @property
     def rows(self) -> str:
-        """Its own rows in SQL: those of its partitions, and not those of tables that inherit from it."""
+        """Its rows as SQL: with those of partitions, without those of tables that inherit from it."""
         return self.sql if self.partitioned else f"ONLY {self.sql}"
 
-    def named(self, name: str) -> Column | None:
-        """The column of this name."""
+    @property
+    def stored(self) -> frozenset[int]:
+        """The numbers of the columns that are not generated."""
+        return frozenset(number for number, column in self.columns.items() if not column.generated)
+
+    def column(self, name: str) -> Column | None:
+        """Return the column with this name, None where there is none."""
         return next((column for column in self.columns.values() if column.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class TablesState:
-    """All tables and sequences of users at one moment, by oid."""
+    """The tables and sequences of users by OID; sequences as schema and name."""
 
     tables: Mapping[int, Table]
-    sequences: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    sequences: Mapping[int, tuple[str, str]]
 
-    def called(self, schema: str, name: str) -> Table | None:
-        """The table of this name."""
-        found = (table for table in self.tables.values() if (table.schema, table.name) == (schema, name))
-        return next(found, None)
+    def table(self, schema: str, name: str) -> Table | None:
+        """Return the table with this name, None where there is none."""
+        names = {(table.schema, table.name): table for table in self.tables.values()}
+        return names.get((schema, name))
 
 
 @dataclass(frozen=True, slots=True)
 class TableLoss:
-    """What a step takes from one table: the columns `numbers` of its rows.
+    """The data that a step removes from one table: values of the columns `numbers`.
 
-    `gone` where the table goes, `rows` where the step deletes or changes rows itself, so that all columns
-    count. `every_row` where a null may become a value.
+    `dropped` means that the table is dropped, `rows` that the step deletes or updates rows, so that all
+    stored columns count. With `every_row` even a null can be lost, as the column has a new value.
     """
 
     table: Table
@@ -135,82 +146,68 @@ class TableLoss:
     every_row: bool = False
 
     def covers(self, other: TableLoss) -> bool:
-        """Whether keeping this keeps the other one as well."""
+        """Return whether a copy made for this loss has the data of the other one."""
         whole = self.dropped or self.rows
         return (whole or not (other.dropped or other.rows)) and self.numbers >= other.numbers
 
 
 def read_tables(connection: Connection, schema: str, version_table: str) -> TablesState:
-    """Look at the tables; left out are the version table and the journal in `schema`, and what is kept."""
-    ours = [version_table, *OWN_TABLES]
-    rows = connection.exec_driver_sql(_TABLES, (KEPT_SCHEMA, schema, ours)).scalars()
+    """Read the tables, without the version table and the journal in `schema` and without kept data."""
+    own_tables = [version_table, *OWN_TABLES]
+    rows = connection.exec_driver_sql(_TABLES, (KEPT_SCHEMA, schema, own_tables)).scalars()
     tables = (_table(json.loads(row)) for row in rows)
     sequences = connection.exec_driver_sql(_SEQUENCES, (KEPT_SCHEMA, schema, STEPS))
     return TablesState(
-        {table.oid: table for table in tables}, {oid: (where, name) for oid, where, name in sequences}
+        {table.oid: table for table in tables},
+        {oid: (sequence_schema, name) for oid, sequence_schema, name in sequences},
     )
 
 
 def find_losses(before: TablesState, after: TablesState) -> dict[int, TableLoss]:
-    """What is taken between two moments of one transaction, by the table's oid.
+    """Return the losses between two states of one transaction, by the table's OID.
 
-    A partition goes as a part of its parent; of a partitioned table that stays, the partitions have the rows.
+    A partition dropped with its parent is no loss of its own; rows of a partitioned table that stays are
+    those of its partitions.
     """
-    found = {}
+    losses = {}
     for oid, table in before.tables.items():
-        now = after.tables.get(oid)
-        if now is None:
-            parent_goes = table.parent in before.tables and table.parent not in after.tables
-            if not parent_goes:
-                found[oid] = TableLoss(table, _holding(table), dropped=True)
-        elif not table.partitioned and (taken := _taken(table, now)) is not None:
-            found[oid] = taken
-    return found
+        present = after.tables.get(oid)
+        if present is None:
+            if table.parent not in before.tables or table.parent in after.tables:
+                losses[oid] = TableLoss(table, table.stored, dropped=True)
+        elif not table.partitioned and (loss := _table_loss(table, present)) is not None:
+            losses[oid] = loss
+    return losses
 
 
-def _taken(table: Table, now: Table) -> TableLoss | None:
-    holding = _holding(table)
-    changed = frozenset(
+def _table_loss(before: Table, after: Table) -> TableLoss | None:
+    dropped = before.columns.keys() - after.columns.keys()
+    retyped = {
         number
-        for number, column in table.columns.items()
-        if number in holding and not _same(column, number, now)
-    )
-    if _rows_written(table, now):
-        return TableLoss(table, holding, rows=True)
-    # A type that changes without a new file leaves every byte of the values as it was.
-    lost = frozenset(number for number in changed if number not in now.columns or table.file != now.file)
+        for number in before.columns.keys() & after.columns.keys()
+        if _type(before, number) != _type(after, number)
+    }
+    added = after.columns.keys() - before.columns.keys()
+    new_file = before.file != after.file
+    # TRUNCATE and a rewrite give a table a new file and count no rows. A rewrite comes with an added column
+    # or another type.
+    truncated = new_file and (after.empty or before.inserted != after.inserted or not (added or retyped))
+    if truncated or before.written != after.written:
+        return TableLoss(before, before.stored, rows=True)
+    # A type that changes without a new file leaves the values as they are.
+    lost = before.stored & (dropped | retyped if new_file else dropped)
     if not lost:
         return None
-    again = any(number in now.columns or now.named(table.columns[number].name) for number in lost)
-    return TableLoss(table, lost, every_row=again)
+    has_successor = any(number in retyped or after.column(before.columns[number].name) for number in lost)
+    return TableLoss(before, lost, every_row=has_successor)
 
 
-def _same(column: Column, number: int, now: Table) -> bool:
-    other = now.columns.get(number)
-    return other is not None and (other.type, other.type_oid) == (column.type, column.type_oid)
-
-
-def _rows_written(table: Table, now: Table) -> bool:
-    """Whether rows were deleted, changed, or thrown away: TRUNCATE gives a table a new file, and counts none.
-
-    So does a rewrite, but that comes with a column that is new or has another type, and counts none either.
-    """
-    if table.written != now.written:
-        return True
-    if table.file == now.file:
-        return False
-    rewritten = any(number not in table.columns for number in now.columns) or any(
-        not _same(column, number, now) for number, column in table.columns.items() if number in now.columns
-    )
-    return now.empty or table.inserted != now.inserted or not rewritten
-
-
-def _holding(table: Table) -> frozenset[int]:
-    """The columns with values of their own; what is generated is computed again."""
-    return frozenset(number for number, column in table.columns.items() if not column.generated)
+def _type(table: Table, number: int) -> tuple[str, int]:
+    column = table.columns[number]
+    return column.type, column.type_oid
 
 
 def _table(row: dict[str, Any]) -> Table:
-    columns = [Column(**each) for each in row.pop("columns") or ()]
+    columns = [Column(**column) for column in row.pop("columns") or ()]
     row["key"], row["written"] = tuple(row["key"]), tuple(row["written"])
     return Table(**row, columns={column.number: column for column in columns})
