@@ -18,9 +18,9 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.blockers import CONFLICTS, blockers
 from circle_migrate.safety.live_database.catalog import invalid_indexes, object_usage, published
+from circle_migrate.safety.live_database.probe_context import LIMIT, count_query
 from circle_migrate.safety.live_database.probes import probes
 from circle_migrate.safety.live_database.query import run_probes
-from circle_migrate.safety.live_database.question import LIMIT, counted
 from circle_migrate.safety.live_database.record import (
     Answer,
     Blocker,
@@ -160,7 +160,7 @@ def test_rows_in_the_way_are_counted(case: Case, all_answers: tuple[Answers, Ans
 
 
 BIG = "public.big"
-COUNT = Probe(ProbeKind.ROWS, BIG, BIG, counted(BIG, ""))
+COUNT = Probe(ProbeKind.ROWS, BIG, BIG, count_query(BIG, ""))
 READ = Probe(ProbeKind.NULLS, BIG, f"{BIG}.n", f"SELECT count(*) FROM {BIG} WHERE n IS NULL")
 MAKE_BIG = f"CREATE TABLE {BIG} AS SELECT g AS n, 'secret' || g AS word FROM generate_series(1, 200000) g"
 
@@ -218,7 +218,7 @@ def test_a_locked_table_is_unknown(pair: Databases, live: Database) -> None:
     [
         ("SELECT count(*) FROM public.missing", 'relation "public.missing" does not exist'),
         ("SELECT public.pg_input_is_valid('', '')", "PostgreSQL 16"),
-        ("SELECT word::int FROM public.big", "a value made the question fail (SQLSTATE 22P02)"),
+        ("SELECT word::int FROM public.big", "a value made the query fail (SQLSTATE 22P02)"),
         ("DO $$ BEGIN RAISE EXCEPTION 'secret'; END $$", "the server could not answer (SQLSTATE P0001)"),
         ("CREATE TABLE public.made ()", "read-only transaction"),
         ("SELECT pg_terminate_backend(pg_backend_pid())", "connection"),
