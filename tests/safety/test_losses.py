@@ -199,24 +199,24 @@ DESTROYED = {
     "main.addresses dropped": "40 rows",
     "main.remarks rows deleted": "25 rows deleted, TRUNCATE",
     "main.users.phone dropped": "10 of 107 rows have a value, 9 distinct, last written 3 hours ago, "
-    "one of the same name is made anew",
+    "another one of the same name is created",
     "main.users.amount narrowed": "25 of 107 values altered, type: numeric(14,4) -> numeric(14,2)",
     'main.mood.gr\\\\eat\\n"it\'s" dropped': "5 rows hold it",
     "main.users rows deleted": "an unknown number of rows deleted, rows of credentials.secrets.user_id may "
-    "lose their partner: which rows go is not known, not known: how many, only a rehearsal can tell: "
-    "--rehearse",
-    "main.users rows changed": "an unknown number of rows changed, not known: how many, only a rehearsal can "
-    "tell: --rehearse",
+    "be left without a matching row: which rows are deleted is not known, not counted: only a rehearsal can "
+    "count the rows (--rehearse)",
+    "main.users rows changed": "an unknown number of rows changed, not counted: only a rehearsal can count "
+    "the rows (--rehearse)",
 }
 REHEARSED = {
-    "main.users rows deleted": "7 rows deleted, rows of credentials.secrets.user_id may lose their partner: "
-    "which rows go is not known",
+    "main.users rows deleted": "7 rows deleted, rows of credentials.secrets.user_id may be left without a "
+    "matching row: which rows are deleted is not known",
     "main.users rows changed": "5 rows changed",
 }
 HARMLESS = {
-    "main.cities dropped": "goes",
-    "main.names dropped": "goes",
-    "main.purchases.fk_orders_address dropped": "goes",
+    "main.cities dropped": "dropped",
+    "main.names dropped": "dropped",
+    "main.purchases.fk_orders_address dropped": "dropped",
     "main.remarks.note dropped": "0 of 25 rows have a value",
 }
 
@@ -291,7 +291,7 @@ def test_large_tables_are_estimated_and_say_so(
     assert {each.precision for each in counts if each} == {Precision.ESTIMATED}
     words = told(found)["main.users.phone dropped"]
     assert re.fullmatch(
-        r"~\d+ of ~\d+ rows have a value, ~9 distinct, one of the same name is made anew", words
+        r"~\d+ of ~\d+ rows have a value, ~9 distinct, another one of the same name is created", words
     )
     assert told(found)["main.addresses dropped"] == "40 rows"
 
@@ -448,15 +448,15 @@ def test_what_no_rollback_undoes_is_left_out_or_named(odd: tuple[Project, Databa
         return found, before, after
 
     found, before, after = run(scenario())
-    assert found.not_rehearsed == {"main@m4": "no rollback undoes setval"}
+    assert found.not_rehearsed == {"main@m4": "a rollback does not undo setval"}
     assert ([row[0] for row in before], [row[0] for row in after]) == ([None], [3]), "as sequences do"
-    assert "main.ticket moved" in " ".join(found.notes)
+    assert "advanced main.ticket" in " ".join(found.notes)
     assert told(found) == {
         "main.copied dropped": "1 row, the same revision inserts 1 into main.archive",
         "main.t.doc dropped": "3 of 3 rows have a value, 1 distinct, last written 2 days ago",
         "main.t.twice dropped": "3 of 3 rows have a value, 3 distinct, last written 2 days ago",
-        "main.used dropped": "goes, at 1",
-        "main.fresh dropped": "goes, never used",
+        "main.used dropped": "dropped, at 1",
+        "main.fresh dropped": "dropped, never used",
     }
     assert {each.name for each in found.destroyed} == {"main.copied", "main.t.doc", "main.used"}
 
@@ -466,7 +466,7 @@ def test_nobody_waits_longer_than_the_bound(odd: tuple[Project, Databases]) -> N
     made, databases = odd
     found = run(report(over(made, databases), "main@m5", rehearse=True, seconds=0.4))
     assert found.failures == ()
-    assert found.notes == ("not rehearsed to the end: it took longer than 0.4 s (--rehearse-timeout)",)
+    assert found.notes == ("the rehearsal did not finish: it took longer than 0.4 s (--rehearse-timeout)",)
 
 
 def test_a_downgrade_that_fails_is_reported(odd: tuple[Project, Databases]) -> None:

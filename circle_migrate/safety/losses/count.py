@@ -22,15 +22,7 @@ from circle_migrate.postgres.identifier import literal, split_identity, unquote_
 from circle_migrate.safety.live_database.sizes import sizes
 from circle_migrate.safety.losses.cross_database import with_cross_database_rows
 from circle_migrate.safety.losses.predict import predict_row_losses, predict_value_losses
-from circle_migrate.safety.losses.report import (
-    Count,
-    Effect,
-    Loss,
-    LossReport,
-    Precision,
-    merge,
-    sort_key,
-)
+from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision, merge, sort_key
 
 if TYPE_CHECKING:
     import asyncpg
