@@ -35,8 +35,11 @@ def column_probes(context: ProbeContext) -> Iterator[Probe]:
             yield from _dropped_rows(change, context)
         elif change.key.kind == "constraint":
             yield from _validated_not_null(change, context)
-        elif change.key.kind == "domain" and new_value(change, "not_null") == "yes":
-            yield from _domain_nulls(change, context)
+        elif (change.key.kind, change.op) == ("domain", Op.CHANGED) and new_value(
+            change, "not_null"
+        ) == "yes":
+            domain = change.key.identity
+            yield from context.domain_probes(ProbeKind.NULLS, domain, domain, "VALUE IS NULL")
     yield from _truncated_rows(context)
 
 
@@ -129,18 +132,6 @@ def _null_values(context: ProbeContext, relation: str, column: str, *, subject: 
     yield from context.row_probe(ProbeKind.NULLS, relation, subject, condition)
 
 
-def _domain_nulls(change: Change, context: ProbeContext) -> Iterator[Probe]:
-    domain = change.key.identity
-    if change.op is not Op.CHANGED:
-        return
-    if context.usage is None:
-        yield Probe(ProbeKind.NULLS, domain, domain, unknown="the columns of the domain are not known")
-        return
-    for relation, name in context.usage.domains.get(domain, ()):
-        query = count_query(relation, f"{name} IS NULL")
-        yield Probe(ProbeKind.NULLS, relation, domain, query, related=(relation,))
-
-
 def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
     old, new = old_value(change, "type"), new_value(change, "type")
     if old is None or new is None or _is_type_rename(old, new, context):
@@ -153,14 +144,10 @@ def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
         yield from context.row_probe(ProbeKind.UNCASTABLE, column.relation, subject, absent)
         return
     sql = context.renames.statement.sql
-    for check in Conversion(live, column.name, old, new, sql, context.labels).checks():
-        if check.unknown:
-            yield Probe(check.kind, relation, subject, unknown=check.unknown)
-            continue
-        # The query casts all values, as it counts the results, and fails if the cast fails for one.
-        cast = f"SELECT count({check.cast}) * 0 FROM {relation}"
-        query = cast if check.cast else count_query(relation, check.condition)
-        yield Probe(check.kind, relation, subject, query, related=(relation, column.relation))
+    conversion = Conversion(relation, live, column.name, old, new, sql, context.labels)
+    for kind, query, unknown in conversion.checks():
+        related = (relation, column.relation) if query else ()
+        yield Probe(kind, relation, subject, query, unknown=unknown, related=related)
 
 
 def _is_type_rename(old: str, new: str, context: ProbeContext) -> bool:

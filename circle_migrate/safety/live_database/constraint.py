@@ -11,7 +11,6 @@ from circle_migrate.safety.live_database.parse_definition import (
     parse_check,
     parse_reference,
     parse_uniqueness,
-    replace_columns,
 )
 from circle_migrate.safety.live_database.probe_context import ProbeContext, count_query
 from circle_migrate.safety.live_database.record import Probe, ProbeKind
@@ -30,7 +29,9 @@ def constraint_probes(context: ProbeContext) -> Iterator[Probe]:
         if owner.kind in STORING:
             yield from _relation_probes(change, owner.identity, context)
         elif owner.kind == "domain":
-            yield from _domain_probes(change, owner.identity, context)
+            violation = f"NOT {parse_check(new_value(change, 'definition') or '')}"
+            subject = change.key.identity
+            yield from context.domain_probes(ProbeKind.VIOLATIONS, owner.identity, subject, violation)
     yield from _partition_probes(context)
 
 
@@ -154,19 +155,6 @@ def _violations(context: ProbeContext, relation: str, subject: str, definition: 
     check = context.live_expression(relation, parse_check(definition))
     violation = check if isinstance(check, NoLiveName) else f"NOT {check}"
     return context.row_probe(ProbeKind.VIOLATIONS, relation, subject, violation)
-
-
-def _domain_probes(change: Change, domain: str, context: ProbeContext) -> Iterator[Probe]:
-    """Yield a probe for each column of the domain; VALUE in the condition stands for the column."""
-    subject = change.key.identity
-    if context.usage is None:
-        reason = "the columns of the domain are not known"
-        yield Probe(ProbeKind.VIOLATIONS, domain, subject, unknown=reason)
-        return
-    check = parse_check(new_value(change, "definition") or "")
-    for relation, column in context.usage.domains.get(domain, ()):
-        query = count_query(relation, "NOT " + replace_columns(check, {"VALUE": column}))
-        yield Probe(ProbeKind.VIOLATIONS, relation, subject, query, related=(relation,))
 
 
 def _partition_probes(context: ProbeContext) -> Iterator[Probe]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from circle_migrate.safety.live_database.parse_definition import columns_in, replace_columns
@@ -51,6 +51,15 @@ class ProbeContext:
         if isinstance(live, NoLiveName) or isinstance(condition, NoLiveName):
             return self.unknown(kind, relation, subject, NoLiveName.AMBIGUOUS.value)
         return (Probe(kind, live, subject, count_query(live, condition), related=(live, relation)),)
+
+    def domain_probes(self, kind: ProbeKind, domain: str, subject: str, condition: str) -> Iterator[Probe]:
+        """Count the rows that meet a condition in all columns of a domain, for which VALUE stands."""
+        if self.usage is None:
+            yield Probe(kind, domain, subject, unknown="the columns of the domain are not known")
+            return
+        for relation, column in self.usage.domains.get(domain, ()):
+            query = count_query(relation, replace_columns(condition, {"VALUE": column}))
+            yield Probe(kind, relation, subject, query, related=(relation,))
 
     def unknown(self, kind: ProbeKind, relation: str, subject: str, reason: str) -> tuple[Probe, ...]:
         """Return a probe without a query; none for a relation that the plan creates."""

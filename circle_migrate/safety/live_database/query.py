@@ -13,8 +13,6 @@ from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
 
-SECONDS = 2.0
-
 _NO_SUCH_FUNCTION = "42883"
 _CONSTRAINT_CLASSES = ("22", "23")
 
@@ -33,7 +31,7 @@ WHERE quote_ident(n.nspname) || '.' || quote_ident(c.relname) <> above.name
 
 
 async def run_probes(
-    database: Database, probes: Sequence[Probe], seconds: float = SECONDS, total: float = TOTAL_SECONDS
+    database: Database, probes: Sequence[Probe], seconds: float = 2.0, total: float = TOTAL_SECONDS
 ) -> tuple[Answer, ...]:
     """Return the answers to the probes of one database, in their order.
 

@@ -59,11 +59,10 @@ counted AS (
            END AS rows
     FROM sized
 )
-SELECT asked.name, sum(rows)::bigint AS rows, sum(bytes)::bigint AS bytes,
-       sum(index_bytes)::bigint AS index_bytes,
-       count(root) = count(rows) AS counted, count(root) = count(bytes) AS sized
+SELECT asked.name, CASE WHEN count(root) = count(rows) THEN coalesce(sum(rows), 0)::bigint END AS rows,
+       coalesce(sum(bytes), 0)::bigint AS bytes, coalesce(sum(index_bytes), 0)::bigint AS index_bytes
 FROM asked LEFT JOIN counted ON counted.root = asked.oid
-GROUP BY asked.name ORDER BY asked.name
+GROUP BY asked.name HAVING count(root) = count(bytes) ORDER BY asked.name
 """
 
 
@@ -80,12 +79,7 @@ async def sizes(database: Database, relations: Iterable[str] | None = None) -> d
         rows = await connection.fetch(_SIZES, names)
     ours = {database.settings.version_table, *OWN_TABLES} if names is None else set()
     return {
-        row["name"]: Size(
-            row["name"],
-            (row["rows"] or 0) if row["counted"] else None,
-            row["bytes"] or 0,
-            row["index_bytes"] or 0,
-        )
+        row["name"]: Size(*row)
         for row in rows
-        if row["sized"] and unquote_and_fold(split_identity(row["name"])[-1]) not in ours
+        if unquote_and_fold(split_identity(row["name"])[-1]) not in ours
     }

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from circle_migrate.postgres.identifier import literal, unquote_and_fold
 from circle_migrate.safety.live_database.parse_definition import Token, split_items, tokenize, without_spaces
+from circle_migrate.safety.live_database.probe_context import count_query
 from circle_migrate.safety.live_database.record import ProbeKind
 
 OWN_EXPRESSION = "the revision converts the values with an expression of its own"
@@ -55,26 +57,22 @@ class Type:
         return cls(match["base"] + match["rest"], tuple(map(int, match["arguments"].split(","))))
 
 
-@dataclass(frozen=True, slots=True)
-class ConversionCheck:
-    """A possible failure or loss: `condition` holds for the values, or `cast` fails for one of them.
-
-    Where there is neither, `unknown` says why.
-    """
+class ConversionCheck(NamedTuple):
+    """A query for the values that a conversion rejects or alters; where there is none, `unknown` says why."""
 
     kind: ProbeKind
-    condition: str = ""
-    cast: str = ""
+    query: str = ""
     unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A change of the type of a column by the statement `sql`; `value` is the column in the live database.
+    """A change of the type of a column by the statement `sql`; `relation` and `value` are live names.
 
     `labels` are those of enumerations that the plan has created or changed, by type.
     """
 
+    relation: str
     value: str
     name: str
     old: str
@@ -90,28 +88,32 @@ class Conversion:
             yield ConversionCheck(ProbeKind.UNCASTABLE, unknown=OWN_EXPRESSION)
             return
         value, old, new = self.value, Type.parse(self.old), Type.parse(self.new)
+        relation = self.relation
         as_text = old.base.rpartition(".")[2] in _TEXTS or bool(casts and casts[0].lower() in _UNLIMITED)
         if self.new in self.labels and (as_text or self.old in self.labels):
-            labels = ", ".join(map(literal, self.labels[self.new]))
-            yield ConversionCheck(ProbeKind.UNCASTABLE, f"{value}::text NOT IN ({labels})")
+            removed = f"{value}::text NOT IN ({', '.join(map(literal, self.labels[self.new]))})"
+            yield ConversionCheck(ProbeKind.UNCASTABLE, count_query(relation, removed))
         elif new.base in {_VARYING, _PADDED} and new.limits:
             if old.base in {_VARYING, _PADDED} and old.limits and old.limits <= new.limits:
                 return
             # Trailing spaces are removed; of longer values assignment fails and a cast truncates.
             too_long = f"pg_catalog.char_length(pg_catalog.rtrim({value}::text)) > {new.limits[0]}"
-            yield ConversionCheck(ProbeKind.TOO_LONG if using is None else ProbeKind.CUT, too_long)
+            kind = ProbeKind.TOO_LONG if using is None else ProbeKind.CUT
+            yield ConversionCheck(kind, count_query(relation, too_long))
         elif new.base in _UNLIMITED or _fits(old, new):
             return
         elif {old.base, new.base} & _BITS:
             yield ConversionCheck(ProbeKind.TOO_LONG, unknown="the length of bit strings is not checked")
         elif as_text:
             invalid = f"NOT pg_catalog.pg_input_is_valid({value}::text, {literal(self.new)})"
-            yield ConversionCheck(ProbeKind.UNCASTABLE, invalid)
+            yield ConversionCheck(ProbeKind.UNCASTABLE, count_query(relation, invalid))
         else:
-            yield ConversionCheck(ProbeKind.UNCASTABLE, cast=f"({value})::{self.new}")
+            # The query casts all values, as it counts the results, and fails if the cast fails for one.
+            cast = f"({value})::{self.new}"
+            yield ConversionCheck(ProbeKind.UNCASTABLE, f"SELECT count({cast}) * 0 FROM {relation}")
             if {old.base, new.base} <= _NUMBERS or {old.base, new.base} <= _TIMES:
-                differs = f"(({value})::{self.new})::{self.old} IS DISTINCT FROM {value}"
-                yield ConversionCheck(ProbeKind.CUT, differs)
+                differs = f"({cast})::{self.old} IS DISTINCT FROM {value}"
+                yield ConversionCheck(ProbeKind.CUT, count_query(relation, differs))
 
 
 def _fits(old: Type, new: Type) -> bool:

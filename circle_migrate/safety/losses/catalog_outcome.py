@@ -12,7 +12,6 @@ from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
 _DATA_KINDS = frozenset({"table", "column", "sequence"})
 """Kinds whose data is lost, even if another object of the same name is created."""
 
-_ENUM = "enum"
 _WITHOUT_OWN_ROWS = ("view", "materialized view", "foreign table")
 _MAX_LENGTH = 60
 """Characters up to which the old and new value of a field are shown."""
@@ -66,7 +65,7 @@ def catalog_losses(
     pairs = ((key, new_keys.get(key, key)) for key in old)
     remaining = {key: new[new_key] for key, new_key in pairs if new_key and new_key in new}
     for key, new_fields in sorted((remaining | recreated).items()):
-        if key.kind == _ENUM:
+        if key.kind == "enum":
             labels = (new_fields.get("labels") or "").split("\n")
             for label in (old[key].get("labels") or "").split("\n"):
                 if label and label not in labels:

@@ -53,12 +53,11 @@ def _unmatched_columns(
 
 def _is_loss_of(loss: Loss, column: Column) -> bool:
     """Return whether a loss is of a column, or of rows of its table."""
-    if loss.database != column.database or loss.effect not in (Effect.DROPPED, Effect.DELETED):
-        return False
-    if loss.kind not in ("table", "column"):
+    if loss.effect not in (Effect.DROPPED, Effect.DELETED) or loss.kind not in ("table", "column"):
         return False
     names = tuple(filter(None, (column.schema, column.table, column.name if loss.kind == "column" else "")))
-    return tuple(map(unquote_and_fold, split_identity(loss.identity)))[-len(names) :] == names
+    identity = tuple(map(unquote_and_fold, split_identity(loss.identity)))
+    return loss.database == column.database and identity[-len(names) :] == names
 
 
 async def _count_rows(deployment: Deployment, column: Column) -> Dependents:

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from circle_migrate.safety.losses.rehearse import Rehearsal
     from circle_migrate.safety.losses.watch_catalog import CatalogWatch
 
-REHEARSAL_SECONDS = 5.0
-"""Default time limit of a rehearsal, while which other sessions may wait."""
-
 _NO_SCRATCH = (
     "there is no server for scratch databases: only the snapshots of the revisions were compared, by name. "
     "Rows that a revision deletes or changes are not reported, and a rename is reported as a loss. "
@@ -80,7 +77,7 @@ async def find(
     plan: Plan,
     *,
     rehearse: bool = False,
-    seconds: float = REHEARSAL_SECONDS,
+    seconds: float = 5.0,
     notify: Notify = discard,
 ) -> LossCollector:
     """Find the losses of the plan, which `count.loss_report` counts.
@@ -181,7 +178,7 @@ async def _from_rehearsal(
         sequences = sorted(rehearsal.advanced)
         advanced = ", ".join(namers[name].name(sequence) for name, sequence in sequences)
         collector.notes.append(f"a rollback does not reset sequences: the rehearsal advanced {advanced}")
-    collector.losses = [_with_inserts(loss, rehearsal, namers) for loss in collector.losses]
+    collector.losses = [_with_inserts(loss, rehearsal, namers[loss.database]) for loss in collector.losses]
     # The rehearsal has counted the rows that these statements delete or change.
     collector.statements = [
         replace(statement, work=())
@@ -191,9 +188,14 @@ async def _from_rehearsal(
     ]
 
 
-def _with_inserts(loss: Loss, rehearsal: Rehearsal, namers: Mapping[str, LossNamer]) -> Loss:
+def _with_inserts(loss: Loss, rehearsal: Rehearsal, namer: LossNamer) -> Loss:
     """Add to a dropped table or column the inserts of its revision, which may save its rows elsewhere."""
     if loss.effect is not Effect.DROPPED or loss.kind not in ("table", "column"):
         return loss
-    inserts = rehearsal.describe_inserts(namers[loss.database], loss.revision)
-    return replace(loss, detail=", ".join(filter(None, (loss.detail, inserts))))
+    inserts = [
+        f"{rows.inserted:,} into {namer.name(rows.relation)}"
+        for rows in rehearsal.rows
+        if (rows.database, rows.revision) == (loss.database, loss.revision) and rows.inserted
+    ]
+    text = f"the same revision inserts {', '.join(inserts)}" if inserts else ""
+    return replace(loss, detail=", ".join(filter(None, (loss.detail, text))))

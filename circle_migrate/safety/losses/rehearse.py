@@ -97,15 +97,6 @@ class Rehearsal:
                 if number:
                     yield replace(namer.loss(key, effect, rows.revision), rows=Count(number))
 
-    def describe_inserts(self, namer: LossNamer, revision: str) -> str:
-        """Describe the rows that a step inserts."""
-        inserts = [
-            f"{rows.inserted:,} into {namer.name(rows.relation)}"
-            for rows in self.rows
-            if (rows.database, rows.revision) == (namer.database, revision) and rows.inserted
-        ]
-        return f"the same revision inserts {', '.join(inserts)}" if inserts else ""
-
 
 async def rehearse(
     deployment: Deployment, plan: Plan, statements: Iterable[TracedStatement], seconds: float, notify: Notify
@@ -156,7 +147,10 @@ async def rehearse(
         if sqlstate(error.__cause__) == _CANCELLED:
             rehearsal.note = f"{_INCOMPLETE}: {_timeout_message(seconds)}"
         else:
-            rehearsal.failure = _failure(hooks.running, error)
+            revision = hooks.running.revision.id if isinstance(hooks.running, Step) else ""
+            message = ": ".join(filter(None, (error.message, error.detail)))
+            database, location = hooks.running.database, error.location
+            rehearsal.failure = Failure(database, revision, Method.REHEARSAL, message, location)
     finally:
         hooks.stop()
     return rehearsal
@@ -185,12 +179,6 @@ def _with_time_limits(deployment: Deployment, seconds: float) -> Deployment:
 
 def _timeout_message(seconds: float) -> str:
     return f"it took longer than {seconds:g} s (--rehearse-timeout)"
-
-
-def _failure(action: Action, error: MigrateError) -> Failure:
-    revision = action.revision.id if isinstance(action, Step) else ""
-    message = ": ".join(filter(None, (error.message, error.detail)))
-    return Failure(action.database, revision, Method.REHEARSAL, message, error.location)
 
 
 class _RehearsalHooks(Hooks):
