@@ -86,12 +86,10 @@ async def blockers(
         and (row["backend_type"] != "autovacuum worker" or row["wraparound"])
     ]
     known = {(blocker.relation, blocker.who) for blocker in blockers}
-    blockers += (
-        Blocker(name, None, _describe(row), row["age"])
-        for name in sorted(concurrent)
-        for row in snapshots
-        if (name, _describe(row)) not in known
+    waits = (
+        Blocker(name, None, _describe(row), row["age"]) for name in sorted(concurrent) for row in snapshots
     )
+    blockers += (blocker for blocker in waits if (blocker.relation, blocker.who) not in known)
     return tuple(blockers)
 
 

@@ -105,11 +105,11 @@ def _validated_not_null(change: Change, context: ProbeContext) -> Iterator[Probe
     table = change.owner.identity
     column = before.removeprefix("NOT NULL ").removesuffix(" NOT VALID").removesuffix(" NO INHERIT")
     dropped = any(
-        column_of(other) == (table, column)
-        and "not_null" in other.fields
-        and new_value(other, "not_null") is None
+        "not_null" in nullable.fields
+        and new_value(nullable, "not_null") is None
+        and column_of(nullable) == (table, column)
         for op in (Op.CHANGED, Op.REMOVED)
-        for other in context.renames.changes(op, "column")
+        for nullable in context.renames.changes(op, "column")
     )
     if not dropped and table not in context.renames.removed:
         yield from _null_values(context, table, column, subject=f"{table}.{name}")

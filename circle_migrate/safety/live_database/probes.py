@@ -67,24 +67,25 @@ def _contexts(
             renames,
             before=previous.after,
             after=previous.after.after(renames),
-            labels={**previous.labels, **dict(_labels(renames))},
-            starts={**previous.starts, **dict(_starts(renames))},
+            labels={**previous.labels, **_labels(renames)},
+            starts={**previous.starts, **_starts(renames)},
             usage=usage.get(database),
         )
         yield last[database]
 
 
-def _labels(renames: StatementRenames) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for op in (Op.ADDED, Op.CHANGED):
-        for change in renames.changes(op, "enum"):
-            field = new_value(change, "labels")
-            if field is not None:
-                yield change.key.identity, tuple(labels(field))
+def _labels(renames: StatementRenames) -> dict[str, tuple[str, ...]]:
+    return {
+        change.key.identity: tuple(labels(field))
+        for op in (Op.ADDED, Op.CHANGED)
+        for change in renames.changes(op, "enum")
+        if (field := new_value(change, "labels")) is not None
+    }
 
 
-def _starts(renames: StatementRenames) -> Iterator[tuple[str, str]]:
-    for change in () if renames.is_rename else renames.changes(Op.ADDED, "sequence"):
-        yield change.key.identity, change.fields["start"][1] or "1"
+def _starts(renames: StatementRenames) -> dict[str, str]:
+    created = () if renames.is_rename else renames.changes(Op.ADDED, "sequence")
+    return {change.key.identity: change.fields["start"][1] or "1" for change in created}
 
 
 def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -> str:
@@ -108,9 +109,9 @@ def _fixed_by(probe: Probe, statements: Sequence[TracedStatement], index: int) -
 
 
 def _writes(statement: TracedStatement, relation: str) -> bool:
-    if any(work.task in _WRITING and work.relation == relation for work in statement.work):
-        return True
     if statement.acquired.get(relation) is Lock.RowExclusive:
+        return True
+    if any(work.task in _WRITING and work.relation == relation for work in statement.work):
         return True
     sql = statement.sql
     return bool(_CAN_WRITE.match(sql) and _WRITES.search(sql)) and _names_any(statement, (relation,))

@@ -29,13 +29,12 @@ async def expected_rows(database: Database, statements: Mapping[int, str]) -> di
     writing = {key: sql for key, sql in statements.items() if _WRITES.match(sql)}
     if not writing:
         return {}
-    estimates = {}
     async with bounded_read(database) as connection:
-        for key, sql in writing.items():
-            rows = await _estimate(connection, f"{_NAME}_{key}", sql)
-            if rows is not None:
-                estimates[key] = rows
-    return estimates
+        return {
+            key: rows
+            for key, sql in writing.items()
+            if (rows := await _estimate(connection, f"{_NAME}_{key}", sql)) is not None
+        }
 
 
 async def _estimate(connection: asyncpg.Connection, name: str, sql: str) -> int | None:

@@ -41,14 +41,13 @@ async def with_cross_database_rows(
 def _unmatched_columns(
     relations: Sequence[Relation], losses: Sequence[Loss]
 ) -> Iterator[tuple[Loss, Column]]:
-    """Yield losses with the column of the other database that loses its matching rows."""
+    """Yield losses with the column whose rows would be left without a matching row."""
     for relation in relations:
         for side in Side:
-            column, other = relation.columns[side], relation.columns[side.other]
-            if not any(_is_loss_of(loss, other) for loss in losses):
-                yield from (
-                    (loss, other) for loss in losses if loss.destroys_data and _is_loss_of(loss, column)
-                )
+            column, matching = relation.columns[side], relation.columns[side.other]
+            if not any(_is_loss_of(loss, matching) for loss in losses):
+                destroyed = (loss for loss in losses if loss.destroys_data and _is_loss_of(loss, column))
+                yield from ((loss, matching) for loss in destroyed)
 
 
 def _is_loss_of(loss: Loss, column: Column) -> bool:

@@ -99,10 +99,8 @@ async def find(
 async def _from_scratch(deployment: Deployment, collector: LossCollector) -> None:
     """Run the plan on scratch databases; compare snapshots where that fails."""
     plan = collector.plan
-    majors = {
-        name: state.server_version_num // 10000
-        for name, state in (await deployment.states(plan.databases)).items()
-    }
+    states = await deployment.states(plan.databases)
+    majors = {name: state.server_version_num // 10000 for name, state in states.items()}
     major = majors[plan.databases[0]]
     async with ScratchServers(deployment) as servers:
         available = await servers.majors(plan.databases[0], major)
