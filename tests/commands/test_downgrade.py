@@ -1,4 +1,4 @@
-"""A downgrade that destroys data: backed up first, stopped where it would take more than was accepted."""
+"""Downgrades that destroy data: the backup before, and the stop where more would be lost than accepted."""
 
 from __future__ import annotations
 
@@ -54,30 +54,30 @@ def sql(*statements: str) -> str:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = Project(tmp_path_factory.mktemp("shop"))
-    made.write_settings(_SETTINGS)
+    project = Project(tmp_path_factory.mktemp("shop"))
+    project.write_settings(_SETTINGS)
     tables = ("CREATE TABLE users (id bigint PRIMARY KEY)", "CREATE TABLE notes (a text)")
-    made.revision("main", "m1", None, sql(*tables), sql("DROP TABLE users, notes"))
+    project.revision("main", "m1", None, sql(*tables), sql("DROP TABLE users, notes"))
     notes = sql("ALTER TABLE notes ADD b text"), sql("ALTER TABLE notes DROP b")
-    made.revision("main", "m2", "m1", *notes)
+    project.revision("main", "m2", "m1", *notes)
     phone = sql("ALTER TABLE users ADD phone text"), sql("ALTER TABLE users DROP phone")
-    made.revision("main", "m3", "m2", *phone)
+    project.revision("main", "m3", "m2", *phone)
     secrets = sql("CREATE TABLE secrets (user_id bigint)"), sql("DROP TABLE secrets")
-    made.revision("credentials", "c1", None, *secrets)
-    return made
+    project.revision("credentials", "c1", None, *secrets)
+    return project
 
 
-def over(folder: Path, databases: Databases, **flags: object) -> Deployment:
+def deploy(folder: Path, databases: Databases, **flags: object) -> Deployment:
     flags.setdefault("scratch_url", databases.server.admin_url)
     return Deployment(load(flags, environ=environment(databases), cwd=folder))
 
 
 @pytest.fixture(scope="module")
 def filled(server: Server, shop: Project) -> Iterator[Databases]:
-    """The shop with rows. Nobody changes it."""
+    """The databases of the shop with rows; tests do not change them."""
     databases = Databases(server)
     run(databases.create())
-    run(upgrade(over(shop.folder, databases)))
+    run(upgrade(deploy(shop.folder, databases)))
     run(execute(databases, "main", _ROWS))
     run(execute(databases, "credentials", "INSERT INTO secrets VALUES (1), (2)"))
     yield databases
@@ -86,14 +86,14 @@ def filled(server: Server, shop: Project) -> Iterator[Databases]:
 
 @pytest.fixture
 def live(create_databases: Any, filled: Databases) -> Databases:
-    """The shop with rows, to be changed."""
-    made: Databases = create_databases(filled)
-    return made
+    """A copy of the shop with rows, which a test may change."""
+    copy: Databases = create_databases(filled)
+    return copy
 
 
 @pytest.fixture
-def at_hand(shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The command's surroundings; the folder it is in."""
+def project_folder(shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Run commands in this folder, on the live databases."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text(
         _SETTINGS.replace('"migrations', f'"{shop.folder}/migrations'), encoding="utf-8"
@@ -105,49 +105,51 @@ def at_hand(shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 async def phones(databases: Databases) -> int | None:
-    """How many users have a phone; None where there is no such column."""
+    """Return the number of users with a phone; None where there is no such column."""
     async with databases.connect("main") as connection:
         if not await connection.fetchval("SELECT count(*) FROM pg_attribute WHERE attname = 'phone'"):
             return None
-        found: int = await connection.fetchval("SELECT count(phone) FROM users")
-        return found
+        count: int = await connection.fetchval("SELECT count(phone) FROM users")
+        return count
 
 
 def last_run() -> dict[str, Any]:
-    found = json.loads(invoke(["log", "-d", "main", "--limit", "1", "--format", "json"]).stdout)
-    noted: dict[str, Any] = found["runs"][0]
-    return noted
+    log = json.loads(invoke(["log", "-d", "main", "--limit", "1", "--format", "json"]).stdout)
+    last: dict[str, Any] = log["runs"][0]
+    return last
 
 
-LOSING = ["downgrade", "main@m2", "--accept-loss", "main.users.phone"]
+DOWNGRADE = ["downgrade", "main@m2", "--accept-loss", "main.users.phone"]
 
 
-def test_what_goes_is_in_a_backup_that_the_named_command_brings_back(at_hand: Path, live: Databases) -> None:
-    done = invoke([*LOSING, "--format", "json"])
+def test_lost_data_is_in_a_backup_that_the_printed_command_restores(
+    project_folder: Path, live: Databases
+) -> None:
+    done = invoke([*DOWNGRADE, "--format", "json"])
     assert done.status == 0, done.stderr
-    assert f"a backup of main and credentials goes to {at_hand / 'backups'}" in done.stderr
+    assert f"a backup of main and credentials goes to {project_folder / 'backups'}" in done.stderr
     assert run(phones(live)) is None
-    made = json.loads(done.stdout)["backup"]
-    assert Path(made["manifest"]).is_file()
-    assert last_run()["notes"]["backup"] == made
-    again = [*shlex.split(made["restore"])[1:], "--accept-loss", "main", "--accept-loss", "credentials"]
-    restored = invoke(again)
+    backup = json.loads(done.stdout)["backup"]
+    assert Path(backup["manifest"]).is_file()
+    assert last_run()["notes"]["backup"] == backup
+    restore = [*shlex.split(backup["restore"])[1:], "--accept-loss", "main", "--accept-loss", "credentials"]
+    restored = invoke(restore)
     assert restored.status == 0, restored.stderr
     assert run(phones(live)) == 5
 
 
-def test_a_folder_that_is_named_gets_one_whatever_goes(at_hand: Path, live: Databases) -> None:
+def test_backup_folder_makes_a_backup_without_losses(project_folder: Path, live: Databases) -> None:
     run(execute(live, "main", "UPDATE users SET phone = NULL"))
     done = invoke(["downgrade", "main@m2", "--yes", "--backup", "elsewhere"])
     assert done.status == 0, done.stderr
-    (folder,) = (at_hand / "elsewhere").iterdir()
+    (folder,) = (project_folder / "elsewhere").iterdir()
     assert f"backup: {folder / 'manifest.json'}" in done.stdout
     assert f"to go back: circle-migrate restore {folder / 'manifest.json'} --replace\n" in done.stdout
 
 
 @pytest.mark.parametrize(("typed", "status"), [("y", 5), ("main.users", 5), ("main.users.phone", 0)])
-def test_on_a_terminal_exactly_the_words_shown_are_typed(
-    at_hand: Path, live: Databases, typed: str, status: int
+def test_on_a_terminal_the_names_of_the_losses_are_typed(
+    project_folder: Path, live: Databases, typed: str, status: int
 ) -> None:
     terminal = Terminal("downgrade", "main@m2", "--no-backup", env=dict(os.environ))
     terminal.until(lambda written: "Type 'main.users.phone' to lose that for good" in written)
@@ -162,54 +164,58 @@ WITHOUT = {
 }
 
 
-@pytest.mark.parametrize(("options", "said", "noted"), WITHOUT.values(), ids=WITHOUT)
+@pytest.mark.parametrize(("options", "message", "noted"), WITHOUT.values(), ids=WITHOUT)
 def test_no_backup_is_made(
-    at_hand: Path, live: Databases, options: list[str], said: str, noted: str | None
+    project_folder: Path, live: Databases, options: list[str], message: str, noted: str | None
 ) -> None:
-    done = invoke([*LOSING, *options])
+    done = invoke([*DOWNGRADE, *options])
     assert done.status == 0, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert last_run()["notes"].get("backup") == (noted and {"none": noted})
-    assert not (at_hand / "backups").exists()
+    assert not (project_folder / "backups").exists()
 
 
-def test_nothing_lost_and_dry_runs_make_none(at_hand: Path, live: Databases) -> None:
+def test_dry_runs_and_downgrades_without_losses_make_no_backup(project_folder: Path, live: Databases) -> None:
     assert invoke(["downgrade", "main@m2", "--dry-run"]).status == 5
     run(execute(live, "main", "UPDATE users SET phone = NULL"))
     assert invoke(["downgrade", "main@m2", "--yes"]).status == 0
-    assert not (at_hand / "backups").exists()
+    assert not (project_folder / "backups").exists()
 
 
-def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
-    at_hand: Path, live: Databases, monkeypatch: pytest.MonkeyPatch
+def test_without_pg_dump_only_a_requested_backup_is_an_error(
+    project_folder: Path, live: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run(contents(live))
-    (at_hand / "bin").mkdir()
-    refused = invoke([*LOSING, "--pg-bin", "bin"])
+    (project_folder / "bin").mkdir()
+    refused = invoke([*DOWNGRADE, "--pg-bin", "bin"])
     assert (refused.status, "holds no pg_dump" in refused.stderr) == (2, True)
     monkeypatch.setattr(pg_programs, "_known", dict)
-    looked: list[Plan] = []
+    searches: list[Plan] = []
 
-    async def look(plan: Plan) -> LossCollector:
-        looked.append(plan)
-        return await find(over(at_hand, live), plan)
+    async def search(plan: Plan) -> LossCollector:
+        searches.append(plan)
+        return await find(deploy(project_folder, live), plan)
 
-    how = LossConfirmation(look, accept)
+    confirm = LossConfirmation(search, accept)
     with pytest.raises(SettingsError, match="there is no pg_dump"):
-        run(downgrade(over(at_hand, live), ["main@m2"], confirm=how, backing=into(at_hand)))
-    assert looked == [], "before anything is looked at"
-    assert invoke([*LOSING, "--backup", "elsewhere"]).status == 2
+        run(
+            downgrade(
+                deploy(project_folder, live), ["main@m2"], confirm=confirm, backing=into(project_folder)
+            )
+        )
+    assert searches == [], "the error comes before the losses are found"
+    assert invoke([*DOWNGRADE, "--backup", "elsewhere"]).status == 2
     assert run(contents(live)) == before
-    done = invoke(LOSING)
+    done = invoke(DOWNGRADE)
     assert done.status == 0
     assert "no backup is made: there is no pg_dump" in done.stderr
     assert "there is no pg_dump" in last_run()["notes"]["backup"]["none"]
 
 
-def test_a_backup_that_fails_stops_the_downgrade(at_hand: Path, live: Databases) -> None:
+def test_a_backup_that_fails_stops_the_downgrade(project_folder: Path, live: Databases) -> None:
     before = run(contents(live))
-    (at_hand / "file").touch()
-    refused = invoke([*LOSING, "--backup", "file"])
+    (project_folder / "file").touch()
+    refused = invoke([*DOWNGRADE, "--backup", "file"])
     assert refused.status == 2
     assert "no backup can be written to" in refused.stderr
     assert "nothing was changed" in refused.stderr
@@ -219,12 +225,14 @@ def test_a_backup_that_fails_stops_the_downgrade(at_hand: Path, live: Databases)
         async with live.connect("credentials") as holder:
             await holder.execute("BEGIN; LOCK TABLE secrets")
             with pytest.raises(BackupFailed) as caught:
-                await lower(over(at_hand, live, lock_wait=0.2), "main@m2", backing=into(at_hand))
+                await lower(
+                    deploy(project_folder, live, lock_wait=0.2), "main@m2", backing=into(project_folder)
+                )
             assert caught.value.state == "there is no backup; nothing was changed"
 
     run(with_a_table_locked())
     assert run(contents(live)) == before
-    assert invoke([*LOSING, "--backup", "dir", "--no-backup"]).status == 2
+    assert invoke([*DOWNGRADE, "--backup", "dir", "--no-backup"]).status == 2
 
 
 def into(folder: Path) -> BackupPolicy:
@@ -232,24 +240,24 @@ def into(folder: Path) -> BackupPolicy:
 
 
 def accept(_report: LossReport) -> None:
-    """Everything."""
+    """Accept all losses."""
 
 
 async def lower(
-    deployment: Deployment, target: str, then: Callable[[LossReport], None] = accept, **how: Any
+    deployment: Deployment, target: str, confirm: Callable[[LossReport], None] = accept, **options: Any
 ) -> MigrationResult | LossReport:
     return await downgrade(
-        deployment, [target], confirm=LossConfirmation(partial(find, deployment), then), **how
+        deployment, [target], confirm=LossConfirmation(partial(find, deployment), confirm), **options
     )
 
 
-def meanwhile(databases: Databases, statement: str) -> Callable[[LossReport], None]:
-    """Accept a report, while somebody else changes what it is about."""
+def accept_while_running(databases: Databases, statement: str) -> Callable[[LossReport], None]:
+    """Accept a report while another session runs a statement on main."""
 
     def change(_report: LossReport) -> None:
-        other = threading.Thread(target=asyncio.run, args=(execute(databases, "main", statement),))
-        other.start()
-        other.join()
+        session = threading.Thread(target=asyncio.run, args=(execute(databases, "main", statement),))
+        session.start()
+        session.join()
 
     return change
 
@@ -266,57 +274,59 @@ GROWING = {
 }
 
 
-@pytest.mark.parametrize(("statement", "words"), GROWING.values(), ids=GROWING)
-def test_what_was_written_after_the_report_stops_it(
-    shop: Project, live: Databases, statement: str, words: str
+@pytest.mark.parametrize(("statement", "increase"), GROWING.values(), ids=GROWING)
+def test_writes_after_the_report_stop_the_run(
+    shop: Project, live: Databases, statement: str, increase: str
 ) -> None:
     before = run(contents(live))
     target = "main@m2" if "phone" in statement else "main@base"
     with pytest.raises(Refused, match="more data would be lost than was accepted") as caught:
-        run(lower(over(shop.folder, live), target, meanwhile(live, statement)))
-    assert words in str(caught.value.detail)
+        run(lower(deploy(shop.folder, live), target, accept_while_running(live, statement)))
+    assert increase in str(caught.value.detail)
     assert caught.value.state == "nothing was changed"
     assert run(contents(live)) == before
 
 
-def test_a_new_loss_stops_it_and_less_does_not(shop: Project, live: Databases) -> None:
+def test_a_new_loss_stops_the_run_and_a_smaller_one_does_not(shop: Project, live: Databases) -> None:
     run(execute(live, "main", "UPDATE users SET phone = NULL"))
     with pytest.raises(Refused) as caught:
         run(
             lower(
-                over(shop.folder, live),
+                deploy(shop.folder, live),
                 "main@m2",
-                meanwhile(live, "UPDATE users SET phone = 'x' WHERE id = 1"),
+                accept_while_running(live, "UPDATE users SET phone = 'x' WHERE id = 1"),
             )
         )
     assert caught.value.detail == "main.users.phone: nothing accepted, 1 value now"
-    run(lower(over(shop.folder, live), "main@m2", meanwhile(live, "UPDATE users SET phone = NULL")))
+    run(
+        lower(
+            deploy(shop.folder, live), "main@m2", accept_while_running(live, "UPDATE users SET phone = NULL")
+        )
+    )
     assert run(phones(live)) is None
 
 
-def test_what_is_kept_is_no_loss_that_could_grow(shop: Project, live: Databases) -> None:
-    change = meanwhile(live, "UPDATE users SET phone = 'x' WHERE id = 6")
-    moved = run(lower(over(shop.folder, live), "main@m2", change, keep=True))
-    assert isinstance(moved, MigrationResult)
-    assert [each.rows for each in moved.kept] == [6]
+def test_kept_data_is_no_loss_that_could_increase(shop: Project, live: Databases) -> None:
+    change = accept_while_running(live, "UPDATE users SET phone = 'x' WHERE id = 6")
+    result = run(lower(deploy(shop.folder, live), "main@m2", change, keep=True))
+    assert isinstance(result, MigrationResult)
+    assert [kept.rows for kept in result.kept] == [6]
 
 
-def test_what_is_written_while_the_backup_is_made_stops_it(
-    shop: Project, live: Databases, tmp_path: Path
-) -> None:
-    change = meanwhile(live, "UPDATE users SET phone = 'x' WHERE id = 6")
+def test_writes_during_the_backup_stop_the_run(shop: Project, live: Databases, tmp_path: Path) -> None:
+    change = accept_while_running(live, "UPDATE users SET phone = 'x' WHERE id = 6")
 
     def notify(event: Any) -> None:
         if event.text == "dump" and event.kind == "started" and event.database == "main":
             change(None)  # type: ignore[arg-type]
 
     with pytest.raises(Refused, match="more data would be lost") as caught:
-        run(lower(over(shop.folder, live), "main@m2", backing=into(tmp_path), notify=notify))
+        run(lower(deploy(shop.folder, live), "main@m2", backing=into(tmp_path), notify=notify))
     assert "the backup that was made before is" in str(caught.value.state)
     assert run(phones(live)) == 6
 
 
-def test_estimates_that_hardly_differ_are_no_growth(
+def test_estimates_that_differ_little_are_no_increase(
     shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(
@@ -330,14 +340,20 @@ def test_estimates_that_hardly_differ_are_no_growth(
     monkeypatch.setattr(counting, "EXACT_ROWS", 100)
     more = "INSERT INTO users SELECT i, i FROM generate_series(1001, {}) i; ANALYZE users"
     with pytest.raises(Refused, match="more data would be lost"):
-        run(lower(over(shop.folder, live), "main@m2", meanwhile(live, more.format(1200))))
-    run(lower(over(shop.folder, live), "main@m2", meanwhile(live, more.replace("1001", "1201").format(1210))))
+        run(lower(deploy(shop.folder, live), "main@m2", accept_while_running(live, more.format(1200))))
+    run(
+        lower(
+            deploy(shop.folder, live),
+            "main@m2",
+            accept_while_running(live, more.replace("1001", "1201").format(1210)),
+        )
+    )
 
 
-def test_what_could_not_be_put_back_is_refused_before_anything_runs(shop: Project, live: Databases) -> None:
-    """Although it goes in the second transaction."""
+def test_keep_without_a_primary_key_is_refused_before_the_run(shop: Project, live: Databases) -> None:
+    """The loss is in the second transaction."""
     before = run(contents(live))
-    deployment = over(shop.folder, live, transaction="per-revision")
+    deployment = deploy(shop.folder, live, transaction="per-revision")
     with pytest.raises(Refused, match=r"cannot restore main\.notes\.b .*no primary key") as caught:
         run(lower(deployment, "main@m1", keep=True))
     assert caught.value.state == "nothing was changed"
@@ -346,11 +362,11 @@ def test_what_could_not_be_put_back_is_refused_before_anything_runs(shop: Projec
     run(lower(deployment, "main@m1", keep=True))
 
 
-def test_a_downgrade_that_fails_says_where_its_backup_is(
+def test_the_error_of_a_failed_downgrade_names_its_backup(
     shop: Project, live: Databases, tmp_path: Path
 ) -> None:
     run(execute(live, "main", "CREATE VIEW dialled AS SELECT phone FROM users"))
     with pytest.raises(MigrationFailed) as caught:
-        run(lower(over(shop.folder, live), "main@m2", backing=into(tmp_path)))
+        run(lower(deploy(shop.folder, live), "main@m2", backing=into(tmp_path)))
     (folder,) = (tmp_path / "made").iterdir()
     assert str(folder) in str(caught.value.state)
