@@ -78,7 +78,7 @@ class Job:
 def interleaved(jobs: Sequence[Job], runs: int) -> list[Row]:
     """Measure every contender once per job, in `runs` rounds after a round that is not counted.
 
-    A change of the machine's speed then affects all contenders. A contender's jobs directly follow each other.
+    A change of the machine's speed then affects all contenders. The jobs of a contender run in a row.
     """
     samples: dict[tuple[str, str], list[Sample]] = {
         (job.name, contender.name): [] for job in jobs for contender in job.contenders

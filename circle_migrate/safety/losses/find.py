@@ -33,10 +33,8 @@ _NO_SCRATCH = (
     "Rows that a revision deletes or changes are not reported, and a rename is reported as a loss. "
     "For the full report, pip install 'circle-migrate[embedded]' or use --scratch-url URL"
 )
-_NO_START = (
-    "scratch databases could not be upgraded to the current revisions, snapshots were compared instead"
-)
-_INCOMPLETE = "the downgrade failed on scratch databases: losses by its snapshots were added, by name"
+_NO_START = "scratch databases could not be upgraded to the current revisions, snapshots were compared"
+_INCOMPLETE = "the downgrade failed on scratch databases: the losses in its snapshots were added, by name"
 
 
 @dataclass

@@ -27,7 +27,7 @@ class LossIncrease(NamedTuple):
 
 
 def increased_losses(accepted: Iterable[Loss], now: Iterable[Loss]) -> Iterator[LossIncrease]:
-    """Yield the losses that were not accepted, or with a lower count.
+    """Yield the losses that were not accepted, or were accepted with a lower count.
 
     An unknown count was accepted as any number. A count that was known and is unknown now may be higher.
     """
