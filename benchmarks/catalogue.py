@@ -1,11 +1,11 @@
-"""What reading and comparing catalogues costs, against `pg_dump --schema-only` and Alembic's comparison.
+"""Measure reading and comparing catalogues, against `pg_dump --schema-only` and Alembic's comparison.
 
     ./run python benchmarks/catalogue.py                           # 10, 1,000 and 5,000 tables; half an hour
     ./run python benchmarks/catalogue.py --sizes 10,1000 --runs 5  # some minutes
 
-Starts a private PostgreSQL in a temporary folder and makes databases of as many tables (`schemas.py`). Each
-contender works in a fresh process on a fresh connection, in turns; counted is the processor time of the work,
-client and server together, without starting Python and importing: that is what `run.py` measures.
+Starts a private PostgreSQL in a temporary folder and creates databases with that many tables (`schemas.py`).
+The contenders run in turns, each in a new process with a new connection. Ratios are of the CPU time of the
+work, client and server together, without the start of Python and imports, which `run.py` measures.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ WORK = {"snapshot": read_snapshot, "diff": compared, "fingerprint": fingerprinte
 
 
 def measured(name: str, url: str, server: int) -> dict[str, float]:
-    """Seconds of one contender: on the clock, of the client's processor and of the server's."""
+    """Return the seconds of one contender: wall time, and CPU time of the client and of the server."""
     if name == _DUMP:
         command: Sequence[str] = [str(find(18).program("pg_dump")), "--schema-only", "--dbname", url]
         before, served, begun = _children(), _served(server), time.perf_counter()
@@ -101,12 +101,12 @@ def measured(name: str, url: str, server: int) -> dict[str, float]:
         client = _children() - before
     else:
         work = WORK[name](url)
-        time.sleep(0.2)  # what preparing it has left to the server is not its own
+        time.sleep(0.2)  # let the server finish its work for the preparation
         served, begun, before = _served(server), time.perf_counter(), time.process_time()
         work()
         client = time.process_time() - before
     wall = time.perf_counter() - begun
-    time.sleep(0.2)  # a backend's time is counted when the postmaster has noticed its end
+    time.sleep(0.2)  # the CPU time of a backend is counted when the postmaster notices its end
     return {"wall": wall, "client": client, "server": _served(server) - served}
 
 
@@ -116,13 +116,13 @@ def _children() -> float:
 
 
 def _served(server: int) -> float:
-    """Processor seconds of the backends that have ended: they are the postmaster's children."""
+    """Return the CPU seconds of the backends that have ended, which are children of the postmaster."""
     fields = Path(f"/proc/{server}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def contest(size: int, url: str, server: int, runs: int) -> list[str]:
-    """The rows of one size: medians, and ratios of processor time."""
+    """Return the table rows of one size: medians, and ratios of CPU time."""
     names = [_DUMP, *WORK]
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(runs):
@@ -130,9 +130,12 @@ def contest(size: int, url: str, server: int, runs: int) -> list[str]:
             command = [sys.executable, __file__, "--work", name, url, str(server)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             samples[name].append(json.loads(done.stdout))
-    cpu = {name: median(each["client"] + each["server"] for each in found) for name, found in samples.items()}
+    cpu = {
+        name: median(sample["client"] + sample["server"] for sample in of_name)
+        for name, of_name in samples.items()
+    }
     return [
-        f"| {size} | {name} | {median(each['wall'] for each in samples[name]):.3f} | {cpu[name]:.3f} "
+        f"| {size} | {name} | {median(sample['wall'] for sample in samples[name]):.3f} | {cpu[name]:.3f} "
         f"| {cpu[name] / cpu[_DUMP]:.2f} | {cpu[name] / cpu[_ALEMBIC]:.3f} |"
         for name in names
     ]
@@ -178,7 +181,7 @@ def main() -> None:
             embedded.stop()
     command = f"    ./run python benchmarks/catalogue.py --sizes {asked.sizes} --runs {asked.runs} --write"
     text = (
-        f"# What reading catalogues costs\n\n{command}\n\n"
+        f"# Cost of reading catalogues\n\n{command}\n\n"
         f"PostgreSQL 18, Python {sys.version.split()[0]}, {os.cpu_count()} processors, load average "
         f"{os.getloadavg()[0]:.1f} at the end. Medians of {asked.runs} runs.\n\n" + "\n".join(rows) + "\n"
     )

@@ -1,4 +1,4 @@
-"""Timing of whole processes, interleaved, and tables of medians and ratios."""
+"""Measure processes in turns, and write tables of medians and ratios."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Command = Sequence[str]
 
 @dataclass(frozen=True)
 class Contender:
-    """Commands that together do one job, one process after the other, and their environment."""
+    """Commands that together do one job, as one process after the other, and their environment."""
 
     name: str
     commands: Sequence[Command]
@@ -25,7 +25,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement in seconds: on the clock, and of the client's processor."""
+    """One measurement in seconds: wall time and the client's CPU time."""
 
     wall: float
     cpu: float
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """All measurements of one contender at one job."""
+    """All measurements of one contender for one job."""
 
     job: str
     name: str
@@ -41,17 +41,17 @@ class Row:
 
     @property
     def wall(self) -> float:
-        """The median on the clock."""
+        """The median wall time."""
         return median(sample.wall for sample in self.samples)
 
     @property
     def cpu(self) -> float:
-        """The median of the client's processor time."""
+        """The median of the client's CPU time."""
         return median(sample.cpu for sample in self.samples)
 
 
 def measure(contender: Contender, folder: Path) -> Sample:
-    """Run a contender once. Raises `SystemExit` with what it said where a command fails."""
+    """Run a contender once. Raises `SystemExit` with the output of a command that fails."""
     env = {**os.environ, **contender.env}
     cpu, begun = _cpu_of_children(), time.perf_counter()
     for command in contender.commands:
@@ -68,7 +68,7 @@ def _cpu_of_children() -> float:
 
 @dataclass(frozen=True)
 class Job:
-    """What contenders do in a folder."""
+    """Contenders that run in a folder."""
 
     name: str
     contenders: Sequence[Contender]
@@ -76,24 +76,24 @@ class Job:
 
 
 def interleaved(jobs: Sequence[Job], runs: int) -> list[Row]:
-    """Every contender once at each of the jobs, `runs` times over, after a round that does not count.
+    """Measure every contender once per job, in `runs` rounds after a round that is not counted.
 
-    So a machine that slows down slows all of them; a contender's jobs follow directly upon each other.
+    A change of the machine's speed then affects all contenders. The jobs of a contender run in a row.
     """
     samples: dict[tuple[str, str], list[Sample]] = {
         (job.name, contender.name): [] for job in jobs for contender in job.contenders
     }
     for number in range(runs + 1):
-        for at_each in zip(*(job.contenders for job in jobs), strict=True):
-            for job, contender in zip(jobs, at_each, strict=True):
+        for contenders in zip(*(job.contenders for job in jobs), strict=True):
+            for job, contender in zip(jobs, contenders, strict=True):
                 sample = measure(contender, job.folder)
                 if number:
                     samples[job.name, contender.name].append(sample)
-    return [Row(job, name, found) for (job, name), found in samples.items()]
+    return [Row(job, name, row_samples) for (job, name), row_samples in samples.items()]
 
 
 def ratio(row: Row, base: Row) -> tuple[float, float]:
-    """How many times as long as another one took, clock and processor: the medians of the rounds' ratios."""
+    """Return the ratios of wall and CPU time to another row, as medians of the ratios of the rounds."""
     pairs = list(zip(row.samples, base.samples, strict=True))
     return median(one.wall / other.wall for one, other in pairs), median(
         one.cpu / other.cpu for one, other in pairs
@@ -101,7 +101,7 @@ def ratio(row: Row, base: Row) -> tuple[float, float]:
 
 
 def table(rows: Sequence[Row], references: Sequence[str], *, grown: bool = False) -> str:
-    """A Markdown table: medians, ratios of each to the references of the same job, and what it has grown."""
+    """Return a Markdown table of medians, ratios to the references of the same job, and growth."""
     head = ["job", "what", "wall s", "CPU s", *(f"to {name}" for name in references), *["growth"] * grown]
     lines = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Generated projects: the same linear trees for every contender, and scripts beside them."""
+"""Generate projects: the same linear trees for every contender, and scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALEMBIC_INI = """
 script_location = %(here)s
 """
 
-# The asynchronous template of Alembic, without what it has for offline mode, logging and autogenerate.
+# The asynchronous template of Alembic, without offline mode, logging and autogenerate.
 _ENV_PY = """
 import asyncio
 import os
@@ -71,9 +71,9 @@ def downgrade() -> None:
 '''
 
 PEER = "dbmate"
-"""Its program's name, and of the folder of its files in each tree."""
+"""The name of its program, and of the folder with its files in each tree."""
 
-# What the tables are called is different, so that both can be at head on the same databases.
+# The tables have other names, so that both tools can be at head on the same databases.
 _PEER_REVISION = """-- migrate:up
 {up}
 
@@ -82,9 +82,9 @@ _PEER_REVISION = """-- migrate:up
 """
 
 _TABLES = 2
-"""Made by the first revisions; the others change a default, so that trees grow and the schema does not."""
+"""Created by the first revisions; the others change a default, so that the schema does not grow."""
 
-# The least a Python process must do to know where both databases are.
+# The minimum that a Python process has to do to read the current revisions of both databases.
 _FLOOR = """
 import asyncio
 import os
@@ -111,12 +111,12 @@ asyncio.run(both())
 
 
 def key(number: int) -> str:
-    """The id of the revision with a number, which counts from 1."""
+    """Return the id of the revision with this number, counted from 1."""
     return f"{number:012x}"
 
 
 def statements(number: int, prefix: str = "") -> tuple[str, str]:
-    """What the revision with a number does, and what undoes it."""
+    """Return the statements of the upgrade and downgrade of the revision with this number."""
     if number <= _TABLES:
         table = f"{prefix}t{number}"
         return f"CREATE TABLE {table} (id bigint PRIMARY KEY, name text NOT NULL)", f"DROP TABLE {table}"

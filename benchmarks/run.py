@@ -1,13 +1,13 @@
-"""What circle-migrate costs, as whole processes, against plain Alembic and against the floor.
+"""Measure circle-migrate, as whole processes, against plain Alembic and a minimal Python process.
 
     ./run python benchmarks/run.py                      # everything; about half an hour
     ./run python benchmarks/run.py --quick              # small trees, three rounds
     ./run python benchmarks/run.py --sizes 2,2000 --rounds 21 --most-moved 0 --write
 
 Starts a private PostgreSQL in a temporary folder. Contenders run in turns (A B C A B C), each on all sizes of
-trees before the next one's turn; one round before does not count. Ratios are what counts, as seconds are this
-machine's: medians of those within a round. Growth is the ratio to the same contender's smallest size.
-dbmate, of all peers the fastest on large trees, takes part where it is installed, once per database:
+trees before the next one; a first round is not counted. Compare the ratios, as the seconds depend on the
+machine: they are medians of the ratios within a round. Growth is the ratio to the same contender's smallest
+size. dbmate, the fastest of similar tools on large trees, runs if it is installed, once per database:
 
     npm install --prefix /tmp/peer dbmate && export PATH=$PATH:$(echo /tmp/peer/node_modules/@dbmate/*/bin)
 """
@@ -43,45 +43,45 @@ _PLAIN = "alembic, twice"
 
 
 def ours(name: str, *arguments: str) -> Contender:
-    """circle-migrate on both databases in one process."""
+    """Return circle-migrate on both databases in one process."""
     return Contender(name, [[*_OURS, *arguments]], {})
 
 
 def alembic(name: str, *arguments: str) -> Contender:
-    """Alembic on one database after the other."""
+    """Return Alembic on one database after the other."""
     return Contender(
         name,
-        [[sys.executable, "-m", "alembic", "-c", f"{each}/alembic.ini", *arguments] for each in DATABASES],
+        [[sys.executable, "-m", "alembic", "-c", f"{tree}/alembic.ini", *arguments] for tree in DATABASES],
         {},
     )
 
 
 def start_up(folder: Path, runs: int) -> list[Row]:
-    """What it takes to say nothing at all."""
+    """Measure the start of a process."""
     nothing = Contender("python -c pass", [[sys.executable, "-c", "pass"]], {})
     contenders = [nothing, ours("--version", "--version"), ours("--help", "--help")]
     return interleaved([Job("start", contenders, folder)], runs)
 
 
 def peer(name: str, *arguments: str) -> list[Contender]:
-    """dbmate on one database after the other; nothing where it is not installed."""
+    """Return dbmate on one database after the other; nothing where it is not installed."""
     if shutil.which(PEER) is None:
         return []
     commands = [
-        [PEER, f"--env={variable}", f"--migrations-dir={each}/{PEER}", "--no-dump-schema", *arguments]
-        for each, variable in DATABASES.items()
+        [PEER, f"--env={variable}", f"--migrations-dir={database}/{PEER}", "--no-dump-schema", *arguments]
+        for database, variable in DATABASES.items()
     ]
     return [Contender(name, commands, {})]
 
 
-def looking(databases: Bench, folder: Path, size: int) -> Job:
-    """Reading where both databases are, and finding that nothing is to be done.
+def reading(databases: Bench, folder: Path, size: int) -> Job:
+    """Return the commands that read the current revisions, and the upgrades that have nothing to do.
 
-    The databases were brought to head by circle-migrate, so that there is a journal to be read.
+    circle-migrate has upgraded the databases to head, so that they have a journal.
     """
     env = databases.create()
-    for each in (ours("upgrade", "upgrade"), *peer(PEER, "up")):
-        measure(replace(each, env=env), folder)
+    for contender in (ours("upgrade", "upgrade"), *peer(PEER, "up")):
+        measure(replace(contender, env=env), folder)
     contenders = [
         alembic("alembic current, twice", "current"),
         alembic("alembic upgrade head, twice", "upgrade", "head"),
@@ -90,11 +90,11 @@ def looking(databases: Bench, folder: Path, size: int) -> Job:
         Contender(_FLOOR, [[sys.executable, "floor.py"]], {}),
         *(ours(command, command) for command in ("status", "current", "heads", "check", "wait", "upgrade")),
     ]
-    return Job(str(size), [replace(each, env=env) for each in contenders], folder)
+    return Job(str(size), [replace(contender, env=env) for contender in contenders], folder)
 
 
 def moving(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
-    """From empty to head, and back to base; every contender on a new pair of databases in every round."""
+    """Measure upgrades from empty to head and downgrades to base, on a new pair of databases each time."""
     pairs = {
         _PLAIN: (alembic(_PLAIN, "upgrade", "head"), alembic(_PLAIN, "downgrade", "base")),
         "circle-migrate": (
@@ -122,7 +122,7 @@ def moving(databases: Bench, folder: Path, size: int, runs: int) -> list[Row]:
                 sample = measure(replace(contender, env={**contender.env, **env}), folder)
                 samples.setdefault((job, name), []).append(sample)
             databases.drop(env)
-    return [Row(job, name, found) for (job, name), found in sorted(samples.items(), key=_downgrades_last)]
+    return [Row(job, name, rows) for (job, name), rows in sorted(samples.items(), key=_downgrades_last)]
 
 
 def _downgrades_last(item: tuple[tuple[str, str], list[Sample]]) -> bool:
@@ -137,7 +137,7 @@ class Bench:
         self._made = 0
 
     def create(self) -> dict[str, str]:
-        """A new empty pair, as the environment that names it."""
+        """Create an empty pair, and return the environment with its URLs."""
         self._made += 1
         names = {variable: f"{database}_{self._made}" for database, variable in DATABASES.items()}
         self._execute("postgres", *(f"CREATE DATABASE {name}" for name in names.values()))
@@ -161,14 +161,14 @@ class Bench:
 
 @contextmanager
 def bench() -> Iterator[tuple[Path, Bench, int]]:
-    """A temporary folder, databases on a server in it, and PostgreSQL's major version."""
+    """Yield a temporary folder, databases on a server in it, and PostgreSQL's major version."""
     folder = Path(tempfile.mkdtemp(prefix="circle-migrate-benchmarks-"))
-    folder.chmod(0o755)  # started by root, the server runs as another user and has to get in
+    folder.chmod(0o755)  # root starts the server as another user, which needs access
     server = EmbeddedServer(folder / "server")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the server would outlive this script
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stop the server with this script
     try:
         status = server.start()
-        # As an installed package: compiled, and without a trace in the checkout.
+        # As in an installed package, modules are compiled, but not into the checkout.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ.update(PYTHONPATH=str(_ROOT), PYTHONPYCACHEPREFIX=str(folder / "bytecode"))
         yield folder, Bench(status), status.major or 0
@@ -178,34 +178,33 @@ def bench() -> Iterator[tuple[Path, Bench, int]]:
 
 
 def report(options: argparse.Namespace) -> Iterator[str]:
-    """The parts of the report, as they are measured."""
+    """Yield the parts of the report, as they are measured."""
     with bench() as (folder, databases, major):
         yield (
             f"PostgreSQL {major} (the embedded one), Python {platform.python_version()}, "
             f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f} at the beginning, "
             f"{options.runs} rounds ({_moves(options.runs)} of full upgrades, with no round before). "
-            "Medians in seconds: on the clock, and processor time of the client; ratios are medians of those "
-            "within a round, the one of processor time in brackets. "
-            "Where the load average exceeds the processors, others were at work: "
-            "the clock then says little, processor time more."
+            "Medians in seconds of wall time and of the client's CPU time; ratios are medians of the ratios "
+            "within a round, those of CPU time in brackets. If the load average exceeds the number of "
+            "processors, other programs were running: CPU time is then more reliable than wall time."
         )
         if shutil.which(PEER) is None:
             yield f"{PEER} is not on the PATH and is left out."
         yield "## Start-up\n\n" + table(start_up(folder, options.runs), ["python -c pass"])
-        looking_jobs: list[Job] = []
-        moved: list[Row] = []
+        reading_jobs: list[Job] = []
+        moves: list[Row] = []
         for size in options.sizes:
             project = folder / str(size)
             generate(project_folder(project), size)
             print(f"{size} revisions in each tree ...", file=sys.stderr)
-            looking_jobs.append(looking(databases, project, size))
+            reading_jobs.append(reading(databases, project, size))
             if size <= options.most_moved:
-                moved += moving(databases, project, size, _moves(options.runs))
+                moves += moving(databases, project, size, _moves(options.runs))
         print("all sizes in turns ...", file=sys.stderr)
         yield "## Both databases at head, by size of the trees\n\n" + table(
-            interleaved(looking_jobs, options.runs), [_FLOOR, "alembic current, twice"], grown=True
+            interleaved(reading_jobs, options.runs), [_FLOOR, "alembic current, twice"], grown=True
         )
-        yield "## From empty to head and back to base\n\n" + table(moved, [_PLAIN])
+        yield "## From empty to head and back to base\n\n" + table(moves, [_PLAIN])
         yield f"Load average at the end: {os.getloadavg()[0]:.1f}."
 
 
@@ -214,13 +213,13 @@ def _moves(runs: int) -> int:
 
 
 def project_folder(folder: Path) -> Path:
-    """The folder, made."""
+    """Create the folder and return it."""
     folder.mkdir()
     return folder
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", default="2,50,500,2000", help="revisions per tree (default: %(default)s)")
     parser.add_argument(
@@ -237,12 +236,12 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> None:
-    asked = options(arguments)
-    parts = ["# What circle-migrate costs", "    ./run python benchmarks/run.py " + " ".join(arguments)]
-    for part in report(asked):
+    parsed = options(arguments)
+    parts = ["# Cost of circle-migrate", "    ./run python benchmarks/run.py " + " ".join(arguments)]
+    for part in report(parsed):
         print(part, end="\n\n", flush=True)
         parts.append(part)
-    if asked.write:
+    if parsed.write:
         _RESULTS.write_text("\n\n".join(parts) + "\n")
 
 

@@ -1,11 +1,11 @@
-"""Generated schemas: as many tables as asked for, each with what tables usually have."""
+"""Generate schemas with any number of usual tables."""
 
 from __future__ import annotations
 
 import asyncpg
 
 TABLES_PER_STATEMENT = 50
-"""Tables made in one transaction: every object of a transaction holds a lock until its end."""
+"""Tables created in one transaction, in which every object holds a lock until its end."""
 
 _TABLE = """
 CREATE TABLE {name} (
@@ -26,7 +26,7 @@ CREATE INDEX ON {name} (parent_id) WHERE deleted_at IS NULL;
 
 
 async def make_tables(connection: asyncpg.Connection, count: int) -> None:
-    """Make tables of ten columns, a primary key, a foreign key and two indexes, one of them partial."""
+    """Create tables of ten columns, a primary key, a foreign key and two indexes, one of them partial."""
     statements = [
         _TABLE.format(name=f"item_{number:05}", parent=f"item_{max(number - 1, 0):05}")
         for number in range(count)

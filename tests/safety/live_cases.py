@@ -1,4 +1,4 @@
-"""Plans that ask something of live rows: the schema before, rows that break them, rows that do not."""
+"""Plans with probes of live rows: the schema, rows that the plan fails on or loses, and rows that fit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from circle_migrate.safety.live_database.record import ProbeKind
 
-Found = list[tuple[str, str, str, int | None]]
-"""What was asked, of which live relation, about what, and the number that came back."""
+Counts = list[tuple[str, str, str, int | None]]
+"""The kind of a probe, its live relation, its subject, and the count."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Statements of a plan on a schema; `broken` are live rows that are in its way, `clean` ones that are not.
+    """Statements of a plan on a schema; the plan fails on the `broken` live rows or loses them.
 
-    Each case has a schema of its own, which is called `public` in what is expected. `since` is the first major version that knows the statements, or can answer.
+    A case has a schema of its own, which is `public` in `counts`. `since` is the first major version that has
+    the statements, or can answer.
     """
 
     id: str
@@ -23,26 +24,26 @@ class Case:
     plan: tuple[str, ...]
     broken: str
     clean: str
-    found: Found
+    counts: Counts
     since: int = 0
 
     @property
     def schema(self) -> str:
-        """The schema where unqualified names lead."""
+        """The schema of unqualified names."""
         return "in_" + self.id.replace("-", "_")
 
     @property
     def schemas(self) -> frozenset[str]:
-        """That schema, and those it makes besides."""
-        made = re.findall(r'CREATE SCHEMA ("[^"]*"|\w+)', ";".join((self.setup, *self.plan)))
-        return frozenset({self.schema, *made})
+        """That schema, and those that the statements create."""
+        created = re.findall(r'CREATE SCHEMA ("[^"]*"|\w+)', ";".join((self.setup, *self.plan)))
+        return frozenset({self.schema, *created})
 
     @property
-    def expected(self) -> Found:
-        """What is expected, in the case's own schema."""
+    def expected(self) -> Counts:
+        """The counts in the case's own schema."""
         return [
-            (ask, self._own(relation), self._own(subject), count)
-            for ask, relation, subject, count in self.found
+            (kind, self._own(relation), self._own(subject), count)
+            for kind, relation, subject, count in self.counts
         ]
 
     def _own(self, name: str) -> str:
@@ -55,18 +56,22 @@ def case(
     plan: str | tuple[str, ...],
     broken: str,
     clean: str,
-    *found: tuple[str, str, str, int | None],
+    *counts: tuple[str, str, str, int | None],
     since: int = 0,
 ) -> Case:
-    """A case whose plan may be one statement."""
+    """Return a case, whose plan may be one statement."""
     plan = (plan,) if isinstance(plan, str) else plan
-    return Case(id, setup, plan, broken, clean, list(found), since)
+    return Case(id, setup, plan, broken, clean, list(counts), since)
 
 
 # ruff: noqa: E501
 T = "CREATE TABLE t (id int PRIMARY KEY, a int, b text)"
-NULLS, TWINS, ORPHANS = str(ProbeKind.NULLS), str(ProbeKind.DUPLICATES), str(ProbeKind.ORPHANS)
-VIOLATIONS, UNCASTABLE, LONG = str(ProbeKind.VIOLATIONS), str(ProbeKind.UNCASTABLE), str(ProbeKind.TOO_LONG)
+NULLS, DUPLICATES, ORPHANS = str(ProbeKind.NULLS), str(ProbeKind.DUPLICATES), str(ProbeKind.ORPHANS)
+VIOLATIONS, UNCASTABLE, TOO_LONG = (
+    str(ProbeKind.VIOLATIONS),
+    str(ProbeKind.UNCASTABLE),
+    str(ProbeKind.TOO_LONG),
+)
 CUT, VALUES, ROWS, BEHIND = (
     str(ProbeKind.CUT),
     str(ProbeKind.VALUES),
@@ -116,7 +121,7 @@ CASES = [
         "INSERT INTO t VALUES (1, 1), (1, 2)",
         (NULLS, "public.t", "public.t.a", 0),
         (NULLS, "public.t", "public.t.b", 1),
-        (TWINS, "public.t", "public.t.t_pkey", 1),
+        (DUPLICATES, "public.t", "public.t.t_pkey", 1),
     ),
     case(
         "unique",
@@ -124,7 +129,7 @@ CASES = [
         "ALTER TABLE t ADD CONSTRAINT u UNIQUE (a, b)",
         "INSERT INTO t VALUES (1, 1, 'x'), (2, 1, 'x'), (3, 1, NULL), (4, 1, NULL)",
         "INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'x'), (3, 1, NULL), (4, 1, NULL)",
-        (TWINS, "public.t", "public.t.u", 1),
+        (DUPLICATES, "public.t", "public.t.u", 1),
     ),
     case(
         "unique-index",
@@ -132,7 +137,7 @@ CASES = [
         "CREATE UNIQUE INDEX i ON t (lower(b) DESC, a) INCLUDE (id) WHERE a > 1 OR b = ','",
         "INSERT INTO t VALUES (1, 2, 'X'), (2, 2, 'x')",
         "INSERT INTO t VALUES (1, 0, 'X'), (2, 0, 'x')",
-        (TWINS, "public.t", "public.i", 1),
+        (DUPLICATES, "public.t", "public.i", 1),
     ),
     case(
         "unique-index-nulls",
@@ -140,7 +145,7 @@ CASES = [
         "CREATE UNIQUE INDEX i ON t (a) NULLS NOT DISTINCT",
         "INSERT INTO t VALUES (1), (2)",
         "INSERT INTO t VALUES (1, NULL), (2, 2)",
-        (TWINS, "public.t", "public.i", 1),
+        (DUPLICATES, "public.t", "public.i", 1),
         since=15,
     ),
     case(
@@ -149,7 +154,7 @@ CASES = [
         'CREATE UNIQUE INDEX i ON t (b COLLATE "C")',
         "INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'x')",
         "INSERT INTO t VALUES (1, 1, 'X'), (2, 2, 'x')",
-        (TWINS, "public.t", "public.i", 1),
+        (DUPLICATES, "public.t", "public.i", 1),
     ),
     case(
         "unique-index-pattern",
@@ -157,7 +162,7 @@ CASES = [
         "CREATE UNIQUE INDEX i ON t (b text_pattern_ops)",
         "INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'x')",
         "INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'y')",
-        (TWINS, "public.t", "public.i", 1),
+        (DUPLICATES, "public.t", "public.i", 1),
     ),
     case("plain-index", T, "CREATE INDEX i ON t (b)", "INSERT INTO t VALUES (1, 1, 'x'), (2, 2, 'x')", ""),
     case(
@@ -166,7 +171,7 @@ CASES = [
         "ALTER TABLE t ADD CONSTRAINT e EXCLUDE USING btree (a WITH =) WHERE (id > 1)",
         "INSERT INTO t VALUES (2, 1), (3, 1)",
         "INSERT INTO t VALUES (1, 1), (2, 1), (3, NULL), (4, NULL)",
-        (TWINS, "public.t", "public.t.e", 1),
+        (DUPLICATES, "public.t", "public.t.e", 1),
     ),
     case(
         "exclusion-overlap",
@@ -174,7 +179,7 @@ CASES = [
         "ALTER TABLE t ADD CONSTRAINT e EXCLUDE USING gist (r WITH &&)",
         "INSERT INTO t VALUES ('[1,2]')",
         "",
-        (TWINS, "public.t", "public.t.e", None),
+        (DUPLICATES, "public.t", "public.t.e", None),
     ),
     case(
         "index-becomes-key",
@@ -295,8 +300,8 @@ CASES = [
         "ALTER TABLE t ALTER a TYPE varchar(3), ALTER b TYPE char(2)",
         "INSERT INTO t VALUES ('1234', 'abc'), ('123  ', 'ab ')",
         "INSERT INTO t VALUES ('123 ', 'ab')",
-        (LONG, "public.t", "public.t.a", 1),
-        (LONG, "public.t", "public.t.b", 1),
+        (TOO_LONG, "public.t", "public.t.a", 1),
+        (TOO_LONG, "public.t", "public.t.b", 1),
     ),
     case(
         "narrower-text-by-cast",
@@ -506,7 +511,7 @@ CASES = [
         (BEHIND, "public.t", "public.t.id", None),
     ),
     case(
-        "mended",
+        "fixed-earlier",
         T,
         ("UPDATE t SET a = 0 WHERE a IS NULL", "ALTER TABLE t ALTER a SET NOT NULL"),
         "INSERT INTO t VALUES (1)",
@@ -524,7 +529,7 @@ CASES = [
         "INSERT INTO t VALUES (1, NULL), (1, 'x'), (1, 'x')",
         "",
         (NULLS, "public.t", "public.t.b", 1),
-        (TWINS, "public.t", "public.i", 1),
+        (DUPLICATES, "public.t", "public.i", 1),
         (VALUES, "public.t", "public.t.b", 2),
     ),
     case(
@@ -550,7 +555,7 @@ CASES = [
         "ALTER TABLE t ADD CONSTRAINT k UNIQUE (id, at WITHOUT OVERLAPS)",
         "INSERT INTO t VALUES ('[1,2)', '[2026-01-01,2026-01-02)')",
         "",
-        (TWINS, "public.t", "public.t.k", None),
+        (DUPLICATES, "public.t", "public.t.k", None),
         since=18,
     ),
     case(
@@ -635,7 +640,7 @@ CASES = [
         "ALTER TABLE t ATTACH PARTITION s FOR VALUES IN (1, 2)",
         "INSERT INTO s VALUES (1), (1)",
         "INSERT INTO s VALUES (1), (2)",
-        (TWINS, "public.s", "public.s.s_a_key", 1),
+        (DUPLICATES, "public.s", "public.s.s_a_key", 1),
     ),
     case(
         "detached",
@@ -681,6 +686,6 @@ CASES = [
         ('ALTER TABLE t RENAME name TO "C"', 'CREATE UNIQUE INDEX i ON t ("C" COLLATE "C")'),
         "INSERT INTO t VALUES ('x'), ('x')",
         "INSERT INTO t VALUES ('x'), ('y')",
-        (TWINS, "public.t", "public.i", 1),
+        (DUPLICATES, "public.t", "public.i", 1),
     ),
 ]

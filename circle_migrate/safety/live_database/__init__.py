@@ -1,1 +1,1 @@
-"""Sizes, rows and locks of the live databases that decide how dangerous a statement is."""
+"""Sizes, rows, locks and catalogue facts of the live databases that decide how dangerous a statement is."""

@@ -1,4 +1,4 @@
-"""Who holds, right now, a lock that a plan would have to wait for: and behind it everybody else."""
+"""Read the sessions and prepared transactions whose locks a plan would have to wait for."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CONFLICTS: Mapping[Lock, frozenset[Lock]] = {
     Lock.Exclusive: frozenset(lock for lock in Lock if lock >= Lock.RowShare),
     Lock.AccessExclusive: frozenset(Lock),
 }
-"""The modes that each mode waits for, after table 13.2 of
+"""The modes that a mode conflicts with, from table 13.2 of
 https://www.postgresql.org/docs/current/explicit-locking.html.
 """
 
 _WRAPAROUND = "to prevent wraparound"
 
-# A prepared transaction has no process: what it holds is found by the lock on its own transaction id.
+# A prepared transaction has no process: its lock on its own transaction id leads to its other locks.
 _HOLDERS = """
 SELECT asked.name, replace(l.mode, 'Lock', '') AS mode, l.pid,
        a.usename AS role, a.application_name AS application, a.backend_type, a.state,
@@ -50,8 +50,8 @@ WHERE asked.name = ANY ($1) AND l.pid IS DISTINCT FROM pg_backend_pid()
 ORDER BY asked.name, age DESC, l.pid, l.mode
 """
 
-# What CREATE INDEX CONCURRENTLY waits for besides: every snapshot of this database that is older than the
-# index, whatever it is used for (WaitForOlderSnapshots in src/backend/commands/indexcmds.c).
+# CREATE INDEX CONCURRENTLY also waits for every older snapshot in this database (WaitForOlderSnapshots in
+# src/backend/commands/indexcmds.c).
 _SNAPSHOTS = """
 SELECT pid, usename AS role, application_name AS application, backend_type, state, false AS wraparound,
        xact_start IS NULL AS hidden, NULL AS gid, NULL AS owner,
@@ -66,47 +66,41 @@ ORDER BY age DESC, pid
 async def blockers(
     database: Database, locks: Mapping[str, Lock], concurrent: Collection[str] = ()
 ) -> tuple[Blocker, ...]:
-    """Who holds what these locks have to wait for, by relation, the oldest first.
+    """Return the sessions and prepared transactions that block these locks, by relation, the oldest first.
 
-    `concurrent` are relations on which an index is built CONCURRENTLY: that waits for whoever writes them,
-    and for every older snapshot. A vacuum is named only where it works against wraparound: any other one
-    gives way. What sessions of other roles do is hidden from a role without pg_read_all_stats. Raises what
+    `concurrent` are relations on which an index is built CONCURRENTLY, which also waits for their writers and
+    for every older snapshot. An autovacuum ends when it blocks a lock and is left out, unless it prevents
+    wraparound. A role without pg_read_all_stats does not see details of other roles' sessions. Raises what
     `bounded_read` raises.
     """
-    wanted = {**locks, **{name: max(Lock.Share, locks.get(name, Lock.Share)) for name in concurrent}}
-    if not wanted:
+    modes = {**locks, **{name: max(Lock.Share, locks.get(name, Lock.Share)) for name in concurrent}}
+    if not modes:
         return ()
     async with bounded_read(database) as connection:
-        holders = await connection.fetch(_HOLDERS, sorted(wanted), _WRAPAROUND)
+        holders = await connection.fetch(_HOLDERS, sorted(modes), _WRAPAROUND)
         snapshots = await connection.fetch(_SNAPSHOTS) if concurrent else ()
     blockers = [
-        Blocker(row["name"], Lock[row["mode"]], _who(row), row["age"])
+        Blocker(row["name"], Lock[row["mode"]], _describe(row), row["age"])
         for row in holders
-        if Lock[row["mode"]] in CONFLICTS[wanted[row["name"]]] and not _gives_way(row)
+        if Lock[row["mode"]] in CONFLICTS[modes[row["name"]]]
+        and (row["backend_type"] != "autovacuum worker" or row["wraparound"])
     ]
     known = {(blocker.relation, blocker.who) for blocker in blockers}
-    blockers += (
-        Blocker(name, None, _who(row), row["age"])
-        for name in sorted(concurrent)
-        for row in snapshots
-        if (name, _who(row)) not in known
+    waits = (
+        Blocker(name, None, _describe(row), row["age"]) for name in sorted(concurrent) for row in snapshots
     )
+    blockers += (blocker for blocker in waits if (blocker.relation, blocker.who) not in known)
     return tuple(blockers)
 
 
-def _gives_way(row: Any) -> bool:
-    """Whether it is a vacuum that ends itself as soon as somebody waits for it."""
-    return row["backend_type"] == "autovacuum worker" and not row["wraparound"]
-
-
-def _who(row: Any) -> str:
-    """The session or prepared transaction in words, nothing of what it runs."""
+def _describe(row: Any) -> str:
+    """Describe a session or prepared transaction, without its query."""
     if row["gid"] is not None:
         return f"prepared transaction {row['gid']} of role {row['owner']}"
     if row["wraparound"]:
         return f"pid {row['pid']}: autovacuum {_WRAPAROUND}"
     parts = [row["application"], f"role {row['role']}" if row["role"] else row["backend_type"], row["state"]]
     if row["hidden"]:
-        parts.append("what it does is hidden: GRANT pg_read_all_stats")
-    said = ", ".join(part for part in parts if part)
-    return f"pid {row['pid']} ({said})" if said else f"pid {row['pid']}"
+        parts.append("details are hidden from this role: GRANT pg_read_all_stats")
+    details = ", ".join(filter(None, parts))
+    return f"pid {row['pid']} ({details})" if details else f"pid {row['pid']}"

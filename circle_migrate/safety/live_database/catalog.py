@@ -1,4 +1,4 @@
-"""Read from the live catalogue: column uses, invalid indexes and publications."""
+"""Read sequences, domains, invalid indexes and publications from the live catalogue."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog
   AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0 ORDER BY 1
 """
 
-# Partitions and children have their parents' columns, whose rows are read with them.
+# Rows of partitions and child tables are read with those of their parents, of which they inherit the columns.
 _DOMAINS = f"""
 SELECT quote_ident(n.nspname) || '.' || quote_ident(t.typname) AS domain,
        owner.name AS relation, quote_ident(a.attname) AS column
@@ -66,30 +66,26 @@ WHERE t.typtype = 'd' AND n.nspname NOT IN ('pg_catalog', 'information_schema') 
 
 
 async def object_usage(database: Database) -> ObjectUsage:
-    """Which columns owned sequences feed, and which are of a domain. Raises what `bounded_read` raises."""
+    """Return the columns of owned sequences and of domains. Raises what `bounded_read` raises."""
     async with bounded_read(database) as connection:
         sequences = await connection.fetch(_SEQUENCES)
         columns = await connection.fetch(_DOMAINS)
     domains: dict[str, tuple[Column, ...]] = {}
     for row in columns:
         domains[row["domain"]] = (*domains.get(row["domain"], ()), Column(row["relation"], row["column"]))
-    return ObjectUsage(
-        {row["sequence"]: Column(row["relation"], row["column"]) for row in sequences}, domains
-    )
+    owned = {row["sequence"]: Column(row["relation"], row["column"]) for row in sequences}
+    return ObjectUsage(owned, domains)
 
 
 async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple[InvalidIndex, ...]:
-    """The INVALID indexes of these relations, with which IF NOT EXISTS is content.
-
-    Raises what `bounded_read` raises.
-    """
+    """Return the INVALID indexes of these relations. Raises what `bounded_read` raises."""
     async with bounded_read(database) as connection:
         rows = await connection.fetch(_INVALID, sorted(relations))
     return tuple(InvalidIndex(*row) for row in rows)
 
 
 async def published(database: Database, relations: Iterable[str]) -> tuple[Published, ...]:
-    """By which publications these relations are sent. Raises what `bounded_read` raises."""
+    """Return the publications of these relations. Raises what `bounded_read` raises."""
     async with bounded_read(database) as connection:
         rows = await connection.fetch(_PUBLISHED, sorted(relations))
     return tuple(Published(*row) for row in rows)

@@ -1,4 +1,4 @@
-"""Columns and relations that change or go: nulls, values that do not fit the new type, what would be lost."""
+"""Probes for changed and dropped columns and relations: nulls, conversions, dropped values and rows."""
 
 from __future__ import annotations
 
@@ -6,174 +6,157 @@ from collections.abc import Iterator
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.question import ProbeContext, Question, counted
-from circle_migrate.safety.live_database.record import ProbeKind
-from circle_migrate.safety.live_database.renames import STORING, NoLiveName, column_of
+from circle_migrate.safety.live_database.probe_context import ProbeContext, count_query
+from circle_migrate.safety.live_database.record import Probe, ProbeKind
+from circle_migrate.safety.live_database.renames import STORING, NoLiveName, column_of, new_value, old_value
 from circle_migrate.safety.live_database.type_change import Conversion
 from circle_migrate.safety.trace.record import Task
 
 _TYPES = ("enum", "domain", "composite type", "range type")
-_FILLED_BY_ITSELF = ("default", "generated", "identity")
+_VALUE_FIELDS = ("default", "generated", "identity")
+"""Fields of a new column that give its rows a value."""
+
+_AMBIGUOUS = NoLiveName.AMBIGUOUS.value
 
 
-def column_questions(situation: ProbeContext) -> Iterator[Question]:
-    """The questions of all columns and relations that a statement changes or drops."""
-    for change in situation.done.statement.changes:
-        if change.key.kind == "column" and _stored(change):
-            yield from _of_column(change, situation)
+def column_probes(context: ProbeContext) -> Iterator[Probe]:
+    """Yield the probes for all columns and relations that a statement changes or drops."""
+    for change in context.renames.statement.changes:
+        if change.key.kind == "column" and change.owner is not None and change.owner.kind in STORING:
+            match change.op:
+                case Op.REMOVED:
+                    yield from _dropped_values(change, context)
+                case Op.ADDED:
+                    yield from _required_values(change, context)
+                case Op.CHANGED:
+                    yield from _nulls(change, context)
+                    yield from _conversion(change, context)
         elif change.key.kind in STORING and change.op is Op.REMOVED:
-            yield from _lost_rows(change, situation)
+            yield from _dropped_rows(change, context)
         elif change.key.kind == "constraint":
-            yield from _newly_validated(change, situation)
-        elif change.key.kind == "domain" and change.fields.get("not_null", ("", ""))[1] == "yes":
-            yield from _nulls_of_domain(change, situation)
-    yield from _truncated(situation)
+            yield from _validated_not_null(change, context)
+        elif (change.key.kind, change.op) == ("domain", Op.CHANGED) and new_value(
+            change, "not_null"
+        ) == "yes":
+            domain = change.key.identity
+            yield from context.domain_probes(ProbeKind.NULLS, domain, domain, "VALUE IS NULL")
+    yield from _truncated_rows(context)
 
 
-def _stored(change: Change) -> bool:
-    return change.owner is not None and change.owner.kind in STORING
-
-
-def _of_column(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    if change.op is Op.REMOVED:
-        yield from _lost_values(change, situation)
-    elif change.op is Op.ADDED:
-        yield from _required(change, situation)
-    else:
-        yield from _nulls(change, situation)
-        yield from _converted(change, situation)
-
-
-def _lost_values(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    column, done = column_of(change), situation.done
-    if column.relation in done.gone or column in done.columns or _says(change, "inherited", "generated"):
+def _dropped_values(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    column, renames = column_of(change), context.renames
+    if column.relation in renames.removed or column in renames.columns:
         return
-    live = situation.before.column(*column)
-    relation = situation.before.relation(column.relation)
-    if live is NoLiveName.BORN or relation is NoLiveName.BORN:
+    live = context.before.column(*column)
+    relation = context.before.relation(column.relation)
+    if _has_any(change, "inherited", "generated") or NoLiveName.NEW in (live, relation):
         return
-    if column in done.unsure or isinstance(live, NoLiveName) or isinstance(relation, NoLiveName):
+    if column in renames.ambiguous or isinstance(live, NoLiveName) or isinstance(relation, NoLiveName):
         name = column.relation if isinstance(relation, NoLiveName) else relation
-        yield Question(ProbeKind.VALUES, name, change.key.identity, unknown=NoLiveName.UNSURE.value)
+        yield Probe(ProbeKind.VALUES, name, change.key.identity, unknown=_AMBIGUOUS)
         return
-    yield Question(ProbeKind.VALUES, relation, change.key.identity, counted(relation, f"{live} IS NOT NULL"))
+    yield Probe(ProbeKind.VALUES, relation, change.key.identity, count_query(relation, f"{live} IS NOT NULL"))
 
 
-def _lost_rows(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    """A table or materialized view that goes; the rows of partitions are those of the parent."""
-    name, done = change.key.identity, situation.done
-    live = situation.before.relation(name)
-    parents = (change.fields.get("partition_of", (None, None))[0] or "").split("\n")
-    if live is NoLiveName.BORN or name in done.relations or not done.gone.isdisjoint(parents):
+def _dropped_rows(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    """Count the rows of a dropped relation; those of partitions are counted with their parent."""
+    name, renames = change.key.identity, context.renames
+    live = context.before.relation(name)
+    parents = (old_value(change, "partition_of") or "").split("\n")
+    if live is NoLiveName.NEW or name in renames.relations or not renames.removed.isdisjoint(parents):
         return
-    if name in done.unsure or isinstance(live, NoLiveName):
-        yield Question(ProbeKind.ROWS, name, name, unknown=NoLiveName.UNSURE.value)
-        return
-    yield Question(ProbeKind.ROWS, live, name, counted(live, ""))
+    if name in renames.ambiguous or isinstance(live, NoLiveName):
+        yield Probe(ProbeKind.ROWS, name, name, unknown=_AMBIGUOUS)
+    else:
+        yield Probe(ProbeKind.ROWS, live, name, count_query(live, ""))
 
 
-def _truncated(situation: ProbeContext) -> Iterator[Question]:
-    for work in situation.done.statement.work:
-        live = situation.before.relation(work.relation)
+def _truncated_rows(context: ProbeContext) -> Iterator[Probe]:
+    for work in context.renames.statement.work:
+        live = context.before.relation(work.relation)
         if work.task is Task.TRUNCATE and not isinstance(live, NoLiveName):
-            yield Question(ProbeKind.ROWS, live, work.relation, counted(live, ""))
+            yield Probe(ProbeKind.ROWS, live, work.relation, count_query(live, ""))
 
 
-def _required(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    """A new column that every row needs a value for and nothing fills: all rows there are would have none."""
-    column = column_of(change)
-    renamed = column in situation.done.columns.values()
-    if renamed or column.relation in situation.done.come or _says(change, "inherited", *_FILLED_BY_ITSELF):
+def _required_values(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    """Count all rows where a new column is NOT NULL and nothing gives it a value."""
+    column, renames = column_of(change), context.renames
+    if column in renames.columns.values() or column.relation in renames.added:
         return
-    if _says(change, "not_null") and not _not_validated(change, situation):
-        yield from situation.about(ProbeKind.NULLS, column.relation, change.key.identity, "")
+    if (
+        not _has_any(change, "inherited", *_VALUE_FIELDS)
+        and _has_any(change, "not_null")
+        and not _is_not_valid(change, context)
+    ):
+        yield from context.row_probe(ProbeKind.NULLS, column.relation, change.key.identity, "")
 
 
-def _nulls(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    if change.fields.get("not_null", ("", ""))[1] == "yes" and not _not_validated(change, situation):
-        yield from _null_values(situation, *column_of(change), subject=change.key.identity)
+def _nulls(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    if new_value(change, "not_null") == "yes" and not _is_not_valid(change, context):
+        yield from _null_values(context, *column_of(change), subject=change.key.identity)
 
 
-def _newly_validated(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    """A NOT NULL that was NOT VALID until now; once it is valid only the column tells of it."""
-    before = change.fields.get("definition", (None, None))[0] or ""
-    validated = change.fields.get("validated", (None, None))
-    if change.owner is None or validated[0] != "no" or not before.startswith("NOT NULL "):
+def _validated_not_null(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    """Count nulls for a NOT NULL that was NOT VALID; a valid one is a field of its column only."""
+    before = old_value(change, "definition") or ""
+    if change.owner is None or old_value(change, "validated") != "no" or not before.startswith("NOT NULL "):
         return
     name = split_identity(change.key.identity)[-1]
+    table = change.owner.identity
     column = before.removeprefix("NOT NULL ").removesuffix(" NOT VALID").removesuffix(" NO INHERIT")
     dropped = any(
-        column_of(each) == (change.owner.identity, column)
-        and each.fields.get("not_null", ("", ""))[1] is None
-        for each in (*situation.done.of(Op.CHANGED, "column"), *situation.done.of(Op.REMOVED, "column"))
+        "not_null" in nullable.fields
+        and new_value(nullable, "not_null") is None
+        and column_of(nullable) == (table, column)
+        for op in (Op.CHANGED, Op.REMOVED)
+        for nullable in context.renames.changes(op, "column")
     )
-    if not dropped and change.owner.identity not in situation.done.gone:
-        subject = f"{change.owner.identity}.{name}"
-        yield from _null_values(situation, change.owner.identity, column, subject=subject)
+    if not dropped and table not in context.renames.removed:
+        yield from _null_values(context, table, column, subject=f"{table}.{name}")
 
 
-def _not_validated(change: Change, situation: ProbeContext) -> bool:
-    """Whether the statement makes the column NOT NULL for new rows only."""
+def _is_not_valid(change: Change, context: ProbeContext) -> bool:
+    """Return whether the statement makes the column NOT NULL for new rows only."""
     column = column_of(change)
     return any(
-        each.of == change.of
-        and str(each.fields.get("definition", ("", ""))[1]).startswith(f"NOT NULL {column.name} ")
-        and each.fields.get("validated", (None, None))[1] == "no"
-        for each in situation.done.of(Op.ADDED, "constraint")
+        constraint.of == change.of
+        and (new_value(constraint, "definition") or "").startswith(f"NOT NULL {column.name} ")
+        and new_value(constraint, "validated") == "no"
+        for constraint in context.renames.changes(Op.ADDED, "constraint")
     )
 
 
-def _null_values(situation: ProbeContext, relation: str, column: str, *, subject: str) -> Iterator[Question]:
-    live = situation.after.column(relation, column)
-    test = live if isinstance(live, NoLiveName) else f"{live} IS NULL"
-    yield from situation.about(ProbeKind.NULLS, relation, subject, test)
+def _null_values(context: ProbeContext, relation: str, column: str, *, subject: str) -> Iterator[Probe]:
+    live = context.after.column(relation, column)
+    condition = live if isinstance(live, NoLiveName) else f"{live} IS NULL"
+    yield from context.row_probe(ProbeKind.NULLS, relation, subject, condition)
 
 
-def _nulls_of_domain(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    if change.op is not Op.CHANGED:
-        return
-    domain = change.key.identity
-    if situation.uses is None:
-        yield Question(
-            ProbeKind.NULLS, domain, domain, unknown="which columns are of the domain is not known"
-        )
-        return
-    for relation, name in situation.uses.domains.get(domain, ()):
-        yield Question(
-            ProbeKind.NULLS, relation, domain, counted(relation, f"{name} IS NULL"), related=(relation,)
-        )
-
-
-def _converted(change: Change, situation: ProbeContext) -> Iterator[Question]:
-    old, new = change.fields.get("type", (None, None))
-    if old is None or new is None or _type_renamed(old, new, situation):
+def _conversion(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    old, new = old_value(change, "type"), new_value(change, "type")
+    if old is None or new is None or _is_type_rename(old, new, context):
         return
     column, subject = column_of(change), change.key.identity
-    live = situation.after.column(*column)
-    relation = situation.after.relation(column.relation)
-    if live is NoLiveName.BORN or relation is NoLiveName.BORN:
-        return
+    live = context.after.column(*column)
+    relation = context.after.relation(column.relation)
     if isinstance(live, NoLiveName) or isinstance(relation, NoLiveName):
-        yield from situation.about(ProbeKind.UNCASTABLE, column.relation, subject, NoLiveName.UNSURE)
+        absent = NoLiveName.NEW if NoLiveName.NEW in (live, relation) else NoLiveName.AMBIGUOUS
+        yield from context.row_probe(ProbeKind.UNCASTABLE, column.relation, subject, absent)
         return
-    sql = situation.done.statement.sql
-    for doubt in Conversion(live, column.name, old, new, sql, situation.labels).doubts():
-        if doubt.unknown:
-            yield Question(doubt.ask, relation, subject, unknown=doubt.unknown)
-            continue
-        # A cast that fails for one value fails the query; each value has to be cast for that.
-        casts = f"SELECT count({doubt.cast}) * 0 FROM {relation}"
-        query = casts if doubt.cast else counted(relation, doubt.condition)
-        yield Question(doubt.ask, relation, subject, query, related=(relation, column.relation))
+    sql = context.renames.statement.sql
+    conversion = Conversion(relation, live, column.name, old, new, sql, context.labels)
+    for kind, query, unknown in conversion.checks():
+        related = (relation, column.relation) if query else ()
+        yield Probe(kind, relation, subject, query, unknown=unknown, related=related)
 
 
-def _type_renamed(old: str, new: str, situation: ProbeContext) -> bool:
-    """Whether it is the type itself that has another name now."""
-    gone = {change.key.identity for change in situation.done.of(Op.REMOVED, *_TYPES)}
-    come = {change.key.identity for change in situation.done.of(Op.ADDED, *_TYPES)}
-    return old.removesuffix("[]") in gone and new.removesuffix("[]") in come
+def _is_type_rename(old: str, new: str, context: ProbeContext) -> bool:
+    """Return whether the type itself was renamed."""
+    removed = {change.key.identity for change in context.renames.changes(Op.REMOVED, *_TYPES)}
+    added = {change.key.identity for change in context.renames.changes(Op.ADDED, *_TYPES)}
+    return old.removesuffix("[]") in removed and new.removesuffix("[]") in added
 
 
-def _says(change: Change, *names: str) -> bool:
-    """Whether a column that came or went has any of these fields."""
-    return any(side is not None for name in names for side in change.fields.get(name, ()))
+def _has_any(change: Change, *fields: str) -> bool:
+    """Return whether an added or removed column has any of these fields."""
+    return any(side is not None for field in fields for side in change.fields.get(field, ()))

@@ -1,7 +1,7 @@
-"""Reading what PostgreSQL prints of definitions: names, lists, expressions, and names within expressions.
+"""Parse definitions as PostgreSQL prints them: names, lists, expressions, and the columns in expressions.
 
-Only texts of `pg_get_indexdef`, `pg_get_constraintdef` and `format_type` are read here, whose shape is
-PostgreSQL's own (src/backend/utils/adt/ruleutils.c). What is shaped otherwise raises `UnreadableError`.
+These are the outputs of `pg_get_indexdef`, `pg_get_constraintdef` and `format_type`
+(src/backend/utils/adt/ruleutils.c). Any other shape raises `UnreadableError`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _TOKEN = re.compile(
 _OPENING, _CLOSING = frozenset("(["), frozenset(")]")
 
 _ORDERING = frozenset({"ASC", "DESC", "NULLS", "FIRST", "LAST"})
-# Operator classes whose equality is their type's own: they differ in how they order.
+# Operator classes that order differently, with the equality of their type.
 _SAME_EQUALITY = re.compile(r"(?:text|varchar|bpchar)_pattern_ops")
 
 
 class UnreadableError(Exception):
-    """A definition that is not of the shapes known here; the message is for people."""
+    """A definition that cannot be parsed; the message, for people, says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, sign or gap of a definition; `depth` counts the brackets around it."""
+    """A word, sign or space of a definition; `depth` counts the brackets around it."""
 
     kind: str
     text: str
@@ -37,7 +37,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Uniqueness:
-    """What an index or constraint wants to be unique, as expressions; `predicate` says in which rows."""
+    """The expressions that an index or constraint makes unique, in the rows that meet `predicate`."""
 
     keys: tuple[str, ...]
     predicate: str | None = None
@@ -46,16 +46,16 @@ class Uniqueness:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A foreign key: its columns, and what they refer to."""
+    """A foreign key: its columns, the referenced relation and columns, and whether it is MATCH FULL."""
 
     columns: tuple[str, ...]
     relation: str
-    referred: tuple[str, ...]
+    referenced: tuple[str, ...]
     full: bool
 
 
-def tokens(text: str) -> list[Token]:
-    """All tokens; a bracket has the depth of what is around it."""
+def tokenize(text: str) -> list[Token]:
+    """Return all tokens; a bracket has the depth of its surroundings."""
     tokens: list[Token] = []
     depth = 0
     for match in _TOKEN.finditer(text):
@@ -67,64 +67,68 @@ def tokens(text: str) -> list[Token]:
     return tokens
 
 
-def uniqueness(definition: str) -> Uniqueness:
-    """What a unique index, or a primary key, unique or exclusion constraint, wants to be unique."""
-    found = tokens(definition)
-    start = next((at for at, token in enumerate(found) if token.text == "(" and token.depth == 0), None)
+def without_spaces(tokens: list[Token]) -> list[Token]:
+    """Return the tokens that are not white space."""
+    return [token for token in tokens if token.kind != "space"]
+
+
+def parse_uniqueness(definition: str) -> Uniqueness:
+    """Parse a unique index, or a primary key, unique or exclusion constraint."""
+    tokens = tokenize(definition)
+    start = next((at for at, token in enumerate(tokens) if token.text == "(" and token.depth == 0), None)
     if start is None:
-        raise UnreadableError("its definition has no columns")
-    end = _end(found, start)
-    rest = found[end:]
-    excludes = found[0].text.upper() == "EXCLUDE"
-    keys = tuple(
-        _key(_without_operator(each) if excludes else each) for each in listed(found[start + 1 : end - 1])
+        raise UnreadableError("the definition has no columns")
+    end = _closing(tokens, start)
+    items = split_items(tokens[start + 1 : end - 1])
+    if tokens[0].text.upper() == "EXCLUDE":
+        items = map(_without_operator, items)
+    keywords = {token.text.upper() for token in tokens if token.kind == "name" and token.depth == 0}
+    keys = tuple(map(_key, items))
+    return Uniqueness(keys, _predicate(tokens[end:]), nulls_distinct="DISTINCT" not in keywords)
+
+
+def parse_reference(definition: str) -> Reference:
+    """Parse a FOREIGN KEY constraint."""
+    tokens = tokenize(definition)
+    lists = [at for at, token in enumerate(tokens) if token.text == "(" and token.depth == 0]
+    keywords = [token.text.upper() for token in tokens]
+    if len(lists) < 2 or "REFERENCES" not in keywords:
+        raise UnreadableError("the definition is not a foreign key")
+    relation = _text(tokens[keywords.index("REFERENCES") + 1 : lists[1]])
+    columns, referenced = (
+        tuple(map(_text, split_items(tokens[at + 1 : _closing(tokens, at) - 1]))) for at in lists[:2]
     )
-    words = [token.text.upper() for token in found if token.kind == "name" and token.depth == 0]
-    return Uniqueness(keys, _after_where(rest), nulls_distinct="DISTINCT" not in words)
+    if any(len(tokenize(column)) > 1 for column in (*columns, *referenced)):
+        raise UnreadableError("foreign keys with PERIOD are not checked")
+    return Reference(columns, relation, referenced, full="MATCH FULL" in definition)
 
 
-def reference(definition: str) -> Reference:
-    """What a FOREIGN KEY definition refers to."""
-    found = tokens(definition)
-    lists = [at for at, token in enumerate(found) if token.text == "(" and token.depth == 0]
-    words = [token.text.upper() for token in found]
-    if len(lists) < 2 or "REFERENCES" not in words:
-        raise UnreadableError("its definition is no foreign key")
-    target = _text(found[words.index("REFERENCES") + 1 : lists[1]])
-    columns, referred = (
-        tuple(_text(each) for each in listed(found[at + 1 : _end(found, at) - 1])) for at in lists[:2]
-    )
-    if any(len(tokens(each)) > 1 for each in (*columns, *referred)):
-        raise UnreadableError("a foreign key over periods of time is not asked")
-    return Reference(columns, target, referred, full="MATCH FULL" in definition)
-
-
-def condition(definition: str) -> str:
-    """The condition of a CHECK, in its brackets."""
-    found = tokens(definition)
-    start = next((at for at, token in enumerate(found) if token.text == "("), None)
+def parse_check(definition: str) -> str:
+    """Return the condition of a CHECK constraint, with its brackets."""
+    tokens = tokenize(definition)
+    start = next((at for at, token in enumerate(tokens) if token.text == "("), None)
     if start is None:
-        raise UnreadableError("its definition has no condition")
-    return _text(found[start : _end(found, start)])
+        raise UnreadableError("the definition has no condition")
+    return _text(tokens[start : _closing(tokens, start)])
 
 
 def columns_in(expression: str) -> Iterator[str]:
-    """The names in an expression that can be columns, as printed."""
-    found = tokens(expression)
-    return (token.text for at, token in enumerate(found) if _may_be_column(found, at))
+    """Return the names in an expression that can be columns, as printed."""
+    tokens = tokenize(expression)
+    return (token.text for at, token in enumerate(tokens) if _may_be_column(tokens, at))
 
 
-def rewritten(expression: str, names: Mapping[str, str]) -> str:
-    """The expression with other names for some of its columns."""
-    found = tokens(expression)
+def replace_columns(expression: str, names: Mapping[str, str]) -> str:
+    """Return the expression with other names for some of its columns."""
+    tokens = tokenize(expression)
     return "".join(
-        names.get(token.text, token.text) if _may_be_column(found, at) else token.text
-        for at, token in enumerate(found)
+        names.get(token.text, token.text) if _may_be_column(tokens, at) else token.text
+        for at, token in enumerate(tokens)
     )
 
 
 def _may_be_column(tokens: list[Token], at: int) -> bool:
-    """Whether a token is a name that is no function's, no type's and no part of a longer name."""
+    """Return whether a token is a name, but no function, no type and no part of a qualified name."""
     if tokens[at].kind != "name":
         return False
     before = next((token.text for token in reversed(tokens[:at]) if token.kind != "space"), "")
@@ -132,8 +136,8 @@ def _may_be_column(tokens: list[Token], at: int) -> bool:
     return before not in {".", "::", "COLLATE"} and after not in {"(", "."}
 
 
-def listed(tokens: list[Token], separators: str = ",") -> Iterator[list[Token]]:
-    """Yield the items between separators that are in no brackets."""
+def split_items(tokens: list[Token], separators: str = ",") -> Iterator[list[Token]]:
+    """Yield the items between separators that are not in brackets."""
     if not tokens:
         return
     depth = min(token.depth for token in tokens)
@@ -147,61 +151,61 @@ def listed(tokens: list[Token], separators: str = ",") -> Iterator[list[Token]]:
     yield item
 
 
-def _end(tokens: list[Token], start: int) -> int:
-    """Where what an opening bracket opens has been closed."""
+def _closing(tokens: list[Token], start: int) -> int:
+    """Return the index after the bracket that closes the one at `start`."""
     depth = tokens[start].depth
     for at in range(start + 1, len(tokens)):
         if tokens[at].depth == depth and tokens[at].text in _CLOSING:
             return at + 1
-    raise UnreadableError("its definition has a bracket that is not closed")
+    raise UnreadableError("the definition has a bracket that is not closed")
 
 
 def _key(item: list[Token]) -> str:
-    """The expression of an index key with its collation, without operator class and order."""
+    """Return the expression of an index key with its collation, without operator class and order."""
     start = next(at for at, token in enumerate(item) if token.kind != "space")
-    end = _head(item, start)
+    end = _expression_end(item, start)
     expression = _text(item[start:end])
-    rest = [token for token in item[end:] if token.kind != "space"]
-    if rest and rest[0].text.upper() == "COLLATE":
-        named = 3 if len(rest) > 2 and rest[2].text == "." else 1
-        expression += " COLLATE " + _text(rest[1 : named + 1])
-        rest = rest[named + 1 :]
-    for token in rest:
-        word = token.text.upper()
-        if word in {"WITHOUT", "OVERLAPS"}:
-            raise UnreadableError("ranges that must not overlap are not asked")
-        if word not in _ORDERING and not _SAME_EQUALITY.fullmatch(token.text):
-            raise UnreadableError(f"what its operator class {token.text} takes for equal is not known")
+    options = without_spaces(item[end:])
+    if options and options[0].text.upper() == "COLLATE":
+        length = 3 if len(options) > 2 and options[2].text == "." else 1
+        expression += " COLLATE " + _text(options[1 : length + 1])
+        options = options[length + 1 :]
+    for token in options:
+        keyword = token.text.upper()
+        if keyword in {"WITHOUT", "OVERLAPS"}:
+            raise UnreadableError("WITHOUT OVERLAPS is not checked")
+        if keyword not in _ORDERING and not _SAME_EQUALITY.fullmatch(token.text):
+            raise UnreadableError(f"the equality of operator class {token.text} is not known")
     return expression
 
 
-def _head(item: list[Token], start: int) -> int:
-    """Where the column, function call or bracketed expression that an item begins with ends."""
+def _expression_end(item: list[Token], start: int) -> int:
+    """Return the index after the column, function call or bracketed expression at `start`."""
     if item[start].text == "(":
-        return _end(item, start)
+        return _closing(item, start)
     at = start + 1
     while at + 1 < len(item) and item[at].text == ".":
         at += 2
-    return _end(item, at) if at < len(item) and item[at].text == "(" else at
+    return _closing(item, at) if at < len(item) and item[at].text == "(" else at
 
 
 def _without_operator(item: list[Token]) -> list[Token]:
-    """An item of an exclusion constraint without its ` WITH =`. Raises for other operators."""
+    """Return an item of an exclusion constraint without its ` WITH =`."""
     depth = min(token.depth for token in item)
     at = max(i for i, token in enumerate(item) if token.text == "WITH" and token.depth == depth)
     if _text(item[at + 1 :]) != "=":
-        raise UnreadableError("rows that exclude each other by more than being equal are not asked")
+        raise UnreadableError("exclusion constraints with operators other than = are not checked")
     return item[:at]
 
 
-def _after_where(rest: list[Token]) -> str | None:
-    for at, token in enumerate(rest):
+def _predicate(tokens: list[Token]) -> str | None:
+    for at, token in enumerate(tokens):
         if token.text == "WHERE" and token.depth == 0:
-            following = rest[at + 1 :]
-            start = next((i for i, each in enumerate(following) if each.kind != "space"), 0)
-            if following[start].text == "(":
-                return _text(following[start : _end(following, start)])
-            return _text(following)
+            condition = tokens[at + 1 :]
+            start = next((i for i, token in enumerate(condition) if token.kind != "space"), 0)
+            if condition[start].text == "(":
+                return _text(condition[start : _closing(condition, start)])
+            return _text(condition)
     return None
 
 

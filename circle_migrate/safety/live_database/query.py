@@ -1,4 +1,4 @@
-"""Run probes on a live database. An answer that could not be had is unknown, never a guess."""
+"""Run probes on a live database. A probe without an answer is unknown, never a guess."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.bounded_read import TOTAL_SECONDS, LiveQuery, UnansweredError, open_live_query
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.question import LIMIT
+from circle_migrate.safety.live_database.probe_context import LIMIT
 from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
-
-SECONDS = 2.0
 
 _NO_SUCH_FUNCTION = "42883"
 _CONSTRAINT_CLASSES = ("22", "23")
@@ -33,12 +31,12 @@ WHERE quote_ident(n.nspname) || '.' || quote_ident(c.relname) <> above.name
 
 
 async def run_probes(
-    database: Database, probes: Sequence[Probe], seconds: float = SECONDS, total: float = TOTAL_SECONDS
+    database: Database, probes: Sequence[Probe], seconds: float = 2.0, total: float = TOTAL_SECONDS
 ) -> tuple[Answer, ...]:
     """Return the answers to the probes of one database, in their order.
 
-    Each may take `seconds`, all together `total`. A partition is left out where its parent is asked the
-    same. An answer that could not be had says why. Raises only what connecting raises.
+    One probe may take `seconds`, all together `total`. A partition is left out where its parent has the same
+    probe. An unknown answer says why. Raises only what connecting raises.
     """
     if not any(probe.query for probe in probes):
         return tuple(Answer(probe, None, why=probe.unknown) for probe in probes)
@@ -57,7 +55,7 @@ async def _answer(live: LiveQuery, probe: Probe) -> Answer:
     count = int(rows[0][0] or 0) if rows else 0
     if count and probe.fixed_by:
         number = f"more than {LIMIT}" if count > LIMIT else count
-        return Answer(probe, None, why=f"{number} now; {probe.fixed_by} changes that in the same run")
+        return Answer(probe, None, why=f"{number} now, but {probe.fixed_by} changes that in the same run")
     return Answer(probe, min(count, LIMIT), more=count > LIMIT)
 
 
@@ -65,9 +63,9 @@ def _unanswered(probe: Probe, error: UnansweredError) -> Answer:
     if error.sqlstate.startswith(_CONSTRAINT_CLASSES):
         if probe.kind is ProbeKind.UNCASTABLE and not probe.fixed_by:
             return Answer(probe, 1, more=True)
-        return Answer(probe, None, why=f"a value made the question fail (SQLSTATE {error.sqlstate})")
+        return Answer(probe, None, why=f"a value made the query fail (SQLSTATE {error.sqlstate})")
     if error.sqlstate == _NO_SUCH_FUNCTION and "pg_input_is_valid" in str(error):
-        return Answer(probe, None, why="only PostgreSQL 16 and newer can try a conversion")
+        return Answer(probe, None, why="conversions can be tested on PostgreSQL 16 and newer only")
     return Answer(probe, None, why=str(error))
 
 
@@ -75,16 +73,16 @@ async def _covered(live: LiveQuery, probes: Sequence[Probe]) -> frozenset[Probe]
     """Return the probes of partitions whose parent has the same probe, which covers them."""
     try:
         rows = await live.rows(_ANCESTORS, sorted({probe.relation for probe in probes}))
-    except UnansweredError:  # Each partition is then read for itself, with the same result.
+    except UnansweredError:  # Partitions are then read on their own, with the same result.
         return frozenset()
-    asked = {_question(probe, probe.relation) for probe in probes}
+    keys = {_key(probe, probe.relation) for probe in probes}
     return frozenset(
         probe
         for probe in probes
-        if any(_question(probe, row["ancestor"]) in asked for row in rows if row["name"] == probe.relation)
+        if any(_key(probe, row["ancestor"]) in keys for row in rows if row["name"] == probe.relation)
     )
 
 
-def _question(probe: Probe, relation: str) -> tuple[object, ...]:
-    """What is asked, of a column or of a whole table, whichever table that is."""
+def _key(probe: Probe, relation: str) -> tuple[object, ...]:
+    """Return the same for probes that count the same in a table and in its partition."""
     return (probe.statement, probe.kind, relation, split_identity(probe.subject)[2:])

@@ -1,4 +1,4 @@
-"""What the live database was asked about the objects that a plan touches, and what it answered."""
+"""What probes ask the live databases about the objects that a plan touches, and the answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circle_migrate.safety.trace.record import Lock
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of a relation there is: `rows` is the server's estimate, None where it has none.
+    """The size of a relation: `rows` is the server's estimate, None where it has none.
 
     `bytes` counts the table, `index_bytes` its indexes. `source` is `live`, `statistics file` or `assumed`.
     """
@@ -25,43 +25,48 @@ class Size:
 
 
 class ProbeKind(StrEnum):
-    """What a probe asks of rows; each is answered by their number, counted up to a limit."""
+    """The rows or values that a probe counts, up to a limit."""
 
     NULLS = "null values"
     DUPLICATES = "duplicate values"
-    ORPHANS = "rows without their partner"
-    VIOLATIONS = "rows that break the condition"
+    ORPHANS = "rows without a referenced row"
+    VIOLATIONS = "rows that violate the condition"
     UNCASTABLE = "values that cannot be converted"
     TOO_LONG = "values that are too long"
-    CUT = "values that would be cut or rounded"
+    CUT = "values that would be truncated or rounded"
     VALUES = "values that would be dropped"
     ROWS = "rows that would be dropped"
-    BEHIND = "values ahead of the sequence"
+    BEHIND = "values that the sequence would yield again"
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question: `subject` is the column, index or constraint, `query` a SELECT of at most one number.
+    """One count: `subject` is the column, index or constraint, `query` a SELECT of at most one number.
 
-    `relation` is named as the live database has it, `subject` as the catalogue has it after the statement:
-    the plan may have renamed either. `statement` is the place of the statement that gave rise to it.
-    `unknown` says why nothing can be asked, and `query` is empty then. `mended_by` is a revision that changes
-    the rows before the statement, or the sequence after it: what is wrong now may be right by then.
+    `relation` has its name in the live database, `subject` its name after the statement: the plan may have
+    renamed either. `statement` is the index of the statement that the probe is for. `unknown` says why
+    there is no query. `fixed_by` is a revision that changes the rows before the statement, or the sequence
+    after it, so that what is wrong now may be right by then. `related` are all names of the relations or
+    sequences whose change does that.
     """
 
     kind: ProbeKind
     relation: str
     subject: str
-    query: str
+    query: str = ""
     database: str = ""
     statement: int = 0
     unknown: str = ""
     fixed_by: str = ""
+    related: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `count` is None where unknown (`why` says why), a minimum where there is `more`."""
+    """The answer to a probe: `count` is None where unknown, for the reason in `why`.
+
+    With `more`, `count` is a minimum.
+    """
 
     probe: Probe
     count: int | None
@@ -71,9 +76,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """A session or prepared transaction that holds a lock now which a step would have to wait for.
+    """A session or prepared transaction that holds a lock which a step would have to wait for.
 
-    `held` is None for one that holds nothing but a snapshot, on which a concurrent index build waits.
+    `held` is None for one that holds only a snapshot, on which a concurrent index build waits.
     `since_seconds` is the age of its transaction, 0 where this role may not see it; `who` says so then.
     """
 
@@ -92,10 +97,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectUsage:
-    """Which columns of the live database use what has no rows of its own.
-
-    `sequences` has the column each owned sequence feeds, `domains` the columns of each domain.
-    """
+    """The column that each owned sequence feeds, and the columns of each domain, in the live database."""
 
     sequences: Mapping[str, Column] = field(default_factory=dict)
     domains: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
@@ -103,7 +105,7 @@ class ObjectUsage:
 
 @dataclass(frozen=True, slots=True)
 class InvalidIndex:
-    """An index that a failed concurrent build left behind: it is kept up to date and never used."""
+    """An index that a failed concurrent build left behind: writes maintain it, queries do not use it."""
 
     relation: str
     index: str
@@ -111,10 +113,10 @@ class InvalidIndex:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A table that a publication sends; `identity` is its replica identity.
+    """A table of a publication.
 
-    That is `primary key`, `index`, `full` or `nothing`: the last also where there is no primary key. Where
-    it is nothing, a published UPDATE or DELETE fails.
+    `identity` is its replica identity: `primary key`, `index`, `full` or `nothing`. With `nothing`, also
+    where there is no primary key, a published UPDATE or DELETE fails.
     """
 
     relation: str

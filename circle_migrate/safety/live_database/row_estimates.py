@@ -1,4 +1,4 @@
-"""How many rows the live planner expects a statement to write, without running it."""
+"""Estimate the rows that a statement writes by the live planner, without running it."""
 
 from __future__ import annotations
 
@@ -16,49 +16,48 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
 
 _WRITES = re.compile(r"\s*(?:UPDATE|DELETE|INSERT|MERGE|WITH)\b", re.IGNORECASE)
-_NAME = "circle_migrate_expecting"
-# Of a generic plan the values of parameters do not matter: nobody knows them.
+_NAME = "circle_migrate_estimate"
 _PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = $1"
 
 
 async def expected_rows(database: Database, statements: Mapping[int, str]) -> dict[int, int]:
-    """The expected rows by the statement's key; without those that write none or cannot be planned there.
+    """Return the rows that statements are expected to write, by key.
 
-    A statement that names what the plan has yet to make cannot. Raises what `bounded_read` raises.
+    Statements that write no rows are left out, and those that cannot be planned, as they use objects that the
+    plan creates. Raises what `bounded_read` raises.
     """
     writing = {key: sql for key, sql in statements.items() if _WRITES.match(sql)}
     if not writing:
         return {}
-    found = {}
     async with bounded_read(database) as connection:
-        for key, sql in writing.items():
-            rows = await _expected(connection, f"{_NAME}_{key}", sql)
-            if rows is not None:
-                found[key] = rows
-    return found
+        return {
+            key: rows
+            for key, sql in writing.items()
+            if (rows := await _estimate(connection, f"{_NAME}_{key}", sql)) is not None
+        }
 
 
-async def _expected(connection: asyncpg.Connection, name: str, sql: str) -> int | None:
+async def _estimate(connection: asyncpg.Connection, name: str, sql: str) -> int | None:
     import asyncpg
 
     try:
         async with read_transaction(connection):
+            # The values of parameters are not known, and do not matter to a generic plan.
             await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            # By the protocol that takes one statement alone: a second one would be run.
+            # `fetch` takes one statement only: `execute` would run a second one in the text.
             await connection.fetch(f"PREPARE {name} AS {sql}")
             count = await connection.fetchval(_PARAMETERS, name)
-            given = f" ({', '.join(['NULL'] * count)})" if count else ""
-            answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{given}")
+            nulls = f" ({', '.join(['NULL'] * count)})" if count else ""
+            explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{nulls}")
             await connection.execute(f"DEALLOCATE {name}")
     except asyncpg.PostgresError:
         return None
-    return _written(json.loads(answer)[0]["Plan"])
+    return _written_rows(json.loads(explained)[0]["Plan"])
 
 
-def _written(plan: Mapping[str, Any]) -> int | None:
-    """The rows that go into the node which writes, the largest number where there are several."""
+def _written_rows(plan: Mapping[str, Any]) -> int | None:
+    """Return the input rows of the ModifyTable node; of several nodes the largest number."""
     parts = plan.get("Plans", ())
     if plan["Node Type"] == "ModifyTable":
         return sum(int(part["Plan Rows"]) for part in parts if part.get("Parent Relationship") == "Outer")
-    rows = [found for found in map(_written, parts) if found is not None]
-    return max(rows, default=None)
+    return max((rows for rows in map(_written_rows, parts) if rows is not None), default=None)

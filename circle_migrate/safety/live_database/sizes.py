@@ -1,4 +1,4 @@
-"""How large relations are, in one question to the catalogue, which waits for nobody's lock."""
+"""Read the sizes of relations in one query of the catalogue, which waits for no lock."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from circle_migrate.safety.live_database.record import Size
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
 
-# pg_table_size opens the relation: behind somebody's ACCESS EXCLUSIVE lock it would wait, so that there the
-# pages of the last VACUUM or ANALYZE have to do. The number of rows grows with the pages since then, as the
-# planner has it (estimate_rel_size in src/backend/optimizer/util/plancat.c); of a table that was never
-# analysed, the rows written since the statistics began are known.
+# pg_table_size opens the relation and would wait for an ACCESS EXCLUSIVE lock: of a locked relation the pages
+# of its last VACUUM or ANALYZE are taken. The number of rows since then grows with the pages, as in the
+# planner (estimate_rel_size in src/backend/optimizer/util/plancat.c); of a table that was never analysed the
+# rows are taken that were written since the server collects statistics.
 _SIZES = """
 WITH RECURSIVE asked AS (
     SELECT c.oid, c.relkind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
@@ -43,7 +43,7 @@ measured AS (
     FROM part JOIN pg_catalog.pg_class c ON c.oid = part.oid
     WHERE c.relkind IN ('r', 'm')
 ),
-weighed AS (
+sized AS (
     SELECT root, reltuples, relpages, live_tuples,
            CASE WHEN locked THEN NULLIF(relpages, 0)::bigint * block ELSE pg_catalog.pg_table_size(oid)
            END AS bytes,
@@ -57,22 +57,20 @@ counted AS (
                 WHEN relpages > 0 AND reltuples >= 0 THEN round(reltuples::numeric / relpages * pages)
                 WHEN live_tuples > 0 THEN live_tuples
            END AS rows
-    FROM weighed
+    FROM sized
 )
-SELECT asked.name, sum(rows)::bigint AS rows, sum(bytes)::bigint AS bytes,
-       sum(index_bytes)::bigint AS index_bytes,
-       count(root) = count(rows) AS counted, count(root) = count(bytes) AS weighed
+SELECT asked.name, CASE WHEN count(root) = count(rows) THEN coalesce(sum(rows), 0)::bigint END AS rows,
+       coalesce(sum(bytes), 0)::bigint AS bytes, coalesce(sum(index_bytes), 0)::bigint AS index_bytes
 FROM asked LEFT JOIN counted ON counted.root = asked.oid
-GROUP BY asked.name ORDER BY asked.name
+GROUP BY asked.name HAVING count(root) = count(bytes) ORDER BY asked.name
 """
 
 
 async def sizes(database: Database, relations: Iterable[str] | None = None) -> dict[str, Size]:
-    """The sizes of these relations, or of all tables and materialized views but those of the migrations.
+    """Return the sizes of these relations, or of all tables and materialized views except our own tables.
 
-    A partitioned table is as large as its partitions together. Rows are the server's estimate, None where it
-    has none. A relation is left out where it does not exist or its size cannot be seen now. Raises what
-    `bounded_read` raises.
+    The size of a partitioned table is the sum of its partitions. Relations that do not exist are left out,
+    and those whose size is unknown, as they are locked. Raises what `bounded_read` raises.
     """
     names = None if relations is None else sorted(set(relations))
     if names == []:
@@ -81,12 +79,7 @@ async def sizes(database: Database, relations: Iterable[str] | None = None) -> d
         rows = await connection.fetch(_SIZES, names)
     ours = {database.settings.version_table, *OWN_TABLES} if names is None else set()
     return {
-        row["name"]: Size(
-            row["name"],
-            (row["rows"] or 0) if row["counted"] else None,
-            row["bytes"] or 0,
-            row["index_bytes"] or 0,
-        )
+        row["name"]: Size(*row)
         for row in rows
-        if row["weighed"] and unquote_and_fold(split_identity(row["name"])[-1]) not in ours
+        if unquote_and_fold(split_identity(row["name"])[-1]) not in ours
     }

@@ -1,8 +1,8 @@
-"""Rows of one database that belong to what goes from another, by the relations that are declared."""
+"""Count the rows that match lost rows of another database, by the declared relations."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,56 +17,57 @@ from circle_migrate.safety.losses.report import Count, Dependents, Effect, Loss
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
 
-_TAKING = (Effect.DROPPED, Effect.DELETED)
-
 
 async def with_cross_database_rows(
     deployment: Deployment, relations: Sequence[Relation], losses: Sequence[Loss]
 ) -> tuple[Loss, ...]:
-    """The losses, each with the rows of other databases that it leaves alone.
+    """Return the losses with the rows of other databases that would be left without a matching row.
 
-    A side whose own keys go as well has nothing left to be alone.
+    A relation whose other side is lost as well leaves none.
     """
-    found: dict[Loss, tuple[Dependents, ...]] = {}
-    known: dict[Column, Dependents] = {}
-    for loss, other in _left_alone(relations, losses):
+    dependents: dict[Loss, tuple[Dependents, ...]] = {}
+    counted: dict[Column, Dependents] = {}
+    for loss, column in _unmatched_columns(relations, losses):
         if loss.effect is Effect.DELETED and loss.detail != TRUNCATED:
-            found[loss] = (*found.get(loss, ()), Dependents(str(other), why="which rows go is not known"))
-            continue
-        if other not in known:
-            known[other] = await _counted(deployment, other)
-        found[loss] = (*found.get(loss, ()), known[other])
-    return tuple(replace(each, dependents=found.get(each, ())) for each in losses)
+            rows = Dependents(str(column), why="which rows are deleted is not known")
+        else:
+            if column not in counted:
+                counted[column] = await _count_rows(deployment, column)
+            rows = counted[column]
+        dependents[loss] = (*dependents.get(loss, ()), rows)
+    return tuple(replace(loss, dependents=dependents.get(loss, ())) for loss in losses)
 
 
-def _left_alone(relations: Sequence[Relation], losses: Sequence[Loss]) -> Iterator[tuple[Loss, Column]]:
+def _unmatched_columns(
+    relations: Sequence[Relation], losses: Sequence[Loss]
+) -> Iterator[tuple[Loss, Column]]:
+    """Yield losses with the column whose rows would be left without a matching row."""
     for relation in relations:
         for side in Side:
-            mine, other = relation.columns[side], relation.columns[side.other]
-            if any(_takes(loss, other) for loss in losses):
-                continue
-            yield from ((loss, other) for loss in losses if loss.destroys_data and _takes(loss, mine))
+            column, matching = relation.columns[side], relation.columns[side.other]
+            if not any(_is_loss_of(loss, matching) for loss in losses):
+                destroyed = (loss for loss in losses if loss.destroys_data and _is_loss_of(loss, column))
+                yield from ((loss, matching) for loss in destroyed)
 
 
-def _takes(loss: Loss, column: Column) -> bool:
-    """Whether a loss is of a column, or of rows of its table."""
-    if loss.database != column.database or loss.effect not in _TAKING:
+def _is_loss_of(loss: Loss, column: Column) -> bool:
+    """Return whether a loss is of a column, or of rows of its table."""
+    if loss.effect not in (Effect.DROPPED, Effect.DELETED) or loss.kind not in ("table", "column"):
         return False
-    named = tuple(unquote_and_fold(each) for each in split_identity(loss.identity))
-    table = (column.schema, column.table) if column.schema else (column.table,)
-    wanted: Mapping[str, Collection[str]] = {"table": table, "column": (*table, column.name)}
-    return loss.kind in wanted and named[-len(wanted[loss.kind]) :] == tuple(wanted[loss.kind])
+    names = tuple(filter(None, (column.schema, column.table, column.name if loss.kind == "column" else "")))
+    identity = tuple(map(unquote_and_fold, split_identity(loss.identity)))
+    return loss.database == column.database and identity[-len(names) :] == names
 
 
-async def _counted(deployment: Deployment, column: Column) -> Dependents:
+async def _count_rows(deployment: Deployment, column: Column) -> Dependents:
     database = deployment.databases[column.database]
     try:
         async with database.reading() as connection:
-            place = await locate(connection, column)
-        if not isinstance(place, KeyColumn):
-            return Dependents(str(column), why=str(place))
+            key = await locate(connection, column)
+        if not isinstance(key, KeyColumn):
+            return Dependents(str(column), why=str(key))
         async with open_live_query(database) as live:
-            [row] = await live.rows(f"SELECT count({place.name}) AS rows FROM {place.relation}")  # noqa: S608
+            [row] = await live.rows(f"SELECT count({key.name}) AS rows FROM {key.relation}")  # noqa: S608
     except (MigrateError, UnansweredError) as error:
         return Dependents(str(column), why=str(error))
     return Dependents(str(column), Count(row["rows"]))

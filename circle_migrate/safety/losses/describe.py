@@ -1,4 +1,4 @@
-"""Losses in the words of people who have to decide about them."""
+"""Describe losses for the people who have to accept them."""
 
 from __future__ import annotations
 
@@ -17,39 +17,44 @@ _METHODS = {
 
 
 def how_much(loss: Loss, at: datetime) -> str:
-    """What goes with an object, in one line."""
-    parts = [*_figures(loss), _written(loss, at), loss.detail, *map(_alone, loss.dependents)]
+    """Describe the amount of a loss in one line, as of the time `at`."""
+    parts = [
+        *_amounts(loss),
+        _last_written(loss, at),
+        loss.detail,
+        *map(_describe_dependents, loss.dependents),
+    ]
     if loss.unknown:
-        parts.append(f"not known: {loss.unknown}")
+        parts.append(f"not counted: {loss.unknown}")
     return ", ".join(filter(None, parts))
 
 
 def summary(report: LossReport) -> str:
-    """What the report comes to."""
+    """Summarize the report in one line."""
     if not report.losses:
         return "nothing would be lost"
-    lost, blocking = len(report.destroyed), len(report.rejected)
+    lost, rejected = len(report.destroyed), len(report.rejected)
     parts = [f"{lost} of {len(report.losses)} would destroy data" if lost else "no data would be lost"]
-    if blocking:
-        parts.append(f"{blocking} of them would keep the downgrade from succeeding")
+    if rejected:
+        parts.append(f"{rejected} of them would make the downgrade fail")
     return ", ".join(parts)
 
 
 def remarks(report: LossReport) -> Iterator[str]:
-    """How it was found, and in what that is not everything."""
+    """Yield how the losses were found, failures, and in what the report is incomplete."""
     if report.found_by:
         yield f"the downgrade {' and '.join(_METHODS[method] for method in report.found_by)}"
     for failure in report.failures:
-        place = f" at {failure.location}" if failure.location else ""
-        where = "the live databases" if failure.method is Method.REHEARSAL else "scratch databases"
-        yield f"{failure.database}: {failure.revision} fails on {where}{place}: {failure.message}"
-    for revision, why in report.not_rehearsed.items():
-        yield f"{revision} was not rehearsed: {why}"
+        location = f" at {failure.location}" if failure.location else ""
+        databases = "the live databases" if failure.method is Method.REHEARSAL else "scratch databases"
+        yield f"{failure.database}: {failure.revision} fails on {databases}{location}: {failure.message}"
+    for revision, reason in report.not_rehearsed.items():
+        yield f"{revision} was not rehearsed: {reason}"
     yield from report.notes
 
 
-def number(count: Count | None) -> str:
-    """A count, with `~` where it is estimated."""
+def _number(count: Count | None) -> str:
+    """Return a count as text, with `~` where it is estimated."""
     if count is None:
         return "an unknown number of"
     match count.precision:
@@ -60,52 +65,54 @@ def number(count: Count | None) -> str:
     return f"{count.value:,}"
 
 
-def _figures(loss: Loss) -> Iterator[str]:
+def quantity(count: Count | None, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{_number(count)} {noun}{'' if count and count.exact and count.value == 1 else 's'}"
+
+
+def _amounts(loss: Loss) -> Iterator[str]:
+    rows = quantity(loss.rows, "row")
     match loss.effect, loss.kind:
         case Effect.DROPPED, "column" if loss.rows is not None and loss.non_null is not None:
             have = "has" if loss.non_null.value == 1 else "have"
-            yield f"{number(loss.non_null)} of {_rows(loss.rows)} {have} a value"
+            yield f"{_number(loss.non_null)} of {rows} {have} a value"
             if loss.distinct is not None and loss.non_null.value:
-                yield f"{number(loss.distinct)} distinct"
-        case Effect.DROPPED, "column" if loss.rows is not None:
-            yield _rows(loss.rows)
+                yield f"{_number(loss.distinct)} distinct"
         case Effect.DROPPED, "enum value":
-            yield f"{_rows(loss.rows)} {'holds' if loss.rows and loss.rows.value == 1 else 'hold'} it"
+            yield f"{rows} {'holds' if loss.rows and loss.rows.value == 1 else 'hold'} it"
         case Effect.DROPPED, "table" | "materialized view":
-            yield _rows(loss.rows)
+            yield rows
+        case Effect.DROPPED, "column" if loss.rows is not None:
+            yield rows
         case Effect.DELETED, _:
-            yield f"{_rows(loss.rows)} deleted"
+            yield f"{rows} deleted"
         case Effect.UPDATED, _:
-            yield f"{_rows(loss.rows)} changed"
+            yield f"{rows} changed"
         case Effect.NARROWED, _:
-            of = ("" if loss.rows is None else " of") + f" {number(loss.non_null)}" if loss.non_null else ""
-            yield f"{number(loss.rows)}{of} values altered"
+            of = ("" if loss.rows is None else " of") + f" {_number(loss.non_null)}" if loss.non_null else ""
+            yield f"{_number(loss.rows)}{of} values altered"
         case Effect.REJECTED, _:
-            yield f"{_rows(loss.rows)} in the way"
+            yield f"{rows} rejected"
         case Effect.CHANGED, _:
-            yield "changes"
+            yield "changed"
         case _:
-            yield "goes"
+            yield "dropped"
     if loss.bytes is not None and loss.destroys_data:
         yield f"{'' if loss.bytes.exact else '~'}{format_bytes(loss.bytes.value)}"
 
 
-def _rows(count: Count | None) -> str:
-    return f"{number(count)} {'row' if count and count.value == 1 and count.exact else 'rows'}"
-
-
-def _written(loss: Loss, at: datetime) -> str:
+def _last_written(loss: Loss, at: datetime) -> str:
     if loss.newest is None:
         return ""
     seconds = max(0, int((at - loss.newest).total_seconds()))
     for size, unit in _UNITS:
         if seconds >= size:
-            count = seconds // size
-            return f"last written {count} {unit}{'s' * (count > 1)} ago"
+            return f"last written {quantity(Count(seconds // size), unit)} ago"
     return "last written just now"
 
 
-def _alone(partners: Dependents) -> str:
-    if partners.rows is None:
-        return f"rows of {partners.column} may lose their partner: {partners.why}"
-    return f"{_rows(partners.rows)} of {partners.column} lose their partner"
+def _describe_dependents(dependents: Dependents) -> str:
+    if dependents.rows is None:
+        return f"rows of {dependents.column} may be left without a matching row: {dependents.why}"
+    rows = quantity(dependents.rows, "row")
+    return f"{rows} of {dependents.column} would be left without a matching row"

@@ -1,9 +1,9 @@
-"""Find what a downgrade would take away, before it takes anything.
+"""Find the losses of a downgrade before it runs.
 
 The downgrade runs on scratch databases at the live ones' revisions, and catalogues are compared there by the
-identity of objects: that sees what `op.execute`, helpers and CASCADE take, and tells a rename from a column
-that is dropped and added again. What statements of a revision do to rows shows only on live rows: on request
-the downgrade is rehearsed on the live databases and rolled back.
+addresses of objects. That shows the effects of `op.execute`, helpers and CASCADE, and tells a rename from a
+column that is dropped and added again. The effects of a revision's own statements depend on live rows: on
+request the downgrade is rehearsed on the live databases and rolled back.
 """
 
 from __future__ import annotations
@@ -28,28 +28,22 @@ if TYPE_CHECKING:
     from circle_migrate.safety.losses.rehearse import Rehearsal
     from circle_migrate.safety.losses.watch_catalog import CatalogWatch
 
-REHEARSAL_SECONDS = 5.0
-"""How long others may have to wait for a rehearsal where nothing else is asked for."""
-
 _NO_SCRATCH = (
-    "without a server for scratch databases only the snapshots of the revisions were compared, by name: "
-    "rows that a revision deletes or changes are not seen, and a rename looks like a loss; "
-    "pip install 'circle-migrate[embedded]', or --scratch-url URL, for the whole report"
+    "there is no server for scratch databases: only the snapshots of the revisions were compared, by name. "
+    "Rows that a revision deletes or changes are not reported, and a rename is reported as a loss. "
+    "For the full report, pip install 'circle-migrate[embedded]' or use --scratch-url URL"
 )
-_NOT_THERE = (
-    "scratch databases could not be brought to the current revisions, snapshots were compared instead"
-)
-_INCOMPLETE = (
-    "the downgrade did not get through on scratch databases; what its snapshots say was added, by name"
-)
+_NO_START = "scratch databases could not be upgraded to the current revisions, snapshots were compared"
+_INCOMPLETE = "the downgrade failed on scratch databases: the losses in its snapshots were added, by name"
 
 
 @dataclass
 class LossCollector:
-    """What a plan takes from its databases, as the methods find it, without counts.
+    """The losses of a plan as the methods find them, without counts.
 
-    `before` has the catalogues in which it was found, `statements` what runs. Of a rehearsal, `skipped` says
-    why revisions were left out, and `altered` how many values of a column a conversion alters.
+    `before` has the catalogues before the plan, `statements` those of the trace. Of a rehearsal, `skipped`
+    has the reasons for revisions that were left out, and `altered` the numbers of values that conversions
+    altered, by database and column.
     """
 
     plan: Plan
@@ -64,11 +58,11 @@ class LossCollector:
     altered: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, losses: Iterable[Loss]) -> None:
-        """Add losses; of one that is there already, the first has more to say."""
+        """Add losses; the first of two that are the same has more details."""
         self.losses = merge(self.losses, losses)
 
     def add_watched(self, watch: CatalogWatch) -> None:
-        """Add what the catalogues show that were recorded during a run."""
+        """Add the losses in the catalogues that were recorded during a run."""
         for name, catalogue in watch.before.items():
             known = self.before[name].objects if name in self.before else {}
             objects = {**catalogue.snapshot.objects, **known}
@@ -81,13 +75,13 @@ async def find(
     plan: Plan,
     *,
     rehearse: bool = False,
-    seconds: float = REHEARSAL_SECONDS,
+    seconds: float = 5.0,
     notify: Notify = discard,
 ) -> LossCollector:
-    """Find what the plan would take; `losing.counting` counts it.
+    """Find the losses of the plan, which `count.loss_report` counts.
 
     Without a server for scratch databases the shipped snapshots are compared, and the report says so. A
-    rehearsal takes the deployer locks, and holds others up for `seconds` at most. Raises `SettingsError`
+    rehearsal takes the deployer locks and blocks other sessions for at most `seconds`. Raises `SettingsError`
     where there is neither a server nor a snapshot, what connecting raises, and of a rehearsal `NotWritable`
     and `Interrupted`.
     """
@@ -101,12 +95,10 @@ async def find(
 
 
 async def _from_scratch(deployment: Deployment, collector: LossCollector) -> None:
-    """Run the plan on scratch databases; compare snapshots where that fails or ends early."""
+    """Run the plan on scratch databases; compare snapshots where that fails."""
     plan = collector.plan
-    majors = {
-        name: state.server_version_num // 10000
-        for name, state in (await deployment.states(plan.databases)).items()
-    }
+    states = await deployment.states(plan.databases)
+    majors = {name: state.server_version_num // 10000 for name, state in states.items()}
     major = majors[plan.databases[0]]
     async with ScratchServers(deployment) as servers:
         available = await servers.majors(plan.databases[0], major)
@@ -120,7 +112,7 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
     try:
         traced = await trace(deployment, plan, major=major, hooks=LossHooks(watch))
     except MigrationFailed as error:
-        collector.notes.append(f"{_NOT_THERE}: {error.message}")
+        collector.notes.append(f"{_NO_START}: {error.message}")
         await _from_snapshots(deployment, collector, majors)
         return
     collector.methods.append(Method.SCRATCH)
@@ -160,10 +152,9 @@ async def _from_snapshots(
         collector.before.setdefault(name, before)
         collector.add(compare_by_name(collector.namers[name], before, after))
         if untraced:
-            # Probes of rows need statements: these changes, as if one had made them all.
-            collector.statements.append(
-                TracedStatement(name, 1, "", "", changes=changes_between(before, after))
-            )
+            # Probes are derived from statements: here from one with all changes.
+            changes = changes_between(before, after)
+            collector.statements.append(TracedStatement(name, 1, "", "", changes=changes))
 
 
 async def _from_rehearsal(
@@ -179,22 +170,28 @@ async def _from_rehearsal(
     collector.add(rehearsal.losses(namers))
     collector.failures += filter(None, [rehearsal.failure])
     collector.notes += filter(None, [rehearsal.note])
-    if rehearsal.moved:
-        moved = ", ".join(namers[name].name(sequence) for name, sequence in sorted(rehearsal.moved))
-        collector.notes.append(f"not undone by the rollback: {moved} moved, as sequences do")
-    collector.losses = [_with_inserts(loss, rehearsal, namers) for loss in collector.losses]
+    if rehearsal.advanced:
+        sequences = sorted(rehearsal.advanced)
+        advanced = ", ".join(namers[name].name(sequence) for name, sequence in sequences)
+        collector.notes.append(f"a rollback does not reset sequences: the rehearsal advanced {advanced}")
+    collector.losses = [_with_inserts(loss, rehearsal, namers[loss.database]) for loss in collector.losses]
     # The rehearsal has counted the rows that these statements delete or change.
     collector.statements = [
         replace(statement, work=())
-        if f"{statement.database}@{statement.revision}" in rehearsal.done
+        if f"{statement.database}@{statement.revision}" in rehearsal.completed
         else statement
         for statement in collector.statements
     ]
 
 
-def _with_inserts(loss: Loss, rehearsal: Rehearsal, namers: Mapping[str, LossNamer]) -> Loss:
-    """Add to a table or column that goes what its revision inserts elsewhere: the rows may live on there."""
+def _with_inserts(loss: Loss, rehearsal: Rehearsal, namer: LossNamer) -> Loss:
+    """Add to a dropped table or column the inserts of its revision, which may save its rows elsewhere."""
     if loss.effect is not Effect.DROPPED or loss.kind not in ("table", "column"):
         return loss
-    inserts = rehearsal.inserted(loss.database, loss.revision, namers[loss.database])
-    return replace(loss, detail=", ".join(filter(None, (loss.detail, inserts))))
+    inserts = [
+        f"{rows.inserted:,} into {namer.name(rows.relation)}"
+        for rows in rehearsal.rows
+        if (rows.database, rows.revision) == (loss.database, loss.revision) and rows.inserted
+    ]
+    text = f"the same revision inserts {', '.join(inserts)}" if inserts else ""
+    return replace(loss, detail=", ".join(filter(None, (loss.detail, text))))

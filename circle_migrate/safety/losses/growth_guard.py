@@ -1,4 +1,4 @@
-"""Count the losses again under the deployer locks, and stop a run that would take more than was accepted."""
+"""Count the losses again under the deployer locks, and stop a run that would lose more than was accepted."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.run import Hooks, MigrationRun
-from circle_migrate.safety.losses.describe import number
+from circle_migrate.safety.losses.describe import quantity
 from circle_migrate.safety.losses.report import Count, Effect, Loss, Precision
 
 if TYPE_CHECKING:
-    from circle_migrate.migrate.run import MigrationRun
     from circle_migrate.revision_graph.plan import Plan
     from circle_migrate.safety.losses.find import LossCollector
     from circle_migrate.safety.losses.report import LossReport
 
 ESTIMATES_DIFFER = 1.1
-"""Two estimates of one table differ: one that is up to this many times the other is no increase."""
+"""Factor up to which an estimate that is higher than before is no increase, as two estimates differ."""
 
 
 class LossIncrease(NamedTuple):
-    """A loss that is more than it was; `before` is None where nothing of it was destroyed then."""
+    """A loss that has increased; `before` is None where it destroyed nothing before."""
 
     before: Loss | None
     now: Loss
 
 
 def increased_losses(accepted: Iterable[Loss], now: Iterable[Loss]) -> Iterator[LossIncrease]:
-    """Yield the losses of now that were not accepted, or not as many of.
+    """Yield the losses that were not accepted, or were accepted with a lower count.
 
-    What could not be counted was accepted whatever it is. What could be counted then, and cannot be now, may
-    be more.
+    An unknown count was accepted as any number. A count that was known and is unknown now may be higher.
     """
     known = {loss.key: loss for loss in accepted if loss.destroys_data}
     for loss in now:
         before = known.get(loss.key)
-        if loss.destroys_data and (before is None or _more(_amount(before), _amount(loss))):
+        if loss.destroys_data and (before is None or _may_exceed(_amount(loss), _amount(before))):
             yield LossIncrease(before, loss)
 
 
 def _amount(loss: Loss) -> Count | None:
-    """Return how much data goes: of a dropped column its values, of anything else rows."""
-    return loss.non_null if (loss.effect, loss.kind) == (Effect.DROPPED, "column") else loss.rows
+    """Return the number of lost values of a dropped column, of rows for any other loss."""
+    return loss.non_null if _is_dropped_column(loss) else loss.rows
 
 
-def _more(before: Count | None, now: Count | None) -> bool:
+def _is_dropped_column(loss: Loss) -> bool:
+    return (loss.effect, loss.kind) == (Effect.DROPPED, "column")
+
+
+def _may_exceed(now: Count | None, before: Count | None) -> bool:
     if before is None or before.precision is Precision.AT_LEAST:
         return False
     if now is None:
@@ -55,7 +57,7 @@ def _more(before: Count | None, now: Count | None) -> bool:
 
 
 class GrowthHooks(Hooks):
-    """Stops a run that would take more than was accepted."""
+    """Hooks that stop a run which would lose more than was accepted."""
 
     def __init__(self, collector: LossCollector, accepted: LossReport) -> None:
         self._collector = collector
@@ -66,26 +68,24 @@ class GrowthHooks(Hooks):
         from circle_migrate.safety.losses.count import recount
 
         now = await recount(run.deployment, self._collector)
-        more = tuple(increased_losses(self._accepted.losses, now))
-        if not more:
-            return
-        raise Refused(
-            f"more would be lost than what was accepted: {', '.join(increase.now.name for increase in more)}",
-            database=more[0].now.database,
-            detail="; ".join(map(_describe, more)),
-            state="nothing was changed",
-            hint="stop what writes there, and run the command again to see what it would take now",
-        )
+        increases = tuple(increased_losses(self._accepted.losses, now))
+        if increases:
+            names = ", ".join(increase.now.name for increase in increases)
+            raise Refused(
+                f"more data would be lost than was accepted: {names}",
+                database=increases[0].now.database,
+                detail="; ".join(map(_describe, increases)),
+                state="nothing was changed",
+                hint="stop the application that writes there, then run the command again to see the losses",
+            )
 
 
 def _describe(increase: LossIncrease) -> str:
-    before = _figure(increase.before) if increase.before else "nothing"
-    return f"{increase.now.name}: {before} then, {_figure(increase.now)} now"
+    before = _describe_amount(increase.before) if increase.before else "nothing"
+    return f"{increase.now.name}: {before} accepted, {_describe_amount(increase.now)} now"
 
 
-def _figure(loss: Loss) -> str:
+def _describe_amount(loss: Loss) -> str:
     count = _amount(loss)
     unknown = f" ({loss.unknown})" if count is None and loss.unknown else ""
-    noun = "value" if (loss.effect, loss.kind) == (Effect.DROPPED, "column") else "row"
-    plural = "" if count is not None and count.exact and count.value == 1 else "s"
-    return f"{number(count)} {noun}{plural}{unknown}"
+    return f"{quantity(count, 'value' if _is_dropped_column(loss) else 'row')}{unknown}"

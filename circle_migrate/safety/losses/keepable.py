@@ -1,4 +1,4 @@
-"""Whether what a downgrade takes can be put back into its rows, asked before any of it has run."""
+"""Check before a downgrade that `--keep` can restore the lost values and rows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 from circle_migrate.safety.losses.report import Effect, Loss
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.safety.losses.report import LossReport
-
-_TAKING_VALUES = (Effect.DROPPED, Effect.NARROWED)
-_TAKING_ROWS = (Effect.DELETED, Effect.UPDATED)
 
 _KEYS = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
@@ -29,55 +24,48 @@ WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c
 
 
 async def ensure_key(deployment: Deployment, report: LossReport) -> None:
-    """Raise `Refused` where values or rows go from a table that stays, and no primary key says from where.
+    """Raise `Refused` where values or rows are lost in a remaining table without a primary key.
 
-    A table that goes as a whole needs none. What the report does not name, the step itself refuses.
+    A dropped table needs none. The step itself refuses losses that the report does not contain.
     """
     for name in report.plan.databases:
-        taken = list(_taken([each for each in report.destroyed if each.database == name]))
-        if not taken:
+        losses = list(_in_remaining_tables([loss for loss in report.destroyed if loss.database == name]))
+        if not losses:
             continue
         async with deployment.databases[name].reading() as connection:
-            rows = await connection.fetch(_KEYS, [table for table, _ in taken])
-            keys = {row["name"]: set(row["columns"]) for row in rows}
-            for table, loss in taken:
-                why = _why_not(loss, keys.get(table))
-                if why and (loss.rows is not None or await _holds_rows(connection, table)):
-                    raise _refusal(loss, why)
+            rows = await connection.fetch(_KEYS, [table for table, _ in losses])
+            keys = {row["name"]: row["columns"] for row in rows}
+            for table, loss in losses:
+                reason = _missing_key(loss, keys[table]) if table in keys else ""
+                # Where the rows were not counted, any row of the table may be lost.
+                if reason and (
+                    loss.rows is not None or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})")
+                ):
+                    raise Refused(
+                        f"--keep cannot restore {loss.name} to the right rows: the table {reason}",
+                        database=loss.database,
+                        state="nothing was changed",
+                        hint="add a primary key to the table, or run without --keep and take a backup",
+                    )
 
 
-def _taken(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
-    """What goes from tables that stay, with the table."""
-    gone = {loss.identity for loss in losses if loss.kind == "table" and loss.effect is Effect.DROPPED}
+def _in_remaining_tables(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
+    """Yield the losses of values and rows in tables that are not dropped, with the table."""
+    dropped = {loss.identity for loss in losses if (loss.kind, loss.effect) == ("table", Effect.DROPPED)}
     for loss in losses:
-        if loss.kind == "column" and loss.effect in _TAKING_VALUES:
-            table = ".".join(split_identity(loss.identity)[:-1])
-        elif loss.kind == "table" and loss.effect in _TAKING_ROWS:
-            table = loss.identity
-        else:
-            continue
-        if table not in gone:
+        match loss.kind, loss.effect:
+            case "column", Effect.DROPPED | Effect.NARROWED:
+                table = ".".join(split_identity(loss.identity)[:-1])
+            case "table", Effect.DELETED | Effect.UPDATED:
+                table = loss.identity
+            case _:
+                continue
+        if table not in dropped:
             yield table, loss
 
 
-def _why_not(loss: Loss, key: set[str] | None) -> str:
-    if key is None:  # what is not there, nobody has to put back
-        return ""
+def _missing_key(loss: Loss, key: Sequence[str]) -> str:
     if not key:
         return "has no primary key"
-    takes_key = loss.kind == "column" and unquote_and_fold(split_identity(loss.identity)[-1]) in key
-    return "loses its primary key" if takes_key else ""
-
-
-async def _holds_rows(connection: asyncpg.Connection, table: str) -> bool:
-    """Whether there is anything that a statement could take; how much, nobody has counted."""
-    return bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"))
-
-
-def _refusal(loss: Loss, why: str) -> Refused:
-    return Refused(
-        f"{loss.name} could be kept, but not put back into the right rows: the table {why}",
-        database=loss.database,
-        state="nothing was changed",
-        hint="give the table a primary key, or leave out --keep and take a backup",
-    )
+    is_key = loss.kind == "column" and unquote_and_fold(split_identity(loss.identity)[-1]) in key
+    return "loses its primary key" if is_key else ""

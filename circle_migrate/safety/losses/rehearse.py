@@ -1,8 +1,8 @@
-"""The downgrade on the live databases, in transactions that are always rolled back.
+"""Run a downgrade on the live databases, in transactions that are always rolled back.
 
-Everybody who wants a table that a step has locked waits until the rollback, which therefore comes after
-`seconds` at the latest. What no rollback undoes is left out: steps that cannot run in a transaction, and
-statements that set sequences or reach out of the database. Rolled back rows leave room for VACUUM to clear.
+Other sessions wait for the tables that a step has locked until the rollback, after at most `seconds`. Steps
+that cannot run in a transaction are left out, and statements with effects that a rollback does not undo, on
+sequences or outside of the database. Rolled back rows leave dead tuples for VACUUM.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 _Counters = Mapping[int, "asyncpg.Record"]
 
-_CUT_OFF = "not rehearsed to the end"
+_INCOMPLETE = "the rehearsal did not finish"
 _GRACE_SECONDS = 1.0
 _CANCELLED = "57014"
 _NOT_ROLLED_BACK = re.compile(r"\b(?:setval\s*\(|dblink|PROGRAM\b|lo_(?:import|export)\b)", re.IGNORECASE)
 
-# The counters are those of the running transaction alone. TRUNCATE gives a table a new file, an empty one.
+# The counters are those of the current transaction. TRUNCATE gives a table a new, empty file.
 _WRITTEN = """
 SELECT quote_ident(s.schemaname) || '.' || quote_ident(s.relname) AS name, s.relid::bigint AS oid,
        n_tup_ins AS inserted, n_tup_upd AS updated, n_tup_del AS deleted,
@@ -57,8 +57,8 @@ FROM pg_catalog.pg_sequences
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """What one step did to the rows of one table."""
+class RowChanges:
+    """The number of rows of a table that a step inserted, updated and deleted."""
 
     database: str
     revision: str
@@ -71,23 +71,24 @@ class Rows:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """What a rehearsal saw; `skipped` has the reason for each revision that it left out.
+    """The result of a rehearsal.
 
-    `done` are the revisions that ran, as `database@id`. `moved` are the sequences, each with its database,
-    that are not where they were. `altered` has how many values of a column a conversion has made others.
+    `skipped` has the reasons for revisions that were left out, `completed` the revisions that ran, both as
+    `database@id`. `advanced` are the advanced sequences with their databases, `altered` the numbers of values
+    that conversions altered, by database and column.
     """
 
     watch: CatalogWatch
     skipped: Mapping[str, str]
-    done: set[str] = field(default_factory=set)
-    rows: list[Rows] = field(default_factory=list)
-    moved: set[tuple[str, str]] = field(default_factory=set)
+    completed: set[str] = field(default_factory=set)
+    rows: list[RowChanges] = field(default_factory=list)
+    advanced: set[tuple[str, str]] = field(default_factory=set)
     altered: dict[tuple[str, str], int] = field(default_factory=dict)
     failure: Failure | None = None
     note: str = ""
 
     def losses(self, namers: Mapping[str, LossNamer]) -> Iterator[Loss]:
-        """Yield the rows that were deleted and changed."""
+        """Yield the losses of deleted and changed rows."""
         for rows in self.rows:
             key, namer = ObjectKey("table", rows.relation), namers[rows.database]
             if rows.truncated:
@@ -96,30 +97,30 @@ class Rehearsal:
                 if number:
                     yield replace(namer.loss(key, effect, rows.revision), rows=Count(number))
 
-    def inserted(self, database: str, revision: str, namer: LossNamer) -> str:
-        """Describe where a step inserts rows: those of a table that it drops may be among them."""
-        texts = [
-            f"{rows.inserted:,} into {namer.name(rows.relation)}"
-            for rows in self.rows
-            if (rows.database, rows.revision) == (database, revision) and rows.inserted
-        ]
-        return f"the same revision inserts {', '.join(texts)}" if texts else ""
-
 
 async def rehearse(
     deployment: Deployment, plan: Plan, statements: Iterable[TracedStatement], seconds: float, notify: Notify
 ) -> Rehearsal:
-    """Run the plan on the live databases, roll it back, and say what it did.
+    """Run the plan on the live databases and roll it back; return its effects.
 
     `statements` are those of a trace of the plan. Raises what connecting raises, `NotWritable`, `Refused`
     where the databases have changed, and `Interrupted`.
     """
     from circle_migrate.migrate.executor import RunOptions, execute
 
-    skipped = {**_non_transactional(plan), **_not_rolled_back(statements)}
+    steps = [action for action in plan.actions if isinstance(action, Step)]
+    skipped = {
+        step.revision.qualified: f"it cannot run in a transaction: {step.revision.non_transactional_reason}"
+        for step in steps
+        if step.revision.non_transactional_reason is not None
+    }
+    for statement in statements:
+        if (match := _NOT_ROLLED_BACK.search(statement.sql)) is not None:
+            reason = f"a rollback does not undo {match[0].rstrip(' (')}"
+            skipped[f"{statement.database}@{statement.revision}"] = reason
     rehearsed = _rehearsable(deployment, plan, skipped)
     rehearsal = Rehearsal(CatalogWatch(rehearsed), skipped)
-    if not any(isinstance(action, Step) for action in rehearsed.actions):
+    if all(step.revision.qualified in skipped for step in steps):
         return rehearsal
     hooks = _RehearsalHooks(rehearsal, seconds, TypeConversionProbe(tuple(statements)))
     options = RunOptions("downgrade", allow_edited=True, rehearsal=True, hooks=hooks)
@@ -128,58 +129,46 @@ async def rehearse(
         ensure_same_plan(rehearsed, replace(rehearsed, current=current))
         return rehearsed
 
-    def waiting(event: Event) -> None:
+    def notify_waits(event: Event) -> None:
         if event.kind is Kind.WAITING:
             notify(event)
 
     try:
-        await execute(_bounded(deployment, seconds), tuple(plan.current), planner, waiting, options)
+        await execute(
+            _with_time_limits(deployment, seconds), tuple(plan.current), planner, notify_waits, options
+        )
     except (Interrupted, NotWritable, Unreachable):
         raise
     except LockNotObtained as error:
-        rehearsal.note = f"{_CUT_OFF}: {error.message}"
+        rehearsal.note = f"{_INCOMPLETE}: {error.message}"
     except MigrateError as error:
         if hooks.running is None:
             raise
         if sqlstate(error.__cause__) == _CANCELLED:
-            rehearsal.note = f"{_CUT_OFF}: {_took_too_long(seconds)}"
+            rehearsal.note = f"{_INCOMPLETE}: {_timeout_message(seconds)}"
         else:
-            rehearsal.failure = _failure(hooks.running, error)
+            revision = hooks.running.revision.id if isinstance(hooks.running, Step) else ""
+            message = ": ".join(filter(None, (error.message, error.detail)))
+            database, location = hooks.running.database, error.location
+            rehearsal.failure = Failure(database, revision, Method.REHEARSAL, message, location)
     finally:
         hooks.stop()
     return rehearsal
 
 
-def _non_transactional(plan: Plan) -> dict[str, str]:
-    steps = (action for action in plan.actions if isinstance(action, Step))
-    return {
-        step.revision.qualified: f"it cannot run in a transaction: {step.revision.non_transactional_reason}"
-        for step in steps
-        if step.revision.non_transactional_reason is not None
-    }
-
-
-def _not_rolled_back(statements: Iterable[TracedStatement]) -> dict[str, str]:
-    return {
-        f"{statement.database}@{statement.revision}": f"no rollback undoes {match[0].rstrip(' (')}"
-        for statement in statements
-        if (match := _NOT_ROLLED_BACK.search(statement.sql)) is not None
-    }
-
-
 def _rehearsable(deployment: Deployment, plan: Plan, skipped: Mapping[str, str]) -> Plan:
-    """The plan in one transaction for each database; of what is left out, only the version is written."""
-    at = dict(plan.current)
+    """Return the plan as one segment, with a stamp for each step that is left out."""
+    heads = dict(plan.current)
     actions: list[Action] = []
     for action in plan.actions:
         name = action.database
-        at[name] = action.heads_after(deployment.forest.graphs[name], at[name])
-        left_out = isinstance(action, Step) and action.revision.qualified in skipped
-        actions.append(Stamp(name, at[name]) if left_out else action)
+        heads[name] = action.heads_after(deployment.forest.graphs[name], heads[name])
+        is_skipped = isinstance(action, Step) and action.revision.qualified in skipped
+        actions.append(Stamp(name, heads[name]) if is_skipped else action)
     return replace(plan, segments=(Segment(tuple(actions), transactional=True),))
 
 
-def _bounded(deployment: Deployment, seconds: float) -> Deployment:
+def _with_time_limits(deployment: Deployment, seconds: float) -> Deployment:
     settings = deployment.settings._replace(
         atomic=False,
         lock_timeout=min(deployment.settings.lock_timeout, seconds),
@@ -188,36 +177,30 @@ def _bounded(deployment: Deployment, seconds: float) -> Deployment:
     return Deployment(settings, deployment.selected[0] if len(deployment.selected) == 1 else None)
 
 
-def _took_too_long(seconds: float) -> str:
+def _timeout_message(seconds: float) -> str:
     return f"it took longer than {seconds:g} s (--rehearse-timeout)"
 
 
-def _failure(action: Action, error: MigrateError) -> Failure:
-    revision = action.revision.id if isinstance(action, Step) else ""
-    words = ": ".join(filter(None, (error.message, error.detail)))
-    return Failure(action.database, revision, Method.REHEARSAL, words, error.location)
-
-
 class _RehearsalHooks(Hooks):
-    """Records catalogues and rows from within the transactions, and ends them in time."""
+    """Hooks that record catalogues and rows within the transactions, and end these in time."""
 
-    def __init__(self, rehearsal: Rehearsal, seconds: float, retyping: TypeConversionProbe) -> None:
+    _run: MigrationRun
+
+    def __init__(self, rehearsal: Rehearsal, seconds: float, conversions: TypeConversionProbe) -> None:
         self.running: Action | None = None
         self._rehearsal = rehearsal
         self._seconds = seconds
-        self._retyping = retyping
+        self._conversions = conversions
         self._timer: asyncio.TimerHandle | None = None
-        self._drivers: dict[str, asyncpg.Connection] = {}
         self._rows: dict[str, _Counters] = {}
         self._sequences: dict[str, dict[str, int | None]] = {}
-        self._run: MigrationRun | None = None
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Limit the statements of every database, and record it before anything has run."""
+        """Set timeouts on every database, and record its catalogue before the plan runs."""
         self._run = run
         for name in plan.databases:
-            driver = self._drivers[name] = run.sessions[name].driver
-            # The second one for a step that is busy in Python, where our own clock cannot strike.
+            driver = run.sessions[name].driver
+            # The second timeout ends a step that is busy in Python, where our own timer cannot run.
             await driver.execute(
                 f"SET statement_timeout = {milliseconds(self._seconds)};"
                 f"SET idle_in_transaction_session_timeout = {milliseconds(self._seconds + _GRACE_SECONDS)}"
@@ -226,51 +209,53 @@ class _RehearsalHooks(Hooks):
             self._sequences[name] = await _sequences(driver)
 
     def before_segment(self, number: int, segment: Segment) -> None:  # noqa: ARG002 - as declared
-        """Start the clock: from here on others may wait for us."""
+        """Start the timer, as other sessions may wait from here on."""
         self.stop()
         self._rehearsal.rows.clear()
-        self._rehearsal.done.clear()
+        self._rehearsal.completed.clear()
         self._rehearsal.altered.clear()
         self._rows.clear()
-        if self._run is not None:
-            timeout = LockNotObtained(_took_too_long(self._seconds))
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._seconds, self._run.abort, timeout)
+        timeout = LockNotObtained(_timeout_message(self._seconds))
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._seconds, self._run.abort, timeout)
 
     def before_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """Copy the values that the step converts, and count rows before the first step."""
+        """Copy the values that the step converts, and read the row counters before the first step."""
         self.running = action
-        driver = self._drivers[action.database]
+        driver = self._run.sessions[action.database].driver
         if isinstance(action, Step):
-            await_only(self._retyping.before(driver, action.database, action.revision.id))
+            await_only(self._conversions.before(driver, action.database, action.revision.id))
         if action.database not in self._rows:
             self._rows[action.database] = await_only(_counters(driver))
 
     def after_step(self, connection: Connection, action: Action) -> None:  # noqa: ARG002 - as declared
-        """Record what the step has left, and what it did to rows and sequences."""
+        """Record the catalogue after the step, and its changes of rows and sequences."""
         if not isinstance(action, Step):
             return
         name, rehearsal = action.database, self._rehearsal
-        driver = self._drivers[name]
-        altered = await_only(self._retyping.after(driver))
+        driver = self._run.sessions[name].driver
+        altered = await_only(self._conversions.after(driver))
         rehearsal.altered |= {(name, column): number for column, number in altered.items()}
         rehearsal.watch.record_after_step(action)
         before, after = self._rows[name], await_only(_counters(driver))
-        rehearsal.rows += _difference(action, before, after, rehearsal.watch.before[name])
+        rehearsal.rows += _row_changes(action, before, after, rehearsal.watch.before[name])
         self._rows[name] = after
-        rehearsal.done.add(action.revision.qualified)
+        rehearsal.completed.add(action.revision.qualified)
         now = await_only(_sequences(driver))
-        moved = (key for key, value in self._sequences[name].items() if key in now and now[key] != value)
-        rehearsal.moved.update((name, key) for key in moved)
+        for sequence, value in self._sequences[name].items():
+            if now.get(sequence, value) != value:
+                rehearsal.advanced.add((name, sequence))
 
     def stop(self) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
 
-def _difference(step: Step, before: _Counters, after: _Counters, catalogue: Catalogue) -> Iterator[Rows]:
-    """Yield what a step did to the rows of each table; a table that it creates only gets some."""
+def _row_changes(
+    step: Step, before: _Counters, after: _Counters, catalogue: Catalogue
+) -> Iterator[RowChanges]:
+    """Yield the changes of rows by a step; of a table that the plan creates, inserts only."""
     names = {address[1]: key.identity for key, address in catalogue.addresses.items() if key.kind == "table"}
     for oid, now in after.items():
         then = before.get(oid)
@@ -282,9 +267,9 @@ def _difference(step: Step, before: _Counters, after: _Counters, catalogue: Cata
         if name is not None and then is not None:
             emptied = then["file"] != now["file"] and now["empty"] and not then["empty"]
             if emptied or any(counts.values()):
-                yield Rows(step.database, step.revision.id, name, **counts, truncated=emptied)
+                yield RowChanges(step.database, step.revision.id, name, **counts, truncated=emptied)
         elif then is None and counts["inserted"]:
-            yield Rows(step.database, step.revision.id, now["name"], inserted=counts["inserted"])
+            yield RowChanges(step.database, step.revision.id, now["name"], inserted=counts["inserted"])
 
 
 async def _counters(driver: asyncpg.Connection) -> _Counters:

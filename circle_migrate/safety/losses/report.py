@@ -1,4 +1,4 @@
-"""What a downgrade takes away: values, and the report of them."""
+"""Records of the losses of a downgrade, and their report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circle_migrate.revision_graph.plan import Plan
 
 
 class Effect(StrEnum):
-    """What becomes of it. REJECTED is what rows keep from being made again, so that the downgrade fails."""
+    """The effect on an object. REJECTED: the downgrade fails, as rows violate a restored constraint."""
 
     DROPPED = "dropped"
     NARROWED = "narrowed"
@@ -27,10 +27,10 @@ class Effect(StrEnum):
 
 
 class Method(StrEnum):
-    """How it was found out.
+    """How losses were found.
 
-    SCRATCH ran the downgrade on scratch databases, REHEARSAL on the live ones and rolled it back. SNAPSHOTS
-    compared what the revisions lead to, by name.
+    SCRATCH ran the downgrade on scratch databases, REHEARSAL on the live ones with a rollback. SNAPSHOTS
+    compared the snapshots of the revisions, by name.
     """
 
     SCRATCH = "scratch"
@@ -39,7 +39,7 @@ class Method(StrEnum):
 
 
 class Precision(StrEnum):
-    """How far a count can be relied on: to the row, as the planner's statistics have it, or not below it."""
+    """Whether a count is exact, an estimate from the planner's statistics, or a minimum."""
 
     EXACT = "exact"
     ESTIMATED = "estimated"
@@ -55,13 +55,13 @@ class Count:
 
     @property
     def exact(self) -> bool:
-        """Whether it was counted to the end."""
+        """Whether the count is exact."""
         return self.precision is Precision.EXACT
 
 
 @dataclass(frozen=True, slots=True)
 class Dependents:
-    """The column of another database whose rows lose those they belong to, as `database.table.column`.
+    """The column of another database, as `database.table.column`, whose rows match lost rows.
 
     `rows` is None where they could not be counted, for the reason in `why`.
     """
@@ -73,12 +73,12 @@ class Dependents:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One object that goes or changes, or rows that do.
+    """One object that is dropped or changed, or whose rows are.
 
-    `name` is the word people type, `identity` the object as its database prints it. Counts are None where
-    nobody asked or nobody knows, and then `unknown` says why. `rows` are those of the table, or those that
-    `effect` is about; `non_null` and `distinct` are a column's values; `newest` is the newest of the
-    timestamps that say when a row was written. `revision` is the step, empty where it is not known.
+    Users type `name`; `identity` is the object as its database prints it. A count is None where it does not
+    apply or is unknown, for the reason in `unknown`. `rows` are those of the table, or those with the
+    `effect`; `non_null` and `distinct` count a column's values; `newest` is the time of the last write.
+    `revision` is the step, empty where it is not known. `derived` data can be computed again.
     """
 
     database: str
@@ -99,29 +99,26 @@ class Loss:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The same for a loss that was found twice; several revisions can each change rows of one table."""
-        by = self.revision if self.effect in (Effect.DELETED, Effect.UPDATED) else ""
-        return (self.database, self.identity, self.kind, self.effect, by)
+        """The same for a loss that is found twice; changes of rows have a key for each revision."""
+        revision = self.revision if self.effect in (Effect.DELETED, Effect.UPDATED) else ""
+        return (self.database, self.identity, self.kind, self.effect, revision)
 
     @property
     def destroys_data(self) -> bool:
-        """Whether values or rows go that nothing brings back; what is not known counts as some.
-
-        What is `derived` from other data, as a generated column is, can be made again.
-        """
+        """Whether values or rows are lost for good; an unknown count may be some."""
         if self.derived:
             return False
         match self.effect, self.kind:
             case Effect.DROPPED, "column":
-                return _some(self.non_null)
+                return _may_be_some(self.non_null)
             case Effect.DROPPED, "table" | "enum value" | "sequence":
-                return _some(self.rows)
+                return _may_be_some(self.rows)
             case ((Effect.NARROWED | Effect.DELETED | Effect.UPDATED), _):
-                return _some(self.rows)
+                return _may_be_some(self.rows)
         return False
 
     def to_dict(self) -> dict[str, Any]:
-        """The loss as the JSON output shows it."""
+        """Return the loss for JSON output."""
         return {
             "database": self.database,
             "kind": self.kind,
@@ -130,7 +127,7 @@ class Loss:
             "effect": str(self.effect),
             "destroys_data": self.destroys_data,
             "revision": self.revision or None,
-            **{each: _count(getattr(self, each)) for each in ("rows", "non_null", "distinct", "bytes")},
+            **{name: _count(getattr(self, name)) for name in ("rows", "non_null", "distinct", "bytes")},
             "newest": self.newest.isoformat() if self.newest else None,
             "partners": [
                 {"column": dependents.column, "rows": _count(dependents.rows), "why": dependents.why or None}
@@ -143,7 +140,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class LossNamer:
-    """Names objects of a database as people type them: without `schema`, which needs no qualification."""
+    """Names for objects of a database as users type them, without the default `schema`."""
 
     database: str
     schema: str
@@ -166,7 +163,7 @@ class LossNamer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A step that would not get through: where it was tried, and the server's words."""
+    """A step that failed on scratch databases or in a rehearsal, with the server's message."""
 
     database: str
     revision: str
@@ -175,7 +172,7 @@ class Failure:
     location: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The failure as the JSON output shows it."""
+        """Return the failure for JSON output."""
         return {
             "database": self.database,
             "revision": self.revision or None,
@@ -187,10 +184,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class LossReport(Result):
-    """Everything that a downgrade takes from the databases, found and counted at the moment `taken_at`.
+    """All losses of a downgrade, counted at the time `taken_at`.
 
-    `not_rehearsed` has the reason for each revision that a rehearsal left out; it is empty where there was
-    no rehearsal. `notes` say in what the report is less than it could be.
+    `not_rehearsed` has the reasons for revisions that a rehearsal left out. `notes` say in what the report is
+    incomplete.
     """
 
     plan: Plan
@@ -204,30 +201,30 @@ class LossReport(Result):
 
     @property
     def destroyed(self) -> tuple[Loss, ...]:
-        """The losses that nothing brings back: what has to be accepted by name."""
+        """The losses of data, which have to be accepted by name."""
         return tuple(loss for loss in self.losses if loss.destroys_data)
 
     @property
     def rejected(self) -> tuple[Loss, ...]:
-        """What the rows that are there keep from being made again."""
+        """The restored constraints that existing rows violate."""
         return tuple(loss for loss in self.losses if loss.effect is Effect.REJECTED)
 
     @property
     def harmless(self) -> tuple[Loss, ...]:
-        """What goes or changes without any data, and keeps nothing from running."""
+        """The other losses: objects that are dropped or changed without loss of data."""
         return tuple(
             loss for loss in self.losses if not loss.destroys_data and loss.effect is not Effect.REJECTED
         )
 
     @property
     def exit_code(self) -> ExitCode:
-        """FAILED where a step did not get through, REFUSED where data would go or rows are in the way."""
+        """FAILED where a step failed, REFUSED where data would be lost or a constraint rejects rows."""
         if self.failures:
             return ExitCode.FAILED
         return ExitCode.REFUSED if self.destroyed or self.rejected else ExitCode.DONE
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan, and every loss in full."""
+        """Return the report for JSON output."""
         return {
             "dry_run": True,
             "mode": self.mode,
@@ -242,7 +239,7 @@ class LossReport(Result):
 
 
 def merge(losses: Sequence[Loss], more: Iterable[Loss]) -> list[Loss]:
-    """Add the losses that are not there yet, nor part of an object that is dropped; earlier ones win."""
+    """Add the losses that are not yet in the list and not part of a dropped object."""
     merged = list(losses)
     known = {loss.key for loss in merged}
     dropped = {(loss.database, loss.identity) for loss in merged if loss.effect is Effect.DROPPED}
@@ -253,14 +250,14 @@ def merge(losses: Sequence[Loss], more: Iterable[Loss]) -> list[Loss]:
     return merged
 
 
-def biggest_first(loss: Loss) -> tuple[Any, ...]:
-    """The order within a database: what destroys data first, of that what holds most."""
+def sort_key(loss: Loss) -> tuple[Any, ...]:
+    """Return the key that puts losses of data first, and the largest of them at the top."""
     sizes = (count.value if count else 0 for count in (loss.bytes, loss.rows))
     return (not loss.destroys_data, *(-size for size in sizes), loss.name, loss.kind)
 
 
-def _some(count: Count | None) -> bool:
-    """Whether there may be any: only an exact count of nothing is none."""
+def _may_be_some(count: Count | None) -> bool:
+    """Return False for an exact count of zero only."""
     return count is None or count.value > 0 or not count.exact
 
 

@@ -1,4 +1,4 @@
-"""Values that a rehearsed step alters by converting their column, compared before and after it, as text."""
+"""Compare values before and after a rehearsed step that converts their column, as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.safety.trace.record import TracedStatement
 
-# How many values a conversion alters that has no expression of its own, the live database says unrehearsed.
+# Conversions without an expression are counted by probes, without a rehearsal.
 _OWN_EXPRESSION = re.compile(r"\bUSING\b", re.IGNORECASE)
 
 _COLUMN = """
@@ -29,63 +29,62 @@ WHERE a.attrelid = to_regclass($1) AND quote_ident(a.attname) = $2
 _NAMES = """
 SELECT (SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::bigint::oid) AS relation,
-       ARRAY(SELECT quote_ident(a.attname) FROM unnest($2::int2[]) WITH ORDINALITY AS wanted (number, place)
+       ARRAY(SELECT quote_ident(a.attname) FROM unnest($2::int2[]) WITH ORDINALITY AS asked (number, position)
              JOIN pg_catalog.pg_attribute a
-               ON a.attrelid = $1::bigint::oid AND a.attnum = wanted.number AND NOT a.attisdropped
-             ORDER BY place) AS columns
+               ON a.attrelid = $1::bigint::oid AND a.attnum = asked.number AND NOT a.attisdropped
+             ORDER BY position) AS columns
 """
 
 
 @dataclass(frozen=True, slots=True)
-class _Copied:
-    """A column whose values were copied to `copy`; `numbers` are its own and those of the primary key."""
+class _Copy:
+    """A copy of a column's values in `table`; `numbers` are those of the column and of the primary key."""
 
     identity: str
-    copy: str
+    table: str
     relation: int
     numbers: tuple[int, ...]
 
 
 @dataclass(slots=True)
 class TypeConversionProbe:
-    """The columns that steps convert by an expression of their own, by `database@revision`.
+    """A comparison of columns that steps convert by an expression of the revision.
 
-    Tables without a primary key are left out, and columns that are part of one: there nothing says which
-    value became which.
+    Columns in a primary key, or of a table without one, are left out: their old and new values cannot be
+    matched.
     """
 
     statements: Iterable[TracedStatement]
-    _copied: list[_Copied] = field(default_factory=list)
+    _copies: list[_Copy] = field(default_factory=list)
 
     async def before(self, driver: asyncpg.Connection, database: str, revision: str) -> None:
-        """Copy the values in the transaction of the step, which has not run yet."""
-        self._copied = []
+        """Copy the values, in the transaction of the step and before it."""
+        self._copies = []
         for number, (table, identity) in enumerate(sorted(self._columns(database, revision))):
             column = split_identity(identity)[-1]
             row = await driver.fetchrow(_COLUMN, table, column)
             if row is None or not row["key"] or row["number"] in row["key"]:
                 continue
-            made = _Copied(
-                identity, f"pg_temp.circle_retyped_{number}", row["relation"], (row["number"], *row["key"])
-            )
-            found = await _named(driver, made)
-            if found is not None:
-                values = f"{found[1]} AS key, t.{column}::text AS value"
+            numbers = (row["number"], *row["key"])
+            copy = _Copy(identity, f"pg_temp.circle_retyped_{number}", row["relation"], numbers)
+            names = await _current_names(driver, copy)
+            if names is not None:
+                values = f"{names[1]} AS key, t.{column}::text AS value"
                 query = f"SELECT {values} FROM {table} t WHERE {column} IS NOT NULL"  # noqa: S608 - names as SQL
-                await driver.execute(f"CREATE TEMPORARY TABLE {made.copy} AS {query}")
-                self._copied.append(made)
+                await driver.execute(f"CREATE TEMPORARY TABLE {copy.table} AS {query}")
+                self._copies.append(copy)
 
     async def after(self, driver: asyncpg.Connection) -> dict[str, int]:
-        """How many values of each column are others now; rows that are not there any more do not count."""
+        """Return the number of altered values by column, without those of deleted rows."""
         altered = {}
-        for made in self._copied:
-            found = await _named(driver, made)
-            if found is not None:
-                relation, key, column = found
-                rows = f"{made.copy} s JOIN {relation} t ON s.key = {key}"
+        for copy in self._copies:
+            names = await _current_names(driver, copy)
+            if names is not None:
+                relation, key, column = names
+                rows = f"{copy.table} s JOIN {relation} t ON s.key = {key}"
                 query = f"SELECT count(*) FROM {rows} WHERE s.value IS DISTINCT FROM t.{column}::text"  # noqa: S608
-                altered[made.identity] = await driver.fetchval(query)
-            await driver.execute(f"DROP TABLE {made.copy}")
+                altered[copy.identity] = await driver.fetchval(query)
+            await driver.execute(f"DROP TABLE {copy.table}")
         return altered
 
     def _columns(self, database: str, revision: str) -> set[tuple[str, str]]:
@@ -100,10 +99,10 @@ class TypeConversionProbe:
         }
 
 
-async def _named(driver: asyncpg.Connection, made: _Copied) -> tuple[str, str, str] | None:
-    """What the relation, its key and the column are called now; None where one is not there any more."""
-    row = await driver.fetchrow(_NAMES, made.relation, list(made.numbers))
-    if row["relation"] is None or len(row["columns"]) != len(made.numbers):
+async def _current_names(driver: asyncpg.Connection, copy: _Copy) -> tuple[str, str, str] | None:
+    """Return the relation, its key as an expression, and the column; None where one no longer exists."""
+    row = await driver.fetchrow(_NAMES, copy.relation, list(copy.numbers))
+    if row["relation"] is None or len(row["columns"]) != len(copy.numbers):
         return None
     column, *key = row["columns"]
-    return row["relation"], f"ROW({', '.join(f't.{each}' for each in key)})::text", column
+    return row["relation"], f"ROW({', '.join(f't.{name}' for name in key)})::text", column

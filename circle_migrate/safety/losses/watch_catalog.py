@@ -1,4 +1,4 @@
-"""Record the catalogues that a plan leaves, step by step, from within its run."""
+"""Record the catalogue after the steps of a plan, from within its run."""
 
 from __future__ import annotations
 
@@ -25,59 +25,59 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CatalogWatch:
-    """The catalogue of each database before a plan, its addresses after each step, the catalogue at the end.
+    """The catalogues of databases before and after a plan, and the object addresses after each step.
 
-    A step that runs again, because it did not get its locks, replaces its record.
+    A step that runs again, as it did not get its locks, replaces its record.
     """
 
     plan: Plan
     before: dict[str, Catalogue] = field(default_factory=dict)
     after: dict[str, Catalogue] = field(default_factory=dict)
-    left: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
+    remaining: dict[tuple[str, str], frozenset[Address]] = field(default_factory=dict)
     _runs: dict[str, MigrationRun] = field(default_factory=dict)
 
     async def begin(self, run: MigrationRun, name: str) -> None:
-        """Record the catalogue of a database before anything of the plan has run there."""
+        """Record the catalogue of a database before the plan runs there."""
         self._runs[name] = run
         if name not in self.before:
             self.before[name] = await _catalogue(run, name)
 
     def record_after_step(self, action: Action) -> None:
-        """Record what a step has left, within its transaction."""
+        """Record the addresses after a step, within its transaction."""
         if not isinstance(action, Step):
             return
         name, revision = action.database, action.revision.id
         run = self._runs[name]
         if revision == self.plan.steps(name)[-1].revision.id:
             self.after[name] = await_only(_catalogue(run, name))
-            left = self.after[name].addresses
+            addresses = self.after[name].addresses
         else:
-            left = await_only(_addresses(run, name))
-        self.left[name, revision] = frozenset(left.values())
+            addresses = await_only(_addresses(run, name))
+        self.remaining[name, revision] = frozenset(addresses.values())
 
     def losses(self, namer: LossNamer) -> Iterator[Loss]:
-        """Yield what the steps that were recorded take from a database."""
+        """Yield the losses of a database in the steps that were recorded."""
         name = namer.database
         revisions = [step.revision.id for step in self.plan.steps(name)]
-        steps = [(key, self.left[name, key]) for key in revisions if (name, key) in self.left]
+        steps = [(id_, self.remaining[name, id_]) for id_ in revisions if (name, id_) in self.remaining]
         return catalog_losses(namer, self.before[name], steps, self.after.get(name))
 
 
 class LossHooks(TracingHooks):
-    """Records the catalogues of a run that is traced."""
+    """Hooks that record the catalogues of a traced run."""
 
     def __init__(self, watch: CatalogWatch) -> None:
         super().__init__()
         self._watch = watch
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Record every catalogue before anything of the plan has run."""
+        """Record every catalogue before the plan runs."""
         await super().before_run(run, plan)
         for name in plan.databases:
             await self._watch.begin(run, name)
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """Record what the step has left."""
+        """Record the catalogue after the step."""
         super().after_step(connection, action)
         self._watch.record_after_step(action)
 
