@@ -131,7 +131,7 @@ def _named(error: BaseException, signals: _Signals) -> MigrateError:
     if isinstance(error, MigrateError):
         return error
     return MigrateError(
-        "an error nobody foresaw; this is a bug",
+        "unexpected error; this is a bug in circle-migrate",
         detail=f"{type(error).__name__}: {error}",
         hint="run the command again with --debug and report what it prints",
     )
