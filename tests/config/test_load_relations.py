@@ -53,7 +53,7 @@ def test_a_project_declares_its_own(project_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("LINKS = (1,)", "no tuple of"),
+        ("LINKS = (1,)", "not a tuple of"),
         ("OTHER = ()", "AttributeError"),
         ("1 / 0", "ZeroDivisionError"),
         (f"LINKS = ({_ONE.format('a')}, {_ONE.format('a')})", "2 relations are called a"),

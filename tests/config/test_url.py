@@ -130,7 +130,7 @@ def test_special_characters_in_a_password(password: str) -> None:
 @pytest.mark.parametrize("password", ["1/b", "a@b/c", "a@b:5432/c"])
 def test_what_can_be_read_in_two_ways_is_refused(password: str) -> None:
     error = refusal(f"postgresql://u:{password}@host/db")
-    assert "more than one way" in error.message
+    assert "is ambiguous" in error.message
     assert "urllib.parse" in (error.hint or "")
 
 
@@ -156,7 +156,7 @@ def test_an_at_in_the_query_does_not_end_the_password() -> None:
         ("postgresql://h/a?dbname=b", "two databases"),
         ("postgresql://h/a#b", "unquoted @ #"),
         ("postgresql://h/app&password=x", "unquoted"),
-        ("postgresql://h/d?user=apassword=x", "password= inside of its user"),
+        ("postgresql://h/d?user=apassword=x", "password= inside its user"),
         ("postgresql://h/a\nb", "line break"),
         ("postgresql://h/%ff", "UTF-8"),
         ("postgresql://h/a%00b", "zero byte"),
@@ -183,7 +183,7 @@ def test_an_at_in_the_query_does_not_end_the_password() -> None:
         ("postgresql://h/d?target_session_attrs=master", "target_session_attrs"),
         ("postgresql://h/d?options=-d5", "options"),
         ("postgresql://h/d?server_settings=jit", "server_settings"),
-        ("postgresql://h/d?server_settings=%7B%22a%3Bb%22:%22%22%7D", "not the name of a setting"),
+        ("postgresql://h/d?server_settings=%7B%22a%3Bb%22:%22%22%7D", "an invalid name of a setting"),
         ("postgresql://h/d?requirepeer=postgres", "requirepeer"),
         ("postgresql://h/d?service=nowhere", "service"),
         ("postgresql://h/d?hostaddr=1.2.3.4&sslmode=verify-full&sslrootcert=system", "hostaddr"),
