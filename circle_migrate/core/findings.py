@@ -63,8 +63,10 @@ class Finding:
     not_checked: bool = False
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"there is no rule {self.rule}")
+        try:
+            _ = self.rule_text
+        except KeyError:
+            raise ValueError(f"there is no rule {self.rule}") from None
 
     @property
     def rule_text(self) -> Rule:

@@ -186,7 +186,7 @@ def test_without_pg_dump_only_a_backup_that_was_asked_for_is_missed(
     before = run(contents(live))
     (at_hand / "bin").mkdir()
     refused = invoke([*LOSING, "--pg-bin", "bin"])
-    assert (refused.status, "holds no pg_dump" in refused.stderr) == (2, True)
+    assert (refused.status, "there is no program pg_dump" in refused.stderr) == (2, True)
     monkeypatch.setattr(pg_programs, "_known", dict)
     looked: list[Plan] = []
 

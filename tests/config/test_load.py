@@ -34,7 +34,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
 
 
 class Project:
-    """A folder with settings in it, and the outcome of loading them."""
+    """A project folder with settings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -356,7 +356,7 @@ def test_protection_of_both_databases_or_of_one(
 ) -> None:
     project.table(table)
     settings = project.load(**environment)
-    assert [each.protected for each in settings.databases] == protected
+    assert [database.protected for database in settings.databases] == protected
     assert settings.database("main").protected_by == source
     shown = value(settings, "databases.main.protected")
     assert (shown.shown, shown.source) == (str(protected[0]).lower(), source)
