@@ -72,9 +72,7 @@ class SettingsLoader:
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
-        url_notes = [
-            f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes
-        ]
+        notes = [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
         listed = {
             "embedded_data": data,
             "lock_wait": f"{values['lock_wait']:g} s",
@@ -111,7 +109,7 @@ class SettingsLoader:
             notes=(
                 *(f"{folder} was added to sys.path" for folder in self.packages.added),
                 *self.provenance.unknown,
-                *url_notes,
+                *notes,
             ),
             warnings=tuple(self.provenance.misspelt),
         )

@@ -31,7 +31,6 @@ def load_models(settings: DatabaseSettings) -> MetaData:
         ) from error
     metadata = getattr(models, "metadata", models)
     if not isinstance(metadata, MetaData):
-        raise SettingsError(
-            f"{settings.models} is not a SQLAlchemy MetaData", database=settings.name, hint=hint
-        )
+        message = f"{settings.models} is not a SQLAlchemy MetaData"
+        raise SettingsError(message, database=settings.name, hint=hint)
     return metadata

@@ -131,7 +131,7 @@ def _record_problems(error: ValidationError, record: Provenance) -> set[str]:
         origin = record.origins.get(name)
         message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
         if problem["type"] == "bool_parsing":
-            message = "is neither true nor false"
+            message = "should be true or false"
         record.problem(
             f"{origin.subject if origin else name}: {message}",
             hint=f"correct or remove it ({origin.label})" if origin else "correct it",

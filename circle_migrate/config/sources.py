@@ -88,11 +88,9 @@ def _variables(pairs: Mapping[str, str | None], record: Provenance, origin: Call
         else:
             # `load` reads the file if no source of higher precedence sets the URL.
             path = variable.folder / Path((pairs[name] or "").strip()).expanduser()
-            label, subject = (
-                f"file {path} ({variable.label})",
-                f"the file {path} that {variable.subject} names",
-            )
-            record.add(known.url_field, str(path), Origin(label, subject, variable.folder, file=path))
+            subject = f"the file {path} that {variable.subject} names"
+            url_origin = Origin(f"file {path} ({variable.label})", subject, variable.folder, file=path)
+            record.add(known.url_field, str(path), url_origin)
     prefixed = [name for lowered, name in names.items() if lowered.startswith(PREFIX.lower())]
     if prefixed:
         _record_unknown(prefixed, record, origin)

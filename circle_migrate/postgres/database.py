@@ -217,13 +217,9 @@ class Database:
                     hint=f"set version-table in [tool.circle-migrate.databases.{self.name}] to another table",
                 ) from error
             raise
-        versions, journal_of, marker_row = contents
+        current, journal_of, marker_row = contents
         unreadable = ProtectionMarker() if row["may_read_marker"] is False else None
-        return (
-            tuple(versions),
-            journal_of,
-            ProtectionMarker.from_row(marker_row) if marker_row else unreadable,
-        )
+        return tuple(current), journal_of, ProtectionMarker.from_row(marker_row) if marker_row else unreadable
 
     def _state_error(self, error: Exception) -> MigrateError:
         named = statement_error(error, self.name, "read the state of the database")

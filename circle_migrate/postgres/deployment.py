@@ -91,9 +91,7 @@ class Deployment:
             _ = self.forest
         except BaseException:
             queries.cancel()
-            await asyncio.gather(
-                queries, return_exceptions=True
-            )  # retrieve the exceptions, or asyncio logs them
+            await asyncio.gather(queries, return_exceptions=True)  # or asyncio logs unretrieved exceptions
             raise
         results = dict(zip(names, await queries, strict=True))
         for result in results.values():

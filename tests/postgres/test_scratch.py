@@ -232,8 +232,10 @@ def test_on_target_has_the_encoding_and_locale_of_the_live_database(
     options: str, since: int, server: Server, without_wheel: None
 ) -> None:
     name = f"special_{os.getpid()}"
-    properties = "SELECT to_jsonb(d) - '{oid,datname,datconnlimit,datacl,datfrozenxid,datminmxid}'::text[] AS properties"
-    query = f"{properties} FROM pg_database d WHERE datname = $1"
+    select = (
+        "SELECT to_jsonb(d) - '{oid,datname,datconnlimit,datacl,datfrozenxid,datminmxid}'::text[] AS rest"
+    )
+    query = f"{select} FROM pg_database d WHERE datname = $1"
 
     async def scenario() -> None:
         connection = await asyncpg.connect(server.admin_url)

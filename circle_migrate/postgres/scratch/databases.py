@@ -170,9 +170,8 @@ async def _drop_stale(connection: asyncpg.Connection) -> None:
     """Drop the databases, and then the roles, that ended runs have left."""
     rows = await connection.fetch(_STALE_DATABASES, PREFIX, COMMENT, LOCK_CLASS)
     matches = ((row, _NAME.match(row["name"])) for row in rows)
-    names = [
-        row["name"] for row, match in matches if match and str(int(match["token"], 16)) not in row["held"]
-    ]
+    stale = [row for row, match in matches if match and str(int(match["token"], 16)) not in row["held"]]
+    names = [row["name"] for row in stale]
     await _try_all(connection, _drop_statements(names))
     if len(names) == len(rows):
         roles = await connection.fetch(_SCRATCH_ROLES, _ROLE_COMMENT)
