@@ -1,3 +1,3 @@
-"""One command line for two PostgreSQL databases migrated together."""
+"""Migrate two PostgreSQL databases together."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""Settings of flags, environment, files and defaults, with the source of each value."""
+"""Settings from flags, environment, files and defaults, with the source of every value."""

@@ -1,4 +1,4 @@
-"""Sizes of tables that people assert, where nothing can be measured."""
+"""Assumed sizes of tables, used where no size can be measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from circle_migrate.core.errors import UsageError
 
 
 class AssumedSize(StrEnum):
-    """How large a table is taken to be."""
+    """Assumed size of a table."""
 
     SMALL = "small"
     LARGE = "large"
@@ -19,28 +19,26 @@ class AssumedSize(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SizeAssumption:
-    """That tables whose name matches are of a weight; a name without a schema means any schema's."""
+    """The assumed size of the tables that match a pattern; without a schema it matches in every schema."""
 
     pattern: str
     weight: AssumedSize
     database: str | None = None
 
     def covers(self, database: str, relation: str) -> bool:
-        """Whether it is about this relation."""
-        if self.database not in (None, database):
-            return False
-        bare = relation.rpartition(".")[2]
-        return any(fnmatchcase(name, self.pattern) for name in (relation, bare))
+        """Return whether the assumption applies to the relation."""
+        names = (relation, relation.rpartition(".")[2])
+        return self.database in (None, database) and any(fnmatchcase(name, self.pattern) for name in names)
 
 
 def parse_assumption(text: str, databases: Iterable[str]) -> SizeAssumption:
-    """`[DATABASE@]PATTERN = small|large`. Raises `UsageError` for anything else."""
+    """Parse `[DATABASE@]PATTERN = small|large`. Raises `UsageError` for any other text."""
     known = tuple(databases)
-    name, equals, word = (part.strip() for part in text.partition("="))
-    database, at, pattern = name.rpartition("@")
-    hint = f"write: {known[0]}@public.orders = small, or large"
-    if not equals or not pattern or word not in set(AssumedSize):
-        raise UsageError(f"{text!r} says no table's size", hint=hint)
+    table, equals, size = (part.strip() for part in text.partition("="))
+    database, at, pattern = table.rpartition("@")
+    hint = f"write [DATABASE@]TABLE = small, or large; for example {known[0]}@public.orders = small"
+    if not equals or not pattern or size not in set(AssumedSize):
+        raise UsageError(f"{text!r} is not the size of a table", hint=hint)
     if at and database not in known:
         raise UsageError(f"{text!r}: there is no database {database}", hint=hint)
-    return SizeAssumption(pattern, AssumedSize(word), database if at else None)
+    return SizeAssumption(pattern, AssumedSize(size), database if at else None)

@@ -1,4 +1,4 @@
-"""The two databases that exist, in the order in which they are migrated; their names stand only here."""
+"""The two databases, in the order in which they are migrated; no other module names them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from typing import NamedTuple
 
 
 class KnownDatabase(NamedTuple):
-    """What is fixed about a database, and what its settings are called.
-
-    `profile` is how its differences are judged where the settings do not say.
-    """
+    """A database's name and the defaults of its settings."""
 
     name: str
     url_variable: str
@@ -19,7 +16,7 @@ class KnownDatabase(NamedTuple):
 
     @property
     def url_field(self) -> str:
-        """The URL's name among the settings."""
+        """The field name of the URL."""
         return self.url_variable.lower()
 
 

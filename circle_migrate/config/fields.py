@@ -1,4 +1,4 @@
-"""The settings by name: their defaults, and the environment variables that set them."""
+"""Names and defaults of the settings, and the environment variables that set them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ SHARED: dict[str, Any] = {
     "secrets_dir": None,
 }
 
-_TEXT_FIELDS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
-DATABASE_FIELDS = (*_TEXT_FIELDS, "profile", "protected")
-"""The settings of each database."""
+_DATABASE_TEXTS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
+DATABASE_FIELDS = (*_DATABASE_TEXTS, "profile", "protected")
+"""The settings that exist once per database."""
 
-TEXTS = tuple(f"{known.name}_{field}" for known in DATABASES for field in _TEXT_FIELDS)
-"""Those of them that are texts which mean nothing else."""
+TEXT_FIELDS = tuple(f"{known.name}_{field}" for known in DATABASES for field in _DATABASE_TEXTS)
+"""The settings of databases that are plain text."""
 
-LONGEST_IDENTIFIER = 63
-"""Characters; PostgreSQL cuts longer names off without an error."""
+MAX_IDENTIFIER_LENGTH = 63
+"""Characters; PostgreSQL truncates longer names without an error."""
 
-URLS = {known.url_field: known.url_variable for known in DATABASES}
-"""The variable of each URL, which unlike others' has no prefix."""
+URL_VARIABLES = {known.url_field: known.url_variable for known in DATABASES}
+"""The environment variable of each URL, which has no prefix."""
 
 _TEXT_DEFAULTS = (
     default
@@ -48,19 +48,19 @@ _TEXT_DEFAULTS = (
     for default in (known.revisions, known.models, "alembic_version", None, "public")
 )
 DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys(URLS),
+    **dict.fromkeys(URL_VARIABLES),
     **SHARED,
-    **dict(zip(TEXTS, _TEXT_DEFAULTS, strict=True)),
+    **dict(zip(TEXT_FIELDS, _TEXT_DEFAULTS, strict=True)),
     **{f"{known.name}_profile": known.profile for known in DATABASES},
-    **{f"{known.name}_protected": None for known in DATABASES},  # as the one for all
+    **{f"{known.name}_protected": None for known in DATABASES},  # None: the shared `protected` applies
 }
-SWITCHES = frozenset(
+BOOLEAN_FIELDS = frozenset(
     name for name, default in DEFAULTS.items() if isinstance(default, bool) or name.endswith("_protected")
 )
-"""The settings that are on or off."""
+"""The settings that are true or false."""
 
 
 def variables(field: str) -> tuple[str, ...]:
-    """The environment variables of a setting, the stronger one first; their case does not matter."""
+    """Return the environment variables of a setting in order of precedence; case does not matter."""
     prefixed = f"{PREFIX}{field}".upper()
-    return (URLS[field], prefixed) if field in URLS else (prefixed,)
+    return (URL_VARIABLES[field], prefixed) if field in URL_VARIABLES else (prefixed,)

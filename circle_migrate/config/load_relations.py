@@ -1,4 +1,4 @@
-"""The relations that a project declares, found where the setting `relations` says."""
+"""Load the relations that the setting `relations` names."""
 
 from __future__ import annotations
 
@@ -17,15 +17,12 @@ if TYPE_CHECKING:
 
 
 def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:
-    """All relations, or those of these names; none where the settings name none.
+    """Return all relations, or those with these names; empty if the setting is unset.
 
-    Raises `SettingsError` where they cannot be loaded or contradict the settings, `UsageError` for a name
-    that none has.
+    Raises `SettingsError` if they cannot be loaded or contradict the settings, `UsageError` for an unknown
+    name.
     """
-    relations: tuple[Relation, ...] = ()
-    if settings.relations is not None:
-        relations = _loaded(settings.relations)
-        _refuse_wrong(relations, settings)
+    relations = () if settings.relations is None else _load(settings.relations, settings)
     for name in names:
         if name not in {relation.name for relation in relations}:
             listed = ", ".join(relation.name for relation in relations) or "none"
@@ -33,33 +30,27 @@ def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relat
     return tuple(relation for relation in relations if not names or relation.name in names)
 
 
-def _loaded(text: str) -> tuple[Relation, ...]:
-    module, _, attribute = text.partition(":")
+def _load(reference: str, settings: Settings) -> tuple[Relation, ...]:
+    module, _, attribute = reference.partition(":")
     try:
-        found: Any = attrgetter(attribute)(import_module(module))
+        relations: Any = attrgetter(attribute)(import_module(module))
     except Exception as error:
-        raise _wrong(text, f"{type(error).__name__}: {error}") from error
-    if not isinstance(found, list | tuple) or not all(isinstance(each, Relation) for each in found):
-        raise _wrong(text, "it is no tuple of circle_migrate.config.relation.Relation")
-    return tuple(found)
-
-
-def _refuse_wrong(relations: tuple[Relation, ...], settings: Settings) -> None:
+        raise _error(reference, f"{type(error).__name__}: {error}") from error
+    if not isinstance(relations, list | tuple) or not all(isinstance(item, Relation) for item in relations):
+        raise _error(reference, "it is not a tuple of circle_migrate.config.relation.Relation")
     known = {database.name for database in settings.databases}
     for relation in relations:
         for name in sorted(relation.databases - known):
-            raise _wrong(
-                settings.relations, f"the relation {relation.name} names {name}, which is no database"
-            )
-    names = Counter(relation.name for relation in relations)
-    for name, count in names.items():
+            raise _error(reference, f"the relation {relation.name} names {name}, which is no database")
+    for name, count in Counter(relation.name for relation in relations).items():
         if count > 1:
-            raise _wrong(settings.relations, f"{count} relations are called {name}")
+            raise _error(reference, f"{count} relations are called {name}")
+    return tuple(relations)
 
 
-def _wrong(text: str | None, why: str) -> SettingsError:
+def _error(reference: str, reason: str) -> SettingsError:
     return SettingsError(
-        f"the relations in {text} cannot be used",
-        detail=why,
-        hint='relations = "package.module:NAME" in [tool.circle-migrate]; NAME is a tuple of Relation',
+        f"the relations in {reference} cannot be used",
+        detail=reason,
+        hint='write relations = "package.module:NAME" in [tool.circle-migrate]; NAME is a tuple of Relation',
     )

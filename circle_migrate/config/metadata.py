@@ -1,7 +1,8 @@
-"""The models of a database: the MetaData that its setting `models` names."""
+"""Load the SQLAlchemy models of a database."""
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.config.settings import DatabaseSettings
@@ -12,17 +13,15 @@ if TYPE_CHECKING:
 
 
 def load_models(settings: DatabaseSettings) -> MetaData:
-    """The metadata the setting `models` names. Raises `SettingsError` where it cannot be had."""
+    """Return the metadata that the setting `models` names. Raises `SettingsError` if it cannot be loaded."""
     from importlib import import_module
 
     from sqlalchemy import MetaData
 
     module_name, _, attribute = settings.models.partition(":")
-    hint = f'models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
+    hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
     try:
-        found: Any = import_module(module_name)
-        for part in (attribute or "metadata").split("."):
-            found = getattr(found, part)
+        models: Any = attrgetter(attribute or "metadata")(import_module(module_name))
     except Exception as error:
         raise SettingsError(
             f"the models of {settings.name} cannot be loaded from {settings.models}",
@@ -30,7 +29,8 @@ def load_models(settings: DatabaseSettings) -> MetaData:
             detail=f"{type(error).__name__}: {error}",
             hint=hint,
         ) from error
-    metadata = getattr(found, "metadata", found)
+    metadata = getattr(models, "metadata", models)
     if not isinstance(metadata, MetaData):
-        raise SettingsError(f"{settings.models} is no SQLAlchemy MetaData", database=settings.name, hint=hint)
+        message = f"{settings.models} is not a SQLAlchemy MetaData"
+        raise SettingsError(message, database=settings.name, hint=hint)
     return metadata

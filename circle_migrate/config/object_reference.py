@@ -1,4 +1,4 @@
-"""Folders and modules that settings name, found without importing anything."""
+"""Resolve folders and modules that settings name, without importing them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _ATTRIBUTE = r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-
 
 
 class ObjectResolver:
-    """Looks packages up on sys.path and then in the project, whose folder it adds to sys.path if need be.
+    """Find packages on sys.path, then in the project, whose folder it appends to sys.path if needed.
 
-    `added` holds these folders. They go to the end, so that nothing in a project hides a library.
+    `added` has these folders. They go to the end, so that a project's module does not hide a library.
     """
 
     def __init__(self, project_root: Path) -> None:
         self._roots = (project_root, project_root / "src")
         self.added: list[Path] = []
 
-    def folder(self, text: str, base: Path, said: str) -> Path:
-        """The folder that "folder", "package.sub" or "package:folder" means; a folder in `base` comes first.
+    def folder(self, text: str, base: Path, subject: str) -> Path:
+        """Return the folder of "folder", "package.sub" or "package:folder"; a folder in `base` comes first.
 
-        Raises SettingsError when there is none.
+        `subject` names the setting in messages. Raises SettingsError if there is no such folder.
         """
         path = base / Path(text).expanduser()
         try:
@@ -35,47 +35,44 @@ class ObjectResolver:
                 return path.resolve()
         except OSError as error:
             raise SettingsError(
-                f"{said}: the folder {path} cannot be looked at",
+                f"{subject}: the folder {path} cannot be read",
                 detail=error.strerror,
-                hint="correct its path, or the permissions on the way to it",
+                hint="correct its path, or the permissions of its parent folders",
             ) from error
         match = re.fullmatch(_PACKAGE, text)
         if not match:
             raise SettingsError(
-                f"{said}: the folder {path} does not exist", hint="create it, or correct its path"
+                f"{subject}: the folder {path} does not exist", hint="create it, or correct its path"
             )
         top, *rest = match["package"].split(".")
         spec = self._spec(top)
         for location in (spec.submodule_search_locations or ()) if spec else ():
-            found = Path(location).joinpath(*rest, match["folder"] or "")
-            if found.is_dir():
-                return found.resolve()
+            folder = Path(location).joinpath(*rest, match["folder"] or "")
+            if folder.is_dir():
+                return folder.resolve()
         raise SettingsError(
-            f"{said}: there is neither a folder {path} nor a package folder {text}",
+            f"{subject}: there is neither a folder {path} nor a package folder {text}",
             hint="write a folder, package.sub or package:folder",
         )
 
-    def check_attribute(self, text: str, said: str) -> None:
-        """Check that "package.module:attribute" is well-formed and its package is there.
-
-        Raises SettingsError otherwise.
-        """
+    def check_attribute(self, text: str, subject: str) -> None:
+        """Raise SettingsError unless "package.module:attribute" is well-formed and its package exists."""
         match = re.fullmatch(_ATTRIBUTE, text)
         if not match:
             raise SettingsError(
-                f"{said} is not of the form package.module:attribute",
-                hint="write it like app.models:metadata or app.models:Base.metadata",
+                f"{subject} is not of the form package.module:attribute",
+                hint="write for example app.models:metadata or app.models:Base.metadata",
             )
         if not self._spec(match["package"]):
             raise SettingsError(
-                f"{said}: there is no package {match['package']}",
-                hint=f"install it, or run in the project that has it ({self._roots[0]} was searched)",
+                f"{subject}: there is no package {match['package']}",
+                hint=f"install it, or run the command in its project ({self._roots[0]} was searched)",
             )
 
     def _spec(self, top: str) -> ModuleSpec | None:
         try:
             spec = importlib.util.find_spec(top)
-        except ValueError:  # a module that was put into sys.modules by hand
+        except ValueError:  # a module in sys.modules without a spec
             spec = None
         if spec:
             return spec

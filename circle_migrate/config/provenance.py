@@ -1,4 +1,4 @@
-"""Where each value came from, and what was wrong, noted while the sources are read."""
+"""Values of settings with their sources, and the problems in them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ DEFAULT_SECRETS = Path("/run/secrets")
 
 
 class Origin(NamedTuple):
-    """A place where a value stands.
+    """The source of a value.
 
-    `shown` names it in a list, `said` is the subject of a sentence, `folder` is what relative paths
-    there are relative to, `file` holds the value where the place only names it. `is_shared` ones are under
-    version control.
+    `label` names it in a list, `subject` in a sentence. Relative paths are relative to `folder`. `file` has
+    the value if the source only names that file. `is_shared` means that the source is under version control.
     """
 
     label: str
@@ -27,9 +26,9 @@ class Origin(NamedTuple):
 
 
 class Provenance:
-    """The winning value and origin of every setting that was given, by field name, and all problems.
+    """The effective value and the origin of every setting, by field name, and all problems.
 
-    `misspelt` and `unknown` are sentences about variables that look like ours and set nothing.
+    `misspelt` and `unknown` are messages on variables with our prefix that set nothing.
     """
 
     def __init__(self) -> None:
@@ -40,17 +39,17 @@ class Provenance:
         self.unknown: list[str] = []
 
     def add(self, name: str, value: object, origin: Origin) -> None:
-        """Note a value; sources are read from the strongest to the weakest, so the first one stays."""
+        """Record a value; sources are read in order of precedence, so the first one stays."""
         if name not in self.origins:
             self.values[name] = value
             self.origins[name] = origin
 
     def problem(self, message: str, *, hint: str, detail: str | None = None) -> None:
-        """Note a problem, to be raised with all others."""
+        """Record a problem, to be raised with all others."""
         self.problems.append(SettingsError(message, hint=hint, detail=detail))
 
     def raise_problems(self) -> None:
-        """Raise the one problem, or one SettingsError that lists them all."""
+        """Raise the single problem, or a SettingsError that lists all problems."""
         if len(self.problems) == 1:
             raise self.problems[0]
         if self.problems:
@@ -64,13 +63,15 @@ class Provenance:
             )
 
 
-def read_text(path: Path, said: str) -> str:
-    """The file's text. Raises SettingsError when it cannot be read."""
+def read_text(path: Path, subject: str) -> str:
+    """Return the file's text; `subject` names it in messages. Raises SettingsError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SettingsError(
-            f"{said} cannot be read", detail=error.strerror, hint=f"check that {path} exists and is readable"
+            f"{subject} cannot be read",
+            detail=error.strerror,
+            hint=f"check that {path} exists and is readable",
         ) from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{said} is not UTF-8", hint=f"save {path} as UTF-8") from None
+        raise SettingsError(f"{subject} is not UTF-8", hint=f"save {path} as UTF-8") from None

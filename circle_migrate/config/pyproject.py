@@ -1,4 +1,4 @@
-"""The table [tool.circle-migrate], its keys checked and made flat."""
+"""Read the table [tool.circle-migrate] of a pyproject.toml."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ _TABLE = "tool.circle-migrate"
 _DATABASES_KEY = "databases"
 
 
-def flattened(
+def flatten(
     table: Mapping[str, Any], file: str, record: Provenance
 ) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
-    """The values by field name, and for each its key and table; unknown keys become problems."""
+    """Return the values, and their keys and tables, by field name; unknown keys become problems."""
     values: dict[str, Any] = {}
-    places: dict[str, tuple[str, str]] = {}
+    locations: dict[str, tuple[str, str]] = {}
 
-    def take(entries: Mapping[str, Any], allowed: Iterable[str], header: str, prefix: str) -> None:
-        fields = {name.replace("_", "-"): f"{prefix}{name}" for name in allowed}
+    def add(entries: Mapping[str, Any], names: Iterable[str], header: str, prefix: str) -> None:
+        fields = {name.replace("_", "-"): f"{prefix}{name}" for name in names}
         for key, value in entries.items():
             if key in fields:
                 values[fields[key]] = value
-                places[fields[key]] = (key, header)
+                locations[fields[key]] = (key, header)
             else:
-                _unknown(
-                    key, (*fields, *((_DATABASES_KEY,) if not prefix else ())), f"{file} [{header}]", record
-                )
+                allowed = tuple(fields) if prefix else (*fields, _DATABASES_KEY)
+                _add_unknown_key(key, allowed, f"{file} [{header}]", record)
 
-    take({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED, _TABLE, "")
+    add({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED, _TABLE, "")
     header = f"{_TABLE}.{_DATABASES_KEY}"
     names = tuple(known.name for known in DATABASES)
     for name, entries in _table(table.get(_DATABASES_KEY, {}), header, file, record).items():
         if name in names:
             nested = f"{header}.{name}"
-            take(_table(entries, nested, file, record), DATABASE_FIELDS, nested, f"{name}_")
+            add(_table(entries, nested, file, record), DATABASE_FIELDS, nested, f"{name}_")
         else:
-            _unknown(name, names, f"{file} [{header}]", record)
-    return values, places
+            _add_unknown_key(name, names, f"{file} [{header}]", record)
+    return values, locations
 
 
 def _table(value: object, header: str, file: str, record: Provenance) -> Mapping[str, Any]:
@@ -51,15 +50,15 @@ def _table(value: object, header: str, file: str, record: Provenance) -> Mapping
     return {}
 
 
-def _unknown(key: str, allowed: tuple[str, ...], place: str, record: Provenance) -> None:
+def _add_unknown_key(key: str, allowed: tuple[str, ...], table: str, record: Provenance) -> None:
     if key.replace("-", "_").lower() in {known.url_field for known in DATABASES}:
         record.problem(
-            f"{place} has {key}: a URL with a password does not belong into a file under version control",
+            f"{table} has {key}: a URL with a password does not belong in a file under version control",
             hint=f"set {key.replace('-', '_').upper()} in the environment or in .env",
         )
         return
     nearest = get_close_matches(key.lower(), allowed, n=1)
     record.problem(
-        f"{place} has the unknown key {key}{f'; did you mean {nearest[0]}?' if nearest else ''}",
+        f"{table} has the unknown key {key}{f'; did you mean {nearest[0]}?' if nearest else ''}",
         hint=f"write {nearest[0]}" if nearest else f"the keys are {', '.join(sorted(allowed))}",
     )

@@ -1,4 +1,4 @@
-"""Relations between columns of different databases, which no foreign key can hold."""
+"""Relations between columns of different databases, where a foreign key is impossible."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from circle_migrate.core.findings import Severity
 
 
 class Side(Enum):
-    """The two sides of a merge."""
+    """Side of a relation."""
 
     LEFT = "left"
     RIGHT = "right"
 
     @property
     def other(self) -> Side:
-        """The side across."""
+        """The opposite side."""
         return Side.RIGHT if self is Side.LEFT else Side.LEFT
 
 
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a database; without a schema the search_path finds its table."""
+    """A column of a database; without a schema, its table is found by the search_path."""
 
     database: str
     schema: str | None
@@ -35,7 +35,7 @@ class Column:
 
     @classmethod
     def parse(cls, text: str) -> Column:
-        """`database.table.column` or `database.schema.table.column`. Raises `ValueError` for other texts."""
+        """Parse `database.table.column` or `database.schema.table.column`. Raises `ValueError`."""
         parts = text.split(".")
         if len(parts) not in (3, 4) or not all(parts):
             raise ValueError(f"{text!r} is not of the form database.table.column")
@@ -43,7 +43,7 @@ class Column:
 
     @property
     def within(self) -> str:
-        """The column as its own database calls it."""
+        """The column without the name of the database."""
         return ".".join(part for part in (self.schema, self.table, self.name) if part)
 
     def __str__(self) -> str:
@@ -52,10 +52,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Two columns, as `database.table.column`, that are to hold the same keys; NULL is no key.
+    """Two columns, as `database.table.column`, that contain the same keys; NULL is not a key.
 
-    `left_alone` and `right_alone` say how bad a key is that the other side has not: None where that is as it
-    should be. Raises `ValueError` where it says nothing: `name` is a kebab-case word.
+    `left_alone` and `right_alone` are the severities of a key that only this side has; None accepts it.
+    Raises `ValueError` unless `name` is in kebab-case and the columns are in different databases.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Relation:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is not a kebab-case name")
         if len(self.databases) < 2:
-            raise ValueError(f"{self.name} is within one database, where a foreign key can hold it")
+            raise ValueError(f"{self.name} is within one database: use a foreign key")
 
     @property
     def columns(self) -> dict[Side, Column]:
@@ -77,9 +77,9 @@ class Relation:
 
     @property
     def databases(self) -> frozenset[str]:
-        """The databases it is about."""
+        """The databases of the two columns."""
         return frozenset(column.database for column in self.columns.values())
 
     def severity(self, side: Side) -> Severity | None:
-        """How bad it is when a key stands on this side alone."""
+        """Return the severity of a key that only this side has."""
         return self.left_alone if side is Side.LEFT else self.right_alone

@@ -1,7 +1,7 @@
-"""The settings as pydantic checks them: one flat model, made from the table of fields.
+"""Validation of settings: one flat pydantic model.
 
-pydantic-settings is imported here and in `secret_files` alone. That takes as long as asking both databases
-does, so both are left out where there is nothing for them to do.
+Importing pydantic-settings takes as long as querying both databases, so only this module and `secret_files`
+import it, and they are imported only when needed.
 """
 
 from __future__ import annotations
@@ -15,45 +15,45 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError,
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from circle_migrate.config.databases import DATABASES
-from circle_migrate.config.fields import DEFAULTS, LONGEST_IDENTIFIER, PREFIX, URLS
+from circle_migrate.config.fields import DEFAULTS, MAX_IDENTIFIER_LENGTH, PREFIX, URL_VARIABLES
 from circle_migrate.config.provenance import Provenance
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-# lock_timeout is a 32-bit number of milliseconds in PostgreSQL, in which 0 would mean no limit.
-_LONGEST = 2**31 // 1000
-_SHORTEST_LOCK_TIMEOUT = 0.001
+# In PostgreSQL, lock_timeout is a 32-bit number of milliseconds, and 0 means no limit.
+_MAX_SECONDS = 2**31 // 1000
+_MIN_LOCK_TIMEOUT = 0.001
 
 
-def _seconds(value: object) -> object:
-    """Seconds from a number or from "500ms", "4s", "2min", "1h"."""
+def _parse_seconds(value: object) -> object:
+    """Return the seconds of "500ms", "4s", "2min" or "1h"; a number as it is."""
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match:
         return float(match["number"]) * _UNITS[match["unit"]]
     if isinstance(value, str | bool):
-        raise ValueError("not a time: write seconds, or a number with ms, s, min or h")  # noqa: TRY004 - pydantic's
+        raise ValueError("not a duration; write seconds, or a number with ms, s, min or h")  # noqa: TRY004
     return value
 
 
-_Seconds = Annotated[float, BeforeValidator(_seconds)]
+_Seconds = Annotated[float, BeforeValidator(_parse_seconds)]
 _Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 _Identifier = Annotated[
-    str, StringConstraints(min_length=1, max_length=LONGEST_IDENTIFIER, strip_whitespace=True)
+    str, StringConstraints(min_length=1, max_length=MAX_IDENTIFIER_LENGTH, strip_whitespace=True)
 ]
 
 
-def _lines(value: object) -> object:
-    """The lines of a text, which is how a list is written where there are only texts."""
+def _split_lines(value: object) -> object:
+    """Return the lines of a text: environment variables write a list so."""
     return value.splitlines() if isinstance(value, str) else value
 
 
-_Lines = Annotated[tuple[_Text, ...], BeforeValidator(_lines)]
+_Lines = Annotated[tuple[_Text, ...], BeforeValidator(_split_lines)]
 
 _SHARED_TYPES: dict[str, Any] = {
     "embedded": bool,
     "embedded_data": Path | None,
-    "lock_wait": Annotated[_Seconds, Field(ge=0, le=_LONGEST)],
-    "lock_timeout": Annotated[_Seconds, Field(ge=_SHORTEST_LOCK_TIMEOUT, le=_LONGEST)],
+    "lock_wait": Annotated[_Seconds, Field(ge=0, le=_MAX_SECONDS)],
+    "lock_timeout": Annotated[_Seconds, Field(ge=_MIN_LOCK_TIMEOUT, le=_MAX_SECONDS)],
     "atomic": bool,
     "protected": bool,
     "transaction": Literal["all", "per-revision"],
@@ -83,7 +83,7 @@ _TYPES = _SHARED_TYPES | {
 }
 
 
-class _Base(BaseSettings):
+class _DeclaredSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         extra="forbid",
@@ -94,7 +94,7 @@ class _Base(BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, *_: object, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What was read already, and nothing from the process's surroundings."""
+        """Use only the values that `collect` has read, not the environment."""
         return (sources["init_settings"],)
 
 
@@ -102,40 +102,39 @@ def _fields() -> dict[str, Any]:
     texts: dict[str, Any] = {name: (kind, DEFAULTS[name]) for name, kind in _TYPES.items()}
     urls = {
         name: (str | None, Field(None, validation_alias=variable, repr=False))
-        for name, variable in URLS.items()
+        for name, variable in URL_VARIABLES.items()
     }
     return texts | urls
 
 
-DeclaredSettings: type[BaseSettings] = create_model("Declared", __base__=_Base, **_fields())
+DeclaredSettings: type[BaseSettings] = create_model("Declared", __base__=_DeclaredSettings, **_fields())
 
 
-def validated(record: Provenance) -> dict[str, Any]:
-    """All settings by name; what is wrong is put on the record, and the default stands in its place."""
-    # With PYDANTIC_SETTINGS_DEBUG set it would log every value, passwords too.
+def validate(record: Provenance) -> dict[str, Any]:
+    """Return all settings by name; an invalid value is recorded as a problem and replaced by the default."""
+    # With PYDANTIC_SETTINGS_DEBUG set, pydantic-settings would log every value, including passwords.
     logging.getLogger("pydantic_settings").setLevel(logging.WARNING)
     try:
         declared = DeclaredSettings(**record.values)
     except ValidationError as error:
-        wrong = _reject(error, record)
-        declared = DeclaredSettings(
-            **{name: value for name, value in record.values.items() if name not in wrong}
-        )
+        invalid = _record_problems(error, record)
+        valid = {name: value for name, value in record.values.items() if name not in invalid}
+        declared = DeclaredSettings(**valid)
     return declared.model_dump()
 
 
-def _reject(error: ValidationError, record: Provenance) -> set[str]:
-    """Put pydantic's complaints on record, without the values, and return the names of the fields."""
-    wrong: set[str] = set()
-    for complaint in error.errors(include_input=False, include_url=False, include_context=False):
-        name = str(complaint["loc"][0]).lower()
+def _record_problems(error: ValidationError, record: Provenance) -> set[str]:
+    """Record pydantic's errors without the values, and return the names of the fields."""
+    invalid: set[str] = set()
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        name = str(problem["loc"][0]).lower()
         origin = record.origins.get(name)
-        message = complaint["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        if complaint["type"] == "bool_parsing":
-            message = "neither true nor false"
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if problem["type"] == "bool_parsing":
+            message = "should be true or false"
         record.problem(
             f"{origin.subject if origin else name}: {message}",
             hint=f"correct or remove it ({origin.label})" if origin else "correct it",
         )
-        wrong.add(name)
-    return wrong
+        invalid.add(name)
+    return invalid

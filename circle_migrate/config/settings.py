@@ -1,4 +1,4 @@
-"""What `load` returns: plain frozen values."""
+"""The settings as frozen values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from circle_migrate.config.assumed_size import SizeAssumption
     from circle_migrate.config.ignore_rule import IgnoreRule
 
-_FIRST = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
+_FIRST_SCHEMA = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
 
 Profile = Literal["default", "strict"]
 Transaction = Literal["all", "per-revision"]
@@ -21,7 +21,7 @@ Gate = Literal["off", "warn", "require"]
 
 
 class Value(NamedTuple):
-    """One setting as `config show` lists it: its name, its redacted value, and where it came from."""
+    """A setting as in `config show`: its name, its redacted value and its source."""
 
     key: str
     shown: str
@@ -29,10 +29,10 @@ class Value(NamedTuple):
 
 
 class DatabaseSettings(NamedTuple):
-    """Where a database is, which revisions belong to it and where it keeps their version.
+    """The settings of one database.
 
-    `url` is None when none was given, or when the embedded server will provide it. `profile` is how its
-    differences are judged. `protected_by` is where it is said whether it is `protected`.
+    `url` is None if it is unset, or if the embedded server provides it. `profile` determines the severity of
+    differences. `protected_by` is the source of `protected`.
     """
 
     name: str
@@ -49,40 +49,36 @@ class DatabaseSettings(NamedTuple):
 
     @property
     def default_schema(self) -> str | None:
-        """Where sessions find what no schema is named for: the first of the search_path.
-
-        None where that is another one for each role.
-        """
-        path = {"search_path": self.search_path, **(self.url.session_settings if self.url else {})}[
-            "search_path"
-        ]
-        match = re.match(_FIRST, path)
+        """The first schema of the search_path; None if it depends on the role ("$user")."""
+        session_settings = self.url.session_settings if self.url else {}
+        path = session_settings.get("search_path", self.search_path)
+        match = re.match(_FIRST_SCHEMA, path)
         if match is None:
             return None
         return match["quoted"].replace('""', '"') if match["quoted"] else match["plain"].lower()
 
     @property
     def address(self) -> Address:
-        """The address. Raises SettingsError when there is none, which is no fault before it is needed."""
+        """The address. Raises SettingsError if no URL was set."""
         if self.url is None:
             raise SettingsError(
-                f"there is no address for the database {self.name}",
+                f"no URL is set for the database {self.name}",
                 database=self.name,
                 hint=f"set {self.url_variable}=postgresql://USER:PASSWORD@HOST:5432/DATABASE in the"
                 f" environment or in .env, or name a file that holds it in {self.url_variable}_FILE;"
-                " or run with --embedded, for a local server",
+                " or add --embedded to use a local server",
             )
         return self.url
 
 
 class Settings(NamedTuple):
-    """Everything a command can be told; times in seconds, paths absolute.
+    """All settings; times in seconds, paths absolute.
 
     `scratch_url` is the maintenance database of a server for scratch databases; `scratch_on_target` allows
-    them beside the live ones. `pg_bin` is the folder of pg_dump and pg_restore, None to look for them.
-    `safety` is what an upgrade does about hazards, `safety_rows` and `safety_bytes` make a table large.
-    `warnings` name variables that are misspelt, and so set nothing; `notes` say what loading did besides
-    reading, such as folders added to sys.path, and name variables that resemble no setting's.
+    them on the live servers. `pg_bin` is the folder of pg_dump and pg_restore, None to search for it.
+    `safety` is how an upgrade treats hazards; from `safety_rows` or `safety_bytes` on, a table is large.
+    `warnings` name misspelt variables; `notes` name unknown variables, folders added to sys.path, and ignored
+    parts of URLs.
     """
 
     databases: tuple[DatabaseSettings, ...]
@@ -108,8 +104,5 @@ class Settings(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     def database(self, name: str) -> DatabaseSettings:
-        """The settings of one database. Raises KeyError for a name that is none."""
-        for database in self.databases:
-            if database.name == name:
-                return database
-        raise KeyError(name)
+        """Return the settings of one database. Raises KeyError for an unknown name."""
+        return {database.name: database for database in self.databases}[name]

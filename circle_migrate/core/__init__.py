@@ -1,1 +1,1 @@
-"""Values and pure functions; standard library only."""
+"""Errors, results and pure functions; standard library only."""

@@ -1,4 +1,4 @@
-"""Replace files at once."""
+"""Atomic replacement of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def replace_file(
     path: Path, content: bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None
 ) -> None:
-    """Replace the content of a file: whoever reads it meanwhile sees the old content or the new.
+    """Replace the content of a file atomically: a reader sees the old content or the new.
 
     The umask applies to `mode`; `owner` is a user id and a group id. Raises `OSError`.
     """

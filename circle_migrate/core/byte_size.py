@@ -1,4 +1,4 @@
-"""Format numbers of bytes."""
+"""Formatting of byte counts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Files under the user's cache folder: private, replaced as a whole, and never a reason to fail.
+"""Files in the user's cache folder: private, replaced atomically, and never a reason to fail.
 
-Where the folder lies follows the XDG Base Directory Specification
+The location of the folder follows the XDG Base Directory Specification
 (https://specifications.freedesktop.org/basedir-spec/latest/).
 """
 
@@ -17,9 +17,9 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_file(key: str) -> CacheFile | None:
-    """The file for what `key` names; None where the user has no cache folder."""
+    """Return the cache file for a key; None if the user has no cache folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not base.startswith("/"):  # the specification: a relative path counts as none
+    if not base.startswith("/"):  # per the specification, a relative path is ignored
         home = os.environ.get("HOME", "")
         base = f"{home}/.cache" if home.startswith("/") else ""
     if not base:
@@ -31,15 +31,15 @@ def cache_file(key: str) -> CacheFile | None:
 
 
 class CacheFile:
-    """One file, used only where it is ours alone: no link, not another user's, not for others to write."""
+    """A cache file, used only if it is no link and only the current user may write it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> bytes | None:
-        """Its content; None where there is none, or none to be relied on."""
+        """Return the content; None if the file is absent or not private."""
         try:
-            # A pipe in its place must not keep us waiting.
+            # O_NONBLOCK: a pipe at this path must not block.
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(descriptor, "rb") as file:
                 return file.read() if _is_private(os.fstat(descriptor), stat.S_IFREG) else None
@@ -47,17 +47,17 @@ class CacheFile:
             return None
 
     def write(self, content: bytes) -> None:
-        """Replace its content at once, so that whoever reads meanwhile sees the old or the new one."""
+        """Replace the content atomically; failures are ignored."""
         with suppress(OSError):
             if self._make_folder():
                 replace_file(self._path, content)
 
     def _make_folder(self) -> bool:
-        """Whether the folder is there and ours; up to two levels are made, below what is ours only."""
+        """Create the folder and its parent if needed; return whether the folder is private."""
         folder, cache = self._path.parent, self._path.parents[1]
         existing = next((path for path in (folder, cache, cache.parent) if path.exists()), None)
         if existing is None or existing.stat().st_uid != os.geteuid():
-            return False  # sudo keeps HOME: root's folder in it would lock its owner out
+            return False  # sudo keeps HOME: a folder made by root would lock its owner out
         cache.mkdir(mode=0o700, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         return _is_private(folder.lstat(), stat.S_IFDIR)

@@ -1,30 +1,8 @@
-"""Every failure the tool can name, with its exit status.
+"""The named failures, each with a code for JSON output and an exit status.
 
-    MigrateError                         1 internal-error
-    ├── UsageError                       2 usage
-    │   ├── SettingsError                2 settings
-    │   └── AuthenticationFailed         2 authentication-failed
-    ├── Refused                          5 refused
-    │   ├── TreeError                    5 broken-tree
-    │   ├── SeveralHeads                 5 several-heads
-    │   ├── WrongDatabase                5 wrong-database
-    │   ├── NotConfirmed                 5 not-confirmed
-    │   └── BrokenBackup                 5 broken-backup
-    ├── LockNotObtained                  6 lock-not-obtained
-    ├── UnknownRevision                  7 unknown-revision
-    ├── InDoubt                          8 in-doubt
-    ├── Unreachable                      9 unreachable
-    │   ├── MissingDatabase              9 missing-database
-    │   ├── MissingPrivilege             9 missing-privilege
-    │   └── NotWritable                  9 not-writable
-    ├── MigrationFailed                 10 migration-failed
-    ├── BackupFailed                    10 backup-failed
-    ├── RestoreFailed                   10 restore-failed
-    └── Interrupted                    130 interrupted
-
-A message has up to five parts, each an attribute: what failed (`message`, with `database` and `location`),
-the server's own words (`detail`), what state things are in now (`state`), and what to type next (`hint`).
-Nothing here ever holds a password: texts from drivers pass `core.redaction.redact` at the boundary.
+A message has up to five parts: what failed (`message`, with `database` and `location`), the server's message
+(`detail`), the state after the failure (`state`), and what to type next (`hint`). None contains a password:
+the command line passes every text through `core.redaction.redact`.
 """
 
 from __future__ import annotations
@@ -34,7 +12,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """The process's exit statuses, one per state; docs and `--help` are checked against this table."""
+    """The exit statuses of the process; tests compare docs and `--help` with this table."""
 
     DONE = 0
     BUG = 1
@@ -53,7 +31,7 @@ class ExitCode(IntEnum):
 
 
 class MigrateError(Exception):
-    """Base of every named failure; raised itself only for states that are a bug of this package."""
+    """Base of all named failures; raised itself only for a bug in circle-migrate. Exit status 1."""
 
     code: ClassVar[str] = "internal-error"
     status: ExitCode = ExitCode.BUG
@@ -77,7 +55,7 @@ class MigrateError(Exception):
         self.location = location
 
     def to_dict(self) -> dict[str, str | int | None]:
-        """The error as the JSON contract shows it."""
+        """Return the error as in the JSON output."""
         return {
             "code": self.code,
             "exit_code": int(self.status),
@@ -91,130 +69,130 @@ class MigrateError(Exception):
 
 
 class UsageError(MigrateError):
-    """The command line asks for something that cannot be."""
+    """The command line is invalid or contradictory. Exit status 2."""
 
     code = "usage"
     status = ExitCode.USAGE
 
 
 class SettingsError(UsageError):
-    """A setting is missing or wrong."""
+    """A setting is missing or wrong. Exit status 2."""
 
     code = "settings"
 
 
 class AuthenticationFailed(UsageError):
-    """The server does not accept this role or password."""
+    """The server does not accept the role or password. Exit status 2."""
 
     code = "authentication-failed"
 
 
 class Refused(MigrateError):
-    """A guard stopped the command before anything was touched."""
+    """A guard stopped the command before anything was changed. Exit status 5."""
 
     code = "refused"
     status = ExitCode.REFUSED
 
 
 class TreeError(Refused):
-    """A revision file is broken, missing, duplicated or part of a cycle."""
+    """A revision file is broken, missing, duplicated or part of a cycle. Exit status 5."""
 
     code = "broken-tree"
 
 
 class SeveralHeads(Refused):
-    """A single head was needed and there are several."""
+    """The command needs a single head, but there are several. Exit status 5."""
 
     code = "several-heads"
 
 
 class WrongDatabase(Refused):
-    """Both URLs reach the same database, or they are swapped."""
+    """Both URLs reach the same database, or they are swapped. Exit status 5."""
 
     code = "wrong-database"
 
 
 class NotConfirmed(Refused):
-    """A question was answered with no, or there was nobody to ask."""
+    """A question was answered with no, or there was no terminal to ask on. Exit status 5."""
 
     code = "not-confirmed"
 
 
 class BrokenBackup(Refused):
-    """A backup is cut off, edited, or not one of ours."""
+    """A backup is truncated, edited, or not made by circle-migrate. Exit status 5."""
 
     code = "broken-backup"
 
 
 class LockNotObtained(MigrateError):
-    """Another deployer or session held a lock for longer than we were told to wait."""
+    """Another session held a lock for longer than the configured wait. Exit status 6."""
 
     code = "lock-not-obtained"
     status = ExitCode.LOCKED
 
 
 class UnknownRevision(MigrateError):
-    """The database is at a revision this package does not know."""
+    """The database is at a revision that no revision file has. Exit status 7."""
 
     code = "unknown-revision"
     status = ExitCode.AHEAD
 
 
 class InDoubt(MigrateError):
-    """A transaction is prepared or half-applied and its outcome has to be settled."""
+    """A prepared or partly committed transaction has to be resolved first. Exit status 8."""
 
     code = "in-doubt"
     status = ExitCode.IN_DOUBT
 
 
 class Unreachable(MigrateError):
-    """The server does not answer, or not as PostgreSQL."""
+    """The server does not answer, or is not PostgreSQL. Exit status 9."""
 
     code = "unreachable"
     status = ExitCode.UNREACHABLE
 
 
 class MissingDatabase(Unreachable):
-    """The server answers, the database does not exist."""
+    """The server answers, but the database does not exist. Exit status 9."""
 
     code = "missing-database"
 
 
 class MissingPrivilege(Unreachable):
-    """The role may not do what the command needs."""
+    """The role lacks a privilege that the command needs. Exit status 9."""
 
     code = "missing-privilege"
 
 
 class NotWritable(Unreachable):
-    """The server is a standby or read-only."""
+    """The server is a standby or read-only. Exit status 9."""
 
     code = "not-writable"
 
 
 class MigrationFailed(MigrateError):
-    """A step failed and its transaction was rolled back; `state` says where both databases are."""
+    """A step failed and was rolled back; `state` has the current revisions. Exit status 10."""
 
     code = "migration-failed"
     status = ExitCode.FAILED
 
 
 class BackupFailed(MigrateError):
-    """A dump could not be completed; there is no backup."""
+    """A dump could not be completed, so there is no backup. Exit status 10."""
 
     code = "backup-failed"
     status = ExitCode.FAILED
 
 
 class RestoreFailed(MigrateError):
-    """A backup could not be restored; `state` says what the databases hold."""
+    """A backup could not be restored; `state` says what the databases contain. Exit status 10."""
 
     code = "restore-failed"
     status = ExitCode.FAILED
 
 
 class Interrupted(MigrateError):
-    """Ctrl-C, SIGTERM or SIGHUP; the instance's status says which."""
+    """Ctrl-C, SIGTERM or SIGHUP ended the run. Exit status 130, 143 or 129, set on the instance."""
 
     code = "interrupted"
     status = ExitCode.INTERRUPTED

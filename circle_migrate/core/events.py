@@ -1,4 +1,4 @@
-"""What a run tells about itself while it goes on; progress on a terminal and lines in a log come from it."""
+"""Progress events of a run, shown on a terminal or written as log lines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What has just happened.
+    """Kind of an event.
 
-    WAITING (for whom), BUILDING (how far an index is) and WORKING (neither, any more) are what the server
-    was seen doing, COPYING how many bytes a dump or a restored database has by now, READING how many keys
-    were read. RETRY means that every step after `number` has been rolled back, on all databases.
+    WAITING (for a lock), BUILDING (progress of an index) and WORKING (neither any more) come from polling the
+    server; COPYING counts the bytes of a dump or a restored database, READING the keys that were read. RETRY
+    means that every step after `number` was rolled back on all databases.
     """
 
     PLANNED = "planned"
@@ -29,10 +29,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to one database.
+    """An event of one database.
 
-    `number` of `total` steps of the whole run (of READING: keys, about), `seconds` for a finished one,
-    `steps` for PLANNED: all that is to come on the database.
+    `number` and `total` count steps of the whole run (READING: keys, estimated). `seconds` is the duration of
+    a finished step, `steps` (PLANNED only) all steps of the database.
     """
 
     kind: Kind
@@ -48,4 +48,4 @@ Notify = Callable[[Event], None]
 
 
 def discard(_event: Event) -> None:
-    """For callers that do not show progress."""
+    """Ignore an event, for callers that do not show progress."""

@@ -1,10 +1,8 @@
-"""Findings, the checks they come from, and the results that report both.
-
-Every report format is made from these values and from nothing else.
-"""
+"""Findings, the checks that produce them, and the reports that contain both."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,21 +14,12 @@ from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import Result, worst
 from circle_migrate.core.rules import RULES, Rule
 
-_NOT_CHECKED = frozenset(
-    {
-        ExitCode.BUG,
-        ExitCode.USAGE,
-        ExitCode.LOCKED,
-        ExitCode.UNREACHABLE,
-        ExitCode.HANGUP,
-        ExitCode.INTERRUPTED,
-        ExitCode.TERMINATED,
-    }
-)
+_INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
+_NOT_CHECKED = {ExitCode.BUG, ExitCode.USAGE, ExitCode.LOCKED, ExitCode.UNREACHABLE, *_INTERRUPTED}
 
 
 class Severity(StrEnum):
-    """How much a finding matters: only an error decides the exit status."""
+    """Severity of a finding; only an error affects the exit status."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -38,12 +27,12 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 for the worst."""
+        """Return 0 for the most severe."""
         return list(Severity).index(self)
 
 
 class Outcome(StrEnum):
-    """How a check ended."""
+    """Outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -53,12 +42,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reportable thing.
+    """A finding of a check.
 
-    `rule` is a key of RULES; anything else raises `ValueError`. `subject` names the object of the database
-    it is about, where one rule can hold for several (an index, a column). `file` is absolute or relative to
-    the current directory, `line` counts from 1. `detail` holds the server's words or other long text.
-    `unlooked` says that nothing could be looked at for it, where the status does not.
+    `rule` is a key of RULES; anything else raises `ValueError`. `subject` names the database object (such as
+    an index). `file` is absolute or relative to the current directory, `line` counts from 1. `detail` has the
+    server's message or other long text. `not_checked` means that the object could not be examined.
     """
 
     rule: str
@@ -78,35 +66,35 @@ class Finding:
         try:
             _ = self.rule_text
         except KeyError:
-            raise ValueError(f"no rule is called {self.rule!r}") from None
+            raise ValueError(f"there is no rule {self.rule}") from None
 
     @property
     def rule_text(self) -> Rule:
-        """What is known of all findings of its kind."""
+        """The texts of the rule."""
         return RULES[self.rule]
 
     @property
     def remedy_text(self) -> str:
-        """What to do: its own remedy, or the one that holds for all of its kind."""
+        """The remedy of the finding, or else the one of its rule."""
         return self.remedy or self.rule_text.remedy
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether it says that something could not be looked at, and not that something is wrong with it."""
+        """Whether the object could not be examined, which does not mean that it is wrong."""
         return self.not_checked or self.status in _NOT_CHECKED
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same finding in another run, checkout or wording; SHA-256 in hexadecimal.
+        """SHA-256 in hexadecimal, the same in every run, checkout and wording of the message.
 
-        Of the file, its name and folder count, so that the place of the checkout does not.
+        Only the last two parts of the file's path are hashed.
         """
         file = "/".join(PurePath(self.file).parts[-2:]) if self.file else None
         parts = (self.rule, self.database, self.revision, self.subject, file)
         return _digest(*(part or "" for part in parts))
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as the JSON output shows it."""
+        """Return the finding as in the JSON output."""
         return {
             "rule": self.rule,
             "severity": str(self.severity),
@@ -124,7 +112,7 @@ class Finding:
 
 
 def from_error(error: MigrateError, severity: Severity = Severity.ERROR) -> Finding:
-    """The error as a finding; its state goes into the detail."""
+    """Return the error as a finding; the detail includes its state."""
     file, line = _split(error.location)
     return Finding(
         rule=error.code,
@@ -140,7 +128,7 @@ def from_error(error: MigrateError, severity: Severity = Severity.ERROR) -> Find
 
 
 def _split(location: str | None) -> tuple[str | None, int | None]:
-    """`file:line` as two."""
+    """Split `file:line`."""
     file, colon, line = (location or "").rpartition(":")
     if colon and line.isdecimal():
         return file, int(line)
@@ -148,13 +136,13 @@ def _split(location: str | None) -> tuple[str | None, int | None]:
 
 
 def fingerprints(findings: Iterable[Finding]) -> list[str]:
-    """The fingerprint of each finding, made unique: the second of its kind gets another, always the same."""
-    seen: dict[str, int] = {}
+    """Return the fingerprint of each finding; repeated ones are hashed with their ordinal number."""
+    counts: Counter[str] = Counter()
     unique = []
     for finding in findings:
-        own = finding.fingerprint
-        seen[own] = seen.get(own, 0) + 1
-        unique.append(own if seen[own] == 1 else _digest(own, str(seen[own])))
+        digest = finding.fingerprint
+        counts[digest] += 1
+        unique.append(digest if counts[digest] == 1 else _digest(digest, str(counts[digest])))
     return unique
 
 
@@ -165,9 +153,9 @@ def _digest(*parts: str) -> str:
 
 
 class Check(NamedTuple):
-    """One check that was made, or skipped for a reason.
+    """A check that was run, or skipped for the reason in `skipped`.
 
-    `name` is a stable kebab-case word, `title` what people read, `seconds` how long it took, where known.
+    `name` is a stable kebab-case identifier, `title` its name for people, `seconds` the duration if known.
     """
 
     name: str
@@ -178,7 +166,7 @@ class Check(NamedTuple):
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of its findings; notes leave it ok."""
+        """The outcome by the most severe finding; notes do not count."""
         severities = {finding.severity for finding in self.findings}
         if Severity.ERROR in severities:
             return Outcome.FAILED
@@ -187,7 +175,7 @@ class Check(NamedTuple):
         return Outcome.WARNING if Severity.WARNING in severities else Outcome.OK
 
     def to_dict(self) -> dict[str, Any]:
-        """The check as the JSON output shows it, without its findings."""
+        """Return the check as in the JSON output, without its findings."""
         return {
             "name": self.name,
             "title": self.title,
@@ -198,17 +186,17 @@ class Check(NamedTuple):
 
 
 def checkout() -> str:
-    """The folder that report formats show paths relative to: the repository's, else the current one."""
+    """Return the root folder of the Git repository, or else the current folder."""
     here = Path.cwd()
     return str(next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here))
 
 
 @dataclass(frozen=True, slots=True)
 class Report(Result):
-    """Base of results that carry checks.
+    """Base of results with checks.
 
-    `folders` has the folder of each database's tree: where findings without a file are shown by formats
-    that want a place for each. `root` is what shown paths are relative to.
+    `folders` has the revisions folder of each database, the location of findings without a file in formats
+    that require one. Report formats show paths relative to `root`.
     """
 
     checks: tuple[Check, ...]
@@ -223,11 +211,11 @@ class Report(Result):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The worst state that a finding of severity error stands for."""
+        """The most severe status of the findings of severity error."""
         return worst([finding.status for finding in self.findings if finding.severity is Severity.ERROR])
 
     def to_dict(self) -> dict[str, Any]:
-        """The checks, and the findings of all of them with the name of the check."""
+        """Return the checks, and all findings with the name of their check."""
         return {
             "started_at": self.started_at.isoformat(timespec="seconds"),
             "checks": [check.to_dict() for check in self.checks],

@@ -1,7 +1,7 @@
-"""The one place where secrets are taken out of text.
+"""Redaction of secrets in text.
 
-Every secret the settings read is registered here in each spelling it can appear in; everything that
-leaves the process (stdout, stderr, JSON, tracebacks of `--debug`, files we write) passes `redact`.
+Every secret that the settings contain is registered here; everything that leaves the process (stdout, stderr,
+JSON, tracebacks of `--debug`, files) passes `redact`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ MASK = "***"
 
 _secrets: set[str] = set()
 
-# What a URL's password looks like even when nobody registered it: `scheme://user:password@`. The word
-# PASSWORD itself is what our hints tell people to replace.
+# A password in a URL that was not registered. The word PASSWORD is the placeholder in hints.
 _URL_PASSWORD = re.compile(
     r"(?P<head>(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)(?!PASSWORD@)(?P<secret>[^\s]*)(?=@)"
 )
@@ -24,13 +23,13 @@ _KEY_PASSWORD = re.compile(
 
 
 def register(secret: str | None) -> None:
-    """Remember a secret, in its raw, percent-encoded and decoded spellings, so that `redact` hides it."""
+    """Register a secret, in its raw, percent-encoded and decoded spellings, for `redact`."""
     if secret:
         _secrets.update({secret, quote(secret, safe=""), quote_plus(secret), quote(secret), unquote(secret)})
 
 
 def redact(text: str) -> str:
-    """The text with every registered secret, and every password in a URL, replaced by `***`."""
+    """Return the text with every registered secret and every password in a URL replaced by `***`."""
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)

@@ -1,4 +1,4 @@
-"""What commands return. Tables and JSON are made from these values and from nothing else."""
+"""Base of the results of commands, from which tables and JSON are made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from circle_migrate.core.errors import ExitCode
 
 SCHEMA_VERSION = 1
-"""Changes when a key of the JSON output changes its meaning or goes."""
+"""Incremented when a key of the JSON output is removed or changes its meaning."""
 
 _WORST_FIRST = (
     ExitCode.TERMINATED,
@@ -29,7 +29,7 @@ _WORST_FIRST = (
 
 
 def worst(codes: list[ExitCode]) -> ExitCode:
-    """The exit code that decides where several states hold."""
+    """Return the most severe exit code; DONE for an empty list."""
     return min(codes, key=_WORST_FIRST.index, default=ExitCode.DONE)
 
 
@@ -41,9 +41,9 @@ class Result:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the process should end with."""
+        """The exit status of the process."""
         return ExitCode.DONE
 
     def to_dict(self) -> dict[str, Any]:
-        """The command's own keys of the JSON output."""
+        """Return the command's own keys of the JSON output."""
         raise NotImplementedError

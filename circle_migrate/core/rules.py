@@ -1,8 +1,7 @@
-"""What a finding can be about: a closed vocabulary, one record each.
+"""The rules that findings refer to, one record per rule.
 
-The records feed the reports (SARIF shows them beside each finding) and stand in for a remedy where the
-finding has none of its own. A finding made from an error is about the error's code. Findings of
-`safety-check` are about hazards instead, which have records of their own.
+Reports show the texts (SARIF beside each finding); a rule's remedy stands in for a finding without its own.
+A finding made from an error has the error's code as its rule. Hazards of `safety-check` are not listed here.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """One thing that can be wrong: what it is called, what follows from it, and what to do."""
+    """A kind of problem: its title, its effect, and the remedy."""
 
     id: str
     title: str
@@ -21,11 +20,11 @@ class Rule(NamedTuple):
 
 
 _ALL = (
-    # Where the databases stand.
+    # State of the databases.
     Rule(
         "pending",
         "Revisions are pending",
-        "The database lacks what this release of the code expects of it.",
+        "The database lacks objects that this release of the code expects.",
         "Run `circle-migrate upgrade` before this release takes traffic.",
     ),
     Rule(
@@ -39,159 +38,161 @@ _ALL = (
         "in-doubt",
         "Transaction in doubt",
         "A run ended between the commits of the two databases. "
-        "Until that is settled, a prepared transaction keeps its locks.",
+        "A prepared transaction keeps its locks until it is committed or rolled back.",
         "Run `circle-migrate recover`.",
     ),
     Rule(
         "edited-revision",
         "Applied revision was edited",
-        "The file no longer says what was run: new databases get something else than existing ones.",
+        "The file differs from the applied text: new databases get another schema than existing ones.",
         "Restore the file and put the change into a new revision; "
         "`circle-migrate log --source REVISION` prints the text that was applied.",
     ),
     Rule(
         "unmet-requirement",
         "Requirement not met",
-        "A revision is applied in one database, and what it requires of the other is not: a run was cut off "
-        "between two commits, or a version was set by hand.",
+        "A revision is applied in one database, but the revision that it requires in the other is not: "
+        "a run was interrupted between two commits, or a version was set by hand.",
         "Run `circle-migrate upgrade`.",
     ),
     Rule(
         "schema-changed",
         "Schema changed since the last run",
-        "Something else than circle-migrate has changed the schema, if only by rebuilding an index.",
-        "`circle-migrate diff --drift` says what differs from the applied revisions.",
+        "Another program than circle-migrate has changed the schema, or has rebuilt an index.",
+        "Run `circle-migrate diff --drift` to see what differs from the applied revisions.",
     ),
     Rule(
         "invalid-index",
         "Invalid index",
-        "CREATE INDEX CONCURRENTLY did not finish: the index costs every write and serves no query, "
-        "and a UNIQUE one does not hold for the rows there are.",
+        "CREATE INDEX CONCURRENTLY did not finish: the index slows down every write and serves no query, "
+        "and a UNIQUE index does not guarantee that existing rows are unique.",
         "Drop the index and build it again, or run the revision that creates it.",
     ),
     Rule(
         "wrong-database",
         "Wrong database",
-        "Both URLs reach the same database, or they are swapped: revisions would run in the wrong one.",
-        "Correct DATABASE_URL or CREDS_DATABASE_URL; `circle-migrate config show` says where they come from.",
+        "Both URLs reach the same database, or they are swapped: revisions would run in the wrong database.",
+        "Correct DATABASE_URL or CREDS_DATABASE_URL; `circle-migrate config show` prints their sources.",
     ),
-    # What the revision files are like.
+    # Revision files.
     Rule(
         "broken-tree",
         "Broken revision file",
-        "The revisions of a database do not form a tree that can be planned over.",
+        "The revisions of a database do not form a valid graph.",
         "Correct the file that is named.",
     ),
     Rule(
         "several-heads",
         "Several heads",
-        "`head` has no single meaning, so an upgrade does not know where to go.",
-        "Join them with `circle-migrate merge`, or let one of them follow the other.",
+        "`head` is ambiguous, so an upgrade has no single target.",
+        "Join the heads with `circle-migrate merge`, or set `down_revision` so that one follows the other.",
     ),
     Rule(
         "unreachable-from-base",
         "Revision does not follow the base branch",
-        "The base branch has got a revision in the meantime: once merged, the tree has several heads.",
-        "Merge or rebase onto the base branch and let `down_revision` name its head.",
+        "The base branch has a newer revision: after the merge, the tree has several heads.",
+        "Merge or rebase onto the base branch, and set `down_revision` to its head.",
     ),
     Rule(
         "no-downgrade",
         "Revision without a downgrade",
-        "A release that has it cannot be taken back by a command.",
-        'Write `downgrade()`, or say in the file why there is none: irreversible = "why".',
+        "A release that contains the revision cannot be reverted by a command.",
+        'Write `downgrade()`, or give the reason in the file: irreversible = "why".',
     ),
     Rule(
         "not-transactional",
         "Statement that cannot run in a transaction",
-        "PostgreSQL refuses it in a transaction, and run outside of one it would not be rolled back "
+        "PostgreSQL refuses the statement in a transaction; outside of one, it is not rolled back "
         "with the other steps.",
-        "Say `transactional = False` in the revision's file.",
+        "Set `transactional = False` in the revision file.",
     ),
     Rule(
         "models-differ",
         "Models and revisions differ",
-        "A database made by the revisions is not the one that the code is written for.",
-        "Apply what is pending, write the missing revision with `circle-migrate revision --autogenerate`, "
+        "The revisions create another schema than the one that the code expects.",
+        "Apply pending revisions, write the missing revision with `circle-migrate revision --autogenerate`, "
         "or correct the models.",
     ),
-    # What a plan would do.
+    # Plans.
     Rule(
         "not-traced",
         "Plan was not traced",
-        "Nobody knows which locks it takes, what it rewrites and whether it fails; text alone does not tell.",
-        "Give the command a scratch database (the `embedded` extra, or `--scratch-url`), and let the "
-        "revision run on empty tables.",
+        "It is not known which locks the plan takes, which tables it rewrites and whether it fails: "
+        "the text of the revisions does not show it.",
+        "Provide a scratch database (the `embedded` extra, or `--scratch-url`), and write the "
+        "revision so that it runs on empty tables.",
     ),
-    # How two catalogues of a database differ.
+    # Comparisons.
     Rule(
         "drift",
         "Database differs from its revisions",
-        "Somebody has changed it by other means: revisions may fail on it, and a new one is not like it.",
-        "Undo it, as `circle-migrate diff live revisions@current --format sql` sketches, or write it into a "
-        "revision, as `circle-migrate diff --format alembic` does.",
+        "The database was changed outside of the revisions: revisions may fail on it, "
+        "and new databases differ from it.",
+        "Revert the change with the statements of `circle-migrate diff live revisions@current --format sql`, "
+        "or write it into a revision with `circle-migrate diff --format alembic`.",
     ),
     Rule(
         "differs",
         "Two catalogues differ",
-        "What was compared is not the same.",
-        "`circle-migrate diff FROM TO --format sql` sketches the way from one to the other.",
+        "The two sides of the comparison are not the same.",
+        "`circle-migrate diff FROM TO --format sql` writes the statements that lead from one to the other.",
     ),
     Rule(
         "unused-ignore-rule",
         "Ignore rule hides nothing",
-        "It may be misspelt, or what it was written for has gone; some day it hides something else.",
-        "Correct it, or take it out.",
+        "The rule is misspelt or no longer needed; later it may hide another difference.",
+        "Correct or delete the rule.",
     ),
     Rule(
         "expired-ignore-rule",
         "Ignore rule has expired",
-        "It hides nothing any more.",
-        "Settle what it was written for and take it out, or give it another day.",
+        "The rule hides nothing any more.",
+        "Resolve the difference and delete the rule, or give the rule a later date.",
     ),
     Rule(
         "stale-snapshot",
         "Shipped snapshot is out of date",
-        "It is not used, so that a comparison needs a server for scratch databases, or cannot be made.",
+        "The snapshot is not used, so a comparison needs a server for scratch databases.",
         "Write it anew with `circle-migrate dev snapshots`.",
     ),
-    # How the databases fit together.
+    # Consistency of the databases.
     Rule(
         "orphan",
         "Key without its partner in the other database",
-        "No foreign key reaches across: what reads both databases finds half of what it needs, or the row "
-        "comes to belong to whoever gets the key next.",
-        "Find out which side is right, and delete the row or write its partner; after a restore, "
-        "restore both databases of one backup.",
+        "A foreign key cannot span two databases: readers of both find half of the data, or the row "
+        "is attached to whichever row gets the key next.",
+        "Determine which side is correct, and delete the row or insert its partner; after a restore, "
+        "restore both databases from one backup.",
     ),
     Rule(
         "missing-column",
         "Related column does not exist",
-        "Nothing says whether the databases fit together.",
-        "`circle-migrate diff` shows whether somebody dropped it; else correct the declared relation.",
+        "The databases cannot be checked against each other.",
+        "Run `circle-migrate diff` to see whether the column was dropped, or correct the declared relation.",
     ),
     Rule(
         "key-types-differ",
         "Related columns have different types",
         "A key of one side may not fit into the other.",
-        "Give both columns one type, by a revision of the database that is wrong.",
+        "Give both columns the same type with a new revision.",
     ),
-    # Why something could not be looked at, or was not done.
+    # Errors.
     Rule(
         "unreachable",
         "Server unreachable",
-        "Nothing is known of the database.",
-        "Check that the server runs and that host, port and TLS settings of the URL are right.",
+        "The state of the database is unknown.",
+        "Check that the server runs and that host, port and TLS settings of the URL are correct.",
     ),
     Rule(
         "missing-database",
         "Database does not exist",
-        "The server answers, and has no database of that name.",
+        "The server answers, but it has no database of that name.",
         "Correct the name in the URL, or create the database with `circle-migrate init`.",
     ),
     Rule(
         "missing-privilege",
         "Missing privilege",
-        "The role may not do what the command needs.",
+        "The role lacks a privilege that the command needs.",
         "Grant the privilege that is named, or use another role.",
     ),
     Rule(
@@ -203,20 +204,20 @@ _ALL = (
     Rule(
         "authentication-failed",
         "Role or password refused",
-        "Nothing is known of the database.",
+        "The state of the database is unknown.",
         "Correct user and password of the URL.",
     ),
     Rule(
         "lock-not-obtained",
         "Lock not obtained",
-        "Another deployer, or a session with a conflicting lock, held on for longer than the wait allowed.",
-        "Wait for it to end, or raise `--lock-wait`.",
+        "Another deployer, or a session with a conflicting lock, held the lock for too long.",
+        "Wait until that session ends, or raise `--lock-wait`.",
     ),
     Rule(
         "migration-failed",
         "Migration failed",
         "A step failed, and its transaction was rolled back.",
-        "Correct what the server objects to, and run the command again.",
+        "Correct the cause that the server names, and run the command again.",
     ),
     Rule(
         "backup-failed",
@@ -227,49 +228,49 @@ _ALL = (
     Rule(
         "restore-failed",
         "Restore failed",
-        "A backup could not be restored; the message says what each database holds.",
-        "Correct the cause that is named, and go on as the message says.",
+        "A backup could not be restored; the message says what each database contains.",
+        "Correct the cause that is named, and continue as the message says.",
     ),
     Rule(
         "broken-backup",
-        "Backup not sound",
-        "A backup is cut off, edited, or none of this tool's; it was not restored.",
-        "Take another copy of the backup.",
+        "Backup not valid",
+        "The backup is truncated, edited, or was not made by circle-migrate; it was not restored.",
+        "Use another copy of the backup.",
     ),
     Rule(
         "refused",
         "Refused by a guard",
-        "A guard stopped the command before anything was touched.",
-        "Follow the hint that comes with it.",
+        "A guard stopped the command before anything was changed.",
+        "Follow the hint of the error.",
     ),
     Rule(
         "not-confirmed",
         "Not confirmed",
-        "A question was answered with no, or there was nobody to ask.",
-        "Answer it, or give `--yes`.",
+        "A question was answered with no, or there was no terminal to ask on.",
+        "Answer the question with yes, or add `--yes`.",
     ),
     Rule(
         "settings",
         "Setting missing or wrong",
-        "The command could not begin.",
-        "`circle-migrate config show` prints the settings that hold and where each comes from.",
+        "The command could not start.",
+        "Run `circle-migrate config show` to see the settings and where each comes from.",
     ),
     Rule(
         "usage",
         "Command line not understood",
-        "The command could not begin.",
-        "`--help` after the command lists what it takes.",
+        "The command could not start.",
+        "Add `--help` to the command to see its options.",
     ),
     Rule(
         "interrupted",
         "Run interrupted",
-        "A run ended before it was through; the server rolls back what was not committed.",
-        "Run the command again, after `circle-migrate recover` where it was killed.",
+        "A run ended before it was complete; the server rolls back what was not committed.",
+        "Run the command again; if the process was killed, run `circle-migrate recover` first.",
     ),
     Rule(
         "internal-error",
         "Internal error",
-        "Nobody foresaw this; it is a bug.",
+        "An unexpected error occurred; this is a bug in circle-migrate.",
         "Run the command again with `--debug` and report what it prints.",
     ),
 )

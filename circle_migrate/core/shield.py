@@ -1,4 +1,4 @@
-"""Await work that must not be left half-way."""
+"""Protection of work from cancellation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 async def shielded(work: Awaitable[T], *, raise_error: bool = False) -> T:
     """Await the work to its end, then raise a cancellation that arrived meanwhile.
 
-    With `raise_error` an error of the work is raised instead of the cancellation.
+    With `raise_error`, an error of the work is raised instead of the cancellation.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -24,7 +24,7 @@ async def shielded(work: Awaitable[T], *, raise_error: bool = False) -> T:
                 await asyncio.wait([task])
             except asyncio.CancelledError:
                 continue
-        # asyncio logs an exception that nobody retrieves.
+        # task.exception() retrieves the exception, or asyncio logs it.
         if not task.cancelled() and task.exception() is not None and raise_error:
             task.result()
         raise

@@ -1,5 +1,5 @@
-"""The platform's two schemas as SQLAlchemy models: `main` (the community) and `credentials` (the secrets).
+"""SQLAlchemy models of the platform's two schemas: `main` (community) and `credentials` (secrets).
 
-Each package has a `metadata` of its own, because each database has a server of its own: no foreign key, no
-join and no transaction reaches across. The one link is a number, `user_credentials.user_id = users.id`.
+A package has its own `metadata`, because a database has its own server: foreign keys, joins and transactions
+cannot span both. The only relation is `user_credentials.user_id = users.id`.
 """

@@ -1,6 +1,6 @@
-"""The credentials database: what proves that a user is who he says, apart from everything else.
+"""The credentials database: authentication data of users, separate from all other data.
 
-`metadata` is exactly the schema at this tree's head: a test compares the two.
+A test compares `metadata` with the schema of the head revision.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class CredentialsBase(DeclarativeBase):
 
 
 class UserCredential(CredentialsBase):
-    """How one user signs in.
+    """Authentication data of one user.
 
-    `user_id` equals `users.id` in the main database. No foreign key can reach there, so the number is never
-    generated here, and neither side's server can refuse a row without its partner.
+    `user_id` equals `users.id` in the main database. A foreign key is impossible, so the number is never
+    generated here, and neither server refuses a row without its partner.
 
-    Tokens are kept as hashes or encrypted bytes. The `*_attempts` count failures since the last success;
-    while `locked_until` lies ahead, nobody signs in.
+    Tokens are stored as hashes or encrypted. `*_attempts` count failures since the last success; before
+    `locked_until`, the user cannot sign in.
     """
 
     __tablename__ = "user_credentials"

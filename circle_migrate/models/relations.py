@@ -1,6 +1,6 @@
-"""What holds between the two databases: `circle-migrate consistency` compares it, as no foreign key can.
+"""Relations between the two databases, which `circle-migrate consistency` checks instead of foreign keys.
 
-`RELATIONS` is what the setting `relations` names; a new link between the databases is one more line here.
+The setting `relations` refers to `RELATIONS`; add new relations to it.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from circle_migrate.config.relation import Relation
 
 RELATIONS = (
-    # Both directions are errors. Credentials without their user let nobody in, and let in the next user who
-    # gets the number. And every user has credentials, also who signs in with Google: that account's id is a
-    # column of theirs. There is no state of being invited that would do without.
+    # Both directions are errors. Credentials without a user would belong to the next user with that number.
+    # Every user has credentials, including users who sign in with Google, whose account id is a column of
+    # them.
     Relation("user-credentials", left="main.users.id", right="credentials.user_credentials.user_id"),
 )
 """Every relation between the two databases."""

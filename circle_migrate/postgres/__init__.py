@@ -1,1 +1,1 @@
-"""Connections to PostgreSQL, their errors and locks, and all that is not about revisions."""
+"""PostgreSQL: connections, errors, locks, catalogues, and embedded and scratch servers."""

@@ -1,4 +1,4 @@
-"""Read live databases in READ ONLY transactions, with limits on time and on waiting for locks."""
+"""Queries of live databases in READ ONLY transactions, with limits on run time and lock waits."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
 TOTAL_SECONDS = 30.0
 _LOCK_SECONDS = 0.5
 _GRACE_SECONDS = 2.0
-"""Time beyond a query's limit in which the server has to end the query before the connection is closed."""
+"""Seconds after a query's time limit until the connection is closed."""
 
 _NO_LIMITS = {"statement_timeout": 0, "idle_in_transaction_session_timeout": 0}
 _TRANSACTION_TIMEOUT_SINCE = 17
 _CANCELLED = "57014"
 _MISSING = ("42P01", "42703", "3F000")
-# Error classes about names, rights and resources. Messages of other classes can quote rows.
-_QUOTABLE = ("08", "0A", "25", "3F", "40", "42", "53", "54", "55", "57", "58")
+# SQLSTATE classes of names, privileges and resources. Messages of other classes can quote rows.
+_SAFE_TO_QUOTE = ("08", "0A", "25", "3F", "40", "42", "53", "54", "55", "57", "58")
 
-# With row_security on, a policy hides rows silently; with it off, the server refuses the query. Definitions
-# are printed in these date styles.
+# With row_security on, policies hide rows silently; with it off, the server refuses the query.
 _SETTINGS = {"row_security": "off", "datestyle": "'ISO, YMD'", "intervalstyle": "'postgres'"}
 
 
 class UnansweredError(Exception):
-    """A query without an answer; the message says why, `sqlstate` is the server's, if it has answered."""
+    """A query failed; the message gives the reason, `sqlstate` is empty if the server did not answer."""
 
     def __init__(self, message: str, sqlstate: str = "") -> None:
         super().__init__(message)
@@ -48,15 +47,15 @@ class UnansweredError(Exception):
 
 
 class TooLongError(UnansweredError):
-    """The time was not enough."""
+    """A query exceeded its time limit."""
 
 
 class AbsentError(UnansweredError):
-    """The database has no such schema, relation or column."""
+    """A schema, relation or column does not exist."""
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a timeout as PostgreSQL takes it; never 0, which is none."""
+    """Return a timeout in milliseconds for PostgreSQL, at least 1, because 0 means no timeout."""
     return max(1, round(seconds * 1000))
 
 
@@ -66,8 +65,7 @@ async def bounded_read(
 ) -> AsyncIterator[asyncpg.Connection]:
     """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit.
 
-    Raises `Unreachable`, or its subclass for a privilege, where the server or the connection fails: what
-    could not be read must not pass for fine.
+    Raises `Unreachable`, or its subclass for a missing privilege, if the server or the connection fails.
     """
     import asyncpg
 
@@ -83,7 +81,7 @@ async def bounded_read(
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise statement_error(error, database.name, "read the catalogue") or Unreachable(
-            f"{database.name}: the catalogue did not answer",
+            f"{database.name}: the catalogue cannot be read",
             database=database.name,
             detail=server_message(error),
         ) from error
@@ -102,20 +100,20 @@ def _set_local(settings: Mapping[str, object]) -> str:
 
 
 class LiveQuery:
-    """Queries of one connection, each in a transaction of its own, with a time limit each and for all."""
+    """Queries of one connection, each in its own transaction, with time limits per query and in total."""
 
     def __init__(self, connection: asyncpg.Connection, seconds: float, total: float) -> None:
         self._connection = connection
         self._seconds = seconds
-        self._ends = time.monotonic() + total
+        self._deadline = time.monotonic() + total
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return all rows. Raises `UnansweredError`."""
-        seconds = min(self._seconds, self._ends - time.monotonic())
+        seconds = min(self._seconds, self._deadline - time.monotonic())
         if seconds <= 0:
-            raise TooLongError("not asked: the questions before took all the time there was")
+            raise TooLongError("not queried: earlier queries took all of the time")
         if self._connection.is_closed():
-            raise UnansweredError("not asked: the connection was lost")
+            raise UnansweredError("not queried: the connection was lost")
         settings = _set_local({**_limits(seconds, _LOCK_SECONDS), **_SETTINGS})
         try:
             async with asyncio.timeout(seconds + _GRACE_SECONDS):
@@ -127,20 +125,23 @@ class LiveQuery:
         except Exception as error:
             if isinstance(error, TimeoutError):
                 self._connection.terminate()
-            raise _unanswered(error, seconds) from error
+            raise _query_error(error, seconds) from error
 
 
 @asynccontextmanager
 async def open_live_query(
     database: Database, seconds: float = 5.0, total: float = TOTAL_SECONDS
 ) -> AsyncIterator[LiveQuery]:
-    """Open a connection for queries of `seconds` each and `total` together. Raises what connecting raises."""
+    """Open a connection for queries of `seconds` each and `total` seconds together.
+
+    Raises the errors of connecting.
+    """
     async with database.reading() as connection:
-        await connection.execute("COMMIT")  # Every query has its own transaction; the session keeps its SET.
+        await connection.execute("COMMIT")  # each query has its own transaction; SET is kept
         yield LiveQuery(connection, seconds, total)
 
 
-def _unanswered(error: Exception, seconds: float) -> UnansweredError:
+def _query_error(error: Exception, seconds: float) -> UnansweredError:
     state = sqlstate(error) or ""
     if state == _CANCELLED or isinstance(error, TimeoutError):
         return TooLongError(f"no answer within {seconds:.2g} s", state)
@@ -149,7 +150,7 @@ def _unanswered(error: Exception, seconds: float) -> UnansweredError:
     if state == LOCK_NOT_AVAILABLE:
         return UnansweredError("another session has locked the table", state)
     if state == INSUFFICIENT_PRIVILEGE:
-        return UnansweredError(f"the role may not read it: {server_message(error)}", state)
-    if state.startswith(_QUOTABLE) or not state:
+        return UnansweredError(f"the role lacks the privilege to read it: {server_message(error)}", state)
+    if state.startswith(_SAFE_TO_QUOTE) or not state:
         return UnansweredError(server_message(error), state)
-    return UnansweredError(f"the server could not answer (SQLSTATE {state})", state)
+    return UnansweredError(f"the query failed (SQLSTATE {state})", state)

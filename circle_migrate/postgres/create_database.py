@@ -1,4 +1,4 @@
-"""Missing databases, made on the server the URL names."""
+"""Creation of missing databases."""
 
 from __future__ import annotations
 
@@ -13,46 +13,40 @@ from circle_migrate.postgres.server_errors import connecting, server_message, sq
 if TYPE_CHECKING:
     import asyncpg
 
-_MAINTENANCE = ("postgres", "template1")
 _DUPLICATE_DATABASE = ("42P04", "23505")
 
 
 async def create_missing(deployment: Deployment) -> tuple[str, ...]:
     """Create the selected databases that do not exist and return their names.
 
-    Raises `MissingPrivilege` with the GRANT that would help, and the errors of connecting.
+    Raises `MissingPrivilege` with the statement that grants the privilege, and the errors of connecting.
     """
-    answers = await deployment.states_or_errors()
-    missing = [name for name, answer in answers.items() if isinstance(answer, MissingDatabase)]
-    for answer in answers.values():
-        if isinstance(answer, Exception) and not isinstance(answer, MissingDatabase):
-            raise answer
+    states = await deployment.states_or_errors()
+    missing = [name for name, state in states.items() if isinstance(state, MissingDatabase)]
+    for state in states.values():
+        if isinstance(state, Exception) and not isinstance(state, MissingDatabase):
+            raise state
     return tuple([name for name in missing if await _create(deployment.databases[name])])
 
 
 async def maintenance(database: Database) -> asyncpg.Connection:
-    """A connection to the database's server, by way of a database that every server has.
+    """Connect to a maintenance database of the database's server. Raises the errors of connecting."""
+    try:
+        return await _connect(database, "postgres")
+    except MissingDatabase:
+        return await _connect(database, "template1")
 
-    Raises the errors of connecting.
-    """
+
+async def _connect(database: Database, maintenance_database: str) -> asyncpg.Connection:
     import asyncpg
 
-    connection = None
-    for maintenance in _MAINTENANCE:
-        address = database.address.with_database(maintenance)
-        try:
-            with connecting(database.name, address):
-                connection = await asyncpg.connect(**address.connect_kwargs())
-            break
-        except MissingDatabase:
-            if maintenance == _MAINTENANCE[-1]:
-                raise
-    assert connection is not None  # noqa: S101 - the loop ends with a connection or an error
-    return connection
+    address = database.address.with_database(maintenance_database)
+    with connecting(database.name, address):
+        return await asyncpg.connect(**address.connect_kwargs())
 
 
 async def _create(database: Database) -> bool:
-    """Create one database; False where somebody else has made it meanwhile."""
+    """Create one database; return False if another session created it meanwhile."""
     import asyncpg
 
     connection = await maintenance(database)
@@ -66,7 +60,7 @@ async def _create(database: Database) -> bool:
             f"{database.name}: the database {name!r} cannot be created",
             database=database.name,
             detail=server_message(error),
-            hint=f'ALTER ROLE "{database.address.user}" CREATEDB; or let an administrator create it',
+            hint=f'ALTER ROLE "{database.address.user}" CREATEDB; or ask an administrator to create it',
         ) from error
     finally:
         connection.terminate()

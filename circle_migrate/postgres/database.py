@@ -1,8 +1,7 @@
-"""One database of a deployment: how to connect to it, what it says about itself, its tree.
+"""A database of a deployment: its connections, its state and its revisions.
 
-Reading goes over asyncpg alone, in READ ONLY transactions, so that looking can never write and needs
-neither SQLAlchemy nor Alembic. Working connections for steps are SQLAlchemy's, on the same driver and made
-by the same `connect`.
+Reads use asyncpg in READ ONLY transactions, without SQLAlchemy and Alembic, and can never write. Connections
+for steps are SQLAlchemy's, created by the same `connect` on the same driver.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ APPLICATION_NAME = "circle-migrate"
 RUNS = "circle_migrate_runs"
 STEPS = "circle_migrate_steps"
 PROTECTION = "circle_migrate_protection"
-"""The marker of a protected database: a row in this table."""
+"""The table whose row is the marker of a protected database."""
 
 OWN_TABLES = (RUNS, STEPS, PROTECTION)
-"""What we make beside the version table, and nobody's models or revisions know."""
+"""Tables of circle-migrate beside the version table, which neither models nor revisions contain."""
 
 KEPT_SCHEMA = "circle_kept"
-"""Where `downgrade --keep` puts what would go."""
+"""The schema in which `downgrade --keep` archives data."""
 
 GID_PREFIX = "circle_migrate:"
-"""What the names of our prepared transactions begin with."""
+"""Prefix of the identifiers of our prepared transactions."""
 
 _STATE = """
 SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid,
@@ -69,13 +68,15 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
 """
 
 
-class State(NamedTuple):
-    """What one database said about itself in one READ ONLY transaction.
+_STATE_FIELDS = ("name", "role", "server_version_num", "cluster", "oid", "standby", "read_only", "schema")
 
-    `cluster` and `oid` together identify a database wherever it is reached from; `current` are the rows of
-    the version table, empty where there is none. `standby` and `read_only` say why it cannot be written to,
-    `journal_of` for which database its journal was begun, `in_doubt` are prepared transactions of ours,
-    `marker` is what protects it.
+
+class State(NamedTuple):
+    """The state of a database, read in one READ ONLY transaction.
+
+    `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
+    the version table, and is empty without one. `journal_of` is the database for which the journal was
+    created, `in_doubt` has the identifiers of our prepared transactions.
     """
 
     database: str
@@ -96,12 +97,12 @@ class State(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int] | None:
-        """The same for two connections exactly where they reach the same database; None where unknown."""
+        """Equal for two connections exactly if they reach the same database; None if unknown."""
         return None if self.cluster is None else (self.cluster, self.oid)
 
 
 class Database:
-    """A name, an address and a tree. Holds no connection."""
+    """A database with its settings and revisions, without a connection."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
@@ -109,20 +110,20 @@ class Database:
 
     @property
     def address(self) -> Address:
-        """Where it is. Raises `SettingsError` with both ways out where nobody said."""
+        """The address. Raises `SettingsError` if no URL was set."""
         return self.settings.address
 
     @cached_property
     def graph(self) -> Graph:
-        """Its revisions. Raises `TreeError` where the files do not form a tree."""
+        """The revisions. Raises `TreeError` if the files do not form a valid graph."""
         return read_graph(self.name, self.settings.revisions, load_module)
 
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
     ) -> asyncpg.Connection:
-        """A bare connection with the URL's own settings applied, in the transaction that `begin` begins.
+        """Connect, apply the settings of the URL, and begin a transaction by the statement `begin`.
 
-        Raises the errors of `faults`.
+        Raises the errors of `server_errors.connecting`.
         """
         import asyncpg
 
@@ -131,7 +132,7 @@ class Database:
             arguments["server_settings"] = {"application_name": application_name}
             connection = await asyncpg.connect(**arguments)
             try:
-                _still_wanted()
+                _raise_lost_cancellation()
                 await connection.execute(f"{begin};{self._session({})}")
             except BaseException:
                 connection.terminate()
@@ -140,7 +141,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection inside a READ ONLY transaction, rolled back and closed at the end."""
+        """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             yield connection
@@ -148,12 +149,12 @@ class Database:
             await _close(connection)
 
     async def state(self) -> State:
-        """What the database says about itself. Raises `MissingPrivilege` where it may not be read."""
+        """Read the state. Raises `MissingPrivilege`, and the errors of connecting."""
         async with self.reading() as connection:
             return await self.read_state(connection)
 
     async def read_state(self, connection: asyncpg.Connection) -> State:
-        """`state` over a connection that is open already."""
+        """Read the state over an open connection."""
         table = self.settings.version_table
         try:
             row = await connection.fetchrow(
@@ -161,26 +162,19 @@ class Database:
             )
             if row["schema"] is None:
                 raise MissingPrivilege(
-                    f"{self.name}: the role {row['role']!r} may not use any schema of its search_path",
+                    f"{self.name}: the role {row['role']!r} has no USAGE on any schema of its search_path",
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
-            current, journal_of, marker = await self._contents(connection, row)
+            current, journal_of, marker = await self._read_own_tables(connection, row)
         except MigrateError:
             raise
         except Exception as error:
-            raise self._reading_fault(error) from error
+            raise self._state_error(error) from error
         return State(
+            **{field: row[field] for field in _STATE_FIELDS},
             database=self.name,
-            name=row["name"],
-            role=row["role"],
             server_version=row["server_version"].partition(" ")[0],
-            server_version_num=row["server_version_num"],
-            cluster=row["cluster"],
-            oid=row["oid"],
-            standby=row["standby"],
-            read_only=row["read_only"],
-            schema=row["schema"],
             version_table=self.settings.version_table,
             current=current,
             journal_of=journal_of,
@@ -189,7 +183,7 @@ class Database:
         )
 
     async def tables(self) -> tuple[str, ...]:
-        """The tables in the schema of the version table, by name, without those of Alembic and our own."""
+        """Return the tables in the schema of the version table, except that table and our own."""
         async with self.reading() as connection:
             rows = await connection.fetch(
                 "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
@@ -200,10 +194,10 @@ class Database:
             )
         return tuple(row["relname"] for row in rows)
 
-    async def _contents(
+    async def _read_own_tables(
         self, connection: asyncpg.Connection, row: Mapping[str, Any]
     ) -> tuple[tuple[str, ...], str | None, ProtectionMarker | None]:
-        """The rows of the version table, for which database the journal was begun, and the marker."""
+        """Return the rows of the version table, the database of the journal, and the marker."""
         schema = quote(row["schema"])
         table = f"{schema}.{quote(self.settings.version_table)}"
         versions, journal, marker = "SELECT NULL::text LIMIT 0", "NULL", "NULL"
@@ -214,23 +208,24 @@ class Database:
         if row["may_read_marker"]:
             marker = f"SELECT to_json(marker)::text FROM {schema}.{quote(PROTECTION)} marker LIMIT 1"
         try:
-            found = await connection.fetchrow(f"SELECT ARRAY({versions}), ({journal}), ({marker})")
+            contents = await connection.fetchrow(f"SELECT ARRAY({versions}), ({journal}), ({marker})")
         except Exception as error:
             if getattr(error, "sqlstate", None) == "42703":
                 raise Refused(
-                    f"{self.name}: {table} exists and is not Alembic's: it has no column version_num",
+                    f"{self.name}: {table} is not a version table of Alembic: it has no column version_num",
                     database=self.name,
-                    hint=f"name another table: [tool.circle-migrate.databases.{self.name}] version-table",
+                    hint=f"set version-table in [tool.circle-migrate.databases.{self.name}] to another table",
                 ) from error
             raise
-        protecting = ProtectionMarker() if row["may_read_marker"] is False else None
-        return tuple(found[0]), found[1], ProtectionMarker.from_row(found[2]) if found[2] else protecting
+        current, journal_of, marker_row = contents
+        unreadable = ProtectionMarker() if row["may_read_marker"] is False else None
+        return tuple(current), journal_of, ProtectionMarker.from_row(marker_row) if marker_row else unreadable
 
-    def _reading_fault(self, error: Exception) -> MigrateError:
-        fault = statement_error(error, self.name, "read where the database is")
-        if isinstance(fault, MissingPrivilege):
-            fault.hint = privilege_hint(server_message(error), self.address.user, needed="SELECT")
-        return fault or MigrateError(
+    def _state_error(self, error: Exception) -> MigrateError:
+        named = statement_error(error, self.name, "read the state of the database")
+        if isinstance(named, MissingPrivilege):
+            named.hint = privilege_hint(server_message(error), self.address.user, needed="SELECT")
+        return named or MigrateError(
             f"{self.name}: its state cannot be read", database=self.name, detail=server_message(error)
         )
 
@@ -238,7 +233,7 @@ class Database:
     async def working(
         self, application_name: str, settings: Mapping[str, str]
     ) -> AsyncIterator[AsyncConnection]:
-        """A connection for steps, with these settings on its session. The only one that can write."""
+        """Yield a connection for steps, with these session settings. Only this connection can write."""
         from sqlalchemy.ext.asyncio import create_async_engine
         from sqlalchemy.pool import NullPool
 
@@ -261,36 +256,36 @@ class Database:
         finally:
             try:
                 await connection.close()
-            except Exception:  # noqa: BLE001 - closing what has gone must not hide why it has
+            except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 
     def _session(self, settings: Mapping[str, str]) -> str:
-        """SET statements, since poolers refuse settings in the start-up packet."""
-        own = {"search_path": self.settings.search_path, **self.address.session_settings, **settings}
+        """Return SET statements, because poolers refuse settings in the startup packet."""
+        merged = {"search_path": self.settings.search_path, **self.address.session_settings, **settings}
         return ";".join(
             f"SET {name} = {value if name == 'search_path' else literal(value)}"
-            for name, value in own.items()
+            for name, value in merged.items()
         )
 
 
-def _still_wanted() -> None:
-    """Raise the cancellation that arrived while connecting: on Python 3.11 the way there can lose it."""
+def _raise_lost_cancellation() -> None:
+    """Raise a cancellation that arrived while connecting: on Python 3.11 it can be lost."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 async def _close(connection: asyncpg.Connection) -> None:
-    """Close politely, but never wait for a server that has gone: ROLLBACK is implied by the end."""
+    """Close a connection, without waiting long for the server; the end of the session rolls back."""
     try:
         async with asyncio.timeout(2):
             await asyncio.shield(connection.close())
-    except Exception:  # noqa: BLE001 - whatever closing raises, the connection is gone
+    except Exception:  # noqa: BLE001 - terminate the connection after any error
         connection.terminate()
 
 
 def load_module(path: Path) -> Any:
-    """A revision file as a module, for what its text does not say; Alembic is imported only then."""
+    """Import a revision file that cannot be read statically; imports Alembic."""
     from circle_migrate.revision_graph.modules import load_module
 
     return load_module(path)

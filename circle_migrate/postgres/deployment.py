@@ -1,4 +1,4 @@
-"""The databases that are migrated together, with the revision trees of all of them."""
+"""The databases that are migrated together, and the combined graph of their revisions."""
 
 from __future__ import annotations
 
@@ -23,75 +23,66 @@ Current = Mapping[str, tuple[str, ...]]
 T = TypeVar("T")
 
 _TURNS_TO_CONNECT = 5
-"""Iterations of the event loop until a new connection has sent its first message; also run before each tree
-is read, so that answers that arrived meanwhile lead to the next query."""
+"""Iterations of the event loop until a new connection has sent its first message. They are run before the
+files of a database are read, so that the servers work in the meantime."""
 
 
 class Deployment:
-    """One database of each name, in the order in which they are locked and committed.
+    """All databases, in the order in which they are locked and committed.
 
-    `only` restricts what a command is about; the other databases are still read where a requirement leads
-    to them.
+    `only` selects one database; the others are still read if a requirement leads to them.
     """
 
     def __init__(self, settings: Settings, only: str | None = None) -> None:
         self.settings = settings
-        self.databases = {
-            database_settings.name: Database(database_settings) for database_settings in settings.databases
-        }
+        self.databases = {database.name: Database(database) for database in settings.databases}
         if only is not None and only not in self.databases:
             raise UsageError(f"there is no database {only!r}", hint="databases: " + ", ".join(self.databases))
         self.selected = (only,) if only is not None else tuple(self.databases)
 
     @property
     def grouping(self) -> TransactionMode:
-        """How many steps share a transaction."""
+        """Which steps share a transaction."""
         from circle_migrate.revision_graph.plan import TransactionMode
 
         return TransactionMode(self.settings.transaction)
 
     @property
     def commit_mode(self) -> str:
-        """How a segment over several databases is committed: `serial` or `atomic`."""
+        """How a segment of several databases is committed: `serial` or `atomic`."""
         return "atomic" if self.settings.atomic else "serial"
 
     @cached_property
     def forest(self) -> CombinedGraph:
-        """All trees. Raises `TreeError` for a broken file in any of them."""
+        """The combined graph of all revisions. Raises `TreeError` for a broken file."""
         return CombinedGraph({name: database.graph for name, database in self.databases.items()})
 
     @property
     def graphs(self) -> dict[str, Graph]:
-        """The trees the command is about."""
+        """The graphs of the selected databases."""
         return {name: self.forest.graphs[name] for name in self.selected}
 
     async def states_or_errors(self, names: Iterable[str] | None = None) -> dict[str, State | MigrateError]:
-        """The state of each database or why it could not be read; all are asked at once."""
+        """Read the states of the databases concurrently; return an error for a state that cannot be read."""
         return await self.query_each(names or self.selected, Database.state)
 
     async def query_each(
-        self, names: Iterable[str], question: Callable[[Database], Coroutine[Any, Any, T]]
+        self, names: Iterable[str], query: Callable[[Database], Coroutine[Any, Any, T]]
     ) -> dict[str, T | MigrateError]:
-        """What each database answers, asked at once, or why it does not; meanwhile the trees are read.
+        """Query the databases concurrently, and read the revision files in the meantime.
 
-        Raises `TreeError` for a broken tree, whatever a database says, and `SettingsError` for a missing URL
-        before any server is asked.
+        Returns an error for a database whose query fails. Raises `TreeError` for a broken revision file in
+        any case, and `SettingsError` for a missing URL before any server is queried.
         """
-        asked = [self.databases[name] for name in names]
-        self._ensure_addressed(asked)
-        answers = await self._run_queries(question(database) for database in asked)
-        return {database.name: answer for database, answer in zip(asked, answers, strict=True)}
-
-    def _ensure_addressed(self, databases: Iterable[Database]) -> None:
+        names = tuple(names)
+        databases = [self.databases[name] for name in names]
         try:
             for database in databases:
                 _ = database.address
         except SettingsError:
-            _ = self.forest  # what is wrong with the files comes first, as it does where no server is asked
+            _ = self.forest  # errors in files take precedence
             raise
-
-    async def _run_queries(self, questions: Iterable[Coroutine[Any, Any, T]]) -> list[T | MigrateError]:
-        asked = asyncio.gather(*questions, return_exceptions=True)
+        queries = asyncio.gather(*(query(database) for database in databases), return_exceptions=True)
         try:
             for database in self.databases.values():
                 for _ in range(_TURNS_TO_CONNECT):
@@ -99,42 +90,40 @@ class Deployment:
                 _ = database.graph
             _ = self.forest
         except BaseException:
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)  # or asyncio would complain of it on stderr
+            queries.cancel()
+            await asyncio.gather(queries, return_exceptions=True)  # or asyncio logs unretrieved exceptions
             raise
-        answers = await asked
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, MigrateError):
-                raise answer
-        return cast("list[T | MigrateError]", answers)
+        results = dict(zip(names, await queries, strict=True))
+        for result in results.values():
+            if isinstance(result, BaseException) and not isinstance(result, MigrateError):
+                raise result
+        return cast("dict[str, T | MigrateError]", results)
 
     async def states(self, names: Iterable[str] | None = None) -> dict[str, State]:
-        """The state of each database. Raises the first one's error; then nothing further is done."""
+        """Read the states of the databases. Raises the error of the first that cannot be read."""
         states = {}
-        for name, answer in (await self.states_or_errors(names)).items():
-            if isinstance(answer, MigrateError):
-                raise answer
-            states[name] = answer
+        for name, state in (await self.states_or_errors(names)).items():
+            if isinstance(state, MigrateError):
+                raise state
+            states[name] = state
         return states
 
     def reachable_databases(self, direction: Direction) -> tuple[str, ...]:
-        """The selected databases with those that requirements can lead to in this direction."""
+        """Return the selected databases and those that requirements lead to in this direction."""
         if len(self.selected) == len(self.databases):
-            return self.selected  # at once: the trees are better read while servers answer
+            return self.selected  # without reading the files: `query_each` reads them while it waits
         forest = self.forest
         if not forest.required_by:
             return self.selected
         from circle_migrate.revision_graph.plan import Direction
 
         names = {f"{name}@{key}" for name in self.selected for key in forest.graphs[name].revisions}
-        names = (
-            forest.with_dependencies(names) if direction is Direction.UP else forest.with_dependents(names)
-        )
-        found = {name.partition("@")[0] for name in names} | set(self.selected)
-        return tuple(name for name in self.databases if name in found)
+        closure = forest.with_dependencies if direction is Direction.UP else forest.with_dependents
+        reachable = {name.partition("@")[0] for name in closure(names)} | set(self.selected)
+        return tuple(name for name in self.databases if name in reachable)
 
 
 def folders(deployment: Deployment) -> dict[str, str]:
-    """The folder of each tree, for report formats that want a place for every finding."""
+    """Return the revisions folder of each selected database, the location of findings without a file."""
     selected = {name: deployment.databases[name].settings.revisions for name in deployment.selected}
     return {name: str(versions_folder(folder)) for name, folder in selected.items()}

@@ -1,7 +1,7 @@
 """Quote and split SQL identifiers and literals.
 
-An identity is the dotted name of an object as PostgreSQL prints it, identifiers in quotes only where they
-need them; the argument types of a routine follow in brackets.
+An identity is the qualified name of an object as PostgreSQL prints it, with quotes only where needed; the
+argument types of a routine follow in parentheses.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ def quote(name: str) -> str:
 
 
 def quote_if_needed(name: str) -> str:
-    """Return the name as an identifier, in quotes only where its characters need them."""
+    """Return the name as an identifier, in quotes only if its characters need them."""
     return name if _NEEDS_NO_QUOTES.fullmatch(name) else quote(name)
 
 
 def unquote(identifier: str) -> str:
-    """Return the name behind an identifier that PostgreSQL printed."""
+    """Return the name of an identifier that PostgreSQL printed."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
 
 
 def unquote_and_fold(identifier: str) -> str:
-    """Return the name behind an identifier that somebody wrote: without quotes it means lower case."""
+    """Return the name of an identifier in a statement: without quotes, it is folded to lower case."""
     return unquote(identifier) if identifier.startswith('"') else identifier.lower()
 
 
 def literal(text: str) -> str:
-    """Return the text as a string constant, for either value of `standard_conforming_strings`."""
+    """Return the text as a string constant that is valid for both values of `standard_conforming_strings`."""
     quoted = "'" + text.replace("'", "''") + "'"
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
 

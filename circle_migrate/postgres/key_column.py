@@ -1,7 +1,7 @@
-"""The keys in one column of a live database: where it is, all of them in order, and whether some are there.
+"""Keys in a column of a live database: find the column, read the keys in order, and search for keys.
 
-Both servers and Python have to agree on the order. Integers have one; anything else is compared byte by
-byte, text as the bytes of its UTF-8, whatever the encodings and collations of the databases are.
+Both servers and Python must agree on the order. Integers are compared as numbers, other keys byte by byte,
+text as UTF-8, independent of encodings and collations of the databases.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from circle_migrate.core.errors import MissingPrivilege, SettingsError
 if TYPE_CHECKING:
     import asyncpg
 
-# Domains are followed to what they are made of. The search_path is read rather than asked for, as the server
-# leaves out of it what the role may not use.
+# Domains are resolved to their base types. The setting search_path is parsed, because current_schemas() omits
+# schemas that the role may not use.
 _LOCATE = """
 WITH RECURSIVE place AS (
     SELECT btrim(name, '" ') AS name, number FROM unnest(
@@ -49,7 +49,7 @@ FROM relation r LEFT JOIN kind k
 
 
 class Family(Enum):
-    """Types whose values can be compared with one another."""
+    """Group of types whose values can be compared with each other."""
 
     INTEGER = "integer"
     UUID = "uuid"
@@ -67,7 +67,7 @@ _FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class KeyColumn:
-    """A column that is there and can be read: `relation` and `name` as SQL, `rows` the server's estimate."""
+    """A readable column; `relation` and `name` are quoted, `rows` is the server's estimate."""
 
     column: Column
     relation: str
@@ -78,13 +78,16 @@ class KeyColumn:
 
 
 class MissingColumn(str):
-    """Why a column cannot be looked at: it, or its table, is not there."""
+    """Message that a column or its table does not exist."""
 
     __slots__ = ()
 
 
 async def locate(connection: asyncpg.Connection, column: Column) -> KeyColumn | MissingColumn:
-    """The column in the catalogue. Raises `MissingPrivilege`, or `SettingsError` for a type of no key."""
+    """Find a column in the catalogue.
+
+    Raises `MissingPrivilege`, or `SettingsError` for a type that cannot be compared.
+    """
     row = await connection.fetchrow(_LOCATE, column.schema, column.table, column.name)
     if row is None:
         return MissingColumn(f"{column.database} has no table {column.table}")
@@ -96,7 +99,7 @@ async def locate(connection: asyncpg.Connection, column: Column) -> KeyColumn | 
         raise SettingsError(
             f"{column}: values of type {row['type']} cannot be compared across databases",
             database=column.database,
-            hint="a relation is over columns of integers, uuid, text or bytea",
+            hint="use columns of type smallint, integer, bigint, uuid, text or bytea in the relation",
         )
     return KeyColumn(column, row["relation"], row["name"], row["type"], family, max(row["rows"], 0))
 
@@ -104,32 +107,32 @@ async def locate(connection: asyncpg.Connection, column: Column) -> KeyColumn | 
 def _ensure_readable(row: asyncpg.Record, column: Column) -> None:
     relation, schema, role = row["relation"], row["schema"], f'"{row["role"]}"'
     if not row["usable"]:
-        lacking, hint = f"use the schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {role};"
+        denied, hint = f"use the schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {role};"
     elif not row["readable"]:
-        lacking, hint = f"read {column.within}", f"GRANT SELECT ({row['name']}) ON {relation} TO {role};"
+        denied, hint = f"read {column.within}", f"GRANT SELECT ({row['name']}) ON {relation} TO {role};"
     elif row["filtered"]:
-        lacking = f"see all rows of {relation}: row-level security hides some"
+        denied = f"see all rows of {relation}: row-level security hides some"
         hint = f"ALTER ROLE {role} BYPASSRLS;"
     else:
         return
     raise MissingPrivilege(
-        f"{column.database}: the role may not {lacking}", database=column.database, hint=hint
+        f"{column.database}: the role may not {denied}", database=column.database, hint=hint
     )
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEncoding:
-    """How the keys of a column are read, so that both sides give the same for the same key.
+    """How the keys of a column are read, so that equal keys of both sides are equal in Python.
 
-    `family` is the one they are compared as: that of both columns, or text where these differ.
+    `family` is the type family of both columns, or text if they differ.
     """
 
     located: KeyColumn
     family: Family
 
     @property
-    def _ordered(self) -> str:
-        """What the keys are ordered by, as SQL: an integer, a uuid, or bytes."""
+    def _sort_expression(self) -> str:
+        """The SQL expression that keys are ordered by: an integer, a uuid, or bytes."""
         name, own = self.located.name, self.located.family
         if self.family is not Family.TEXT:
             return name
@@ -137,36 +140,35 @@ class KeyEncoding:
         return f"convert_to({text}, 'UTF8')"
 
     @property
-    def _written(self) -> str:
-        """What is sent of a key, as SQL: digits that are ordered as the key is."""
-        plain = self.family in (Family.INTEGER, Family.UUID)
-        return self._ordered if plain else f"encode({self._ordered}, 'hex')"
+    def _output_expression(self) -> str:
+        """The SQL expression of a key in the output, whose text has the order of the key."""
+        is_text = self.family not in (Family.INTEGER, Family.UUID)
+        return f"encode({self._sort_expression}, 'hex')" if is_text else self._sort_expression
 
     @property
     def query(self) -> str:
-        """All keys in ascending order."""
-        located = self.located
+        """The query for all keys in ascending order."""
         return (
-            f"SELECT {self._written} FROM {located.relation} "
-            f"WHERE {located.name} IS NOT NULL ORDER BY {self._ordered}"
+            f"SELECT {self._output_expression} FROM {self.located.relation} "
+            f"WHERE {self.located.name} IS NOT NULL ORDER BY {self._sort_expression}"
         )
 
     @property
-    def is_among(self) -> str:
-        """Those of the keys in the parameter that are there."""
+    def search_query(self) -> str:
+        """The query for those keys of the parameter that exist."""
         array = {Family.INTEGER: "bigint", Family.UUID: "uuid"}.get(self.family, "bytea")
         text = "" if self.family is Family.INTEGER else "::text"
         return (
-            f"SELECT DISTINCT ({self._written}){text} FROM {self.located.relation} "
-            f"WHERE {self._ordered} = ANY($1::text[]::{array}[])"
+            f"SELECT DISTINCT ({self._output_expression}){text} FROM {self.located.relation} "
+            f"WHERE {self._sort_expression} = ANY($1::text[]::{array}[])"
         )
 
     def parsed(self, lines: list[bytes]) -> list[Any]:
-        """Keys as Python orders them."""
+        """Parse keys of the output of `query` into values that Python orders alike."""
         return list(map(int, lines)) if self.family is Family.INTEGER else lines
 
     def parameter(self, keys: Iterable[Any]) -> list[str]:
-        """The keys as `among` takes them: as texts, whose type the driver need not look up."""
+        """Return the parameter of `search_query`; for texts, the driver need not look up a type."""
         match self.family:
             case Family.INTEGER:
                 return list(map(str, keys))
@@ -175,7 +177,7 @@ class KeyEncoding:
         return [f"\\x{key.decode()}" for key in keys]
 
     def shown(self, key: Any) -> str:
-        """A key as people write it."""
+        """Format a key for people."""
         match self.family:
             case Family.INTEGER:
                 return str(key)
@@ -186,7 +188,9 @@ class KeyEncoding:
         return bytes.fromhex(key.decode()).decode()
 
 
-async def existing_keys(connection: asyncpg.Connection, form: KeyEncoding, keys: Iterable[Any]) -> set[Any]:
-    """Which of the keys are there."""
-    rows = await connection.fetch(form.is_among, form.parameter(keys))
-    return {row[0] if form.family is Family.INTEGER else row[0].encode() for row in rows}
+async def existing_keys(
+    connection: asyncpg.Connection, encoding: KeyEncoding, keys: Iterable[Any]
+) -> set[Any]:
+    """Return those of the keys that exist."""
+    rows = await connection.fetch(encoding.search_query, encoding.parameter(keys))
+    return {row[0] if encoding.family is Family.INTEGER else row[0].encode() for row in rows}

@@ -1,4 +1,4 @@
-"""What keeps a database from being moved back: a marker in it, a setting, or both."""
+"""Protection of a database against downgrades: by a marker in it, by a setting, or both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NO_REASON = "no reason was given"
 
 
 class ProtectionMarker(NamedTuple):
-    """What the database itself says: since when, by whom, why. All None where the role may not read that."""
+    """The marker in a protected database; all fields are None if the role may not read it."""
 
     since: datetime | None = None
     role: str | None = None
@@ -20,7 +20,7 @@ class ProtectionMarker(NamedTuple):
 
     @classmethod
     def from_row(cls, text: str) -> ProtectionMarker:
-        """From the marker's row, written as JSON by the server."""
+        """Parse the marker's row, which the server prints as JSON."""
         import json
 
         row: Mapping[str, str] = json.loads(text)
@@ -34,18 +34,18 @@ class ProtectionMarker(NamedTuple):
 
     @property
     def description(self) -> str:
-        """For people: who, when, why."""
+        """The marker as a text for people."""
         if self.since is None:
             return "by a marker that this role may not read"
         return f"by {self.by} (role {self.role}) since {self.since:%F %T %Z}: {self.reason or _NO_REASON}"
 
     @property
     def by(self) -> str | None:
-        """Who put it there, as the journal writes it; None where the role may not read that."""
+        """USER@HOST that set the marker, as in the journal; None if the role may not read it."""
         return f"{self.os_user}@{self.host}" if self.since else None
 
     def to_dict(self) -> dict[str, str | None]:
-        """The marker as the JSON output shows it."""
+        """Return the marker as in the JSON output."""
         return {
             "since": self.since.isoformat() if self.since else None,
             "by": self.by,
@@ -55,17 +55,17 @@ class ProtectionMarker(NamedTuple):
 
 
 class Protection(NamedTuple):
-    """Why a database is protected: by a marker in it, by a setting, whose place is named, or by both."""
+    """The protection of a database: a marker in it, the source of a setting, or both."""
 
     marker: ProtectionMarker | None = None
     setting: str | None = None
 
     @property
     def description(self) -> str:
-        """For people: by whom or what."""
+        """The protection as a text for people."""
         setting = f"by a setting ({self.setting})" if self.setting else ""
         return "; ".join(filter(None, [self.marker.description if self.marker else "", setting]))
 
     def to_dict(self) -> dict[str, Any]:
-        """The protection as the JSON output shows it."""
+        """Return the protection as in the JSON output."""
         return {"marker": self.marker.to_dict() if self.marker else None, "setting": self.setting}

@@ -1,4 +1,4 @@
-"""What drivers and servers raise, turned into errors that say what failed and what to type next."""
+"""Conversion of errors of drivers and servers to named errors with a hint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READ_ONLY_TRANSACTION = "25006"
 
 
 def server_error(error: BaseException | None) -> BaseException | None:
-    """The driver's own error inside SQLAlchemy's and Alembic's wrappers; None where there is none."""
+    """Return the driver's error inside SQLAlchemy's and Alembic's wrappers, or None."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -40,29 +40,27 @@ def server_error(error: BaseException | None) -> BaseException | None:
 
 
 def sqlstate(error: BaseException | None) -> str | None:
-    """The five characters PostgreSQL gave for the failure, None where it did not come from the server."""
-    found = server_error(error)
-    return getattr(found, "sqlstate", None)
+    """Return the SQLSTATE of an error; None if it did not come from the server."""
+    return getattr(server_error(error), "sqlstate", None)
 
 
 def server_message(error: BaseException) -> str:
-    """What the server said, with its SQLSTATE and hint.
+    """Return the server's message with its SQLSTATE and hint.
 
-    Its DETAIL stays out: it can quote rows, and rows of a credentials database are secrets.
+    DETAIL is omitted: it can quote rows, and rows of a credentials database are secrets.
     """
-    found = server_error(error)
-    if found is None:
+    original = server_error(error)
+    if original is None:
         return " ".join(str(error).split()) or type(error).__name__
-    words = getattr(found, "message", None) or str(found).partition("\n")[0]
-    hint = getattr(found, "hint", None)
-    return f"{words} (SQLSTATE {getattr(found, 'sqlstate', '?')})" + (
-        f"; server's hint: {hint}" if hint else ""
-    )
+    message = getattr(original, "message", None) or str(original).partition("\n")[0]
+    hint = getattr(original, "hint", None)
+    state = getattr(original, "sqlstate", "?")
+    return f"{message} (SQLSTATE {state})" + (f"; server's hint: {hint}" if hint else "")
 
 
 @contextmanager
 def connecting(database: str, address: Address) -> Iterator[None]:
-    """Turn whatever a connection attempt raises into a named error about `database`."""
+    """Convert the errors of a connection attempt to named errors about `database`."""
     try:
         yield
     except MigrateError:
@@ -72,122 +70,80 @@ def connecting(database: str, address: Address) -> Iterator[None]:
 
 
 def connection_error(error: Exception, database: str, address: Address) -> MigrateError:
-    """The named error for a connection that could not be made."""
+    """Return the named error for a failed connection attempt."""
     where = address.display()
     state = sqlstate(error)
     if state is not None:
-        return _refused_by_server(error, state, database, address)
+        return _server_refusal(error, state, database, address)
+    detail: str | None = " ".join(str(error).split())
+    hint = None
     if isinstance(error, TimeoutError):
-        return Unreachable(
-            f"{database}: no answer from {where}",
-            database=database,
-            hint="is the address right, and does a firewall let this machine through?",
-        )
-    if isinstance(error, ssl.SSLError):
-        return Unreachable(
-            f"{database}: no TLS connection to {where}",
-            database=database,
-            detail=" ".join(str(error).split()),
-            hint="check sslmode and sslrootcert; `circle-migrate config show` says what holds",
-        )
-    if isinstance(error, socket.gaierror):
-        return Unreachable(
-            f"{database}: the host of {where} is unknown",
-            database=database,
-            detail=error.strerror,
-            hint="check the host name in the URL",
-        )
-    if isinstance(error, OSError):
-        return Unreachable(
-            f"{database}: no server answers at {where}",
-            database=database,
-            detail=error.strerror or str(error),
-            hint="is PostgreSQL running there? `--embedded` brings one up for trying things out",
-        )
-    return _not_a_connection(error, database, address)
+        message, detail = f"no answer from {where}", None
+        hint = "check the address, and whether a firewall blocks this machine"
+    elif isinstance(error, ssl.SSLError):
+        message = f"no TLS connection to {where}"
+        hint = "check sslmode and sslrootcert; `circle-migrate config show` prints the URL"
+    elif isinstance(error, socket.gaierror):
+        message, detail = f"the host of {where} is unknown", error.strerror
+        hint = "check the host name in the URL"
+    elif isinstance(error, OSError):
+        message, detail = f"no server answers at {where}", error.strerror or str(error)
+        hint = "start PostgreSQL there, or add `--embedded` to use a local server"
+    elif (
+        type(error).__name__ == "TargetServerAttributeNotMatched"
+    ):  # compared by name: asyncpg is not imported
+        message, detail = f"no server at {where} is {address.target_session_attrs}", None
+        hint = "correct target_session_attrs in the URL, or use the URL of such a server"
+    else:
+        message, detail = f"{where} cannot be connected to", f"{type(error).__name__}: {error}"
+    return Unreachable(f"{database}: {message}", database=database, detail=detail, hint=hint)
 
 
-def _not_a_connection(error: Exception, database: str, address: Address) -> Unreachable:
-    """The error for what neither the server nor the operating system has said."""
-    where = address.display()
-    if type(error).__name__ == "TargetServerAttributeNotMatched":  # asyncpg's, not imported for it
-        return Unreachable(
-            f"{database}: no server at {where} is {address.target_session_attrs}",
-            database=database,
-            hint="correct target_session_attrs in the URL, or give the server that is",
-        )
-    return Unreachable(
-        f"{database}: {where} cannot be connected to",
-        database=database,
-        detail=f"{type(error).__name__}: {error}",
-    )
-
-
-def _refused_by_server(error: Exception, state: str, database: str, address: Address) -> MigrateError:
-    where, words = address.display(), server_message(error)
+def _server_refusal(error: Exception, state: str, database: str, address: Address) -> MigrateError:
+    where, detail = address.display(), server_message(error)
+    kind: type[MigrateError] = Unreachable
+    message, hint, outcome = f"{where} refused the connection", None, None
     if state in ("28P01", "28000"):
-        return AuthenticationFailed(
-            f"{database}: the server at {where} does not accept this role or password",
-            database=database,
-            detail=words,
-            hint="`circle-migrate config show` says which setting the URL came from",
-        )
-    if state == "3D000":
-        return MissingDatabase(
-            f"{database}: the database {address.database!r} does not exist",
-            database=database,
-            detail=words,
-            hint="`circle-migrate init` creates missing databases and migrates them",
-        )
-    if state == INSUFFICIENT_PRIVILEGE:
-        return MissingPrivilege(
-            f"{database}: the role may not connect to {address.database!r}",
-            database=database,
-            detail=words,
-            hint=f'GRANT CONNECT ON DATABASE "{address.database}" TO "{address.user}";',
-        )
-    if "statement pooling mode" in words:
-        return SettingsError(
-            f"{database}: {where} is a pooler in statement mode; transactions are not possible there",
-            database=database,
-            detail=words,
-            state="nothing was changed",
-            hint="give the server's direct URL for migrations, or a pool in session mode",
-        )
-    if state == "08P01" and "startup parameter" in words:
-        return SettingsError(
-            f"{database}: {where} is a connection pooler that refuses our settings",
-            database=database,
-            detail=words,
-            hint="give the server's direct URL for migrations",
-        )
-    hints = {
-        "57P03": "the server is starting up, stopping or a standby that takes no connections: try again",
-        "53300": "all its connections are taken; this tool needs two per database",
-    }
-    return Unreachable(
-        f"{database}: {where} refused the connection", database=database, detail=words, hint=hints.get(state)
-    )
+        kind, message = AuthenticationFailed, f"the server at {where} does not accept this role or password"
+        hint = "run `circle-migrate config show` to see which setting the URL comes from"
+    elif state == "3D000":
+        kind, message = MissingDatabase, f"the database {address.database!r} does not exist"
+        hint = "run `circle-migrate init` to create missing databases and migrate them"
+    elif state == INSUFFICIENT_PRIVILEGE:
+        kind, message = MissingPrivilege, f"the role may not connect to {address.database!r}"
+        hint = f'GRANT CONNECT ON DATABASE "{address.database}" TO "{address.user}";'
+    elif "statement pooling mode" in detail:
+        kind, message = SettingsError, f"{where} is a pooler in statement mode, which has no transactions"
+        outcome = "nothing was changed"
+        hint = "use the direct URL of the server for migrations, or a pool in session mode"
+    elif state == "08P01" and "startup parameter" in detail:
+        kind, message = SettingsError, f"{where} is a connection pooler that refuses our settings"
+        hint = "use the direct URL of the server for migrations"
+    elif state == "57P03":
+        hint = "try again later: the server is starting or stopping, or is a standby without connections"
+    elif state == "53300":
+        hint = "close connections: all are in use, and circle-migrate needs two per database"
+    return kind(f"{database}: {message}", database=database, detail=detail, state=outcome, hint=hint)
 
 
-def privilege_hint(words: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
-    """The statement that gives a role what the server says it lacks; `needed` on tables."""
-    if match := re.search(r"must be owner of (\w+) ([\w.]+)", words):
+def privilege_hint(message: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
+    """Return the statement that grants the missing privilege; `needed` are the privileges on tables."""
+    if match := re.search(r"must be owner of (\w+) ([\w.]+)", message):
         kind, name = match.groups()
-        return f'run as the owner of the {kind} {name}, or: GRANT the owner\'s role TO "{role}";'
-    if match := re.search(r"permission denied for (\w+) ([\w.]+)", words):
+        return f'run the command as the owner of the {kind} {name}, or: GRANT the owner\'s role TO "{role}";'
+    if match := re.search(r"permission denied for (\w+) ([\w.]+)", message):
         kind, name = match.groups()
         rights = {"schema": "CREATE, USAGE", "database": "CREATE", "sequence": "USAGE, UPDATE"}
         return f'GRANT {rights.get(kind, needed)} ON {kind.upper()} {name} TO "{role}";'
-    return f"give the role {role!r} what the server's message names"
+    return f"grant the role {role!r} the privilege that the server names"
 
 
-def statement_error(error: BaseException, database: str, doing: str) -> MigrateError | None:
-    """The named error for a statement the server refused; None where it has no name of its own."""
+def statement_error(error: BaseException, database: str, action: str) -> MigrateError | None:
+    """Return the named error for a refused statement, or None; `action` completes "the role may not"."""
     state = sqlstate(error)
     if state == INSUFFICIENT_PRIVILEGE:
         return MissingPrivilege(
-            f"{database}: the role may not {doing}",
+            f"{database}: the role may not {action}",
             database=database,
             detail=server_message(error),
         )

@@ -1,4 +1,4 @@
-"""Names as PostgreSQL prints them, and words of statements."""
+"""Text search in SQL statements and definitions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from circle_migrate.postgres.identifier import base_name, unquote
 
-# All in one pass: what looks like a comment may stand in a literal, and a quote in a comment or a name.
+# One pattern for all: a literal may contain what looks like a comment, and a comment may contain a quote.
 _NOT_CODE = re.compile(
     r"(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<name>\"(?:[^\"]|\"\")*\")"
     r"|\b[eE]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$",
@@ -22,42 +22,42 @@ Matcher = re.Pattern[str]
 
 
 def matcher(pattern: str) -> Matcher:
-    """A pattern for text of statements, whatever its case and lines."""
+    """Compile a pattern for statements that ignores case and matches across lines."""
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
 def own_name(identity: str) -> str:
-    """The last part of a name, without quotes; without the arguments of a function."""
+    """Return the last part of an identity, without quotes and arguments."""
     return unquote(base_name(identity))
 
 
 def says(sql: str, name: str) -> bool:
-    """Whether the text has the name as a word."""
+    """Return whether the text contains the name as a whole word."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sql, re.IGNORECASE) is not None
 
 
 def shortened(sql: str) -> str:
-    """A statement in one line that can be shown."""
+    """Return the statement in one line of at most 200 characters."""
     line = " ".join(sql.split())
     return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
 
 
 def selected(definition: str) -> list[str]:
-    """The columns of a view, as PostgreSQL prints its definition; none of one that begins with WITH."""
+    """Return the columns of a view from its printed definition; empty if the definition begins with WITH."""
     first = _SELECT.match(definition)
     begin, depth = first.end() if first else len(definition), 0
-    found: list[str] = []
+    columns: list[str] = []
     for match in _TARGET_WORD.finditer(definition, begin):
         word = match[0].upper()
         depth += (word in "([") - (word in ")]")
         if depth == 0 and (word in ",;" or word in _AFTER_TARGETS):
-            found += _IDENTIFIERS.findall(definition[begin : match.start()])[-1:]  # what follows AS, if any
+            columns += _IDENTIFIERS.findall(definition[begin : match.start()])[-1:]  # the alias, if any
             begin = match.end()
             if word != ",":
                 break
-    return [own_name(name) for name in found]
+    return [own_name(column) for column in columns]
 
 
 def code(sql: str) -> str:
-    """The statement without comments and without what is in literals."""
+    """Return the statement without comments, and with empty literals."""
     return _NOT_CODE.sub(lambda match: " " if match["comment"] else match["name"] or "''", sql).strip()

@@ -1,1 +1,1 @@
-"""The revisions of the platform's two databases, one folder each."""
+"""Revisions of the platform's two databases, one folder per database."""

@@ -95,7 +95,7 @@ NO_SERVER = [
     pytest.param({}, Case("show b37f99db0c0f", 2, ["did you mean b37f99db0c0e"]), id="nearly a revision"),
     pytest.param(
         {"CIRCLE_MIGRATE_MAIN_REVISIONS": "n" * 300},
-        Case("heads", 2, ["cannot be looked at", "name too long"]),
+        Case("heads", 2, ["cannot be read", "name too long"]),
         id="a folder that the system refuses",
     ),
     pytest.param({}, Case("show mian@head", 2, ["did you mean main@head?"]), id="nearly a database"),

@@ -1,4 +1,4 @@
-"""Settings from every place, in their order; all problems at once; where each value came from."""
+"""Settings from every source, in order of precedence; all problems at once; the source of each value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
 
 
 class Project:
-    """A folder with settings in it, and the outcome of loading them."""
+    """A project folder with settings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,8 +69,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def value(settings: Settings, key: str) -> Value:
-    (found,) = (item for item in settings.values if item.key == key)
-    return found
+    return next(item for item in settings.values if item.key == key)
 
 
 def test_the_defaults(project: Project) -> None:
@@ -206,10 +205,10 @@ def test_a_url_from_every_place(project: Project, known: Any, place: str, source
     assert SECRET not in repr(settings)
 
 
-def test_what_was_gathered_does_not_show_its_secrets(project: Project) -> None:
-    found = collect({"database_url": MAIN}, {}, project.folder)
-    assert SECRET in str(found.values["database_url"])
-    assert SECRET not in f"{found!r} {found} {found.provenance!r}"
+def test_raw_settings_do_not_show_secrets(project: Project) -> None:
+    raw = collect({"database_url": MAIN}, {}, project.folder)
+    assert SECRET in str(raw.values["database_url"])
+    assert SECRET not in f"{raw!r} {raw} {raw.provenance!r}"
 
 
 def test_the_default_secrets_folder_is_used_when_it_is_there(
@@ -312,7 +311,7 @@ def test_scratch_url_with_a_password_does_not_belong_into_pyproject(project: Pro
 
 
 def test_rules_and_profiles_of_a_comparison(project: Project) -> None:
-    assert [each.profile for each in project.load().databases] == ["default", "strict"]
+    assert [database.profile for database in project.load().databases] == ["default", "strict"]
     project.table(
         'diff-ignore = ["index public.tmp_*", "acl of table * until 2030-12-31 # why"]\n'
         '[tool.circle-migrate.databases.main]\nprofile = "strict"'
@@ -357,7 +356,7 @@ def test_protection_of_both_databases_or_of_one(
 ) -> None:
     project.table(table)
     settings = project.load(**environment)
-    assert [each.protected for each in settings.databases] == protected
+    assert [database.protected for database in settings.databases] == protected
     assert settings.database("main").protected_by == source
     shown = value(settings, "databases.main.protected")
     assert (shown.shown, shown.source) == (str(protected[0]).lower(), source)
@@ -517,6 +516,11 @@ def test_revisions_in_a_package_of_the_project(project: Project, package: str, f
     assert value(settings, "databases.main.revisions").source == (
         "pyproject.toml [tool.circle-migrate.databases.main]"
     )
+
+
+def test_ignored_parts_of_a_url_are_notes(project: Project) -> None:
+    settings = project.load(CREDS_DATABASE_URL=f"{CREDENTIALS}?sslsni=1")
+    assert settings.notes == ("CREDS_DATABASE_URL: sslsni is ignored: the driver does not support it",)
 
 
 def test_the_nearest_env_file_up_to_the_project_counts(project: Project) -> None:

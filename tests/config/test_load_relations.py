@@ -1,4 +1,4 @@
-"""What a project may declare, and what is refused before any server is asked."""
+"""Relations of a project: valid declarations, and errors before any server is queried."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_project_declares_its_own(project_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("LINKS = (1,)", "no tuple of"),
+        ("LINKS = (1,)", "not a tuple of"),
         ("OTHER = ()", "AttributeError"),
         ("1 / 0", "ZeroDivisionError"),
         (f"LINKS = ({_ONE.format('a')}, {_ONE.format('a')})", "2 relations are called a"),
@@ -63,7 +63,7 @@ def test_a_project_declares_its_own(project_folder: Path) -> None:
         ('LINKS = (Relation("a", "main.t.id", "main.u.id"),)', "within one database"),
     ],
 )
-def test_what_says_nothing_is_refused(project_folder: Path, text: str, why: str) -> None:
+def test_invalid_relations_are_refused(project_folder: Path, text: str, why: str) -> None:
     Project(project_folder).write("shop/links.py", f"{_HEAD}{text}\n")
     given = settings({"CIRCLE_MIGRATE_RELATIONS": "shop.links:LINKS"})
     with pytest.raises(SettingsError, match="cannot be used") as caught:
@@ -71,7 +71,7 @@ def test_what_says_nothing_is_refused(project_folder: Path, text: str, why: str)
     assert why in (caught.value.detail or "")
 
 
-def test_a_module_that_is_not_there_is_refused_with_the_settings() -> None:
+def test_a_missing_module_is_refused() -> None:
     with pytest.raises(SettingsError, match="no package nowhere"):
         settings({"CIRCLE_MIGRATE_RELATIONS": "nowhere.links:LINKS"})
 

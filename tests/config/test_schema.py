@@ -1,4 +1,4 @@
-"""What `load` takes without asking pydantic is what pydantic would have made of it."""
+"""Values that `collect` accepts without pydantic equal those that pydantic returns."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.config.collect import _checked, _is_plain
+from circle_migrate.config.collect import _is_plain, _validate
 from circle_migrate.config.fields import DEFAULTS
 from circle_migrate.config.provenance import Origin, Provenance
-from circle_migrate.config.schema import DeclaredSettings, validated
+from circle_migrate.config.schema import DeclaredSettings, validate
 
 
 def record(name: str, value: object) -> Provenance:
@@ -33,9 +33,9 @@ def record(name: str, value: object) -> Provenance:
         ("credentials_version_table_schema", "ledger"),
     ],
 )
-def test_what_is_not_checked_is_right(name: str, value: object) -> None:
+def test_plain_values_are_those_of_pydantic(name: str, value: object) -> None:
     assert _is_plain(name, value)
-    assert _checked(record(name, value)) == validated(record(name, value)) == DEFAULTS | {name: value}
+    assert _validate(record(name, value)) == validate(record(name, value)) == DEFAULTS | {name: value}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_what_is_not_checked_is_right(name: str, value: object) -> None:
         ("diff_ignore", "index *"),
     ],
 )
-def test_what_could_be_wrong_is_checked(name: str, value: object) -> None:
+def test_other_values_are_validated_by_pydantic(name: str, value: object) -> None:
     assert not _is_plain(name, value)
 
 

@@ -1,4 +1,4 @@
-"""Every spelling of a database's address, and that no spelling gives its password away."""
+"""URLs and keyword strings in every form; no message shows the password."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refusal(text: str, **environ: str) -> SettingsError:
     return caught.value
 
 
-def said(error: SettingsError) -> str:
+def error_text(error: SettingsError) -> str:
     return f"{error} {error.to_dict()} {error!r}"
 
 
@@ -128,9 +128,9 @@ def test_special_characters_in_a_password(password: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["1/b", "a@b/c", "a@b:5432/c"])
-def test_what_can_be_read_in_two_ways_is_refused(password: str) -> None:
+def test_an_ambiguous_url_is_refused(password: str) -> None:
     error = refusal(f"postgresql://u:{password}@host/db")
-    assert "more than one way" in error.message
+    assert "is ambiguous" in error.message
     assert "urllib.parse" in (error.hint or "")
 
 
@@ -156,7 +156,7 @@ def test_an_at_in_the_query_does_not_end_the_password() -> None:
         ("postgresql://h/a?dbname=b", "two databases"),
         ("postgresql://h/a#b", "unquoted @ #"),
         ("postgresql://h/app&password=x", "unquoted"),
-        ("postgresql://h/d?user=apassword=x", "password= inside of its user"),
+        ("postgresql://h/d?user=apassword=x", "password= inside its user"),
         ("postgresql://h/a\nb", "line break"),
         ("postgresql://h/%ff", "UTF-8"),
         ("postgresql://h/a%00b", "zero byte"),
@@ -183,7 +183,7 @@ def test_an_at_in_the_query_does_not_end_the_password() -> None:
         ("postgresql://h/d?target_session_attrs=master", "target_session_attrs"),
         ("postgresql://h/d?options=-d5", "options"),
         ("postgresql://h/d?server_settings=jit", "server_settings"),
-        ("postgresql://h/d?server_settings=%7B%22a%3Bb%22:%22%22%7D", "not the name of a setting"),
+        ("postgresql://h/d?server_settings=%7B%22a%3Bb%22:%22%22%7D", "an invalid name of a setting"),
         ("postgresql://h/d?requirepeer=postgres", "requirepeer"),
         ("postgresql://h/d?service=nowhere", "service"),
         ("postgresql://h/d?hostaddr=1.2.3.4&sslmode=verify-full&sslrootcert=system", "hostaddr"),
@@ -290,7 +290,7 @@ def test_a_broken_service_file_is_named_by_line_not_by_text(tmp_path: Path) -> N
     file.write_text("[live]\nhost=h\nhunter2hunter2\n")
     error = refusal("postgresql:///d?service=live", PGSERVICEFILE=str(file))
     assert "line 3" in error.message
-    assert "hunter2" not in said(error)
+    assert "hunter2" not in error_text(error)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def as_asyncpg_reads(**kwargs: Any) -> tuple[Any, Any]:
 
 
 def sent(address: Address) -> tuple[Any, Any]:
-    """What asyncpg connects to, and its parameters."""
+    """Return the addresses and parameters of asyncpg."""
     kwargs = address.connect_kwargs()
     kwargs.pop("timeout")
     return as_asyncpg_reads(**kwargs)
@@ -424,7 +424,7 @@ def test_a_root_certificate_at_home_is_found(ca: Path, tmp_path: Path) -> None:
     assert context.get_ca_certs()
 
 
-def test_a_certificate_that_is_none_is_refused_before_connecting(tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_refused_before_connecting(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("no certificate")
     address = read(f"postgresql://db/app?sslmode=verify-ca&sslrootcert={file}")
@@ -450,21 +450,21 @@ def test_nothing_that_is_read_of_a_url_shows_its_secrets(ca: Path) -> None:
     url = f"postgresql://ada:main-secret@db/app?sslcert={ca}&sslpassword=key-secret"
     address = read(url)
     assert (address.password, address.parameters["sslpassword"]) == ("main-secret", "key-secret")
-    for each in (address, text.read(url), text._pick_split(url[13:])):
-        assert "-secret" not in f"{each!r} {each}"
+    for value in (address, text.read(url), text._pick_split(url[13:])):
+        assert "-secret" not in f"{value!r} {value}"
 
 
 @pytest.fixture(scope="session")
 def ca() -> Path:
-    """Some certificate: the first the system trusts."""
+    """Return a file of certificates that the system trusts."""
     import ssl
 
     paths = ssl.get_default_verify_paths()
     candidates = [paths.cafile, paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt"]
-    found = next((Path(path) for path in candidates if path and Path(path).is_file()), None)
-    if found is None:
+    certificates = next((Path(path) for path in candidates if path and Path(path).is_file()), None)
+    if certificates is None:
         pytest.skip("this system has no file of trusted certificates")
-    return found
+    return certificates
 
 
 def test_asyncpg_does_not_read_the_password_file_again(
@@ -501,7 +501,7 @@ def test_asyncpg_does_not_read_variables_again(monkeypatch: pytest.MonkeyPatch) 
 def test_an_unknown_parameter_that_may_be_a_piece_of_a_password_is_not_named(text: str) -> None:
     error = refusal(text)
     assert "unknown parameter" in error.message
-    assert "hunter" not in said(error)
+    assert "hunter" not in error_text(error)
 
 
 DISTINCTIVE = st.text(
@@ -535,7 +535,7 @@ def test_no_damage_to_a_url_shows_its_password(password: str, data: st.DataObjec
     try:
         address = read(damaged)
     except SettingsError as error:
-        shown = said(error)
+        shown = error_text(error)
     else:
         shown = f"{address!r} {address} {address.display()} {address.notes}"
     assert password not in shown

@@ -1,4 +1,4 @@
-"""What PostgreSQL's own programs are told of an address: all that decides where and how, nothing else."""
+"""The environment of PostgreSQL's programs: the complete address, and no other variables."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_an_address_arrives_whole(url: str, expected: dict[str, str], tmp_path: 
     file = tmp_path / "file.pem"
     file.touch()
     address = parse(url.replace("FILE", str(file)), source="test", environ={"HOME": str(tmp_path)})
-    with environment(address, "name", encrypted=False) as found:
+    with environment(address, "name", encrypted=False) as variables:
         wanted = {key: value.replace("FILE", str(file)) for key, value in expected.items()}
-        assert {key: found.get(key) for key in wanted} == wanted
-        assert found["PGAPPNAME"] == "name"
+        assert {key: variables.get(key) for key in wanted} == wanted
+        assert variables["PGAPPNAME"] == "name"
 
 
 @pytest.mark.parametrize(
@@ -69,17 +69,17 @@ def test_an_address_arrives_whole(url: str, expected: dict[str, str], tmp_path: 
 )
 def test_a_program_is_encrypted_where_we_are(mode: str, encrypted: bool, expected: str) -> None:
     address = parse(f"postgresql://ada@db/shop?sslmode={mode}", source="test", environ={})
-    with environment(address, "name", encrypted=encrypted) as found:
-        assert found["PGSSLMODE"] == expected
+    with environment(address, "name", encrypted=encrypted) as variables:
+        assert variables["PGSSLMODE"] == expected
 
 
 def test_our_own_variables_stay_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "PGOPTIONS", "PGSERVICE", "PGHOSTADDR", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "secret")
     address = parse("postgresql://ada@db/shop", source="test", environ={})
-    with environment(address, "name", encrypted=False) as found:
-        assert "secret" not in found.values()
-        assert found["PATH"] == os.environ["PATH"]
+    with environment(address, "name", encrypted=False) as variables:
+        assert "secret" not in variables.values()
+        assert variables["PATH"] == os.environ["PATH"]
 
 
 def test_the_password_of_a_key_goes_through_a_private_file(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_the_password_of_a_key_goes_through_a_private_file(tmp_path: Path) -> No
         (tmp_path / name).touch()
     url = f"postgresql://ada@db/shop?sslmode=require&sslcert={tmp_path}/c.pem&sslkey={tmp_path}/k.pem"
     address = parse(f"{url}&sslpassword=s3cret-pass", source="test", environ={})
-    with environment(address, "name", encrypted=True) as found:
-        assert "s3cret-pass" not in "".join(found.values())
-        file = Path(found["PGSERVICEFILE"])
+    with environment(address, "name", encrypted=True) as variables:
+        assert "s3cret-pass" not in "".join(variables.values())
+        file = Path(variables["PGSERVICEFILE"])
         assert file.read_text().splitlines() == ["[circle-migrate]", "sslpassword=s3cret-pass"]
         assert file.parent.stat().st_mode & 0o777 == 0o700
     assert not file.exists()

@@ -1,4 +1,4 @@
-"""Numbers of bytes."""
+"""Formatting of byte counts."""
 
 from __future__ import annotations
 

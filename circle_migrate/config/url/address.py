@@ -1,4 +1,4 @@
-"""`Address`: where a database is and how to connect, made from libpq keywords."""
+"""The address of a database, built from libpq keywords."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from circle_migrate.config.url.split import check_port, no_database
 from circle_migrate.core.redaction import MASK
 
 _DEFAULT_PORT = 5432
-# libpq waits for ever; a deployment should hear of a silent host before its own deadline.
+# libpq has no timeout by default; a deployment should fail before its own deadline.
 _DEFAULT_CONNECT_TIMEOUT = 10.0
 
 
 class Endpoint(NamedTuple):
-    """A host name, address or socket folder ("" for libpq's default sockets), and a port."""
+    """A host name, IP address or socket folder ("" for libpq's default sockets), and a port."""
 
     host: str
     port: int
 
     @property
     def is_socket(self) -> bool:
-        """Whether the host is the folder of a Unix socket."""
+        """Whether the host is a folder of Unix sockets."""
         return self.host.startswith("/")
 
     def __str__(self) -> str:
@@ -39,10 +39,9 @@ class Endpoint(NamedTuple):
 class Address(NamedTuple):
     """A database and how to connect to it; neither its repr nor `display` shows a password.
 
-    `connect_timeout` is in seconds for one host, None to wait for ever. `session_settings` are to be
-    applied by SET once connected, because poolers refuse them at start-up. `parameters` are the further
-    libpq keywords that asyncpg understands. `notes` say what the text asks for that is not done, and what
-    was put right.
+    `connect_timeout` is in seconds per host, None for no limit. `session_settings` are applied by SET after
+    connecting, because poolers refuse them in the startup packet. `parameters` are the other libpq keywords
+    that asyncpg understands. `notes` name parts of the URL that were ignored or corrected.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -59,11 +58,11 @@ class Address(NamedTuple):
 
     @property
     def target_session_attrs(self) -> str:
-        """Which of the servers is wanted, for example `read-write`."""
+        """The required kind of server, such as `read-write`."""
         return self.parameters["target_session_attrs"]
 
     def display(self) -> str:
-        """The URL in one normal form, with `***` for the password, and without defaults."""
+        """Return the URL in normal form, with `***` for the password and without default parameters."""
         hidden = keywords.SECRET
         if all(endpoint.is_socket for endpoint in self.endpoints):
             hidden |= {key for key in self.parameters if key.startswith("ssl")}
@@ -85,11 +84,10 @@ class Address(NamedTuple):
         )
 
     def connect_kwargs(self) -> dict[str, Any]:
-        """The keywords of `asyncpg.connect`.
+        """Return the keyword arguments of `asyncpg.connect`.
 
-        The password is never None, which would make asyncpg read the password file again. Statement
-        caches are off, as DDL makes cached statements invalid. Raises SettingsError when a
-        certificate cannot be loaded.
+        The password is never None, or asyncpg would read the password file again. Statement caches are off,
+        as DDL invalidates cached statements. Raises SettingsError if a certificate cannot be loaded.
         """
         kwargs: dict[str, Any] = {
             "dsn": f"postgresql://?{urlencode(self.parameters)}",
@@ -97,51 +95,50 @@ class Address(NamedTuple):
             "password": self.password or "",
             "database": self.database,
             "port": [endpoint.port for endpoint in self.endpoints],
-            # asyncpg counts the time for all hosts together, libpq for each.
+            # The timeout of asyncpg is for all hosts together, that of libpq is per host.
             "timeout": None if self.connect_timeout is None else self.connect_timeout * len(self.endpoints),
             "statement_cache_size": 0,
         }
         if any(endpoint.host for endpoint in self.endpoints):
             kwargs["host"] = [endpoint.host for endpoint in self.endpoints]
-        # Only for a mode by name does asyncpg try the connection a second time without encryption.
+        # asyncpg falls back to no encryption only for a mode given by name.
         if self.parameters["sslmode"] not in {"disable", *tls.WEAK}:
             kwargs["ssl"] = tls.context(self.parameters)
         return kwargs
 
     def with_database(self, name: str) -> Address:
-        """The same server and role, another database."""
+        """Return the address of another database on the same server, with the same role."""
         return self._replace(database=name)
 
 
 def build(parameters: Mapping[str, str], environ: Mapping[str, str], notes: tuple[str, ...]) -> Address:
-    """An address from libpq keywords. Raises InvalidUrl for a value that cannot be."""
+    """Build an address from libpq keywords. Raises InvalidUrl for an invalid value."""
     database = parameters.get("dbname")
     if not database:
         raise no_database()
     for key in sorted(parameters.keys() & keywords.REFUSED.keys()):
-        raise InvalidUrl(f"asks for {key}: {keywords.REFUSED[key]}", hint=f"take {key} out")
+        raise InvalidUrl(f"asks for {key}: {keywords.REFUSED[key]}", hint=f"remove {key}")
     for key in sorted(parameters.keys() - keywords.SECRET):
         if "password=" in parameters[key].lower():
-            # The text lost a separator: what is shown of this value would show the password.
-            raise InvalidUrl(f"has password= inside of its {key}", hint="put the missing separator before it")
+            # A separator is missing: showing this value would show the password.
+            raise InvalidUrl(
+                f"has password= inside its {key}", hint="put the missing separator before password="
+            )
     endpoints = _endpoints(parameters)
     user = parameters.get("user") or _system_user()
     password = parameters.get("password")
     password_notes: tuple[str, ...] = ()
     if not password:
-        # The password file calls hosts by name, also where there is an address.
+        # The password file names hosts even if hostaddr is given.
         names = parameters.get("host", "").split(",")
         if len(names) != len(endpoints):
             names = [""] * len(endpoints)
-        hosts = [
-            (name or endpoint.host, endpoint.port) for name, endpoint in zip(names, endpoints, strict=True)
-        ]
-        password, password_notes = read_password_file(
-            parameters.get("passfile"), hosts, database, user, environ
-        )
+        hosts = [(name or item.host, item.port) for name, item in zip(names, endpoints, strict=True)]
+        file = parameters.get("passfile")
+        password, password_notes = read_password_file(file, hosts, database, user, environ)
     settings, option_notes = session.read(parameters)
     over_tcp = not all(endpoint.is_socket for endpoint in endpoints)
-    further = {
+    other = {
         **tls.settings(parameters, home(environ), over_tcp=over_tcp),
         "krbsrvname": parameters.get("krbsrvname"),
         "gsslib": parameters.get("gsslib"),
@@ -155,7 +152,7 @@ def build(parameters: Mapping[str, str], environ: Mapping[str, str], notes: tupl
         database=database,
         connect_timeout=_timeout(parameters),
         session_settings=settings,
-        parameters={key: value for key, value in further.items() if value},
+        parameters={key: value for key, value in other.items() if value},
         notes=(
             *notes,
             *(f"{key} is ignored: {keywords.IGNORED[key]}" for key in parameters if key in keywords.IGNORED),
@@ -169,14 +166,14 @@ def _endpoints(parameters: Mapping[str, str]) -> tuple[Endpoint, ...]:
     hosts = (parameters.get("hostaddr") or parameters.get("host") or "").split(",")
     ports = parameters.get("port", "").split(",")
     if len(hosts) > 1 and not all(hosts):
-        raise InvalidUrl("has an empty host in its list of hosts", hint="take the surplus comma out")
+        raise InvalidUrl("has an empty host in its list of hosts", hint="remove the extra comma")
     if any(host.startswith("@") for host in hosts):
         raise InvalidUrl(
-            "names an abstract socket, which the driver cannot reach", hint="use a socket in a folder"
+            "names an abstract socket, which the driver does not support", hint="use a socket in a folder"
         )
     if len(ports) not in {1, len(hosts)}:
         raise InvalidUrl(
-            f"has {len(ports)} ports for {len(hosts)} hosts", hint="give one port, or one for each host"
+            f"has {len(ports)} ports for {len(hosts)} hosts", hint="write one port, or one for each host"
         )
     for port in filter(None, ports):
         check_port(port)
@@ -189,8 +186,8 @@ def _system_user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         raise InvalidUrl(
-            "names no user, and this process has no name to take instead",
-            hint="write postgresql://USER@...",
+            "names no user, and the operating system user has no name",
+            hint="write the user into the URL: postgresql://USER@...",
         ) from None
 
 
@@ -200,5 +197,8 @@ def _timeout(parameters: Mapping[str, str]) -> float | None:
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise InvalidUrl("has a connect_timeout that is not a number of seconds", hint="connect_timeout=10")
+        raise InvalidUrl(
+            "has a connect_timeout that is not a number of seconds",
+            hint="write for example connect_timeout=10",
+        )
     return seconds if seconds > 0 else None

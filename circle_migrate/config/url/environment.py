@@ -1,7 +1,7 @@
-"""An address as PostgreSQL's own programs read it: from environment variables, never from arguments.
+"""Pass an address to PostgreSQL's own programs in environment variables.
 
-Everybody on a machine can read the arguments of a process; its environment only its owner and root can
-(proc(5), /proc/PID/environ).
+Every user of a machine can read the arguments of a process, but only its owner and root can read its
+environment (proc(5), /proc/PID/environ).
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from circle_migrate.config.url import keywords, tls
 from circle_migrate.config.url import session_settings as session
 from circle_migrate.config.url.address import Address, Endpoint
 
-# What a program needs of our own environment; the rest may hold secrets, and PG* would change where it goes.
-_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "KRB5CCNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+# Variables that are passed on; others may contain secrets, and PG* would change the address.
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "KRB5CCNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
-# Where asyncpg looks for a server's socket when no host is named, and then at localhost.
+# The sockets and host that asyncpg tries if no host is named.
 _DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp", "localhost")  # noqa: S108
 
 _SERVICE = "circle-migrate"
 
 
 def plain() -> dict[str, str]:
-    """The environment of a program that connects to nothing; its messages are in English."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {"LC_ALL": "C"}
+    """Return the environment of a program that connects to no server; its messages are in English."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"LC_ALL": "C"}
 
 
 @contextmanager
 def environment(address: Address, application_name: str, *, encrypted: bool) -> Iterator[dict[str, str]]:
-    """The environment in which a program of PostgreSQL connects to the address, while the block runs.
+    """Yield the environment in which a program of PostgreSQL connects to the address.
 
-    Where our own connection is `encrypted` the program's has to be as well, however weak the sslmode: some
-    programs are built without TLS. The password of a client's key has no variable; it goes through a
-    service file in a private folder.
+    If our connection is `encrypted`, the program's must be as well, even for a weak sslmode: some programs
+    are built without TLS. The password of a client key has no variable; it is passed in a temporary service
+    file.
     """
     endpoints = address.endpoints
     if not any(endpoint.host for endpoint in endpoints):
@@ -57,7 +57,7 @@ def environment(address: Address, application_name: str, *, encrypted: bool) -> 
     variables = plain() | {
         name: value for key, name in keywords.VARIABLES.items() if (value := parameters.get(key))
     }
-    # Like the driver, which knows no encryption by GSSAPI.
+    # As in the driver, which does not support GSSAPI encryption.
     variables |= {"PGDATABASE": address.database, "PGGSSENCMODE": "disable"}
     password = address.parameters.get("sslpassword")
     if not password:

@@ -1,4 +1,4 @@
-"""Connection keywords of libpq: which are honoured, ignored or refused, and what fills them."""
+"""Connection keywords of libpq: supported, ignored and refused ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-# Keyword -> the environment variable that fills it. PGDATABASE is left out on purpose: one variable for
-# two databases would send both trees to the same place.
+# Keyword -> environment variable. PGDATABASE is omitted on purpose: one variable would name the same database
+# for both URLs.
 VARIABLES = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -29,27 +29,27 @@ VARIABLES = {
     "krbsrvname": "PGKRBSRVNAME",
     "gsslib": "PGGSSLIB",
 }
-# No variable fills these; `libpq` reads PGSERVICE and PGSERVICEFILE before all others.
+# Keywords without a variable; `libpq_defaults` reads PGSERVICE and PGSERVICEFILE first.
 _SERVICE = ("service", "servicefile")
 _OTHERS = ("dbname", "fallback_application_name", "hostaddr", "server_settings", "sslpassword")
 
-# Spellings of drivers for what libpq calls otherwise.
+# Keywords of other drivers -> keywords of libpq.
 ALIASES = {"database": "dbname", "username": "user", "ssl": "sslmode", "timeout": "connect_timeout"}
 
 _KEEPALIVES = ("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout")
 _SECURITY = ("channel_binding", "gssdelegation", "gssencmode", "sslcertmode", "sslcompression", "sslsni")
 _CACHES = ("max_cacheable_statement_size", "max_cached_statement_lifetime", "statement_cache_size")
 _PREPARED = ("prepared_statement_cache_size", "prepared_statement_name_func")
-_OURS = (*_CACHES, *_PREPARED, "async_fallback", "client_encoding", "command_timeout")
+_FIXED = (*_CACHES, *_PREPARED, "async_fallback", "client_encoding", "command_timeout")
 IGNORED = {
-    **dict.fromkeys((*_KEEPALIVES, *_SECURITY, "load_balance_hosts"), "the driver has no such setting"),
-    **dict.fromkeys(_OURS, "circle-migrate chooses it for its own connections"),
+    **dict.fromkeys((*_KEEPALIVES, *_SECURITY, "load_balance_hosts"), "the driver does not support it"),
+    **dict.fromkeys(_FIXED, "circle-migrate sets it for its own connections"),
 }
 
-# What cannot be ignored, because the connection would be less safe than the text asks for.
+# Ignoring these would make the connection less secure than the URL requires.
 REFUSED = {
     "replication": "a replication connection cannot run revisions",
-    "require_auth": "the driver cannot restrict the ways to authenticate",
+    "require_auth": "the driver cannot restrict authentication methods",
     "requirepeer": "the driver cannot check the server's operating system user",
     "sslcrldir": "the driver reads revocation lists from one file: use sslcrl",
 }
@@ -76,7 +76,7 @@ _PRINTABLE_KEY = r"[A-Za-z][A-Za-z_.-]{1,39}"
 
 
 class InvalidUrl(ValueError):
-    """A text that cannot be used. The message continues the name of the text's source; it quotes no value."""
+    """An invalid URL. The message follows the name of the source in a sentence, and quotes no value."""
 
     def __init__(self, message: str, *, hint: str) -> None:
         super().__init__(message)
@@ -84,23 +84,26 @@ class InvalidUrl(ValueError):
 
 
 def canonical(keyword: str, *, may_be_secret: bool) -> str:
-    """The keyword as libpq spells it; an unknown one is named only where it cannot be part of a password."""
+    """Return libpq's name of a keyword.
+
+    Raises InvalidUrl for an unknown one, whose name is shown only if it cannot be part of a password.
+    """
     if keyword in KNOWN:
         return ALIASES.get(keyword, keyword)
     if may_be_secret or "pass" in keyword.lower() or not re.fullmatch(_PRINTABLE_KEY, keyword):
         raise InvalidUrl(
-            "has an unknown parameter; it is not shown, as it could be a piece of a password",
+            "has an unknown parameter; it is not shown, as it could be part of a password",
             hint="percent-quote & and = in values of a URL; put values of a keyword string in single quotes",
         )
     nearest = get_close_matches(keyword.lower(), KNOWN, n=1)
     raise InvalidUrl(
         f"has the unknown parameter {keyword}" + (f"; did you mean {nearest[0]}?" if nearest else ""),
-        hint=f"write {nearest[0]}, or take {keyword} out" if nearest else f"take {keyword} out",
+        hint=f"write {nearest[0]}, or remove {keyword}" if nearest else f"remove {keyword}",
     )
 
 
 def choice(parameters: Mapping[str, str], keyword: str) -> str:
-    """The value of a keyword that has a list of values; its default, or "", where it is not given."""
+    """Return the value of an enumerated keyword, or its default. Raises InvalidUrl for an unknown value."""
     value = parameters.get(keyword)
     if value is None:
         return DEFAULTS.get(keyword, "")
@@ -112,5 +115,5 @@ def choice(parameters: Mapping[str, str], keyword: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """The text without the backslashes that escape a character."""
+    """Return the text without escaping backslashes."""
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)

@@ -1,7 +1,6 @@
-"""From text to libpq keywords: the shape of URLs and keyword strings, nothing about their meaning.
+"""Split URLs and keyword strings into libpq keywords, without interpreting the values.
 
-No message quotes any part of the text but a parameter's name: a URL that cannot be split has its
-password anywhere.
+Messages quote only names of parameters: in a URL that cannot be split, the password can be anywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from urllib.parse import unquote, unquote_plus
 from circle_migrate.config.url.keywords import SECRET, InvalidUrl, canonical, unescape
 
 _QUOTE_HINT = (
-    "percent-quote the user, password and database name in a URL; this asks for one and prints it quoted: "
+    "percent-quote the user, password and database name of the URL; this prompts for one and quotes it: "
     'python3 -c "import getpass, urllib.parse as p; print(p.quote(getpass.getpass(), safe=str()))"'
 )
 _FORMS_HINT = "write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -30,22 +29,22 @@ _TAIL = r"(?s:(?P<hosts>[^/?#@]*)(?:/(?P<database>[^?#&=]*))?(?:\?(?P<query>.*))
 _HOST = r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^\s:\[\]]*))(?::(?P<port>\d*))?"
 # SQLAlchemy allows `host:port` in the query, libpq an IPv6 address without brackets.
 _QUERY_HOST = r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^/:\[\]][^:\[\]]*))(?::(?P<port>\d+))?"
-_HIGHEST_PORT = 65535
+_MAX_PORT = 65535
 
 
 class ParsedUrl(NamedTuple):
-    """What a text says in libpq's keywords, with host and port as comma-separated lists."""
+    """Keywords of libpq and their values; host and port are comma-separated lists."""
 
     parameters: dict[str, str]
     notes: tuple[str, ...] = ()
     password_as_written: str | None = None
 
     def __repr__(self) -> str:
-        return "ParsedUrl(...)"  # it has the password
+        return "ParsedUrl(...)"  # the values contain the password
 
 
 class _UrlSplit(NamedTuple):
-    """One way to split what follows `postgresql://`."""
+    """A possible split of the text after `postgresql://`."""
 
     userinfo: str
     hosts: tuple[re.Match[str], ...]
@@ -53,11 +52,11 @@ class _UrlSplit(NamedTuple):
     query: tuple[tuple[str, str], ...]
 
     def __repr__(self) -> str:
-        return "_UrlSplit(...)"  # it has the password
+        return "_UrlSplit(...)"  # userinfo contains the password
 
 
 def read(text: str) -> ParsedUrl:
-    """Split a URL or a libpq keyword string. Raises InvalidUrl where it cannot be split in one way."""
+    """Split a URL or a libpq keyword string. Raises InvalidUrl if it is invalid or ambiguous."""
     cleaned = text.removeprefix("\ufeff").strip()
     while len(cleaned) > 1 and cleaned[0] == cleaned[-1] and cleaned[0] in "\"'`":
         cleaned = cleaned[1:-1].strip()
@@ -65,16 +64,14 @@ def read(text: str) -> ParsedUrl:
         raise InvalidUrl("is empty", hint=_FORMS_HINT)
     if scheme := re.match(_SCHEME, cleaned):
         if re.search(r"[\x00-\x1f\x7f]", cleaned):
-            raise InvalidUrl(
-                "has a line break or control character in its middle", hint="write the URL on one line"
-            )
-        # SQLAlchemy, whose form `+driver` is, reads a plus in the query as a blank; libpq does not.
+            raise InvalidUrl("contains a line break or control character", hint="write the URL on one line")
+        # SQLAlchemy, which uses `+driver`, decodes a plus in the query as a blank; libpq does not.
         parsed = _read_url(cleaned[scheme.end() :], unquote_plus if scheme["driver"] else unquote)
     elif re.match(r"\w+\s*=", cleaned):
         parsed = _read_keyword_string(cleaned)
     else:
         raise _not_postgresql(cleaned)
-    # Files and `$(cat)` end with one newline: no note for that.
+    # Files end with a newline: no note for that.
     if cleaned != text.removesuffix("\n").removesuffix("\r"):
         return parsed._replace(notes=("blanks or quotes around the URL were removed",))
     return parsed
@@ -97,9 +94,9 @@ def _read_url(rest: str, decode: Callable[..., str]) -> ParsedUrl:
     user, _, raw_password = split.userinfo.partition(":")
     for key, raw in (("user", user), ("password", raw_password), ("dbname", split.database)):
         if raw:
-            parameters[key] = _decoded(raw, unquote)
+            parameters[key] = _decode(raw, unquote)
     for key, raw in split.query:
-        value = _decoded(raw, decode)
+        value = _decode(raw, decode)
         if key == "host":
             query_hosts.extend(_query_host(item) for item in value.split(","))
         elif key == "dbname" and parameters.get("dbname", value) != value:
@@ -107,23 +104,23 @@ def _read_url(rest: str, decode: Callable[..., str]) -> ParsedUrl:
         else:
             parameters[key] = value
             raw_password = raw if key == "password" else raw_password
-    hosts = [(_decoded(host["ipv6"] or host["name"], unquote), host["port"] or "") for host in split.hosts]
+    hosts = [(_decode(host["ipv6"] or host["name"], unquote), host["port"] or "") for host in split.hosts]
     ports = [port for _, port in hosts]
     if query_hosts:
         query_ports = [port for _, port in query_hosts]
-        # Ports of the authority belong to hosts of the query that have none of their own.
+        # Ports before the path apply to hosts of the query without ports.
         if any(query_ports) or len(ports) not in (1, len(query_hosts)):
             ports = query_ports
         hosts = query_hosts
     if any(host for host, _ in hosts):
         parameters["host"] = ",".join(host for host, _ in hosts)
     if any(ports):
-        parameters.setdefault("port", ",".join(ports))  # `port=` of the query wins, as in libpq.
+        parameters.setdefault("port", ",".join(ports))  # `port=` of the query takes precedence, as in libpq.
     return ParsedUrl(parameters, password_as_written=raw_password or None)
 
 
 def _pick_split(rest: str) -> _UrlSplit:
-    """The one way to split the text, or an error where there is none or more than one."""
+    """Return the only possible split. Raises InvalidUrl if there is none or more than one."""
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     standard_end = authority.rfind("@")
     splits: dict[int, _UrlSplit] = {}
@@ -134,12 +131,12 @@ def _pick_split(rest: str) -> _UrlSplit:
         except InvalidUrl as error:
             errors[end] = error
     standard = splits.get(standard_end)
-    # An @ or / in the path looks like the rest of a password.
+    # An @ or / in the path may be part of a password.
     if standard and not set("@/") & set(standard.database):
         return standard
     if len(splits) > 1:
         raise InvalidUrl(
-            "can be read in more than one way: its password has a character with a meaning in URLs",
+            "is ambiguous: its password contains a character that has a meaning in URLs",
             hint=_QUOTE_HINT,
         )
     if not splits:
@@ -148,7 +145,7 @@ def _pick_split(rest: str) -> _UrlSplit:
 
 
 def _split_at(rest: str, end: int) -> _UrlSplit:
-    """The text split at the @ at `end`, -1 for none. Raises InvalidUrl when it cannot be meant that way."""
+    """Split the text at the @ at index `end`, -1 for none. Raises InvalidUrl if that is impossible."""
     match = re.fullmatch(_TAIL, rest[end + 1 :])
     if not match:
         raise InvalidUrl("has an unquoted @ # & or = in a host or database name", hint=_QUOTE_HINT)
@@ -162,9 +159,7 @@ def _split_at(rest: str, end: int) -> _UrlSplit:
 def _authority_host(item: str) -> re.Match[str]:
     match = re.fullmatch(_HOST, item)
     if not match:
-        raise InvalidUrl(
-            "has a host or port that cannot be one", hint=f"{_QUOTE_HINT}; an IPv6 address needs [ ]"
-        )
+        raise InvalidUrl("has an invalid host or port", hint=f"{_QUOTE_HINT}; put an IPv6 address in [ ]")
     if match["port"]:
         check_port(match["port"])
     return match
@@ -185,18 +180,18 @@ def _query(text: str, *, may_be_secret: bool) -> Iterator[tuple[str, str]]:
         yield key, value
 
 
-def _decoded(raw: str, decode: Callable[..., str]) -> str:
+def _decode(raw: str, decode: Callable[..., str]) -> str:
     try:
         value = decode(raw, errors="strict")
     except UnicodeDecodeError:
         raise InvalidUrl("is not percent-quoted as UTF-8", hint=_QUOTE_HINT) from None
     if "\0" in value:
-        raise InvalidUrl("has a zero byte (%00)", hint="take %00 out")
+        raise InvalidUrl("contains a zero byte (%00)", hint="remove %00")
     return value
 
 
 def _read_keyword_string(text: str) -> ParsedUrl:
-    """`host=... dbname='my db'`: quoting as in libpq, a backslash before a quote or a backslash."""
+    """Parse `host=... dbname='my db'`, quoted as in libpq."""
     parameters: dict[str, str] = {}
     position = 0
     while position < len(text):
@@ -204,7 +199,7 @@ def _read_keyword_string(text: str) -> ParsedUrl:
         if not pair:
             raise InvalidUrl(
                 "is not a well-formed keyword string",
-                hint="quote values with blanks in single quotes, a quote or backslash in them by a backslash",
+                hint="put values with blanks in single quotes, and a backslash before a quote or a backslash",
             )
         key = canonical(pair["key"], may_be_secret=True)
         parameters[key] = unescape(pair["bare"] if pair["quoted"] is None else pair["quoted"])
@@ -213,11 +208,13 @@ def _read_keyword_string(text: str) -> ParsedUrl:
 
 
 def check_port(text: str) -> None:
-    """Refuse what is no TCP port; the text may be the middle of a password, so no message has it."""
-    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= _HIGHEST_PORT:
-        raise InvalidUrl(f"has a port that is not a number from 1 to {_HIGHEST_PORT}", hint=_QUOTE_HINT)
+    """Raise InvalidUrl for an invalid TCP port, without quoting it: it may be part of a password."""
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= _MAX_PORT:
+        raise InvalidUrl(f"has a port that is not a number from 1 to {_MAX_PORT}", hint=_QUOTE_HINT)
 
 
 def no_database() -> InvalidUrl:
-    """The error for a text that does not say which database."""
-    return InvalidUrl("names no database", hint=f"{_FORMS_HINT}: the database is the part after the last /")
+    """Return the error for a text without a database name."""
+    return InvalidUrl(
+        "names no database", hint=f"{_FORMS_HINT}; the database name is the part after the last /"
+    )

@@ -1,6 +1,6 @@
-"""libpq's TLS keywords, and the SSLContext that means the same to asyncpg.
+"""TLS keywords of libpq, and the equivalent SSLContext for asyncpg.
 
-https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION says what each mode checks.
+For the checks of each mode, see https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import ssl
 
 _SYSTEM = "system"
-# These may fall back to no encryption, so they check nothing.
+# Modes that may fall back to no encryption, and so check nothing.
 WEAK = frozenset({"allow", "prefer"})
-# libpq reads `ssl=true` of JDBC URLs as `sslmode=require`; the others are its obvious relatives.
-_SWITCHES = {
+# libpq reads `ssl=true` of JDBC URLs as `sslmode=require`; the other spellings are added here.
+_BOOLEAN_MODES = {
     **dict.fromkeys(("true", "on", "yes", "1"), "require"),
     **dict.fromkeys(("false", "off", "no", "0"), "disable"),
 }
-# Said outright, as asyncpg looks into PGSSLNEGOTIATION otherwise.
+# Without sslnegotiation, asyncpg would read PGSSLNEGOTIATION.
 _NO_TLS = {"sslmode": "disable", "sslnegotiation": "postgres"}
 _DEFAULT_FILES = {
     "sslrootcert": "root.crt",
@@ -34,32 +34,32 @@ _DEFAULT_FILES = {
 
 
 def _sslmode(parameters: Mapping[str, str]) -> str:
-    """The sslmode in libpq's spelling."""
+    """Return the sslmode in libpq's spelling."""
     trusts_system = parameters.get("sslrootcert") == _SYSTEM
-    given = parameters.get("sslmode", "verify-full" if trusts_system else DEFAULTS["sslmode"])
-    given = given.lower().replace("_", "-")
-    mode = choice({"sslmode": _SWITCHES.get(given, given)}, "sslmode")
+    mode = parameters.get("sslmode", "verify-full" if trusts_system else DEFAULTS["sslmode"])
+    mode = mode.lower().replace("_", "-")
+    mode = choice({"sslmode": _BOOLEAN_MODES.get(mode, mode)}, "sslmode")
     if trusts_system and mode != "verify-full":
         raise InvalidUrl(
-            "asks for sslrootcert=system with a weaker sslmode than verify-full",
-            hint="anybody can have a certificate the system trusts: use sslmode=verify-full",
+            "has sslrootcert=system with a weaker sslmode than verify-full",
+            hint="use sslmode=verify-full: anybody can get a certificate that the system trusts",
         )
     return mode
 
 
 def settings(parameters: Mapping[str, str], home: Path, *, over_tcp: bool) -> dict[str, str]:
-    """The TLS keywords of a connection, with libpq's default files in `home`/.postgresql; "" is not set.
+    """Return the TLS keywords of a connection, with libpq's default files in `home`/.postgresql; "" is unset.
 
-    Raises InvalidUrl for a value libpq does not know, a combination it refuses, or a missing file.
+    Raises InvalidUrl for a value or a combination that libpq refuses, and for a missing file.
     """
     mode = _sslmode(parameters)
     if not over_tcp:
-        return _NO_TLS  # Like libpq: nothing to encrypt on a Unix socket.
+        return _NO_TLS  # As in libpq, a Unix socket is not encrypted.
     if mode == "verify-full" and {"host", "hostaddr"} <= parameters.keys():
         raise InvalidUrl(
-            "has host and hostaddr with sslmode=verify-full: the driver checks the certificate"
-            " against what it connects to",
-            hint="take hostaddr out",
+            "has host and hostaddr with sslmode=verify-full: the driver would check the certificate"
+            " against hostaddr",
+            hint="remove hostaddr",
         )
     negotiation = choice(parameters, "sslnegotiation")
     minimum = choice(parameters, "ssl_min_protocol_version")
@@ -68,15 +68,15 @@ def settings(parameters: Mapping[str, str], home: Path, *, over_tcp: bool) -> di
         return _NO_TLS
     if negotiation == "direct" and mode in WEAK:
         raise InvalidUrl(
-            "asks for sslnegotiation=direct with a weak sslmode", hint="add sslmode=require or stronger"
+            "has sslnegotiation=direct with a weak sslmode", hint="add sslmode=require or stronger"
         )
     folder = home / ".postgresql"
     files = {key: _file(key, parameters, folder / name) for key, name in _DEFAULT_FILES.items()}
     if mode.startswith("verify") and not files["sslrootcert"]:
         raise InvalidUrl(
-            f"asks for sslmode={mode}, and there is no root certificate to check the server against",
+            f"has sslmode={mode}, but there is no root certificate to check the server with",
             hint="add sslrootcert=FILE, or sslrootcert=system for the system's certificates,"
-            f" or put it at {folder / 'root.crt'}",
+            f" or save the certificate as {folder / 'root.crt'}",
         )
     if mode in WEAK:
         files |= {"sslrootcert": "", "sslcrl": ""}
@@ -86,7 +86,7 @@ def settings(parameters: Mapping[str, str], home: Path, *, over_tcp: bool) -> di
         "sslmode": mode,
         **files,
         "sslpassword": parameters.get("sslpassword", ""),
-        # Obsolete versions are raised to the oldest that is safe.
+        # Obsolete versions are raised to the oldest secure one.
         "ssl_min_protocol_version": max(minimum, DEFAULTS["ssl_min_protocol_version"]),
         "ssl_max_protocol_version": maximum,
         "sslnegotiation": negotiation,
@@ -94,16 +94,16 @@ def settings(parameters: Mapping[str, str], home: Path, *, over_tcp: bool) -> di
 
 
 def context(parameters: Mapping[str, str]) -> ssl.SSLContext:
-    """The context for "require" and stronger. Raises SettingsError when a file cannot be loaded.
+    """Return the context for "require" and stronger. Raises SettingsError if a file cannot be loaded.
 
-    asyncpg makes such a context itself, but without "system" and without naming the file that is at fault.
+    The context that asyncpg creates does not support "system", and its errors do not name the file.
     """
     import ssl
 
     rootcert, crl, cert = (parameters.get(key) for key in ("sslrootcert", "sslcrl", "sslcert"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = parameters["sslmode"] == "verify-full"
-    # "require" checks the chain when there is a root certificate, as libpq does for compatibility.
+    # As in libpq, "require" checks the chain if there is a root certificate.
     context.verify_mode = ssl.CERT_REQUIRED if rootcert else ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion[parameters["ssl_min_protocol_version"].replace(".", "_")]
     if maximum := parameters.get("ssl_max_protocol_version"):
@@ -122,7 +122,7 @@ def context(parameters: Mapping[str, str]) -> ssl.SSLContext:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
         if cert:
             loading = f"sslcert {cert} with its key"
-            # Without a password function OpenSSL would ask on the terminal.
+            # Without a password function, OpenSSL would prompt on the terminal.
             context.load_cert_chain(
                 cert, parameters.get("sslkey"), password=lambda: parameters.get("sslpassword", "")
             )
@@ -134,7 +134,7 @@ def context(parameters: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def _file(key: str, parameters: Mapping[str, str], default: Path) -> str:
-    """The path of a file that exists, or `system`; "" where none is given and the default does not exist."""
+    """Return the path of an existing file, or `system`; "" if unset and the default does not exist."""
     path = parameters.get(key)
     if path is None:
         return str(default) if default.is_file() else ""

@@ -5,7 +5,7 @@
            ├─ transfer_requests (from one circle to another)
            └─ event_registrations ── events        registration_payments
 
-`metadata` is exactly the schema at this tree's head: a test compares the two.
+A test compares `metadata` with the schema of the head revision.
 """
 
 from circle_migrate.models.main.access import Permission, Role, RoleAuditLog, RolePermission, UserRole

@@ -1,4 +1,4 @@
-"""Who may do what: roles, permissions, who holds which role, and the log of every change to that."""
+"""Roles, permissions, the roles of users, and the log of changes to them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from circle_migrate.models.main.base import MainBase
 
 
 class Role(MainBase):
-    """A role a user can hold.
+    """A role of users.
 
     The platform knows six: member, facilitator (leads a circle), admin, leadership, ptm (production team
-    manager) and support. An `is_system` role belongs to the platform itself, an `is_assignable` one may be
-    given to users, `priority` ranks roles among each other.
+    manager) and support. An `is_system` role belongs to the platform itself, an `is_assignable` one can be
+    given to users, `priority` is the rank of the role.
     """
 
     __tablename__ = "roles"
@@ -36,7 +36,7 @@ class Role(MainBase):
 
 
 class Permission(MainBase):
-    """One `action` on one kind of `resource`, under a name of its own."""
+    """The permission for an `action` on a kind of `resource`."""
 
     __tablename__ = "permissions"
     __table_args__ = (
@@ -57,7 +57,7 @@ class Permission(MainBase):
 
 
 class RolePermission(MainBase):
-    """A permission that comes with a role. The old schema left `created_at` nullable."""
+    """A permission of a role. `created_at` is nullable in the old schema."""
 
     __tablename__ = "role_permissions"
     __table_args__ = (PrimaryKeyConstraint("role_id", "permission_id", name="role_permissions_pkey"),)
@@ -70,7 +70,7 @@ class RolePermission(MainBase):
 
 
 class UserRole(MainBase):
-    """A role held by a user, from `assigned_at` until `expires_at` (null: until taken away)."""
+    """A role of a user, from `assigned_at` until `expires_at` (null: until it is removed)."""
 
     __tablename__ = "user_roles"
     __table_args__ = (
@@ -93,7 +93,7 @@ class UserRole(MainBase):
 
 
 class RoleAuditLog(MainBase):
-    """One change to somebody's roles. `role_name` outlives the role: `role_id` may be null."""
+    """A change to the roles of a user. `role_id` becomes null if the role is deleted; `role_name` remains."""
 
     __tablename__ = "role_audit_logs"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Circles and who belongs to them."""
+"""Circles and their members."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Circle(MainBase):
     """A group of 2 to 10 members, led by one facilitator, that meets regularly.
 
     `capacity_min` and `capacity_max` are numbers of members. Their CHECK is NOT VALID: circles older than
-    the rule may break it until they are next changed, new ones may not.
+    the rule may violate it until their next change.
     """
 
     __tablename__ = "circles"
@@ -58,16 +58,16 @@ class Circle(MainBase):
     updated_at: Mapped[UpdatedAt]
 
 
-# Inside CREATE TABLE, PostgreSQL takes NOT VALID and marks the constraint valid all the same: the model
-# would then differ from a migrated database. Added afterwards it stays NOT VALID.
+# In CREATE TABLE, PostgreSQL ignores NOT VALID, and the model would differ from a migrated database. Added by
+# ALTER TABLE, the constraint is NOT VALID.
 event.listen(metadata.tables["circles"], "after_create", AddConstraint(CAPACITY))
 
 
 class CircleMembership(MainBase):
-    """A user's place in a circle, and how it is paid for.
+    """The membership of a user in a circle, and its payment.
 
-    `transfer_request_id` names the approved request the place came from (null: joined directly); one
-    request makes one membership.
+    `transfer_request_id` is the approved request that created the membership (null: joined directly); a
+    request creates one membership.
     """
 
     __tablename__ = "circle_memberships"

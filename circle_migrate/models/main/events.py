@@ -1,4 +1,4 @@
-"""Events beyond the circles' own meetings: who comes, who waits, who pays."""
+"""Events beside the meetings of circles, with registrations, waitlists and payments."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PAYMENT_PLANS = ("none", "full", "instalments", "sponsored")
 
 
 class Event(MainBase):
-    """Something to register for, open to the whole community or, with `circle_id`, to one circle.
+    """An event with registration, open to the whole community or, with `circle_id`, to one circle.
 
-    `capacity` is the number of places (null: no limit); whoever comes after it is full goes on the waitlist.
-    `price_cents` is what one place costs, in hundredths of `currency` (ISO 4217); 0 is free of charge.
+    `capacity` is the number of places (null: no limit); later registrations are put on the waitlist.
+    `price_cents` is the price of a place in hundredths of `currency` (ISO 4217); 0 is free of charge.
     """
 
     __tablename__ = "events"
@@ -57,10 +57,10 @@ class Event(MainBase):
 
 
 class EventRegistration(MainBase):
-    """One user's registration for one event; a cancelled one is taken up again, not written twice.
+    """The registration of a user for an event; a cancelled one is reused, not inserted again.
 
-    `waitlist_position` counts from 1 and exists exactly while waitlisted. Its UNIQUE is deferrable, so that
-    one UPDATE may move everybody up. `sponsor_id` is the user who pays under the plan `sponsored`.
+    `waitlist_position` counts from 1 and is null unless waitlisted. Its UNIQUE is deferrable, so that one
+    UPDATE can move all positions. `sponsor_id` is the user who pays under the plan `sponsored`.
     """
 
     __tablename__ = "event_registrations"
@@ -90,10 +90,10 @@ class EventRegistration(MainBase):
 
 
 class RegistrationPayment(MainBase):
-    """One payment owed for a registration: the only one of plan `full`, or one of several instalments.
+    """A payment due for a registration: the only one of plan `full`, or one of several instalments.
 
     `instalment` counts from 1; `amount_cents` is in hundredths of the event's currency. A registration with
-    payments cannot be deleted, only cancelled: what was paid stays on record.
+    payments can be cancelled, but not deleted.
     """
 
     __tablename__ = "registration_payments"

@@ -1,4 +1,4 @@
-"""A circle's meetings and who came."""
+"""Meetings of circles, and attendance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circle_migrate.models.main.base import MainBase
 
 
 class Meeting(MainBase):
-    """One meeting of one circle: planned for `scheduled_date`, held from `started_at` to `ended_at`."""
+    """A meeting of a circle: planned for `scheduled_date`, held from `started_at` to `ended_at`."""
 
     __tablename__ = "meetings"
     __table_args__ = (
@@ -42,7 +42,7 @@ class Meeting(MainBase):
 
 
 class MeetingAttendance(MainBase):
-    """One member's attendance at one meeting."""
+    """The attendance of a member at a meeting."""
 
     __tablename__ = "meeting_attendance"
     __table_args__ = (

@@ -14,10 +14,10 @@ TRANSFER_STATUSES = ("pending", "approved", "denied", "cancelled")
 
 
 class TransferRequest(MainBase):
-    """A member's wish to leave one circle for another.
+    """The request of a member to change from one circle to another.
 
-    It is pending until somebody approves or denies it, or the member cancels it; exactly the reviewed ones
-    have a reviewer and a moment of review. A member has at most one pending request per circle he is in.
+    It is pending until a reviewer approves or denies it, or the member cancels it; only reviewed requests
+    have a reviewer and a time of review. A member has at most one pending request per circle.
     """
 
     __tablename__ = "transfer_requests"

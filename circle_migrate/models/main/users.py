@@ -1,4 +1,4 @@
-"""People."""
+"""Users."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from circle_migrate.models.main.base import MainBase
 
 
 class User(MainBase):
-    """A person with an account, whatever the role.
+    """A person with an account, in any role.
 
-    Nothing secret is here: password, tokens and codes are the row of the same number in the credentials
-    database (`UserCredential.user_id`). `email` is who the person is to the platform: one account each.
+    It has no secrets: password, tokens and codes are in the row with the same number in the credentials
+    database (`UserCredential.user_id`). `email` identifies the person, and is unique.
     """
 
     __tablename__ = "users"

@@ -1,1 +1,1 @@
-"""What a database consists of, read from PostgreSQL's catalogs; one query per file in `sql/`."""
+"""Snapshots of the objects of a database, read by one query per file in `sql/`."""

@@ -1,4 +1,4 @@
-"""Access control lists in words: PostgreSQL's `role=arwd/grantor` as people read it."""
+"""Format PostgreSQL's access control lists (`role=arwd/grantor`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from circle_migrate.postgres.identifier import quote_if_needed, unquote
 
 OWNER = "<owner>"
-"""How the role that owns the version table is written: its name differs from server to server."""
+"""Placeholder for the owner of the version table, whose name differs between servers."""
 
 # https://www.postgresql.org/docs/18/ddl-priv.html#PRIVILEGE-ABBREVS-TABLE
 _PRIVILEGES = {
@@ -33,26 +33,26 @@ _NAME = r'"(?:[^"]|"")*"|[^"=/]*'
 _ITEM = re.compile(rf"({_NAME})=([A-Za-z*]*)/({_NAME})", re.DOTALL)
 
 
-def format_acl(items: Iterable[str], owner: str, of: str | None) -> str:
-    """One line per grantee: `reader: SELECT, UPDATE*`; `*` may be passed on, PUBLIC is `public`.
+def format_acl(items: Iterable[str], owner: str, object_owner: str | None) -> str:
+    """Return a line per grantee: `reader: SELECT, UPDATE*`; `*` is the grant option, PUBLIC is `public`.
 
-    `owner` is the role to be written as `<owner>`, `of` the one the object belongs to: what somebody else
-    has granted says ` by ROLE`.
+    `owner` is the role that is written as `<owner>`. Grants of other roles than `object_owner` end with ` by
+    ROLE`.
     """
-    return "\n".join(sorted(_line(item, owner, of) for item in items))
+    return "\n".join(sorted(_format_item(item, owner, object_owner) for item in items))
 
 
 @lru_cache(maxsize=1024)
-def _line(item: str, owner: str, of: str | None) -> str:
+def _format_item(item: str, owner: str, object_owner: str | None) -> str:
     match = _ITEM.fullmatch(item)
-    if match is None:  # a form that no PostgreSQL we know prints is shown as it is rather than hidden
+    if match is None:  # an unknown format is kept as it is
         return item
     grantee, letters, grantor = (unquote(match[1]), match[2], unquote(match[3]))
     granted = (_PRIVILEGES.get(letter, letter) + star for letter, star in re.findall(r"(\w)(\*?)", letters))
-    by = "" if grantor == of else f" by {role(grantor, owner)}"
+    by = "" if grantor == object_owner else f" by {role(grantor, owner)}"
     return f"{role(grantee, owner) if grantee else 'public'}: {', '.join(granted)}{by}"
 
 
 def role(name: str, owner: str) -> str:
-    """A role as snapshots have it: `<owner>`, or its name, quoted where SQL needs that."""
+    """Return a role as in snapshots: `<owner>`, or its name, quoted if needed."""
     return OWNER if name == owner else quote_if_needed(name)

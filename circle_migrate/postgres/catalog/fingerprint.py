@@ -1,4 +1,4 @@
-"""Whether a schema has changed at all, for a quarter of what reading it costs."""
+"""Fingerprint of a schema, which detects changes in a quarter of the time of reading the schema."""
 
 from __future__ import annotations
 
@@ -17,32 +17,28 @@ if TYPE_CHECKING:
 
 
 async def fingerprint(connection: asyncpg.Connection, version_table: str) -> str:
-    """The same text as long as nothing of the schema changes, in this database and its TEMPLATE copies.
+    """Return a text that changes only with the schema, in this database and TEMPLATE copies of it.
 
-    A sum of 64-bit hashes over the rows of the catalogues, which neither data nor VACUUM, REINDEX, TRUNCATE,
-    ANALYZE or temporary tables change. Equal texts of different databases mean nothing: the rows hold oids.
-    It detects changes and proves nothing against somebody who wants to hide one.
+    It is the sum of 64-bit hashes of catalogue rows; data, VACUUM, REINDEX, TRUNCATE, ANALYZE and temporary
+    tables do not change it. Fingerprints of other databases are not comparable, as rows contain oids. It is
+    no protection against deliberate concealment of a change.
     """
     major = connection.get_server_version().major
     async with read_transaction(connection, PINS):
         used = frozenset(await connection.fetchval(queries.nonempty_catalogs(major)))
-        ours = [version_table, *OWN_TABLES]
-        return str(await connection.fetchval(queries.fingerprint(major, used), ours))
+        own_tables = [version_table, *OWN_TABLES]
+        return str(await connection.fetchval(queries.fingerprint(major, used), own_tables))
 
 
 async def schema_fingerprint(connection: asyncpg.Connection, state: State, heads: Sequence[str]) -> str:
-    """The fingerprint, behind what it is of: this way of asking, this database, at these revisions.
-
-    Two marks can be told apart by `changed` only where all of that is the same.
-    """
-    asked = queries.fingerprint(connection.get_server_version().major)
-    way = hashlib.sha256(asked.encode()).hexdigest()[:12]
-    where = f"{state.cluster}/{state.oid}"
-    found = await fingerprint(connection, state.version_table)
-    return f"{way}:{where}:{'+'.join(sorted(heads))}:{found}"
+    """Return QUERY:DATABASE:REVISIONS:FINGERPRINT, for comparison by `has_changed`."""
+    query = queries.fingerprint(connection.get_server_version().major)
+    query_hash = hashlib.sha256(query.encode()).hexdigest()[:12]
+    schema = await fingerprint(connection, state.version_table)
+    return f"{query_hash}:{state.cluster}/{state.oid}:{'+'.join(sorted(heads))}:{schema}"
 
 
 def has_changed(recorded: str, now: str) -> bool | None:
-    """Whether the schema has changed between two marks; None where they are not of the same thing."""
-    of_the_same = recorded.rpartition(":")[0] == now.rpartition(":")[0]
-    return recorded != now if of_the_same else None
+    """Return whether the schema has changed between two fingerprints; None if they are not comparable."""
+    is_comparable = recorded.rpartition(":")[0] == now.rpartition(":")[0]
+    return recorded != now if is_comparable else None

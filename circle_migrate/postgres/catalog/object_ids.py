@@ -1,4 +1,4 @@
-"""Where a catalogue keeps its objects: what tells one that was renamed from one that was made anew."""
+"""Ids of objects in the catalogue, which distinguish a renamed object from a new one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 async def object_ids(
     connection: asyncpg.Connection, *, version_table: str, version_table_schema: str | None
 ) -> dict[ObjectKey, Address]:
-    """The address of each object that `capture` describes, and of some besides; rare kinds have none."""
+    """Return the ids of the objects that `read_catalog` returns, and of some others; rare kinds have none."""
     async with read_transaction(connection):
-        place = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
+        context = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
-        arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
+        arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
         rows = await connection.fetch(queries.object_ids_query(), *arguments)
     return {
         ObjectKey(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows

@@ -1,4 +1,4 @@
-"""One reading of a catalogue over an open connection."""
+"""Read the catalogue of a database over an open connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.acl import format_acl, role
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
-from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.database import OWN_TABLES
 
 if TYPE_CHECKING:
@@ -31,28 +31,26 @@ async def read_catalog(
     version_table_schema: str | None,
     revisions: tuple[str, ...] | None = None,
 ) -> Snapshot:
-    """Everything the connection's database consists of; its transaction and settings are left as they were.
+    """Return all objects of the connection's database; its transaction and settings are unchanged afterwards.
 
-    Left out are extensions' objects, temporary ones, the version table and the journal. Raises what the
-    driver raises: `snapshot` is what answers for a database that others work on.
+    Objects of extensions, temporary objects, the version table and our own tables are omitted. Raises the
+    driver's errors; `read_live_catalog` handles those of concurrent changes.
     """
     async with read_transaction(connection):
-        place = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
+        context = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
         await connection.execute(PINS)
-        statements = queries.catalogue(place["version"] // 10000, frozenset(place["used"]))
-        arguments = (place["schema"], [version_table, *OWN_TABLES], place["role"])
-        snapshot_builder = _SnapshotBuilder(place["owner"])
-        for text in statements.tables:  # one after the other, so that their rows share the memory
-            snapshot_builder.add(await connection.fetch(text, *arguments))
+        statements = queries.catalogue(context["version"] // 10000, frozenset(context["used"]))
+        arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
+        builder = _SnapshotBuilder(context["owner"])
+        for text in statements.tables:  # one after another, to limit memory
+            builder.add(await connection.fetch(text, *arguments))
         for (text,) in await connection.fetch(statements.document, *arguments):
-            snapshot_builder.add(json.loads(text))
-    return Snapshot(
-        database, origin, place["version"], snapshot_builder.objects, revisions, snapshot_builder.unmodelled
-    )
+            builder.add(json.loads(text))
+    return Snapshot(database, origin, context["version"], builder.objects, revisions, builder.unmodelled)
 
 
 class _SnapshotBuilder:
-    """What has been read so far of a database whose version table belongs to `owner`."""
+    """Collects rows of a database; `owner` is the owner of the version table."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
@@ -60,7 +58,7 @@ class _SnapshotBuilder:
         self.unmodelled: dict[str, int] = {}
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take up the rows of one query: kind, object, and fields of the same names."""
+        """Add the rows of one query: kind, object, and fields."""
         if not rows:
             return
         _, _, *names = rows[0].keys()
@@ -71,26 +69,21 @@ class _SnapshotBuilder:
             kind, identity, *values = row.values()
             fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             if not _NAME_ROLES.isdisjoint(fields):
-                _write_roles(fields, self.owner)
-            self._keep(ObjectKey(kind, identity), fields)
+                _format_roles(fields, self.owner)
+            self._merge(ObjectKey(kind, identity), fields)
 
-    def _keep(self, key: ObjectKey, fields: dict[str, str | None]) -> None:
+    def _merge(self, key: ObjectKey, fields: dict[str, str | None]) -> None:
         known = self.objects.setdefault(key, fields)
-        if known is not fields:  # several queries may each say something of an object
-            if _contradict(known, fields):
+        if known is not fields:  # several queries can return fields of one object
+            if any(known.get(name, value) != value for name, value in fields.items()):
                 self.unmodelled[f"namesake of {key}"] = 1
             known.update(fields)
 
 
-def _contradict(known: Fields, fields: Fields) -> bool:
-    """Whether two rows are of two objects, of which the name tells one alone."""
-    return any(known.get(name, value) != value for name, value in fields.items())
-
-
-def _write_roles(fields: dict[str, Any], owner: str) -> None:
-    """Replace what PostgreSQL says of owners and privileges by words that are the same on every server."""
-    belongs_to = fields.pop("acl_of", None) or fields.get("owner") or fields.get("role")
+def _format_roles(fields: dict[str, Any], owner: str) -> None:
+    """Replace owners and privileges by texts that do not depend on the server."""
+    object_owner = fields.pop("acl_of", None) or fields.get("owner") or fields.get("role")
     for name in _PRIVILEGES & fields.keys():
-        fields[name] = format_acl(fields[name], owner, belongs_to)
+        fields[name] = format_acl(fields[name], owner, object_owner)
     for name in _ROLES & fields.keys():
         fields[name] = role(fields[name], owner)

@@ -1,7 +1,7 @@
-"""Reading the catalogue of a database that others may be changing meanwhile.
+"""Read the catalogue of a database that other sessions may be changing.
 
-What PostgreSQL prints of a definition is as new as the moment it is printed, while the rows around it are
-those of the transaction's snapshot: a reading counts only where the catalogue did not change during it.
+PostgreSQL prints definitions as of now, but reads rows as of the transaction's snapshot. So a result is valid
+only if the catalogue did not change in the meantime.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 PAUSE = 0.2
-"""Seconds between attempts; each waits up to two seconds for a lock."""
+"""Seconds between attempts; an attempt waits up to two seconds for a lock."""
 
 _LOCKED = {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED}
-# A relation that went away while it was described: the server has no SQLSTATE of its own for most of these.
-_GONE = ("could not open relation", "cache lookup failed", "could not find", "does not exist")
-# On a standby, replaying somebody's DDL ends the queries that are in its way.
+# Messages about a relation that was dropped in the meantime; most have no specific SQLSTATE.
+_DROPPED_MESSAGES = ("could not open relation", "cache lookup failed", "could not find", "does not exist")
+# On a standby, replay of DDL cancels conflicting queries.
 _RECOVERY_CONFLICT = "40001"
 
-_WRITTEN = """
+_WAL_POSITION = """
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text
             ELSE pg_current_wal_insert_lsn()::text END
 """
-_SEEN = "SELECT pg_current_snapshot()::text"
+_TRANSACTION_SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
-# The first schema of the search_path, also where the role may not use it: then nobody can tell what is there.
+# Uses the first schema of the search_path, even if the role has no USAGE on it: its contents are then
+# unknown.
 _VERSION_TABLE = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
@@ -70,39 +71,39 @@ ORDER BY l.relation < 16384, a.xact_start LIMIT 1
 """
 
 
-class _ChangedMeanwhileError(Exception):
-    """The catalogue is not the one that was begun with."""
+class _ConcurrentChangeError(Exception):
+    """The catalogue changed while it was read."""
 
 
 async def read_live_catalog(database: Database) -> Snapshot:
-    """The catalogue of a live database, with the revisions it is at where the role may read them.
+    """Return the catalogue of a live database, and its current revisions if the role may read them.
 
-    Never waits long and never holds what others wait for. Raises `LockNotObtained` where a lock was in the
-    way or the schema kept changing, `Unreachable` where reading failed, and the errors of connecting.
+    Waits only briefly for locks, and holds none for long. Raises `LockNotObtained` if another session holds a
+    lock or keeps changing the schema, `Unreachable` if reading fails, and the errors of connecting.
     """
     async with database.reading() as connection:
-        await connection.execute("COMMIT")  # each attempt has its own; a ROLLBACK would undo the settings
-        for attempt in range(1, ATTEMPTS):
+        await connection.execute(
+            "COMMIT"
+        )  # an attempt has its own transaction; ROLLBACK would undo the settings
+        attempt = 1
+        while True:
             try:
                 return await _read(connection, database)
             except Exception as error:
-                if not _passing(error):
-                    raise _fault(error, database.name) from error
+                if not _is_transient(error):
+                    raise _permanent_error(error, database.name) from error
+                if attempt == ATTEMPTS:
+                    raise await _transient_error(error, connection, database.name) from error
             await asyncio.sleep(PAUSE * attempt)
-        try:
-            return await _read(connection, database)
-        except Exception as error:
-            if not _passing(error):
-                raise _fault(error, database.name) from error
-            raise await _given_up(error, connection, database.name) from error
+            attempt += 1
 
 
 async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
-    """One attempt. Row versions are compared only where something was written meanwhile."""
-    written = await connection.fetchval(_WRITTEN)
+    """Make one attempt. Row versions are compared only if WAL was written in the meantime."""
+    wal_position = await connection.fetchval(_WAL_POSITION)
     versions = None
     async with read_transaction(connection):
-        seen = await connection.fetchval(_SEEN)
+        transaction_snapshot = await connection.fetchval(_TRANSACTION_SNAPSHOT)
         settings = database.settings
         snapshot = await read_catalog(
             connection,
@@ -112,12 +113,12 @@ async def _read(connection: asyncpg.Connection, database: Database) -> Snapshot:
             version_table_schema=settings.version_table_schema,
         )
         revisions = await _revisions(connection, database)
-        if written != await connection.fetchval(_WRITTEN):
+        if wal_position != await connection.fetchval(_WAL_POSITION):
             versions = await _row_versions(connection)
-    # A commit that was under way is not written any more, and still unseen.
-    unchanged = seen == await connection.fetchval(_SEEN)
+    # A commit in progress has written its WAL already, but is not yet visible.
+    unchanged = transaction_snapshot == await connection.fetchval(_TRANSACTION_SNAPSHOT)
     if not unchanged and (versions is None or versions != await _row_versions(connection)):
-        raise _ChangedMeanwhileError
+        raise _ConcurrentChangeError
     return replace(snapshot, revisions=revisions)
 
 
@@ -137,47 +138,36 @@ async def _revisions(connection: asyncpg.Connection, database: Database) -> tupl
     return tuple(row[0] for row in rows)
 
 
-def _passing(error: Exception) -> bool:
-    """Whether trying again may help."""
-    if isinstance(error, _ChangedMeanwhileError):
+def _is_transient(error: Exception) -> bool:
+    """Return whether another attempt may succeed."""
+    if isinstance(error, _ConcurrentChangeError):
         return True
     state = sqlstate(error)
     return state in {*_LOCKED, _RECOVERY_CONFLICT} or (
-        state is not None and any(words in server_message(error) for words in _GONE)
+        state is not None and any(text in server_message(error) for text in _DROPPED_MESSAGES)
     )
 
 
-async def _given_up(error: Exception, connection: asyncpg.Connection, name: str) -> LockNotObtained:
+async def _transient_error(error: Exception, connection: asyncpg.Connection, name: str) -> LockNotObtained:
     holder = await connection.fetchrow(_HOLDER) if sqlstate(error) in _LOCKED else None
-    tries = f"nothing was compared; tried {ATTEMPTS} times"
+    reason = "another session changed the schema while it was read"
+    hint = "a migration seems to be running: try again after it"
     if holder is not None and holder["replayed"]:
-        return LockNotObtained(
-            f"{name}: could not compare: the standby holds a lock that somebody took on its primary",
-            database=name,
-            detail=server_message(error),
-            state=tries,
-            hint="a migration seems to be running there: try again after it, or ask the primary",
-        )
-    if holder is not None:
-        return LockNotObtained(
-            f"{name}: could not compare: {holder['holder']}",
-            database=name,
-            detail=server_message(error),
-            state=tries,
-            hint="a migration seems to be running: try again after it; or, if that session is lost: "
-            f"SELECT pg_terminate_backend({holder['pid']});",
-        )
-    known = not isinstance(error, _ChangedMeanwhileError)
+        reason = "the standby holds a lock that a session of its primary took"
+        hint += ", or compare the primary"
+    elif holder is not None:
+        reason = holder["holder"]
+        hint += f"; or, if that session is lost: SELECT pg_terminate_backend({holder['pid']});"
     return LockNotObtained(
-        f"{name}: could not compare: the schema was being changed while it was read",
+        f"{name}: could not compare: {reason}",
         database=name,
-        detail=server_message(error) if known else None,
-        state=tries,
-        hint="a migration seems to be running: try again after it",
+        detail=None if isinstance(error, _ConcurrentChangeError) else server_message(error),
+        state=f"nothing was compared; tried {ATTEMPTS} times",
+        hint=hint,
     )
 
 
-def _fault(error: Exception, name: str) -> MigrateError:
+def _permanent_error(error: Exception, name: str) -> MigrateError:
     if isinstance(error, MigrateError):
         return error
     return statement_error(error, name, "read the catalogue") or Unreachable(

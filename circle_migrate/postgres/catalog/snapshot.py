@@ -1,7 +1,7 @@
-"""Snapshots: a catalogue as a value, and the one comparison of two of them.
+"""Snapshots of catalogues, and the comparison of two snapshots.
 
-A snapshot knows nothing of kinds. Whatever the introspection says about an object is text in named fields;
-what is compared, grouped, written and read is the same for a table, a policy or a kind added tomorrow.
+A snapshot is independent of kinds: an object is a set of named text fields, whether it is a table or a
+policy.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 Fields = Mapping[str, str | None]
-"""What is known of one object. `of` names the object it belongs to, as `kind identity`."""
+"""The fields of an object. `of` names its owner, as `kind identity`."""
 
 Address = tuple[int, int, int]
-"""The id of an object in PostgreSQL: the oid of its catalogue, its own, and the number of a column."""
+"""The id of an object in PostgreSQL: the oids of its catalogue and of the object, and a column number."""
 
 
 class ObjectKey(NamedTuple):
-    """An object: its kind, and what tells it from others of its kind, as PostgreSQL prints it."""
+    """The kind of an object, and its identity within that kind, as PostgreSQL prints it."""
 
     kind: str
     identity: str
@@ -31,7 +31,7 @@ class ObjectKey(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ObjectKey:
-        """The key that a field `of` holds. The owners whose kind is of two words are known by name."""
+        """Parse the value of a field `of`."""
         kind, _, identity = text.partition(" ")
         for known in _KINDS_OF_TWO_WORDS:
             if text.startswith(f"{known} "):
@@ -46,35 +46,34 @@ _KINDS_OF_TWO_WORDS = ("materialized view", "foreign table", "foreign server", "
 class Snapshot:
     """The catalogue of one database.
 
-    `origin` says where it comes from in words people type: `live`, `models`, `revisions@REV`, a file's name.
-    `revisions` are the current revisions it belongs to, None where it belongs to none (models).
-    `unmodelled` counts objects of kinds that are not described, by kind.
+    `origin` is its source as users type it: `live`, `models`, `revisions@REV`, a file name. `revisions` are
+    the current revisions, None for models. `unmodelled` counts objects of unsupported kinds, by kind.
     """
 
     database: str
     origin: str
     server_version_num: int
-    # asyncio prints its main task, with the result, whenever it sets a signal handler: megabytes of it.
+    # repr=False: asyncio prints the result of its main task when it sets a signal handler.
     objects: Mapping[ObjectKey, Fields] = field(repr=False)
     revisions: tuple[str, ...] | None = None
     unmodelled: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def major(self) -> int:
-        """The server's major version: texts are printed the same way within one."""
+        """The major version of the server, on which the printed form of definitions depends."""
         return self.server_version_num // 10000
 
     @property
     def digest(self) -> str:
-        """The same for the same catalogue, wherever it was taken; SHA-256 in hexadecimal."""
+        """SHA-256 of the objects in hexadecimal."""
         return hashlib.sha256(json.dumps(self._sorted(), separators=(",", ":")).encode()).hexdigest()
 
     def of(self, kind: str) -> Iterator[tuple[ObjectKey, Fields]]:
-        """The objects of one kind, by identity."""
+        """Return the objects of one kind, sorted by identity."""
         return ((key, fields) for key, fields in sorted(self.objects.items()) if key.kind == kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """The snapshot as JSON has it: sorted, so that the same catalogue is the same text."""
+        """Return the snapshot for JSON, sorted, so that equal catalogues give equal texts."""
         return {
             "database": self.database,
             "origin": self.origin,
@@ -86,7 +85,7 @@ class Snapshot:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Snapshot:
-        """A snapshot from its JSON. Raises `KeyError`, `TypeError` or `AttributeError` where it is none."""
+        """Parse a snapshot from JSON. Raises `KeyError`, `TypeError` or `AttributeError` for invalid data."""
         objects = {
             ObjectKey(kind, identity): fields
             for kind, identities in stored["objects"].items()
@@ -110,7 +109,7 @@ class Snapshot:
 
 
 class Op(StrEnum):
-    """What a change is, seen from the first snapshot: the second has it besides, lacks it, or has another."""
+    """Kind of a change from the first snapshot to the second."""
 
     ADDED = "extra"
     REMOVED = "missing"
@@ -119,10 +118,10 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object that differs between two snapshots.
+    """An object that differs between two snapshots.
 
-    `fields` has each field that differs with its two sides; of an extra or missing object all fields, with
-    None on the side that lacks it. `of` is what the object belongs to, as its field of that name has it.
+    `fields` has the pairs of differing values; for an added or removed object it has all fields, with None on
+    the other side. `of` is the value of the field `of`.
     """
 
     op: Op
@@ -132,33 +131,31 @@ class Change:
 
     @property
     def owner(self) -> ObjectKey | None:
-        """The object it belongs to: the table of a column; None for what stands alone."""
+        """The object that it belongs to (the table of a column), or None."""
         before, after = self.fields.get("of", (None, None))
         text = after or before or self.of
         return ObjectKey.parse(text) if text else None
 
 
 def changes_between(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
-    """Every object that differs, by kind and identity. Knows no kind."""
+    """Return every object that differs, sorted by kind and identity."""
     changes = []
-    extra = after.objects.keys() - before.objects.keys()
+    added = after.objects.keys() - before.objects.keys()
     differing = (key for key, fields in before.objects.items() if fields != after.objects.get(key))
-    for key in sorted((*differing, *extra)):  # sorting all of them would take longer than comparing
-        one, other = before.objects.get(key), after.objects.get(key)
-        op = Op.ADDED if one is None else Op.REMOVED if other is None else Op.CHANGED
-        one, other = one or {}, other or {}
-        names = sorted(one.keys() | other.keys())
-        fields = {name: (one.get(name), other.get(name)) for name in names}
+    for key in sorted((*differing, *added)):
+        old, new = before.objects.get(key, {}), after.objects.get(key, {})
+        op = Op.ADDED if key in added else Op.CHANGED if key in after.objects else Op.REMOVED
+        fields = {name: (old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys())}
         if op is Op.CHANGED:
             fields = {name: sides for name, sides in fields.items() if sides[0] != sides[1]}
             if not fields:
-                continue  # one has null where the other leaves the field out
-        changes.append(Change(op, key, fields, of=other.get("of") or one.get("of")))
+                continue  # a null value equals a missing field
+        changes.append(Change(op, key, fields, of=new.get("of") or old.get("of")))
     return tuple(changes)
 
 
 class Ownership:
-    """Which object belongs to which in some snapshots; the last one decides where they disagree."""
+    """Ownership of objects in some snapshots; a later snapshot takes precedence."""
 
     def __init__(self, *snapshots: Snapshot) -> None:
         objects = {key: fields for snapshot in snapshots for key, fields in snapshot.objects.items()}
@@ -176,11 +173,11 @@ class Ownership:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The kinds of objects that others belong to."""
+        """The kinds of owners."""
         return frozenset(key.kind for key in self._owned)
 
     def root(self, key: ObjectKey) -> ObjectKey:
-        """Return the topmost owner of an object; the object itself if it belongs to none."""
+        """Return the topmost owner of an object; the object itself if it has none."""
         seen = {key}
         while (owner := self._owners.get(key)) is not None and owner not in seen:
             key = owner
@@ -188,13 +185,13 @@ class Ownership:
         return key
 
     def partitions(self, table: ObjectKey) -> Iterator[ObjectKey]:
-        """Yield the partitions of a table and theirs."""
+        """Yield the partitions of a table, recursively."""
         for partition in self._partitions.get(table.identity, ()):
             yield partition
             yield from self.partitions(partition)
 
     def of(self, key: ObjectKey) -> Iterator[ObjectKey]:
-        """Yield what belongs to an object, directly and indirectly; by kind and identity at each depth."""
+        """Yield the objects that belong to an object, recursively, sorted at every depth."""
         seen, level = {key}, [key]
         while level:
             level = [owned for owner in level for owned in self._owned.get(owner, ()) if owned not in seen]

@@ -1,4 +1,4 @@
-"""One PostgreSQL data directory: make it, configure it, start and stop the server on it."""
+"""A PostgreSQL data directory: create and configure it, start and stop its server."""
 
 from __future__ import annotations
 
@@ -15,23 +15,20 @@ from circle_migrate.core.errors import Unreachable
 from circle_migrate.postgres.embedded.binaries import Binaries
 from circle_migrate.postgres.embedded.os_user import OsUser
 
-PORT = 5432  # names the socket file only: every server has a socket folder of its own
+PORT = 5432  # only part of the name of the socket: every server has its own socket folder
 CONFIGURATION = "circle_migrate.conf"
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60
 _POLL_SECONDS = 0.05
 _LOG_LINES = 15
-# The builtin provider (17 and later) sorts and folds case by Unicode without any locale of the machine.
+# The builtin locale provider (17 and later) does not depend on the locales of the machine.
 _BUILTIN_LOCALE_SINCE = 17
 
 
 @dataclass(frozen=True)
 class Postmaster:
-    """A live server, as its `postmaster.pid` describes it.
-
-    Its format: src/include/utils/pidfile.h in the sources of PostgreSQL.
-    """
+    """A running server as in its `postmaster.pid` (src/include/utils/pidfile.h in PostgreSQL's source)."""
 
     pid: int
     since: datetime
@@ -41,13 +38,12 @@ class Postmaster:
 
     @classmethod
     def on(cls, data: Path) -> Postmaster | None:
-        """The server running on a data directory; None where the file is absent, unfinished or left over."""
+        """Return the server of a data directory; None if its file is absent, incomplete or stale."""
         try:
-            lines = (
-                (data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            )
+            text = (data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        lines = text.splitlines()
         if len(lines) < 8 or str(data) not in (_arguments_of(int(lines[0])) or []):
             return None
         return cls(
@@ -61,7 +57,7 @@ class Postmaster:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A data directory, the programs that serve it, the user they run as and the file they log to."""
+    """A data directory, its log file, its programs and the user they run as."""
 
     data: Path
     log: Path
@@ -69,16 +65,13 @@ class Cluster:
     account: OsUser
 
     def create(self, *options: str) -> None:
-        """Run initdb (with further `options`) beside the directory and move the result in: all or nothing.
+        """Run initdb with additional `options` in a staging folder, and rename that folder.
 
-        Local connections are trusted, since the socket folder keeps others out; TCP connections are rejected
-        even where somebody opens a port.
-
-        Raises:
-            Unreachable: initdb failed; nothing is left.
+        Local connections are trusted, because the socket folder is private; TCP connections are rejected even
+        if a port is opened. Raises Unreachable if initdb fails; then nothing is left.
         """
         staging = self.data.with_name(f"{self.data.name}.new")
-        shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
         staging.mkdir(mode=0o700)
         self.account.take_ownership(staging)
         locale = ["--locale=C"]
@@ -102,23 +95,25 @@ class Cluster:
                 f"initdb of PostgreSQL {self.binaries.major} failed for {self.data}",
                 detail=_last_lines(initdb.stderr or initdb.stdout),
                 state="nothing was left behind",
-                hint="is the disk full or the folder not writable?",
+                hint="check free disk space and the permissions of the folder",
             )
-        _append(staging / "postgresql.conf", f"\n# Lines below this one win.\ninclude = '{CONFIGURATION}'\n")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+        with os.fdopen(os.open(staging / "postgresql.conf", flags), "w", encoding="utf-8") as file:
+            file.write(f"\n# Lines below this one take precedence.\ninclude = '{CONFIGURATION}'\n")
         staging.rename(self.data)
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Write our settings to our own file, which postgresql.conf includes."""
+        """Write the settings to a file that postgresql.conf includes."""
         lines = ["# circle-migrate writes this file at every start.\n"]
         lines += [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
         owner = (self.account.uid, self.account.gid)
         replace_file(self.data / CONFIGURATION, "".join(lines).encode(), owner=owner)
 
     def start(self, seconds: float = _START_SECONDS) -> Postmaster:
-        """Start the server, or join a start that is under way, and wait until it takes connections.
+        """Start the server, unless it is starting already, and wait until it takes connections.
 
-        Raises:
-            Unreachable: it ended, or was not ready in time and was stopped; `detail` is the end of its log.
+        Raises Unreachable if it exits, or is stopped because it is not ready in time; `detail` is the end of
+        its log.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -127,36 +122,36 @@ class Cluster:
             postmaster = self._wait(supervisor, deadline)
             if postmaster is not None:
                 return postmaster
-            words = _last_lines(self._log_text()[before:])
-            # After kill -9 of the postmaster its backends end by themselves, the busy ones a little later.
-            if "is still in use" in words and time.monotonic() < deadline:
+            log_tail = _last_lines(self._log_text()[before:])
+            # After kill -9 of the postmaster, its backends exit by themselves, busy ones a little later.
+            if "is still in use" in log_tail and time.monotonic() < deadline:
                 time.sleep(10 * _POLL_SECONDS)
                 continue
-            self._abandon()
+            if Postmaster.on(self.data) is not None:
+                self._pg_ctl_stop("immediate")
             raise Unreachable(
                 f"PostgreSQL {self.binaries.major} did not start on {self.data}",
-                detail=words,
-                hint=f"the whole log: {self.log}",
+                detail=log_tail,
+                hint=f"see its log: {self.log}",
             )
 
     def stop(self) -> None:
-        """Stop the server, ending its sessions (`fast`); where that takes too long, without a checkpoint.
+        """Stop the server and its sessions (`fast`), or without a checkpoint if that takes too long.
 
-        Raises:
-            Unreachable: it is still there.
+        Raises Unreachable if the server does not stop.
         """
         for mode in ("fast", "immediate"):
-            stopped = self._pg_ctl_stop(mode)
-            if stopped is None:
+            message = self._pg_ctl_stop(mode)
+            if message is None:
                 return
-        raise Unreachable(f"the PostgreSQL on {self.data} did not stop", detail=stopped)
+        raise Unreachable(f"the PostgreSQL on {self.data} did not stop", detail=message)
 
     def _launch(self) -> int:
-        """Start the server in a session of its own; the process id of the shell that waits for it.
+        """Start the server in its own session; return the process id of the shell that waits for it.
 
-        That shell stays: where process 1 reaps no orphans (most containers), a killed server would remain a
-        zombie, whose id in postmaster.pid keeps the next one from starting. (pg_ctl's own start has no such
-        shell, and expands `$` in the paths it is given.)
+        If process 1 reaps no orphans (in most containers), a killed server without that shell would remain a
+        zombie, whose id in postmaster.pid prevents the next start. (pg_ctl start has no such shell, and
+        expands `$` in paths.)
         """
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -191,24 +186,17 @@ class Cluster:
     def _log_text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
-    def _abandon(self) -> None:
-        if Postmaster.on(self.data) is not None:
-            self._pg_ctl_stop("immediate")
-
     def _pg_ctl_stop(self, mode: str) -> str | None:
-        """None when the server is gone, else what pg_ctl said."""
+        """Return None if the server has stopped, else the message of pg_ctl."""
         program = self.binaries.program("pg_ctl")
-        answer = self.account.run(
+        process = self.account.run(
             [program, "stop", "-D", self.data, "-m", mode, "-w", "-t", str(_STOP_SECONDS), "-s"]
         )
-        return None if Postmaster.on(self.data) is None else answer.stderr.strip()
+        return None if Postmaster.on(self.data) is None else process.stderr.strip()
 
 
 def _arguments_of(pid: int) -> list[str] | None:
-    """What a process was started with: tells a server from a process that was given a dead one's id.
-
-    None where the process has ended, be it as a zombie.
-    """
+    """Return the arguments of a process, which show whether its id was reused; None if it has ended."""
     import psutil  # type: ignore[import-untyped]
 
     try:
@@ -216,11 +204,6 @@ def _arguments_of(pid: int) -> list[str] | None:
     except psutil.NoSuchProcess:
         return None
     return arguments
-
-
-def _append(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _quoted(value: str) -> str:

@@ -1,4 +1,4 @@
-"""The databases of a deployment on the embedded server."""
+"""Databases of a deployment on the embedded server."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ if TYPE_CHECKING:
 
 
 def database_name(name: str) -> str:
-    """The name of a database on the embedded server."""
+    """Return the name of a database on the embedded server."""
     return f"circle_{name}"
 
 
 def server(settings: Settings) -> EmbeddedServer:
-    """The server whose data lies in the folder the settings name."""
+    """Return the server of the folder `embedded_data`."""
     from circle_migrate.postgres.embedded.server import EmbeddedServer
 
     return EmbeddedServer(settings.embedded_data)
 
 
 def addressed(settings: Settings, status: ServerStatus) -> Settings:
-    """The settings with every database on the running embedded server."""
-    databases = tuple(
-        database_settings._replace(
-            url=parse(status.url(database_name(database_settings.name)), source="the embedded server")
-        )
-        for database_settings in settings.databases
-    )
-    return settings._replace(databases=databases)
+    """Return the settings with the URLs of the running embedded server."""
+    databases = []
+    for database in settings.databases:
+        url = parse(status.url(database_name(database.name)), source="the embedded server")
+        databases.append(database._replace(url=url))
+    return settings._replace(databases=tuple(databases))
 
 
 def urls(status: ServerStatus) -> dict[str, str]:
-    """The URL of each database, by the environment variable that takes it; empty while the server is down."""
+    """Return the URLs by environment variable; empty if the server is not running."""
     if not status.running:
         return {}
     return {known.url_variable: status.url(database_name(known.name)) for known in DATABASES}

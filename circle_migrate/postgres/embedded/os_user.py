@@ -1,4 +1,4 @@
-"""The operating system user PostgreSQL runs as: we or, since it refuses uid 0, somebody else for root."""
+"""The operating system user of PostgreSQL: the current user, or another one for root, which it refuses."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ from pathlib import Path
 
 from circle_migrate.core.errors import SettingsError, Unreachable
 
-# The wheel's own choice comes first, so that both find the user the other one made.
+# The first is the wheel's own choice, so that the wheel and circle-migrate share a user.
 _UNPRIVILEGED = ("pgserver", "postgres")
 
-# Nothing of our environment reaches a server that outlives us: it may hold passwords, PG* and LC_*.
+# A server outlives this process, so it does not inherit the environment, which may contain passwords.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
 @dataclass(frozen=True)
 class OsUser:
-    """A user and group id; the programs of PostgreSQL are run with exactly these."""
+    """A user id and a group id for running programs of PostgreSQL."""
 
     uid: int
     gid: int
 
     @classmethod
     def current(cls) -> OsUser:
-        """Who we are."""
+        """Return the effective user of this process."""
         return cls(os.geteuid(), os.getegid())
 
     @classmethod
     def owner_of(cls, path: Path) -> OsUser:
-        """Who owns the file or folder; a link itself, not what it points to."""
-        facts = path.lstat()
-        return cls(facts.st_uid, facts.st_gid)
+        """Return the owner of a file, folder or link, without following the link."""
+        state = path.lstat()
+        return cls(state.st_uid, state.st_gid)
 
     @classmethod
     def unprivileged(cls) -> OsUser:
-        """The user a server started by root runs as; made when the machine has none.
+        """Return the user of a server that root starts, and create it if needed.
 
-        Raises:
-            SettingsError: there is none and `useradd` is absent or fails.
+        Raises SettingsError if `useradd` is missing or fails.
         """
         for name in _UNPRIVILEGED:
             with suppress(KeyError):
@@ -54,7 +53,7 @@ class OsUser:
 
     @property
     def name(self) -> str:
-        """The login name, or `uid 1234` where the machine knows none."""
+        """The login name, or `uid 1234` without one."""
         try:
             return pwd.getpwuid(self.uid).pw_name
         except KeyError:
@@ -67,12 +66,11 @@ class OsUser:
         stderr: int = subprocess.PIPE,
         new_session: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as this user, in `/`, without our environment; the caller judges its exit status.
+        """Run a program as this user, in `/`, with an empty environment; the exit status is not checked.
 
-        Raises:
-            Unreachable: the program cannot be run at all.
+        Raises Unreachable if the program cannot be started.
         """
-        foreign = self.uid != os.geteuid()
+        switch_user = self.uid != os.geteuid()
         try:
             return subprocess.run(
                 argv,
@@ -85,9 +83,9 @@ class OsUser:
                 cwd="/",
                 env=_ENVIRONMENT,
                 start_new_session=new_session,
-                user=self.uid if foreign else None,
-                group=self.gid if foreign else None,
-                extra_groups=[] if foreign else None,
+                user=self.uid if switch_user else None,
+                group=self.gid if switch_user else None,
+                extra_groups=[] if switch_user else None,
             )
         except OSError as error:
             raise Unreachable(
@@ -95,15 +93,14 @@ class OsUser:
             ) from error
 
     def can_reach(self, folder: Path) -> bool:
-        """Whether the folder can be reached through all its parents; asked of the kernel, as that user."""
+        """Return whether this user can reach the folder; `test` runs as this user."""
         return self.run(["/bin/sh", "-c", 'test -x "$1"', "sh", folder]).returncode == 0
 
     def take_ownership(self, folder: Path) -> None:
-        """Make a folder this user's alone (0700).
+        """Change owner and mode (0700) of a folder to make it private to this user.
 
-        Raises:
-            OSError: it is a link or no folder.
-            SettingsError: it belongs to a third user, who may have put it there to catch us.
+        Raises OSError for a link or a file, SettingsError for a folder of a third user, which may be an
+        attack.
         """
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
@@ -127,8 +124,8 @@ def _add_user(name: str) -> None:
             text=True,
         )
     except FileNotFoundError as error:
-        message = "PostgreSQL refuses to run as root and there is no useradd to make a user for it"
+        message = "PostgreSQL refuses to run as root, and useradd is missing to create a user for it"
         raise SettingsError(message, hint=hint) from error
     except subprocess.CalledProcessError as error:
-        message = f"PostgreSQL refuses to run as root and user {name} could not be made"
+        message = f"PostgreSQL refuses to run as root, and the user {name} could not be created"
         raise SettingsError(message, detail=error.stderr.strip(), hint=hint) from error

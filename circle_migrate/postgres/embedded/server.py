@@ -1,4 +1,4 @@
-"""The PostgreSQL behind `--embedded` and `circle-migrate dev`: a folder, and a server on it."""
+"""The embedded PostgreSQL server of `--embedded` and `circle-migrate dev`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _USER = "postgres"
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What is known of an embedded server; the fields after `log` are None unless it is running.
+    """Status of an embedded server; the fields after `log` are None unless it is running.
 
-    `data` is where the files are; `major` and `account` (the operating system user the server runs as) are
-    None before the first start.
+    `data` is the actual folder; `major` and `account` (the operating system user) are None before the first
+    start.
     """
 
     requested: Path
@@ -42,41 +42,36 @@ class ServerStatus:
 
     @property
     def moved(self) -> bool:
-        """Whether the files lie under /var/lib, since the server's user cannot reach what was asked for."""
+        """Whether the data is below /var/lib, because the server's user cannot reach the requested folder."""
         return self.data.parent == SHARED
 
     def url(self, database: str) -> str:
-        """The URL of one of its databases, which need not exist.
-
-        Raises:
-            Unreachable: the server is not running.
-        """
+        """Return the URL of a database, which need not exist. Raises Unreachable if the server is stopped."""
         if self.socket_dir is None:
             message = f"the embedded server in {self.data} is not running"
-            raise Unreachable(message, hint="circle-migrate dev start")
+            raise Unreachable(message, hint="run circle-migrate dev start")
         name, host = quote(database, safe=""), quote(str(self.socket_dir))
         return f"postgresql://{_USER}@/{name}?host={host}&port={self.port}"
 
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """A server of the wheel's PostgreSQL on a folder; it stays up until `stop`, also after this process.
+    """A server of the wheel's PostgreSQL with its folder; it runs until `stop`, also after this process.
 
-    `major` matters for a new folder only (default: the newest); an existing one is never used with another.
-    All methods block. They raise SettingsError for a folder that cannot be used or a missing wheel,
-    Unreachable when PostgreSQL does not start or stop, LockNotObtained when another process works on the
-    folder for too long.
+    `major` is the version of a new folder (default: the newest); the version of an existing one must be
+    equal. All methods block. They raise SettingsError for an unusable folder or a missing wheel, Unreachable
+    if PostgreSQL does not start or stop, LockNotObtained if another process uses the folder for too long.
     """
 
     data: Path
     major: int | None = None
 
     def start(self) -> ServerStatus:
-        """Start the server unless it runs already; make its data directory first where there is none."""
+        """Start the server unless it is running, and create its data directory if needed."""
         known = binaries.embedded()
         with filesystem_errors(self.data):
             folder = self._folder()
-            self._choose(folder, known)  # refuses before anything is made
+            self._choose(folder, known)  # raises errors before anything is created
             account = folder.os_user()
             folder = folder.resolve_location(account)
             with folder.locked():
@@ -91,7 +86,7 @@ class EmbeddedServer:
                 return self._status(folder)
 
     def stop(self) -> bool:
-        """Stop the server and keep its data; whether there was one to stop."""
+        """Stop the server and keep its data; return whether it was running."""
         with filesystem_errors(self.data):
             folder = self._folder()
             if not folder.is_ours:
@@ -100,30 +95,25 @@ class EmbeddedServer:
                 return self._stop(folder)
 
     def status(self) -> ServerStatus:
-        """What there is now; changes nothing and waits for nobody."""
+        """Return the status; changes nothing and does not wait for the lock."""
         with filesystem_errors(self.data):
             return self._status(self._folder())
 
     def reset(self) -> bool:
-        """Stop the server and delete all that this package made in the folder; whether there was anything."""
+        """Stop the server and delete what circle-migrate created; return whether there was anything."""
         with filesystem_errors(self.data):
             folder = self._folder()
-            found = folder.is_ours
-            if found:
+            exists = folder.is_ours
+            if exists:
                 with folder.locked():
                     self._stop(folder)
-                    folder.delete(_present_account(folder))
+                    folder.delete(_data_owner(folder))
             drop_link(self.data)
-            return found
+            return exists
 
     def psql_command(self, database: str, *arguments: str) -> list[str]:
-        """The argument list of the wheel's psql on one of the databases, to be run or exec'ed.
-
-        Raises:
-            Unreachable: the server is not running.
-        """
-        status = self.status()
-        url = status.url(database)
+        """Return the arguments for running the wheel's psql. Raises Unreachable if the server is stopped."""
+        url = self.status().url(database)
         psql = self._choose(self._folder(), binaries.embedded()).program("psql")
         return [str(psql), f"--dbname={url}", *arguments]
 
@@ -138,7 +128,7 @@ class EmbeddedServer:
             requested=self.data.absolute(),
             data=folder.path,
             major=folder.major,
-            account=_present_account(folder).name if folder.pgdata.exists() else None,
+            account=_data_owner(folder).name if folder.pgdata.exists() else None,
             log=folder.log,
         )
         if postmaster is None or not postmaster.ready:
@@ -155,20 +145,20 @@ class EmbeddedServer:
         if Postmaster.on(folder.pgdata) is None:
             return False
         chosen = self._choose(folder, binaries.embedded())
-        _cluster(folder, chosen, _present_account(folder)).stop()
+        _cluster(folder, chosen, _data_owner(folder)).stop()
         return True
 
     def _choose(self, folder: ServerFolder, known: dict[int, binaries.Binaries]) -> binaries.Binaries:
         present = folder.major
         if present is not None and self.major not in {None, present}:
-            message = f"{folder.path} holds data of PostgreSQL {present}, not {self.major}"
-            raise SettingsError(message, hint=f"circle-migrate dev reset deletes it; or {MOVE_HINT}")
+            message = f"{folder.path} has data of PostgreSQL {present}, not {self.major}"
+            raise SettingsError(message, hint=f"run circle-migrate dev reset to delete it; or {MOVE_HINT}")
         major = present or self.major or max(known)
         if major not in known:
             raise SettingsError(
-                f"the embedded PostgreSQL cannot be of version {major}",
-                detail=f"installed: {', '.join(map(str, sorted(known)))}",
-                hint=f"circle-migrate dev reset deletes the data; or {MOVE_HINT}" if present else None,
+                f"PostgreSQL {major} is not installed as embedded server",
+                detail=f"installed versions: {', '.join(map(str, sorted(known)))}",
+                hint=f"run circle-migrate dev reset to delete the data; or {MOVE_HINT}" if present else None,
             )
         return known[major]
 
@@ -177,20 +167,20 @@ def _cluster(folder: ServerFolder, chosen: binaries.Binaries, account: OsUser) -
     return Cluster(folder.pgdata, folder.log, chosen.reachable_for(account), account)
 
 
-def _present_account(folder: ServerFolder) -> OsUser:
-    """Who the server runs as, without making a user as `ServerFolder.account` may."""
+def _data_owner(folder: ServerFolder) -> OsUser:
+    """Return the owner of the data; unlike `ServerFolder.os_user`, create no user."""
     return OsUser.owner_of(folder.pgdata) if folder.pgdata.exists() else OsUser.current()
 
 
 def _settings(socket_dir: Path) -> dict[str, str]:
-    """The configuration of every embedded server; fsync stays on, since what people keep in it is theirs."""
+    """Return the configuration of an embedded server; fsync stays on to protect the user's data."""
     return {
         "listen_addresses": "",
         "unix_socket_directories": str(socket_dir),
         "unix_socket_permissions": "0700",
         "port": str(PORT),
         "max_connections": "100",
-        "max_prepared_transactions": "16",  # --atomic needs one for each run in flight
+        "max_prepared_transactions": "16",  # --atomic needs one per concurrent run
         "shared_buffers": "32MB",
         "timezone": "UTC",
         "log_timezone": "UTC",

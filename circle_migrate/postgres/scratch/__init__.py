@@ -1,1 +1,1 @@
-"""Scratch databases: new, empty, dropped after use; `providers` says where they are made."""
+"""Scratch databases: new, empty, and dropped after use."""

@@ -1,7 +1,7 @@
-"""A throw-away server in a container, for any major version, where a Docker engine answers.
+"""A temporary server in a Docker container, for any major version.
 
-Testcontainers starts it, and beside it Ryuk: a container that is connected to this process and removes the
-server ten seconds after that connection is gone, so after a kill as well.
+Testcontainers starts it together with Ryuk, a container that removes the server ten seconds after its
+connection to this process ends, even after a kill.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from testcontainers.community.postgres import PostgresContainer
 
 NEWEST = 18
-"""The major version where nobody wants a certain one."""
+"""The default major version."""
 
-_ANSWER_SECONDS = 3
-# Nobody misses it after a crash.
+_PING_SECONDS = 3
+# Durability is not needed.
 _SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 def image(major: int) -> str:
-    """The official image of a major version; https://hub.docker.com/_/postgres says what is in it."""
+    """Return the official image of a major version (https://hub.docker.com/_/postgres)."""
     return f"postgres:{major}"
 
 
 def obtain(major: int) -> str | None:
-    """Pull the image unless the engine has it; answers why no container of it can be started. Blocks."""
+    """Pull the image if needed; return the reason if no container can be started, else None. Blocks."""
     try:
         import docker
         from testcontainers.core.docker_client import DockerClient
     except ImportError:
-        return "containers: the extra is not installed; pip install 'circle-migrate[container]'"
+        return "containers: the extra is not installed; run pip install 'circle-migrate[container]'"
     with _quiet():
         try:
-            with closing(DockerClient(timeout=_ANSWER_SECONDS).client) as engine:
+            with closing(DockerClient(timeout=_PING_SECONDS).client) as engine:
                 engine.ping()
         except (docker.errors.DockerException, OSError) as error:
-            return f"containers: no Docker engine answers; `docker info` says why: {_words(error)}"
+            return f"containers: no Docker engine answers; run `docker info` for details: {_message(error)}"
     try:
         with closing(DockerClient().client) as engine:
             try:
@@ -54,8 +54,8 @@ def obtain(major: int) -> str | None:
                 engine.images.pull(image(major))
     except (docker.errors.DockerException, OSError) as error:
         return (
-            f"containers: the image {image(major)} cannot be had; "
-            f"`docker pull {image(major)}` says why: {_words(error)}"
+            f"containers: the image {image(major)} cannot be pulled; "
+            f"run `docker pull {image(major)}` for details: {_message(error)}"
         )
     return None
 
@@ -68,20 +68,17 @@ class Container:
 
     @property
     def url(self) -> str:
-        """The URL of its maintenance database, with a password that nobody else knows."""
+        """The URL of the maintenance database, with a generated password."""
         return self.running.get_connection_url()
 
     @classmethod
     def start(cls, major: int) -> Container:
-        """Start a server of an image that `obtain` has got. Blocks.
-
-        Raises `Unreachable` where it does not start.
-        """
+        """Start a server, whose image is already pulled. Blocks. Raises `Unreachable` if that fails."""
         from docker.errors import DockerException
         from testcontainers.community.postgres import PostgresContainer
 
         options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        # Its port is open on all interfaces of the engine's machine.
+        # The port is open on all interfaces of the engine's machine.
         password = secrets.token_urlsafe(24)
         try:
             container = PostgresContainer(
@@ -93,22 +90,22 @@ class Container:
                 stack.pop_all()
         except (DockerException, OSError, RuntimeError) as error:
             raise Unreachable(
-                f"no server starts in a container of {image(major)}",
-                detail=_words(error).replace(password, "***"),
+                f"the server in a container of {image(major)} does not start",
+                detail=_message(error).replace(password, "***"),
                 state="nothing was changed",
-                hint=f"to see it fail: docker run --rm -e POSTGRES_PASSWORD=x {image(major)}\n"
-                "or name another server for scratch databases: --scratch-url URL",
+                hint=f"see its output: docker run --rm -e POSTGRES_PASSWORD=x {image(major)}\n"
+                "or use another server for scratch databases: --scratch-url URL",
             ) from error
         return cls(container)
 
     def remove(self) -> None:
-        """Stop the server and delete all of it. Blocks."""
+        """Stop and delete the container. Blocks."""
         self.running.stop()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Docker's client leaves its socket to the garbage collector where nobody answers."""
+    """Suppress the warning about the socket that Docker's client leaves open if no engine answers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         try:
@@ -117,5 +114,5 @@ def _quiet() -> Iterator[None]:
             gc.collect()
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return " ".join(redact(str(error)).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The servers on which one command makes its scratch databases."""
+"""The servers for the scratch databases of one command."""
 
 from __future__ import annotations
 
@@ -25,17 +25,14 @@ if TYPE_CHECKING:
 
 
 class ScratchServers:
-    """Servers for scratch databases, each found or started when it is first needed and kept until the end.
-
-    An asynchronous context manager, which costs nothing as long as nobody asks for a database.
-    """
+    """Asynchronous context manager of servers, which are started when needed and stopped at the end."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
-        self._roads: tuple[ServerProvider, ...] = ()
-        self._refused: dict[int, str] = {}
+        self._providers: tuple[ServerProvider, ...] = ()
+        self._reasons: dict[int, str] = {}
         self._started: dict[int, ScratchHosts] = {}
 
     async def __aenter__(self) -> ScratchServers:
@@ -47,72 +44,67 @@ class ScratchServers:
         return await self._stack.__aexit__(kind, error, trace)
 
     async def majors(self, name: str, *wanted: int) -> tuple[int, ...]:
-        """The PostgreSQL major versions that a database can be made in, the preferred one first.
+        """Return the available PostgreSQL major versions for a database, the preferred one first.
 
-        With those `wanted` that can be had in a container. None where there is no server at all. Raises what
-        `find_roads` raises.
+        They include the `wanted` versions that a container provides. Empty without any server. Raises the
+        errors of `available_providers`.
         """
-        return tuple(dict.fromkeys(road.majors[name] for road in await self._find(name, wanted)))
+        return tuple(dict.fromkeys(provider.majors[name] for provider in await self._find(name, wanted)))
 
     @asynccontextmanager
     async def databases(
         self, names: Iterable[str] | None = None, *, major: int | None = None
     ) -> AsyncIterator[Scratch]:
-        """New, empty databases for these names, dropped at the end; by default for all that an upgrade needs.
+        """Create databases for these names, by default for all that an upgrade needs; drop them at the end.
 
-        On the first road whose server for the first name has this major version, else on the nearest one:
-        `Scratch.majors` says which. Raises `SettingsError` where there is no server at all, and what
-        `find_roads` and `make` raise.
+        Uses the first provider with this major version for the first name, else the one with the nearest
+        version. Raises `SettingsError` without any server, and the errors of `available_providers` and
+        `create_databases`.
         """
         chosen = tuple(names or self._deployment.reachable_databases(Direction.UP))
-        roads = await self._find(chosen[0], () if major is None else (major,))
-        if not roads:
-            raise no_server(detail="\n".join(self._refused.values()) or None)
-        road = _nearest_provider(roads, chosen[0], major)
-        places = await self._start(road)
-        async with create_databases(
-            self._deployment,
-            {name: places[name] for name in chosen},
-            {name: road.majors[name] for name in chosen},
-        ) as made:
-            yield made
+        providers = await self._find(chosen[0], () if major is None else (major,))
+        if not providers:
+            raise no_server(detail="\n".join(self._reasons.values()) or None)
+        provider = _nearest_provider(providers, chosen[0], major)
+        started = await self._start(provider)
+        hosts = {name: started[name] for name in chosen}
+        majors = {name: provider.majors[name] for name in chosen}
+        async with create_databases(self._deployment, hosts, majors) as databases:
+            yield databases
 
     async def _find(self, name: str, wanted: tuple[int, ...]) -> tuple[ServerProvider, ...]:
-        """The roads; a container is one for what is wanted and nothing else offers."""
+        """Return the providers, including containers for wanted versions that no other provider has."""
         async with self._lock:
-            self._roads = self._roads or await available_providers(self._deployment)
-            for major in wanted or (() if self._roads else (NEWEST,)):
-                offered = any(road.majors[name] == major for road in self._roads)
-                if not offered and major not in self._refused:
-                    await self._add_container(major)
-            return self._roads
+            self._providers = self._providers or await available_providers(self._deployment)
+            for major in wanted or (() if self._providers else (NEWEST,)):
+                has_version = any(provider.majors[name] == major for provider in self._providers)
+                if not has_version and major not in self._reasons:
+                    provider = await container_provider(self._deployment, major)
+                    if isinstance(provider, str):
+                        self._reasons[major] = provider
+                    else:
+                        self._providers += (provider,)
+            return self._providers
 
-    async def _add_container(self, major: int) -> None:
-        server_provider = await container_provider(self._deployment, major)
-        if isinstance(server_provider, str):
-            self._refused[major] = server_provider
-        else:
-            self._roads += (server_provider,)
-
-    async def _start(self, road: ServerProvider) -> ScratchHosts:
+    async def _start(self, provider: ServerProvider) -> ScratchHosts:
         async with self._lock:
-            key = self._roads.index(road)
+            key = self._providers.index(provider)
             if key not in self._started:
-                self._started[key] = await self._stack.enter_async_context(road.start())
+                self._started[key] = await self._stack.enter_async_context(provider.start())
             return self._started[key]
 
 
-def _nearest_provider(roads: tuple[ServerProvider, ...], name: str, major: int | None) -> ServerProvider:
+def _nearest_provider(providers: tuple[ServerProvider, ...], name: str, major: int | None) -> ServerProvider:
     if major is None:
-        return roads[0]
-    found = nearest((road.majors[name] for road in roads), major)
-    return next(road for road in roads if road.majors[name] == found)
+        return providers[0]
+    version = nearest((provider.majors[name] for provider in providers), major)
+    return next(provider for provider in providers if provider.majors[name] == version)
 
 
 @asynccontextmanager
 async def scratch(
     deployment: Deployment, names: Iterable[str] | None = None, *, major: int | None = None
 ) -> AsyncIterator[Scratch]:
-    """`ScratchServers.databases` for whoever needs them once."""
-    async with ScratchServers(deployment) as servers, servers.databases(names, major=major) as made:
-        yield made
+    """Create databases as `ScratchServers.databases`, for a single use."""
+    async with ScratchServers(deployment) as servers, servers.databases(names, major=major) as databases:
+        yield databases

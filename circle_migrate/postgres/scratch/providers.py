@@ -1,9 +1,9 @@
-"""The roads to a server for scratch databases, in the order in which they are preferred."""
+"""Providers of servers for scratch databases, in order of preference."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,9 +26,9 @@ ScratchHosts = Mapping[str, ScratchHost]
 
 @dataclass(frozen=True, slots=True)
 class ServerProvider:
-    """A way to scratch databases: the major version of each one's server, and how to get there.
+    """A provider of servers: the major version of the server for every database, and its start.
 
-    `start` brings up what has to be started; its places hold until it is left.
+    `start` starts a server if needed; its hosts are valid until the context ends.
     """
 
     majors: Mapping[str, int]
@@ -36,52 +36,50 @@ class ServerProvider:
 
 
 async def available_providers(deployment: Deployment) -> tuple[ServerProvider, ...]:
-    """All roads to servers that are there or at hand; raises the errors of connecting to named ones."""
-    return (*await _given(deployment), *_embedded(deployment), *await _target(deployment))
+    """Return the providers except containers. Raises the errors of connecting to configured servers."""
+    return (*await _from_url(deployment), *_embedded(deployment), *await _target(deployment))
 
 
 async def container_provider(deployment: Deployment, major: int) -> ServerProvider | str:
-    """The road to a server of this version in a container, or why there is none; pulls its image."""
+    """Return a provider of this version in a container, or the reason against it; pulls the image."""
     from circle_migrate.postgres.scratch.container import Container, obtain
 
-    refusal = await in_thread(obtain, major)
-    if refusal is not None:
-        return refusal
-    start = partial(_thrown_away, deployment, partial(Container.start, major))
+    reason = await in_thread(obtain, major)
+    if reason is not None:
+        return reason
+    start = partial(_start_temporary, deployment, partial(Container.start, major))
     return ServerProvider(dict.fromkeys(deployment.databases, major), start)
 
 
 def no_server(consequence: str = "", detail: str | None = None) -> SettingsError:
-    """The error for having no road at all, with the ways to get one."""
+    """Return the error for having no provider, whose hint lists the options."""
     return SettingsError(
         f"{consequence}there is no server for scratch databases",
         detail=detail,
-        state="nothing was touched",
-        hint="pip install 'circle-migrate[embedded]', for a private one;\n"
-        "or pip install 'circle-migrate[container]', for one in a container, where a Docker engine answers;\n"
-        "or name one on which the role may create databases: --scratch-url URL, or in the environment "
-        "CIRCLE_MIGRATE_SCRATCH_URL;\n"
-        "or allow them beside the live databases, for a role with CREATEDB: --scratch-on-target",
+        state="nothing was changed",
+        hint="run pip install 'circle-migrate[embedded]' to use a private server;\n"
+        "or pip install 'circle-migrate[container]' to use a container, if a Docker engine is running;\n"
+        "or set --scratch-url URL, or CIRCLE_MIGRATE_SCRATCH_URL in the environment, to a server on which "
+        "the role may create databases;\n"
+        "or add --scratch-on-target to use the live servers, if the role has CREATEDB",
     )
 
 
-async def _given(deployment: Deployment) -> list[ServerProvider]:
+async def _from_url(deployment: Deployment) -> list[ServerProvider]:
     address = deployment.settings.scratch_url
     if address is None:
         return []
-    keeper = _keeper(deployment, address)
-    major = await _major(keeper)
-    place = ScratchHost(keeper)
-    return [ServerProvider(dict.fromkeys(deployment.databases, major), _there(deployment, place))]
+    database = _maintenance_database(deployment, address)
+    return [_running_provider(deployment, ScratchHost(database), await _major(database))]
 
 
 async def _target(deployment: Deployment) -> list[ServerProvider]:
     if not deployment.settings.scratch_on_target:
         return []
     databases = {name: deployment.databases[name] for name in deployment.reachable_databases(Direction.UP)}
-    places = {name: ScratchHost(database, copy_locale=True) for name, database in databases.items()}
+    hosts = {name: ScratchHost(database, copy_locale=True) for name, database in databases.items()}
     majors = {name: await _major(database) for name, database in databases.items()}
-    return [ServerProvider(majors, partial(_nothing_to_start, places))]
+    return [ServerProvider(majors, lambda: nullcontext(hosts))]
 
 
 def _embedded(deployment: Deployment) -> list[ServerProvider]:
@@ -93,48 +91,43 @@ def _embedded(deployment: Deployment) -> list[ServerProvider]:
         known = binaries.embedded()
     except SettingsError:
         return []
-    roads = []
+    providers = []
     status = server(deployment.settings).status()
     if status.running and status.major is not None:
         url = parse(status.url("postgres"), source="the embedded server")
-        place = ScratchHost(_keeper(deployment, url), is_local=True)
-        majors = dict.fromkeys(deployment.databases, status.major)
-        roads.append(ServerProvider(majors, _there(deployment, place)))
+        host = ScratchHost(_maintenance_database(deployment, url), is_local=True)
+        providers.append(_running_provider(deployment, host, status.major))
     for major in sorted(known, reverse=True):
         majors = dict.fromkeys(deployment.databases, major)
         start = partial(TemporaryServer.start, known[major])
-        roads.append(ServerProvider(majors, partial(_thrown_away, deployment, start)))
-    return roads
+        providers.append(ServerProvider(majors, partial(_start_temporary, deployment, start)))
+    return providers
 
 
-def _there(
-    deployment: Deployment, place: ScratchHost
-) -> Callable[[], AbstractAsyncContextManager[ScratchHosts]]:
-    return partial(_nothing_to_start, dict.fromkeys(deployment.databases, place))
-
-
-@asynccontextmanager
-async def _nothing_to_start(places: ScratchHosts) -> AsyncIterator[ScratchHosts]:
-    yield places
+def _running_provider(deployment: Deployment, host: ScratchHost, major: int) -> ServerProvider:
+    hosts = dict.fromkeys(deployment.databases, host)
+    return ServerProvider(dict.fromkeys(deployment.databases, major), lambda: nullcontext(hosts))
 
 
 @asynccontextmanager
-async def _thrown_away(
+async def _start_temporary(
     deployment: Deployment, start: Callable[[], TemporaryServer | Container]
 ) -> AsyncIterator[ScratchHosts]:
     started: list[TemporaryServer | Container] = []
     try:
-        # In the list before a cancellation that arrives meanwhile is raised here.
+        # The server must be in the list before a cancellation is raised.
         await in_thread(lambda: started.append(start()))
-        url = parse(started[0].url, source="a throw-away server")
-        yield dict.fromkeys(deployment.databases, ScratchHost(_keeper(deployment, url), is_local=True))
+        url = parse(started[0].url, source="a temporary server")
+        yield dict.fromkeys(
+            deployment.databases, ScratchHost(_maintenance_database(deployment, url), is_local=True)
+        )
     finally:
-        for each in started:
-            await in_thread(each.remove)
+        for temporary_server in started:
+            await in_thread(temporary_server.remove)
 
 
-def _keeper(deployment: Deployment, address: Address) -> Database:
-    """The maintenance database of a server, to be connected to as one of the deployment's databases is."""
+def _maintenance_database(deployment: Deployment, address: Address) -> Database:
+    """Return the maintenance database of a server, to which connections are made as to the first database."""
     return Database(
         deployment.settings.databases[0]._replace(name="scratch", url=address, search_path="public")
     )
@@ -148,6 +141,6 @@ async def _major(database: Database) -> int:
         connection.terminate()
 
 
-def nearest(majors: Iterable[int], wanted: int) -> int | None:
-    """The closest to the wanted major version, of two the newer, which understands what the older does."""
-    return min(majors, key=lambda major: (abs(major - wanted), -major), default=None)
+def nearest(majors: Iterable[int], major: int) -> int | None:
+    """Return the nearest major version; of two, the newer, which supports the features of the older."""
+    return min(majors, key=lambda item: (abs(item - major), -item), default=None)

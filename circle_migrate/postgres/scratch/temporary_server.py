@@ -1,9 +1,9 @@
-"""A throw-away server of the wheel's PostgreSQL, in a temporary folder; the next run removes what is left.
+"""A temporary server of the wheel's PostgreSQL; the next run removes servers of killed runs.
 
-circle-migrate-scratch-1000/    under /dev/shm where there is room, /tmp or /var/tmp; ours alone
-├── lock                        held (flock) while a folder is made and while left-over ones are removed
+circle-migrate-scratch-1000/    private folder in /dev/shm if there is space, else in /tmp or /var/tmp
+├── lock                        locked (flock) while a folder is created and while stale ones are removed
 └── 5f0c.../                    one server
-    ├── lock                    held by the run it belongs to: free once that has ended, however it ended
+    ├── lock                    locked by the run that uses the server, until that run ends
     ├── pgdata/
     ├── server.log
     └── socket/
@@ -28,12 +28,12 @@ from circle_migrate.postgres.embedded.binaries import Binaries
 from circle_migrate.postgres.embedded.cluster import PORT, Cluster, Postmaster
 from circle_migrate.postgres.embedded.os_user import OsUser
 
-TEMPORARY = (Path("/dev/shm"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - not $TMPDIR: left-overs are looked for
+TEMPORARY = (Path("/dev/shm"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - fixed, to find stale servers
 
-# Making a server makes 1,000 files and every database 300 more: in memory that takes half the time or less.
+# A server has 1,000 files, a database 300 more: in memory, creating them takes at most half the time.
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ROOM = 1 << 30
-"""Free bytes from which on a server may be in memory: it begins with 40 MB; most containers have 64."""
+"""Free bytes that a server in memory requires. A new one needs 40 MB; most containers have 64 MB."""
 
 _LOCK = "lock"
 _STOP_SECONDS = 30.0
@@ -46,7 +46,7 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Nobody misses it after a crash.
+    # Durability is not needed.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -56,28 +56,29 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class TemporaryServer:
-    """A running throw-away server, and the lock that says whose it is."""
+    """A running temporary server, and the descriptor of its lock."""
 
     cluster: Cluster
     lock: int
 
     @property
     def url(self) -> str:
-        """The URL of its maintenance database."""
+        """The URL of the maintenance database."""
         return f"postgresql://postgres@/postgres?host={quote(str(_socket(self.cluster)))}&port={PORT}"
 
     @classmethod
     def start(cls, binaries: Binaries) -> TemporaryServer:
-        """Remove what killed runs have left, then make a server and start it. Blocks.
+        """Remove the servers of killed runs, then create and start a server. Blocks.
 
-        Raises `SettingsError` where there is no folder for it, `Unreachable` where it does not start.
+        Raises `SettingsError` without a usable folder, `Unreachable` if the server does not start.
         """
         account = OsUser.current() if os.geteuid() != 0 else OsUser.unprivileged()
         home = _home()
-        for path in (home, *_others(home)):
+        for path in (home, *_other_homes(home)):
             with _locked(path / _LOCK):
-                for folder in _folders(path):
-                    _remove_unless_used(folder)
+                for folder in path.iterdir():
+                    if folder.is_dir() and not folder.is_symlink():
+                        _remove_unless_used(folder)
         with _locked(home / _LOCK):
             folder = home / secrets.token_hex(8)
             folder.mkdir(mode=_mode())
@@ -97,7 +98,7 @@ class TemporaryServer:
         return server
 
     def remove(self) -> None:
-        """Stop the server and delete all of it. Blocks."""
+        """Stop the server and delete its folder. Blocks."""
         try:
             _remove(self.cluster.data.parent)
         finally:
@@ -109,7 +110,7 @@ def _socket(cluster: Cluster) -> Path:
 
 
 def _home() -> Path:
-    """The folder of all throw-away servers of this user; one that somebody else has put there is not used."""
+    """Return the folder of this user's temporary servers; a folder of another user is not used."""
     refusals = []
     for temporary in TEMPORARY:
         if temporary == _MEMORY and not _has_room(temporary):
@@ -125,9 +126,9 @@ def _home() -> Path:
         else:
             return home
     raise SettingsError(
-        "there is no folder for a throw-away server",
+        "there is no folder for a temporary server",
         detail="\n".join(refusals),
-        hint="make /tmp writable, or name a server for scratch databases: --scratch-url URL",
+        hint="make /tmp writable, or use another server for scratch databases: --scratch-url URL",
     )
 
 
@@ -139,11 +140,11 @@ def _has_room(memory: Path) -> bool:
     try:
         return shutil.disk_usage(memory).free >= _ROOM
     except OSError:
-        return False  # not a Linux
+        return False  # not Linux
 
 
-def _others(home: Path) -> list[Path]:
-    """Our folders elsewhere, from when there was more room or less; what is somebody else's is left alone."""
+def _other_homes(home: Path) -> list[Path]:
+    """Return this user's other folders, used when more or less space was free."""
     paths = []
     for other in map(_home_in, TEMPORARY):
         with suppress(OSError):
@@ -153,43 +154,36 @@ def _others(home: Path) -> list[Path]:
 
 
 def _mode() -> int:
-    """Root's servers run as somebody else, who has to get through to what is his."""
+    """Return the mode of the folders; root's servers run as another user, who must reach them."""
     return 0o755 if os.geteuid() == 0 else 0o700
-
-
-def _folders(home: Path) -> list[Path]:
-    return [entry for entry in home.iterdir() if entry.is_dir() and not entry.is_symlink()]
 
 
 def _remove_unless_used(folder: Path) -> None:
     try:
         lock = _open(folder / _LOCK)
     except FileNotFoundError:
-        return  # its own run has removed it meanwhile
+        return  # its run has removed it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _remove(folder)
     except (BlockingIOError, Unreachable):
-        return  # in use, or for the next run to try
+        return  # in use, or left to the next run
     finally:
         os.close(lock)
 
 
 def _remove(folder: Path) -> None:
-    """Stop what runs there, without a checkpoint, and delete the folder.
-
-    Raises `Unreachable` where the server does not end.
-    """
+    """Stop the server without a checkpoint, and delete its folder. Raises `Unreachable` if that fails."""
     deadline = time.monotonic() + _STOP_SECONDS
-    stopped = None
+    stopped_pid = None
     while (postmaster := Postmaster.on(folder / "pgdata")) is not None:
-        if postmaster.pid != stopped:
+        if postmaster.pid != stopped_pid:
             with suppress(ProcessLookupError):
                 os.kill(postmaster.pid, signal.SIGQUIT)
-            stopped = postmaster.pid
+            stopped_pid = postmaster.pid
         if time.monotonic() > deadline:
             raise Unreachable(
-                f"the throw-away server in {folder} did not stop", hint=f"end process {postmaster.pid}"
+                f"the temporary server in {folder} did not stop", hint=f"run kill -9 {postmaster.pid}"
             )
         time.sleep(_POLL_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ FROM pg_cast c
 LEFT JOIN remark ON remark.classoid = 'pg_cast'::regclass AND remark.objoid = c.oid
 WHERE c.oid >= 16384
   AND NOT EXISTS (SELECT FROM member WHERE classid = 'pg_cast'::regclass AND objid = c.oid)
-  -- Casts between a range type and its multirange are parts of the type.
+  -- Casts between a range type and its multirange belong to the type.
   AND NOT EXISTS (
       SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'i'
   )

@@ -1,5 +1,5 @@
--- A default names no columns, and printing it without its table (0) does not open that: half the cost.
--- Positions are counted without dropped columns, which are looked at on their own because there are few.
+-- Defaults refer to no columns, so they are printed without their table (0), which halves the time.
+-- Positions do not count dropped columns, which are queried separately because they are few.
 SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS object, relation.key AS of,
        remark.description AS comment, a.attacl::text[] AS acl,
        CASE WHEN a.attacl IS NOT NULL THEN pg_get_userbyid(relation.relowner) END AS acl_of,

@@ -1,6 +1,6 @@
 -- where pg_sequence
--- A sequence's bounds depend on its type and direction, its persistence is its table's, and its privileges
--- are those of any new sequence; only what differs from them is said.
+-- Bounds depend on type and direction, persistence is that of the table, privileges are those of a new sequence;
+-- only values that differ are returned.
 SELECT 'column' AS kind, relation.identity || '.' || quote_ident(a.attname) AS object, relation.key AS of,
        concat_ws(E'\n',
            CASE a.attidentity WHEN 'a' THEN 'always' ELSE 'by default' END,

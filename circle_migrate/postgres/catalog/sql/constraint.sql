@@ -1,5 +1,5 @@
--- Names PostgreSQL makes up: TABLE_COLUMNS_LABEL with a number where taken (ChooseConstraintName and
--- ChooseIndexName in its source); too long ones are cut, and then recognised by their label alone.
+-- Names that PostgreSQL generates: TABLE_COLUMNS_LABEL with a number where taken (ChooseConstraintName and
+-- ChooseIndexName in its source); too long names are truncated, and recognised by their label only.
 SELECT 'constraint' AS kind, relation.identity || '.' || quote_ident(name) AS object, relation.key AS of,
        remark.description AS comment,
        CASE c.contype WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique' WHEN 'c' THEN 'check'
@@ -51,8 +51,8 @@ LEFT JOIN (
 ) firing ON firing.tgconstraint = c.oid AND c.contype = 'f'
 LEFT JOIN remark ON remark.classoid = 'pg_constraint'::regclass AND remark.objoid = c.oid
 WHERE (c.contype IN ('p', 'u', 'c', 'f', 'x')
-       -- What a column's not_null does not say already.
+       -- Omit what the field not_null of the column shows.
        OR (c.contype = 'n' AND (NOT c.convalidated OR c.connoinherit)))
-  -- A foreign key to a partitioned table has hidden ones to each of its partitions.
+  -- A foreign key to a partitioned table has internal constraints for every partition.
   AND (c.conparentid = 0
        OR c.conrelid <> (SELECT p.conrelid FROM pg_constraint p WHERE p.oid = c.conparentid))

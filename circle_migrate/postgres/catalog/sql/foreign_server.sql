@@ -1,5 +1,5 @@
 -- where pg_foreign_server
--- Options are shown to everybody by PostgreSQL; those that are secrets belong to user mappings.
+-- All roles can read these options; secret options belong to user mappings.
 SELECT 'foreign server' AS kind, quote_ident(s.srvname) AS object,
        pg_get_userbyid(s.srvowner) AS owner, coalesce(s.srvacl, acldefault('S', s.srvowner))::text[] AS acl,
        remark.description AS comment, quote_ident(w.fdwname) AS wrapper, s.srvtype AS type,

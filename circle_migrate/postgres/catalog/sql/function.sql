@@ -11,7 +11,7 @@ JOIN space ON space.oid = p.pronamespace
 JOIN pg_language l ON l.oid = p.prolang
 LEFT JOIN remark ON remark.classoid = 'pg_proc'::regclass AND remark.objoid = p.oid
 WHERE NOT EXISTS (SELECT FROM member WHERE classid = 'pg_proc'::regclass AND objid = p.oid)
-  -- The constructors of range types are parts of them.
+  -- Constructors of range types belong to the type.
   AND NOT EXISTS (
       SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i'
   )

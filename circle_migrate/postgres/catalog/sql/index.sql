@@ -1,8 +1,7 @@
--- The index of a constraint is defined by it, and deparsing is the dearest part of all: its state alone is here.
--- Of plain B-tree indexes the definition is put together here as pg_get_indexdef would print it: that looks for
--- the default operator class of each column anew, which takes three times as long. Plain are those whose every
--- part is a column (not an expression, nor of INCLUDE) with its default operator class, one that came with the
--- server and so takes no options, and with its own collation.
+-- An index of a constraint is defined by the constraint, so only its state is returned: deparsing is slow.
+-- The definition of a plain B-tree index is composed here as pg_get_indexdef prints it, in a third of the time.
+-- An index is plain if it has only columns (no expression, no INCLUDE) with their own collation and their default
+-- operator class, which comes with the server and so takes no options.
 SELECT 'index' AS kind, space.name || '.' || quote_ident(c.relname) AS object, relation.key AS of,
        remark.description AS comment,
        CASE WHEN con.oid IS NOT NULL THEN NULL
@@ -16,7 +15,7 @@ SELECT 'index' AS kind, space.name || '.' || quote_ident(c.relname) AS object, r
        CASE WHEN NOT i.indisvalid THEN 'no' END AS valid,
        CASE WHEN i.indisclustered THEN 'yes' END AS clustered,
        CASE WHEN i.indisreplident THEN 'yes' END AS replica_identity,
-       -- Columns that are expressions alone can have a target of their own.
+       -- Only expressions can have their own statistics target.
        CASE WHEN i.indexprs IS NOT NULL THEN (
            SELECT string_agg(a.attnum || ': ' || a.attstattarget, E'\n' ORDER BY a.attnum)
            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attstattarget >= 0

@@ -1,6 +1,6 @@
--- What every query looks at, and how it names it. Objects of extensions, of the system and of temporary
--- schemas are out of sight, as are the tables named $2 in schema $1 with all that is theirs.
--- $3 is the role written as <owner>.
+-- Common table expressions of all queries: the objects and their names. Objects of extensions, of the system and of
+-- temporary schemas are omitted, as are the tables named $2 in schema $1 with their dependent objects.
+-- $3 is the role that is written as <owner>.
 WITH member AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend
     WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'

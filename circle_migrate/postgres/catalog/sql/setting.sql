@@ -1,5 +1,5 @@
 -- where pg_db_role_setting
--- Those of the database itself are `database.NAME`; a role of that name is in quotes.
+-- Settings of the database are named `database.NAME`; a role of that name is quoted.
 SELECT 'setting' AS kind,
        CASE WHEN s.setrole = 0 THEN 'database' WHEN role.name = 'database' THEN '"database"' ELSE role.name END
        || '.' || split_part(item, '=', 1) AS object,

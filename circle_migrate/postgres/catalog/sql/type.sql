@@ -1,5 +1,5 @@
--- Enumerations, domains, composite and range types; arrays, multiranges and the rows of tables follow theirs.
--- A label may hold anything: a line break in it is written as \n, a backslash as two.
+-- Enumerations, domains, composite and range types; arrays, multiranges and row types belong to other objects.
+-- In labels, a line break is written as \n, a backslash as two.
 SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' WHEN 'c' THEN 'composite type'
                       ELSE 'range type' END AS kind,
        space.name || '.' || quote_ident(t.typname) AS object, pg_get_userbyid(t.typowner) AS owner,

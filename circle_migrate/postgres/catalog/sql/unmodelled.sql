@@ -1,5 +1,4 @@
--- Objects of kinds no other query describes, so that nothing is left out in silence: whatever has a
--- dependency, and base types, which only C code can make.
+-- Number of objects of unsupported kinds: objects with dependencies, and base types.
 SELECT 'unmodelled' AS kind, other.kind AS object, count(*)::text AS count
 FROM (
     SELECT 'base type' AS kind

@@ -1,4 +1,4 @@
--- An index's columns follow its definition, but for their statistics target and what an operator class is given.
+-- Columns of an index depend on its definition, except statistics targets and options of operator classes.
 SELECT sum(hashtextextended(ROW(
     a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attstorage, a.attidentity,
     a.attgenerated, a.attislocal, a.attinhcount, a.attcollation, a.attstattarget, a.attacl, a.attoptions,

@@ -1,4 +1,4 @@
--- Before 17, expressions say where in the statement they stood, which REINDEX CONCURRENTLY forgets.
+-- Before 17, expressions contain their position in the statement, which REINDEX CONCURRENTLY removes.
 SELECT sum(hashtextextended(ROW(
     i.indrelid, i.indnatts, i.indnkeyatts, i.indisunique, i.indisprimary, i.indisexclusion,
     i.indimmediate, i.indisclustered, i.indisvalid, i.indisreplident, i.indkey, i.indcollation, i.indclass,

@@ -1,4 +1,4 @@
--- Whatever belongs to no relation.
+-- Objects that belong to no relation.
 SELECT sum(hashtextextended(described, 12))
 FROM (
     SELECT n::text FROM pg_namespace n JOIN space USING (oid)

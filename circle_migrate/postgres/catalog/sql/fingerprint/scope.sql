@@ -1,7 +1,7 @@
--- Relations of users' schemas, without our tables ($1) and what is theirs. Rows of catalogues name relations by
--- oids, of which REINDEX CONCURRENTLY and VACUUM FULL hand out new ones: the hashes of those rows begin with one
--- of the relation's name instead (`seed`). Its own row is hashed here, without what VACUUM, ANALYZE, TRUNCATE and
--- CLUSTER keep in it.
+-- Relations of users' schemas, without our tables ($1) and their dependent objects. Catalogue rows refer to relations
+-- by oids, which REINDEX CONCURRENTLY and VACUUM FULL change: the hashes of those rows start from a hash of the
+-- relation's name instead (`seed`). The relation's own row is hashed here, without the columns that VACUUM, ANALYZE,
+-- TRUNCATE and CLUSTER change.
 WITH space AS MATERIALIZED (
     SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
 ),

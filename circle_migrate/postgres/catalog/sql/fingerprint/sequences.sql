@@ -1,5 +1,5 @@
 -- where pg_sequence
--- And which column each belongs to.
+-- The owning columns of sequences are included.
 SELECT sum(hashtextextended(ROW(s.*, d.refobjid, d.refobjsubid, d.deptype)::text, relation.seed # 1))
 FROM pg_sequence s
 JOIN relation ON relation.oid = s.seqrelid

@@ -1,5 +1,5 @@
 -- where pg_trigger
--- Those of a foreign key follow it, as long as nobody switches them off.
+-- Triggers of a foreign key depend on it, unless they are disabled.
 SELECT sum(hashtextextended(ROW(
     CASE WHEN NOT t.tgisinternal THEN t.tgname END, t.tgfoid, t.tgtype, t.tgenabled,
     t.tgdeferrable, t.tginitdeferred, t.tgattr, t.tgargs, t.tgqual, t.tgoldtable, t.tgnewtable,

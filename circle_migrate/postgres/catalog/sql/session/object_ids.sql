@@ -1,5 +1,4 @@
--- Behind scope.sql: where each object is kept, by the names that the other queries give them. Kinds of which
--- most databases have none are left to their names.
+-- Follows scope.sql: the ids of objects, by the names that the other queries return. Rare kinds are omitted.
 SELECT relation.kind, relation.identity AS object, 'pg_class'::regclass::oid::bigint AS catalogue,
        relation.oid::bigint AS oid, 0 AS part
 FROM relation

@@ -1,5 +1,5 @@
--- The versions of all rows that definitions are printed from, without those of temporary tables: every
--- committed change makes new ones, also where it is taken back by the next.
+-- Row versions of all catalogues that definitions are printed from, without temporary tables: every committed change
+-- creates new versions, even if a later change reverts it.
 WITH relation AS MATERIALIZED (
     SELECT oid, xmin FROM pg_class WHERE oid >= 16384 AND relpersistence <> 't'
 ),

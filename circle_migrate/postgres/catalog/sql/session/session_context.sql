@@ -1,5 +1,5 @@
--- Where the table $1 of Alembic is, whose it is, and the version of the server. It is where the session's
--- search_path leads if no schema $2 is named: the first one there is, whether or not the role may use it.
+-- Schema and owner of Alembic's table $1, and the version of the server. Without a schema $2, it is the first existing
+-- schema of the search_path, even if the role may not use it.
 SELECT place.schema, place.role, owner.rolname AS owner,
        current_setting('server_version_num')::int AS version
 FROM (

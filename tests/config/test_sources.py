@@ -1,4 +1,4 @@
-"""A variable that looks like ours and sets nothing is named, with the one that was probably meant."""
+"""Variables with our prefix that set nothing are reported, with the name that was probably meant."""
 
 from __future__ import annotations
 
