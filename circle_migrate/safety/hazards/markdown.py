@@ -23,8 +23,8 @@ _HEAD = """\
 # Hazards
 
 The hazards that `circle-migrate safety-check` finds; a finding has the id of its hazard. This page is
-generated from `circle_migrate/safety/hazards/data`. Tests run both examples of each hazard on PostgreSQL; each
-revision runs in its own transaction, unless a comment says otherwise.
+generated from `circle_migrate/safety/hazards/data`. Tests run both examples of each hazard on PostgreSQL;
+each revision runs in its own transaction, unless a comment says otherwise.
 """
 
 
