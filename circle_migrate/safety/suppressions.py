@@ -140,7 +140,7 @@ def apply_suppressions(
     for finding in findings:
         applicable = [suppression for suppression in suppressions if suppression.covers(finding)]
         used.update(applicable)
-        active = next((one for one in applicable if not one.rule.has_expired(today)), None)
+        active = next((match for match in applicable if not match.rule.has_expired(today)), None)
         if active is not None:
             suppressed.append(Suppressed(finding, active.source, active.rule.reason, active.rule.until))
         elif finding.fingerprint in known:

@@ -22,9 +22,9 @@ _CLASSES = {
 _HEAD = """\
 # Hazards
 
-The hazards that `circle-migrate safety-check` finds; a finding has the id of its hazard. This page is generated
-from `circle_migrate/safety/hazards/data`. Tests run both examples of each hazard on PostgreSQL; each
-revision runs in its own transaction, unless a comment says otherwise.
+The hazards that `circle-migrate safety-check` finds; a finding has the id of its hazard. This page is
+generated from `circle_migrate/safety/hazards/data`. Tests run both examples of each hazard on PostgreSQL;
+each revision runs in its own transaction, unless a comment says otherwise.
 """
 
 

@@ -130,7 +130,7 @@ class TracedConnection:
         return PendingStatement(traced, before, transaction)
 
     async def after_statement(self, pending: PendingStatement) -> TracedStatement:
-        """Return what a statement did that has run."""
+        """Return a completed statement with its locks, work and changes."""
         committed = not self.driver.is_in_transaction()
         after = await self._held_locks()
         messages = tuple(self._messages)
@@ -154,7 +154,7 @@ class TracedConnection:
         return replace(traced, locks=self._locks_by_kind(traced, observation.named)) if committed else traced
 
     async def statement_failed(self, pending: PendingStatement, error: ServerError) -> TracedStatement:
-        """Return what is known of a statement that has failed: of its locks, those held before."""
+        """Return a failed statement with its work, error and the locks held before it."""
         in_transaction = self.driver.is_in_transaction()
         messages = tuple(self._messages)
         if pending.own_transaction is not None and not self.driver.is_closed():
