@@ -339,7 +339,7 @@ def test_autogenerate_compares_with_head_only(empty_databases: Databases, projec
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("raise RuntimeError('broken')", "RuntimeError: broken"), ("Base = None", "no SQLAlchemy MetaData")],
+    [("raise RuntimeError('broken')", "RuntimeError: broken"), ("Base = None", "not a SQLAlchemy MetaData")],
 )
 def test_models_that_cannot_be_loaded(
     empty_databases: Databases, project: Project, text: str, words: str
