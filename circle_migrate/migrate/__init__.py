@@ -1,1 +1,1 @@
-"""Planning and running revisions: one executor, one journal, one commit protocol."""
+"""Plan and run revisions: one executor, one journal, one commit protocol."""

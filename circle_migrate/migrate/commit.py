@@ -181,7 +181,7 @@ async def _prepare(run: MigrationRun, session: Session, gid: Gid) -> None:
         tag = await session.driver.execute(f"PREPARE TRANSACTION {literal(str(gid))}")
     except Exception as error:
         if session.driver.is_closed():
-            if not await _finish_anew(run, gid, "ROLLBACK PREPARED", session.pid):
+            if not await _finish_on_new_connection(run, gid, "ROLLBACK PREPARED", session.pid):
                 raise await _in_doubt_error(run, gid, "PREPARE TRANSACTION has no answer", error) from error
             message = "the connection was lost while the transaction was being prepared"
             raise _not_prepared(name, message, _CORRECT, error) from error
@@ -209,12 +209,14 @@ async def _finish(run: MigrationRun, session: Session, gid: Gid, verb: str) -> N
     try:
         await session.driver.execute(f"{verb} {literal(str(gid))}")
     except Exception as error:
-        if session.driver.is_closed() and await _finish_anew(run, gid, verb):
+        if session.driver.is_closed() and await _finish_on_new_connection(run, gid, verb):
             return
         raise await _in_doubt_error(run, gid, f"{verb} failed", error) from error
 
 
-async def _finish_anew(run: MigrationRun, gid: Gid, verb: str, backend: int | None = None) -> bool:
+async def _finish_on_new_connection(
+    run: MigrationRun, gid: Gid, verb: str, backend: int | None = None
+) -> bool:
     """Finish a transaction, if it is prepared, on a new connection, after its backend has ended.
 
     Return whether that succeeded in time.

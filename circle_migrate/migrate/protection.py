@@ -34,7 +34,7 @@ def protection(settings: DatabaseSettings, state: State) -> Protection | None:
 
 
 class ProtectionGuard:
-    """Refuses to downgrade protected databases, except those named in `overridden`.
+    """The guard against downgrades of protected databases, except those named in `overridden`.
 
     Raises `UsageError` for a name that no database has.
     """

@@ -1,1 +1,1 @@
-"""Revision files read without running them, the graph they form, targets and plans. No database."""
+"""Revision files, read without running them; their graphs, targets and plans. No database is read."""

@@ -1,1 +1,1 @@
-"""The only package that runs Alembic: one step, a stamp, or SQL rendered offline."""
+"""The only package that runs Alembic: it runs steps, stamps, and renders SQL offline."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """Runs the steps of one database.
+    """The steps of one database, run by Alembic.
 
     The constructor loads the files of all steps. It raises `TreeError` for a broken file.
     """

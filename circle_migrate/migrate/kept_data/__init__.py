@@ -1,1 +1,1 @@
-"""Data that `downgrade --keep` copies aside and the next upgrade puts back."""
+"""Data that `downgrade --keep` stores in side tables and the next upgrade restores."""
