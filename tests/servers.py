@@ -132,7 +132,7 @@ def choose() -> str:
     """
     if FORCED:
         return FORCED
-    if container.obtain(container.NEWEST) is None:
+    if container.pull_image(container.NEWEST) is None:
         return "container"
     try:
         embedded()

@@ -15,9 +15,9 @@ from circle_migrate.backup.swap import StagedDatabase
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import Interrupted, MigrateError, RestoreFailed
-from circle_migrate.core.events import Event, Kind, Notify
+from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.shield import shielded
-from circle_migrate.migrate.protection import carry
+from circle_migrate.migrate.protection import copy_marker
 from circle_migrate.postgres.database import APPLICATION_NAME
 from circle_migrate.postgres.server_errors import server_message
 
@@ -32,7 +32,7 @@ NAME = f"{APPLICATION_NAME} restore"
 def announce(targets: Sequence[RestoreTarget], notify: Notify) -> None:
     """Announce the restore of every target."""
     for target in targets:
-        notify(Event(Kind.PLANNED, target.name, "", total=len(targets), steps=("restore",)))
+        notify(Event(EventKind.PLANNED, target.name, "", total=len(targets), steps=("restore",)))
 
 
 async def restore_in_place(targets: Sequence[RestoreTarget], notify: Notify) -> None:
@@ -81,7 +81,7 @@ async def _copy_marker(copy: StagedDatabase, schema: str, marker: ProtectionMark
     name = copy.database.name
     connection = await copy.connection_target.connect(NAME)
     try:
-        await carry(connection, schema, marker)
+        await copy_marker(connection, schema, marker)
     except Exception as error:
         raise RestoreFailed(
             f"{name}: the protection cannot be copied to the restored database",
@@ -123,7 +123,7 @@ async def _restore(
 ) -> None:
     """Restore the dump of a target into an empty database, and verify that it is complete."""
     started = time.monotonic()
-    notify(Event(Kind.STARTED, target.name, "restore", *position))
+    notify(Event(EventKind.STARTED, target.name, "restore", *position))
     connection = await database.connect(NAME)
     try:
 
@@ -132,7 +132,7 @@ async def _restore(
 
         def report(size: int) -> None:
             text = f"{format_bytes(size)} of about {format_bytes(target.dump.database_bytes)}"
-            notify(Event(Kind.COPYING, target.name, text))
+            notify(Event(EventKind.COPYING, target.name, text))
 
         with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
             async with report_growth(measure, report):
@@ -140,8 +140,8 @@ async def _restore(
     finally:
         connection.terminate()
     await _ensure_same_contents(target, database)
-    notify(Event(Kind.DONE, target.name, "restore", *position, time.monotonic() - started))
-    notify(Event(Kind.COMMITTED, target.name, "restore", *position))
+    notify(Event(EventKind.DONE, target.name, "restore", *position, time.monotonic() - started))
+    notify(Event(EventKind.COMMITTED, target.name, "restore", *position))
 
 
 async def _ensure_same_contents(target: RestoreTarget, database: Database) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
-from circle_migrate.postgres.create_database import maintenance
+from circle_migrate.postgres.create_database import connect_to_maintenance_database
 from circle_migrate.postgres.create_like import create_like
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
@@ -66,7 +66,7 @@ async def create(database: Database, token: str) -> StagedDatabase:
     copy = StagedDatabase(
         database, _new_name(live, "restore", token), live, _new_name(live, "replaced", token)
     )
-    connection = await maintenance(database)
+    connection = await connect_to_maintenance_database(database)
     try:
         await create_like(connection, live, copy.name)
     except Exception as error:
@@ -92,7 +92,7 @@ async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
     remaining = []
     for copy in copies:
         try:
-            connection = await maintenance(copy.database)
+            connection = await connect_to_maintenance_database(copy.database)
         except MigrateError:
             remaining.append(copy.name)
             continue
@@ -135,7 +135,7 @@ async def swap(copies: Sequence[StagedDatabase], *, disconnect: bool) -> None:
     async with AsyncExitStack() as stack:
         renamed = []
         for copy in copies:
-            connection = await maintenance(copy.database)
+            connection = await connect_to_maintenance_database(copy.database)
             stack.callback(connection.terminate)
             await connection.execute("BEGIN")
             await _rename(copy, connection, disconnect=disconnect)
@@ -174,7 +174,7 @@ async def _rename(copy: StagedDatabase, connection: asyncpg.Connection, *, disco
 
 async def _disconnect(copy: StagedDatabase) -> None:
     """End the sessions on the live database again and again, until cancelled."""
-    connection = await maintenance(copy.database)
+    connection = await connect_to_maintenance_database(copy.database)
     try:
         while True:
             await connection.fetch(_DISCONNECT, copy.live)

@@ -48,9 +48,9 @@ class CommandContext(NamedTuple):
 
         settings = self.settings()
         if settings.embedded:
-            from circle_migrate.postgres.embedded.deployment import addressed, server
+            from circle_migrate.postgres.embedded.deployment import configured_server, with_embedded_urls
 
-            settings = addressed(settings, server(settings).start())
+            settings = with_embedded_urls(settings, configured_server(settings).start())
         return Deployment(settings, self.database)
 
     async def ready(self) -> Deployment:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.progress_state import DatabaseProgress, RunProgress
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 30.0
 """Seconds without a line after which the running step is shown again; CI systems end a silent job."""
 
-STYLES = {Kind.WAITING: "yellow", Kind.RETRY: "yellow"}
+STYLES = {EventKind.WAITING: "yellow", EventKind.RETRY: "yellow"}
 
 
 class Lines:
@@ -73,10 +73,10 @@ class Lines:
 def line(event: Event) -> str | None:
     """Return the line that an event leaves in the log; None for one that changes only the live view."""
     match event.kind:
-        case Kind.DONE:
+        case EventKind.DONE:
             step = f"[{event.number}/{event.total}] " if event.total else ""
             return f"{step}{event.database}  {event.text}  {event.seconds:.2f} s"
-        case Kind.WAITING | Kind.RETRY:
+        case EventKind.WAITING | EventKind.RETRY:
             return f"{event.database}  {event.kind} {event.text}"
     return None
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from circle_migrate.cli.progress_lines import STYLES, line, printable
 from circle_migrate.cli.progress_state import DatabaseProgress, RunProgress
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ class Live:
     def _add_rows(self, table: Table, name: str, progress: DatabaseProgress) -> None:
         done, total = len(progress.done), len(progress.steps)
         state, activity = _state(progress), progress.description
-        if progress.kind is Kind.READING:
+        if progress.kind is EventKind.READING:
             (done, total), state, activity = progress.keys_read, Text(printable(activity)), ""
         seconds = f"{self._progress.elapsed(progress):.0f} s" if progress.running else ""
         if total:

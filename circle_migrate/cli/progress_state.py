@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class DatabaseProgress:
     committed: int = 0
     running: str = ""
     since: float = 0.0
-    kind: Kind = Kind.PLANNED
+    kind: EventKind = EventKind.PLANNED
     activity: str = ""
     keys_read: tuple[int, int] = (0, 0)
 
@@ -58,26 +58,32 @@ class RunProgress:
     def update(self, event: Event) -> bool:
         """Apply an event. Returns False for a database that only goes on waiting."""
         progress = self.databases.setdefault(event.database, DatabaseProgress())
-        is_news = event.kind is not Kind.WAITING or progress.kind is not Kind.WAITING
+        is_news = event.kind is not EventKind.WAITING or progress.kind is not EventKind.WAITING
         progress.kind, progress.activity = event.kind, ""
         match event.kind:
-            case Kind.PLANNED:
+            case EventKind.PLANNED:
                 progress.steps, progress.done, progress.committed = event.steps, [], 0
-            case Kind.STARTED:
+            case EventKind.STARTED:
                 progress.running, progress.since = event.text, self.clock()
-            case Kind.DONE:
+            case EventKind.DONE:
                 progress.done.append(event.number)
                 progress.running = ""
-            case Kind.RETRY:
+            case EventKind.RETRY:
                 self._roll_back(event.number)
                 progress.activity = event.text
-            case Kind.COMMITTED:
+            case EventKind.COMMITTED:
                 progress.committed = len(progress.done)
-            case Kind.WAITING | Kind.BUILDING | Kind.WORKING | Kind.COPYING | Kind.READING:
+            case (
+                EventKind.WAITING
+                | EventKind.BUILDING
+                | EventKind.WORKING
+                | EventKind.COPYING
+                | EventKind.READING
+            ):
                 progress.activity, progress.keys_read = event.text, (event.number, event.total)
         return is_news
 
     def _roll_back(self, number: int) -> None:
         for progress in self.databases.values():
             progress.done = [step for step in progress.done if step <= number]
-            progress.running, progress.kind, progress.activity = "", Kind.RETRY, ""
+            progress.running, progress.kind, progress.activity = "", EventKind.RETRY, ""

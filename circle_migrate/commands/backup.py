@@ -34,7 +34,7 @@ from circle_migrate.backup.progress import report_growth
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import BackupFailed, UsageError
-from circle_migrate.core.events import Event, Kind, Notify, discard
+from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
 from circle_migrate.postgres.server_errors import server_message
@@ -60,7 +60,7 @@ class BackupOptions:
 
 
 async def backup(
-    deployment: Deployment, options: BackupOptions, *, locked: bool = False, notify: Notify = discard
+    deployment: Deployment, options: BackupOptions, *, locked: bool = False, notify: Notify = ignore_event
 ) -> BackupResult:
     """Dump the selected databases from one consistent snapshot into a new folder.
 
@@ -122,16 +122,16 @@ async def _dump_all(
     notify: Notify,
 ) -> tuple[Dump, ...]:
     for name in jobs:
-        notify(Event(Kind.PLANNED, name, "", total=len(jobs), steps=("dump",)))
+        notify(Event(EventKind.PLANNED, name, "", total=len(jobs), steps=("dump",)))
     dumps = []
     for number, (name, snapshot) in enumerate(snapshots.by_database.items(), start=1):
         started = time.monotonic()
-        notify(Event(Kind.STARTED, name, "dump", number, len(jobs)))
+        notify(Event(EventKind.STARTED, name, "dump", number, len(jobs)))
         dump = await _dump(snapshot, jobs[name], folder, lock_wait, notify)
         dumps.append(dump)
         text = f"dump, {format_bytes(dump.bytes)}"
-        notify(Event(Kind.DONE, name, text, number, len(jobs), time.monotonic() - started))
-        notify(Event(Kind.COMMITTED, name, text, number, len(jobs)))
+        notify(Event(EventKind.DONE, name, text, number, len(jobs), time.monotonic() - started))
+        notify(Event(EventKind.COMMITTED, name, text, number, len(jobs)))
     return tuple(dumps)
 
 
@@ -149,7 +149,7 @@ async def _dump(
 
     def report(size: int) -> None:
         text = f"{format_bytes(size)} from a database of {format_bytes(database_bytes)}"
-        notify(Event(Kind.COPYING, database.name, text))
+        notify(Event(EventKind.COPYING, database.name, text))
 
     with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
         async with report_growth(measure, report):

@@ -9,7 +9,7 @@ from circle_migrate.commands.checks.database_checks import STATE_CHECKS, several
 from circle_migrate.commands.checks.database_facts import read_all_facts
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
-from circle_migrate.postgres.deployment import Deployment, folders
+from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 
@@ -45,7 +45,7 @@ async def check(deployment: Deployment, selection: CheckSelection) -> Report:
         skipped = _GRAPH_CHECKS | (STATE_CHECKS if selection.databases else {})
         reason = "the revision files are broken"
         checks += [Check(name, title, skipped=reason) for name, title in skipped.items()]
-        return Report("check", tuple(checks), folders=folders(deployment))
+        return Report("check", tuple(checks), folders=revision_folders(deployment))
     checks.append(several_heads(graphs.values()))
     checks.append(Check("downgrade", _GRAPH_CHECKS["downgrade"], tuple(_missing_downgrades(graphs))))
     if selection.base is not None:
@@ -64,7 +64,7 @@ async def check(deployment: Deployment, selection: CheckSelection) -> Report:
         checks += [_without_repeated(check, reported) for check in (await consistency(deployment)).checks]
     if selection.safety:
         checks += await _safety_checks(deployment, selection)
-    return Report("check", tuple(checks), folders=folders(deployment))
+    return Report("check", tuple(checks), folders=revision_folders(deployment))
 
 
 async def _safety_checks(deployment: Deployment, selection: CheckSelection) -> tuple[Check, ...]:

@@ -12,7 +12,7 @@ from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.diff.compare import CompareOptions, Profile, compare, today
-from circle_migrate.diff.describe import counted, detail, summary
+from circle_migrate.diff.describe import detail, format_counts, summary
 from circle_migrate.diff.equivalence import checks_for, equal_by_text, equal_in_scratch
 from circle_migrate.diff.expected.sources import ComparisonSides, ComparisonSources
 from circle_migrate.diff.result import Comparison, DiffResult
@@ -20,7 +20,7 @@ from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
 from circle_migrate.diff.side import CURRENT, Side, Source, parse_sides
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.deployment import Deployment, folders
+from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.postgres.scratch.pool import ScratchServers
 
 DRIFT = (f"{Source.REVISIONS}@{CURRENT}", str(Source.LIVE))
@@ -62,7 +62,7 @@ async def diff(
         *(parse_difference_rule(text, deployment.databases) for text in options.ignore),
     )
     async with ScratchServers(deployment) as servers:
-        sources = ComparisonSources.of(deployment, servers, sides)
+        sources = ComparisonSources.resolve(deployment, servers, sides)
         results = await asyncio.gather(
             *(
                 _compare(sources, name, _compare_options(deployment, name, sides, options, ignore))
@@ -77,7 +77,7 @@ async def diff(
         complete = len(comparisons) == len(deployment.databases)
         rule_findings = tuple(_rule_findings(ignore, comparisons, report_unused=complete))
         checks.append(Check("ignore-rules", "ignore rules are valid and used", rule_findings))
-    return DiffResult("diff", tuple(checks), folders=folders(deployment), comparisons=comparisons)
+    return DiffResult("diff", tuple(checks), folders=revision_folders(deployment), comparisons=comparisons)
 
 
 def _compare_options(
@@ -128,7 +128,7 @@ async def _answer(
         return {**answers, **await equal_in_scratch(scratch, open_checks)}
     except MigrateError as error:
         hint = f" ({' '.join(error.hint.split())})" if error.hint else ""
-        texts = counted({"text": len(open_checks)})
+        texts = format_counts({"text": len(open_checks)})
         change_set.not_compared.append(
             f"the meaning of {texts} printed differently, counted as different: {error.message}{hint}"
         )

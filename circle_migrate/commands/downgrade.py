@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
@@ -70,7 +70,7 @@ async def downgrade(
     dry_run: bool = False,
     saved: SavedPlan | None = None,
     overridden: Sequence[str] = (),
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
 ) -> MigrationResult | LossReport:
     """Undo every revision above the targets after `confirm` has confirmed exactly that plan.
 
@@ -129,9 +129,9 @@ async def _confirm(
     collector = await confirm.find(plan)
     report = await loss_report(deployment, collector)
     if keep:
-        from circle_migrate.safety.losses.keepable import ensure_key
+        from circle_migrate.safety.losses.keepable import ensure_restorable
 
-        await ensure_key(deployment, report)
+        await ensure_restorable(deployment, report)
     lossy = bool(report.destroyed) and not keep
     decision = policy.decide(deployment, states, lossy=lossy) if plan else BackupDecision()
     report = replace(report, notes=(*report.notes, *filter(None, [decision.explanation])))

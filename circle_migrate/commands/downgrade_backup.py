@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.database import State
     from circle_migrate.revision_graph.plan import Plan
 
-FOLDER = Path("backups")
+DEFAULT_FOLDER = Path("backups")
 """The default folder of backups, relative to the current directory; the default of `backup`, too."""
 
 
@@ -47,7 +47,7 @@ class BackupPolicy:
     """When to back up, and the options of the backup."""
 
     when: BackupWhen = BackupWhen.NEVER
-    options: BackupOptions = field(default_factory=lambda: BackupOptions(FOLDER.absolute()))
+    options: BackupOptions = field(default_factory=lambda: BackupOptions(DEFAULT_FOLDER.absolute()))
 
     def require(self, deployment: Deployment, states: Mapping[str, State]) -> None:
         """Raise `SettingsError` if a backup is required and there is no suitable pg_dump."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptState
 from circle_migrate.migrate.protection import ProtectionGuard
@@ -31,16 +31,18 @@ Confirm = Callable[[Sequence[KeptEntry]], None]
 """Ask whether to drop the entries. Raises `NotConfirmed` if the answer is no."""
 
 
-async def listing(deployment: Deployment, *, everything: bool = False) -> KeptEntries:
+async def list_kept(deployment: Deployment, *, everything: bool = False) -> KeptEntries:
     """Return what is kept, with `everything` also what was restored or dropped. Raises as connecting."""
     entries = await _read_all(deployment)
     return KeptEntries(
         "kept list",
-        tuple(entry for entry in entries if everything or entry.state is KeptState.KEPT or entry.side),
+        tuple(entry for entry in entries if everything or entry.state is KeptState.KEPT or entry.side_table),
     )
 
 
-async def restore(deployment: Deployment, names: Sequence[str], *, notify: Notify = discard) -> KeptEntries:
+async def restore(
+    deployment: Deployment, names: Sequence[str], *, notify: Notify = ignore_event
+) -> KeptEntries:
     """Restore entries, or all entries of a run, as an upgrade over their revision does.
 
     Raises `UsageError` for an unknown name, `MigrationFailed` for rows that do not fit, and the errors of the
@@ -56,7 +58,7 @@ async def drop(
     *,
     agree: Confirm,
     overridden: Sequence[str] = (),
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
 ) -> KeptEntries:
     """Drop the side tables of entries, or of all entries of a run, after `agree` has confirmed it.
 
@@ -74,7 +76,7 @@ async def drop(
 
 async def _read_all(deployment: Deployment) -> list[KeptEntry]:
     databases = [deployment.databases[name] for name in deployment.selected]
-    return [entry for database in databases for entry in await registry.read(database)]
+    return [entry for database in databases for entry in await registry.read_entries(database)]
 
 
 def _select(
@@ -82,7 +84,9 @@ def _select(
 ) -> tuple[KeptEntry, ...]:
     """Return the kept entries with these ids or run ids, and `restored` ones with a side table."""
     selected: dict[str, KeptEntry] = {}
-    candidates = [entry for entry in entries if entry.state is KeptState.KEPT or (restored and entry.side)]
+    candidates = [
+        entry for entry in entries if entry.state is KeptState.KEPT or (restored and entry.side_table)
+    ]
     for name in names:
         is_run = len(name) >= _MIN_PREFIX and "/" not in name
         matches = [e for e in candidates if e.id == name or (is_run and e.run.startswith(name))]
@@ -130,7 +134,7 @@ class _EntryHooks(Hooks):
         """Raise `Refused` if an entry has changed since it was selected."""
         self.run = run
         for name in plan.databases:
-            now = {entry.id: entry for entry in await registry.listed(run.sessions[name].driver, name)}
+            now = {entry.id: entry for entry in await registry.fetch_entries(run.sessions[name].driver, name)}
             for entry in self.entries:
                 if entry.database == name and now.get(entry.id) != entry:
                     raise Refused(
@@ -146,10 +150,10 @@ class _EntryHooks(Hooks):
 
 class _RestoreHooks(_EntryHooks):
     def after_step(self, connection: Connection, action: Action) -> None:
-        from circle_migrate.migrate.kept_data.hooks import restore
+        from circle_migrate.migrate.kept_data.hooks import restore_entries
 
         if self.run is not None:
-            restore(self.run, connection, action.database, self._of_database(action.database))
+            restore_entries(self.run, connection, action.database, self._of_database(action.database))
 
 
 class _DropHooks(_EntryHooks):

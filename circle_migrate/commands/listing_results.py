@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circle_migrate.core.errors import ExitCode, MigrateError
-from circle_migrate.core.result import Result, worst
+from circle_migrate.core.result import Result, worst_exit_code
 from circle_migrate.revision_graph.revision import Revision
 
 
@@ -32,7 +32,7 @@ class CurrentResult(Result):
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the worst error."""
-        return worst([position.error.status for position in self.standings if position.error])
+        return worst_exit_code([position.error.status for position in self.standings if position.error])
 
     def to_dict(self) -> dict[str, Any]:
         """Return one object per database."""
@@ -67,7 +67,7 @@ class RevisionList(Result):
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the worst error of reading current revisions."""
-        return worst([error.status for error in self.errors])
+        return worst_exit_code([error.status for error in self.errors])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the revisions by database, in the order of the list."""

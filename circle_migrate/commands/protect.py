@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.commands.protect_result import ProtectionResult
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.migrate.protection import ProtectionGuard, mark, unmark
+from circle_migrate.migrate.protection import ProtectionGuard, remove_marker, write_marker
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
@@ -31,7 +31,7 @@ Confirm = Callable[[str, ProtectionMarker], None]
 
 
 async def protect(
-    deployment: Deployment, reason: str | None = None, notify: Notify = discard
+    deployment: Deployment, reason: str | None = None, notify: Notify = ignore_event
 ) -> ProtectionResult:
     """Write the marker of the selected databases, or give an existing marker a new reason.
 
@@ -43,7 +43,9 @@ async def protect(
     return await _execute(deployment, "protect", names, _ProtectHooks(reason), {"reason": reason}, notify)
 
 
-async def unprotect(deployment: Deployment, agree: Confirm, notify: Notify = discard) -> ProtectionResult:
+async def unprotect(
+    deployment: Deployment, agree: Confirm, notify: Notify = ignore_event
+) -> ProtectionResult:
     """Remove the marker of each selected database after `agree` has confirmed it.
 
     Raises `Refused` for a database that only a setting protects or whose marker has changed since,
@@ -101,7 +103,7 @@ class _ProtectHooks(Hooks):
 
     def after_step(self, connection: Connection, action: Action) -> None:
         if action.database in self.schemas:
-            mark(connection, self.schemas[action.database], self.reason)
+            write_marker(connection, self.schemas[action.database], self.reason)
 
 
 @dataclass(slots=True)
@@ -124,4 +126,4 @@ class _UnprotectHooks(Hooks):
                 )
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        unmark(connection, self.schemas[action.database])
+        remove_marker(connection, self.schemas[action.database])

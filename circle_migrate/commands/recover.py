@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.commands.run_results import RecoveredTransaction, RecoverResult
 from circle_migrate.core.errors import InDoubt, UsageError
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.commit import Gid
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def recover(
-    deployment: Deployment, *, dry_run: bool = False, notify: Notify = discard
+    deployment: Deployment, *, dry_run: bool = False, notify: Notify = ignore_event
 ) -> RecoverResult:
     """Finish every prepared transaction of ours and close interrupted runs.
 

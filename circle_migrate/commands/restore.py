@@ -26,7 +26,7 @@ from circle_migrate.backup.restore_targets import (
     swap_in,
 )
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -44,7 +44,11 @@ _MAX_NAMES = 5
 
 
 async def restore(
-    deployment: Deployment, path: Path, options: RestoreOptions, confirm: Confirm, notify: Notify = discard
+    deployment: Deployment,
+    path: Path,
+    options: RestoreOptions,
+    confirm: Confirm,
+    notify: Notify = ignore_event,
 ) -> RestoreResult:
     """Restore the selected databases from the backup whose manifest, or folder, is at `path`.
 

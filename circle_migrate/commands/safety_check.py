@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
@@ -18,7 +18,7 @@ from circle_migrate.safety import baseline
 from circle_migrate.safety.assess import SafetyOptions, assess
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 from circle_migrate.safety.rules.evidence import Mode
-from circle_migrate.safety.suppressions import OWN_HAZARDS, in_baseline
+from circle_migrate.safety.suppressions import OWN_HAZARDS, suppress_by_baseline
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
@@ -29,17 +29,17 @@ async def safety_check(
     targets: Sequence[str] = ("head",),
     direction: Direction = Direction.UP,
     options: SafetyOptions | None = None,
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
 ) -> SafetyReport:
     """Assess an upgrade or downgrade to the targets.
 
     Creates no scratch database if nothing is pending. Raises the errors of planning, `UsageError` for a bad
     file or for the mode `ci` without a start, and `TreeError`.
     """
-    from circle_migrate.safety.statistics_file import read
+    from circle_migrate.safety.statistics_file import read_statistics
 
     options = options or SafetyOptions()
-    statistics = read(options.statistics) if options.statistics else None
+    statistics = read_statistics(options.statistics) if options.statistics else None
     known = frozenset[str]()
     if options.baseline and not options.write_baseline:
         known = baseline.read(options.baseline)
@@ -80,7 +80,7 @@ def _write_baseline(report: SafetyReport, path: Path) -> SafetyReport:
     """Write all findings above notes to the baseline, and return the report without them."""
     suppressed = [
         finding
-        for finding in report.judged
+        for finding in report.hazard_findings
         if finding.severity is not Severity.NOTE and finding.rule not in OWN_HAZARDS
     ]
     baseline.write(path, suppressed)
@@ -95,4 +95,6 @@ def _write_baseline(report: SafetyReport, path: Path) -> SafetyReport:
         )
         for check in report.checks
     )
-    return replace(report, checks=checks, suppressed=(*report.suppressed, *map(in_baseline, suppressed)))
+    return replace(
+        report, checks=checks, suppressed=(*report.suppressed, *map(suppress_by_baseline, suppressed))
+    )

@@ -23,7 +23,7 @@ async def take_snapshots(
     errors of taking a snapshot.
     """
     async with ScratchServers(deployment) as servers:
-        sources = ComparisonSources.of(deployment, servers, (parse_state(text),))
+        sources = ComparisonSources.resolve(deployment, servers, (parse_state(text),))
         files = {} if output is None else _files(output, sources.names)
         sides = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
     snapshots = {name: side.snapshots[0] for name, side in zip(sources.names, sides, strict=True)}
@@ -37,7 +37,7 @@ def _files(output: str, names: tuple[str, ...]) -> dict[str, Path]:
     """Return the file of each database."""
     if output.endswith(SUFFIXES):
         side = Side(Source.FILE, output)
-        if side.holds_one and len(names) > 1:
+        if side.is_single_file and len(names) > 1:
             raise UsageError(
                 f"{output} is one file, and there are {len(names)} databases",
                 hint="give a folder, a name with {database} in it, or one database with --database",

@@ -7,7 +7,7 @@ from io import StringIO
 from itertools import groupby
 
 from circle_migrate import __version__
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
@@ -27,7 +27,7 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
         names = deployment.reachable_databases(direction)
         current = verify_identity(deployment, await deployment.states(names))
         plan = Planner(deployment, texts, direction, cascade=True)(current)
-    async with one_at_a_time():
+    async with step_lock():
         text = render(deployment, plan)
     return ScriptResult("upgrade" if direction is Direction.UP else "downgrade", text)
 

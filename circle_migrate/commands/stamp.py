@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from circle_migrate.commands.downgrade import Confirm
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
@@ -24,7 +24,7 @@ async def stamp(
     purge: bool = False,
     dry_run: bool = False,
     overridden: Sequence[str] = (),
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
 ) -> MigrationResult:
     """Record the targets as the current revisions after `confirm` has confirmed the plan.
 

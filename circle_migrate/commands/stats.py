@@ -8,8 +8,8 @@ from pathlib import Path
 
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.safety.live_database.sizes import sizes
-from circle_migrate.safety.statistics_file import write
+from circle_migrate.safety.live_database.sizes import relation_sizes
+from circle_migrate.safety.statistics_file import write_statistics
 from circle_migrate.safety.table_statistics import DatabaseStats, Statistics, StatsResult
 
 
@@ -21,12 +21,12 @@ async def stats(deployment: Deployment, output: Path | None = None) -> StatsResu
     """
     states = await deployment.states()
     verify_identity(deployment, states)
-    tables = await asyncio.gather(*(sizes(deployment.databases[name]) for name in states))
+    tables = await asyncio.gather(*(relation_sizes(deployment.databases[name]) for name in states))
     by_database = {
         name: DatabaseStats(state.server_version_num, table_sizes)
         for (name, state), table_sizes in zip(states.items(), tables, strict=True)
     }
     statistics = Statistics(datetime.now(UTC).replace(microsecond=0), by_database)
     if output is not None:
-        write(output, statistics)
+        write_statistics(output, statistics)
     return StatsResult("stats", statistics, None if output is None else str(output))

@@ -9,7 +9,7 @@ from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.protection import protection
-from circle_migrate.postgres.deployment import Deployment, folders
+from circle_migrate.postgres.deployment import Deployment, revision_folders
 
 
 async def status(deployment: Deployment, *, strict: bool = False) -> StatusResult:
@@ -23,7 +23,7 @@ async def status(deployment: Deployment, *, strict: bool = False) -> StatusResul
     heads = several_heads(deployment.graphs.values(), Severity.WARNING)
     checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))
     databases = tuple(_describe(deployment, name, facts) for name, facts in facts_or_error.items())
-    return StatusResult("status", checks, databases, folders=folders(deployment))
+    return StatusResult("status", checks, databases, folders=revision_folders(deployment))
 
 
 def _describe(deployment: Deployment, name: str, facts: DatabaseFacts | MigrateError) -> DatabaseStatus:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
@@ -30,7 +30,7 @@ async def upgrade(
     saved: SavedPlan | None = None,
     gate: Gate | None = None,
     restore_kept: bool = True,
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
 ) -> MigrationResult:
     """Upgrade the databases to the targets; `dry_run` only plans.
 
@@ -76,7 +76,7 @@ async def upgrade(
 
 
 async def initialise(
-    deployment: Deployment, created: tuple[str, ...], notify: Notify = discard
+    deployment: Deployment, created: tuple[str, ...], notify: Notify = ignore_event
 ) -> MigrationResult:
     """Upgrade to head after the databases `created` were created."""
     return replace(await upgrade(deployment, notify=notify), command="init", created=created)

@@ -8,17 +8,17 @@ import time
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, read_all_facts
 from circle_migrate.commands.checks.unknown_revision import is_ahead, unknown_revision_findings
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
-from circle_migrate.core.events import Event, Kind, Notify, discard
+from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.migrate.identity import verify_identity
-from circle_migrate.postgres.deployment import Deployment, folders
+from circle_migrate.postgres.deployment import Deployment, revision_folders
 
 _MIN_PAUSE, _MAX_PAUSE = 0.2, 3.0
 """Seconds between two polls."""
 
 
 async def wait(
-    deployment: Deployment, patience: float, *, compatible: bool = False, notify: Notify = discard
+    deployment: Deployment, patience: float, *, compatible: bool = False, notify: Notify = ignore_event
 ) -> Report:
     """Poll until every selected database is at the heads of its tree, for at most `patience` seconds.
 
@@ -34,11 +34,13 @@ async def wait(
         findings = await _poll(deployment, compatible=compatible)
         if not findings or time.monotonic() + pause > deadline:
             check = Check("heads", title, tuple(findings))
-            return Report("wait", (check,), folders=folders(deployment))
+            return Report("wait", (check,), folders=revision_folders(deployment))
         text = "; ".join(finding.message for finding in findings)
         if text != last_text:
             for finding in findings:
-                notify(Event(Kind.WAITING, finding.database or "", f"until it changes: {finding.message}"))
+                notify(
+                    Event(EventKind.WAITING, finding.database or "", f"until it changes: {finding.message}")
+                )
             last_text = text
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _MAX_PAUSE, max(deadline - time.monotonic(), 0.05))

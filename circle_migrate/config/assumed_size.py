@@ -22,7 +22,7 @@ class SizeAssumption:
     """The assumed size of the tables that match a pattern; without a schema it matches in every schema."""
 
     pattern: str
-    weight: AssumedSize
+    size: AssumedSize
     database: str | None = None
 
     def covers(self, database: str, relation: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """Kind of an event.
 
     WAITING (for a lock), BUILDING (progress of an index) and WORKING (neither any more) come from polling the
@@ -35,7 +35,7 @@ class Event:
     a finished step, `steps` (PLANNED only) all steps of the database.
     """
 
-    kind: Kind
+    kind: EventKind
     database: str
     text: str
     number: int = 0
@@ -47,5 +47,5 @@ class Event:
 Notify = Callable[[Event], None]
 
 
-def discard(_event: Event) -> None:
+def ignore_event(_event: Event) -> None:
     """Ignore an event, for callers that do not show progress."""

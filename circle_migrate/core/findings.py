@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from circle_migrate.core.errors import ExitCode, MigrateError
-from circle_migrate.core.result import Result, worst
+from circle_migrate.core.result import Result, worst_exit_code
 from circle_migrate.core.rules import RULES, Rule
 
 _INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
@@ -185,7 +185,7 @@ class Check(NamedTuple):
         }
 
 
-def checkout() -> str:
+def repository_root() -> str:
     """Return the root folder of the Git repository, or else the current folder."""
     here = Path.cwd()
     return str(next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here))
@@ -201,7 +201,7 @@ class Report(Result):
 
     checks: tuple[Check, ...]
     folders: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    root: str = field(default_factory=checkout, kw_only=True)
+    root: str = field(default_factory=repository_root, kw_only=True)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC), kw_only=True)
 
     @property
@@ -212,7 +212,9 @@ class Report(Result):
     @property
     def exit_code(self) -> ExitCode:
         """The most severe status of the findings of severity error."""
-        return worst([finding.status for finding in self.findings if finding.severity is Severity.ERROR])
+        return worst_exit_code(
+            [finding.status for finding in self.findings if finding.severity is Severity.ERROR]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checks, and all findings with the name of their check."""

@@ -28,7 +28,7 @@ _WORST_FIRST = (
 )
 
 
-def worst(codes: list[ExitCode]) -> ExitCode:
+def worst_exit_code(codes: list[ExitCode]) -> ExitCode:
     """Return the most severe exit code; DONE for an empty list."""
     return min(codes, key=_WORST_FIRST.index, default=ExitCode.DONE)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from circle_migrate.config.ignore_rule import IgnoreRule
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.describe import tally
+from circle_migrate.diff.describe import count_kinds
 from circle_migrate.diff.implied import drop_implied, parents
 from circle_migrate.diff.renames import renames, without_generated_names
 from circle_migrate.diff.result import Aspect, Comparison, Difference
@@ -101,7 +101,7 @@ async def compare(
         tuple(_differences(changes, before, after, options)),
         equivalent=tuple(equivalent),
         ignored=partitions | ignored,
-        compared=tally(key.kind for key in before.objects.keys() | after.objects.keys()),
+        compared=count_kinds(key.kind for key in before.objects.keys() | after.objects.keys()),
         not_compared=tuple(change_set.not_compared),
     )
 

@@ -16,7 +16,7 @@ from circle_migrate.diff.result import Comparison, Difference
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Op, Snapshot
 from circle_migrate.postgres.identifier import schema_of
 
-NOTHING = "none"
+NO_VALUE = "none"
 """The description of a field without a value."""
 
 _MAX_LINE_LENGTH = 100
@@ -62,7 +62,7 @@ _DEFAULTS = {
     "storage": "default",
     "tablespace": "default",
 }
-"""The meaning of fields without a value; `NOTHING` for other fields."""
+"""The meaning of fields without a value; `NO_VALUE` for other fields."""
 
 _NOT_DESCRIBED = frozenset({"of", "position", "inherited", "generated_name", "owner", "comment"})
 """Fields left out of the description of an object; so is `acl`, unless the object has no owner."""
@@ -85,14 +85,14 @@ class FieldDescription:
         return "\n" not in texts and len(texts) <= _MAX_LINE_LENGTH
 
     @property
-    def pieces(self) -> tuple[str, ...]:
+    def parts(self) -> tuple[str, ...]:
         """The line in parts: label, value before, arrow, value after; or the label alone."""
         if self.before is None or self.after is None:
             return (self.label,)
         return (f"{self.label} " if self.label else "", self.before, " -> ", self.after)
 
     def __str__(self) -> str:
-        return "".join(self.pieces) if self.fits_in_line else f"different {self.label}"
+        return "".join(self.parts) if self.fits_in_line else f"different {self.label}"
 
 
 def describe_field(name: str, sides: tuple[str | None, str | None]) -> FieldDescription:
@@ -117,7 +117,7 @@ def value(name: str, text: str | None) -> str:
     if name in _STATES:
         return _STATES[name][name in _DEFAULT_YES if text is None else text == "yes"]
     if text is None:
-        return _DEFAULTS.get(name, NOTHING)
+        return _DEFAULTS.get(name, NO_VALUE)
     return text or ("nobody" if name in _PRIVILEGES else "''")
 
 
@@ -136,21 +136,21 @@ def describe_object(fields: Fields) -> str:
     return ", ".join(descriptions)
 
 
-def lines(before: str | None, after: str | None, context: int = 2) -> list[str]:
+def unified_diff(before: str | None, after: str | None, context: int = 2) -> list[str]:
     """Return a unified diff without its header: lines that begin with `-`, `+`, a space or `@@`."""
-    old, new = ([] if text in (None, NOTHING) else str(text).split("\n") for text in (before, after))
+    old, new = ([] if text in (None, NO_VALUE) else str(text).split("\n") for text in (before, after))
     diff = list(difflib.unified_diff(old, new, lineterm="", n=context))[2:]
     # The position of a single hunk tells nothing.
     return diff[1:] if sum(line.startswith("@@") for line in diff) == 1 else diff
 
 
-def sides(comparison: Comparison) -> tuple[str, str]:
+def side_names(comparison: Comparison) -> tuple[str, str]:
     """Return the names of both sides, marked `(from)` and `(to)` if they are the same."""
     before, after = comparison.before.origin, comparison.after.origin
     return (before, after) if before != after else (f"{before} (from)", f"{after} (to)")
 
 
-def place(snapshot: Snapshot) -> str:
+def describe_version(snapshot: Snapshot) -> str:
     """Return the revisions of a snapshot, unless its origin names them, and the server's version."""
     heads = ", ".join(snapshot.revisions or ()) or "base"
     known = snapshot.revisions is None or heads in snapshot.origin
@@ -158,7 +158,7 @@ def place(snapshot: Snapshot) -> str:
     return ", ".join(filter(None, ["" if known else f"at {heads}", f"PostgreSQL {version}"]))
 
 
-def short(key: ObjectKey, root: ObjectKey) -> str:
+def relative_name(key: ObjectKey, root: ObjectKey) -> str:
     """Return the kind and name of an object, without the name or schema of the object it belongs to."""
     for prefix in (f"{root.identity}.", f"{schema_of(root.identity)}."):
         if key.identity.startswith(prefix):
@@ -168,7 +168,7 @@ def short(key: ObjectKey, root: ObjectKey) -> str:
 
 def headline(difference: Difference, name: str, comparison: Comparison) -> str:
     """Return the kind of a difference: extra, missing or changed, and the hint of a rename."""
-    before, after = sides(comparison)
+    before, after = side_names(comparison)
     match difference.change.op:
         case Op.ADDED:
             text, hint = f"{name} is extra in {after}", "perhaps renamed from"
@@ -193,22 +193,22 @@ def detail(difference: Difference, comparison: Comparison) -> str | None:
     change = difference.change
     if change.op is not Op.CHANGED:
         return None
-    before, after = sides(comparison)
+    before, after = side_names(comparison)
     texts = []
     for name, both in change.fields.items():
         field = describe_field(name, both)
         if not field.fits_in_line:
             texts += [f"--- {before}: {field.label}", f"+++ {after}: {field.label}"]
-            texts += lines(field.before, field.after)
+            texts += unified_diff(field.before, field.after)
     return "\n".join(texts) or None
 
 
-def tally(kinds: Iterable[str]) -> dict[str, int]:
+def count_kinds(kinds: Iterable[str]) -> dict[str, int]:
     """Count the objects of each kind, in the order of the kinds' names."""
     return dict(sorted(Counter(kinds).items()))
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     """Return counts with their nouns: `9 tables, 1 column`."""
     return ", ".join(f"{count} {noun if count == 1 else plural(noun)}" for noun, count in counts.items())
 

@@ -92,7 +92,7 @@ class Group(NamedTuple):
     differences: tuple[Difference, ...]
 
 
-def grouped(comparison: Comparison, ownership: Ownership) -> tuple[Group, ...]:
+def group_by_owner(comparison: Comparison, ownership: Ownership) -> tuple[Group, ...]:
     """Group the differences by their topmost owner, ordered by kind and identity."""
     groups: dict[ObjectKey, list[Difference]] = {}
     for difference in comparison.differences:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from circle_migrate.config.ignore_rule import IgnoreRule
-from circle_migrate.diff.describe import counted, label, tally
+from circle_migrate.diff.describe import count_kinds, format_counts, label
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
 
 EquivalenceAnswers = Mapping[tuple[ObjectKey, str], bool]
@@ -76,8 +76,8 @@ class ChangeSet:
         if not changes:
             return
         keys = {change.key for change in changes}
-        counts = tally(change.key.kind for change in changes if change.owner not in keys)
-        self.not_compared.append(f"{counted(counts)}: {reason}")
+        counts = count_kinds(change.key.kind for change in changes if change.owner not in keys)
+        self.not_compared.append(f"{format_counts(counts)}: {reason}")
         self.keep(change for change in self.changes if not {change.key, change.owner} & keys)
 
 
@@ -97,7 +97,9 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
         for name in _unsupported_fields(change)
     )
     if counts:
-        texts = (f"{name} of {counted({kind: count})}" for (name, kind), count in sorted(counts.items()))
+        texts = (
+            f"{name} of {format_counts({kind: count})}" for (name, kind), count in sorted(counts.items())
+        )
         change_set.not_compared.append(f"{', '.join(texts)}: {UNSUPPORTED_BY_MODELS}")
     change_set.keep(without_fields(change, _unsupported_fields(change)) for change in change_set.changes)
 
@@ -130,7 +132,7 @@ def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
     tables = moved and _count_reordered(moved, *snapshots)
     if tables:
         change_set.not_compared.append(
-            f"the order of columns of {counted({'table': tables})}: use --column-order to compare it"
+            f"the order of columns of {format_counts({'table': tables})}: use --column-order to compare it"
         )
     change_set.keep(
         without_fields(change, {"position"}) if _is_moved(change) else change for change in change_set.changes
@@ -158,9 +160,8 @@ def without_not_null(change_set: ChangeSet, reason: str, *snapshots: Snapshot) -
     """Leave out not-null constraints: their columns say the same, except NOT VALID and NO INHERIT."""
     constraints = [change for change in change_set.changes if _is_not_null(change, *snapshots)]
     if constraints:
-        change_set.not_compared.append(
-            f"NOT VALID and NO INHERIT of {counted({'not null constraint': len(constraints)})}: {reason}"
-        )
+        counts = format_counts({"not null constraint": len(constraints)})
+        change_set.not_compared.append(f"NOT VALID and NO INHERIT of {counts}: {reason}")
         change_set.keep(change for change in change_set.changes if change not in constraints)
 
 
@@ -195,7 +196,7 @@ def drop_version_formatting(change_set: ChangeSet, answers: EquivalenceAnswers) 
         and (change.key, "definition") not in answers
     }
     if unknown:
-        texts = counted(tally(unknown.values()))
+        texts = format_counts(count_kinds(unknown.values()))
         change_set.not_compared.append(f"the text of {texts}: the servers print it differently")
     change_set.keep(
         without_fields(change, {"definition"}) if change.key in unknown else change

@@ -38,12 +38,12 @@ class Side:
         return self.target == CURRENT or (self.target or "").rpartition("@")[2].startswith(("+", "-"))
 
     @property
-    def asks_the_database(self) -> bool:
+    def needs_live_database(self) -> bool:
         """Whether the live database must be read for it."""
         return self.source is Source.LIVE or self.is_relative
 
     @property
-    def holds_one(self) -> bool:
+    def is_single_file(self) -> bool:
         """Whether it names one file, the snapshot of one database."""
         return _PLACEHOLDER not in self.text and not Path(self.text).expanduser().is_dir()
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, Refused
-from circle_migrate.core.events import Kind
+from circle_migrate.core.events import EventKind
 from circle_migrate.migrate.failure import describe_current_revisions
 from circle_migrate.migrate.run import MigrationRun
 from circle_migrate.postgres.database import GID_PREFIX
@@ -111,7 +111,7 @@ async def commit(run: MigrationRun, number: int, segment: Segment) -> None:
             await roll_back(session)
         raise
     for name in sessions:
-        run.emit(Kind.COMMITTED, name, f"segment {number}")
+        run.emit(EventKind.COMMITTED, name, f"segment {number}")
 
 
 async def _serial(run: MigrationRun, number: int, sessions: Mapping[str, Session]) -> None:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError, MigrationFailed
-from circle_migrate.core.events import Kind, Notify
+from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shielded
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.edited_files import ensure_not_edited
@@ -165,7 +165,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
         for step in plan.steps(name):
             if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
-                async with one_at_a_time():
+                async with step_lock():
                     run.runners[name].rehearse(step)
         if not run.rehearsal:
             run.journals[name] = Journal(database, run.states[name].schema)
@@ -209,7 +209,7 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
             if attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline:
                 raise await lock_timeout_error(run, failed.action, failed.error, attempt) from failed.error
             text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
-            run.emit(Kind.RETRY, failed.action.database, text)
+            run.emit(EventKind.RETRY, failed.action.database, text)
             await asyncio.sleep(pause)
         else:
             return
@@ -250,7 +250,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     run.hooks.before_segment(number, segment)
     try:
         run.applied.append(await _run_action(run, number, action))
-        run.emit(Kind.COMMITTED, action.database, f"segment {number}")
+        run.emit(EventKind.COMMITTED, action.database, f"segment {number}")
     except _StepFailedError as failed:
         await roll_back(run.sessions[action.database])  # the error reports the state after it
         if failed.is_lock_conflict:
@@ -262,7 +262,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
 
 async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:
     run.step_number += 1
-    run.emit(Kind.STARTED, action.database, describe(action))
+    run.emit(EventKind.STARTED, action.database, describe(action))
     started = time.monotonic()
     elsewhere = {name: heads for name, heads in run.current.items() if name != action.database}
     current = run.current[action.database]
@@ -279,7 +279,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         run.hooks.after_step(connection, action)
 
     try:
-        async with one_at_a_time():
+        async with step_lock():
             await run.sessions[action.database].connection.run_sync(run_with_hooks)
     except MigrateError:
         raise
@@ -291,7 +291,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
         raise _StepFailedError(action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
     seconds = time.monotonic() - started
-    run.emit(Kind.DONE, action.database, describe(action), seconds)
+    run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)
 
 

@@ -117,22 +117,22 @@ def _table(schema: str) -> str:
     return f"{quote(schema)}.{quote(PROTECTION)}"
 
 
-def mark(connection: Connection, schema: str, reason: str | None) -> None:
+def write_marker(connection: Connection, schema: str, reason: str | None) -> None:
     """Write the marker; a marker that exists is replaced."""
     table = _table(schema)
     for statement in _CREATE:
         connection.exec_driver_sql(statement.format(table=table))
-    unmark(connection, schema)
+    remove_marker(connection, schema)
     insert = f"INSERT INTO {table} (os_user, host, reason) VALUES ($1, $2, $3)"
     connection.exec_driver_sql(insert, (os_user(), socket.gethostname(), reason))
 
 
-def unmark(connection: Connection, schema: str) -> None:
+def remove_marker(connection: Connection, schema: str) -> None:
     """Remove the marker."""
     connection.exec_driver_sql(f"DELETE FROM {_table(schema)}")
 
 
-async def carry(connection: asyncpg.Connection, schema: str, marker: ProtectionMarker) -> None:
+async def copy_marker(connection: asyncpg.Connection, schema: str, marker: ProtectionMarker) -> None:
     """Write a marker as it was in another database."""
     table = _table(schema)
     async with connection.transaction():

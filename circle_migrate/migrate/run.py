@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.core.events import Event, Kind, Notify
+from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
@@ -112,13 +112,13 @@ class MigrationRun:
     step_number: int = 0
     step_count: int = 0
 
-    def emit(self, kind: Kind, database: str, text: str, seconds: float = 0.0) -> None:
+    def emit(self, kind: EventKind, database: str, text: str, seconds: float = 0.0) -> None:
         """Report progress."""
         self.notify(Event(kind, database, text, self.step_number, self.step_count, seconds))
 
-    def observe(self, kind: Kind, database: str, text: str) -> None:
+    def observe(self, kind: EventKind, database: str, text: str) -> None:
         """Report what a server does, and record for whom it waits."""
-        if kind is Kind.WAITING:
+        if kind is EventKind.WAITING:
             self.blockers[database] = f"{kind} {text}"
         self.emit(kind, database, text)
 
@@ -160,7 +160,7 @@ async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) 
         except Exception as error:
             raise journal_error(run.states[name], error) from error
     for name, steps in planned.items():
-        run.notify(Event(Kind.PLANNED, name, mode, total=run.step_count, steps=steps))
+        run.notify(Event(EventKind.PLANNED, name, mode, total=run.step_count, steps=steps))
 
 
 async def _close_lost(run: MigrationRun) -> None:

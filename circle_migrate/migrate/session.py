@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
-from circle_migrate.core.events import Kind
+from circle_migrate.core.events import EventKind
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _SETTINGS_SINCE = {
 }
 """Settings of a working session that older servers do not know: first major version, value."""
 
-OnActivity = Callable[[Kind, str, str], None]
+OnActivity = Callable[[EventKind, str, str], None]
 OnLost = Callable[[Unreachable], None]
 
 
@@ -135,7 +135,7 @@ async def monitor(
 
 async def _monitor(database: Database, session: Session, on_activity: OnActivity, on_lost: OnLost) -> None:
     connection = await database.connect(f"{APPLICATION_NAME} watch")
-    last = (Kind.WORKING, "")
+    last = (EventKind.WORKING, "")
     try:
         while True:
             await asyncio.sleep(POLL_SECONDS)
@@ -168,12 +168,12 @@ def _lost_connection_error(database: Database, error: MigrateError) -> Unreachab
     )
 
 
-async def _poll(connection: asyncpg.Connection, pid: int) -> tuple[Kind, str]:
+async def _poll(connection: asyncpg.Connection, pid: int) -> tuple[EventKind, str]:
     rows = await connection.fetch(_BLOCKERS, pid)
     if rows:
-        return Kind.WAITING, "for " + "; ".join(_blocker(row) for row in rows[:3])
+        return EventKind.WAITING, "for " + "; ".join(_blocker(row) for row in rows[:3])
     row = await connection.fetchrow(_INDEX_BUILD, pid)
-    return (Kind.BUILDING, _progress(row)) if row is not None else (Kind.WORKING, "")
+    return (EventKind.BUILDING, _progress(row)) if row is not None else (EventKind.WORKING, "")
 
 
 def _blocker(row: asyncpg.Record) -> str:

@@ -38,7 +38,7 @@ _SAFE_TO_QUOTE = ("08", "0A", "25", "3F", "40", "42", "53", "54", "55", "57", "5
 _SETTINGS = {"row_security": "off", "datestyle": "'ISO, YMD'", "intervalstyle": "'postgres'"}
 
 
-class UnansweredError(Exception):
+class QueryError(Exception):
     """A query failed; the message gives the reason, `sqlstate` is empty if the server did not answer."""
 
     def __init__(self, message: str, sqlstate: str = "") -> None:
@@ -46,11 +46,11 @@ class UnansweredError(Exception):
         self.sqlstate = sqlstate
 
 
-class TooLongError(UnansweredError):
+class QueryTimeoutError(QueryError):
     """A query exceeded its time limit."""
 
 
-class AbsentError(UnansweredError):
+class MissingObjectError(QueryError):
     """A schema, relation or column does not exist."""
 
 
@@ -108,12 +108,12 @@ class LiveQuery:
         self._deadline = time.monotonic() + total
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """Return all rows. Raises `UnansweredError`."""
+        """Return all rows. Raises `QueryError`."""
         seconds = min(self._seconds, self._deadline - time.monotonic())
         if seconds <= 0:
-            raise TooLongError("not queried: earlier queries took all of the time")
+            raise QueryTimeoutError("not queried: earlier queries took all of the time")
         if self._connection.is_closed():
-            raise UnansweredError("not queried: the connection was lost")
+            raise QueryError("not queried: the connection was lost")
         settings = _set_local({**_limits(seconds, _LOCK_SECONDS), **_SETTINGS})
         try:
             async with asyncio.timeout(seconds + _GRACE_SECONDS):
@@ -141,16 +141,16 @@ async def open_live_query(
         yield LiveQuery(connection, seconds, total)
 
 
-def _query_error(error: Exception, seconds: float) -> UnansweredError:
+def _query_error(error: Exception, seconds: float) -> QueryError:
     state = sqlstate(error) or ""
     if state == _CANCELLED or isinstance(error, TimeoutError):
-        return TooLongError(f"no answer within {seconds:.2g} s", state)
+        return QueryTimeoutError(f"no answer within {seconds:.2g} s", state)
     if state in _MISSING:
-        return AbsentError(server_message(error), state)
+        return MissingObjectError(server_message(error), state)
     if state == LOCK_NOT_AVAILABLE:
-        return UnansweredError("another session has locked the table", state)
+        return QueryError("another session has locked the table", state)
     if state == INSUFFICIENT_PRIVILEGE:
-        return UnansweredError(f"the role lacks the privilege to read it: {server_message(error)}", state)
+        return QueryError(f"the role lacks the privilege to read it: {server_message(error)}", state)
     if state.startswith(_SAFE_TO_QUOTE) or not state:
-        return UnansweredError(server_message(error), state)
-    return UnansweredError(f"the query failed (SQLSTATE {state})", state)
+        return QueryError(server_message(error), state)
+    return QueryError(f"the query failed (SQLSTATE {state})", state)

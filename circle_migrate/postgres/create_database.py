@@ -29,7 +29,7 @@ async def create_missing(deployment: Deployment) -> tuple[str, ...]:
     return tuple([name for name in missing if await _create(deployment.databases[name])])
 
 
-async def maintenance(database: Database) -> asyncpg.Connection:
+async def connect_to_maintenance_database(database: Database) -> asyncpg.Connection:
     """Connect to a maintenance database of the database's server. Raises the errors of connecting."""
     try:
         return await _connect(database, "postgres")
@@ -49,7 +49,7 @@ async def _create(database: Database) -> bool:
     """Create one database; return False if another session created it meanwhile."""
     import asyncpg
 
-    connection = await maintenance(database)
+    connection = await connect_to_maintenance_database(database)
     name = database.address.database
     try:
         await connection.execute(f"CREATE DATABASE {quote(name)}")

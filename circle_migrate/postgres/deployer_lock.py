@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.core.errors import LockNotObtained
-from circle_migrate.core.events import Event, Kind, Notify
+from circle_migrate.core.events import Event, EventKind, Notify
 
 if TYPE_CHECKING:
     import asyncpg
@@ -80,7 +80,7 @@ async def deployer_lock(
                 + (f"SELECT pg_terminate_backend({holder.pid});" if holder else "see pg_locks"),
             )
         if not notified:
-            notify(Event(Kind.WAITING, database, f"for another deployer: {holder or 'unknown'}"))
+            notify(Event(EventKind.WAITING, database, f"for another deployer: {holder or 'unknown'}"))
             notified = True
         import random
 

@@ -123,7 +123,7 @@ class Deployment:
         return tuple(name for name in self.databases if name in reachable)
 
 
-def folders(deployment: Deployment) -> dict[str, str]:
+def revision_folders(deployment: Deployment) -> dict[str, str]:
     """Return the revisions folder of each selected database, the location of findings without a file."""
     selected = {name: deployment.databases[name].settings.revisions for name in deployment.selected}
     return {name: str(versions_folder(folder)) for name, folder in selected.items()}

@@ -83,7 +83,7 @@ class MissingColumn(str):
     __slots__ = ()
 
 
-async def locate(connection: asyncpg.Connection, column: Column) -> KeyColumn | MissingColumn:
+async def find_column(connection: asyncpg.Connection, column: Column) -> KeyColumn | MissingColumn:
     """Find a column in the catalogue.
 
     Raises `MissingPrivilege`, or `SettingsError` for a type that cannot be compared.
@@ -163,7 +163,7 @@ class KeyEncoding:
             f"WHERE {self._sort_expression} = ANY($1::text[]::{array}[])"
         )
 
-    def parsed(self, lines: list[bytes]) -> list[Any]:
+    def parse_keys(self, lines: list[bytes]) -> list[Any]:
         """Parse keys of the output of `query` into values that Python orders alike."""
         return list(map(int, lines)) if self.family is Family.INTEGER else lines
 
@@ -176,7 +176,7 @@ class KeyEncoding:
                 return [key.decode() for key in keys]
         return [f"\\x{key.decode()}" for key in keys]
 
-    def shown(self, key: Any) -> str:
+    def format_key(self, key: Any) -> str:
         """Format a key for people."""
         match self.family:
             case Family.INTEGER:

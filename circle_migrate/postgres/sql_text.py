@@ -21,7 +21,7 @@ _MOST_CHARACTERS = 200
 Matcher = re.Pattern[str]
 
 
-def matcher(pattern: str) -> Matcher:
+def compile_pattern(pattern: str) -> Matcher:
     """Compile a pattern for statements that ignores case and matches across lines."""
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
@@ -31,18 +31,18 @@ def own_name(identity: str) -> str:
     return unquote(base_name(identity))
 
 
-def says(sql: str, name: str) -> bool:
+def mentions(sql: str, name: str) -> bool:
     """Return whether the text contains the name as a whole word."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sql, re.IGNORECASE) is not None
 
 
-def shortened(sql: str) -> str:
+def one_line(sql: str) -> str:
     """Return the statement in one line of at most 200 characters."""
     line = " ".join(sql.split())
     return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
 
 
-def selected(definition: str) -> list[str]:
+def view_columns(definition: str) -> list[str]:
     """Return the columns of a view from its printed definition; empty if the definition begins with WITH."""
     first = _SELECT.match(definition)
     begin, depth = first.end() if first else len(definition), 0
@@ -58,6 +58,6 @@ def selected(definition: str) -> list[str]:
     return [own_name(column) for column in columns]
 
 
-def code(sql: str) -> str:
+def without_comments_and_literals(sql: str) -> str:
     """Return the statement without comments, and with empty literals."""
     return _NOT_CODE.sub(lambda match: " " if match["comment"] else match["name"] or "''", sql).strip()

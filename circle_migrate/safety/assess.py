@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, SettingsError, Unreachable
-from circle_migrate.core.events import Event, Notify, discard
+from circle_migrate.core.events import Event, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity
-from circle_migrate.postgres.deployment import folders
+from circle_migrate.postgres.deployment import revision_folders
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
@@ -58,7 +58,7 @@ async def assess(
     options: SafetyOptions = SafetyOptions(),
     statistics: Statistics | None = None,
     *,
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
     known: frozenset[str] = frozenset(),
 ) -> SafetyReport:
     """Assess a plan. `versions` are the servers' version numbers, `known` the fingerprints of a baseline."""
@@ -69,7 +69,9 @@ async def assess(
     started = datetime.now(UTC)
     if not revisions:
         check = Check("trace", _TRACE_TITLE, skipped=Coverage().description)
-        return SafetyReport(COMMAND, (check,), folders=folders(deployment), profile=str(options.mode))
+        return SafetyReport(
+            COMMAND, (check,), folders=revision_folders(deployment), profile=str(options.mode)
+        )
     annotations = read_annotations(revisions)
     trace, error = await _trace(deployment, plan, versions, notify)
     assumptions = (*annotations.assumptions, *deployment.settings.safety_tables)
@@ -91,7 +93,7 @@ async def assess(
     return SafetyReport(
         COMMAND,
         _checks(revisions, result, _not_traced(error, options)),
-        folders=folders(deployment),
+        folders=revision_folders(deployment),
         started_at=started,
         profile=str(options.mode),
         coverage=coverage,
@@ -105,12 +107,12 @@ async def _trace(
 ) -> tuple[Trace, MigrateError | None]:
     """Return the trace; if the plan cannot be traced, the statements that Alembic renders and the error."""
     from circle_migrate.safety.trace.offline import compare_rendered, render
-    from circle_migrate.safety.trace.run import trace
+    from circle_migrate.safety.trace.run import trace_plan
 
     majors = [versions[name] // 10000 for name in plan.databases if name in versions]
     major = min(majors, default=None)
     try:
-        traced = await trace(deployment, plan, major=major, notify=_prefixed(notify), round_trips=True)
+        traced = await trace_plan(deployment, plan, major=major, notify=_prefixed(notify), round_trips=True)
     except (SettingsError, MigrationFailed, Unreachable) as error:
         return await render(deployment, plan, major or _DEFAULT_MAJOR), error
     traced = replace(traced, render_differences=await compare_rendered(deployment, plan, traced))

@@ -18,7 +18,7 @@ from circle_migrate.safety.live_database.record import (
     InvalidIndex,
     ObjectUsage,
     Probe,
-    Published,
+    PublishedTable,
     Size,
 )
 from circle_migrate.safety.rules.evidence import NEVER, Evidence, Limits, Mode, Thresholds
@@ -47,7 +47,7 @@ class _Facts:
     catalogue: Snapshot | None
     answers: tuple[Answer, ...]
     blockers: tuple[Blocker, ...]
-    published: tuple[Published, ...]
+    published: tuple[PublishedTable, ...]
     invalid: tuple[InvalidIndex, ...]
     rows: dict[int, int]
 
@@ -65,7 +65,7 @@ class EvidenceCollector:
     async def live(self, *, traced: bool = True) -> Evidence:
         """Return evidence with facts from the live databases."""
         from circle_migrate.safety.live_database.catalog import object_usage
-        from circle_migrate.safety.live_database.probes import probes
+        from circle_migrate.safety.live_database.probes import derive_probes
 
         names = [name for name in self.plan.databases if self._statements(name)]
         queries = [
@@ -73,7 +73,7 @@ class EvidenceCollector:
             for name in names
         ]
         usage = dict(zip(names, await asyncio.gather(*queries), strict=True))
-        planned = probes(self.trace.statements, usage)
+        planned = derive_probes(self.trace.statements, usage)
         results = await asyncio.gather(
             *(self._facts(name, [probe for probe in planned if probe.database == name]) for name in names)
         )
@@ -113,22 +113,22 @@ class EvidenceCollector:
 
     async def _facts(self, name: str, planned: Sequence[Probe]) -> _Facts:
         from circle_migrate.postgres.catalog.read_live import read_live_catalog
-        from circle_migrate.safety.live_database.blockers import blockers
-        from circle_migrate.safety.live_database.catalog import invalid_indexes, published
+        from circle_migrate.safety.live_database.blockers import find_blockers
+        from circle_migrate.safety.live_database.catalog import invalid_indexes, published_tables
         from circle_migrate.safety.live_database.query import run_probes
         from circle_migrate.safety.live_database.row_estimates import expected_rows
-        from circle_migrate.safety.live_database.sizes import sizes
+        from circle_migrate.safety.live_database.sizes import relation_sizes
 
         database = self._database(name)
         relations = self._relations(name)
         statements = {index: statement.sql for index, statement in self._statements(name).items()}
         query = self._query_or_note
         return _Facts(
-            await query(name, "table sizes", sizes(database), {}),
+            await query(name, "table sizes", relation_sizes(database), {}),
             await query(name, "the catalog", read_live_catalog(database), None),
             await query(name, "rows", run_probes(database, planned), ()),
-            await query(name, "blocking sessions", blockers(database, *self._locks(name)), ()),
-            await query(name, "publications", published(database, relations), ()),
+            await query(name, "blocking sessions", find_blockers(database, *self._locks(name)), ()),
+            await query(name, "publications", published_tables(database, relations), ()),
             await query(name, "invalid indexes", invalid_indexes(database, relations), ()),
             await query(name, "row estimates of the planner", expected_rows(database, statements), {}),
         )
@@ -192,7 +192,7 @@ def assumed_limits(
     limits = {}
     for database, names in relations.items():
         for relation in names:
-            sizes = (assumption.weight for assumption in assumptions if assumption.covers(database, relation))
+            sizes = (assumption.size for assumption in assumptions if assumption.covers(database, relation))
             size = next(sizes, None)
             if size is not None:
                 limits[f"{database}@{relation}"] = _LIMITS[size]

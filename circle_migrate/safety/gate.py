@@ -64,11 +64,11 @@ class Gate:
 
     async def _has_rows(self, plan: Plan) -> bool:
         """Return whether a database of the plan has a table with rows, or with an unknown number of rows."""
-        from circle_migrate.safety.live_database.sizes import sizes
+        from circle_migrate.safety.live_database.sizes import relation_sizes
 
         databases = (self.deployment.databases[name] for name in plan.databases)
         try:
-            sizes_by_database = await asyncio.gather(*map(sizes, databases))
+            sizes_by_database = await asyncio.gather(*map(relation_sizes, databases))
         except MigrateError:
             return True
         return any(size.rows != 0 for known in sizes_by_database for size in known.values())
@@ -117,7 +117,7 @@ def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None =
             "revision": finding.revision,
             "subject": finding.subject,
         }
-        for finding in safety.judged
+        for finding in safety.hazard_findings
         if finding.severity is not Severity.NOTE
     ]
     notes["suppressed"] = [suppressed.to_dict() for suppressed in safety.suppressed]

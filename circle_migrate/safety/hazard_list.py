@@ -23,12 +23,12 @@ class HazardList(Result):
         return {"hazards": [_hazard_to_dict(hazard) for hazard in self.hazards]}
 
 
-def listed(command: str) -> HazardList:
+def list_hazards(command: str) -> HazardList:
     """Return all hazards."""
     return HazardList(command, tuple(HAZARDS.values()))
 
 
-def explained(command: str, key: str) -> HazardList:
+def explain_hazard(command: str, key: str) -> HazardList:
     """Return one hazard. Raises `UsageError` for an unknown id."""
     hazard = HAZARDS.get(key.upper())
     if hazard is None:

@@ -69,7 +69,7 @@ class HazardFinding(Finding):
         parts = (self.rule, self.database or "", self.revision or "", self.subject or "", text)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def in_full(self) -> dict[str, Any]:
+    def to_hazard_dict(self) -> dict[str, Any]:
         """Return all fields for the JSON output, which has them in addition to the finding."""
         return {
             "fingerprint": self.fingerprint,
@@ -93,7 +93,7 @@ class HazardFinding(Finding):
         }
 
 
-class Source(StrEnum):
+class SuppressionSource(StrEnum):
     """Where a suppression is declared."""
 
     COMMENT = "comment"
@@ -103,11 +103,11 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Suppressed:
+class SuppressedFinding:
     """A finding that is suppressed: by which source, for what reason, until which day."""
 
     finding: HazardFinding
-    source: Source
+    source: SuppressionSource
     reason: str
     until: date | None = None
 
@@ -168,10 +168,10 @@ class SafetyReport(Report):
     profile: str = "live"
     coverage: Coverage = Coverage()
     notes: tuple[str, ...] = ()
-    suppressed: tuple[Suppressed, ...] = ()
+    suppressed: tuple[SuppressedFinding, ...] = ()
 
     @property
-    def judged(self) -> tuple[HazardFinding, ...]:
+    def hazard_findings(self) -> tuple[HazardFinding, ...]:
         """The findings that are hazards."""
         return tuple(finding for finding in self.findings if isinstance(finding, HazardFinding))
 
@@ -179,7 +179,7 @@ class SafetyReport(Report):
         """Return the findings of severity error, except hazards of the allowed classes."""
         return tuple(
             finding
-            for finding in self.judged
+            for finding in self.hazard_findings
             if finding.severity is Severity.ERROR and finding.hazard.kind not in allowed
         )
 
@@ -187,7 +187,7 @@ class SafetyReport(Report):
         """Return checks, findings, hazards in full, coverage, notes and suppressed findings."""
         return Report.to_dict(self) | {
             "profile": self.profile,
-            "verdicts": [finding.in_full() for finding in self.judged],
+            "verdicts": [finding.to_hazard_dict() for finding in self.hazard_findings],
             "coverage": self.coverage.to_dict(),
             "notes": list(self.notes),
             "suppressed": [suppressed.to_dict() for suppressed in self.suppressed],

@@ -24,7 +24,7 @@ SOURCE = "statistics file"
 _KIND = "circle-migrate statistics"
 
 
-def write(path: Path, statistics: Statistics) -> None:
+def write_statistics(path: Path, statistics: Statistics) -> None:
     """Write statistics, sorted. Raises `UsageError` if the file cannot be written."""
     head = {"kind": _KIND, "format": FORMAT, "tool": __version__}
     text = json.dumps(head | statistics.to_dict(), ensure_ascii=False, indent=2) + "\n"
@@ -36,7 +36,7 @@ def write(path: Path, statistics: Statistics) -> None:
         raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error
 
 
-def read(path: Path) -> Statistics:
+def read_statistics(path: Path) -> Statistics:
     """Return the statistics in a file. Raises `UsageError` if it is missing, damaged or of a newer format."""
     hint = f"write it again: circle-migrate stats -o {path}"
     try:

@@ -34,7 +34,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.hazards.loader import HAZARDS
-from circle_migrate.safety.result import HazardFinding, Source, Suppressed
+from circle_migrate.safety.result import HazardFinding, SuppressedFinding, SuppressionSource
 
 _EXPIRED, _UNUSED = "CM082", "CM081"
 _PROBLEMS: dict[type[UsageError], str] = {
@@ -62,7 +62,7 @@ class Suppression:
     """
 
     rule: IgnoreRule
-    source: Source
+    source: SuppressionSource
     revision: Revision | None = None
     line: int | None = None
     span: tuple[int, int] | None = None
@@ -90,7 +90,7 @@ class FileAnnotations:
 
     def add(
         self,
-        source: Source,
+        source: SuppressionSource,
         revision: Revision,
         line: int,
         text: str,
@@ -114,7 +114,7 @@ class SuppressionResult:
     """The remaining findings, with those about suppressions, and the suppressed ones."""
 
     findings: tuple[HazardFinding, ...]
-    suppressed: tuple[Suppressed, ...]
+    suppressed: tuple[SuppressedFinding, ...]
 
 
 def apply_suppressions(
@@ -133,18 +133,23 @@ def apply_suppressions(
     `direction` is None if there was no trace.
     """
     today = today or datetime.now(UTC).date()
-    suppressions = [*annotations.suppressions, *(Suppression(rule, Source.SETTINGS) for rule in rules)]
+    suppressions = [
+        *annotations.suppressions,
+        *(Suppression(rule, SuppressionSource.SETTINGS) for rule in rules),
+    ]
     remaining: list[HazardFinding] = []
-    suppressed: list[Suppressed] = []
+    suppressed: list[SuppressedFinding] = []
     used: set[Suppression] = set()
     for finding in findings:
         applicable = [suppression for suppression in suppressions if suppression.covers(finding)]
         used.update(applicable)
         active = next((match for match in applicable if not match.rule.has_expired(today)), None)
         if active is not None:
-            suppressed.append(Suppressed(finding, active.source, active.rule.reason, active.rule.until))
+            suppressed.append(
+                SuppressedFinding(finding, active.source, active.rule.reason, active.rule.until)
+            )
         elif finding.fingerprint in known:
-            suppressed.append(in_baseline(finding))
+            suppressed.append(suppress_by_baseline(finding))
         else:
             remaining.append(finding)
     remaining += annotations.problems
@@ -161,16 +166,16 @@ def apply_suppressions(
     return SuppressionResult(tuple(remaining), tuple(suppressed))
 
 
-def in_baseline(finding: HazardFinding) -> Suppressed:
+def suppress_by_baseline(finding: HazardFinding) -> SuppressedFinding:
     """Return a finding as suppressed by the baseline."""
-    return Suppressed(finding, Source.BASELINE, "it is in the baseline")
+    return SuppressedFinding(finding, SuppressionSource.BASELINE, "it is in the baseline")
 
 
 def _unused(suppression: Suppression, revision: Revision, direction: Direction) -> Iterator[HazardFinding]:
     """Yield a finding for an unused suppression, but not for a comment outside of the traced function."""
     traced, other = _FUNCTIONS if direction is Direction.UP else reversed(_FUNCTIONS)
     message = f"{', '.join(suppression.rule.hazards)}: it suppresses nothing"
-    if suppression.source is Source.REVISION:
+    if suppression.source is SuppressionSource.REVISION:
         message += f" in {traced}(); if it is meant for {other}() only, write a comment there"
     elif suppression.function != traced:
         return
@@ -218,7 +223,7 @@ def _read_comments(annotations: FileAnnotations, revision: Revision, text: str, 
         line = token.start[0]
         own_line = not token.line[: token.start[1]].strip()
         annotations.add(
-            Source.COMMENT,
+            SuppressionSource.COMMENT,
             revision,
             line,
             token.string,
@@ -279,7 +284,7 @@ def _read_dictionary(annotations: FileAnnotations, revision: Revision, tree: ast
         for hazard, text in annotation.get("ignore", {}).items():
             if hazard not in HAZARDS:
                 raise _annotation_error(revision, line, f"there is no hazard {hazard}")
-            annotations.add(Source.REVISION, revision, line, hazard, hazard, text)
+            annotations.add(SuppressionSource.REVISION, revision, line, hazard, hazard, text)
         for name, size in annotation.get("assume", {}).items():
             if size not in set(AssumedSize):
                 raise _annotation_error(revision, line, f"{name} is {size}, not {' or '.join(AssumedSize)}")

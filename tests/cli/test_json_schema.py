@@ -15,7 +15,7 @@ from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, Restore
 from circle_migrate.cli.app import app
 from circle_migrate.cli.formats.dispatch import write, write_failure
 from circle_migrate.cli.json_schema.command_schema import RESULTS, schema
-from circle_migrate.commands.consistency.result import Compared, ConsistencyResult, Keys
+from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.commands.graph.drawing import (
     Cardinality,
     Diagram,
@@ -52,7 +52,7 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, change
 from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.hazard_list import explained
+from circle_migrate.safety.hazard_list import explain_hazard
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.losses.report import (
     Count,
@@ -64,8 +64,8 @@ from circle_migrate.safety.losses.report import (
     Method,
     Precision,
 )
-from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, Suppressed
-from circle_migrate.safety.result import Source as Decided
+from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, SuppressedFinding
+from circle_migrate.safety.result import SuppressionSource as Decided
 from circle_migrate.safety.table_statistics import DatabaseStats, Statistics, StatsResult
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -201,7 +201,7 @@ def kept(command: str) -> list[Result]:
     entry = KeptEntry(
         "main", 1, "r", "m1", KeptKind.COLUMNS, ("public", "t"), "side", ("id",), ("c",), 7, NOW
     )
-    gone = replace(entry, side="", state=KeptState.RESTORED, restored=6, missing=1)
+    gone = replace(entry, side_table="", state=KeptState.RESTORED, restored=6, missing=1)
     return [KeptEntries(command, (entry, gone), "r"), KeptEntries(command, ())]
 
 
@@ -278,8 +278,10 @@ MANIFEST = Manifest("r", "1", "2026-03-01T00:00:00Z", 0.5, locked=True, dumps=(D
 
 def consistency(command: str) -> list[Result]:
     relation = Relation("r", "main.t.id", "credentials.u.id")
-    keys = {side: Keys(column, "integer", 9, 2, 1, ("7",)) for side, column in relation.columns.items()}
-    compared = Compared(relation, keys, as_text=False, settled=1, seconds=1.0)
+    keys = {
+        side: RelationSide(column, "integer", 9, 2, 1, ("7",)) for side, column in relation.columns.items()
+    }
+    compared = RelationResult(relation, keys, as_text=False, settled=1, seconds=1.0)
     check = Check("relation-r", "R", (FINDING,))
     return [ConsistencyResult(command, (check,), relations=(compared,)), ConsistencyResult(command, (check,))]
 
@@ -287,12 +289,12 @@ def consistency(command: str) -> list[Result]:
 def safety(command: str) -> list[Result]:
     judged = HazardFinding("CM001", Severity.ERROR, "m", ExitCode.REFUSED, "main", "m1", confidence="traced")
     known = replace(judged, statement="S", relation="r", lock="l", work="w", size="s", estimate="e")
-    let_pass = Suppressed(judged, Decided.COMMENT, "why", NOW.date())
+    let_pass = SuppressedFinding(judged, Decided.COMMENT, "why", NOW.date())
     check = Check("main-m1", "M", (known, FINDING))
     return [
         SafetyReport(command, (check,), coverage=Coverage(1, 1, 3, 18), notes=("n",), suppressed=(let_pass,)),
         SafetyReport(command, (Check("trace", "T", (judged,)),), profile="ci"),
-        explained(command, "CM001"),
+        explain_hazard(command, "CM001"),
     ]
 
 

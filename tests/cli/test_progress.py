@@ -18,7 +18,7 @@ import pytest
 from circle_migrate.cli.progress_lines import Lines, printable
 from circle_migrate.cli.progress_state import RunProgress
 from circle_migrate.cli.write import console
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen
 from tests.conftest import Cli
 from tests.deployments import environment
@@ -32,7 +32,7 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
 
 
 def _retry(number: int) -> list[Event]:
-    return [Event(Kind.RETRY, "credentials", "rolled back, attempt 2 in 0.2 s", number, 3)]
+    return [Event(EventKind.RETRY, "credentials", "rolled back, attempt 2 in 0.2 s", number, 3)]
 
 
 @pytest.fixture
@@ -249,12 +249,12 @@ def test_closed_pipe_does_not_stop_the_run(workdir: Path, empty_databases: Datab
 def test_heartbeat_repeats_the_running_step_and_its_blocker() -> None:
     log = StringIO()
     lines = Lines(console(log), heartbeat=0.01)
-    lines.show(Event(Kind.STARTED, "main", "upgrade a1", 1, 1))
+    lines.show(Event(EventKind.STARTED, "main", "upgrade a1", 1, 1))
     _until(lambda: "running for" in log.getvalue())
     assert log.getvalue().splitlines()[0] == "main  upgrade a1  running for 0 s"
-    lines.show(Event(Kind.BUILDING, "main", "the index: scanning, 3 of 9 blocks"))
+    lines.show(Event(EventKind.BUILDING, "main", "the index: scanning, 3 of 9 blocks"))
     _until(lambda: "s, building the index: scanning, 3 of 9 blocks" in log.getvalue())
-    lines.show(Event(Kind.DONE, "main", "upgrade a1", 1, 1, 0.5))
+    lines.show(Event(EventKind.DONE, "main", "upgrade a1", 1, 1, 0.5))
     lines.stop()
     assert log.getvalue().splitlines()[-1] == "[1/1] main  upgrade a1  0.50 s"
 
@@ -262,11 +262,11 @@ def test_heartbeat_repeats_the_running_step_and_its_blocker() -> None:
 def test_heartbeat_is_silent_without_a_running_step_and_after_its_end() -> None:
     log = StringIO()
     lines = Lines(console(log), heartbeat=0.001)
-    lines.show(Event(Kind.PLANNED, "main", "serial", steps=("upgrade a1",)))
+    lines.show(Event(EventKind.PLANNED, "main", "serial", steps=("upgrade a1",)))
     time.sleep(0.05)
     assert log.getvalue() == ""
     lines.stop()
-    lines.show(Event(Kind.STARTED, "main", "upgrade a1", 1, 1))
+    lines.show(Event(EventKind.STARTED, "main", "upgrade a1", 1, 1))
     time.sleep(0.05)
     assert log.getvalue() == ""
 
@@ -276,11 +276,14 @@ def test_statements_of_other_sessions_cannot_move_the_cursor() -> None:
 
 
 _PLANNED = [
-    Event(Kind.PLANNED, "main", "serial", steps=("a1", "a2")),
-    Event(Kind.PLANNED, "credentials", "serial", steps=("b1",)),
+    Event(EventKind.PLANNED, "main", "serial", steps=("a1", "a2")),
+    Event(EventKind.PLANNED, "credentials", "serial", steps=("b1",)),
 ]
-_FIRST = [Event(Kind.STARTED, "main", "a1", 1, 3), Event(Kind.DONE, "main", "a1", 1, 3, 0.1)]
-_SECOND = [Event(Kind.STARTED, "credentials", "b1", 2, 3), Event(Kind.DONE, "credentials", "b1", 2, 3, 0.1)]
+_FIRST = [Event(EventKind.STARTED, "main", "a1", 1, 3), Event(EventKind.DONE, "main", "a1", 1, 3, 0.1)]
+_SECOND = [
+    Event(EventKind.STARTED, "credentials", "b1", 2, 3),
+    Event(EventKind.DONE, "credentials", "b1", 2, 3, 0.1),
+]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +293,7 @@ _SECOND = [Event(Kind.STARTED, "credentials", "b1", 2, 3), Event(Kind.DONE, "cre
         ([*_PLANNED, *_FIRST[:1]], {"main": (0, 0, "a1", "a1"), "credentials": (0, 0, "", "b1")}),
         ([*_PLANNED, *_FIRST, *_SECOND], {"main": (1, 0, "", "a2"), "credentials": (1, 0, "", "")}),
         (
-            [*_PLANNED, *_FIRST, Event(Kind.COMMITTED, "main", "segment 1"), *_SECOND, *_retry(1)],
+            [*_PLANNED, *_FIRST, Event(EventKind.COMMITTED, "main", "segment 1"), *_SECOND, *_retry(1)],
             {"main": (1, 1, "", "a2"), "credentials": (0, 0, "", "b1")},
         ),
         (
@@ -318,7 +321,7 @@ def test_state_follows_the_events(
 
 def test_only_the_beginning_of_a_wait_is_news() -> None:
     progress = RunProgress()
-    kinds = [Kind.STARTED, Kind.WAITING, Kind.WAITING, Kind.WORKING, Kind.WAITING]
+    kinds = [EventKind.STARTED, EventKind.WAITING, EventKind.WAITING, EventKind.WORKING, EventKind.WAITING]
     assert [progress.update(Event(kind, "main", "x")) for kind in kinds] == [True, True, False, True, True]
 
 

@@ -28,7 +28,7 @@ from circle_migrate.cli.write import console
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.diff.describe import describe_field, detail, plural, short, summary
+from circle_migrate.diff.describe import describe_field, detail, plural, relative_name, summary
 from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
 from circle_migrate.postgres.catalog.snapshot import (
     Change,
@@ -452,7 +452,7 @@ def test_a_finding_has_the_long_texts_in_its_detail() -> None:
     ],
 )
 def test_names_leave_out_what_the_heading_says(identity: str, root: str, name: str) -> None:
-    assert short(ObjectKey("column", identity), ObjectKey("table", root)) == name
+    assert relative_name(ObjectKey("column", identity), ObjectKey("table", root)) == name
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_owners_that_own_each_other_end_somewhere() -> None:
     a, b = ObjectKey("table", "a"), ObjectKey("table", "b")
     shown = comparison({a: {"of": "table b"}, b: {"of": "table a"}}, {})
     ownership = Ownership(shown.before, shown.after)
-    assert list(ownership.of(a)) == [b]
+    assert list(ownership.owned_objects(a)) == [b]
     assert "2 differences" in table(diff(shown))
     assert write("patch", diff(shown)).count("--- ") == 2
 

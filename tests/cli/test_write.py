@@ -16,7 +16,7 @@ from circle_migrate.cli.output_format import Format
 from circle_migrate.cli.progress import Progress
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import Refused
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 from circle_migrate.core.result import Result
 
 SECRET = "Sesame 7"
@@ -40,7 +40,7 @@ def say(progress: Progress) -> None:
 
 
 def finish_step(progress: Progress) -> None:
-    progress(Event(Kind.DONE, "main", TEXT))
+    progress(Event(EventKind.DONE, "main", TEXT))
     progress.say(TEXT)
 
 

@@ -22,7 +22,7 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.relation import Side
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 from circle_migrate.core.findings import Outcome, Report
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.deployment import Deployment
@@ -304,7 +304,7 @@ def test_what_came_meanwhile_does_not_count(at_head: Databases) -> None:
         read = asyncio.Event()
 
         def notify(event: Event) -> None:
-            ended.extend([event.database] if event.kind is Kind.WORKING else [])
+            ended.extend([event.database] if event.kind is EventKind.WORKING else [])
             if len(ended) == len(NAMES):
                 read.set()
 
@@ -344,14 +344,14 @@ def test_progress_says_how_far_each_side_is(at_head: Databases) -> None:
         shares = [(event.number, event.total) for event in reading]
         assert shares == sorted(shares)
         assert shares[-1] == (90, 90)
-        assert ("90 of about 90 keys" in reading[-1].text, last.kind) == (True, Kind.WORKING)
+        assert ("90 of about 90 keys" in reading[-1].text, last.kind) == (True, EventKind.WORKING)
 
 
 def test_progress_is_a_bar_on_a_terminal() -> None:
     screen = Console(file=StringIO(), force_terminal=True, width=100)
     live = Live(screen)
     try:
-        live.show(Event(Kind.READING, "main", "users.id: 2,500 of about 10,000 keys", 2500, 10000))
+        live.show(Event(EventKind.READING, "main", "users.id: 2,500 of about 10,000 keys", 2500, 10000))
     finally:
         live.stop()
     shown = cast("StringIO", screen.file).getvalue()

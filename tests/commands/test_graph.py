@@ -11,7 +11,7 @@ import pytest
 
 from circle_migrate.commands.graph.drawing import CURRENT, Diagram, EdgeKind
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.commands.graph.graph import drawn, entities, revisions
+from circle_migrate.commands.graph.graph import entities, revisions, write_diagram
 from circle_migrate.diff.side import Source
 from tests.deployments import deployment, environment, execute, invoke
 from tests.servers import Databases, run
@@ -61,7 +61,7 @@ def test_the_page_with_our_tables_is_up_to_date(migrated_databases: Databases) -
     blocks = []
     for name in deployment(migrated_databases).selected:
         live = run(entities(deployment(migrated_databases, name), Source.LIVE))
-        text = drawn(replace(live, title=f"Tables of {name}"), DiagramFormat.MERMAID).text
+        text = write_diagram(replace(live, title=f"Tables of {name}"), DiagramFormat.MERMAID).text
         blocks.append(f"## {name}\n\n```mermaid\n{text}```\n")
     before, mark, _ = PAGE.read_text(encoding="utf-8").partition("\n## ")
     page = f"{before}\n" + "\n".join(blocks)

@@ -24,7 +24,7 @@ from circle_migrate.commands.graph.drawing import (
 )
 from circle_migrate.commands.graph.entity_diagram import display_name, entity_diagram, short_type
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.commands.graph.graph import drawn, form_of
+from circle_migrate.commands.graph.graph import resolve_format, write_diagram
 from circle_migrate.commands.graph.mermaid import attribute_word, escape
 from circle_migrate.commands.graph.revision_diagram import revision_trees
 from circle_migrate.commands.listing_results import ListedRevision, RevisionList
@@ -158,7 +158,7 @@ ENTITIES = [
 @given(drawings())
 @settings(max_examples=40)
 def test_every_line_of_mermaid_is_in_its_grammar(drawing: Diagram) -> None:
-    begin, title, end, *lines, last = drawn(drawing, DiagramFormat.MERMAID).text.split("\n")
+    begin, title, end, *lines, last = write_diagram(drawing, DiagramFormat.MERMAID).text.split("\n")
     assert (begin, end, last) == ("---", "---", "")
     assert re.fullmatch(r'title: "(?:[^"\\%]|\\["\\u]\w*)*"', title)
     kinds = "|".join(ENTITIES if drawing.is_relational else FLOWCHART)
@@ -210,7 +210,7 @@ def test_svg_by_graphviz_says_every_name() -> None:
         for n, name in enumerate(HOSTILE)
     )
     for drawing in (Diagram("\\N", ('"g"',), tables, relations), Diagram("\\N", ('"g"',), revisions, ())):
-        image = ElementTree.fromstring(drawn(drawing, DiagramFormat.SVG).text)
+        image = ElementTree.fromstring(write_diagram(drawing, DiagramFormat.SVG).text)
         texts = {element.text for element in image.iter(f"{SVG}text")}
         assert {printable(name) for name in HOSTILE if name.strip()} - {t and t.strip() for t in texts} <= {
             # Spaces at the ends are Graphviz's to drop.
@@ -224,7 +224,7 @@ def test_svg_by_graphviz_says_every_name() -> None:
 def test_svg_without_graphviz_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="Graphviz") as caught:
-        drawn(trees(), DiagramFormat.SVG, tmp_path / "a.svg")
+        write_diagram(trees(), DiagramFormat.SVG, tmp_path / "a.svg")
     assert caught.value.detail == "No such file or directory"
     assert "install Graphviz" in (caught.value.hint or "")
     assert list(tmp_path.iterdir()) == []
@@ -236,13 +236,13 @@ def test_a_failure_of_graphviz_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UsageError, match="status 3") as caught:
-        drawn(trees(), DiagramFormat.SVG)
+        write_diagram(trees(), DiagramFormat.SVG)
     assert caught.value.detail == "no plugin"
 
 
 @given(names)
 def test_strings_of_dot_end_where_they_should(name: str) -> None:
-    text = drawn(Diagram(name, (), (), ()), DiagramFormat.DOT).text
+    text = write_diagram(Diagram(name, (), (), ()), DiagramFormat.DOT).text
     assert re.search(r'graph \[label="(?:[^"\\\n]|\\\\|\\")*", labelloc="t"', text)
 
 
@@ -333,7 +333,7 @@ def test_what_a_span_cuts_off_is_shown_faintly_where_it_is_named() -> None:
     "form", [DiagramFormat.MERMAID, DiagramFormat.DOT, pytest.param(DiagramFormat.SVG, marks=needs_graphviz)]
 )
 def test_heads_current_and_links_are_explained(form: DiagramFormat) -> None:
-    text = drawn(trees(), form).text
+    text = write_diagram(trees(), form).text
     for words in ("head", "current", "requires", "depends on"):
         assert words in text
 
@@ -348,8 +348,8 @@ def test_trees_too_large_for_mermaid_are_noted() -> None:
     graph = Graph("main", chain)
     listing = RevisionList("history", {"main": tuple(ListedRevision(each) for each in reversed(chain))})
     drawing = revision_trees(CombinedGraph({"main": graph}), listing)
-    assert drawn(drawing, DiagramFormat.MERMAID).notes
-    assert not drawn(drawing, DiagramFormat.DOT).notes
+    assert write_diagram(drawing, DiagramFormat.MERMAID).notes
+    assert not write_diagram(drawing, DiagramFormat.DOT).notes
 
 
 def snapshot(*constraints: str, columns: Iterable[str] = (), **others: str) -> Snapshot:
@@ -493,12 +493,12 @@ def test_identities_are_read_back(parts: list[str]) -> None:
     ],
 )
 def test_form(asked: DiagramFormat | None, file: str | None, form: DiagramFormat) -> None:
-    assert form_of(asked, Path(file) if file else None) is form
+    assert resolve_format(asked, Path(file) if file else None) is form
 
 
 def test_a_suffix_that_means_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match=r"a\.png"):
-        form_of(None, Path("a.png"))
+        resolve_format(None, Path("a.png"))
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,9 +511,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", fail)
         with pytest.raises(UsageError, match="cannot be written") as caught:
-            drawn(trees(), DiagramFormat.DOT, file)
+            write_diagram(trees(), DiagramFormat.DOT, file)
     assert caught.value.detail == "No space left on device"
     assert file.read_text() == "before"
-    assert drawn(trees(), DiagramFormat.DOT, file).file == str(file)
-    assert file.read_text(encoding="utf-8") == drawn(trees(), DiagramFormat.DOT).text
+    assert write_diagram(trees(), DiagramFormat.DOT, file).file == str(file)
+    assert file.read_text(encoding="utf-8") == write_diagram(trees(), DiagramFormat.DOT).text
     assert list(tmp_path.iterdir()) == [file]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from circle_migrate.commands.downgrade import LossConfirmation, downgrade
-from circle_migrate.commands.kept import drop, listing
+from circle_migrate.commands.kept import drop, list_kept
 from circle_migrate.commands.protect import protect, unprotect
 from circle_migrate.commands.stamp import stamp
 from circle_migrate.commands.status import status
@@ -196,14 +196,14 @@ def test_what_a_protected_database_has_kept_is_not_dropped(migrated_databases: D
         await execute(migrated_databases, "main", _EVENT)
         await downgrade(deployment(migrated_databases, "main"), ["c4198e875dd0-1"], confirm=agree, keep=True)
         protected = deployment(migrated_databases)
-        (kept,) = {each.run for each in (await listing(protected)).entries}
+        (kept,) = {each.run for each in (await list_kept(protected)).entries}
         with pytest.raises(Refused, match=WHY):
             await drop(protected, [kept], agree=lambda _: meanwhile(marked(migrated_databases)))
         with pytest.raises(Refused, match=WHY):
             await drop(protected, [kept], agree=never)
-        assert (await listing(protected)).entries
+        assert (await list_kept(protected)).entries
         await drop(protected, [kept], agree=lambda _: None, overridden=["main"])
-        assert not (await listing(protected)).entries
+        assert not (await list_kept(protected)).entries
 
     run(scenario())
 

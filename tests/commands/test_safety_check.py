@@ -96,7 +96,7 @@ def test_our_own_revisions_endanger_no_database_of_the_field(
     assert safety.coverage.traced == safety.coverage.revisions > 0
     assert [(each.rule, each.revision, each.message) for each in safety.dangers()] == []
     # They can be run again where they were cut off, are rendered as they run, and lead back.
-    assert [each.message for each in safety.judged if each.rule in ("CM040", "CM044", "CM045")] == []
+    assert [each.message for each in safety.hazard_findings if each.rule in ("CM040", "CM044", "CM045")] == []
 
 
 def test_danger_decides_the_exit_status(shop: Project) -> None:

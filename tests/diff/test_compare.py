@@ -627,7 +627,7 @@ def test_what_is_no_side_is_refused(texts: tuple[str, ...]) -> None:
     ],
 )
 def test_a_side_says_whether_it_needs_the_database(text: str, asks: bool) -> None:
-    assert parse_side(text).asks_the_database is asks
+    assert parse_side(text).needs_live_database is asks
 
 
 def test_a_file_may_be_named_for_each_database(tmp_path: Any) -> None:

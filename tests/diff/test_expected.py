@@ -21,7 +21,7 @@ from circle_migrate.diff.expected.build import build_from_revisions
 from circle_migrate.diff.expected.build_shipped import build_snapshots
 from circle_migrate.diff.expected.expected import Expected, expected
 from circle_migrate.diff.expected.shipped import file_name, read_shipped, snapshots_folder
-from circle_migrate.diff.expected.snapshot_file import Stored, decoded, encoded, read, write
+from circle_migrate.diff.expected.snapshot_file import SnapshotFile, decode, encode, read, write
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -103,7 +103,7 @@ def test_file_that_is_no_whole_snapshot_is_named(
     tmp_path: Path, spoil: Callable[[bytes], bytes], said: str
 ) -> None:
     path = tmp_path / "a.json.gz"
-    path.write_bytes(spoil(encoded(Stored(SNAPSHOT))))
+    path.write_bytes(spoil(encode(SnapshotFile(SNAPSHOT))))
     with pytest.raises(UsageError, match=said) as caught:
         read(path)
     assert str(path) in caught.value.message
@@ -184,7 +184,7 @@ def shop(project_folder: Path) -> Project:
 
 
 def columns(snapshot: Snapshot) -> set[str]:
-    return {key.identity for key, _ in snapshot.of("column")}
+    return {key.identity for key, _ in snapshot.of_kind("column")}
 
 
 @pytest.fixture
@@ -256,13 +256,13 @@ def test_shipped_for_another_tree_or_database_is_not_believed(
     path = snapshots_folder(database) / file_name(("m1",), major)
     own = snapshot_file.read_stored(path)
     for content in [
-        Stored(own.snapshot, "0" * 64),
-        Stored(own.snapshot, None),
-        Stored(replace(own.snapshot, database="credentials"), own.source),
-        Stored(replace(own.snapshot, server_version_num=130000), own.source),
-        Stored(own.snapshot, own.source, format=snapshot_file.FORMAT - 1),
+        SnapshotFile(own.snapshot, "0" * 64),
+        SnapshotFile(own.snapshot, None),
+        SnapshotFile(replace(own.snapshot, database="credentials"), own.source),
+        SnapshotFile(replace(own.snapshot, server_version_num=130000), own.source),
+        SnapshotFile(own.snapshot, own.source, format=snapshot_file.FORMAT - 1),
     ]:
-        path.write_bytes(encoded(content))
+        path.write_bytes(encode(content))
         with pytest.raises(SettingsError, match="the catalog of revisions@m1 is not available") as caught:
             ask(deployed(), ("m1",), major)
         assert str(path) in (caught.value.detail or "")
@@ -385,10 +385,10 @@ def test_packages_models_and_revisions_have_the_same_tables(
 
     for name in NAMES:
         models, revised = run(both(name))
-        assert [key for key, _ in models.of("table")] == [key for key, _ in revised.of("table")]
+        assert [key for key, _ in models.of_kind("table")] == [key for key, _ in revised.of_kind("table")]
         assert columns(models) == columns(revised)
 
 
 def test_decoded_is_the_inverse_of_encoded_for_an_empty_snapshot() -> None:
-    stored = Stored(Snapshot("main", "live", 130000, {}, None), "x")
-    assert decoded(encoded(stored, compress=False), "it") == stored
+    stored = SnapshotFile(Snapshot("main", "live", 130000, {}, None), "x")
+    assert decode(encode(stored, compress=False), "it") == stored

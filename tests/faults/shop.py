@@ -9,7 +9,7 @@ from typing import Any
 from circle_migrate.commands.recover import recover
 from circle_migrate.commands.run_results import RecoverResult
 from circle_migrate.config.load import load
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.executor import RunOptions, RunResult, execute
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.migrate.run import Hooks
@@ -92,7 +92,7 @@ class Shop(Project):
         databases: Databases,
         direction: Direction,
         *,
-        notify: Notify = discard,
+        notify: Notify = ignore_event,
         checkpoint: Any = lambda _name: None,
         hooks: Hooks | None = None,
         **flags: object,

@@ -9,7 +9,7 @@ import pytest
 
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import LockNotObtained, Refused
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 from circle_migrate.safety.gate import Gate
 from tests.deployments import execute
 from tests.faults.processes import PATIENCE_SECONDS, Process, deploying, holding, started, until
@@ -71,7 +71,7 @@ def test_released_lock_is_acquired(shop: Shop, databases: Databases) -> None:
     waiting = asyncio.Event()
 
     def notify(event: Event) -> None:
-        if event.kind is Kind.WAITING:
+        if event.kind is EventKind.WAITING:
             waiting.set()
 
     async def scenario() -> None:
@@ -94,7 +94,7 @@ def test_unassessed_plan_is_refused_under_the_lock(shop: Shop, databases: Databa
     waiting = asyncio.Event()
 
     def notify(event: Event) -> None:
-        if event.kind is Kind.WAITING:
+        if event.kind is EventKind.WAITING:
             waiting.set()
 
     async def scenario() -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from circle_migrate.core.errors import LockNotObtained
-from circle_migrate.core.events import Event, Kind
+from circle_migrate.core.events import Event, EventKind
 from tests.faults.processes import PATIENCE_SECONDS, Process, holding, until
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import outcomes, position, steps
@@ -44,10 +44,10 @@ class Upgrade:
 
     def _notify(self, event: Event) -> None:
         self.told.append(event)
-        if event.kind is Kind.RETRY:
+        if event.kind is EventKind.RETRY:
             self._blocked.set()
 
-    def texts(self, kind: Kind) -> list[str]:
+    def texts(self, kind: EventKind) -> list[str]:
         return [event.text for event in self.told if event.kind is kind]
 
     async def until_retried(self) -> None:
@@ -81,7 +81,7 @@ def test_blocker_is_named_and_the_retry_succeeds_when_it_leaves(altering: Shop, 
             pid = holder.get_server_pid()
             upgrade = Upgrade(altering, databases, lock_timeout=str(LOCK_TIMEOUT))
             await upgrade.until_retried()
-            waiting = upgrade.texts(Kind.WAITING)
+            waiting = upgrade.texts(EventKind.WAITING)
             assert any(f"pid {pid} (" in text and HOLD in text for text in waiting), waiting
         await upgrade.task
 

@@ -85,7 +85,7 @@ def _be_victim(job: dict[str, Any]) -> None:
 
 async def _move(job: dict[str, Any]) -> None:
     from circle_migrate.config.load import load
-    from circle_migrate.core.events import Event, Kind
+    from circle_migrate.core.events import Event, EventKind
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import KeepingHooks
     from circle_migrate.migrate.planner import Planner
@@ -98,7 +98,7 @@ async def _move(job: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def notify(event: Event) -> None:
-        if event.kind is Kind.DONE:
+        if event.kind is EventKind.DONE:
             reach(f"done {event.number}")
 
     deployment = Deployment(load(job["flags"], environ=job["environ"], cwd=Path(job["folder"])))

@@ -51,7 +51,7 @@ def shop(empty_databases: Databases) -> Databases:
 
 
 def names(snapshot: Snapshot, kind: str) -> set[str]:
-    return {key.identity for key, _ in snapshot.of(kind)}
+    return {key.identity for key, _ in snapshot.of_kind(kind)}
 
 
 def test_the_version_table_is_found_on_the_settings_search_path(empty_databases: Databases) -> None:
@@ -70,7 +70,7 @@ def test_everything_of_a_small_schema(shop: Databases) -> None:
     assert snapshot.revisions == ()
     assert not snapshot.unmodelled
     assert names(snapshot, "table") == {"public.grp", "public.usr"}
-    kinds = [fields["type"] for _, fields in snapshot.of("constraint")]
+    kinds = [fields["type"] for _, fields in snapshot.of_kind("constraint")]
     assert sorted(kinds) == ["check"] * 3 + ["foreign key"] + ["primary key"] * 2 + ["unique"] * 2
     assert names(snapshot, "sequence") == {"public.usr_id_seq"}
     assert snapshot.objects[ObjectKey("sequence", "public.usr_id_seq")]["owned_by"] == "public.usr.id"
@@ -98,7 +98,7 @@ def test_names_postgresql_made_up_are_marked(shop: Databases) -> None:
     given = {
         key.identity.removeprefix("public.")
         for kind in ("constraint", "index")
-        for key, fields in snapshot.of(kind)
+        for key, fields in snapshot.of_kind(kind)
         if "generated_name" not in fields and "constraint" not in fields
     }
     assert given == {"usr.named", "usr_a"}
@@ -476,7 +476,7 @@ def test_definitions_of_indexes_are_those_that_postgresql_prints(empty_databases
             return dict(await connection.fetch(asked + "WHERE schemaname IN ('public', 'Odd one')"))
 
     snapshot = run(read_live_catalog(main_of(empty_databases)))
-    assert {key.identity: fields["definition"] for key, fields in snapshot.of("index")} == run(printed())
+    assert {key.identity: fields["definition"] for key, fields in snapshot.of_kind("index")} == run(printed())
 
 
 NO_CHANGE = [

@@ -25,9 +25,9 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.embedded.binaries import find
 from circle_migrate.postgres.embedded.server import EmbeddedServer
 from circle_migrate.postgres.scratch import temporary_server
-from circle_migrate.postgres.scratch.container import image, obtain
+from circle_migrate.postgres.scratch.container import image, pull_image
 from circle_migrate.postgres.scratch.databases import COMMENT, LOCK_CLASS, PREFIX
-from circle_migrate.postgres.scratch.pool import ScratchServers, scratch
+from circle_migrate.postgres.scratch.pool import ScratchServers, scratch_databases
 from circle_migrate.postgres.scratch.providers import nearest
 from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 from tests.deployments import environment, execute
@@ -86,7 +86,7 @@ async def scratches(server: Server) -> list[str]:
 
 def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: Server) -> None:
     async def scenario() -> None:
-        async with scratch(deployed(server)) as scratched:
+        async with scratch_databases(deployed(server)) as scratched:
             names = await scratches(server)
             assert [re.sub(r"_[0-9a-f]{8}_", "_TOKEN_", name) for name in names] == [
                 f"{PREFIX}TOKEN_credentials",
@@ -107,7 +107,7 @@ def test_given_server_has_a_database_for_each_name_and_none_afterwards(server: S
 
 def test_one_name_gets_one_database_and_the_other_no_address(server: Server) -> None:
     async def scenario() -> None:
-        async with scratch(deployed(server), ["main"]) as scratched:
+        async with scratch_databases(deployed(server), ["main"]) as scratched:
             assert len(await scratches(server)) == 1
             with pytest.raises(SettingsError, match="no URL is set"):
                 _ = scratched.deployment.databases["credentials"].address
@@ -123,7 +123,7 @@ def test_nobody_else_may_connect_and_everybody_can_read_what_it_is(server: Serve
     """
 
     async def scenario() -> list[asyncpg.Record]:
-        async with scratch(deployed(server), ["main"]):
+        async with scratch_databases(deployed(server), ["main"]):
             return await ask(server.admin_url, query, PREFIX)
 
     (row,) = run(scenario())
@@ -134,7 +134,7 @@ def test_throw_away_server_of_the_wanted_major_version(temporary: Path) -> None:
     """Version 16 instead of the default 18; a missing role that revisions grant to is created."""
 
     async def scenario() -> None:
-        async with scratch(deployed(), ["main"], major=16) as scratched:
+        async with scratch_databases(deployed(), ["main"], major=16) as scratched:
             assert scratched.majors == {"main": 16}
             assert len(thrown_away(temporary)) == 1
             address = scratched.deployment.databases["main"].address
@@ -170,7 +170,7 @@ def test_running_embedded_server_is_used_and_keeps_running_as_it_was(temporary: 
     async def scenario() -> None:
         deployment = deployed(embedded_data=data)
         url = status.url("postgres")
-        async with scratch(deployment) as scratched:
+        async with scratch_databases(deployment) as scratched:
             assert scratched.majors["main"] == 16
             assert [entry for entry in entries(temporary) if entry != "embedded"] == []
 
@@ -210,7 +210,7 @@ def test_on_target_needs_createdb_alone(
     settings = load({"scratch_on_target": True}, environ=as_role(empty_databases, owner))
 
     async def scenario() -> None:
-        async with scratch(Deployment(settings)) as scratched:
+        async with scratch_databases(Deployment(settings)) as scratched:
             await upgrade(scratched.deployment)
             assert len(await scratches(server)) == 2
         assert await scratches(server) == []
@@ -247,7 +247,7 @@ def test_on_target_has_the_encoding_and_locale_of_the_live_database(
             except asyncpg.FeatureNotSupportedError as error:
                 pytest.skip(str(error))
             settings = load({"scratch_on_target": True}, environ={"DATABASE_URL": server.url(name)})
-            async with scratch(Deployment(settings, "main"), ["main"]) as scratched:
+            async with scratch_databases(Deployment(settings, "main"), ["main"]) as scratched:
                 copy = scratched.deployment.databases["main"].address.database
                 assert await connection.fetchval(query, copy) == await connection.fetchval(query, name)
         finally:
@@ -265,7 +265,7 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_any_server_the_ways_to_one_are_listed(without_wheel: None) -> None:
     async def scenario() -> None:
-        async with scratch(deployed()):
+        async with scratch_databases(deployed()):
             raise AssertionError
 
     with pytest.raises(SettingsError) as caught:
@@ -305,7 +305,7 @@ def test_role_that_may_not_create_databases_is_told_how(
 
     async def scenario() -> None:
         url = as_role(empty_databases, owner)["DATABASE_URL"]
-        async with scratch(deployed(scratch_url=url)):
+        async with scratch_databases(deployed(scratch_url=url)):
             raise AssertionError
 
     with pytest.raises(MissingPrivilege) as caught:
@@ -316,7 +316,7 @@ def test_role_that_may_not_create_databases_is_told_how(
 
 def test_given_server_that_does_not_answer_is_an_error_and_no_other_is_taken() -> None:
     async def scenario() -> None:
-        async with scratch(deployed(scratch_url="postgresql://u@127.0.0.1:1/postgres")):
+        async with scratch_databases(deployed(scratch_url="postgresql://u@127.0.0.1:1/postgres")):
             raise AssertionError
 
     with pytest.raises(Unreachable, match="scratch: no server answers"):
@@ -332,7 +332,7 @@ def test_missing_role_on_a_server_of_others_is_named_and_not_made(
     deployment = deployed(server)
 
     async def scenario() -> None:
-        async with scratch(deployment, ["main"]) as scratched:
+        async with scratch_databases(deployment, ["main"]) as scratched:
             copies = Deployment(scratched.deployment.settings, "main")
             await scratched.run_adding_missing_roles(lambda: upgrade(copies))
 
@@ -355,7 +355,7 @@ def test_without_an_engine_the_nearest_other_version_is_taken(server: Server) ->
 
 def test_without_any_server_what_the_engine_lacks_is_said(without_wheel: None) -> None:
     async def scenario() -> None:
-        async with scratch(deployed(), major=15):
+        async with scratch_databases(deployed(), major=15):
             raise AssertionError
 
     with pytest.raises(SettingsError) as caught:
@@ -366,7 +366,7 @@ def test_without_any_server_what_the_engine_lacks_is_said(without_wheel: None) -
 
 def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
-    assert "pip install 'circle-migrate[container]'" in (obtain(15) or "")
+    assert "pip install 'circle-migrate[container]'" in (pull_image(15) or "")
 
 
 class _EngineWithoutImages(BaseHTTPRequestHandler):
@@ -411,7 +411,7 @@ def test_image_that_cannot_be_pulled_is_named_with_the_command_that_says_why(
 ) -> None:
     with engine_without_images() as url:
         monkeypatch.setenv("DOCKER_HOST", url)
-        reason = obtain(15)
+        reason = pull_image(15)
     assert reason is not None
     assert "`docker pull postgres:15`" in reason
     assert "no such host" in reason
@@ -424,14 +424,14 @@ def test_container_has_the_wanted_version_and_is_gone_afterwards(monkeypatch: py
         monkeypatch.delenv("DOCKER_HOST")
     else:
         monkeypatch.setenv("DOCKER_HOST", _DOCKER_HOST)
-    reason = obtain(14)
+    reason = pull_image(14)
     if reason is not None:
         pytest.skip(reason)
 
     import docker
 
     async def scenario() -> None:
-        async with scratch(deployed(), ["main"], major=14) as scratched:
+        async with scratch_databases(deployed(), ["main"], major=14) as scratched:
             assert scratched.majors == {"main": 14}
             assert len(engine.containers.list(filters={"ancestor": image(14)})) == len(before) + 1
             await upgrade(Deployment(scratched.deployment.settings, "main"))
@@ -460,7 +460,7 @@ def test_nothing_is_left_however_the_work_ends(
     ending: str, given: bool, server: Server, temporary: Path
 ) -> None:
     async def scenario() -> None:
-        async with scratch(deployed(server if given else None)) as scratched:
+        async with scratch_databases(deployed(server if given else None)) as scratched:
             await upgrade(scratched.deployment)
             if ending == "failure":
                 raise _Stop
@@ -477,7 +477,7 @@ def test_nothing_is_left_however_the_work_ends(
 
 def test_cancelled_while_the_throw_away_server_starts(temporary: Path) -> None:
     async def work() -> None:
-        async with scratch(deployed()):
+        async with scratch_databases(deployed()):
             raise AssertionError
 
     async def scenario() -> None:
@@ -544,11 +544,11 @@ def test_databases_of_a_killed_run_are_dropped_by_the_next_and_those_of_others_a
             assert len(left) == 2
             while await connection.fetch(_LOCKED, LOCK_CLASS):  # noqa: ASYNC110 - nor has the server
                 await asyncio.sleep(0.05)
-            async with scratch(deployed(server), ["main"]):
+            async with scratch_databases(deployed(server), ["main"]):
                 alive = set(await scratches(server)) - {foreign}
                 assert len(alive) == 1
                 assert not alive & left
-                async with scratch(deployed(server), ["main"]):
+                async with scratch_databases(deployed(server), ["main"]):
                     assert alive < set(await scratches(server))
             assert await scratches(server) == [foreign]
         finally:
@@ -566,7 +566,7 @@ def test_throw_away_server_of_a_killed_run_is_stopped_and_removed_by_the_next(te
     os.kill(pid, 0)
 
     async def scenario() -> None:
-        async with scratch(deployed(), ["main"]):
+        async with scratch_databases(deployed(), ["main"]):
             (alive,) = thrown_away(temporary)
             assert alive != left
 
@@ -605,7 +605,7 @@ def test_folder_that_somebody_else_put_there_is_not_used(temporary: Path) -> Non
     home.symlink_to(elsewhere)
 
     async def scenario() -> None:
-        async with scratch(deployed(), ["main"]):
+        async with scratch_databases(deployed(), ["main"]):
             raise AssertionError
 
     with pytest.raises(SettingsError, match="no folder for a temporary server"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 import circle_migrate
 
 _PACKAGE = Path(circle_migrate.__file__).parent
+_ARCHITECTURE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
 _MOST_LINES = 350
 _VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "misc"}
 
@@ -228,3 +230,47 @@ def test_no_module_has_a_vague_name() -> None:
         if _VAGUE & {part.strip("_") for part in Path(module.name).with_suffix("").parts}
     ]
     assert vague == []
+
+
+def test_documentation_maps_the_imports_between_packages() -> None:
+    graph: dict[str, set[str]] = {module.package: set() for module in _MODULES}
+    for module in _MODULES:
+        imported = {_BY_NAME[name].package for name in module.imported_modules()}
+        graph[module.package] |= imported - {module.package, "__init__"}
+    reachable = {package: _reachable(package, graph) for package in graph}
+    direct = {
+        (package, imported)
+        for package, targets in graph.items()
+        if package not in {"__init__", "__main__"}
+        for imported in targets
+        if not any(imported in reachable[other] for other in targets - {imported})
+    }
+    drawn = re.search(r"```mermaid\n(.*?)```", _ARCHITECTURE, re.S)
+    assert drawn is not None
+    assert set(re.findall(r"(\w+) --> (\w+)", drawn[1])) == direct
+
+
+def _reachable(package: str, graph: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [package]
+    while waiting:
+        waiting += graph[waiting.pop()] - found
+        found |= set(waiting)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("heading", "most"),
+    [
+        ("A revision id, from the command line to COMMIT", 18),
+        ("A statement, from its revision to a safety finding", 16),
+        ("A catalog row, from the server to a line of `diff`", 14),
+        ("A lost column, from the scratch database to the question at the terminal", 14),
+        ("An error, from the server to the exit status", 14),
+    ],
+)
+def test_documented_walks_pass_few_modules_that_exist(heading: str, most: int) -> None:
+    section = _ARCHITECTURE.partition(f"### {heading}\n")[2].partition("\n#")[0]
+    walk = re.findall(r"^\d+\. `([\w/]+)`", section, re.M)
+    assert 0 < len(walk) <= most
+    assert [name for name in walk if not (_PACKAGE / f"{name}.py").is_file()] == []

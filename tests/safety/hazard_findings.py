@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Step
@@ -101,7 +101,7 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
                     assert isinstance(step, Step)
                     recorder.segment, recorder.revision = number, step.revision.id
                     recorder.origin = partial(origin, step)
-                    async with one_at_a_time():
+                    async with step_lock():
                         await sessions[step.database].run_sync(
                             runners[step.database].run, step, at[step.database], lambda _: None
                         )

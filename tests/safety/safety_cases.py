@@ -22,7 +22,7 @@ from circle_migrate.safety.evidence_collector import EvidenceCollector
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
-from circle_migrate.safety.trace.run import trace
+from circle_migrate.safety.trace.run import trace_plan
 from tests.deployments import environment
 from tests.projects import Project
 from tests.servers import Databases
@@ -130,7 +130,7 @@ async def evidence(case: SafetyCase, databases: Databases, version: int) -> Evid
     overrides = {"scratch_url": databases.server.admin_url, "transaction": "per-revision"}
     deployment = Deployment(load(overrides, environ=environment(databases)))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
-    traced = await trace(deployment, plan, major=version // 10000)
+    traced = await trace_plan(deployment, plan, major=version // 10000)
     collected = await EvidenceCollector(deployment, plan, traced, ()).live()
     return replace(collected, thresholds=Thresholds(Limits(rows=LARGE_ROWS)))
 

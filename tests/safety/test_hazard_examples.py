@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.forest import CombinedGraph
@@ -171,7 +171,7 @@ async def in_segment(
     for step in segment.actions:
         assert isinstance(step, Step)
         name = step.database
-        async with one_at_a_time():
+        async with step_lock():
             await sessions[name].connection.run_sync(runners[name].run, step, at[name], lambda _: None)
         at[name] = step.heads_after(runners[name].graph, at[name])
     for name in segment.databases if segment.transactional else ():

@@ -21,7 +21,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.core.rules import RULES
 from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard, HazardClass, render_revisions
 from circle_migrate.safety.hazards.loader import HAZARDS, SQLSTATES, SqlState, parse_hazard
-from circle_migrate.safety.hazards.markdown import explained, page
+from circle_migrate.safety.hazards.markdown import render_hazard, render_page
 from circle_migrate.safety.result import HazardFinding
 from tests.safety.hazard_examples import CASES, Case
 
@@ -164,25 +164,25 @@ def test_sqlstates_are_postgresqls(state: SqlState) -> None:
 
 def test_page_is_up_to_date() -> None:
     if os.environ.get("UPDATE_SNAPSHOTS"):
-        PAGE.write_text(page(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == page()
+        PAGE.write_text(render_page(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == render_page()
 
 
 def test_page_links_to_its_own_headings() -> None:
     headings = {
         re.sub(r"[^a-z0-9 -]", "", line.removeprefix("## ").lower()).replace(" ", "-")
-        for line in page().splitlines()
+        for line in render_page().splitlines()
         if line.startswith("## ")
     }
-    assert set(re.findall(r"\]\(#([^)]+)\)", page())) <= headings
+    assert set(re.findall(r"\]\(#([^)]+)\)", render_page())) <= headings
 
 
 def test_explanation_tells_what_the_code_does_not_show() -> None:
     blocked = HAZARDS["CM050"]
-    assert "another session has run `SELECT count(*) FROM users`" in explained(blocked)
-    assert "fails with `55P03`" in explained(blocked)
-    assert "Bad (all in one transaction):" in explained(HAZARDS["CM041"])
-    assert "Good:" in explained(HAZARDS["CM041"])
+    assert "another session has run `SELECT count(*) FROM users`" in render_hazard(blocked)
+    assert "fails with `55P03`" in render_hazard(blocked)
+    assert "Bad (all in one transaction):" in render_hazard(HAZARDS["CM041"])
+    assert "Good:" in render_hazard(HAZARDS["CM041"])
 
 
 def test_findings_load_no_hazards() -> None:

@@ -16,10 +16,10 @@ from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snap
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.blockers import CONFLICTS, blockers
-from circle_migrate.safety.live_database.catalog import invalid_indexes, object_usage, published
+from circle_migrate.safety.live_database.blockers import CONFLICTS, find_blockers
+from circle_migrate.safety.live_database.catalog import invalid_indexes, object_usage, published_tables
 from circle_migrate.safety.live_database.probe_context import LIMIT, count_query
-from circle_migrate.safety.live_database.probes import probes
+from circle_migrate.safety.live_database.probes import derive_probes
 from circle_migrate.safety.live_database.query import run_probes
 from circle_migrate.safety.live_database.record import (
     Answer,
@@ -27,11 +27,11 @@ from circle_migrate.safety.live_database.record import (
     InvalidIndex,
     Probe,
     ProbeKind,
-    Published,
+    PublishedTable,
     Size,
 )
 from circle_migrate.safety.live_database.row_estimates import expected_rows
-from circle_migrate.safety.live_database.sizes import sizes
+from circle_migrate.safety.live_database.sizes import relation_sizes
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
 from tests.deployments import VARIABLES, deployment, environment, execute
 from tests.safety.live_cases import CASES, Case
@@ -131,7 +131,7 @@ async def answered(
     derived = {}
     for case in cases:
         sequences = {name: column for name, column in usage.sequences.items() if belongs(name, case)}
-        derived[case.id] = probes(traced[case.id], {_LIVE: replace(usage, sequences=sequences)})
+        derived[case.id] = derive_probes(traced[case.id], {_LIVE: replace(usage, sequences=sequences)})
     answers = await run_probes(database, [probe for of_case in derived.values() for probe in of_case])
     return {
         name: [answer for answer in answers if answer.probe in of_case] for name, of_case in derived.items()
@@ -284,7 +284,7 @@ def test_partitions_are_probed_with_their_parent_only(pair: Databases, live: Dat
             changes = changes_between(before, await captured(connection))
         await reset(pair, _LIVE, schema)
         statement = TracedStatement(_LIVE, 1, "r", "ALTER TABLE t ALTER a SET NOT NULL", changes=changes)
-        derived = probes([statement])
+        derived = derive_probes([statement])
         return len(derived), [answer.probe.relation for answer in await run_probes(live, derived)]
 
     assert run(scenario()) == (2, ["public.t"])
@@ -292,15 +292,17 @@ def test_partitions_are_probed_with_their_parent_only(pair: Databases, live: Dat
 
 def test_truncate_in_the_trace_is_probed() -> None:
     emptied = TracedStatement(_LIVE, 1, "r", "SELECT f()", work=(Work(Task.TRUNCATE, "public.t"),))
-    assert [(probe.kind, probe.relation) for probe in probes([emptied])] == [(ProbeKind.ROWS, "public.t")]
+    assert [(probe.kind, probe.relation) for probe in derive_probes([emptied])] == [
+        (ProbeKind.ROWS, "public.t")
+    ]
 
 
 def test_probes_have_their_database_and_statement(pair: Databases) -> None:
     traced = run(traces(pair, [case for case in CASES if case.id == "fixed-earlier"]))["fixed-earlier"]
     elsewhere = replace(traced[0], database="another")
-    [probe] = probes([elsewhere, *traced])
+    [probe] = derive_probes([elsewhere, *traced])
     assert (probe.database, probe.statement, probe.fixed_by) == (_LIVE, 2, "r0")
-    [probe] = probes([elsewhere, traced[1]])
+    [probe] = derive_probes([elsewhere, traced[1]])
     assert probe.fixed_by == ""
 
 
@@ -310,14 +312,14 @@ def test_rows_changed_under_a_lock_are_recognised(pair: Databases) -> None:
     silent = TracedStatement(_LIVE, 1, "r0", "SELECT fix()")
     table = "in_fixed_earlier.t"
     for hint in ({"locks": {table: Lock.RowExclusive}}, {"work": (Work(Task.UPDATE, table),)}):
-        assert probes([replace(silent, **hint), last])[0].fixed_by == "r0"
-    assert probes([silent, last])[0].fixed_by == ""
+        assert derive_probes([replace(silent, **hint), last])[0].fixed_by == "r0"
+    assert derive_probes([silent, last])[0].fixed_by == ""
 
 
 def test_without_the_live_catalogue_columns_of_domains_and_sequences_are_unknown(pair: Databases) -> None:
     cases = [case for case in CASES if case.id in {"domain", "domain-not-null", "restarted"}]
     for traced in run(traces(pair, cases)).values():
-        [probe] = probes(traced)
+        [probe] = derive_probes(traced)
         assert probe.query == ""
         assert "not known" in probe.unknown
 
@@ -325,7 +327,7 @@ def test_without_the_live_catalogue_columns_of_domains_and_sequences_are_unknown
 def test_scanned_rows_of_an_attached_table_may_be_out_of_bounds(pair: Databases) -> None:
     [traced] = run(traces(pair, [case for case in CASES if case.id == "attached"]))["attached"]
     read = replace(traced, work=(Work(Task.SCAN, "in_attached.s"),))
-    extra = set(probes([read])) - set(probes([traced]))
+    extra = set(derive_probes([read])) - set(derive_probes([traced]))
     assert {(probe.kind, probe.relation, bool(probe.unknown)) for probe in extra} == {
         (ProbeKind.VIOLATIONS, "in_attached.s", True)
     }
@@ -335,13 +337,13 @@ def test_rows_of_a_default_partition_may_belong_to_a_new_one() -> None:
     fields = {"partition_of": (None, "public.t"), "partition_bound": (None, "FOR VALUES IN (1)")}
     created = Change(Op.ADDED, ObjectKey("table", "public.s"), fields)
     read = Work(Task.SCAN, "public.d")
-    [probe] = probes(
+    [probe] = derive_probes(
         [TracedStatement(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(created,), work=(read,))]
     )
     assert (probe.kind, probe.relation) == (ProbeKind.VIOLATIONS, "public.d")
     assert "default partition" in probe.unknown
     unread = TracedStatement(_LIVE, 1, "r0", "CREATE TABLE s ...", changes=(created,))
-    assert probes([unread]) == ()
+    assert derive_probes([unread]) == ()
 
 
 PARTS = """
@@ -375,29 +377,29 @@ def test_written_rows_are_estimated_and_nothing_is_written(pair: Databases, live
     assert (rows[3], rows[6]) == (4000, 1)
     assert 3000 < rows[5] <= 4000
     assert 3000 < rows[1] <= 4000
-    assert run(sizes(live, ["public.planned"]))["public.planned"].rows == 4000
+    assert run(relation_sizes(live, ["public.planned"]))["public.planned"].rows == 4000
 
 
 def test_sizes(pair: Databases, live: Database) -> None:
     run(reset(pair, _LIVE, PARTS))
-    before = run(sizes(live, [PARTED, PART, ODD, "public.nothing", "public.missing"]))
+    before = run(relation_sizes(live, [PARTED, PART, ODD, "public.nothing", "public.missing"]))
     assert before.keys() == {PARTED, PART, ODD, "public.nothing"}
     assert before["public.nothing"] == Size("public.nothing", 0, 0)
     assert before[ODD].rows in (None, 2000)  # the rows written are counted a moment later
     assert before[ODD].bytes >= 2000 * 28
     assert before[ODD].index_bytes > 0
     run(execute(pair, _LIVE, "ANALYZE"))
-    after = run(sizes(live))
+    after = run(relation_sizes(live))
     assert after.keys() == before.keys() | {"public.part2"}
     assert (after[ODD].rows, after[PARTED].rows, after[PART].rows) == (2000, 3000, 1500)
     assert after[PARTED].bytes == after[PART].bytes + after["public.part2"].bytes
-    assert run(sizes(live, [])) == {}
+    assert run(relation_sizes(live, [])) == {}
 
 
 def test_estimates_grow_with_the_table(pair: Databases, live: Database) -> None:
     run(reset(pair, _LIVE, PARTS))
     run(execute(pair, _LIVE, "ANALYZE", f"INSERT INTO {ODD} SELECT generate_series(2001, 20000)"))
-    assert run(sizes(live, [ODD]))[ODD].rows == pytest.approx(20000, rel=0.05)
+    assert run(relation_sizes(live, [ODD]))[ODD].rows == pytest.approx(20000, rel=0.05)
 
 
 def test_sizes_wait_for_no_lock(pair: Databases, live: Database) -> None:
@@ -406,7 +408,7 @@ def test_sizes_wait_for_no_lock(pair: Databases, live: Database) -> None:
     async def locked() -> dict[str, Size]:
         await reset(pair, _LIVE, PARTS, f"ANALYZE {PARTED}")
         async with second_session(pair, f"LOCK TABLE {PARTED}, {ODD} IN ACCESS EXCLUSIVE MODE"):
-            return await sizes(live, [PARTED, ODD])
+            return await relation_sizes(live, [PARTED, ODD])
 
     known = run(locked())
     assert known.keys() == {PARTED}
@@ -422,7 +424,7 @@ def test_sessions_that_hold_a_lock(pair: Databases, live: Database) -> None:
         await reset(pair, _LIVE, PARTS)
         async with second_session(pair, f"SELECT * FROM {ODD} LIMIT 1"):
             return [
-                await blockers(live, {ODD: mode, PARTED: mode})
+                await find_blockers(live, {ODD: mode, PARTED: mode})
                 for mode in (Lock.AccessExclusive, Lock.ShareUpdateExclusive)
             ]
 
@@ -443,7 +445,7 @@ def test_prepared_transactions(pair: Databases, live: Database) -> None:
                 f"BEGIN; INSERT INTO {PARTED} VALUES (1); PREPARE TRANSACTION 'late one'"
             )
             try:
-                return await blockers(live, {PARTED: Lock.Share, ODD: Lock.AccessExclusive})
+                return await find_blockers(live, {PARTED: Lock.Share, ODD: Lock.AccessExclusive})
             finally:
                 await connection.execute("ROLLBACK PREPARED 'late one'")
 
@@ -460,7 +462,7 @@ def test_a_concurrent_build_waits_for_writers_and_old_snapshots(pair: Databases,
             second_session(pair, f"INSERT INTO {ODD} VALUES (0)"),
             second_session(pair, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1"),
         ):
-            return [await blockers(live, locks), await blockers(live, locks, [ODD])]
+            return [await find_blockers(live, locks), await find_blockers(live, locks, [ODD])]
 
     without, concurrent = run(scenario())
     assert without == ()
@@ -471,7 +473,7 @@ def test_details_of_other_roles_are_hidden(pair: Databases) -> None:
     async def scenario() -> tuple[Blocker, ...]:
         await reset(pair, _LIVE, PARTS)
         async with second_session(pair, f"SELECT * FROM {ODD}"), as_role(pair) as database:
-            return await blockers(database, {ODD: Lock.AccessExclusive})
+            return await find_blockers(database, {ODD: Lock.AccessExclusive})
 
     [blocker] = run(scenario())
     assert "hidden" in blocker.who
@@ -511,13 +513,13 @@ def test_invalid_indexes_and_publications(pair: Databases, live: Database) -> No
             with pytest.raises(asyncpg.UniqueViolationError):
                 await connection.execute('CREATE UNIQUE INDEX CONCURRENTLY "I" ON t (a)')
         names = ["public.t", "public.k"]
-        facts = (await invalid_indexes(live, names), await published(live, names))
+        facts = (await invalid_indexes(live, names), await published_tables(live, names))
         await execute(pair, _LIVE, "DROP PUBLICATION p")
         return facts
 
     invalid, tables = run(scenario())
     assert invalid == (InvalidIndex("public.t", 'public."I"'),)
     assert tables == (
-        Published("public.k", "p", "primary key", updates_or_deletes=True),
-        Published("public.t", "p", "nothing", updates_or_deletes=True),
+        PublishedTable("public.k", "p", "primary key", updates_or_deletes=True),
+        PublishedTable("public.t", "p", "nothing", updates_or_deletes=True),
     )

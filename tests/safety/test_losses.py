@@ -23,7 +23,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.safety.losses import count as counting
-from circle_migrate.safety.losses.describe import how_much, remarks
+from circle_migrate.safety.losses.describe import describe_loss, report_notes
 from circle_migrate.safety.losses.find import find
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Method, Precision
 from tests.deployments import contents, environment, execute, invoke
@@ -166,7 +166,7 @@ async def find_losses(deployment: Deployment, *targets: str, **options: Any) -> 
 def descriptions(report: LossReport, *, destroyed: bool | None = None) -> dict[str, str]:
     """Describe the losses, by name and effect, without sizes, which depend on the server."""
     return {
-        f"{loss.name} {loss.effect}": how_much(_without_size(loss), report.taken_at)
+        f"{loss.name} {loss.effect}": describe_loss(_without_size(loss), report.taken_at)
         for loss in report.losses
         if destroyed is None or loss.destroys_data is destroyed
     }
@@ -324,7 +324,7 @@ def test_shipped_snapshots_are_compared(
     assert lost.keys() == {"credentials.user_credentials dropped"}
     assert lost.popitem()[1].startswith("3 rows, last written ")
     assert "main.users dropped" in descriptions(report, destroyed=False)
-    assert "only the snapshots of the revisions were compared" in " ".join(remarks(report))
+    assert "only the snapshots of the revisions were compared" in " ".join(report_notes(report))
 
 
 # Restored constraints that existing rows violate.

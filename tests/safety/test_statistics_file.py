@@ -11,7 +11,7 @@ import pytest
 
 from circle_migrate.core.errors import ExitCode, UsageError
 from circle_migrate.safety.live_database.record import Size
-from circle_migrate.safety.statistics_file import FORMAT, SOURCE, read, write
+from circle_migrate.safety.statistics_file import FORMAT, SOURCE, read_statistics, write_statistics
 from circle_migrate.safety.table_statistics import DatabaseStats, Statistics
 
 SIZES = (Size('public."Ö"', 3, 8192, 16384, SOURCE), Size("public.t", None, 8192, 0, SOURCE))
@@ -27,12 +27,12 @@ STATISTICS = Statistics(
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "new" / "stats.json"
-    write(path, STATISTICS)
+    write_statistics(path, STATISTICS)
     return path
 
 
 def test_written_statistics_are_read(file: Path) -> None:
-    assert read(file) == STATISTICS
+    assert read_statistics(file) == STATISTICS
 
 
 def test_order_of_statistics_does_not_change_the_file(file: Path, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_order_of_statistics_does_not_change_the_file(file: Path, tmp_path: Path
         name: DatabaseStats(database.server_version_num, dict(reversed(database.sizes.items())))
         for name, database in reversed(STATISTICS.databases.items())
     }
-    write(tmp_path / "again.json", Statistics(STATISTICS.taken_at, backwards))
+    write_statistics(tmp_path / "again.json", Statistics(STATISTICS.taken_at, backwards))
     assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
 
 
@@ -76,7 +76,7 @@ def changed(file: Path, **changes: Any) -> None:
 def test_changed_file_is_refused(file: Path, changes: dict[str, Any], message: str) -> None:
     changed(file, **changes)
     with pytest.raises(UsageError, match=message) as caught:
-        read(file)
+        read_statistics(file)
     assert caught.value.status is ExitCode.USAGE
     assert "circle-migrate stats -o" in (caught.value.hint or "")
 
@@ -85,17 +85,17 @@ def test_changed_file_is_refused(file: Path, changes: dict[str, Any], message: s
 def test_invalid_json_is_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(UsageError, match="not a statistics file"):
-        read(file)
+        read_statistics(file)
 
 
 def test_truncated_file_is_refused(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(UsageError, match="is truncated"):
-        read(file)
+        read_statistics(file)
 
 
 def test_unusable_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        read(tmp_path / "missing.json")
+        read_statistics(tmp_path / "missing.json")
     with pytest.raises(UsageError, match="cannot be written"):
-        write(tmp_path, STATISTICS)
+        write_statistics(tmp_path, STATISTICS)

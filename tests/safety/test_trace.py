@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import Interrupted
-from circle_migrate.core.events import Event, Kind, discard
+from circle_migrate.core.events import Event, EventKind, ignore_event
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.deployment import Deployment
@@ -23,7 +23,7 @@ from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction, Step, TransactionMode
 from circle_migrate.safety.trace.record import Lock, ServerError, Trace, TracedStatement
 from circle_migrate.safety.trace.recorder import Origin, Recorder
-from circle_migrate.safety.trace.run import trace
+from circle_migrate.safety.trace.run import trace_plan
 from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.deployments import execute
 from tests.projects import Project
@@ -544,8 +544,8 @@ def traced_plan(
     flags = {"scratch_url": server.admin_url, "database_url": live, "transaction": grouping}
     deployment = Deployment(load(flags, environ={}))
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",), "credentials": ()})
-    notify = discard if events is None else events.append
-    return run(trace(deployment, plan, major=major_of(server), notify=notify))
+    notify = ignore_event if events is None else events.append
+    return run(trace_plan(deployment, plan, major=major_of(server), notify=notify))
 
 
 def marks(path: Path) -> dict[str, int]:
@@ -766,7 +766,7 @@ def test_role_that_is_missing_on_a_server_of_ours_is_added_and_the_segment_recor
     project.revision("main", "r3", "r2", "raise RuntimeError", "pass")
     deployment = Deployment(load(environ={}), "main")
     plan = Planner(deployment, ["head"], Direction.UP)({"main": ("r0",)})
-    found = run(trace(deployment, plan, major=None, notify=discard))
+    found = run(trace_plan(deployment, plan, major=None, notify=ignore_event))
     assert [each.sql.partition(" ")[0] for each in found.statements] == ["ALTER", "GRANT"]
     assert [each.error for each in found.statements] == [None, None]
     assert found.untraced == ("main@r3",)
@@ -805,10 +805,10 @@ def test_progress_is_told_and_nothing_stays_when_interrupted(project: Project, s
 
         def notify(event: Event) -> None:
             events.append(event)
-            if "r2" in event.text and event.kind is Kind.STARTED:
+            if "r2" in event.text and event.kind is EventKind.STARTED:
                 begun.set()
 
-        task = asyncio.create_task(trace(deployment, plan, major=None, notify=notify))
+        task = asyncio.create_task(trace_plan(deployment, plan, major=None, notify=notify))
         await begun.wait()
         await asyncio.sleep(0.05)
         assert await scratches(server) == 2
@@ -818,7 +818,7 @@ def test_progress_is_told_and_nothing_stays_when_interrupted(project: Project, s
 
     run(scenario())
     assert run(scratches(server)) == 0
-    assert [event.text for event in events if event.kind is Kind.STARTED] == [
+    assert [event.text for event in events if event.kind is EventKind.STARTED] == [
         "upgrade r1 Revision r1",
         "upgrade r2 Revision r2",
     ]
@@ -833,7 +833,7 @@ def test_own_revisions_run_without_error(server: Server, direction: Direction) -
     up = direction is Direction.UP
     current = dict.fromkeys(heads, ()) if up else heads
     plan = Planner(deployment, ["head" if up else "base"], direction)(current)
-    found = run(trace(deployment, plan, major=None, notify=discard))
+    found = run(trace_plan(deployment, plan, major=None, notify=ignore_event))
     assert (found.untraced, [each for each in found.statements if each.error]) == ((), [])
     assert {(each.database, each.revision) for each in found.statements} == {
         (step.database, step.revision.id) for step in plan.actions if isinstance(step, Step)

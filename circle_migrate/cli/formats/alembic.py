@@ -5,7 +5,7 @@ from __future__ import annotations
 from circle_migrate.cli.formats.comments import comment, not_compared, replace_controls
 from circle_migrate.diff.ddl.render_alembic import render
 from circle_migrate.diff.ddl.script import generate
-from circle_migrate.diff.describe import sides
+from circle_migrate.diff.describe import side_names
 from circle_migrate.diff.result import Comparison, DiffResult
 from circle_migrate.safety.hazards.loader import HAZARDS
 
@@ -19,6 +19,6 @@ def write(diff: DiffResult) -> str:
 
 
 def _operations(comparison: Comparison) -> str:
-    before, after = sides(comparison)
+    before, after = side_names(comparison)
     text = replace_controls(render(generate(comparison), HAZARDS), _MARK)
     return comment(f"{comparison.database}: from {before} to {after}", _MARK) + "\n" + text.rstrip("\n")

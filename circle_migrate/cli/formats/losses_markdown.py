@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circle_migrate.cli.formats.sanitize import escape_markdown, visible
-from circle_migrate.safety.losses.describe import how_much, remarks, summary
+from circle_migrate.safety.losses.describe import describe_loss, report_notes, summary
 from circle_migrate.safety.losses.report import Loss, LossReport
 
 
@@ -13,7 +13,7 @@ def write(report: LossReport) -> str:
     if report.losses:
         rows = (_row(loss, report) for loss in report.losses)
         parts.append("\n".join(("| Name | Kind | By | Destroys data | What |", "|-|-|-|-|-|", *rows)))
-    notes = [f"- {_escape(remark)}" for remark in remarks(report)]
+    notes = [f"- {_escape(remark)}" for remark in report_notes(report)]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
@@ -23,7 +23,7 @@ def _row(loss: Loss, report: LossReport) -> str:
         loss.kind,
         _escape(loss.revision),
         "yes" if loss.destroys_data else "no",
-        _escape(how_much(loss, report.taken_at)),
+        _escape(describe_loss(loss, report.taken_at)),
     )
     return f"| {' | '.join(cells)} |"
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from circle_migrate.cli.formats.comments import not_compared
 from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.diff.describe import sides
-from circle_migrate.diff.result import Comparison, Difference, DiffResult, grouped
+from circle_migrate.diff.describe import side_names
+from circle_migrate.diff.result import Comparison, Difference, DiffResult, group_by_owner
 from circle_migrate.postgres.catalog.snapshot import Fields, Op, Ownership, Snapshot
 
 _NO_FILE = "/dev/null"
@@ -23,7 +23,7 @@ def write(diff: DiffResult) -> str:
     lines = list(not_compared(diff, "# "))
     for comparison in diff.comparisons:
         ownership = Ownership(comparison.before, comparison.after)
-        for group in grouped(comparison, ownership):
+        for group in group_by_owner(comparison, ownership):
             for difference in group.differences:
                 lines += _file(difference, comparison, ownership)
     return "".join(visible(line) + "\n" for line in lines)
@@ -33,7 +33,7 @@ def _file(difference: Difference, comparison: Comparison, ownership: Ownership) 
     """Yield the unified diff of one object."""
     change = difference.change
     name = f"{comparison.database}/{change.key}"
-    before, after = (f"{side}/{name}" for side in sides(comparison))
+    before, after = (f"{side}/{name}" for side in side_names(comparison))
     before_text, after_text = _texts(difference, comparison, ownership)
     # A tab ends a file name, which can contain spaces.
     yield f"--- {_NO_FILE if change.op is Op.ADDED else before}\t"
@@ -61,7 +61,7 @@ def _texts(
 def _with_owned(difference: Difference, snapshot: Snapshot, ownership: Ownership) -> Iterator[str]:
     key = difference.change.key
     yield from _text(snapshot.objects[key])
-    for object_key in ownership.of(key):
+    for object_key in ownership.owned_objects(key):
         if object_key in snapshot.objects:
             yield str(object_key)
             yield from (f"  {line}" for line in _text(snapshot.objects[object_key]))

@@ -138,9 +138,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> Result:
         """List the kept tables, columns and rows with their run."""
-        from circle_migrate.commands.kept import listing
+        from circle_migrate.commands.kept import list_kept
 
-        return await listing(await context.ready(), everything=everything)
+        return await list_kept(await context.ready(), everything=everything)
 
     @command(kept, "restore", panel=_PANEL, options=_KEPT_OPTIONS)
     async def kept_restore(context: CommandContext, names: _Names) -> Result:

@@ -146,4 +146,4 @@ def register(app: typer.Typer) -> None:
 
 async def _deployment(context: CommandContext, sides: tuple[Side, ...]) -> Deployment:
     """Return the databases if a side reads them, otherwise the revision trees alone."""
-    return await context.ready() if any(side.asks_the_database for side in sides) else context.files()
+    return await context.ready() if any(side.needs_live_database for side in sides) else context.files()

@@ -35,18 +35,18 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def stop(context: CommandContext) -> Result:
         """Stop the server. Its data stays."""
-        from circle_migrate.postgres.embedded.deployment import server
+        from circle_migrate.postgres.embedded.deployment import configured_server
 
-        embedded = server(context.settings())
+        embedded = configured_server(context.settings())
         embedded.stop()
         return _result("dev stop", embedded.status())
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def status(context: CommandContext) -> Result:
         """Show whether the server runs and its URLs."""
-        from circle_migrate.postgres.embedded.deployment import server
+        from circle_migrate.postgres.embedded.deployment import configured_server
 
-        return _result("dev status", server(context.settings()).status())
+        return _result("dev status", configured_server(context.settings()).status())
 
     @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
     async def psql(
@@ -57,21 +57,21 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Open psql on main, or on the database of --database."""
         from circle_migrate.postgres.deployment import Deployment
-        from circle_migrate.postgres.embedded.deployment import database_name, server
+        from circle_migrate.postgres.embedded.deployment import configured_server, database_name
 
         settings = context.settings()
         name = Deployment(settings, context.database).selected[0]
         await _start(settings)
-        argv = server(settings).psql_command(database_name(name), *(arguments or ()))
+        argv = configured_server(settings).psql_command(database_name(name), *(arguments or ()))
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def reset(context: CommandContext, yes: Yes = False) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
-        from circle_migrate.postgres.embedded.deployment import server
+        from circle_migrate.postgres.embedded.deployment import configured_server
 
-        embedded = server(context.settings())
+        embedded = configured_server(context.settings())
         confirm_reset(str(embedded.status().data), yes=yes)
         embedded.reset()
         return _result("dev reset", embedded.status())
@@ -90,7 +90,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(
                 metavar="N",
                 help="Write for this major version of PostgreSQL.",
-                show_default="all that have a server",
+                show_default="all that have a configured_server",
             ),
         ] = None,
         folder: Annotated[
@@ -113,10 +113,10 @@ async def _start(settings: Settings) -> ServerStatus:
     """Start the server and create both databases."""
     from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.postgres.embedded.deployment import addressed, server
+    from circle_migrate.postgres.embedded.deployment import configured_server, with_embedded_urls
 
-    status = server(settings).start()
-    await create_missing(Deployment(addressed(settings, status)))
+    status = configured_server(settings).start()
+    await create_missing(Deployment(with_embedded_urls(settings, status)))
     return status
 
 

@@ -73,7 +73,7 @@ def register(app: typer.Typer) -> None:
 
         circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
         """
-        from circle_migrate.commands.graph.graph import drawn, form_of
+        from circle_migrate.commands.graph.graph import resolve_format, write_diagram
 
         if subject is _Subject.ENTITIES and (span or current):
             raise UsageError(
@@ -81,13 +81,13 @@ def register(app: typer.Typer) -> None:
             )
         if subject is _Subject.REVISIONS and origin:
             raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
-        diagram_format = form_of(form, output)
+        diagram_format = resolve_format(form, output)
         diagram = await (
             _revisions(context, span, current=current)
             if subject is _Subject.REVISIONS
             else _entities(context, Source(origin or Source.MODELS))
         )
-        result = drawn(diagram, diagram_format, output)
+        result = write_diagram(diagram, diagram_format, output)
         for note in result.notes:
             context.progress.say(note)
         return result

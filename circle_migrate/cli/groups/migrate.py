@@ -208,13 +208,13 @@ def _backup_policy(
 ) -> BackupPolicy:
     """Return when to back up the databases. Raises `UsageError` for contradicting options."""
     from circle_migrate.commands.backup import BackupOptions
-    from circle_migrate.commands.downgrade_backup import FOLDER, BackupPolicy, BackupWhen
+    from circle_migrate.commands.downgrade_backup import DEFAULT_FOLDER, BackupPolicy, BackupWhen
 
     if no_backup and (folder or encrypt_to):
         raise UsageError(
             "--no-backup contradicts --backup and --encrypt-to", hint="leave out --no-backup or the others"
         )
-    options = BackupOptions((folder or FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
+    options = BackupOptions((folder or DEFAULT_FOLDER).absolute(), deployment.settings.pg_bin, encrypt_to)
     if no_backup:
         return BackupPolicy(BackupWhen.NEVER, options)
     return BackupPolicy(BackupWhen.ON_LOSS if folder is None else BackupWhen.ALWAYS, options)

@@ -86,9 +86,13 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger."""
         if list_rules or explain is not None:
-            from circle_migrate.safety.hazard_list import explained, listed
+            from circle_migrate.safety.hazard_list import explain_hazard, list_hazards
 
-            return explained(context.command, explain) if explain is not None else listed(context.command)
+            return (
+                explain_hazard(context.command, explain)
+                if explain is not None
+                else list_hazards(context.command)
+            )
         ci = profile == _Profile.CI
         if not ci and (base is not None or stats is not None):
             raise UsageError("--base and --stats are for a check without databases", hint="add --profile ci")

@@ -64,7 +64,7 @@ def kept_entries(result: KeptEntries, console: Console) -> None:
                 entry.id,
                 entry.run[:8],
                 entry.revision,
-                str(entry.what),
+                str(entry.kind),
                 entry.name,
                 ", ".join(entry.columns),
                 f"{entry.rows:,}",

@@ -12,20 +12,20 @@ from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.widgets import Part, line, write_line
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.describe import (
-    NOTHING,
+    NO_VALUE,
     FieldDescription,
-    counted,
+    count_kinds,
     describe_field,
     describe_object,
+    describe_version,
+    format_counts,
     headline,
-    lines,
-    place,
     plural,
-    short,
-    sides,
-    tally,
+    relative_name,
+    side_names,
+    unified_diff,
 )
-from circle_migrate.diff.result import Comparison, Difference, DiffResult, Group, grouped
+from circle_migrate.diff.result import Comparison, Difference, DiffResult, Group, group_by_owner
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Ownership
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ def diff_result(result: DiffResult, console: Console) -> None:
 
 
 def _comparison(comparison: Comparison, console: Console) -> None:
-    before, after = sides(comparison)
+    before, after = side_names(comparison)
     line(console, 0, (f"{comparison.database}: ", "bold"), (before, _BEFORE), (" -> ", ""), (after, _AFTER))
     for name, snapshot in ((before, comparison.before), (after, comparison.after)):
-        line(console, _ITEM, (f"{name}: {place(snapshot)}", _FAINT))
+        line(console, _ITEM, (f"{name}: {describe_version(snapshot)}", _FAINT))
     ownership = Ownership(comparison.before, comparison.after)
-    groups = grouped(comparison, ownership)
+    groups = group_by_owner(comparison, ownership)
     for group in groups:
         if group.root.kind in ownership.kinds:
             _heading(str(group.root), console)
@@ -121,7 +121,7 @@ def _group(group: Group, comparison: Comparison, ownership: Ownership, console: 
 def _name(key: ObjectKey, root: ObjectKey, ownership: Ownership) -> str:
     """Return an object's name below the heading of its root, or of its kind if it has no owner."""
     if key != root:
-        return short(key, root)
+        return relative_name(key, root)
     return key.kind if key.kind in ownership.kinds else key.identity
 
 
@@ -131,13 +131,13 @@ def _changed_field(field: FieldDescription, console: Console) -> None:
         line(console, _FIELD, *_field(field))
         return
     line(console, _FIELD, (f"{field.label}:", ""))
-    for text in lines(field.before, field.after):
+    for text in unified_diff(field.before, field.after):
         line(console, _TEXT, (text, _SIGNS.get(text[0], _FAINT)))
 
 
 def _field(field: FieldDescription) -> Iterator[Part]:
-    for text, style in zip(field.pieces, ("", _BEFORE, "", _AFTER), strict=False):
-        yield text, _FAINT if style and text == NOTHING else style
+    for text, style in zip(field.parts, ("", _BEFORE, "", _AFTER), strict=False):
+        yield text, _FAINT if style and text == NO_VALUE else style
 
 
 def _one_sided_object(
@@ -152,21 +152,22 @@ def _one_sided_object(
         line(console, _FIELD, (definition_line, style))
     if len(definition) > _MAX_LINES:
         line(console, _FIELD, (f"and {len(definition) - _MAX_LINES} more lines", _FAINT))
-    owned = tally(key.kind for key in ownership.of(change.key) if key in snapshot.objects)
+    owned = count_kinds(key.kind for key in ownership.owned_objects(change.key) if key in snapshot.objects)
     partitions = sum(key in snapshot.objects for key in ownership.partitions(change.key))
     owned |= {"partition": partitions} if partitions else {}
     if owned:
-        line(console, _FIELD, (f"with {counted(owned)}", style))
+        line(console, _FIELD, (f"with {format_counts(owned)}", style))
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.equivalent:
-        counts = tally(change.key.kind for change in comparison.equivalent)
-        yield f"equivalent: printed differently with the same meaning: {counted(counts)}"
+        counts = count_kinds(change.key.kind for change in comparison.equivalent)
+        yield f"equivalent: printed differently with the same meaning: {format_counts(counts)}"
     for rule, count in comparison.ignored.items():
         yield f"ignored: {count} by {rule}"
     if comparison.pending:
-        yield f"pending: {counted({'revision': comparison.pending})} not applied yet, which is no difference"
+        pending = format_counts({"revision": comparison.pending})
+        yield f"pending: {pending} not applied yet, which is no difference"
 
 
 def _summary(comparison: Comparison) -> Iterator[Part]:
@@ -174,28 +175,28 @@ def _summary(comparison: Comparison) -> Iterator[Part]:
     if comparison.differences:
         severities = [difference.severity for difference in comparison.differences]
         by_severity = {str(level): severities.count(level) for level in Severity if level in severities}
-        text = f"{counted({'difference': len(severities)})} ({counted(by_severity)})"
+        text = f"{format_counts({'difference': len(severities)})} ({format_counts(by_severity)})"
         yield (text, "red" if Severity.ERROR in severities else "yellow")
     else:
         yield ("no differences", "green")
-    yield (f"; compared: {counted(comparison.compared) or 'nothing'}", "")
-    unmodelled = counted(comparison.unmodelled)
+    yield (f"; compared: {format_counts(comparison.compared) or 'nothing'}", "")
+    unmodelled = format_counts(comparison.unmodelled)
     omitted = [*comparison.not_compared, *([f"{unmodelled} (of unknown kind)"] if unmodelled else [])]
     yield (f"; not compared: {'; '.join(omitted) or 'nothing'}", "")
 
 
 def snapshot_result(result: SnapshotResult, console: Console) -> None:
     """Write a line for each file; or the snapshots, of one database as its file would have it."""
-    from circle_migrate.diff.expected.snapshot_file import Stored, encoded
+    from circle_migrate.diff.expected.snapshot_file import SnapshotFile, encode
 
     for name, file in result.files.items():
         snapshot = result.snapshots[name]
-        count = counted({"object": len(snapshot.objects)})
+        count = format_counts({"object": len(snapshot.objects)})
         write_line(console, f"{name}: {count} of {snapshot.origin} in {file}")
     if result.files:
         return
     texts = {
-        name: encoded(Stored(snapshot), compress=False).decode()
+        name: encode(SnapshotFile(snapshot), compress=False).decode()
         for name, snapshot in result.snapshots.items()
     }
     if len(texts) == 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.render.run import show_plan
 from circle_migrate.cli.render.widgets import revisions, table, write_line
-from circle_migrate.safety.losses.describe import how_much, remarks, summary
+from circle_migrate.safety.losses.describe import describe_loss, report_notes, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +30,10 @@ def loss_report(result: LossReport, console: Console) -> None:
     ):
         if losses:
             write_line(console, f"{title}:", style="bold")
-            rows = [(loss.name, loss.kind, loss.revision, how_much(loss, result.taken_at)) for loss in losses]
+            rows = [
+                (loss.name, loss.kind, loss.revision, describe_loss(loss, result.taken_at)) for loss in losses
+            ]
             table(console, ("name", "kind", "by", "what"), [tuple(map(visible, row)) for row in rows])
-    for remark in remarks(result):
+    for remark in report_notes(result):
         write_line(console, f"note: {visible(remark)}")
     write_line(console, summary(result), style="" if result.destroyed else "green")

@@ -8,7 +8,7 @@ from circle_migrate.cli.render.report import write_check, write_finding
 from circle_migrate.cli.render.widgets import line, relative, table, write_line
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.findings import Severity
-from circle_migrate.safety.hazards.markdown import explained
+from circle_migrate.safety.hazards.markdown import render_hazard
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def safety_report(result: SafetyReport, console: Console) -> None:
             else:
                 write_finding(finding, console)
     dangers: dict[tuple[str, str], HazardFinding] = {}
-    for finding in result.judged:
+    for finding in result.hazard_findings:
         if finding.severity is Severity.ERROR and finding.fix:
             dangers.setdefault((finding.rule, finding.fix), finding)
     for danger in dangers.values():
@@ -81,7 +81,7 @@ def hazard_list(result: HazardList, console: Console) -> None:
         return
     for hazard in result.hazards:
         console.print(f"{hazard.id}: {hazard.title}\n", markup=False, style="bold")
-        console.print(explained(hazard), markup=False)
+        console.print(render_hazard(hazard), markup=False)
 
 
 def stats_result(result: StatsResult, console: Console) -> None:

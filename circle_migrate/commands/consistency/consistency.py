@@ -16,23 +16,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from circle_migrate.commands.consistency.merge import SortedMerge
-from circle_migrate.commands.consistency.result import Compared, ConsistencyResult, Keys
+from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.commands.consistency.stream import reading_error, streaming
 from circle_migrate.config.load_relations import load_relations
 from circle_migrate.config.relation import Column, Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
-from circle_migrate.core.events import Event, Kind, Notify, discard
+from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.postgres.deployment import Deployment, folders
+from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.postgres.key_column import (
     Family,
     KeyColumn,
     KeyEncoding,
     MissingColumn,
     existing_keys,
-    locate,
+    find_column,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _Comparison:
     notify: Notify
     pause: float
 
-    async def compare(self, relation: Relation) -> Compared:
+    async def compare(self, relation: Relation) -> RelationResult:
         """Compare one relation. Raises `_MissingSideError` and `_SidesFailedError`."""
         started = time.perf_counter()
         async with self._connect(relation) as connections:
@@ -84,11 +84,13 @@ class _Comparison:
             stream, still = streams[side], unmatched[side]
             settled += len(stream.first) - len(still)
             once = stream.unmatched - len(stream.first)
-            samples = tuple(encoding.shown(key) for key in still[: self.limit])
+            samples = tuple(encoding.format_key(key) for key in still[: self.limit])
             column = encoding.located
-            sides[side] = Keys(column.column, column.type, stream.rows, once + len(still), once, samples)
+            sides[side] = RelationSide(
+                column.column, column.type, stream.rows, once + len(still), once, samples
+            )
         as_text = len({encoding.located.family for encoding in encodings.values()}) > 1
-        return Compared(relation, sides, as_text, settled, seconds=time.perf_counter() - started)
+        return RelationResult(relation, sides, as_text, settled, seconds=time.perf_counter() - started)
 
     @asynccontextmanager
     async def _connect(self, relation: Relation) -> AsyncIterator[dict[Side, asyncpg.Connection]]:
@@ -109,7 +111,7 @@ class _Comparison:
         """Locate both columns; the first query takes the snapshots of both transactions."""
         columns = await _gather(
             {
-                side: _translate_errors(locate(connections[side], column), column)
+                side: _translate_errors(find_column(connections[side], column), column)
                 for side, column in relation.columns.items()
             }
         )
@@ -144,7 +146,7 @@ class _Comparison:
     def _report(self, located: KeyColumn, rows: int, *, ended: bool) -> None:
         column, total = located.column, max(located.rows, rows)
         estimate = f" of about {located.rows:,}" if located.rows >= rows else ""
-        kind = Kind.WORKING if ended else Kind.READING
+        kind = EventKind.WORKING if ended else EventKind.READING
         text = "" if ended else f"{column.within}: {rows:,}{estimate} keys"
         self.notify(Event(kind, column.database, text, rows, total))
 
@@ -173,7 +175,7 @@ async def consistency(
     names: Sequence[str] = (),
     *,
     limit: int = SAMPLES,
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
     pause: float = PAUSE,
 ) -> ConsistencyResult:
     """Compare both sides of every relation of the selected databases, or of the relations with these names.
@@ -194,12 +196,12 @@ async def consistency(
     return ConsistencyResult(
         "consistency",
         tuple(check for check, _ in results) or (_NO_RELATIONS,),
-        folders=folders(deployment),
+        folders=revision_folders(deployment),
         relations=tuple(compared for _, compared in results if compared is not None),
     )
 
 
-async def _check(comparison: _Comparison, relation: Relation) -> tuple[Check, Compared | None]:
+async def _check(comparison: _Comparison, relation: Relation) -> tuple[Check, RelationResult | None]:
     name, title = f"relation-{relation.name}", f"{relation.left} and {relation.right} have the same keys"
     try:
         compared = await comparison.compare(relation)
@@ -249,7 +251,7 @@ async def _explain_missing(
     return f"{missing} ({revisions})", findings
 
 
-def _findings(compared: Compared) -> Iterator[Finding]:
+def _findings(compared: RelationResult) -> Iterator[Finding]:
     left, right = compared.sides[Side.LEFT], compared.sides[Side.RIGHT]
     if left.type != right.type:
         yield Finding(
@@ -266,7 +268,7 @@ def _findings(compared: Compared) -> Iterator[Finding]:
             yield _orphan(compared, side, severity)
 
 
-def _orphan(compared: Compared, side: Side, severity: Severity) -> Finding:
+def _orphan(compared: RelationResult, side: Side, severity: Severity) -> Finding:
     keys, column = compared.sides[side], compared.sides[side].column
     number = f"{keys.alone:,} {'key' if keys.alone == 1 else 'keys'}"
     more = keys.alone - len(keys.samples)

@@ -11,7 +11,7 @@ from circle_migrate.core.findings import Report
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class RelationSide:
     """One side of a compared relation.
 
     `rows` is the number of rows read, `alone` the number of keys that the other side lacks, `samples` the
@@ -27,7 +27,7 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class RelationResult:
     """A compared relation; `as_text` if both sides have types of different families.
 
     `settled` is the number of keys that were unmatched at first and matched when they were checked again.
@@ -35,7 +35,7 @@ class Compared:
     """
 
     relation: Relation
-    sides: Mapping[Side, Keys]
+    sides: Mapping[Side, RelationSide]
     as_text: bool
     settled: int
     seconds: float
@@ -45,7 +45,7 @@ class Compared:
 class ConsistencyResult(Report):
     """The checks, and the figures of every relation that could be compared."""
 
-    relations: tuple[Compared, ...] = ()
+    relations: tuple[RelationResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checks, their findings and the figures."""
@@ -62,7 +62,7 @@ class ConsistencyResult(Report):
         return Report.to_dict(self) | {"relations": relations}
 
 
-def _side_dict(keys: Keys) -> dict[str, Any]:
+def _side_dict(keys: RelationSide) -> dict[str, Any]:
     return {
         "database": keys.column.database,
         "column": keys.column.within,

@@ -41,7 +41,7 @@ class Stream:
         lines = await self._ready.get()
         if isinstance(lines, Exception):
             raise reading_error(lines, self._encoding.located.column.database) from lines
-        return None if lines is None else self._encoding.parsed(lines)
+        return None if lines is None else self._encoding.parse_keys(lines)
 
     async def copy(self) -> None:
         """Read all keys; wait while the queue is full."""

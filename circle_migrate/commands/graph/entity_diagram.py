@@ -79,7 +79,7 @@ def _nodes_and_edges(snapshot: Snapshot) -> tuple[list[Node], list[Edge]]:
     tables = _tables(snapshot)
     nodes = [_table_node(database, table) for table in tables.values()]
     edges = [edge for table in tables.values() for edge in _foreign_keys(database, table, tables)]
-    for key, fields in snapshot.of("enum"):
+    for key, fields in snapshot.of_kind("enum"):
         labels = (fields.get("labels") or "").split("\n")
         rows = tuple(Row(label) for label in labels if label)
         nodes.append(Node(_id(database, key), database, NodeKind.ENUM, display_name(key.identity), rows=rows))
@@ -95,15 +95,15 @@ def _tables(snapshot: Snapshot) -> dict[str, _Table]:
     """Return the tables by identity; partitions are only counted."""
     tables: dict[str, _Table] = {}
     for kind in ("table", "foreign table"):
-        for key, fields in snapshot.of(kind):
+        for key, fields in snapshot.of_kind(kind):
             if not fields.get("partition_of"):
                 tables[f"{kind} {key.identity}"] = _Table(key.identity)
-    for _, fields in snapshot.of("table"):
+    for _, fields in snapshot.of_kind("table"):
         parent = tables.get(f"table {fields.get('partition_of')}")
         if parent is not None:
             parent.partitions += 1
     for kind in ("column", "constraint", "index"):
-        for key, fields in snapshot.of(kind):
+        for key, fields in snapshot.of_kind(kind):
             table = tables.get(fields.get("of") or "")
             if table is None:
                 continue

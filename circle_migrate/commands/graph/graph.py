@@ -25,7 +25,7 @@ _SUFFIXES = {
 }
 
 
-def form_of(form: DiagramFormat | None, file: Path | None) -> DiagramFormat:
+def resolve_format(form: DiagramFormat | None, file: Path | None) -> DiagramFormat:
     """Return the given format, else that of the file's suffix, else Mermaid.
 
     Raises `UsageError` for an unknown suffix.
@@ -82,7 +82,7 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     return snapshots
 
 
-def drawn(diagram: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
+def write_diagram(diagram: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
     """Return the diagram as text, saved to the file. Raises `UsageError` if it cannot be written."""
     writer = getattr(import_module(f"circle_migrate.commands.graph.{form}"), str(form))
     text = str(writer(diagram))

@@ -19,7 +19,7 @@ from circle_migrate.diff.autogenerate.result import RevisionFilesResult
 from circle_migrate.diff.autogenerate.revision_file import RevisionFile, write
 from circle_migrate.diff.compare import CompareOptions, Profile
 from circle_migrate.diff.ddl.statement import HazardTexts
-from circle_migrate.diff.describe import counted
+from circle_migrate.diff.describe import format_counts
 from circle_migrate.diff.expected.build import at_revisions
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.diff.scope import Models
@@ -29,7 +29,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.postgres.scratch.providers import nearest, no_server
+from circle_migrate.postgres.scratch.providers import nearest, no_server_error
 from circle_migrate.revision_graph.graph import Graph
 
 
@@ -75,7 +75,7 @@ def _ensure_at_head(graph: Graph, current: tuple[str, ...]) -> None:
     pending = graph.ancestors(graph.effective_heads) - graph.ancestors(current)
     if pending:
         raise Refused(
-            f"database {graph.database} has {counted({'pending revision': len(pending)})}",
+            f"database {graph.database} has {format_counts({'pending revision': len(pending)})}",
             database=graph.database,
             state="nothing was written",
             hint="Run circle-migrate upgrade first, or unset the database's URL to compare the files only.",
@@ -102,7 +102,7 @@ class _Task:
         live_major = () if live is None else (live.server_version_num // 10000,)
         majors = await servers.majors(name, *live_major)
         if not majors and live is None:
-            raise no_server(f"{name}: the catalog of its revisions is not available: ")
+            raise no_server_error(f"{name}: the catalog of its revisions is not available: ")
         (preferred,) = live_major or majors[:1]
         major = nearest(majors, preferred) or preferred
         database = alone.databases[name]
@@ -139,8 +139,8 @@ class _Task:
         count = sum(difference.severity is Severity.ERROR for difference in drift.differences)
         if count:
             yield (
-                f"the live database differs from its revisions in {counted({'object': count})}, and the new "
-                f"revision does not change that: circle-migrate diff --database {self.database.name}"
+                f"the live database differs from its revisions in {format_counts({'object': count})}, and the "
+                f"new revision does not change that: circle-migrate diff --database {self.database.name}"
             )
 
     @property

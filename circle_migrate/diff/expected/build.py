@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError, SettingsError
-from circle_migrate.core.events import discard
+from circle_migrate.core.events import ignore_event
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
@@ -62,7 +62,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
         return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
 
     options = RunOptions("upgrade", allow_edited=True)
-    run = partial(execute, deployment, tuple(scratch.majors), planner, discard, options)
+    run = partial(execute, deployment, tuple(scratch.majors), planner, ignore_event, options)
     await scratch.run_adding_missing_roles(run)
 
 
@@ -148,13 +148,13 @@ async def _create_requirements(database: Database, snapshot: Snapshot) -> None:
 
     connection = await database.connect()
     try:
-        for key, _ in snapshot.of("schema"):
+        for key, _ in snapshot.of_kind("schema"):
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {key.identity}")
-        for key, fields in snapshot.of("extension"):
+        for key, fields in snapshot.of_kind("extension"):
             schema = f" SCHEMA {fields['schema']}" if fields.get("schema") else ""
             await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {key.identity}{schema} CASCADE")
         await connection.execute("SET check_function_bodies = off")
-        for _, fields in snapshot.of("function"):
+        for _, fields in snapshot.of_kind("function"):
             # A function that needs a table or a type cannot be part of a table's definition.
             with suppress(asyncpg.PostgresError):
                 await connection.execute(fields["definition"] or "")

@@ -11,10 +11,10 @@ from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.diff.expected.build import upgrade_scratch
 from circle_migrate.diff.expected.shipped import file_name, majors_in, snapshots_folder, source_of
-from circle_migrate.diff.expected.snapshot_file import Stored, read_stored, write
+from circle_migrate.diff.expected.snapshot_file import SnapshotFile, read_stored, write
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
-from circle_migrate.postgres.deployment import Deployment, folders
+from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Direction, Step
@@ -28,7 +28,7 @@ class _State:
 
     database: str
     file: str
-    stored: Stored
+    stored: SnapshotFile
 
 
 async def build_snapshots(
@@ -68,7 +68,7 @@ async def build_snapshots(
                     f"there is no server for scratch databases of PostgreSQL {major}",
                     hint="Name a server with --scratch-url URL.",
                 )
-    return Report("dev snapshots", tuple(checks), folders=folders(deployment))
+    return Report("dev snapshots", tuple(checks), folders=revision_folders(deployment))
 
 
 async def _build_major(
@@ -101,7 +101,9 @@ async def _state(deployment: Deployment, name: str, revisions: tuple[str, ...]) 
     database = deployment.databases[name]
     snapshot = await read_live_catalog(database)
     origin = f"revisions@{','.join(revisions) or 'base'}"
-    stored = Stored(replace(snapshot, origin=origin, revisions=revisions), source_of(database, revisions))
+    stored = SnapshotFile(
+        replace(snapshot, origin=origin, revisions=revisions), source_of(database, revisions)
+    )
     return _State(name, file_name(revisions, snapshot.major), stored)
 
 
@@ -139,7 +141,7 @@ def _verify(name: str, folder: Path, states: list[_State], major: int) -> Check:
     )
 
 
-def _is_current(path: Path, built: Stored) -> bool:
+def _is_current(path: Path, built: SnapshotFile) -> bool:
     """Return whether the file is up to date; minor versions and the version of circle-migrate may differ."""
     with suppress(UsageError):
         stored = read_stored(path)

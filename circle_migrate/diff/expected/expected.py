@@ -24,12 +24,12 @@ from circle_migrate import __version__
 from circle_migrate.core.cache import CacheFile, cache_file
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.expected.shipped import read_shipped, shipped_majors, source_of
-from circle_migrate.diff.expected.snapshot_file import FORMAT, Stored, decoded, encoded
+from circle_migrate.diff.expected.snapshot_file import FORMAT, SnapshotFile, decode, encode
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.postgres.scratch.providers import nearest, no_server
+from circle_migrate.postgres.scratch.providers import nearest, no_server_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expecte
     others = {other: snapshot for other in shipped if (snapshot := _read_stored(state, other)) is not None}
     near = nearest((*others, *possible), major)
     if near is None:
-        raise no_server(
+        raise no_server_error(
             f"{name}: the catalog of {state.origin} is not available: ", _shipped_error(state, major)
         )
     note = (
@@ -142,7 +142,7 @@ def _read_stored(state: _State, major: int) -> Snapshot | None:
     content = file.read() if file else None
     if content is not None:
         with suppress(UsageError):
-            stored = decoded(content, "the cache")
+            stored = decode(content, "the cache")
             return stored.snapshot if stored.source == state.source else None
     return None
 
@@ -161,7 +161,7 @@ async def _build(state: _State, major: int) -> Snapshot:
     snapshot = replace(await state.build(major), origin=state.origin, revisions=state.revisions)
     file = _cache(state, major)
     if file is not None:
-        file.write(encoded(Stored(snapshot, state.source)))
+        file.write(encode(SnapshotFile(snapshot, state.source)))
     return snapshot
 
 

@@ -30,7 +30,7 @@ _GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SnapshotFile:
     """The content of a file; `tool` is the version of circle-migrate that wrote it.
 
     `source` is a digest of the snapshot's source, None if it is unknown.
@@ -47,13 +47,13 @@ def read(path: Path) -> Snapshot:
     return read_stored(path).snapshot
 
 
-def read_stored(path: Path) -> Stored:
+def read_stored(path: Path) -> SnapshotFile:
     """Return the content of a file. Raises what `read` raises."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=_hint(path)) from error
-    return decoded(content, str(path))
+    return decode(content, str(path))
 
 
 def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: int = 0o600) -> None:
@@ -70,7 +70,7 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
     if target.exists() and not target.is_file():
         raise UsageError(f"{path} is not a file", hint="Choose another path.")
     try:
-        content = encoded(Stored(snapshot, source), compress=path.name.endswith(".gz"))
+        content = encode(SnapshotFile(snapshot, source), compress=path.name.endswith(".gz"))
         replace_file(target, content, mode=mode)
     except OSError as error:
         raise UsageError(
@@ -78,7 +78,7 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
         ) from error
 
 
-def encoded(stored: Stored, *, compress: bool = True) -> bytes:
+def encode(stored: SnapshotFile, *, compress: bool = True) -> bytes:
     """Return the content of a snapshot file."""
     body = {"source": stored.source, "snapshot": stored.snapshot.to_dict()}
     head = {"kind": _KIND, "format": stored.format, "tool": stored.tool, "checksum": _checksum(body)}
@@ -87,7 +87,7 @@ def encoded(stored: Stored, *, compress: bool = True) -> bytes:
     return gzip.compress(content, mtime=0) if compress else content
 
 
-def decoded(content: bytes, name: str) -> Stored:
+def decode(content: bytes, name: str) -> SnapshotFile:
     """Parse the content of a snapshot file; `name` names it in messages. Raises what `read` raises."""
     document = _document(content, name)
     if document.get("kind") != _KIND or not isinstance(document.get("format"), int):
@@ -104,7 +104,7 @@ def decoded(content: bytes, name: str) -> Stored:
         snapshot = Snapshot.from_dict(document["snapshot"])
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{name} is an incomplete snapshot", detail=repr(error), hint=_hint(name)) from error
-    return Stored(snapshot, document["source"], document["format"], str(document.get("tool")))
+    return SnapshotFile(snapshot, document["source"], document["format"], str(document.get("tool")))
 
 
 def _document(content: bytes, name: str) -> dict[str, Any]:

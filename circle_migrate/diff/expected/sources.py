@@ -14,7 +14,7 @@ from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.postgres.scratch.providers import no_server
+from circle_migrate.postgres.scratch.providers import no_server_error
 from circle_migrate.revision_graph import target as targets
 from circle_migrate.revision_graph.target import Target
 
@@ -43,7 +43,7 @@ class ComparisonSources:
     _files: dict[Side, Snapshot] = field(default_factory=dict)
 
     @classmethod
-    def of(
+    def resolve(
         cls, deployment: Deployment, servers: ScratchServers, sides: tuple[Side, ...]
     ) -> ComparisonSources:
         """Return the sources of these sides. Raises `UsageError` if no selected database has all of them."""
@@ -54,7 +54,7 @@ class ComparisonSources:
             if side.target not in (None, CURRENT):
                 assigned[side] = targets.assign([side.target or ""], deployment.graphs)
                 names = tuple(name for name in names if name in assigned[side])
-            elif side.source is Source.FILE and side.holds_one:
+            elif side.source is Source.FILE and side.is_single_file:
                 files[side] = read(side.file(""))
                 names = tuple(name for name in names if name == files[side].database)
             elif side.source is Source.LIVE:
@@ -145,7 +145,9 @@ class ComparisonSources:
                 return common[0]
         possible = await self.servers.majors(name)
         if not possible:
-            raise no_server(f"{name}: {' and '.join(side.text for side in self.sides)} cannot be compared: ")
+            raise no_server_error(
+                f"{name}: {' and '.join(side.text for side in self.sides)} cannot be compared: "
+            )
         return possible[0]
 
     def _pending(self, name: str, current: tuple[str, ...]) -> int:

@@ -30,7 +30,7 @@ _STEP = threading.Lock()
 
 
 @asynccontextmanager
-async def one_at_a_time() -> AsyncIterator[None]:
+async def step_lock() -> AsyncIterator[None]:
     """Hold the lock that serializes steps, as Alembic's proxies `op` and `context` are global in a process.
 
     It is a thread lock, as event loops in other threads use the same proxies.

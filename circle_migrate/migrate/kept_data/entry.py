@@ -41,9 +41,9 @@ class KeptEntry:
     number: int
     run: str
     revision: str
-    what: KeptKind
+    kind: KeptKind
     table: tuple[str, str]
-    side: str
+    side_table: str
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     rows: int
@@ -70,9 +70,9 @@ class KeptEntry:
             "database": self.database,
             "run": self.run,
             "revision": self.revision,
-            "kind": str(self.what),
+            "kind": str(self.kind),
             "object": self.name,
-            "side_table": self.side or None,
+            "side_table": self.side_table or None,
             "keys": list(self.keys),
             "columns": list(self.columns),
             "rows": self.rows,

@@ -9,7 +9,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, TypeGuard
 
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
-from circle_migrate.migrate.alembic_adapter.context import one_at_a_time
+from circle_migrate.migrate.alembic_adapter.context import step_lock
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import Copy, copy, record_kept_rows
 from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
@@ -89,7 +89,7 @@ class KeepingHooks(_CountHooks):
         for action in plan.actions:
             name = action.database
             if _is_step(action, Direction.DOWN) and action.revision.non_transactional_reason is not None:
-                async with one_at_a_time():
+                async with step_lock():
                     if _can_be_transactional(run, action, current[name]):
                         self._transactional.add(action.revision.qualified)
             current[name] = action.heads_after(run.deployment.forest.graphs[name], current[name])
@@ -160,7 +160,7 @@ class RestoringHooks(_CountHooks):
         """Read the entries of the plan's revisions."""
         self._run = run
         for name in plan.databases:
-            entries = await registry.listed(run.sessions[name].driver, name)
+            entries = await registry.fetch_entries(run.sessions[name].driver, name)
             for step in plan.steps(name):
                 self._kept[step.revision.qualified] = _last_kept(entries, step.revision.id)
 
@@ -180,7 +180,7 @@ class RestoringHooks(_CountHooks):
             return
         if action.revision.non_transactional_reason is not None:
             connection.begin()
-        self._counts[self._segment] += restore(self._run, connection, action.database, entries)
+        self._counts[self._segment] += restore_entries(self._run, connection, action.database, entries)
         if action.revision.non_transactional_reason is not None:
             _commit(connection)
 
@@ -191,7 +191,7 @@ def _last_kept(entries: Sequence[KeptEntry], revision: str) -> list[KeptEntry]:
     return [entry for entry in kept if entry.run == kept[-1].run]
 
 
-def restore(
+def restore_entries(
     run: MigrationRun, connection: Connection, database: str, entries: Sequence[KeptEntry]
 ) -> tuple[KeptRowCount, ...]:
     """Restore entries of a database in the connection's transaction. Raises `MigrationFailed`."""

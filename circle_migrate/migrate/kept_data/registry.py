@@ -110,19 +110,19 @@ def update_entry(
     missing: int | None = None,
 ) -> None:
     """Set the state of an entry and drop its side table unless `keep_side`."""
-    if entry.side and not keep_side:
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {side_table(entry.side)}")
-    side = entry.side if keep_side else ""
+    if entry.side_table and not keep_side:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {side_table(entry.side_table)}")
+    side = entry.side_table if keep_side else ""
     connection.exec_driver_sql(_UPDATE, (entry.number, str(state), side, restored, missing))
 
 
-async def read(database: Database) -> tuple[KeptEntry, ...]:
+async def read_entries(database: Database) -> tuple[KeptEntry, ...]:
     """Return the entries of a database, oldest first. Raises the errors of connecting."""
     async with database.reading() as connection:
-        return await listed(connection, database.name)
+        return await fetch_entries(connection, database.name)
 
 
-async def listed(connection: asyncpg.Connection, database: str) -> tuple[KeptEntry, ...]:
+async def fetch_entries(connection: asyncpg.Connection, database: str) -> tuple[KeptEntry, ...]:
     """Return the entries of the database that the driver's connection is open to, oldest first."""
     if not await connection.fetchval(_EXISTS):
         return ()
@@ -134,4 +134,6 @@ def _entry(database: str, row: asyncpg.Record) -> KeptEntry:
         name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
     }
     kind, state, side = (values.pop(name) for name in ("kind", "state", "side_table"))
-    return KeptEntry(database=database, what=KeptKind(kind), state=KeptState(state), side=side, **values)
+    return KeptEntry(
+        database=database, kind=KeptKind(kind), state=KeptState(state), side_table=side, **values
+    )

@@ -51,7 +51,7 @@ def restore_rows(
         }
     connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
     for entry in entries:
-        if entry.what is KeptKind.SEQUENCE:
+        if entry.kind is KeptKind.SEQUENCE:
             _set_sequence(connection, entry)
             counts[entry] = 0, 0
     for entry, (restored, missing) in counts.items():
@@ -72,7 +72,7 @@ def _in_order(
 
     Where such foreign keys form a cycle, the order is that of `entries`.
     """
-    tables = {entry: _table(entry, state) for entry in entries if entry.what is not KeptKind.SEQUENCE}
+    tables = {entry: _table(entry, state) for entry in entries if entry.kind is not KeptKind.SEQUENCE}
     by_oid = {table.oid: entry for entry, table in tables.items()}
     referenced: dict[KeptEntry, set[KeptEntry]] = {entry: set() for entry in tables}
     for referencing_oid, referenced_oid in connection.exec_driver_sql(_REFERENCES, (list(by_oid),)):
@@ -117,7 +117,7 @@ class _TableRestore:
             column = table.column(name)
             if column is None or (column.generated and name not in entry.keys):
                 raise _not_restorable_error(entry, f"the table has no column {name} that takes values")
-        types = connection.exec_driver_sql(_SIDE_TYPES, (registry.side_table(entry.side),))
+        types = connection.exec_driver_sql(_SIDE_TYPES, (registry.side_table(entry.side_table),))
         return cls(connection, entry, table, dict(tuple(row) for row in types))
 
     def run(self) -> tuple[int, int]:
@@ -172,7 +172,7 @@ class _TableRestore:
 
     @property
     def _side(self) -> str:
-        return registry.side_table(self.entry.side)
+        return registry.side_table(self.entry.side_table)
 
     @property
     def _same_key(self) -> str:

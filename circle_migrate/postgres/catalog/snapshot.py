@@ -68,7 +68,7 @@ class Snapshot:
         """SHA-256 of the objects in hexadecimal."""
         return hashlib.sha256(json.dumps(self._sorted(), separators=(",", ":")).encode()).hexdigest()
 
-    def of(self, kind: str) -> Iterator[tuple[ObjectKey, Fields]]:
+    def of_kind(self, kind: str) -> Iterator[tuple[ObjectKey, Fields]]:
         """Return the objects of one kind, sorted by identity."""
         return ((key, fields) for key, fields in sorted(self.objects.items()) if key.kind == kind)
 
@@ -190,7 +190,7 @@ class Ownership:
             yield partition
             yield from self.partitions(partition)
 
-    def of(self, key: ObjectKey) -> Iterator[ObjectKey]:
+    def owned_objects(self, key: ObjectKey) -> Iterator[ObjectKey]:
         """Yield the objects that belong to an object, recursively, sorted at every depth."""
         seen, level = {key}, [key]
         while level:

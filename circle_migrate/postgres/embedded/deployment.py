@@ -17,14 +17,14 @@ def database_name(name: str) -> str:
     return f"circle_{name}"
 
 
-def server(settings: Settings) -> EmbeddedServer:
+def configured_server(settings: Settings) -> EmbeddedServer:
     """Return the server of the folder `embedded_data`."""
     from circle_migrate.postgres.embedded.server import EmbeddedServer
 
     return EmbeddedServer(settings.embedded_data)
 
 
-def addressed(settings: Settings, status: ServerStatus) -> Settings:
+def with_embedded_urls(settings: Settings, status: ServerStatus) -> Settings:
     """Return the settings with the URLs of the running embedded server."""
     databases = []
     for database in settings.databases:

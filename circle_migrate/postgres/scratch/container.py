@@ -33,7 +33,7 @@ def image(major: int) -> str:
     return f"postgres:{major}"
 
 
-def obtain(major: int) -> str | None:
+def pull_image(major: int) -> str | None:
     """Pull the image if needed; return the reason if no container can be started, else None. Blocks."""
     try:
         import docker

@@ -16,7 +16,7 @@ from circle_migrate.postgres.scratch.providers import (
     available_providers,
     container_provider,
     nearest,
-    no_server,
+    no_server_error,
 )
 from circle_migrate.revision_graph.plan import Direction
 
@@ -64,7 +64,7 @@ class ScratchServers:
         chosen = tuple(names or self._deployment.reachable_databases(Direction.UP))
         providers = await self._find(chosen[0], () if major is None else (major,))
         if not providers:
-            raise no_server(detail="\n".join(self._reasons.values()) or None)
+            raise no_server_error(detail="\n".join(self._reasons.values()) or None)
         provider = _nearest_provider(providers, chosen[0], major)
         started = await self._start(provider)
         hosts = {name: started[name] for name in chosen}
@@ -102,7 +102,7 @@ def _nearest_provider(providers: tuple[ServerProvider, ...], name: str, major: i
 
 
 @asynccontextmanager
-async def scratch(
+async def scratch_databases(
     deployment: Deployment, names: Iterable[str] | None = None, *, major: int | None = None
 ) -> AsyncIterator[Scratch]:
     """Create databases as `ScratchServers.databases`, for a single use."""

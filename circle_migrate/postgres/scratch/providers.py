@@ -42,16 +42,16 @@ async def available_providers(deployment: Deployment) -> tuple[ServerProvider, .
 
 async def container_provider(deployment: Deployment, major: int) -> ServerProvider | str:
     """Return a provider of this version in a container, or the reason against it; pulls the image."""
-    from circle_migrate.postgres.scratch.container import Container, obtain
+    from circle_migrate.postgres.scratch.container import Container, pull_image
 
-    reason = await in_thread(obtain, major)
+    reason = await in_thread(pull_image, major)
     if reason is not None:
         return reason
     start = partial(_start_temporary, deployment, partial(Container.start, major))
     return ServerProvider(dict.fromkeys(deployment.databases, major), start)
 
 
-def no_server(consequence: str = "", detail: str | None = None) -> SettingsError:
+def no_server_error(consequence: str = "", detail: str | None = None) -> SettingsError:
     """Return the error for having no provider, whose hint lists the options."""
     return SettingsError(
         f"{consequence}there is no server for scratch databases",
@@ -84,7 +84,7 @@ async def _target(deployment: Deployment) -> list[ServerProvider]:
 
 def _embedded(deployment: Deployment) -> list[ServerProvider]:
     from circle_migrate.postgres.embedded import binaries
-    from circle_migrate.postgres.embedded.deployment import server
+    from circle_migrate.postgres.embedded.deployment import configured_server
     from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 
     try:
@@ -92,7 +92,7 @@ def _embedded(deployment: Deployment) -> list[ServerProvider]:
     except SettingsError:
         return []
     providers = []
-    status = server(deployment.settings).status()
+    status = configured_server(deployment.settings).status()
     if status.running and status.major is not None:
         url = parse(status.url("postgres"), source="the embedded server")
         host = ScratchHost(_maintenance_database(deployment, url), is_local=True)

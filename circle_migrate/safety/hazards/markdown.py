@@ -28,7 +28,7 @@ each revision runs in its own transaction, unless a comment says otherwise.
 """
 
 
-def page() -> str:
+def render_page() -> str:
     """Return the text of docs/hazards.md."""
     parts = [
         _HEAD,
@@ -36,7 +36,7 @@ def page() -> str:
         _table(("Class", "What happens"), ((f"`{kind}`", text) for kind, text in _CLASSES.items())),
         "## All hazards\n",
         _table(("Id", "Title", "Class"), map(_row, HAZARDS.values())),
-        *(f"## {hazard.id}: {hazard.title}\n\n{explained(hazard)}" for hazard in HAZARDS.values()),
+        *(f"## {hazard.id}: {hazard.title}\n\n{render_hazard(hazard)}" for hazard in HAZARDS.values()),
         "## SQLSTATEs\n\nWhat to do if a step fails on a scratch database (CM021).\n",
         _table(
             ("SQLSTATE", "Name", "When", "What to do"),
@@ -49,7 +49,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def explained(hazard: Hazard) -> str:
+def render_hazard(hazard: Hazard) -> str:
     """Return a hazard as Markdown, without its heading."""
     return "\n".join(
         (

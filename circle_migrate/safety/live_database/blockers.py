@@ -63,7 +63,7 @@ ORDER BY age DESC, pid
 """
 
 
-async def blockers(
+async def find_blockers(
     database: Database, locks: Mapping[str, Lock], concurrent: Collection[str] = ()
 ) -> tuple[Blocker, ...]:
     """Return the sessions and prepared transactions that block these locks, by relation, the oldest first.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.safety.live_database.record import Column, InvalidIndex, ObjectUsage, Published
+from circle_migrate.safety.live_database.record import Column, InvalidIndex, ObjectUsage, PublishedTable
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
@@ -84,8 +84,8 @@ async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple
     return tuple(InvalidIndex(*row) for row in rows)
 
 
-async def published(database: Database, relations: Iterable[str]) -> tuple[Published, ...]:
+async def published_tables(database: Database, relations: Iterable[str]) -> tuple[PublishedTable, ...]:
     """Return the publications of these relations. Raises what `bounded_read` raises."""
     async with bounded_read(database) as connection:
         rows = await connection.fetch(_PUBLISHED, sorted(relations))
-    return tuple(Published(*row) for row in rows)
+    return tuple(PublishedTable(*row) for row in rows)

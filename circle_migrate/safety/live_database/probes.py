@@ -32,7 +32,7 @@ _LOSSES = frozenset({ProbeKind.ROWS, ProbeKind.VALUES})
 """Kinds that no earlier statement fixes: the rows it changes are dropped as well."""
 
 
-def probes(
+def derive_probes(
     statements: Sequence[TracedStatement], usage: Mapping[str, ObjectUsage] | None = None
 ) -> tuple[Probe, ...]:
     """Return the probes of the live databases for these statements, in the order of the plan.

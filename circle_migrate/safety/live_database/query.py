@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from circle_migrate.postgres.bounded_read import TOTAL_SECONDS, LiveQuery, UnansweredError, open_live_query
+from circle_migrate.postgres.bounded_read import TOTAL_SECONDS, LiveQuery, QueryError, open_live_query
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.probe_context import LIMIT
 from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind
@@ -50,7 +50,7 @@ async def _answer(live: LiveQuery, probe: Probe) -> Answer:
         return Answer(probe, None, why=probe.unknown)
     try:
         rows = await live.rows(probe.query)
-    except UnansweredError as error:
+    except QueryError as error:
         return _unanswered(probe, error)
     count = int(rows[0][0] or 0) if rows else 0
     if count and probe.fixed_by:
@@ -59,7 +59,7 @@ async def _answer(live: LiveQuery, probe: Probe) -> Answer:
     return Answer(probe, min(count, LIMIT), more=count > LIMIT)
 
 
-def _unanswered(probe: Probe, error: UnansweredError) -> Answer:
+def _unanswered(probe: Probe, error: QueryError) -> Answer:
     if error.sqlstate.startswith(_CONSTRAINT_CLASSES):
         if probe.kind is ProbeKind.UNCASTABLE and not probe.fixed_by:
             return Answer(probe, 1, more=True)
@@ -73,7 +73,7 @@ async def _covered(live: LiveQuery, probes: Sequence[Probe]) -> frozenset[Probe]
     """Return the probes of partitions whose parent has the same probe, which covers them."""
     try:
         rows = await live.rows(_ANCESTORS, sorted({probe.relation for probe in probes}))
-    except UnansweredError:  # Partitions are then read on their own, with the same result.
+    except QueryError:  # Partitions are then read on their own, with the same result.
         return frozenset()
     keys = {_key(probe, probe.relation) for probe in probes}
     return frozenset(

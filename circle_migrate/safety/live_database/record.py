@@ -112,7 +112,7 @@ class InvalidIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedTable:
     """A table of a publication.
 
     `identity` is its replica identity: `primary key`, `index`, `full` or `nothing`. With `nothing`, also

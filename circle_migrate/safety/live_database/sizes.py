@@ -66,7 +66,7 @@ GROUP BY asked.name HAVING count(root) = count(bytes) ORDER BY asked.name
 """
 
 
-async def sizes(database: Database, relations: Iterable[str] | None = None) -> dict[str, Size]:
+async def relation_sizes(database: Database, relations: Iterable[str] | None = None) -> dict[str, Size]:
     """Return the sizes of these relations, or of all tables and materialized views except our own tables.
 
     The size of a partitioned table is the sum of its partitions. Relations that do not exist are left out,

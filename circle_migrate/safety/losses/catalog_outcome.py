@@ -136,7 +136,7 @@ def _without_renames(definition: str, renames: Mapping[str, str]) -> str:
 def _parts(snapshot: Snapshot, dropped: Collection[ObjectKey]) -> set[ObjectKey]:
     """Return the objects that are dropped or changed with an object of which they are parts."""
     ownership = Ownership(snapshot)
-    parts = {part for key in dropped for part in ownership.of(key)}
+    parts = {part for key in dropped for part in ownership.owned_objects(key)}
     for key, fields in snapshot.objects.items():
         if any(parent in dropped for parent in _parents(key, fields)):
             parts.add(key)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from circle_migrate.config.load_relations import load_relations
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.bounded_read import (
-    AbsentError,
     LiveQuery,
-    TooLongError,
-    UnansweredError,
+    MissingObjectError,
+    QueryError,
+    QueryTimeoutError,
     open_live_query,
 )
 from circle_migrate.postgres.catalog.enum_labels import label
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
-from circle_migrate.safety.live_database.sizes import sizes
+from circle_migrate.safety.live_database.sizes import relation_sizes
 from circle_migrate.safety.losses.cross_database import with_cross_database_rows
 from circle_migrate.safety.losses.predict import predict_row_losses, predict_value_losses
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision, merge, sort_key
@@ -127,7 +127,7 @@ async def _count(database: Database, losses: Sequence[Loss], before: Snapshot) -
     `before` is the catalogue in which the losses were found.
     """
     tables = {loss.identity if loss.kind in _TABLES else _table_of(loss, before) for loss in losses}
-    known = await sizes(database, filter(None, tables))
+    known = await relation_sizes(database, filter(None, tables))
     async with open_live_query(database) as live:
         counter = _LossCounter(live, before, known)
         return [counted for loss in losses if (counted := await counter.count(loss)) is not None]
@@ -166,9 +166,9 @@ class _LossCounter:
                     loss = await self._enum_value(loss)
                 case Effect.DROPPED, "sequence":
                     loss = await self._sequence(loss)
-        except AbsentError:
+        except MissingObjectError:
             return None
-        except UnansweredError as error:
+        except QueryError as error:
             return replace(loss, unknown=str(error))
         return loss
 
@@ -205,7 +205,7 @@ class _LossCounter:
             return await self._estimate(loss, table, column)
         try:
             row = await self._count_values(table, column)
-        except TooLongError:
+        except QueryTimeoutError:
             return await self._estimate(loss, table, column)
         return replace(
             loss,
@@ -223,7 +223,7 @@ class _LossCounter:
         )
         try:
             return await self._select(table, aggregates.format(column, column))
-        except UnansweredError as error:
+        except QueryError as error:
             if error.sqlstate != _NO_EQUALITY:
                 raise
         return await self._select(table, aggregates.format(column, f"{column}::text"))
@@ -257,7 +257,7 @@ class _LossCounter:
                 try:
                     row = await self._select(table, "count(*) AS rows")
                     self._rows[table] = _RowCount(Count(row["rows"]))
-                except TooLongError as error:
+                except QueryTimeoutError as error:
                     self._rows[table] = _RowCount(estimate, "" if estimate else str(error))
         return self._rows[table]
 
@@ -277,7 +277,7 @@ class _LossCounter:
         newest = ", ".join(f"max({past.format(column)})" for column in columns)
         try:
             row = await self._select(table, f"greatest({newest}) AS newest", condition)
-        except UnansweredError:
+        except QueryError:
             return None
         return row["newest"].astimezone(UTC) if row["newest"] is not None else None
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.config.relation import Column, Relation, Side
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.postgres.bounded_read import UnansweredError, open_live_query
+from circle_migrate.postgres.bounded_read import QueryError, open_live_query
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
-from circle_migrate.postgres.key_column import KeyColumn, locate
+from circle_migrate.postgres.key_column import KeyColumn, find_column
 from circle_migrate.safety.losses.predict import TRUNCATED
 from circle_migrate.safety.losses.report import Count, Dependents, Effect, Loss
 
@@ -63,11 +63,11 @@ async def _count_rows(deployment: Deployment, column: Column) -> Dependents:
     database = deployment.databases[column.database]
     try:
         async with database.reading() as connection:
-            key = await locate(connection, column)
+            key = await find_column(connection, column)
         if not isinstance(key, KeyColumn):
             return Dependents(str(column), why=str(key))
         async with open_live_query(database) as live:
             [row] = await live.rows(f"SELECT count({key.name}) AS rows FROM {key.relation}")  # noqa: S608
-    except (MigrateError, UnansweredError) as error:
+    except (MigrateError, QueryError) as error:
         return Dependents(str(column), why=str(error))
     return Dependents(str(column), Count(row["rows"]))

@@ -16,7 +16,7 @@ _METHODS = {
 }
 
 
-def how_much(loss: Loss, at: datetime) -> str:
+def describe_loss(loss: Loss, at: datetime) -> str:
     """Describe the amount of a loss in one line, as of the time `at`."""
     parts = [
         *_amounts(loss),
@@ -40,7 +40,7 @@ def summary(report: LossReport) -> str:
     return ", ".join(parts)
 
 
-def remarks(report: LossReport) -> Iterator[str]:
+def report_notes(report: LossReport) -> Iterator[str]:
     """Yield how the losses were found, failures, and in what the report is incomplete."""
     if report.found_by:
         yield f"the downgrade {' and '.join(_METHODS[method] for method in report.found_by)}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError, MigrationFailed
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
 from circle_migrate.postgres.scratch.pool import ScratchServers
@@ -21,7 +21,7 @@ from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.catalog_outcome import compare_by_name
 from circle_migrate.safety.losses.report import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.safety.trace.record import Trace, TracedStatement
-from circle_migrate.safety.trace.run import trace
+from circle_migrate.safety.trace.run import trace_plan
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
@@ -76,7 +76,7 @@ async def find(
     *,
     rehearse: bool = False,
     seconds: float = 5.0,
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
 ) -> LossCollector:
     """Find the losses of the plan, which `count.loss_report` counts.
 
@@ -110,7 +110,7 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
 
     watch = CatalogWatch(plan)
     try:
-        traced = await trace(deployment, plan, major=major, hooks=LossHooks(watch))
+        traced = await trace_plan(deployment, plan, major=major, hooks=LossHooks(watch))
     except MigrationFailed as error:
         collector.notes.append(f"{_NO_START}: {error.message}")
         await _from_snapshots(deployment, collector, majors)

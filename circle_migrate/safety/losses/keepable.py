@@ -23,7 +23,7 @@ WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c
 """
 
 
-async def ensure_key(deployment: Deployment, report: LossReport) -> None:
+async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
     """Raise `Refused` where values or rows are lost in a remaining table without a primary key.
 
     A dropped table needs none. The step itself refuses losses that the report does not contain.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.catalog import object_usage
-from circle_migrate.safety.live_database.probes import probes
+from circle_migrate.safety.live_database.probes import derive_probes
 from circle_migrate.safety.live_database.query import run_probes
 from circle_migrate.safety.live_database.record import Answer, ProbeKind
 from circle_migrate.safety.live_database.type_change import OWN_EXPRESSION
@@ -66,7 +66,7 @@ async def predict_value_losses(
     reported = [
         # Truncated values are counted as they are now, even if the revision changes rows before.
         replace(probe, fixed_by="") if probe.kind is ProbeKind.CUT else probe
-        for probe in probes(statements, usage)
+        for probe in derive_probes(statements, usage)
         if probe.kind in _REPORTED
     ]
     losses: list[Loss] = []

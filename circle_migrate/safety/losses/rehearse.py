@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError, NotWritable, Unreachable
-from circle_migrate.core.events import Event, Kind, Notify
+from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.migrate.planner import ensure_same_plan
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.bounded_read import milliseconds
@@ -130,7 +130,7 @@ async def rehearse(
         return rehearsed
 
     def notify_waits(event: Event) -> None:
-        if event.kind is Kind.WAITING:
+        if event.kind is EventKind.WAITING:
             notify(event)
 
     try:

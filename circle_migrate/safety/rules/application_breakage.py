@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import matcher, own_name, selected
+from circle_migrate.postgres.sql_text import compile_pattern, own_name, view_columns
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import (
     RELATIONS,
@@ -31,7 +31,9 @@ _IMPLICIT_VALUES = ("default", "identity", "generated")
 """Fields that give a column a value if an INSERT omits it."""
 
 # https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
-_READ_ONLY_VIEW = matcher(r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b")
+_READ_ONLY_VIEW = compile_pattern(
+    r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b"
+)
 
 
 def check_removed_names(contexts: tuple[StatementContext, ...]) -> Iterator[HazardFinding]:
@@ -105,7 +107,7 @@ def _can_replace(before: CatalogState, old: ObjectKey, after: CatalogState, new:
 def _columns(catalog: CatalogState, relation: ObjectKey) -> set[str]:
     """Return the names of a relation's columns; a view has them only in its definition."""
     if relation.kind == "view":
-        return set(selected(catalog.get(relation, {}).get("definition") or ""))
+        return set(view_columns(catalog.get(relation, {}).get("definition") or ""))
     return {
         own_name(key.identity)
         for key, fields in catalog.items()

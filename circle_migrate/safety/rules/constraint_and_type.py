@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import code, matcher
+from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import CatalogState, PlanContext, StatementContext, new_value
 
-_FOREIGN_KEY = matcher(
+_FOREIGN_KEY = compile_pattern(
     r"FOREIGN KEY \((?P<columns>.*?)\) REFERENCES (?P<table>\S+?)\((?P<referred>.*?)\)(?: |$).*"
 )
-_INDEXED = matcher(
+_INDEXED = compile_pattern(
     r"(?:CREATE .*? USING btree |PRIMARY KEY |UNIQUE (?:NULLS NOT DISTINCT )?)\((?P<columns>.*?)\)"
 )
 _NAME = re.compile(r'"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*)')
@@ -22,10 +22,10 @@ _LONGEST_NAME = 63
 """Bytes; PostgreSQL truncates longer names."""
 
 _DISCOURAGED_TYPES = ("character(", "timestamp without time zone", "timestamp(")
-_IF_NOT_EXISTS = matcher(
+_IF_NOT_EXISTS = compile_pattern(
     r"\bCREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?IF\s+NOT\s+EXISTS\s+(?P<name>[\w$\".]+)"
 )
-_REPEATABLE = matcher(
+_REPEATABLE = compile_pattern(
     r"\bIF\s+(?:NOT\s+)?EXISTS\b|\bOR\s+REPLACE\b|^\s*(?:UPDATE|DELETE|MERGE|SELECT|WITH|SET|RESET|VACUUM|ANALYZE"
     r"|REINDEX|CLUSTER|COMMENT|GRANT|REVOKE|REFRESH|TRUNCATE|LOCK)\b|\bVALIDATE\s+CONSTRAINT\b"
     r"|\bALTER\s+(?:COLUMN\s+)?\S+\s+(?:SET|DROP)\s+(?:DEFAULT|NOT\s+NULL|STATISTICS|STORAGE)\b"
@@ -126,7 +126,7 @@ def _invalid_index(context: StatementContext) -> Iterator[HazardFinding]:
 
 def _long_names(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each name that PostgreSQL truncates; the catalog has only the truncated name."""
-    for match in _NAME.finditer(code(context.statement.sql)):
+    for match in _NAME.finditer(without_comments_and_literals(context.statement.sql)):
         name = (match["quoted"] or match["plain"]).replace('""', '"')
         length = len(name.encode())
         if length > _LONGEST_NAME:

@@ -9,7 +9,7 @@ from functools import cached_property
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import matcher, own_name
+from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.evidence import Evidence, Sizes, format_estimate, format_size
@@ -22,7 +22,7 @@ STORING = frozenset({"table", "materialized view"})
 RELATIONS = STORING | {"view", "foreign table"}
 """Kinds of objects that a query reads by their name."""
 
-_RENAMES = matcher(r"\b(?:RENAME|SET\s+SCHEMA)\b")
+_RENAMES = compile_pattern(r"\b(?:RENAME|SET\s+SCHEMA)\b")
 _WITHOUT_ROWS = frozenset({"view", "sequence", "foreign table"})
 
 

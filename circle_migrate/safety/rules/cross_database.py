@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from circle_migrate.config.relation import Column
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op
-from circle_migrate.postgres.sql_text import matcher, own_name
+from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import STORING, PlanContext, StatementContext, new_value
 
-_SECRET = matcher(
+_SECRET = compile_pattern(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|salt|otp|totp|pin_code|private_key|api_key|access_key"
     r"|encryption_key|refresh_token|access_token|token|credentials?|password_hash|hashed_\w+|\w+_hash)(?:$|_hash$)"
 )

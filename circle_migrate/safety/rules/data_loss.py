@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import code, matcher, own_name, says
+from circle_migrate.postgres.sql_text import (
+    compile_pattern,
+    mentions,
+    own_name,
+    without_comments_and_literals,
+)
 from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import (
@@ -20,8 +25,8 @@ from circle_migrate.safety.rules.evidence import Mode, estimate, format_size, is
 from circle_migrate.safety.rules.row_estimate import RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task
 
-_DROPS_INDEX = matcher(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
-_CASCADE = matcher(r"\bCASCADE\b")
+_DROPS_INDEX = compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
+_CASCADE = compile_pattern(r"\bCASCADE\b")
 _TYPES = frozenset({"enum", "domain", "composite type", "range type"})
 _USED_BY_QUERIES = frozenset(
     {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
@@ -143,13 +148,13 @@ def _index(context: StatementContext, change: Change) -> Iterator[HazardFinding]
 def _cascade_drops(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for objects that CASCADE drops: not named, nor part of a dropped object."""
     sql = context.statement.sql
-    if not _CASCADE.search(sql) or "TRUNCATE" in code(sql).upper():
+    if not _CASCADE.search(sql) or "TRUNCATE" in without_comments_and_literals(sql).upper():
         return
     columns = {key.identity for key in context.removed if key.kind == "column"}
     keys = [
         change.key
         for change in context.dropped
-        if not says(sql, own_name(change.key.identity))
+        if not mentions(sql, own_name(change.key.identity))
         and change.owner not in context.removed
         and old_value(change, "owned_by") not in columns
         and change.key.kind in _USED_BY_QUERIES | _DEPENDENT_PARTS

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import matcher, own_name
+from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import CatalogState, StatementContext, new_value, old_value
 
-_NOT_NULL = matcher(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
-_REFERENCE = matcher(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
-_COLUMNS = matcher(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
-_UNIQUE = matcher(r"CREATE UNIQUE INDEX .*? USING btree (?P<columns>\(.*\).*)")
-_REPLICATION_ROLE = matcher(r"\bsession_replication_role\b")
+_NOT_NULL = compile_pattern(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
+_REFERENCE = compile_pattern(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
+_COLUMNS = compile_pattern(r"(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) (?P<columns>\(.*?\))")
+_UNIQUE = compile_pattern(r"CREATE UNIQUE INDEX .*? USING btree (?P<columns>\(.*\).*)")
+_REPLICATION_ROLE = compile_pattern(r"\bsession_replication_role\b")
 _REWRITING = {
     "rule": "statements run other commands than before",
     "policy": "roles see other rows than before",

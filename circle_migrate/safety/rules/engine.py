@@ -37,7 +37,7 @@ _STATEMENT_RULES = (
 _RULES_OF_FAILED_STATEMENTS = (check_locks, check_failures)
 _TRANSACTION_RULES = (check_removed_names, check_replication)
 _PLAN_RULES = (check_probe_answers, check_blockers, check_commits, check_cross_database)
-_OPAQUE = sql_text.matcher(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
+_OPAQUE = sql_text.compile_pattern(r"(?:DO|CALL|EXECUTE)\b|SELECT\b.*\w\s*\(")
 
 
 def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
@@ -83,7 +83,7 @@ def _run_rules(plan: PlanContext) -> Iterator[HazardFinding]:
 def _opaque(plan: PlanContext) -> Iterator[HazardFinding]:
     """Yield a finding for each statement whose text does not show what it does, if nothing was traced."""
     for context in () if plan.evidence.traced else plan.statements:
-        if _OPAQUE.match(sql_text.code(context.statement.sql)):
+        if _OPAQUE.match(sql_text.without_comments_and_literals(context.statement.sql)):
             reason = "it did not run on a scratch database, so what it does is unknown"
             yield context.finding("CM060", Severity.WARNING, "statement", reason)
 
@@ -122,7 +122,7 @@ def _complete(plan: PlanContext, finding: HazardFinding) -> HazardFinding:
         reason = f"{subject}: {reason}"
     index = finding.statement_index
     facts = {
-        "statement": sql_text.shortened(finding.statement),
+        "statement": sql_text.one_line(finding.statement),
         "lock": finding.lock,
         "work": finding.work,
         "size": finding.size,

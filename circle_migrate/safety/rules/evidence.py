@@ -9,7 +9,7 @@ from functools import reduce
 
 from circle_migrate.config.relation import Relation
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.safety.live_database.record import Answer, Blocker, InvalidIndex, Published, Size
+from circle_migrate.safety.live_database.record import Answer, Blocker, InvalidIndex, PublishedTable, Size
 from circle_migrate.safety.trace.record import Task, Trace
 
 MEGABYTE = 1 << 20
@@ -84,7 +84,7 @@ class Evidence:
     mode: Mode = Mode.LIVE
     traced: bool = True
     catalogues: Mapping[str, Snapshot] = field(default_factory=dict)
-    published: Mapping[str, Sequence[Published]] = field(default_factory=dict)
+    published: Mapping[str, Sequence[PublishedTable]] = field(default_factory=dict)
     invalid_indexes: Mapping[str, Sequence[InvalidIndex]] = field(default_factory=dict)
     expected_rows: Mapping[int, int] = field(default_factory=dict)
     relations: Sequence[Relation] = ()

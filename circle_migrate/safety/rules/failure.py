@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
-from circle_migrate.postgres.sql_text import code, matcher
+from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.hazards.loader import SQLSTATES
 from circle_migrate.safety.live_database.record import Answer, ProbeKind
 from circle_migrate.safety.result import Confidence, HazardFinding
@@ -27,7 +27,7 @@ _HAZARDS: Mapping[ProbeKind, str] = {
 }
 """The hazard of each kind of probe that counts rows; `data_loss` handles VALUES and ROWS."""
 
-_RESTART = matcher(
+_RESTART = compile_pattern(
     r"\bALTER\s+(?:SEQUENCE|TABLE)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<name>\S+)\s.*\bRESTART\b"
 )
 _PROVED = frozenset({ProbeKind.NULLS, ProbeKind.VIOLATIONS})
@@ -130,7 +130,7 @@ def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:
 
     The catalog does not show a restart: the last value is a row of the sequence.
     """
-    restart = _RESTART.search(code(context.statement.sql))
+    restart = _RESTART.search(without_comments_and_literals(context.statement.sql))
     probed = any(
         answer.probe.kind is ProbeKind.BEHIND and answer.probe.statement == context.index
         for answer in context.plan.evidence.answers

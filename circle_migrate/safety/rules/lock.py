@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.sql_text import matcher, own_name, says
+from circle_migrate.postgres.sql_text import compile_pattern, mentions, own_name
 from circle_migrate.safety.live_database.record import Blocker
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import PlanContext, StatementContext, describe_waits
 from circle_migrate.safety.trace.record import Lock
 
-_DETACH = matcher(r"\bDETACH\s+PARTITION\b(?!.*\b(?:CONCURRENTLY|FINALIZE)\b)")
-_NO_TIMEOUT = matcher(
+_DETACH = compile_pattern(r"\bDETACH\s+PARTITION\b(?!.*\b(?:CONCURRENTLY|FINALIZE)\b)")
+_NO_TIMEOUT = compile_pattern(
     r"\bSET\s+(?:LOCAL\s+|SESSION\s+)?lock_timeout\s*(?:=|TO)\s*'?\s*0\s*(?:ms|s|min|h|d)?\s*'?\s*;?\s*$"
     r"|\bset_config\s*\(\s*'lock_timeout'\s*,\s*'\s*0\s*(?:ms|s|min|h|d)?\s*'"
 )
@@ -29,7 +29,7 @@ def check_locks(context: StatementContext) -> Iterator[HazardFinding]:
 def _unnamed_relations(context: StatementContext) -> Iterator[HazardFinding]:
     statement = context.statement
     for relation, mode in statement.acquired.items():
-        named = any(says(statement.sql, name) for name in _names(context, relation))
+        named = any(mentions(statement.sql, name) for name in _names(context, relation))
         if mode < Lock.ShareRowExclusive or named or not context.holds_rows(relation):
             continue
         large = context.is_large(relation) and mode.blocks_reads

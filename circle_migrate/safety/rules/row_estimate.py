@@ -7,31 +7,31 @@ from collections.abc import Collection
 from enum import StrEnum
 
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
-from circle_migrate.postgres.sql_text import code, matcher
+from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.rules.context import CatalogState, StatementContext
 from circle_migrate.safety.trace.record import Task
 
 WRITING = frozenset({Task.UPDATE, Task.DELETE, Task.INSERT})
 _LARGE_PART = 0.3
-_LIMIT = matcher(r"\b(?:LIMIT|FETCH\s+FIRST)\b")
-_JOINS_VALUES = matcher(r"\b(?:USING|FROM)\s*\(\s*VALUES\b")
-_BY_SOURCE = matcher(r"\bBY\s+SOURCE\b")
-_RANGE = matcher(r"[<>]|\b(?:OR|LIKE|NOT|BETWEEN)\b")
-_OR_SELECT = matcher(r"\b(?:OR|SELECT)\b")
-_OR = matcher(r"\bOR\b")
-_AND = matcher(r"\bAND\b")
-_BETWEEN = matcher(r"(\bBETWEEN\s+\S+\s+)AND\b")
-_PARENTHESIS_OR_WHERE = matcher(r"[()]|\bWHERE\b")
-_WHERE = matcher(r"\bWHERE\b")
+_LIMIT = compile_pattern(r"\b(?:LIMIT|FETCH\s+FIRST)\b")
+_JOINS_VALUES = compile_pattern(r"\b(?:USING|FROM)\s*\(\s*VALUES\b")
+_BY_SOURCE = compile_pattern(r"\bBY\s+SOURCE\b")
+_RANGE = compile_pattern(r"[<>]|\b(?:OR|LIKE|NOT|BETWEEN)\b")
+_OR_SELECT = compile_pattern(r"\b(?:OR|SELECT)\b")
+_OR = compile_pattern(r"\bOR\b")
+_AND = compile_pattern(r"\bAND\b")
+_BETWEEN = compile_pattern(r"(\bBETWEEN\s+\S+\s+)AND\b")
+_PARENTHESIS_OR_WHERE = compile_pattern(r"[()]|\bWHERE\b")
+_WHERE = compile_pattern(r"\bWHERE\b")
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _VALUE = r"(?:-?[\d.]+|''|\$\d+)(?:\s*::\s*[\w\s]+)?"
-_KEY_CONDITION = matcher(
+_KEY_CONDITION = compile_pattern(
     rf"\(*\s*(?:{_NAME}\s*\.\s*)?(?P<column>{_NAME})\s*"
     rf"(?:=\s*(?:{_VALUE}|ANY\s*\(\s*\$\d+[^)]*\))|IN\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
     rf"|BETWEEN\s+(?P<first>{_VALUE})\s+TO\s+(?P<last>{_VALUE}))\s*\)*\s*;?\s*"
 )
-_KEY = matcher(r'(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \((?P<column>"[^"]+"|[^",()]+)\)')
-_UNIQUE_INDEX = matcher(r'CREATE UNIQUE INDEX .*? USING btree \((?P<column>"[^"]+"|[^",() ]+)\)')
+_KEY = compile_pattern(r'(?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?) \((?P<column>"[^"]+"|[^",()]+)\)')
+_UNIQUE_INDEX = compile_pattern(r'CREATE UNIQUE INDEX .*? USING btree \((?P<column>"[^"]+"|[^",() ]+)\)')
 _ASSUMED_KEYS = frozenset({"id"})
 """Columns that count as unique if the catalog is unknown."""
 
@@ -76,7 +76,7 @@ def _unique_columns(catalog: CatalogState, relation: str) -> frozenset[str]:
 
 def _estimate_by_text(sql: str, unique: Collection[str], large: int) -> RowEstimate:
     """Estimate by the text; `large` is the number of rows from which a table is large."""
-    text = code(sql)
+    text = without_comments_and_literals(sql)
     condition = _condition(text)
     if _LIMIT.search(text if text[:4].upper() == "WITH" else condition or ""):
         return RowEstimate.BATCH

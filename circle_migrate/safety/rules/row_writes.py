@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.postgres.sql_text import code, matcher, own_name, says
+from circle_migrate.postgres.sql_text import (
+    compile_pattern,
+    mentions,
+    own_name,
+    without_comments_and_literals,
+)
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import StatementContext
 from circle_migrate.safety.rules.evidence import estimate, format_size
@@ -13,7 +18,7 @@ from circle_migrate.safety.rules.row_estimate import WRITING, RowEstimate, estim
 from circle_migrate.safety.rules.table_work import under_locks
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
-_FROM = matcher(r"\b(?:FROM|JOIN|USING)\b.*")
+_FROM = compile_pattern(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
 def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:
@@ -44,10 +49,10 @@ def _large_relation(context: StatementContext, work: Work) -> str | None:
     """
     if work.task is not Task.INSERT and context.is_large(work.relation):
         return work.relation
-    sources = _FROM.search(code(context.statement.sql))
+    sources = _FROM.search(without_comments_and_literals(context.statement.sql))
     if sources is None:
         return None
-    relations = (name for name in context.statement.locks if says(sources[0], own_name(name)))
+    relations = (name for name in context.statement.locks if mentions(sources[0], own_name(name)))
     return next(filter(context.is_large, relations), None)
 
 

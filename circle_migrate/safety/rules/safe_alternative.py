@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import quote_if_needed
-from circle_migrate.postgres.sql_text import matcher, own_name
+from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.hazards.hazard import ExampleRevision, render_revisions
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import StatementContext, new_value
 
-_INDEX = matcher(r"CREATE (?:UNIQUE )?INDEX ")
-_KEY = matcher(
+_INDEX = compile_pattern(r"CREATE (?:UNIQUE )?INDEX ")
+_KEY = compile_pattern(
     r"(?P<kind>PRIMARY KEY|UNIQUE)(?P<nulls> NULLS NOT DISTINCT)? (?P<columns>\([^()]*\))"
     r"(?P<include> INCLUDE \([^()]*\))?(?P<rest> .*)?"
 )

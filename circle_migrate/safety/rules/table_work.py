@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.sql_text import matcher
+from circle_migrate.postgres.sql_text import compile_pattern
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import StatementContext, describe_waits, new_value
 from circle_migrate.safety.rules.evidence import estimate, format_size
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
-_VALIDATES = matcher(r"\bVALIDATE\s+CONSTRAINT\b")
-_REINDEX = matcher(r"\bREINDEX\b")
-_REFRESH = matcher(r"\bREFRESH\s+MATERIALIZED\b")
-_CONCURRENTLY = matcher(r"\bCONCURRENTLY\b")
-_ATTACH = matcher(r"\bATTACH\s+PARTITION\b")
+_VALIDATES = compile_pattern(r"\bVALIDATE\s+CONSTRAINT\b")
+_REINDEX = compile_pattern(r"\bREINDEX\b")
+_REFRESH = compile_pattern(r"\bREFRESH\s+MATERIALIZED\b")
+_CONCURRENTLY = compile_pattern(r"\bCONCURRENTLY\b")
+_ATTACH = compile_pattern(r"\bATTACH\s+PARTITION\b")
 _REWRITTEN_FIELDS = {"type", "collation", "generated"}
 _LONG_TASKS = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
 _LONGEST_FIRST = (*_LONG_TASKS, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
-from circle_migrate.postgres.sql_text import code
+from circle_migrate.postgres.sql_text import without_comments_and_literals
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
 from circle_migrate.safety.trace.record import RevisionIssue, Trace, TracedStatement
 
@@ -89,7 +89,7 @@ async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> 
 def _starts(statements: Iterable[str]) -> Iterator[str]:
     """Yield the first words of each statement that changes data or schema."""
     for statement in statements:
-        words = _WORD.findall(code(statement))[:_COMPARED_WORDS]
+        words = _WORD.findall(without_comments_and_literals(statement))[:_COMPARED_WORDS]
         if words and words[0].upper() not in _READING:
             yield " ".join(words)
 
@@ -106,12 +106,12 @@ def _describe(not_rendered: set[str], not_executed: set[str]) -> str:
 
 
 async def _render_steps(deployment: Deployment, plan: Plan) -> list[_Rendered]:
-    from circle_migrate.migrate.alembic_adapter.context import VersionTable, one_at_a_time
+    from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
     from circle_migrate.migrate.alembic_adapter.runner import Runner
 
     rendered = []
     current = dict(plan.current)
-    async with one_at_a_time():
+    async with step_lock():
         runners = {}
         for name in plan.databases:
             settings = deployment.databases[name].settings

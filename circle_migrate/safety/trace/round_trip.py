@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
-from circle_migrate.core.events import discard
+from circle_migrate.core.events import ignore_event
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.equivalence import checks_for, equal_by_text
 from circle_migrate.diff.scope import split_equivalent
@@ -91,7 +91,7 @@ async def _undo(
     options = RunOptions(command, allow_edited=True, hooks=hooks)
     try:
         await databases.run_adding_missing_roles(
-            lambda: execute(databases.deployment, names, planner, discard, options)
+            lambda: execute(databases.deployment, names, planner, ignore_event, options)
         )
     except (Interrupted, Unreachable):
         raise

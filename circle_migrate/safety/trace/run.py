@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
-from circle_migrate.core.events import Notify, discard
+from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.scratch.databases import Scratch
-from circle_migrate.postgres.scratch.pool import scratch
+from circle_migrate.postgres.scratch.pool import scratch_databases
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 COMMAND = "safety-check"
 
 
-async def trace(
+async def trace_plan(
     deployment: Deployment,
     plan: Plan,
     *,
     major: int | None,
-    notify: Notify = discard,
+    notify: Notify = ignore_event,
     hooks: TracingHooks | None = None,
     round_trips: bool = False,
 ) -> Trace:
@@ -39,7 +39,7 @@ async def trace(
     lost, `MigrationFailed` if the current revisions cannot be reached on an empty database, `TreeError` for
     a revision file that cannot be loaded, and `Interrupted`.
     """
-    async with scratch(deployment, plan.current, major=major) as databases:
+    async with scratch_databases(deployment, plan.current, major=major) as databases:
         notes = await _prepare(deployment, databases, plan.current)
         scratch_major = min(databases.majors.values())
         if major not in (None, scratch_major):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from circle_migrate.postgres.identifier import unquote_and_fold
-from circle_migrate.postgres.sql_text import code
+from circle_migrate.postgres.sql_text import without_comments_and_literals
 from circle_migrate.safety.trace.record import HeldLocks, Lock, Relation, Task, Work
 
 _MESSAGES = (
@@ -130,7 +130,7 @@ def nested_writes(sql: str, bodies: str) -> dict[str, Task]:
     On empty tables, a loop over rows runs none of its statements.
     """
     text = _without_comments(sql)
-    own = text if _first_word(text) == "DO" else code(sql)
+    own = text if _first_word(text) == "DO" else without_comments_and_literals(sql)
     matches = _WRITES.finditer(f"{own}\n{_without_comments(bodies)}")
     tasks = {match["name"]: _TASKS[_first_word(match["verb"])] for match in matches}
     return {name: task for name, task in tasks.items() if task is not Task.INSERT}
@@ -166,7 +166,7 @@ def _first_word(text: str) -> str:
 
 def _code(sql: str) -> str:
     """Return a statement without comments, contents of literals and opening parentheses."""
-    return code(sql).lstrip("(")
+    return without_comments_and_literals(sql).lstrip("(")
 
 
 def _without_comments(sql: str) -> str:
