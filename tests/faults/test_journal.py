@@ -135,7 +135,7 @@ def test_edited_revision_is_refused_with_a_diff_unless_allowed(
     for beginning in "m1", "m":
         shown = command("log", "--source", beginning)
         assert (shown.status, applied.strip() in shown.stdout) == (0, True)
-    assert "'' fits m1, c1" in command("log", "--source", "").stderr
+    assert "several revisions begin with '': m1, c1" in command("log", "--source", "").stderr
     assert command("upgrade", "--allow-edited").status == 0
     assert run(position(databases)) == HEAD
 

@@ -497,14 +497,14 @@ import asyncio, sys, time
 from pathlib import Path
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch import temporary_server
-from circle_migrate.postgres.scratch.pool import scratch
+from circle_migrate.postgres.scratch.pool import scratch_databases
 from circle_migrate.config.load import load
 
 temporary_server.TEMPORARY = (Path(sys.argv[1]),)
 
 async def main():
     flags = {"scratch_url": sys.argv[2]} if len(sys.argv) > 2 else {}
-    async with scratch(Deployment(load(flags, environ={}))):
+    async with scratch_databases(Deployment(load(flags, environ={}))):
         print("made", flush=True)
         await asyncio.sleep(600)
 

@@ -139,8 +139,8 @@ class _Task:
         count = sum(difference.severity is Severity.ERROR for difference in drift.differences)
         if count:
             yield (
-                f"the live database differs from its revisions in {format_counts({'object': count})}, and the "
-                f"new revision does not change that: circle-migrate diff --database {self.database.name}"
+                f"the live database differs from its revisions in {format_counts({'object': count})}, and "
+                f"the new revision does not change that: circle-migrate diff --database {self.database.name}"
             )
 
     @property
