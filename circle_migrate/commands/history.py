@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from circle_migrate.commands.listing_results import (
     CurrentResult,
@@ -104,13 +105,15 @@ def branches(deployment: Deployment) -> RevisionList:
 def show(deployment: Deployment, names: Iterable[str]) -> RevisionList:
     """Return the revisions of targets. Raises `UsageError` for an unknown one."""
     from circle_migrate.revision_graph import target as targets
+    from circle_migrate.revision_graph.parse_file import read_doc
 
     listed: dict[str, tuple[ListedRevision, ...]] = {}
     for text in names:
         for name, target in targets.assign([text], deployment.graphs).items():
             graph = deployment.graphs[name]
             keys = graph.version_rows(targets.stamp_set(graph, (), target))
-            listed[name] = listed.get(name, ()) + _marked(graph, keys)
+            shown = (replace(item, doc=read_doc(item.revision)) for item in _marked(graph, keys))
+            listed[name] = (*listed.get(name, ()), *shown)
     return RevisionList("show", listed)
 
 

@@ -51,10 +51,14 @@ class CurrentResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class ListedRevision:
-    """A revision in a list; `marks` are words such as `head`, `current`, `branch point`."""
+    """A revision in a list; `marks` are words such as `head`, `current`, `branch point`.
+
+    `doc` is the docstring of its file where the command shows it.
+    """
 
     revision: Revision
     marks: tuple[str, ...] = ()
+    doc: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A cache of what revision files declare, so that a command does not parse thousands of unchanged files.
 
 One file per database and folder in the user's cache folder: a header line, then a JSON object
-`{file name: [size, mtime_ns, ctime_ns, inode, row]}`. A row holds the fields of a `Revision`, null for
+`{file name: [size, mtime_ns, ctime_ns, inode, row]}`. A row holds the fields of a `Revision`, without
 database and path. An entry is valid while size, times and inode of the file are the same.
 
 A file that changed less than `_GRANULARITY_NS` ago gets no entry, as a second change could leave it with the
@@ -106,13 +106,13 @@ def _identity(status: os.stat_result) -> list[int]:
 
 
 def _serialize(revision: Revision) -> list[Any]:
-    return [None if name in ("database", "path") else value for name, value in revision._asdict().items()]
+    return list(revision._replace(database="", path=""))
 
 
 def _deserialize(database: str, path: str, row: list[Any]) -> Revision:
-    _, key, message, doc, _, line, down, depends_on, labels, requires, *rest = row
-    names = (tuple(down), tuple(depends_on), tuple(labels), tuple(requires))
-    return Revision._make((database, key, message, doc, path, line, *names, *rest))
+    _, key, message, _, line, down_revisions, depends_on, labels, requires, *rest = row
+    names = (tuple(down_revisions), tuple(depends_on), tuple(labels), tuple(requires))
+    return Revision._make((database, key, message, path, line, *names, *rest))
 
 
 class _RevisionCache:

@@ -64,6 +64,12 @@ def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
         ) from error
 
 
+def read_doc(revision: Revision) -> str:
+    """Return the docstring of a revision file. Raises `TreeError` where the file cannot be read any more."""
+    source, _ = read_file(revision.database, Path(revision.path))
+    return ast.get_docstring(ast.parse(source)) or ""
+
+
 def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoader) -> Revision:
     """Read a revision from `source` instead of the content of its file, as `read_revision` does."""
     source = source.replace(b"\r\n", b"\n")
@@ -135,7 +141,6 @@ def _revision(
         database=database,
         id=key,
         message=doc.partition("\n")[0].strip(),
-        doc=doc,
         path=str(path),
         line=line,
         down_revisions=_names(values, "down_revision", path, database),

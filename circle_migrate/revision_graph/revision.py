@@ -22,7 +22,6 @@ class Revision(NamedTuple):
     database: str
     id: str
     message: str = ""
-    doc: str = ""
     path: str = ""
     line: int = 1
     down_revisions: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import pytest
 import circle_migrate.revisions
 from circle_migrate.revision_graph.index import read_graph
 from circle_migrate.revision_graph.modules import load_module
+from circle_migrate.revision_graph.parse_file import read_doc
 from circle_migrate.revision_graph.revision import Revision
 
 FOLDER = Path(circle_migrate.revisions.__file__).parent
@@ -36,7 +37,7 @@ def test_credentials_begin_after_users() -> None:
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_file_says_what_it_is_and_why_it_is_safe(revision: Revision) -> None:
     assert Path(revision.path).name.startswith(f"{revision.id}_")
-    message, blank, reason = [*revision.doc.split("\n", 2), "", ""][:3]
+    message, blank, reason = [*read_doc(revision).split("\n", 2), "", ""][:3]
     assert message
     assert not message.endswith(".")
     assert not blank

@@ -86,7 +86,7 @@ def _revision(item: ListedRevision, console: Console) -> None:
     ):
         if value:
             write_line(console, f"{key:<12} {value}")
-    lines = ("    " + line if line else "" for line in revision.doc.splitlines())
+    lines = ("    " + line if line else "" for line in item.doc.splitlines())
     write_line(console, "\n" + "\n".join(lines) + "\n")
 
 
