@@ -361,8 +361,8 @@ def test_a_database_that_holds_something_is_replaced_only_when_it_is_named(
         ("--replace",): (5, "--accept-loss main"),
         ("--replace", "--accept-loss", "credentials"): (5, "--accept-loss main"),
         ("--replace", "--accept-loss", "m*"): (2, "no database 'm*'"),
-        ("--accept-loss", "main"): (2, "without --replace"),
-        ("-d", "credentials", "--disconnect"): (2, "without --replace"),
+        ("--accept-loss", "main"): (2, "need --replace"),
+        ("-d", "credentials", "--disconnect"): (2, "need --replace"),
     }
     for options, (status, words) in refusals.items():
         answer = invoke([*line, *options])

@@ -255,8 +255,14 @@ def meanwhile(databases: Databases, statement: str) -> Callable[[LossReport], No
 
 
 GROWING = {
-    "a-value": ("UPDATE users SET phone = 'x' WHERE id = 6", "main.users.phone: 5 values then, 6 values now"),
-    "a-table": ("INSERT INTO users SELECT generate_series(10, 12)", "main.users: 9 rows then, 12 rows now"),
+    "a-value": (
+        "UPDATE users SET phone = 'x' WHERE id = 6",
+        "main.users.phone: 5 values accepted, 6 values now",
+    ),
+    "a-table": (
+        "INSERT INTO users SELECT generate_series(10, 12)",
+        "main.users: 9 rows accepted, 12 rows now",
+    ),
 }
 
 
@@ -266,7 +272,7 @@ def test_what_was_written_after_the_report_stops_it(
 ) -> None:
     before = run(contents(live))
     target = "main@m2" if "phone" in statement else "main@base"
-    with pytest.raises(Refused, match="more would be lost than what was accepted") as caught:
+    with pytest.raises(Refused, match="more data would be lost than was accepted") as caught:
         run(lower(over(shop.folder, live), target, meanwhile(live, statement)))
     assert words in str(caught.value.detail)
     assert caught.value.state == "nothing was changed"
@@ -283,7 +289,7 @@ def test_a_new_loss_stops_it_and_less_does_not(shop: Project, live: Databases) -
                 meanwhile(live, "UPDATE users SET phone = 'x' WHERE id = 1"),
             )
         )
-    assert caught.value.detail == "main.users.phone: nothing then, 1 value now"
+    assert caught.value.detail == "main.users.phone: nothing accepted, 1 value now"
     run(lower(over(shop.folder, live), "main@m2", meanwhile(live, "UPDATE users SET phone = NULL")))
     assert run(phones(live)) is None
 
@@ -304,7 +310,7 @@ def test_what_is_written_while_the_backup_is_made_stops_it(
         if event.text == "dump" and event.kind == "started" and event.database == "main":
             change(None)  # type: ignore[arg-type]
 
-    with pytest.raises(Refused, match="more would be lost") as caught:
+    with pytest.raises(Refused, match="more data would be lost") as caught:
         run(lower(over(shop.folder, live), "main@m2", backing=into(tmp_path), notify=notify))
     assert "the backup from before the run is" in str(caught.value.state)
     assert run(phones(live)) == 6
@@ -323,7 +329,7 @@ def test_estimates_that_hardly_differ_are_no_growth(
     )
     monkeypatch.setattr(counting, "EXACT_ROWS", 100)
     more = "INSERT INTO users SELECT i, i FROM generate_series(1001, {}) i; ANALYZE users"
-    with pytest.raises(Refused, match="more would be lost"):
+    with pytest.raises(Refused, match="more data would be lost"):
         run(lower(over(shop.folder, live), "main@m2", meanwhile(live, more.format(1200))))
     run(lower(over(shop.folder, live), "main@m2", meanwhile(live, more.replace("1001", "1201").format(1210))))
 
@@ -332,7 +338,7 @@ def test_what_could_not_be_put_back_is_refused_before_anything_runs(shop: Projec
     """Although it goes in the second transaction."""
     before = run(contents(live))
     deployment = over(shop.folder, live, transaction="per-revision")
-    with pytest.raises(Refused, match=r"main\.notes\.b could be kept.*no primary key") as caught:
+    with pytest.raises(Refused, match=r"--keep cannot restore main\.notes\.b.*no primary key") as caught:
         run(lower(deployment, "main@m1", keep=True))
     assert caught.value.state == "nothing was changed"
     assert run(contents(live)) == before

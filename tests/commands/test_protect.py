@@ -241,7 +241,7 @@ def test_on_a_terminal_the_name_is_typed(protected_databases: Databases) -> None
         terminal = Terminal("unprotect", "-d", "main", env=environment(protected_databases))
         os.write(terminal._reading, typed)
         assert terminal.end() == ends, terminal.written
-        assert "Type 'main' to lift its protection" in terminal.written
+        assert "Type 'main' to remove its protection" in terminal.written
         assert bool(run(marker(protected_databases, "main"))) is left
 
 

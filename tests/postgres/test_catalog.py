@@ -285,7 +285,7 @@ def test_a_lock_that_a_standby_replays_is_nobody_to_terminate(monkeypatch: pytes
         shutil.chown(cluster.data / "standby.signal", cluster.account.uid)
         cluster.start()
         deployed = Deployment(load_settings(environ={"DATABASE_URL": url}), "main")
-        with pytest.raises(LockNotObtained, match="on its primary") as caught:
+        with pytest.raises(LockNotObtained, match="of its primary") as caught:
             run(read_live_catalog(deployed.databases["main"]))
     assert "pg_terminate_backend" not in (caught.value.hint or "")
 
