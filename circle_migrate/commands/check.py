@@ -79,7 +79,7 @@ async def _safety_checks(deployment: Deployment, selection: CheckSelection) -> t
     except Interrupted:
         raise
     except MigrateError as error:
-        return (Check("trace", "what is pending can be traced", (from_error(error),)),)
+        return (Check("trace", "the pending revisions can be traced", (from_error(error),)),)
 
 
 async def _diff_checks(
