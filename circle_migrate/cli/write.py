@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.cli.console import console
 from circle_migrate.cli.output_format import Format
-from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.core.errors import MigrateError
@@ -67,6 +66,8 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
 
 
 def write_stderr(*lines: str) -> None:
-    """Write lines to stderr without secrets; all text but the views of a run's progress goes this way."""
-    sys.stderr.write(redact("\n".join(lines)) + "\n")
+    """Write lines to stderr as `visible_lines`; all text but the views of a run's progress goes this way."""
+    from circle_migrate.cli.formats.sanitize import visible_lines
+
+    sys.stderr.write(visible_lines("\n".join(lines)) + "\n")
     sys.stderr.flush()
