@@ -92,7 +92,10 @@ def _records(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]
 
 def relative(location: str) -> str:
     """Return the location relative to the current directory if it is in there."""
-    return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to remove, not a path to use
+    try:
+        return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to remove, not a path to use
+    except FileNotFoundError:  # somebody has deleted it
+        return location
 
 
 def revisions(heads: Sequence[str]) -> str:
