@@ -57,7 +57,7 @@ def _parse(content: bytes, file: Path) -> Manifest:
     try:
         stored: Any = json.loads(content)
         is_foreign = not isinstance(stored, dict) or stored.get("kind") != _KIND
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _broken(f"{file} is not a manifest: it was truncated, or it is another file") from error
     if is_foreign:
         raise _broken(f"{file} is not the manifest of a circle-migrate backup")

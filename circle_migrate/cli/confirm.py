@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import typer
 
 from circle_migrate.backup.manifest import Manifest
+from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.write import write_stderr
 from circle_migrate.core.errors import NotConfirmed
-from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.kept_data.entry import KeptEntry
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan, Stamp
@@ -159,7 +159,7 @@ def _ask_for_names(
         )
     text = " ".join(names)
     with _prompt():
-        typed = typer.prompt(redact(f"Type {text!r} {purpose}"), err=True)
+        typed = typer.prompt(visible(f"Type {text!r} {purpose}"), err=True)
     if typed.strip() != text:
         raise NotConfirmed("the typed text differs", state=_UNCHANGED)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
+
+from typer import Exit
 
 from circle_migrate.cli.console import console
 from circle_migrate.cli.output_format import Format
-from circle_migrate.core.redaction import redact
+from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.errors import MigrateError
@@ -29,8 +32,25 @@ def success(result: Result, form: Format) -> None:
             _append_job_summary(form, result)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # rich raises SystemExit for a broken pipe
-        # The rest of Python's buffer would raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
+    except OSError as error:
+        if error.filename is not None:  # a file that is no stream
+            raise
+        _discard(sys.stdout)
+        unwritten = UsageError(
+            f"the result cannot be written to stdout: {error.strerror}",
+            state=f"the command itself has ended, with exit status {int(result.exit_code)}",
+            hint="write the output to another place",
+        )
+        failure(unwritten, result.command, Format.TABLE)
+        if not result.exit_code:
+            raise Exit(int(unwritten.status)) from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Send the rest of a stream to the null device: Python's buffer would raise again at exit."""
+    with suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as null:  # noqa: PTH123
+        os.dup2(null.fileno(), stream.fileno())
 
 
 def _append_job_summary(form: Format, result: Result) -> None:
@@ -50,8 +70,11 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
     if form is not Format.TABLE:
         from circle_migrate.cli.formats.dispatch import write_failure
 
-        sys.stdout.write(write_failure(form, command, error))
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(write_failure(form, command, error))
+            sys.stdout.flush()
+        except OSError:  # the error is on stderr, too
+            _discard(sys.stdout)
     from circle_migrate.cli.render.widgets import relative
 
     lines = [f"error: {error.message}"]
@@ -67,6 +90,11 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
 
 
 def write_stderr(*lines: str) -> None:
-    """Write lines to stderr without secrets; all text but the views of a run's progress goes this way."""
-    sys.stderr.write(redact("\n".join(lines)) + "\n")
-    sys.stderr.flush()
+    """Write lines to stderr as `visible_lines`; all text but the views of a run's progress goes this way."""
+    from circle_migrate.cli.formats.sanitize import visible_lines
+
+    try:
+        sys.stderr.write(visible_lines("\n".join(lines)) + "\n")
+        sys.stderr.flush()
+    except OSError:  # the exit status remains
+        _discard(sys.stderr)

@@ -79,7 +79,7 @@ class SavedPlan:
             self.cascade = bool(self.content["cascade"])
         except OSError as error:
             raise UsageError(f"{path} cannot be read", detail=error.strerror) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(
                 f"{path} is not a saved plan", hint="save a plan with `circle-migrate plan -o FILE`"
             ) from error

@@ -46,7 +46,13 @@ def load(
     """
     from circle_migrate.config.collect import collect
 
-    raw = collect(flags or {}, environ, (cwd or Path.cwd()).resolve())
+    try:
+        folder = (cwd or Path.cwd()).resolve()
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "the current folder was deleted", state="nothing was changed", hint="change to another folder: cd"
+        ) from error
+    raw = collect(flags or {}, environ, folder)
     return SettingsLoader(raw, environ, hazard_ids).settings()
 
 

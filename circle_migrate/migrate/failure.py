@@ -11,6 +11,7 @@ from circle_migrate.core.errors import (
     MigrationFailed,
     MissingPrivilege,
 )
+from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
     privilege_hint,
@@ -52,10 +53,10 @@ async def step_error(run: MigrationRun, action: Action, error: Exception | Syste
 
 
 def _cause(error: Exception | SystemExit) -> str:
-    message = server_message(error)
+    message = redact(server_message(error))
     if server_error(error) is None:
         message = f"{type(error).__name__}: {message}"
-    statement = " ".join(str(getattr(error, "statement", None) or "").split())
+    statement = " ".join(redact(str(getattr(error, "statement", None) or "")).split())
     if len(statement) > _MAX_STATEMENT_LENGTH:
         statement = statement[:_MAX_STATEMENT_LENGTH] + " …"
     return f"{message}; in: {statement}" if statement else message

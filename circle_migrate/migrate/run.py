@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
+from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
@@ -177,7 +178,7 @@ async def _close_lost(run: MigrationRun) -> None:
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:
     """Record the end of the run in every journal; where a server fails, the next run marks it as lost."""
-    text = " ".join(filter(None, [error.message, error.detail])) if error else None
+    text = " ".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         fingerprint = await _fingerprint(run, name) if error is None else None

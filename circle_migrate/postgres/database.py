@@ -218,6 +218,14 @@ class Database:
                 ) from error
             raise
         current, journal_of, marker_row = contents
+        if None in current:
+            raise Refused(
+                f"{self.name}: {table} has a row without a revision, so it is not a version table of Alembic",
+                database=self.name,
+                state="nothing was changed",
+                hint=f"if it is Alembic's: DELETE FROM {table} WHERE version_num IS NULL; "
+                f"else set version-table in [tool.circle-migrate.databases.{self.name}] to another table",
+            )
         unreadable = ProtectionMarker() if row["may_read_marker"] is False else None
         return tuple(current), journal_of, ProtectionMarker.from_row(marker_row) if marker_row else unreadable
 

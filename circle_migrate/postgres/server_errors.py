@@ -18,6 +18,7 @@ from circle_migrate.core.errors import (
     SettingsError,
     Unreachable,
 )
+from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
     from circle_migrate.config.url.address import Address
@@ -51,7 +52,7 @@ def server_message(error: BaseException) -> str:
     """
     original = server_error(error)
     if original is None:
-        return " ".join(str(error).split()) or type(error).__name__
+        return " ".join(redact(str(error)).split()) or type(error).__name__
     message = getattr(original, "message", None) or str(original).partition("\n")[0]
     hint = getattr(original, "hint", None)
     state = getattr(original, "sqlstate", "?")

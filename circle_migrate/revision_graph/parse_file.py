@@ -75,8 +75,9 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
     source = source.replace(b"\r\n", b"\n")
     try:
         tree = ast.parse(source, filename=str(path))
-    except (SyntaxError, ValueError) as error:  # Python before 3.11.4 raises ValueError for a NUL byte
-        line, detail = 1, str(error)
+    # Python before 3.11.4 raises ValueError for a NUL byte; too deep nesting has the last two.
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        line, detail = 1, str(error) or "it is nested too deeply for Python's parser"
         if isinstance(error, SyntaxError):
             line, detail = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()}"
         raise TreeError(

@@ -54,7 +54,7 @@ def read(path: Path) -> frozenset[str]:
         return frozenset(str(finding["fingerprint"]) for finding in content["findings"])
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is not a baseline", detail=f"{type(error).__name__}: {error}", hint=hint
         ) from error

@@ -601,6 +601,37 @@ def test_rows_in_a_failing_statement_stay_secret(
         assert "hunter2hunter2" not in answer.everything
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE nobody_here PASSWORD ''Sesame Street'''; END $$",
+        "CREATE ROLE no_longer_here " + "NOINHERIT " * 26 + "ENCRYPTED PASSWORD E'Sesame Street'",
+        "SELECT set_config('app.jwt_secret', 'Sesame Street', true), 1 / 0",
+        "SET app.api_key = $s$Sesame Street$s$",
+    ],
+)
+def test_passwords_in_statements_stay_secret(
+    project: Project, empty_databases: Databases, urls: Callable[..., None], statement: str
+) -> None:
+    """Neither the error, nor the findings, nor the journal has the literal, also where the text is cut."""
+    body = f"op.execute({statement!r})\nop.execute('SELECT 1 / 0')"
+    project.revision("credentials", "c3", "c2", body, "pass")
+    urls(empty_databases)
+    lines = ["safety-check", "safety-check --format json", "upgrade", "upgrade --debug", "log --format json"]
+    for line in lines:
+        assert "Sesame" not in invoke(line.split()).everything, line
+    errors = run(journal_errors(empty_databases))
+    assert errors
+    assert "Sesame" not in "".join(errors)
+
+
+async def journal_errors(databases: Databases) -> list[str]:
+    """Return the errors in the journal of the database credentials."""
+    async with databases.connect("credentials") as connection:
+        rows = await connection.fetch("SELECT error FROM circle_migrate_runs WHERE error IS NOT NULL")
+    return [row[0] for row in rows]
+
+
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Characters that XML 1.0 does not allow, or that control a terminal.
 _CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
+# The start of a line that GitHub, Azure or TeamCity obeys, also behind blanks.
+_CI_COMMAND = re.compile(r"^(\s*)(?=::|##)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
 
 
@@ -27,11 +29,22 @@ def visible(text: str) -> str:
 
     This includes characters that look like others, such as a no-break space.
     """
+    return _escape(redact(text))
+
+
+def visible_lines(text: str) -> str:
+    """Return the text as `visible` does, but with its line ends; no line is a command to a CI system."""
+    return "\n".join(_CI_COMMAND.sub(r"\1\\", _escape(line)) for line in redact(text).split("\n"))
+
+
+def _escape(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(
         character
         if character.isprintable() or character == "\t"
         else character.encode("unicode_escape").decode("ascii")
-        for character in redact(text)
+        for character in text
     )
 
 

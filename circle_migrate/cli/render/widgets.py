@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from os import getcwd, sep
 from typing import TYPE_CHECKING
 
-from circle_migrate.cli.formats.sanitize import visible
-from circle_migrate.core.redaction import redact
+from circle_migrate.cli.formats.sanitize import visible, visible_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +24,11 @@ _MARK_STYLES = {"current": "green", "head": "cyan", "branch point": "magenta", "
 
 
 def write_line(console: Console, text: str, style: str = "", *, wrap: bool = True) -> None:
-    """Write a line without secrets. Markup is not interpreted. A line without `wrap` can be copied whole."""
-    console.print(redact(text), style=style, markup=False, soft_wrap=not wrap)
+    """Write a line without secrets and control characters. Markup is not interpreted.
+
+    A line without `wrap` can be copied whole.
+    """
+    console.print(visible_lines(text), style=style, markup=False, soft_wrap=not wrap)
 
 
 def line(console: Console, indent: int, *parts: Part) -> None:
@@ -45,8 +47,8 @@ def line(console: Console, indent: int, *parts: Part) -> None:
 
 
 def table(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows, drawn on a terminal and aligned elsewhere; without rows write nothing."""
-    rows = [tuple(map(redact, row)) for row in rows]
+    """Write rows as `visible`, drawn on a terminal and aligned elsewhere; without rows write nothing."""
+    rows = [tuple(map(visible, row)) for row in rows]
     if not rows:
         return
     if console.is_terminal:
@@ -90,7 +92,10 @@ def _records(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]
 
 def relative(location: str) -> str:
     """Return the location relative to the current directory if it is in there."""
-    return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to remove, not a path to use
+    try:
+        return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to remove, not a path to use
+    except FileNotFoundError:  # somebody has deleted it
+        return location
 
 
 def revisions(heads: Sequence[str]) -> str:

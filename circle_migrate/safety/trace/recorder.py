@@ -147,7 +147,7 @@ def error_summary(error: BaseException) -> ServerError:
     cause = server_error(error)
     if cause is None:
         message = str(error.args[0]) if error.args else type(error).__name__
-        return ServerError("", redact(" ".join(message.split())))
+        return ServerError("", " ".join(redact(message).split()))
     state = str(getattr(cause, "sqlstate", ""))
     detail = None if state.startswith(_ROW_DATA_CLASSES) else getattr(cause, "detail", None)
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]

@@ -102,7 +102,7 @@ async def _undo(
             return hooks.issues
         revision = hooks.running.revision
         message = ": ".join(filter(None, (error.message, error.detail)))
-        reason = redact(" ".join(f"its downgrade fails: {message}".split()))
+        reason = " ".join(redact(f"its downgrade fails: {message}").split())
         hooks.issues.append(RevisionIssue(revision.database, revision.id, reason))
     return hooks.issues
 

@@ -118,4 +118,4 @@ def _explain(
     subject = rest[0] if hooks.running is not None else "a commit"
     location = f" ({error.location})" if error.location else ""
     note = f"{subject} was not traced to its end, perhaps because the tables are empty: {reason}{location}"
-    return hooks.statements, tuple(rest), (redact(" ".join(note.split())),)
+    return hooks.statements, tuple(rest), (" ".join(redact(note).split()),)

@@ -1,0 +1,82 @@
+"""No text from elsewhere controls a terminal or commands a CI system."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.cli.console import console
+from circle_migrate.cli.formats.json import dump
+from circle_migrate.cli.formats.sanitize import visible_lines
+from circle_migrate.cli.render.widgets import table, write_line
+from circle_migrate.cli.write import write_stderr
+from tests.deployments import environment, execute, invoke
+from tests.projects import Project
+from tests.servers import Databases, run
+
+BAD = "bad\x1b[31m\x9b2J\rname\n  ::error::x\n##[command]y\u202e"
+
+
+def _table(text: str) -> str:
+    file = StringIO()
+    table(console(file), ("name",), [(text,)])
+    return file.getvalue()
+
+
+def _line(text: str) -> str:
+    file = StringIO()
+    write_line(console(file), text)
+    return file.getvalue()
+
+
+@pytest.fixture
+def project(project_folder: Path) -> Project:
+    """Two trees of two plain revisions each."""
+    project = Project(project_folder)
+    project.write_settings()
+    for name, letter in (("main", "m"), ("credentials", "c")):
+        project.revision(name, f"{letter}1", None, "pass", "pass")
+        project.revision(name, f"{letter}2", f"{letter}1", "pass", "pass")
+    return project
+
+
+@pytest.mark.parametrize("output", [_table, _line, visible_lines, lambda text: dump([text])])
+def test_text_is_inert(output: Callable[[str], str]) -> None:
+    check(output(BAD))
+
+
+def check(text: str) -> None:
+    """Fail if the text has a control character or a line that is a command."""
+    assert not [character for character in text if not character.isprintable() and character != "\n"]
+    assert not [line for line in text.splitlines() if line.lstrip().startswith(("::", "##"))]
+
+
+def test_stderr_is_inert(capsys: pytest.CaptureFixture[str]) -> None:
+    write_stderr(f"error: {BAD}", "a\nb")
+    stderr = capsys.readouterr().err
+    check(stderr)
+    assert stderr.endswith("\na\nb\n")
+
+
+def test_json_keeps_its_value() -> None:
+    assert json.loads(dump([BAD])) == [BAD]
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_texts_of_the_server_and_of_revisions_are_inert(
+    project: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A message of the server, of a revision and of its author, and the name of a prepared transaction."""
+    for name, value in environment(empty_databases).items():
+        monkeypatch.setenv(name, value)
+    statement = "DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = E'x\\x1b[2J\\n::error::y'; END $$"
+    path = project.revision("main", "m3", "m2", f"op.execute({statement!r})", "pass")
+    text = path.read_text(encoding="utf-8").partition("\n")
+    path.write_text('"""shown \\x1b[31m::\\n::error::z\n' + text[2], encoding="utf-8")
+    run(execute(empty_databases, "main", 'CREATE TABLE "t\x1b[31m\n::error::t" (id int)'))
+    for line in ("history", "show m3", "plan", "status", "upgrade", "upgrade --debug", "log", "diff --drift"):
+        check(invoke([*line.split(), "--format", form]).everything)

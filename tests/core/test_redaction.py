@@ -1,0 +1,108 @@
+"""Redaction of secrets in SQL, in messages about it, and in the spellings of a registered secret."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from circle_migrate.core import redaction
+
+SECRET = "Sesame Street 9"
+
+
+@pytest.fixture(autouse=True)
+def _no_registered_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", set())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER ROLE a PASSWORD '{}'",
+        "ALTER ROLE a PASSWORD'{}'",
+        "ALTER ROLE a ENCRYPTED PASSWORD /* of a */ E'{}\\' {}' VALID UNTIL 'x'",
+        "ALTER ROLE a PASSWORD -- new\n '{}'",
+        "ALTER ROLE a PASSWORD 'x\\'; ALTER ROLE b PASSWORD '{}'",
+        "ALTER ROLE a PASSWORD 'it''s {}'",
+        "ALTER ROLE a PASSWORD 'one'\n  '{}'",
+        "ALTER ROLE a PASSWORD U&'{}'",
+        "alter role a password $pw$ it's {}$pw$ valid until 'x'",
+        "ALTER ROLE a PASSWORD $${}",
+        "ALTER ROLE a PASSWORD '{}",
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE a PASSWORD ''{}'''; END $$",
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE a PASSWORD %L', '{}'); END $$",
+        "CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password '{}')",
+        "ALTER USER MAPPING FOR a SERVER s OPTIONS (SET \"password\" '{}')",
+        "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (aws_secret_access_key '{}')",
+        "SELECT dblink('host=h password=''{}'' dbname=d')",
+        "SELECT set_config('app.jwt_secret', '{}', false)",
+        "SELECT pg_catalog.set_config('app.api_key'::text, E'{}', true)",
+        "SET LOCAL app.db_password TO '{}'",
+        "ALTER DATABASE d SET app.signing_key = '{}'",
+        "SELECT make_user(name => 'a', password => '{}')",
+        "op.execute('ALTER ROLE a PASSWORD \\'{}\\'')",
+        '    connect(password="{}")',
+        'invalid value for parameter "app.api_key": "{}"',
+    ],
+)
+def test_literal_after_a_word_for_secrets(statement: str) -> None:
+    text = redaction.redact(statement.replace("{}", SECRET))
+    assert "Sesame" not in text
+    assert "Street" not in text
+    assert redaction.MASK in text
+    assert redaction.redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE SUBSCRIPTION s CONNECTION 'host = h password = {} dbname = d' PUBLICATION p",
+        "SELECT dblink_connect('c', 'password={} host=h')",
+        "CREATE SUBSCRIPTION s CONNECTION 'postgresql://u:{}@h/d' PUBLICATION p",
+    ],
+)
+def test_password_in_a_connection_string(statement: str) -> None:
+    text = redaction.redact(statement.format("Sesame9"))
+    assert "Sesame9" not in text
+    assert " PUBLICATION p" in text or "host=h" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ALTER TABLE users ADD COLUMN password text DEFAULT 'x'",
+        "COMMENT ON COLUMN users.password IS 'hashed'",
+        "CHECK ((token <> 'x'::text))",
+        "UPDATE users SET password = NULL WHERE name = 'x'",
+        "unexpected token 'x'",
+        "Type 'main credentials' to replace",
+        "SELECT set_config('search_path', 'app', true)",
+        "ALTER ROLE a PASSWORD NULL",
+        'password authentication failed for user "a"',
+    ],
+)
+def test_other_text_stays(text: str) -> None:
+    assert redaction.redact(text) == text
+
+
+@pytest.mark.parametrize("secret", ["it's", 'a\\b"c', "two  blanks", "ü-umlaut", "line\nend"])
+def test_registered_secret_in_other_spellings(secret: str) -> None:
+    redaction.register(secret)
+    for text in (
+        secret.replace("'", "''"),
+        secret.replace("\\", "\\\\"),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        " ".join(secret.split()),
+    ):
+        assert redaction.redact(f"<{text}>") == "<***>"
+
+
+@pytest.mark.parametrize("text", ["PASSWORD /* ", "PASSWORD -- ", "password ''x", "' host=h "])
+def test_long_text_takes_linear_time(text: str) -> None:
+    started = time.monotonic()
+    redaction.redact(text * 4_000)
+    assert time.monotonic() - started < 5
