@@ -234,20 +234,21 @@ class Database:
         self, application_name: str, settings: Mapping[str, str]
     ) -> AsyncIterator[AsyncConnection]:
         """Yield a connection for steps, with these session settings. Only this connection can write."""
-        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
         from sqlalchemy.pool import NullPool
 
-        async def creator(*_: Any, **__: Any) -> asyncpg.Connection:
+        from circle_migrate.postgres.simple_protocol import adapt
+
+        async def connect() -> asyncpg.Connection:
             connection = await self.connect(application_name)
             await connection.execute(self._session(settings))
             return connection
 
-        engine = create_async_engine(
+        engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=creator,
+            creator=lambda: adapt(engine.dialect.dbapi, connect()),
             poolclass=NullPool,
             hide_parameters=True,
-            connect_args={"prepared_statement_cache_size": 0},
         )
         with connecting(self.name, self.address):
             connection = await engine.connect()

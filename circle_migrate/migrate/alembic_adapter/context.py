@@ -18,6 +18,7 @@ from sqlalchemy import event
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
+from circle_migrate.postgres.statements import split_statements
 from circle_migrate.revision_graph.modules import load
 from circle_migrate.revision_graph.revision import Revision
 
@@ -118,7 +119,7 @@ def keep_transaction(connection: Connection, context: Context) -> Iterator[None]
         raise context.refusal("ends its transaction")
 
     def check(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if _ENDS_TRANSACTION.match(statement):
+        if any(map(_ENDS_TRANSACTION.match, split_statements(statement))):
             refuse()
 
     listeners: dict[str, Callable[..., None]]
