@@ -44,6 +44,8 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
                 await adapter._start_transaction()  # type: ignore[no-untyped-call]
             try:
                 status = await self._connection.execute(sql)  # type: ignore[attr-defined]
+                # The text may have changed a type that the driver has read; this sends nothing.
+                await self._connection.reload_schema_state()
             except Exception as error:  # noqa: BLE001 - it is raised as an error of SQLAlchemy
                 self._handle_exception(error)  # type: ignore[no-untyped-call]
         self._rows = deque()
@@ -58,5 +60,8 @@ class _Connection(AsyncAdapt_asyncpg_connection):
 
 
 def adapt(dbapi: Any, connecting: Awaitable[asyncpg.Connection]) -> Any:
-    """Await the driver's connection and return SQLAlchemy's adapter of it."""
-    return await_only(_Connection.create(dbapi, connecting))
+    """Await the driver's connection and return SQLAlchemy's adapter of it.
+
+    The adapter keeps no prepared statements, which fail after an ALTER of what they read.
+    """
+    return await_only(_Connection.create(dbapi, connecting, prepared_statement_cache_size=0))

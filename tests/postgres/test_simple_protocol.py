@@ -83,3 +83,24 @@ def test_no_statement_of_a_text_ends_the_transaction(
     with pytest.raises(MigrateError, match="ends its transaction"):
         run(shop.upgrade(empty_databases))
     assert run(rows(empty_databases, "main", "SELECT to_regclass('people')")) == [(None,)]
+
+
+def test_same_query_before_and_after_a_change_of_what_it_reads(
+    project_folder: Path, empty_databases: Databases
+) -> None:
+    shop = Shop(project_folder)
+    body = """
+op.execute("CREATE TYPE pair AS (a int); CREATE TABLE t (id int, v int, p pair)")
+op.execute("INSERT INTO t VALUES (1, 2, ROW(3))")
+bind = op.get_bind()
+query = sa.text("SELECT * FROM t WHERE id = :id").bindparams(id=1)
+assert bind.execute(query).fetchall() == [(1, 2, (3,))]
+op.alter_column("t", "v", type_=sa.Text, postgresql_using="v::text")
+assert bind.execute(query).fetchall() == [(1, "2", (3,))]
+op.execute("ALTER TYPE pair ADD ATTRIBUTE b int")
+assert bind.execute(query).fetchall() == [(1, "2", (3, None))]
+op.drop_column("t", "v")
+assert bind.execute(query).fetchall() == [(1, (3, None))]
+"""
+    shop.revision("main", "m1", None, body, "pass")
+    run(shop.upgrade(empty_databases))
