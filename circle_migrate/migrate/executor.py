@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ from circle_migrate.migrate.run import (
     start_run,
 )
 from circle_migrate.migrate.session import monitor, working_session
-from circle_migrate.migrate.step_end import check_all_constraints, check_deferred_constraints
+from circle_migrate.migrate.step_end import check_all_constraints, check_deferred_constraints, restoring_sql
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import (
@@ -174,6 +174,9 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)
     await run.hooks.before_run(run, plan)
+    for name in plan.databases:
+        database = run.deployment.databases[name]
+        run.runners[name].restore = await restoring_sql(database, run.sessions[name].driver)
     if not run.rehearsal:
         await start_run(run, plan, {**options.notes, **overridden})
 
@@ -260,7 +263,10 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
             raise await lock_timeout_error(run, action, failed.error, 1) from failed.error
         raise await step_error(run, action, failed.error) from failed.error
     finally:
-        await roll_back(run.sessions[action.database])
+        session = run.sessions[action.database]
+        await roll_back(session)
+        with suppress(Exception):  # the server may be lost; then there is no session either
+            await session.driver.execute(run.runners[action.database].restore)
 
 
 async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:

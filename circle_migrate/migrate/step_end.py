@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circle_migrate.postgres.identifier import literal
+
 if TYPE_CHECKING:
     import asyncpg
+
+    from circle_migrate.postgres.database import Database
+
+_OWN_SETTINGS = """
+SELECT name::text, setting::text FROM pg_catalog.pg_settings
+WHERE source OPERATOR(pg_catalog.=) 'session' ORDER BY 1
+"""
 
 _DEFERRABLE = """
 SELECT pg_catalog.string_agg(name, ', '), pg_catalog.string_agg(name, ', ') FILTER (WHERE deferred)
@@ -37,3 +46,16 @@ async def check_deferred_constraints(driver: asyncpg.Connection) -> None:
 async def check_all_constraints(driver: asyncpg.Connection) -> None:
     """Check every deferred constraint, also of schemas that the role may not name, before the commit."""
     await driver.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
+    """Return the text that gives a session the role and the settings that it has now.
+
+    Settings of extensions and roles are not in the view, so those of the URL are set first.
+    """
+    own = [
+        f"SELECT pg_catalog.set_config({literal(name)}, {literal(value)}, false)"
+        for name, value in await driver.fetch(_OWN_SETTINGS)
+    ]
+    resets = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
+    return "; ".join([*resets, database.session_sql({}), *own])

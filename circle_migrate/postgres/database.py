@@ -133,7 +133,7 @@ class Database:
             connection = await asyncpg.connect(**arguments)
             try:
                 _raise_lost_cancellation()
-                await connection.execute(f"{begin};{self._session({})}")
+                await connection.execute(f"{begin};{self.session_sql({})}")
             except BaseException:
                 connection.terminate()
                 raise
@@ -241,7 +241,7 @@ class Database:
 
         async def connect() -> asyncpg.Connection:
             connection = await self.connect(application_name)
-            await connection.execute(self._session(settings))
+            await connection.execute(self.session_sql(settings))
             return connection
 
         engine: AsyncEngine = create_async_engine(
@@ -260,7 +260,7 @@ class Database:
             except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 
-    def _session(self, settings: Mapping[str, str]) -> str:
+    def session_sql(self, settings: Mapping[str, str]) -> str:
         """Return SET statements, because poolers refuse settings in the startup packet."""
         merged = {"search_path": self.settings.search_path, **self.address.session_settings, **settings}
         return ";".join(
