@@ -67,6 +67,7 @@ class Context(MigrationContext):
     """A context that refuses to end a transaction that the executor owns (`owned_by_us`)."""
 
     owned_by_us = False
+    in_autocommit = False
     known_heads: tuple[str, ...] = ()
     revision: Revision | None = None
 
@@ -91,6 +92,9 @@ class Context(MigrationContext):
         """Leave the transaction, with lock_timeout off. Raises `OutsideTransaction` in a segment."""
         if self.owned_by_us:
             raise self.refusal("uses autocommit_block")
+        if self.in_autocommit:
+            yield
+            return
         with super().autocommit_block():
             if self.as_sql or self.connection is None:
                 yield

@@ -16,6 +16,7 @@ from alembic.script.revision import RevisionMap
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import MigrateError, Refused
+from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
     OutsideTransaction,
@@ -125,14 +126,18 @@ class Runner:
             raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
 
     def _options(self, step: Step, after_function: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        def one_step(_heads: object, _context: object) -> list[RevisionStep]:
+        def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
 
+            declared = getattr(script.module, "transactional", True) is False
+            mode = autocommit(context) if declared and not context.owned_by_us else nullcontext()
+
             @wraps(function)
             def call(**arguments: Any) -> None:
-                function(**arguments)
+                with mode:
+                    function(**arguments)
                 after_function()
 
             alembic_step.migration_fn = call
