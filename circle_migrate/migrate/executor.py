@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import MigrateError, MigrationFailed
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
@@ -23,7 +23,7 @@ from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.edited_files import ensure_not_edited
 from circle_migrate.migrate.failure import (
-    describe_current_revisions,
+    deferred_constraint_error,
     interrupted_error,
     lock_timeout_error,
     step_error,
@@ -41,17 +41,18 @@ from circle_migrate.migrate.run import (
     start_run,
 )
 from circle_migrate.migrate.session import monitor, working_session
+from circle_migrate.migrate.step_end import check_all_constraints, check_deferred_constraints, restoring_sql
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
-    server_message,
     sqlstate,
 )
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 
 if TYPE_CHECKING:
+    import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.migrate.protection import ProtectionGuard
@@ -173,6 +174,9 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)
     await run.hooks.before_run(run, plan)
+    for name in plan.databases:
+        database = run.deployment.databases[name]
+        run.runners[name].restore = await restoring_sql(database, run.sessions[name].driver)
     if not run.rehearsal:
         await start_run(run, plan, {**options.notes, **overridden})
 
@@ -222,9 +226,11 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
         for name in segment.databases:
             await run.sessions[name].connection.begin()
         for action in segment.actions:
-            done.append(await _run_action(run, number, action))  # noqa: PERF401 - an action may raise
-        for name in segment.databases:
-            await _check_deferred(run, name)
+            done.append(await _run_action(run, number, action))
+            await _check_deferred(run, action, check_deferred_constraints)
+        last = {action.database: action for action in segment.actions}
+        for action in last.values():  # the commit must not fail on one database alone
+            await _check_deferred(run, action, check_all_constraints)
     except BaseException:
         run.step_number, run.current = step_number, current
         await _roll_back(run, segment)
@@ -257,7 +263,10 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
             raise await lock_timeout_error(run, action, failed.error, 1) from failed.error
         raise await step_error(run, action, failed.error) from failed.error
     finally:
-        await roll_back(run.sessions[action.database])
+        session = run.sessions[action.database]
+        await roll_back(session)
+        with suppress(Exception):  # the server may be lost; then there is no session either
+            await session.driver.execute(run.runners[action.database].restore)
 
 
 async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:
@@ -295,14 +304,14 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     return AppliedAction(action, seconds)
 
 
-async def _check_deferred(run: MigrationRun, name: str) -> None:
+async def _check_deferred(
+    run: MigrationRun, action: Action, check: Callable[[asyncpg.Connection], Awaitable[None]]
+) -> None:
     """Check deferred constraints while every database can still be rolled back."""
     try:
-        await run.sessions[name].connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        await check(run.sessions[action.database].driver)
     except Exception as error:
-        raise MigrationFailed(
-            f"{name}: a deferred constraint does not hold at the end of the segment",
-            database=name,
-            detail=server_message(error),
-            state=await describe_current_revisions(run),
-        ) from error
+        failed = _StepFailedError(action, error)
+        if failed.is_lock_conflict:
+            raise failed from error
+        raise await deferred_constraint_error(run, action, error) from error

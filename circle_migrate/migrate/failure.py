@@ -62,6 +62,18 @@ def _cause(error: Exception | SystemExit) -> str:
     return f"{message}; in: {statement}" if statement else message
 
 
+async def deferred_constraint_error(run: MigrationRun, action: Action, error: Exception) -> MigrationFailed:
+    """Return the error for an action after which a deferred constraint does not hold."""
+    return MigrationFailed(
+        f"{action.database}: a deferred constraint does not hold after {describe(action)}",
+        database=action.database,
+        detail=_cause(error),
+        location=action.revision.location if isinstance(action, Step) else None,
+        state=await describe_current_revisions(run),
+        hint="correct the rows in the same revision, then run the same command again",
+    )
+
+
 async def lock_timeout_error(
     run: MigrationRun, action: Action, error: Exception | SystemExit, attempts: int
 ) -> LockNotObtained:

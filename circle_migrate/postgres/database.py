@@ -133,7 +133,7 @@ class Database:
             connection = await asyncpg.connect(**arguments)
             try:
                 _raise_lost_cancellation()
-                await connection.execute(f"{begin};{self._session({})}")
+                await connection.execute(f"{begin};{self.session_sql({})}")
             except BaseException:
                 connection.terminate()
                 raise
@@ -242,20 +242,21 @@ class Database:
         self, application_name: str, settings: Mapping[str, str]
     ) -> AsyncIterator[AsyncConnection]:
         """Yield a connection for steps, with these session settings. Only this connection can write."""
-        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
         from sqlalchemy.pool import NullPool
 
-        async def creator(*_: Any, **__: Any) -> asyncpg.Connection:
+        from circle_migrate.postgres.simple_protocol import adapt
+
+        async def connect() -> asyncpg.Connection:
             connection = await self.connect(application_name)
-            await connection.execute(self._session(settings))
+            await connection.execute(self.session_sql(settings))
             return connection
 
-        engine = create_async_engine(
+        engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=creator,
+            creator=lambda: adapt(engine.dialect.dbapi, connect()),
             poolclass=NullPool,
             hide_parameters=True,
-            connect_args={"prepared_statement_cache_size": 0},
         )
         with connecting(self.name, self.address):
             connection = await engine.connect()
@@ -267,7 +268,7 @@ class Database:
             except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 
-    def _session(self, settings: Mapping[str, str]) -> str:
+    def session_sql(self, settings: Mapping[str, str]) -> str:
         """Return SET statements, because poolers refuse settings in the startup packet."""
         merged = {"search_path": self.settings.search_path, **self.address.session_settings, **settings}
         return ";".join(

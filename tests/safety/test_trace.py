@@ -638,9 +638,9 @@ def test_failing_statement_ends_the_trace_and_what_follows_is_named(project: Pro
 
 
 FAILING = {
-    "two commands in one statement": (
-        'op.execute("SELECT 1; SELECT 2")',
-        ServerError("42601", "cannot insert multiple commands into a prepared statement"),
+    "second of two statements in one text": (
+        'op.execute("SELECT 1; SELECT nothing")',
+        ServerError("42703", 'column "nothing" does not exist'),
     ),
     "dependents are named": (
         'op.execute("CREATE VIEW v AS SELECT age FROM users"); op.drop_column("users", "age")',
@@ -675,6 +675,20 @@ def test_what_a_failure_says(project: Project, server: Server, case: str) -> Non
     assert (found.statements[-1].file, found.statements[-1].revision) == (str(path), "r1")
     assert path.read_text().splitlines()[(found.statements[-1].line or 0) - 1].strip() == code
     assert found.untraced == ()
+
+
+def test_each_statement_of_one_text_is_traced(project: Project, server: Server) -> None:
+    text = "CREATE TABLE fresh (id int); /* ; */ ALTER TABLE users ADD a int; SELECT ';' -- ;"
+    project.revision(
+        "main", "r1", "r0", f"assert op.get_bind().exec_driver_sql({text!r}).scalar() == ';'", ""
+    )
+    create, alter, select = traced_plan(server).statements
+    assert [each.sql for each in (create, alter)] == text.replace(" /* ; */", "").split("; ")[:2]
+    assert select.sql.startswith("SELECT")
+    assert create.created_relations == {"public.fresh"}
+    assert "public.users" in alter.locks
+    assert alter.changes
+    assert not select.changes
 
 
 def test_statement_whose_failure_the_revision_catches_ends_nothing(project: Project, server: Server) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import event
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
+from circle_migrate.postgres.statements import split_statements
 from circle_migrate.revision_graph.modules import load
 from circle_migrate.revision_graph.revision import Revision
 
@@ -66,6 +67,7 @@ class Context(MigrationContext):
     """A context that refuses to end a transaction that the executor owns (`owned_by_us`)."""
 
     owned_by_us = False
+    in_autocommit = False
     known_heads: tuple[str, ...] = ()
     revision: Revision | None = None
 
@@ -90,6 +92,9 @@ class Context(MigrationContext):
         """Leave the transaction, with lock_timeout off. Raises `OutsideTransaction` in a segment."""
         if self.owned_by_us:
             raise self.refusal("uses autocommit_block")
+        if self.in_autocommit:
+            yield
+            return
         with super().autocommit_block():
             if self.as_sql or self.connection is None:
                 yield
@@ -118,7 +123,7 @@ def keep_transaction(connection: Connection, context: Context) -> Iterator[None]
         raise context.refusal("ends its transaction")
 
     def check(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if _ENDS_TRANSACTION.match(statement):
+        if any(map(_ENDS_TRANSACTION.match, split_statements(statement))):
             refuse()
 
     listeners: dict[str, Callable[..., None]]

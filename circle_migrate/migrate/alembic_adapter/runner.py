@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
+from functools import wraps
 from io import StringIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -12,8 +13,10 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
+from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import MigrateError, Refused
+from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
     OutsideTransaction,
@@ -34,12 +37,14 @@ if TYPE_CHECKING:
 class Runner:
     """The steps of one database, run by Alembic.
 
-    The constructor loads the files of all steps. It raises `TreeError` for a broken file.
+    `restore` is the text that ends the settings of a step, before its version row. The constructor loads
+    the files of all steps. It raises `TreeError` for a broken file.
     """
 
     def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
         self.graph = graph
         self.table = table
+        self.restore = ""
         modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
 
@@ -61,7 +66,12 @@ class Runner:
             record(connection)
             return
         recording = {"on_version_apply": (lambda **_: record(connection),)}
-        context = Context(connection.dialect, connection, self._options(action) | recording)
+        driver = connection.connection.driver_connection
+
+        def restore() -> None:
+            await_only(driver.execute(self.restore))  # type: ignore[union-attr]
+
+        context = Context(connection.dialect, connection, self._options(action, restore) | recording)
         context.owned_by_us = connection.in_transaction()
         context.known_heads = current
         context.revision = action.revision
@@ -115,10 +125,23 @@ class Runner:
         if match is not None:
             raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
 
-    def _options(self, step: Step) -> dict[str, Any]:
-        def one_step(_heads: object, _context: object) -> list[RevisionStep]:
+    def _options(self, step: Step, after_function: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
-            return [RevisionStep(self._map, script, step.direction is Direction.UP)]
+            alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
+            function = alembic_step.migration_fn
+
+            declared = getattr(script.module, "transactional", True) is False
+            mode = autocommit(context) if declared and not context.owned_by_us else nullcontext()
+
+            @wraps(function)
+            def call(**arguments: Any) -> None:
+                with mode:
+                    function(**arguments)
+                after_function()
+
+            alembic_step.migration_fn = call
+            return [alembic_step]
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options}
 

@@ -31,7 +31,6 @@ _RESTART = compile_pattern(
     r"\bALTER\s+(?:SEQUENCE|TABLE)\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<name>\S+)\s.*\bRESTART\b"
 )
 _PROVED = frozenset({ProbeKind.NULLS, ProbeKind.VIOLATIONS})
-_SEVERAL_COMMANDS = "multiple commands"
 _PARAMETER = "bind parameter"
 _NOT_INSTALLED = "is not available"
 _LOCAL_TIME, _POINT_IN_TIME = "timestamp without time zone", "timestamp with time zone"
@@ -152,9 +151,7 @@ def lacks_extension(error: ServerError) -> bool:
 
 def _error(context: StatementContext, error: ServerError) -> HazardFinding:
     hazard, severity, state = "CM021", Severity.ERROR, error.sqlstate
-    if _SEVERAL_COMMANDS in error.message:
-        hazard = "CM042"
-    elif not error.sqlstate and _PARAMETER in error.message:
+    if not error.sqlstate and _PARAMETER in error.message:
         hazard = "CM043"
     elif lacks_extension(error):
         severity, state = Severity.WARNING, "58P01"  # servers use 0A000 too, which has other meanings

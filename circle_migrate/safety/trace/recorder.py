@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 from sqlalchemy import event
@@ -21,6 +21,7 @@ from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.server_errors import server_error
+from circle_migrate.postgres.statements import split_statements
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.safety.trace.record import Relation, ServerError, TracedStatement
@@ -96,15 +97,22 @@ class Recorder:
     def listen(self, connection: Connection, traced: TracedConnection) -> None:
         """Record the statements that are sent over a connection."""
 
-        def before(_: object, _cursor: object, statement: str, *__: object) -> None:
+        def before(
+            _: object, _cursor: object, statement: str, parameters: Any, *__: object
+        ) -> tuple[str, Any]:
+            if not parameters and self.origin() is not None and (several := split_statements(statement)[:-1]):
+                for each in several:
+                    connection.exec_driver_sql(each)  # calls this listener
+                statement = split_statements(statement)[-1]
             sent = self._statement(traced, statement)
             self._pending = None
             if sent is None:
-                return
+                return statement, parameters
             autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
             if not autocommit and not traced.driver.is_in_transaction():
                 _begin_transaction(connection)
             self._pending = await_only(traced.before_statement(sent, autocommit=autocommit))
+            return statement, parameters
 
         def after(*_: object) -> None:
             pending, self._pending = self._pending, None
@@ -123,7 +131,7 @@ class Recorder:
             if pending is not None:
                 self.statements.append(await_only(traced.statement_failed(pending, error_summary(error))))
 
-        event.listen(connection, "before_cursor_execute", before)
+        event.listen(connection, "before_cursor_execute", before, retval=True)
         event.listen(connection, "after_cursor_execute", after)
         event.listen(connection.engine, "handle_error", failed)
 

@@ -1,0 +1,76 @@
+"""Autocommit mode for steps that declare `transactional = False`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy import event
+from sqlalchemy.util import await_only
+
+from circle_migrate.core.errors import MigrationFailed
+from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.sql_text import without_comments_and_literals
+from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
+
+if TYPE_CHECKING:
+    import asyncpg
+    from sqlalchemy.engine import Connection
+
+    from circle_migrate.migrate.alembic_adapter.context import Context
+
+
+@contextmanager
+def autocommit(context: Context) -> Iterator[None]:
+    """Commit, run the block in autocommit mode, and begin the transaction that writes the version table.
+
+    Raises `MigrationFailed` where the block leaves a transaction open, which is rolled back.
+    """
+    context.in_autocommit = True
+    if context.as_sql or context.connection is None:
+        context.impl.emit_commit()
+        yield
+        context.impl.emit_begin()
+        context.in_autocommit = False
+        return
+    connection = context.connection
+    if context._transaction is not None:
+        context._transaction.commit()
+        context._transaction = None
+    level = connection.get_isolation_level()
+    connection.execution_options(isolation_level="AUTOCOMMIT")
+    driver = cast("asyncpg.Connection", connection.connection.driver_connection)
+    try:
+        with _patient_builds(connection, driver):
+            yield
+        if driver.is_in_transaction():
+            raise MigrationFailed("the step leaves a transaction open that it began")
+    finally:
+        context.in_autocommit = False
+        if driver.is_in_transaction():
+            await_only(driver.execute("ROLLBACK"))
+        if connection.in_transaction():
+            connection.rollback()  # of SQLAlchemy's alone: the server has none
+        connection.execution_options(isolation_level=level)
+    context._transaction = connection.begin()
+
+
+@contextmanager
+def _patient_builds(connection: Connection, driver: asyncpg.Connection) -> Iterator[None]:
+    """Turn lock_timeout off for concurrent builds, which block nobody and are INVALID if they end early."""
+    saved: list[str] = []
+
+    def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        is_build = NOT_IN_TRANSACTION.search(without_comments_and_literals(statement)) is not None
+        if is_build and not saved:
+            saved.append(await_only(driver.fetchval("SHOW lock_timeout")))
+            await_only(driver.execute("SET lock_timeout = 0"))
+        elif saved and not is_build:
+            await_only(driver.execute(f"SET lock_timeout = {literal(saved.pop())}"))
+
+    event.listen(connection, "before_cursor_execute", before)
+    try:
+        yield
+    finally:
+        event.remove(connection, "before_cursor_execute", before)

@@ -1,0 +1,121 @@
+"""Every step begins with the constraints and settings of a new session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from circle_migrate.core.errors import MigrationFailed
+from tests.deployments import environment, project_folder
+from tests.faults.shop import Shop
+from tests.faults.states import rows
+from tests.servers import Databases, run
+
+__all__ = ["project_folder"]
+
+
+def test_pending_events_end_with_their_step(project_folder: Path, empty_databases: Databases) -> None:
+    shop = Shop(project_folder)
+    tables = [
+        "CREATE TABLE grp (id int PRIMARY KEY); INSERT INTO grp VALUES (1)",
+        "CREATE TABLE member (id int, grp int REFERENCES grp DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TABLE seat (nr int UNIQUE DEFERRABLE); INSERT INTO seat VALUES (1), (2)",
+    ]
+    shop.add("main", "m1", None, tables, [])
+    shop.add("main", "m2", "m1", ["INSERT INTO member VALUES (1, 1)", "UPDATE seat SET nr = nr + 1"], [])
+    shop.add("main", "m3", "m2", ["ALTER TABLE member ADD note text; ALTER TABLE seat ADD note text"], [])
+    later = ["INSERT INTO member VALUES (2, 2)", "INSERT INTO grp VALUES (2)", "DROP TABLE seat"]
+    shop.add("main", "m4", "m3", later, [])
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT count(*) FROM member")) == [(2,)]
+
+
+def test_constraint_that_is_initially_immediate_stays_so(
+    project_folder: Path, empty_databases: Databases
+) -> None:
+    shop = Shop(project_folder)
+    shop.add(
+        "main", "m1", None, ["CREATE TABLE seat (nr int UNIQUE DEFERRABLE); INSERT INTO seat VALUES (1)"], []
+    )
+    body = """
+try:
+    with op.get_bind().begin_nested():
+        op.execute("INSERT INTO seat VALUES (1)")
+except sa.exc.IntegrityError:
+    op.execute("CREATE TABLE refused ()")
+"""
+    shop.revision("main", "m2", "m1", body, "pass")
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT to_regclass('refused') IS NOT NULL")) == [(True,)]
+
+
+def test_step_that_leaves_a_constraint_violated_is_named(
+    project_folder: Path, empty_databases: Databases
+) -> None:
+    shop = Shop(project_folder)
+    trigger = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no rows'; END $$;
+CREATE TABLE t (a int);
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+    shop.add("main", "m1", None, [trigger], [])
+    shop.add("main", "m2", "m1", ["INSERT INTO t VALUES (1)"], [])
+    shop.add("main", "m3", "m2", ["DROP TABLE t CASCADE"], [])
+    with pytest.raises(
+        MigrationFailed, match="a deferred constraint does not hold after upgrade m2"
+    ) as caught:
+        run(shop.upgrade(empty_databases))
+    assert "no rows" in (caught.value.detail or "")
+    assert run(rows(empty_databases, "main", "SELECT to_regclass('t')")) == [(None,)]
+
+
+SETTINGS = [
+    "SET LOCAL TIME ZONE 'Asia/Tokyo'",
+    "SET datestyle = 'German, DMY'",
+    "SET default_transaction_read_only = on",
+    "SET SESSION AUTHORIZATION pg_monitor",
+    "SELECT set_config('search_path', 'pg_temp', false)",
+    "DO $$ BEGIN PERFORM set_config('app.tenant', '7', false); SET check_function_bodies = off; END $$",
+]
+_READ = """
+SELECT ARRAY[
+    current_setting('timezone'), current_setting('datestyle'), current_setting('transaction_read_only'),
+    session_user::text, current_setting('search_path'), coalesce(current_setting('app.tenant', true), ''),
+    current_setting('check_function_bodies'), current_setting('lock_timeout'), current_user::text
+] AS settings
+"""
+
+
+@pytest.mark.parametrize("more", ["", "transactional = False"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_end_with_their_step(
+    project_folder: Path, empty_databases: Databases, setting: str, more: str
+) -> None:
+    shop = Shop(project_folder)
+    keep = f"CREATE TABLE {{}} AS {_READ}"
+    shop.add("main", "m1", None, [keep.format("first")], [])
+    shop.add("main", "m2", "m1", [setting], [], more=more)
+    shop.add("main", "m3", "m2", [keep.format("last")], [])
+    run(shop.upgrade(empty_databases))
+    first, last = (run(rows(empty_databases, "main", f"SELECT * FROM {name}")) for name in ("first", "last"))
+    assert first == last
+
+
+def test_settings_of_the_url_stay(
+    project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(project_folder)
+    options = "options=-c%20app.tenant%3D7%20-c%20work_mem%3D3MB"
+    environ = {
+        name: f"{value}{'&' if '?' in value else '?'}{options}"
+        for name, value in environment(empty_databases).items()
+        if "://" in value
+    }
+    monkeypatch.setattr("tests.faults.shop.environment", lambda _: environ)
+    shop.add("main", "m1", None, ["SET app.tenant = '8'; SET work_mem = '9MB'"], [])
+    values = "SELECT current_setting('app.tenant') AS tenant, current_setting('work_mem') AS memory"
+    shop.add("main", "m2", "m1", [f"CREATE TABLE seen AS {values}"], [])
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT tenant, memory FROM seen")) == [("7", "3MB")]
