@@ -43,6 +43,7 @@ from circle_migrate.migrate.run import (
 from circle_migrate.migrate.session import monitor, working_session
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -161,7 +162,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     for name in plan.databases:
         ensure_writable(run.states[name])
         database = run.deployment.databases[name]
-        table = VersionTable(database.settings.version_table, database.settings.version_table_schema)
+        table = VersionTable(database.settings.version_table, run.states[name].schema)
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
         for step in plan.steps(name):
             if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
@@ -297,8 +298,14 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
 
 async def _check_deferred(run: MigrationRun, name: str) -> None:
     """Check deferred constraints while every database can still be rolled back."""
+
+    def check(connection: Connection) -> None:
+        connection.exec_driver_sql(CONFIGURED)  # constraint triggers are the revisions'
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.exec_driver_sql(PINNED)
+
     try:
-        await run.sessions[name].connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        await run.sessions[name].connection.run_sync(check)
     except Exception as error:
         raise MigrationFailed(
             f"{name}: a deferred constraint does not hold at the end of the segment",

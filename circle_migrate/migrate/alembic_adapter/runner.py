@@ -12,6 +12,7 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
+from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
@@ -22,6 +23,7 @@ from circle_migrate.migrate.alembic_adapter.context import (
     dialect,
     keep_transaction,
 )
+from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
 from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
@@ -68,6 +70,27 @@ class Runner:
         guard = keep_transaction(connection, context) if context.owned_by_us else nullcontext()
         with bind_revision(context, action.revision), guard:
             context.run_migrations()
+
+    def _scoped(self, context: Context, step: RevisionStep) -> RevisionStep:
+        """Let the revision's own statements, and no others, see the configured search_path.
+
+        They are sent by the driver, so that listeners on statements of revisions do not meet them. An error
+        leaves the path as it is: whoever rolls back sets it.
+        """
+        connection, function = context.connection, step.migration_fn
+        if context.as_sql or connection is None:
+            return step
+        driver = cast("Any", connection.connection.driver_connection)
+
+        def call(**arguments: Any) -> None:
+            await_only(driver.execute(CONFIGURED))
+            function(**arguments)
+            # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
+            settle = "" if context.owned_by_us else "SET CONSTRAINTS ALL IMMEDIATE;"
+            await_only(driver.execute(settle + PINNED))
+
+        step.migration_fn = call
+        return step
 
     def render(self, segment: Segment, start: tuple[str, ...], output: StringIO) -> tuple[str, ...]:
         """Write the segment's steps on this database as SQL and return the current revisions after it.
@@ -116,9 +139,9 @@ class Runner:
             raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
 
     def _options(self, step: Step) -> dict[str, Any]:
-        def one_step(_heads: object, _context: object) -> list[RevisionStep]:
+        def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
-            return [RevisionStep(self._map, script, step.direction is Direction.UP)]
+            return [self._scoped(context, RevisionStep(self._map, script, step.direction is Direction.UP))]
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options}
 
