@@ -66,7 +66,11 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
                                      'SELECT')
        END AS may_read_marker,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
-             WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt
+             WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt,
+       ARRAY(SELECT format('%I.%I, whose owner is %s', n.nspname, c.relname, pg_get_userbyid(c.relowner))
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = own.schema AND c.relname IN ($1::text, $3::text, $5::text)
+               AND c.relkind IN ('v', 'm', 'f')) AS views
 FROM own
 """
 
@@ -168,6 +172,13 @@ class Database:
                     f"{self.name}: the role {row['role']!r} has no USAGE on any schema of its search_path",
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
+                )
+            if row["views"]:  # to read a view runs its functions
+                raise Refused(
+                    f"{self.name}: {row['views'][0]}, is not an ordinary table",
+                    database=self.name,
+                    state="nothing was changed",
+                    hint="rename or drop it, after you have read its definition",
                 )
             current, journal_of, marker = await self._read_own_tables(connection, row)
         except MigrateError:
