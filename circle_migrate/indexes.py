@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from alembic.operations import Operations
     from alembic.operations.ops import MigrateOperation
 
+# It finds the table as the revision does. Functions are qualified and operators have exact types, so that
+# objects of other roles do not fit better.
 _FIND = text(
     """
     SELECT namespace.nspname AS schema,
@@ -38,19 +40,24 @@ _FIND = text(
            index.indisvalid AS valid,
            index.indisunique AS "unique",
            ARRAY(SELECT attribute.attname::text
-                 FROM unnest(index.indkey::int2[]) WITH ORDINALITY AS key (attnum, position)
-                 LEFT JOIN pg_attribute AS attribute
+                 FROM pg_catalog.unnest(index.indkey::int2[]) WITH ORDINALITY AS key (attnum, position)
+                 LEFT JOIN pg_catalog.pg_attribute AS attribute
                         ON attribute.attrelid = index.indrelid AND attribute.attnum = key.attnum
                  WHERE key.position <= index.indnkeyatts
                  ORDER BY key.position) AS columns,
-           (SELECT min(build.pid) FROM pg_stat_progress_create_index AS build
-            WHERE build.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+           (SELECT pg_catalog.min(build.pid) FROM pg_catalog.pg_stat_progress_create_index AS build
+            WHERE build.datid = (
+                SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+            )
               AND build.index_relid = index.indexrelid) AS builder
-    FROM pg_class AS expected
-    JOIN pg_namespace AS namespace ON namespace.oid = expected.relnamespace
-    JOIN pg_class AS named ON named.relnamespace = expected.relnamespace AND named.relname = :name
-    JOIN pg_index AS index ON index.indexrelid = named.oid
-    WHERE expected.oid = to_regclass(concat_ws('.', quote_ident(:schema), quote_ident(:table)))
+    FROM pg_catalog.pg_class AS expected
+    JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = expected.relnamespace
+    JOIN pg_catalog.pg_class AS named ON named.relnamespace = expected.relnamespace
+         AND named.relname = CAST(:name AS name)
+    JOIN pg_catalog.pg_index AS index ON index.indexrelid = named.oid
+    WHERE expected.oid = pg_catalog.to_regclass(pg_catalog.concat_ws(
+        '.', pg_catalog.quote_ident(:schema), pg_catalog.quote_ident(:table)
+    ))
     """
 )
 
@@ -144,7 +151,7 @@ def _without_timeouts(op: Operations) -> Iterator[Connection | None]:
         yield None
         return
     connection = op.get_bind()
-    query = text("SELECT current_setting(:name)")
+    query = text("SELECT pg_catalog.current_setting(:name)")
     timeouts = {name: connection.scalar(query, {"name": name}) for name in _TIMEOUTS}
     try:
         _set(connection, dict.fromkeys(_TIMEOUTS, "0"))
@@ -155,7 +162,9 @@ def _without_timeouts(op: Operations) -> Iterator[Connection | None]:
 
 def _set(connection: Connection, values: dict[str, str]) -> None:
     for name, value in values.items():
-        connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
+        connection.execute(
+            text("SELECT pg_catalog.set_config(:name, :value, false)"), {"name": name, "value": value}
+        )
 
 
 def _find(connection: Connection, name: str, table: str, schema: str | None) -> _Index | None:

@@ -25,6 +25,7 @@ from circle_migrate.migrate.failure import describe_current_revisions
 from circle_migrate.migrate.run import MigrationRun
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.search_path import PINNED
 from circle_migrate.postgres.server_errors import server_message
 from circle_migrate.revision_graph.plan import Plan, Segment
 
@@ -286,5 +287,6 @@ async def roll_back(session: Session) -> None:
     try:
         async with asyncio.timeout(2):
             await asyncio.shield(session.connection.rollback())
+            await asyncio.shield(session.driver.execute(PINNED))
     except Exception:  # noqa: BLE001 - the server does not answer
         session.driver.terminate()

@@ -31,6 +31,7 @@ from circle_migrate.migrate.failure import (
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.run import (
     AppliedAction,
     Checkpoint,
@@ -161,8 +162,9 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         overridden = options.guard.notes(run.states, plan.databases)
     for name in plan.databases:
         ensure_writable(run.states[name])
+        await ensure_own_tables(run.sessions[name].driver, run.states[name])
         database = run.deployment.databases[name]
-        table = VersionTable(database.settings.version_table, database.settings.version_table_schema)
+        table = VersionTable(database.settings.version_table, run.states[name].schema)
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
         for step in plan.steps(name):
             if step.revision.uses_helpers and step.revision.non_transactional_reason is None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
+from circle_migrate.postgres.search_path import FIRST_SCHEMA
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,6 +43,10 @@ SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done
        current_locker_pid
 FROM pg_catalog.pg_stat_progress_create_index WHERE pid = $1
 """
+
+_HANDSHAKE = f"""
+SELECT pg_backend_pid(), extract(epoch FROM current_setting('lock_timeout')::interval)::float8, {FIRST_SCHEMA}
+"""  # noqa: S608 - a constant
 
 _SETTINGS_SINCE = {
     "client_connection_check_interval": (14, CONNECTION_CHECK),
@@ -74,15 +79,14 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         "statement_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
     }
-    async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings) as connection:
+    async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
         raw = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
         for name, (since, value) in _SETTINGS_SINCE.items():
             if driver.get_server_version().major >= since:
                 await driver.execute(f"SET {name} = '{value}'")
-        pid, actual = await driver.fetchrow(
-            "SELECT pg_backend_pid(), extract(epoch FROM current_setting('lock_timeout')::interval)::float8"
-        )
+        pid, actual, schema = await driver.fetchrow(_HANDSHAKE)
+        connection.dialect.default_schema_name = schema
         if pid != driver.get_server_pid():
             await _ensure_dedicated_session(database, driver, pid)
         if abs(actual - lock_timeout) > 0.001:

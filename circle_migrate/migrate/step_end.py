@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 
 if TYPE_CHECKING:
     import asyncpg
@@ -38,14 +39,19 @@ async def check_deferred_constraints(driver: asyncpg.Connection) -> None:
     """
     deferrable, deferred = await driver.fetchrow(_DEFERRABLE)
     if deferrable is not None:
-        await driver.execute(f"SET CONSTRAINTS {deferrable} IMMEDIATE")
+        await _set_constraints(driver, f"{deferrable} IMMEDIATE")
     if deferred is not None:
         await driver.execute(f"SET CONSTRAINTS {deferred} DEFERRED")
 
 
 async def check_all_constraints(driver: asyncpg.Connection) -> None:
     """Check every deferred constraint, also of schemas that the role may not name, before the commit."""
-    await driver.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    await _set_constraints(driver, "ALL IMMEDIATE")
+
+
+async def _set_constraints(driver: asyncpg.Connection, change: str) -> None:
+    """Run the triggers of constraints, which are the revisions', under the configured search_path."""
+    await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS {change}; {PINNED}")
 
 
 async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:

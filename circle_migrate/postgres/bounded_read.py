@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
+from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 from circle_migrate.postgres.server_errors import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
@@ -107,8 +108,10 @@ class LiveQuery:
         self._seconds = seconds
         self._deadline = time.monotonic() + total
 
-    async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """Return all rows. Raises `QueryError`."""
+    async def rows(
+        self, query: str, *arguments: object, configured_path: bool = False
+    ) -> list[asyncpg.Record]:
+        """Return all rows, of a query that may depend on the `configured_path`. Raises `QueryError`."""
         seconds = min(self._seconds, self._deadline - time.monotonic())
         if seconds <= 0:
             raise QueryTimeoutError("not queried: earlier queries took all of the time")
@@ -119,6 +122,8 @@ class LiveQuery:
             async with asyncio.timeout(seconds + _GRACE_SECONDS):
                 await self._connection.execute(f"BEGIN READ ONLY;{settings}")
                 try:
+                    if configured_path:
+                        await self._connection.execute(CONFIGURED_LOCALLY)
                     return list(await self._connection.fetch(query, *arguments))
                 finally:
                     await self._connection.execute("ROLLBACK")

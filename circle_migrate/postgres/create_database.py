@@ -8,6 +8,7 @@ from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.search_path import PINNED
 from circle_migrate.postgres.server_errors import connecting, server_message, sqlstate
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ async def _connect(database: Database, maintenance_database: str) -> asyncpg.Con
 
     address = database.address.with_database(maintenance_database)
     with connecting(database.name, address):
-        return await asyncpg.connect(**address.connect_kwargs())
+        connection = await asyncpg.connect(**address.connect_kwargs())
+        await connection.execute(PINNED)
+    return connection
 
 
 async def _create(database: Database) -> bool:

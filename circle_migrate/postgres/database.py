@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.protection_marker import ProtectionMarker
+from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
@@ -43,7 +44,8 @@ KEPT_SCHEMA = "circle_kept"
 GID_PREFIX = "circle_migrate:"
 """Prefix of the identifiers of our prepared transactions."""
 
-_STATE = """
+_STATE = f"""
+WITH own (schema) AS (SELECT coalesce($2::name, {FIRST_SCHEMA})::text)
 SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid,
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::bigint AS oid,
        CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
@@ -52,19 +54,24 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
-       coalesce($2, current_schema())::text AS schema,
-       CASE WHEN coalesce($2, current_schema()) IS NOT NULL
-            THEN to_regclass(format('%I.%I', coalesce($2, current_schema()), $1::text))::oid::bigint
+       own.schema,
+       CASE WHEN own.schema IS NOT NULL
+            THEN to_regclass(format('%I.%I', own.schema, $1::text))::oid::bigint
        END AS version_table,
-       CASE WHEN coalesce($2, current_schema()) IS NOT NULL
-            THEN to_regclass(format('%I.%I', coalesce($2, current_schema()), $3::text)) IS NOT NULL
+       CASE WHEN own.schema IS NOT NULL
+            THEN to_regclass(format('%I.%I', own.schema, $3::text)) IS NOT NULL
        END AS journaled,
-       CASE WHEN coalesce($2, current_schema()) IS NOT NULL
-            THEN has_table_privilege(to_regclass(format('%I.%I', coalesce($2, current_schema()), $5::text)),
+       CASE WHEN own.schema IS NOT NULL
+            THEN has_table_privilege(to_regclass(format('%I.%I', own.schema, $5::text)),
                                      'SELECT')
        END AS may_read_marker,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
-             WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt
+             WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt,
+       ARRAY(SELECT format('%I.%I, whose owner is %s', n.nspname, c.relname, pg_get_userbyid(c.relowner))
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = own.schema AND c.relname IN ($1::text, $3::text, $5::text)
+               AND c.relkind IN ('v', 'm', 'f')) AS views
+FROM own
 """
 
 
@@ -166,6 +173,13 @@ class Database:
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
+            if row["views"]:  # to read a view runs its functions
+                raise Refused(
+                    f"{self.name}: {row['views'][0]}, is not an ordinary table",
+                    database=self.name,
+                    state="nothing was changed",
+                    hint="rename or drop it, after you have read its definition",
+                )
             current, journal_of, marker = await self._read_own_tables(connection, row)
         except MigrateError:
             raise
@@ -187,7 +201,8 @@ class Database:
         async with self.reading() as connection:
             rows = await connection.fetch(
                 "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2, current_schema()))) "
+                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + ")))"
+                " "
                 "AND relname <> ALL($1::text[]) ORDER BY relname",
                 [self.settings.version_table, *OWN_TABLES],
                 self.settings.version_table_schema,
@@ -239,9 +254,12 @@ class Database:
 
     @asynccontextmanager
     async def working(
-        self, application_name: str, settings: Mapping[str, str]
+        self, application_name: str, settings: Mapping[str, str], *, pinned: bool = False
     ) -> AsyncIterator[AsyncConnection]:
-        """Yield a connection for steps, with these session settings. Only this connection can write."""
+        """Yield a connection for steps, with these session settings. Only this connection can write.
+
+        It has the configured search_path, unless the caller sets it where it is needed (`pinned`).
+        """
         from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
         from sqlalchemy.pool import NullPool
 
@@ -249,7 +267,7 @@ class Database:
 
         async def connect() -> asyncpg.Connection:
             connection = await self.connect(application_name)
-            await connection.execute(self.session_sql(settings))
+            await connection.execute(self.session_sql(settings) + ("" if pinned else f";{CONFIGURED}"))
             return connection
 
         engine: AsyncEngine = create_async_engine(
@@ -270,11 +288,9 @@ class Database:
 
     def session_sql(self, settings: Mapping[str, str]) -> str:
         """Return SET statements, because poolers refuse settings in the startup packet."""
-        merged = {"search_path": self.settings.search_path, **self.address.session_settings, **settings}
-        return ";".join(
-            f"SET {name} = {value if name == 'search_path' else literal(value)}"
-            for name, value in merged.items()
-        )
+        merged = {**self.address.session_settings, **settings}
+        path = merged.pop("search_path", self.settings.search_path)
+        return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
 
 
 def _raise_lost_cancellation() -> None:

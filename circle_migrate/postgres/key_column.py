@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _LOCATE = """
 WITH RECURSIVE place AS (
     SELECT btrim(name, '" ') AS name, number FROM unnest(
-        string_to_array(coalesce($1::text, current_setting('search_path')), ',')
+        string_to_array(coalesce($1::text, current_setting('circle_migrate.search_path', true),
+                                 current_setting('search_path')), ',')
     ) WITH ORDINALITY AS listed (name, number)
 ), relation AS (
     SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.reltuples

@@ -23,6 +23,7 @@ from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, without_fie
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.search_path import FIRST_SCHEMA
 from circle_migrate.postgres.server_errors import server_message
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class ScratchTrial:
             return ""
         connection = await self._database.connect()
         try:
-            schema = await connection.fetchval("SELECT current_schema()")
+            schema = await connection.fetchval(f"SELECT {FIRST_SCHEMA}")
         finally:
             connection.terminate()
         statements = tuple(

@@ -17,6 +17,7 @@ from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
+from circle_migrate.postgres.search_path import CONFIGURED
 from circle_migrate.postgres.server_errors import server_message, sqlstate
 from circle_migrate.revision_graph.plan import Direction, Plan, plan_exactly
 
@@ -148,6 +149,7 @@ async def _create_requirements(database: Database, snapshot: Snapshot) -> None:
 
     connection = await database.connect()
     try:
+        await connection.execute(CONFIGURED)
         for key, _ in snapshot.of_kind("schema"):
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {key.identity}")
         for key, fields in snapshot.of_kind("extension"):

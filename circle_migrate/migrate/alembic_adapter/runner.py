@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
-from functools import wraps
+from functools import partial, wraps
 from io import StringIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +25,7 @@ from circle_migrate.migrate.alembic_adapter.context import (
     dialect,
     keep_transaction,
 )
+from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
 from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
@@ -79,6 +80,25 @@ class Runner:
         with bind_revision(context, action.revision), guard:
             context.run_migrations()
 
+    def _run_function(self, context: Context, function: Callable[[], None]) -> None:
+        """Let the revision's own statements, and no others, see the configured search_path.
+
+        The driver sends the settings, so that listeners on statements of revisions do not meet them. An error
+        leaves the path as it is: whoever rolls back sets it.
+        """
+        connection = context.connection
+        if context.as_sql or connection is None:
+            function()
+            return
+        driver = cast("Any", connection.connection.driver_connection)
+        await_only(driver.execute(CONFIGURED))
+        function()
+        # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
+        settle = (
+            "SET CONSTRAINTS ALL IMMEDIATE;" if driver.is_in_transaction() and not context.owned_by_us else ""
+        )
+        await_only(driver.execute(settle + PINNED))
+
     def render(self, segment: Segment, start: tuple[str, ...], output: StringIO) -> tuple[str, ...]:
         """Write the segment's steps on this database as SQL and return the current revisions after it.
 
@@ -125,20 +145,19 @@ class Runner:
         if match is not None:
             raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
 
-    def _options(self, step: Step, after_function: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    def _options(self, step: Step, restore: Callable[[], None] = lambda: None) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
-
             declared = getattr(script.module, "transactional", True) is False
             mode = autocommit(context) if declared and not context.owned_by_us else nullcontext()
 
             @wraps(function)
             def call(**arguments: Any) -> None:
                 with mode:
-                    function(**arguments)
-                after_function()
+                    self._run_function(context, partial(function, **arguments))
+                restore()
 
             alembic_step.migration_fn = call
             return [alembic_step]

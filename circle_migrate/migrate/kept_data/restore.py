@@ -19,6 +19,7 @@ from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_secu
 from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
 from circle_migrate.migrate.kept_data.tables import Column, Table, TablesState, read_tables
 from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -44,12 +45,14 @@ def restore_rows(
     """
     tables = read_tables(connection, schema, version_table)
     connection.exec_driver_sql("SET CONSTRAINTS ALL DEFERRED")
+    connection.exec_driver_sql(CONFIGURED)  # for triggers
     with without_row_security(connection):
         counts = {
             entry: _TableRestore.prepare(connection, entry, table).run()
             for entry, table in _in_order(connection, entries, tables)
         }
     connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+    connection.exec_driver_sql(PINNED)
     for entry in entries:
         if entry.kind is KeptKind.SEQUENCE:
             _set_sequence(connection, entry)
@@ -153,7 +156,8 @@ class _TableRestore:
         for name in self.entry.columns:
             value = self._value(name)
             if not whole:
-                value = f"CASE WHEN {literal(name)} = ANY ({lost}) THEN {value} ELSE t.{quote(name)} END"
+                is_lost = f"{literal(name)} OPERATOR(pg_catalog.=) ANY ({lost})"
+                value = f"CASE WHEN {is_lost} THEN {value} ELSE t.{quote(name)} END"
             values.append(f"{quote(name)} = {value}")
         return (
             f"UPDATE {self.table.rows} t SET {', '.join(values)} FROM {self._side} s "
@@ -180,7 +184,7 @@ class _TableRestore:
         pairs = []
         for name in self.entry.keys:
             cast = "" if self.types[name] == self._column(name).type_oid else "::text"
-            pairs.append(f"s.{quote(name)}{cast} = t.{quote(name)}{cast}")
+            pairs.append(f"s.{quote(name)}{cast} OPERATOR(pg_catalog.=) t.{quote(name)}{cast}")
         return " AND ".join(pairs)
 
     @property

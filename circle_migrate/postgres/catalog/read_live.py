@@ -52,7 +52,9 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name,
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = $1::name AND c.relkind IN ('r', 'p') AND n.nspname = coalesce($2::name, (
     SELECT n.nspname
-    FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY path (name, nth)
+    FROM unnest(string_to_array(
+        coalesce(current_setting('circle_migrate.search_path', true), current_setting('search_path')), ','
+    )) WITH ORDINALITY path (name, nth)
     JOIN pg_catalog.pg_namespace n ON n.nspname = replace(btrim(path.name, ' "'), '$user', current_user)
     ORDER BY nth LIMIT 1
 ))

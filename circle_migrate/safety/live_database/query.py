@@ -11,9 +11,13 @@ from circle_migrate.safety.live_database.probe_context import LIMIT
 from circle_migrate.safety.live_database.record import Answer, Probe, ProbeKind
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from circle_migrate.postgres.database import Database
 
 _NO_SUCH_FUNCTION = "42883"
+_UNRESOLVED = ("42704", _NO_SUCH_FUNCTION)
+"""SQLSTATEs of a type or function that was not found."""
 _CONSTRAINT_CLASSES = ("22", "23")
 
 _ANCESTORS = """
@@ -49,7 +53,7 @@ async def _answer(live: LiveQuery, probe: Probe) -> Answer:
     if probe.unknown:
         return Answer(probe, None, why=probe.unknown)
     try:
-        rows = await live.rows(probe.query)
+        rows = await _rows(live, probe.query)
     except QueryError as error:
         return _unanswered(probe, error)
     count = int(rows[0][0] or 0) if rows else 0
@@ -57,6 +61,16 @@ async def _answer(live: LiveQuery, probe: Probe) -> Answer:
         number = f"more than {LIMIT}" if count > LIMIT else count
         return Answer(probe, None, why=f"{number} now, but {probe.fixed_by} changes that in the same run")
     return Answer(probe, min(count, LIMIT), more=count > LIMIT)
+
+
+async def _rows(live: LiveQuery, query: str) -> list[asyncpg.Record]:
+    """Return the rows of a probe. Names that a revision does not qualify are found by the configured path."""
+    try:
+        return await live.rows(query)
+    except QueryError as error:
+        if error.sqlstate not in _UNRESOLVED or "pg_input_is_valid" in str(error):
+            raise
+    return await live.rows(query, configured_path=True)
 
 
 def _unanswered(probe: Probe, error: QueryError) -> Answer:

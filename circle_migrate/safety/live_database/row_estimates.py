@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.catalog.queries import read_transaction
+from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY, PINNED_LOCALLY
 
 if TYPE_CHECKING:
     import asyncpg
@@ -45,9 +46,12 @@ async def _estimate(connection: asyncpg.Connection, name: str, sql: str) -> int 
             # The values of parameters are not known, and do not matter to a generic plan.
             await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
             # `fetch` takes one statement only: `execute` would run a second one in the text.
+            await connection.execute(CONFIGURED_LOCALLY)
             await connection.fetch(f"PREPARE {name} AS {sql}")
+            await connection.execute(PINNED_LOCALLY)
             count = await connection.fetchval(_PARAMETERS, name)
             nulls = f" ({', '.join(['NULL'] * count)})" if count else ""
+            await connection.execute(CONFIGURED_LOCALLY)  # the plan is made under the path of its text
             explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{nulls}")
             await connection.execute(f"DEALLOCATE {name}")
     except asyncpg.PostgresError:

@@ -20,6 +20,7 @@ import circle_migrate
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.postgres.server_errors import server_error
 from circle_migrate.postgres.statements import split_statements
 from circle_migrate.revision_graph.modules import module_of
@@ -203,7 +204,9 @@ class TracingHooks(Hooks):
         self._listening.clear()
         for name in plan.databases:
             traced = TracedConnection(run.sessions[name].driver, run.deployment.databases[name].settings)
+            await traced.driver.execute(CONFIGURED)  # which relations are visible
             await traced.begin(self._known.get(name))
+            await traced.driver.execute(PINNED)
             self._known[name] = traced.known
             self._connections[name] = traced
 
@@ -231,7 +234,9 @@ class TracingHooks(Hooks):
             self._recorder.listen(connection, traced)
             self._listening.add(action.database)
         if action.database in self._rolled_back:
+            await_only(traced.driver.execute(CONFIGURED))
             await_only(traced.refresh())
+            await_only(traced.driver.execute(PINNED))
             self._rolled_back.remove(action.database)
         if traced.catalogue is not None:
             self.catalogues[action.revision.qualified] = traced.catalogue

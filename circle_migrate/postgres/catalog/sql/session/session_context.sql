@@ -7,7 +7,9 @@ FROM (
     FROM (
         SELECT coalesce($2::name, (
             SELECT n.nspname
-            FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY path (name, nth)
+            FROM unnest(string_to_array(
+                coalesce(current_setting('circle_migrate.search_path', true), current_setting('search_path')), ','
+            )) WITH ORDINALITY path (name, nth)
             JOIN pg_catalog.pg_namespace n
                 ON n.nspname = replace(btrim(path.name, ' "'), '$user', current_user)
             ORDER BY nth LIMIT 1

@@ -1,0 +1,73 @@
+"""Tables of ours that somebody else controls are refused before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deployments import environment, execute, invoke
+from tests.servers import Databases, run
+
+_TRAP = (
+    "CREATE TABLE trapped (id int)",
+    """CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO public.trapped VALUES (1); RETURN NEW; END $$""",
+)
+_RUNS = "circle_migrate_runs"
+
+
+@pytest.fixture
+def eve(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A role with CREATE on the schema of main."""
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    role = f"eve_{empty_databases.names['main']}"
+    run(execute(empty_databases, "main", f"CREATE ROLE {role}", f"GRANT CREATE ON SCHEMA public TO {role}"))
+    yield role
+    reassign = f"REASSIGN OWNED BY {role} TO CURRENT_USER"
+    run(execute(empty_databases, "main", reassign, f"DROP OWNED BY {role}", f"DROP ROLE {role}"))
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (
+            ["CREATE TABLE alembic_version (version_num text)", "ALTER TABLE alembic_version OWNER TO {eve}"],
+            "{eve}",
+        ),
+        (["ALTER TABLE circle_migrate_steps OWNER TO {eve}"], "{eve}"),
+        (
+            [*_TRAP, f"CREATE TRIGGER own AFTER INSERT ON {_RUNS} FOR EACH ROW EXECUTE FUNCTION trap()"],
+            "trigger own",
+        ),
+        ([*_TRAP, f"CREATE RULE r AS ON INSERT TO {_RUNS} DO ALSO INSERT INTO trapped VALUES (1)"], "rule r"),
+        (["CREATE VIEW circle_migrate_protection AS SELECT 1 AS id"], "not an ordinary table"),
+        (
+            [
+                "CREATE SCHEMA circle_kept CREATE TABLE entries (id int)",
+                "ALTER TABLE circle_kept.entries OWNER TO {eve}",
+            ],
+            "{eve}",
+        ),
+    ],
+)
+def test_what_another_role_controls_is_refused(
+    eve: str, empty_databases: Databases, statements: list[str], words: str
+) -> None:
+    if "alembic_version" not in statements[0]:
+        assert invoke(["upgrade", "main@+1"]).status == 0
+    run(execute(empty_databases, "main", *(statement.replace("{eve}", eve) for statement in statements)))
+    answer = invoke(["upgrade"])
+    assert (answer.status, words.format(eve=eve) in answer.stderr) == (5, True), answer
+    assert "nothing was changed" in answer.stderr
+    if statements[0] == _TRAP[0]:
+        check = "DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM trapped); END $$"
+        run(execute(empty_databases, "main", check))
+
+
+def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_databases: Databases) -> None:
+    assert invoke(["upgrade", "main@+1"]).status == 0
+    owner = f"ALTER TABLE {_RUNS} OWNER TO {eve}"
+    run(execute(empty_databases, "main", owner, f"GRANT {eve} TO CURRENT_USER"))
+    assert invoke(["upgrade"]).status == 0
