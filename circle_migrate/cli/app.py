@@ -11,7 +11,7 @@ import typer
 from typer.main import get_group
 
 from circle_migrate import __version__
-from circle_migrate.cli.lazy_parameters import Group
+from circle_migrate.cli.lazy_parameters import CommandGroup
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
@@ -50,7 +50,7 @@ _EPILOG = "\n\n".join(
 )
 
 
-class _Commands(Group):
+class _Commands(CommandGroup):
     """All commands, created on demand: creating every command takes longer than running one."""
 
     _complete = False

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.lazy_parameters import Command, Group
+from circle_migrate.cli.lazy_parameters import Command, CommandGroup
 from circle_migrate.cli.output_format import ANY_RESULT, Format
 from circle_migrate.cli.shared_options import COMMON, FORMAT, OPTIONS
 
@@ -45,7 +45,7 @@ def group(app: typer.Typer, name: str, description: str, panel: str) -> typer.Ty
     if isinstance(app, CommandListing):
         app.add(name, description, panel)
         return CommandListing()
-    typer_group = typer.Typer(name=name, cls=Group, help=description, no_args_is_help=True)
+    typer_group = typer.Typer(name=name, cls=CommandGroup, help=description, no_args_is_help=True)
     app.add_typer(typer_group, rich_help_panel=panel)
     return typer_group
 

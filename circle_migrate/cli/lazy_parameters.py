@@ -44,7 +44,7 @@ class Command(_LazyParameters, TyperCommand):
     """The class of every command."""
 
 
-class Group(_LazyParameters, TyperGroup):
+class CommandGroup(_LazyParameters, TyperGroup):
     """The class of every group of commands."""
 
 

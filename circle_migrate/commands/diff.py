@@ -17,7 +17,7 @@ from circle_migrate.diff.equivalence import checks_for, equal_by_text, equal_in_
 from circle_migrate.diff.expected.sources import ComparisonSides, ComparisonSources
 from circle_migrate.diff.result import Comparison, DiffResult
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
-from circle_migrate.diff.side import CURRENT, Side, Source, parse_sides
+from circle_migrate.diff.side import CURRENT, ComparisonSide, Source, parse_sides
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -83,7 +83,7 @@ async def diff(
 def _compare_options(
     deployment: Deployment,
     name: str,
-    sides: tuple[Side, Side],
+    sides: tuple[ComparisonSide, ComparisonSide],
     options: DiffOptions,
     ignore: tuple[IgnoreRule, ...],
 ) -> CompareOptions:
@@ -149,7 +149,7 @@ def _scratch_database(
     raise MigrateError("neither side is at known revisions", database=name)
 
 
-def _check_names(sides: tuple[Side, Side]) -> tuple[str, str, str]:
+def _check_names(sides: tuple[ComparisonSide, ComparisonSide]) -> tuple[str, str, str]:
     """Return the name of the check, the rule of its findings, and its title."""
     sources = {side.source for side in sides}
     if Source.MODELS in sources:
@@ -161,7 +161,10 @@ def _check_names(sides: tuple[Side, Side]) -> tuple[str, str, str]:
 
 
 def _findings(
-    result: Comparison | MigrateError, deployment: Deployment, rule: str, sides: tuple[Side, Side]
+    result: Comparison | MigrateError,
+    deployment: Deployment,
+    rule: str,
+    sides: tuple[ComparisonSide, ComparisonSide],
 ) -> Iterator[Finding]:
     if isinstance(result, MigrateError):
         yield replace(from_error(result), not_checked=True)

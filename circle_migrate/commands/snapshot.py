@@ -9,7 +9,7 @@ from circle_migrate.commands.snapshot_result import SnapshotResult
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.expected.snapshot_file import SUFFIXES, write
 from circle_migrate.diff.expected.sources import ComparisonSources
-from circle_migrate.diff.side import Side, Source, parse_state
+from circle_migrate.diff.side import ComparisonSide, Source, parse_state
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 
@@ -36,7 +36,7 @@ async def take_snapshots(
 def _files(output: str, names: tuple[str, ...]) -> dict[str, Path]:
     """Return the file of each database."""
     if output.endswith(SUFFIXES):
-        side = Side(Source.FILE, output)
+        side = ComparisonSide(Source.FILE, output)
         if side.is_single_file and len(names) > 1:
             raise UsageError(
                 f"{output} is one file, and there are {len(names)} databases",

@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnReference:
     """A column of a database; without a schema, its table is found by the search_path."""
 
     database: str
@@ -34,7 +34,7 @@ class Column:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> Column:
+    def parse(cls, text: str) -> ColumnReference:
         """Parse `database.table.column` or `database.schema.table.column`. Raises `ValueError`."""
         parts = text.split(".")
         if len(parts) not in (3, 4) or not all(parts):
@@ -71,9 +71,9 @@ class Relation:
             raise ValueError(f"{self.name} is within one database: use a foreign key")
 
     @property
-    def columns(self) -> dict[Side, Column]:
+    def columns(self) -> dict[Side, ColumnReference]:
         """The column of each side."""
-        return {Side.LEFT: Column.parse(self.left), Side.RIGHT: Column.parse(self.right)}
+        return {Side.LEFT: ColumnReference.parse(self.left), Side.RIGHT: ColumnReference.parse(self.right)}
 
     @property
     def databases(self) -> frozenset[str]:

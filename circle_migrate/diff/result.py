@@ -85,20 +85,22 @@ class Comparison:
         }
 
 
-class Group(NamedTuple):
+class DifferenceGroup(NamedTuple):
     """The differences of an object and of its parts; those of the object itself come first."""
 
     root: ObjectKey
     differences: tuple[Difference, ...]
 
 
-def group_by_owner(comparison: Comparison, ownership: Ownership) -> tuple[Group, ...]:
+def group_by_owner(comparison: Comparison, ownership: Ownership) -> tuple[DifferenceGroup, ...]:
     """Group the differences by their topmost owner, ordered by kind and identity."""
     groups: dict[ObjectKey, list[Difference]] = {}
     for difference in comparison.differences:
         groups.setdefault(ownership.root(difference.change.key), []).append(difference)
     return tuple(
-        Group(root, tuple(sorted(groups[root], key=lambda item: (item.change.key != root, item.change.key))))
+        DifferenceGroup(
+            root, tuple(sorted(groups[root], key=lambda item: (item.change.key != root, item.change.key)))
+        )
         for root in sorted(groups)
     )
 

@@ -25,7 +25,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ComparisonSide:
     """One side; `text` is the argument, `target` the revision of REVISIONS, None for the heads."""
 
     source: Source
@@ -56,29 +56,29 @@ class Side:
         return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
 
 
-def parse_side(text: str) -> Side:
+def parse_side(text: str) -> ComparisonSide:
     """Parse a side. Raises `UsageError` if it is neither a keyword nor a file."""
     source, at, target = text.strip().partition("@")
     if source in (Source.MODELS, Source.LIVE) and not at:
-        return Side(Source(source), text)
+        return ComparisonSide(Source(source), text)
     if source == Source.REVISIONS and bool(target) == bool(at):
-        return Side(Source.REVISIONS, text, target or None)
+        return ComparisonSide(Source.REVISIONS, text, target or None)
     if text.endswith(_SUFFIXES) or "/" in text or Path(text).exists():
-        return Side(Source.FILE, text)
+        return ComparisonSide(Source.FILE, text)
     raise UsageError(
         f'"{text}" is not a side of a comparison',
         hint="Use models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file.",
     )
 
 
-def parse_state(text: str) -> Side:
+def parse_state(text: str) -> ComparisonSide:
     """Parse the source of a snapshot: live, models, revisions, or a target for revisions."""
     if text in (Source.MODELS, Source.LIVE) or text.partition("@")[0] == Source.REVISIONS:
         return parse_side(text)
-    return Side(Source.REVISIONS, f"{Source.REVISIONS}@{text}", text)
+    return ComparisonSide(Source.REVISIONS, f"{Source.REVISIONS}@{text}", text)
 
 
-def parse_sides(texts: tuple[str, ...]) -> tuple[Side, Side]:
+def parse_sides(texts: tuple[str, ...]) -> tuple[ComparisonSide, ComparisonSide]:
     """Parse FROM and TO: by default revisions@current and live. Raises `UsageError` if they are the same."""
     first, *rest = texts or (f"{Source.REVISIONS}@{CURRENT}",)
     before, after = parse_side(first), parse_side(rest[0] if rest else Source.LIVE)

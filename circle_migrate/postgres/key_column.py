@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.config.relation import Column
+from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.errors import MissingPrivilege, SettingsError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ _FAMILIES = {
 class KeyColumn:
     """A readable column; `relation` and `name` are quoted, `rows` is the server's estimate."""
 
-    column: Column
+    column: ColumnReference
     relation: str
     name: str
     type: str
@@ -84,7 +84,7 @@ class MissingColumn(str):
     __slots__ = ()
 
 
-async def find_column(connection: asyncpg.Connection, column: Column) -> KeyColumn | MissingColumn:
+async def find_column(connection: asyncpg.Connection, column: ColumnReference) -> KeyColumn | MissingColumn:
     """Find a column in the catalogue.
 
     Raises `MissingPrivilege`, or `SettingsError` for a type that cannot be compared.
@@ -105,7 +105,7 @@ async def find_column(connection: asyncpg.Connection, column: Column) -> KeyColu
     return KeyColumn(column, row["relation"], row["name"], row["type"], family, max(row["rows"], 0))
 
 
-def _ensure_readable(row: asyncpg.Record, column: Column) -> None:
+def _ensure_readable(row: asyncpg.Record, column: ColumnReference) -> None:
     relation, schema, role = row["relation"], row["schema"], f'"{row["role"]}"'
     if not row["usable"]:
         denied, hint = f"use the schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {role};"

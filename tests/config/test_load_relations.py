@@ -8,7 +8,7 @@ import pytest
 
 from circle_migrate.config.load import load
 from circle_migrate.config.load_relations import load_relations
-from circle_migrate.config.relation import Column, Relation, Side
+from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.config.settings import Settings
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.models.credentials import metadata as credentials
@@ -78,4 +78,4 @@ def test_a_missing_module_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["main.users.id", "main.public.users.id"])
 def test_a_column_is_written_as_it_is_read(text: str) -> None:
-    assert str(Column.parse(text)) == text
+    assert str(ColumnReference.parse(text)) == text

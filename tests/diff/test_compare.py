@@ -15,7 +15,7 @@ from circle_migrate.diff.compare import CompareOptions, Profile, compare
 from circle_migrate.diff.equivalence import cast_elements
 from circle_migrate.diff.result import Aspect, Comparison
 from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models
-from circle_migrate.diff.side import Side, Source, parse_side, parse_sides
+from circle_migrate.diff.side import ComparisonSide, Source, parse_side, parse_sides
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
 
 Objects = dict[str, Fields]
@@ -631,10 +631,10 @@ def test_a_side_says_whether_it_needs_the_database(text: str, asks: bool) -> Non
 
 
 def test_a_file_may_be_named_for_each_database(tmp_path: Any) -> None:
-    assert str(Side(Source.FILE, "a/{database}.json").file("shop")) == "a/shop.json"
-    assert Side(Source.FILE, str(tmp_path)).file("shop") == tmp_path / "shop.json"
+    assert str(ComparisonSide(Source.FILE, "a/{database}.json").file("shop")) == "a/shop.json"
+    assert ComparisonSide(Source.FILE, str(tmp_path)).file("shop") == tmp_path / "shop.json"
     (tmp_path / "shop.json.gz").touch()
-    assert Side(Source.FILE, str(tmp_path)).file("shop") == tmp_path / "shop.json.gz"
+    assert ComparisonSide(Source.FILE, str(tmp_path)).file("shop") == tmp_path / "shop.json.gz"
 
 
 @pytest.mark.parametrize(

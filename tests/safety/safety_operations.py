@@ -21,7 +21,7 @@ from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Mode, Thresholds
 from circle_migrate.safety.trace.record import Trace, TracedStatement
-from circle_migrate.safety.trace.recorder import Origin, Recorder
+from circle_migrate.safety.trace.recorder import Recorder, SourceLocation
 from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.safety.safety_cases import LARGE_ROWS, SafetyCase
 
@@ -74,7 +74,7 @@ class Bench:
         self.version = version
         self.commits = commits
         self.catalogue: Snapshot | None = traced_connection.catalogue
-        self.recorder = Recorder(lambda: Origin("revision.py", 1))
+        self.recorder = Recorder(lambda: SourceLocation("revision.py", 1))
 
     async def traced(self, case: SafetyCase) -> tuple[TracedStatement, ...]:
         """Return the traced statements of a case."""

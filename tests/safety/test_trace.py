@@ -22,7 +22,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction, Step, TransactionMode
 from circle_migrate.safety.trace.record import Lock, ServerError, Trace, TracedStatement
-from circle_migrate.safety.trace.recorder import Origin, Recorder
+from circle_migrate.safety.trace.recorder import Recorder, SourceLocation
 from circle_migrate.safety.trace.run import trace_plan
 from circle_migrate.safety.trace.traced_connection import TracedConnection
 from tests.deployments import execute
@@ -349,7 +349,7 @@ class Bench:
         self.backend = backend
         self.commits = commits
         self._catalogue = backend.catalogue
-        self.recorder = Recorder(lambda: Origin("revision.py", 1))
+        self.recorder = Recorder(lambda: SourceLocation("revision.py", 1))
 
     async def traced(self, statements: Iterable[str]) -> list[TracedStatement]:
         """The statements in one transaction, which is rolled back."""

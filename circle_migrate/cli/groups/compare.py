@@ -14,7 +14,7 @@ from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from circle_migrate.core.result import Result
-    from circle_migrate.diff.side import Side
+    from circle_migrate.diff.side import ComparisonSide
     from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Look"
@@ -144,6 +144,6 @@ def register(app: typer.Typer) -> None:
         return await action(await context.ready(), relation or (), limit=limit, notify=context.progress)
 
 
-async def _deployment(context: CommandContext, sides: tuple[Side, ...]) -> Deployment:
+async def _deployment(context: CommandContext, sides: tuple[ComparisonSide, ...]) -> Deployment:
     """Return the databases if a side reads them, otherwise the revision trees alone."""
     return await context.ready() if any(side.needs_live_database for side in sides) else context.files()

@@ -25,7 +25,7 @@ from circle_migrate.diff.describe import (
     side_names,
     unified_diff,
 )
-from circle_migrate.diff.result import Comparison, Difference, DiffResult, Group, group_by_owner
+from circle_migrate.diff.result import Comparison, Difference, DifferenceGroup, DiffResult, group_by_owner
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Ownership
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _heading(text: str, console: Console) -> None:
     line(console, 0, (text, "bold"))
 
 
-def _group(group: Group, comparison: Comparison, ownership: Ownership, console: Console) -> None:
+def _group(group: DifferenceGroup, comparison: Comparison, ownership: Ownership, console: Console) -> None:
     for difference in group.differences:
         change = difference.change
         name = _name(change.key, group.root, ownership)

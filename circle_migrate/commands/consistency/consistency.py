@@ -19,7 +19,7 @@ from circle_migrate.commands.consistency.merge import SortedMerge
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.commands.consistency.stream import reading_error, streaming
 from circle_migrate.config.load_relations import load_relations
-from circle_migrate.config.relation import Column, Relation, Side
+from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
@@ -297,7 +297,7 @@ async def _gather(queries: Mapping[Side, Coroutine[Any, Any, T]]) -> dict[Side, 
     return {side: r for side, r in zip(queries, results, strict=True) if not isinstance(r, BaseException)}
 
 
-async def _translate_errors(query: Coroutine[Any, Any, T], column: Column) -> T:
+async def _translate_errors(query: Coroutine[Any, Any, T], column: ColumnReference) -> T:
     """Return the result of a query. Raises its error as a `MigrateError`."""
     try:
         return await query

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from circle_migrate.config.relation import Column, Relation, Side
+from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.findings import Report
 
 
@@ -18,7 +18,7 @@ class RelationSide:
     lowest of them. `once` is the number of keys beyond the limit, which were not checked again.
     """
 
-    column: Column
+    column: ColumnReference
     type: str
     rows: int
     alone: int

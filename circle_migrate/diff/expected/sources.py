@@ -8,7 +8,7 @@ from circle_migrate.core.errors import MissingPrivilege, UsageError
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.diff.expected.shipped import shipped_majors
 from circle_migrate.diff.expected.snapshot_file import read
-from circle_migrate.diff.side import CURRENT, Side, Source
+from circle_migrate.diff.side import CURRENT, ComparisonSide, Source
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -37,18 +37,18 @@ class ComparisonSources:
 
     deployment: Deployment
     servers: ScratchServers
-    sides: tuple[Side, ...]
+    sides: tuple[ComparisonSide, ...]
     names: tuple[str, ...] = ()
-    _targets: dict[Side, dict[str, Target]] = field(default_factory=dict)
-    _files: dict[Side, Snapshot] = field(default_factory=dict)
+    _targets: dict[ComparisonSide, dict[str, Target]] = field(default_factory=dict)
+    _files: dict[ComparisonSide, Snapshot] = field(default_factory=dict)
 
     @classmethod
     def resolve(
-        cls, deployment: Deployment, servers: ScratchServers, sides: tuple[Side, ...]
+        cls, deployment: Deployment, servers: ScratchServers, sides: tuple[ComparisonSide, ...]
     ) -> ComparisonSources:
         """Return the sources of these sides. Raises `UsageError` if no selected database has all of them."""
-        assigned: dict[Side, dict[str, Target]] = {}
-        files: dict[Side, Snapshot] = {}
+        assigned: dict[ComparisonSide, dict[str, Target]] = {}
+        files: dict[ComparisonSide, Snapshot] = {}
         names = deployment.selected
         for side in sides:
             if side.target not in (None, CURRENT):
@@ -71,7 +71,7 @@ class ComparisonSources:
         """Return the sides of one database. Raises the reason if one of them is not available."""
         live = await self._live(name)
         current = await self._current(name, live)
-        snapshots: dict[Side, Snapshot] = {}
+        snapshots: dict[ComparisonSide, Snapshot] = {}
         for side in self.sides:
             if side.source is Source.FILE:
                 snapshots[side] = self._file(side, name)
@@ -112,7 +112,7 @@ class ComparisonSources:
             return verify_identity(self.deployment, {name: await database.state()})[name]
         return current
 
-    def _heads(self, side: Side, name: str, current: tuple[str, ...]) -> tuple[str, ...]:
+    def _heads(self, side: ComparisonSide, name: str, current: tuple[str, ...]) -> tuple[str, ...]:
         """Return the current revisions of a database at the side's target."""
         graph = self.deployment.graphs[name]
         if side.target == CURRENT:
@@ -121,7 +121,7 @@ class ComparisonSources:
             return graph.effective_heads
         return graph.version_rows(targets.stamp_set(graph, current, self._targets[side][name]))
 
-    def _file(self, side: Side, name: str) -> Snapshot:
+    def _file(self, side: ComparisonSide, name: str) -> Snapshot:
         path = side.file(name)
         snapshot = self._files.get(side) or read(path)
         if snapshot.database != name:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.entry import KeptKind
-from circle_migrate.migrate.kept_data.tables import Column, Table, TableLoss, TablesState
+from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TableLoss, TablesState
 from circle_migrate.postgres.identifier import literal, quote
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ class Copy:
         return registry.side_table(self.name)
 
     @property
-    def keys(self) -> tuple[Column, ...]:
+    def keys(self) -> tuple[TableColumn, ...]:
         """The columns of the primary key."""
         return tuple(self.loss.table.columns[number] for number in self.loss.table.key)
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[TableColumn, ...]:
         """The columns that may be lost, in the table's order."""
         numbers = sorted(self.loss.numbers.difference(self.loss.table.key))
         return tuple(self.loss.table.columns[number] for number in numbers)
@@ -80,7 +80,7 @@ def copy(connection: Connection, database: str, run: str, revision: str, loss: T
     return copied
 
 
-def _stored_value(column: Column) -> str:
+def _stored_value(column: TableColumn) -> str:
     name = quote(column.name)
     if column.has_user_type:
         return f"t.{name}::text AS {name}"
@@ -150,13 +150,13 @@ def _comparison(copied: Copy, present: Table) -> str:
     return f"UPDATE {copied.side} s SET {quote(LOST_COLUMNS)} = {lost} FROM {present.rows} t WHERE {same_key}"
 
 
-def _same_key(key: Column, present: Column) -> str:
+def _same_key(key: TableColumn, present: TableColumn) -> str:
     copied, value = f"s.{quote(key.name)}", f"t.{quote(present.name)}"
     as_text = key.has_user_type or key.type_oid != present.type_oid
     return f"{copied}::text = {value}::text" if as_text else f"{copied} = {value}"
 
 
-def _lost_name(column: Column, table: Table) -> str:
+def _lost_name(column: TableColumn, table: Table) -> str:
     """Return the expression for the column's name where its value is lost, else null."""
     name, present = quote(column.name), table.columns.get(column.number)
     if present is not None:

@@ -17,7 +17,7 @@ from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_security
 from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
-from circle_migrate.migrate.kept_data.tables import Column, Table, TablesState, read_tables
+from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TablesState, read_tables
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 
@@ -196,7 +196,7 @@ class _TableRestore:
         value = f"s.{quote(name)}"
         return value if self.types[name] == column.type_oid else f"{value}::text::{column.type}"
 
-    def _column(self, name: str) -> Column:
+    def _column(self, name: str) -> TableColumn:
         return next(column for column in self.table.columns.values() if column.name == name)
 
     @contextmanager

@@ -51,7 +51,7 @@ ORDER BY c.oid
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column. `type` is as PostgreSQL prints it; `identity` is `a` for GENERATED ALWAYS AS IDENTITY."""
 
     number: int
@@ -91,7 +91,7 @@ class Table:
     written: tuple[int, int]
     inserted: int
     key: tuple[int, ...]
-    columns: Mapping[int, Column]
+    columns: Mapping[int, TableColumn]
 
     @property
     def sql(self) -> str:
@@ -113,7 +113,7 @@ class Table:
         """The numbers of the columns that are not generated."""
         return frozenset(number for number, column in self.columns.items() if not column.generated)
 
-    def column(self, name: str) -> Column | None:
+    def column(self, name: str) -> TableColumn | None:
         """Return the column with this name, None where there is none."""
         return next((column for column in self.columns.values() if column.name == name), None)
 
@@ -208,6 +208,6 @@ def _type(table: Table, number: int) -> tuple[str, int]:
 
 
 def _table(row: dict[str, Any]) -> Table:
-    columns = [Column(**column) for column in row.pop("columns") or ()]
+    columns = [TableColumn(**column) for column in row.pop("columns") or ()]
     row["key"], row["written"] = tuple(row["key"]), tuple(row["written"])
     return Table(**row, columns={column.number: column for column in columns})

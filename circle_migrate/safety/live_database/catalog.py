@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.safety.live_database.record import Column, InvalidIndex, ObjectUsage, PublishedTable
+from circle_migrate.safety.live_database.record import ColumnName, InvalidIndex, ObjectUsage, PublishedTable
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import Database
@@ -70,10 +70,10 @@ async def object_usage(database: Database) -> ObjectUsage:
     async with bounded_read(database) as connection:
         sequences = await connection.fetch(_SEQUENCES)
         columns = await connection.fetch(_DOMAINS)
-    domains: dict[str, tuple[Column, ...]] = {}
+    domains: dict[str, tuple[ColumnName, ...]] = {}
     for row in columns:
-        domains[row["domain"]] = (*domains.get(row["domain"], ()), Column(row["relation"], row["column"]))
-    owned = {row["sequence"]: Column(row["relation"], row["column"]) for row in sequences}
+        domains[row["domain"]] = (*domains.get(row["domain"], ()), ColumnName(row["relation"], row["column"]))
+    owned = {row["sequence"]: ColumnName(row["relation"], row["column"]) for row in sequences}
     return ObjectUsage(owned, domains)
 
 

@@ -88,7 +88,7 @@ class Blocker:
     since_seconds: float
 
 
-class Column(NamedTuple):
+class ColumnName(NamedTuple):
     """A column of the live database; `relation` with its schema, both as PostgreSQL prints them."""
 
     relation: str
@@ -99,8 +99,8 @@ class Column(NamedTuple):
 class ObjectUsage:
     """The column that each owned sequence feeds, and the columns of each domain, in the live database."""
 
-    sequences: Mapping[str, Column] = field(default_factory=dict)
-    domains: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
+    sequences: Mapping[str, ColumnName] = field(default_factory=dict)
+    domains: Mapping[str, tuple[ColumnName, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

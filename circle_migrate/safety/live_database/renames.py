@@ -15,7 +15,7 @@ from functools import cached_property
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.record import Column
+from circle_migrate.safety.live_database.record import ColumnName
 from circle_migrate.safety.trace.record import TracedStatement
 
 STORING = frozenset({"table", "materialized view"})
@@ -43,9 +43,9 @@ def new_value(change: Change, field: str) -> str | None:
     return change.fields.get(field, (None, None))[1]
 
 
-def column_of(change: Change) -> Column:
+def column_of(change: Change) -> ColumnName:
     """Return the column that a change is about."""
-    return Column(change.owner.identity if change.owner else "", split_identity(change.key.identity)[-1])
+    return ColumnName(change.owner.identity if change.owner else "", split_identity(change.key.identity)[-1])
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class StatementRenames:
         return self._relation_pairs if self.is_rename else {}
 
     @cached_property
-    def columns(self) -> dict[Column, Column]:
+    def columns(self) -> dict[ColumnName, ColumnName]:
         """The new name of each renamed column, in relations that keep theirs."""
         return self._column_pairs if self.is_rename else {}
 
     @cached_property
-    def ambiguous(self) -> frozenset[str | Column]:
+    def ambiguous(self) -> frozenset[str | ColumnName]:
         """The removed and added names that may be renames."""
         if self.is_rename or _PLAIN_DDL.match(self.statement.sql):
             return frozenset()
         relations, columns = self._relation_pairs.items(), self._column_pairs.items()
-        return frozenset[str | Column]().union(*relations, *columns)
+        return frozenset[str | ColumnName]().union(*relations, *columns)
 
     def changes(self, op: Op, *kinds: str) -> Iterator[Change]:
         """Return the changes of these kinds."""
@@ -116,7 +116,7 @@ class StatementRenames:
         )
 
     @cached_property
-    def _column_pairs(self) -> dict[Column, Column]:
+    def _column_pairs(self) -> dict[ColumnName, ColumnName]:
         """Removed columns with the added one of their relation, position and type."""
 
         def key(change: Change) -> tuple[str | None, ...]:
@@ -137,7 +137,7 @@ class LiveNames:
     """The live names of what the plan has renamed or created; any other object has the same name there."""
 
     relations: Mapping[str, str | NoLiveName] = field(default_factory=dict)
-    columns: Mapping[Column, str | NoLiveName] = field(default_factory=dict)
+    columns: Mapping[ColumnName, str | NoLiveName] = field(default_factory=dict)
 
     def relation(self, name: str) -> str | NoLiveName:
         """Return the live name of a relation, or why there is none."""
@@ -146,19 +146,19 @@ class LiveNames:
     def column(self, relation: str, name: str) -> str | NoLiveName:
         """Return the live name of a column, or why there is none."""
         live = self.relation(relation)
-        return live if isinstance(live, NoLiveName) else self.columns.get(Column(relation, name), name)
+        return live if isinstance(live, NoLiveName) else self.columns.get(ColumnName(relation, name), name)
 
     def after(self, renames: StatementRenames) -> LiveNames:
         """Return the live names after a statement."""
 
-        def added(name: str | Column) -> NoLiveName:
+        def added(name: str | ColumnName) -> NoLiveName:
             return NoLiveName.AMBIGUOUS if name in renames.ambiguous else NoLiveName.NEW
 
         relations = {name: live for name, live in self.relations.items() if name not in renames.removed}
         relations |= {name: added(name) for name in renames.added}
         relations |= {new: self.relation(old) for old, new in renames.relations.items()}
         columns = {
-            Column(renames.relations.get(column.relation, column.relation), column.name): live
+            ColumnName(renames.relations.get(column.relation, column.relation), column.name): live
             for column, live in self.columns.items()
             if column.relation not in renames.removed or column.relation in renames.relations
         }

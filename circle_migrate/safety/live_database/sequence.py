@@ -13,7 +13,7 @@ from dataclasses import replace
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
 from circle_migrate.safety.live_database.probe_context import ProbeContext
-from circle_migrate.safety.live_database.record import Column, Probe, ProbeKind
+from circle_migrate.safety.live_database.record import ColumnName, Probe, ProbeKind
 from circle_migrate.safety.live_database.renames import STORING, NoLiveName, column_of, new_value
 
 _NAME = rf"(?:{IDENTIFIER}\s*\.\s*)?{IDENTIFIER}"
@@ -99,7 +99,7 @@ def _owned_column_probes(name: str, start: str | None, context: ProbeContext) ->
 
 
 def _repeated_values(
-    context: ProbeContext, column: Column, start: str, subject: str, *sequences: str
+    context: ProbeContext, column: ColumnName, start: str, subject: str, *sequences: str
 ) -> Iterator[Probe]:
     """Count the values of a column that a sequence which begins at `start` would yield again."""
     live = context.after.column(*column)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.config.relation import Column, Relation, Side
+from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.bounded_read import QueryError, open_live_query
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
@@ -26,7 +26,7 @@ async def with_cross_database_rows(
     A relation whose other side is lost as well leaves none.
     """
     dependents: dict[Loss, tuple[Dependents, ...]] = {}
-    counted: dict[Column, Dependents] = {}
+    counted: dict[ColumnReference, Dependents] = {}
     for loss, column in _unmatched_columns(relations, losses):
         if loss.effect is Effect.DELETED and loss.detail != TRUNCATED:
             rows = Dependents(str(column), why="which rows are deleted is not known")
@@ -40,7 +40,7 @@ async def with_cross_database_rows(
 
 def _unmatched_columns(
     relations: Sequence[Relation], losses: Sequence[Loss]
-) -> Iterator[tuple[Loss, Column]]:
+) -> Iterator[tuple[Loss, ColumnReference]]:
     """Yield losses with the column whose rows would be left without a matching row."""
     for relation in relations:
         for side in Side:
@@ -50,7 +50,7 @@ def _unmatched_columns(
                 yield from ((loss, matching) for loss in destroyed)
 
 
-def _is_loss_of(loss: Loss, column: Column) -> bool:
+def _is_loss_of(loss: Loss, column: ColumnReference) -> bool:
     """Return whether a loss is of a column, or of rows of its table."""
     if loss.effect not in (Effect.DROPPED, Effect.DELETED) or loss.kind not in ("table", "column"):
         return False
@@ -59,7 +59,7 @@ def _is_loss_of(loss: Loss, column: Column) -> bool:
     return loss.database == column.database and identity[-len(names) :] == names
 
 
-async def _count_rows(deployment: Deployment, column: Column) -> Dependents:
+async def _count_rows(deployment: Deployment, column: ColumnReference) -> Dependents:
     database = deployment.databases[column.database]
     try:
         async with database.reading() as connection:

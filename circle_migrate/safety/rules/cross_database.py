@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.config.relation import Column
+from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
@@ -74,7 +74,7 @@ def _type_mismatch(context: StatementContext) -> Iterator[HazardFinding]:
         if "type" not in change.fields:
             continue
         for relation in context.plan.evidence.relations:
-            sides = [Column.parse(text) for text in (relation.left, relation.right)]
+            sides = [ColumnReference.parse(text) for text in (relation.left, relation.right)]
             own = [column for column in sides if _is_column(column, context.statement.database, change.key)]
             for partner in [column for column in sides if column not in own] if own else ():
                 type_ = _type(context.plan, partner)
@@ -83,12 +83,12 @@ def _type_mismatch(context: StatementContext) -> Iterator[HazardFinding]:
                     yield context.finding("CM072", Severity.WARNING, change.key.identity, reason)
 
 
-def _is_column(column: Column, database: str, key: ObjectKey) -> bool:
+def _is_column(column: ColumnReference, database: str, key: ObjectKey) -> bool:
     suffix = column.within if column.schema else f".{column.within}"
     return column.database == database and f".{key.identity}".endswith(suffix)
 
 
-def _type(plan: PlanContext, column: Column) -> str | None:
+def _type(plan: PlanContext, column: ColumnReference) -> str | None:
     return next(
         (
             fields.get("type")

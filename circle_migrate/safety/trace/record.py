@@ -63,7 +63,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
+class TracedRelation:
     """A table, view or sequence; `name` is quoted and has its schema, `file` is the number of its data file.
 
     `visible` relations are found by `relname` alone under the search_path.

@@ -25,7 +25,7 @@ from circle_migrate.postgres.server_errors import server_error
 from circle_migrate.postgres.statements import split_statements
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
-from circle_migrate.safety.trace.record import Relation, ServerError, TracedStatement
+from circle_migrate.safety.trace.record import ServerError, TracedRelation, TracedStatement
 from circle_migrate.safety.trace.traced_connection import PendingStatement, TracedConnection
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _SKIPPED = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parent, Path(
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SourceLocation:
     """A line of a revision file; `is_guarded` if it calls our helpers, which check before they change."""
 
     file: str
@@ -52,12 +52,12 @@ class Origin:
     is_guarded: bool = False
 
 
-def no_origin() -> Origin | None:
+def no_origin() -> SourceLocation | None:
     """Return the origin of statements sent while no step runs."""
     return None
 
 
-def origin(step: Step) -> Origin | None:
+def origin(step: Step) -> SourceLocation | None:
     """Return the line of the step's file that sends the current statement; None if the step does not send it.
 
     For helpers it is the line that calls them. Other statements are Alembic's own and ours.
@@ -73,9 +73,9 @@ def origin(step: Step) -> Origin | None:
     is_guarded = False
     while frame is not None:
         if frame.f_code.co_filename == path:
-            return Origin(path, frame.f_lineno, is_guarded)
+            return SourceLocation(path, frame.f_lineno, is_guarded)
         if frame.f_code is function:
-            return Origin(path, step.revision.line, is_guarded)
+            return SourceLocation(path, step.revision.line, is_guarded)
         is_guarded = is_guarded or frame.f_code.co_filename == _HELPERS
         frame = frame.f_back
     return None
@@ -89,7 +89,7 @@ def _is_ours(file: str, path: str) -> bool:
 class Recorder:
     """Records the statements that revisions send; `segment` and `revision` are those of the current step."""
 
-    origin: Callable[[], Origin | None] = no_origin
+    origin: Callable[[], SourceLocation | None] = no_origin
     segment: int = 1
     revision: str = ""
     statements: list[TracedStatement] = field(default_factory=list)
@@ -187,7 +187,7 @@ class TracingHooks(Hooks):
     running: Action | None = None
     _recorder: Recorder = field(default_factory=Recorder)
     _connections: dict[str, TracedConnection] = field(default_factory=dict)
-    _known: dict[str, dict[int, Relation]] = field(default_factory=dict)
+    _known: dict[str, dict[int, TracedRelation]] = field(default_factory=dict)
     _listening: set[str] = field(default_factory=set)
     _rolled_back: set[str] = field(default_factory=set)
     _offset: int = 0

@@ -10,7 +10,7 @@ from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
 from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.safety.trace import work
-from circle_migrate.safety.trace.record import HeldLocks, Lock, Relation, ServerError, TracedStatement
+from circle_migrate.safety.trace.record import HeldLocks, Lock, ServerError, TracedRelation, TracedStatement
 
 if TYPE_CHECKING:
     import asyncpg
@@ -93,13 +93,13 @@ class TracedConnection:
 
     driver: asyncpg.Connection
     settings: DatabaseSettings
-    known: dict[int, Relation] = field(default_factory=dict)
-    present: dict[int, Relation] = field(default_factory=dict)
+    known: dict[int, TracedRelation] = field(default_factory=dict)
+    present: dict[int, TracedRelation] = field(default_factory=dict)
     catalogue: Snapshot | None = None
     _files: dict[int, int | None] = field(default_factory=dict)
     _messages: list[str] = field(default_factory=list)
 
-    async def begin(self, known: Mapping[int, Relation] | None = None) -> None:
+    async def begin(self, known: Mapping[int, TracedRelation] | None = None) -> None:
         """Begin to observe; `known` are the relations from before the plan if an earlier run began it."""
         self.driver.add_log_listener(lambda _, message: self._messages.append(str(message.message)))
         await self.driver.execute("SET client_min_messages = debug1")
@@ -280,7 +280,7 @@ class TracedConnection:
     async def _read_relations(self) -> None:
         """Read all relations of users, without indexes, Alembic's table and the journal."""
         rows = await self.driver.fetch(_RELATIONS, [self.settings.version_table, *OWN_TABLES])
-        self.present = {row["oid"]: Relation(*row) for row in rows}
+        self.present = {row["oid"]: TracedRelation(*row) for row in rows}
 
     async def _read_catalog(self) -> Snapshot:
         return await read_catalog(

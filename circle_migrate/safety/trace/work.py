@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from circle_migrate.postgres.identifier import unquote_and_fold
 from circle_migrate.postgres.sql_text import without_comments_and_literals
-from circle_migrate.safety.trace.record import HeldLocks, Lock, Relation, Task, Work
+from circle_migrate.safety.trace.record import HeldLocks, Lock, Task, TracedRelation, Work
 
 _MESSAGES = (
     (re.compile(r'rewriting table "(?P<table>.+)"'), Task.REWRITE),
@@ -210,8 +210,8 @@ class Observation:
 
     sql: str
     notices: tuple[ServerNotice, ...]
-    known: Mapping[int, Relation]
-    present: Mapping[int, Relation]
+    known: Mapping[int, TracedRelation]
+    present: Mapping[int, TracedRelation]
     before: HeldLocks
     after: HeldLocks
     replaced: frozenset[int] = frozenset()
