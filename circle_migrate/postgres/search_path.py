@@ -13,8 +13,9 @@ SETTING = "circle_migrate.search_path"
 PINNED = "SET search_path = pg_catalog"
 """The statement before our own queries."""
 
-CONFIGURED = f"SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('{SETTING}'), false)"
-"""The statement before those of revisions; a rollback undoes it."""
+CONFIGURED = f"""SELECT pg_catalog.set_config('search_path', COALESCE(
+    pg_catalog.current_setting('{SETTING}', true), pg_catalog.current_setting('search_path')), false)"""
+"""The statement before those of revisions; a rollback undoes it. Other connections keep their path."""
 
 PINNED_LOCALLY = PINNED.replace("SET", "SET LOCAL")
 """`PINNED` until the transaction ends."""

@@ -70,7 +70,8 @@ class Runner:
         driver = connection.connection.driver_connection
 
         def restore() -> None:
-            await_only(driver.execute(self.restore))  # type: ignore[union-attr]
+            if self.restore:
+                await_only(driver.execute(self.restore))  # type: ignore[union-attr]
 
         context = Context(connection.dialect, connection, self._options(action, restore) | recording)
         context.owned_by_us = connection.in_transaction()
@@ -99,10 +100,13 @@ class Runner:
         )
         await_only(driver.execute(settle + PINNED))
 
-    def render(self, segment: Segment, start: tuple[str, ...], output: StringIO) -> tuple[str, ...]:
+    def render(
+        self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
+    ) -> tuple[str, ...]:
         """Write the segment's steps on this database as SQL and return the current revisions after it.
 
-        Raises `Refused` for a revision that reads the database.
+        Raises `Refused` for a revision that reads the database, and with `owned` `OutsideTransaction` for
+        one that ends its transaction.
         """
         for step in segment.actions:
             if not isinstance(step, Step) or step.database != self.graph.database:
@@ -114,6 +118,7 @@ class Runner:
                 "transaction_per_migration": not segment.transactional,
             }
             context = Context(dialect(), None, self._options(step) | offline)
+            context.owned_by_us = owned
             with bind_revision(context, step.revision):
                 try:
                     context.run_migrations()

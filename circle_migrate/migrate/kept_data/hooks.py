@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, TypeGuard
 
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
-from circle_migrate.migrate.alembic_adapter.context import step_lock
+from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, step_lock
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import Copy, copy, record_kept_rows
 from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
@@ -261,16 +262,19 @@ def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...
 
     Raises `Refused` where it cannot and may change values.
     """
+    runner = run.runners[step.database]
     output = StringIO()
     try:
-        run.runners[step.database].render(Segment((step,), transactional=False), current, output)
+        with suppress(OutsideTransaction):
+            runner.render(Segment((step,), transactional=True), current, output, owned=True)
+            if not NOT_IN_TRANSACTION.search(output.getvalue()) and "COMMIT" not in _statements(output):
+                return True
+        output = StringIO()
+        runner.render(Segment((step,), transactional=False), current, output)
+        statements = _statements(output)
     except Refused as error:
         statements = [error.message]
-    else:
-        statements = [statement.strip() for statement in _COMMENTS.sub("", output.getvalue()).split(";")]
-        if statements.count("COMMIT") == 1 and not NOT_IN_TRANSACTION.search(output.getvalue()):
-            return True
-    table = run.runners[step.database].table.name
+    table = runner.table.name
     for statement in statements:
         if statement and not _HARMLESS.match(statement) and table not in statement:
             raise Refused(
@@ -282,3 +286,7 @@ def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...
                 hint=f"downgrade to {step.revision.qualified} with --keep, then below it without --keep",
             )
     return False
+
+
+def _statements(output: StringIO) -> list[str]:
+    return [statement.strip() for statement in _COMMENTS.sub("", output.getvalue()).split(";")]
