@@ -80,7 +80,8 @@ async def _traced(made: Plan, scratch: Databases, trees: CombinedGraph) -> Trace
     """Run the plan on databases with the setup; return its trace."""
     recorder = Recorder()
     databases = deployment(scratch).databases
-    runners = {name: Runner(trees.graphs[name], VersionTable(), made.steps(name)) for name in made.databases}
+    table = VersionTable(schema="public")
+    runners = {name: Runner(trees.graphs[name], table, made.steps(name)) for name in made.databases}
     at = dict(made.current)
     async with AsyncExitStack() as stack:
         sessions = {}

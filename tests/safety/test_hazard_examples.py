@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
+from circle_migrate.postgres.search_path import SETTING
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
@@ -111,6 +112,7 @@ class Session:
         """Note what exists, then listen."""
         rows = (await connection.exec_driver_sql(_EXISTING)).all()
         await connection.exec_driver_sql("SET client_min_messages = debug1")
+        await connection.exec_driver_sql(f"SET {SETTING} = 'public'")
         await connection.commit()
         watch = Watch({oid: name for oid, name, _ in rows}, {oid: file for oid, _, file in rows})
         await connection.run_sync(watch.attach)
@@ -132,7 +134,8 @@ async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
             engine = create_async_engine(url, poolclass=NullPool)
             sessions[name] = await Session.start(await stack.enter_async_context(engine.connect()))
         runners = {
-            name: Runner(trees.graphs[name], VersionTable(), made.steps(name)) for name in made.databases
+            name: Runner(trees.graphs[name], VersionTable(schema="public"), made.steps(name))
+            for name in made.databases
         }
         at: dict[str, tuple[str, ...]] = dict(made.current)
         error = ""
