@@ -31,7 +31,7 @@ from circle_migrate.revision_graph.revision import Revision
 if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader
 
-_FORMAT = [6, *Revision._fields]
+_FORMAT = [7, *Revision._fields]
 """Raise the number when `revision_files` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""
@@ -106,12 +106,14 @@ def _identity(status: os.stat_result) -> list[int]:
 
 
 def _serialize(revision: Revision) -> list[Any]:
-    return list(revision._replace(database="", path=""))
+    # JSON has no tuples; null for an empty one is read faster than a list.
+    row = revision._replace(database="", path="")
+    return [value or None if isinstance(value, tuple) else value for value in row]
 
 
 def _deserialize(database: str, path: str, row: list[Any]) -> Revision:
     _, key, message, _, line, down_revisions, depends_on, labels, requires, *rest = row
-    names = (tuple(down_revisions), tuple(depends_on), tuple(labels), tuple(requires))
+    names = (tuple(down_revisions or ()), tuple(depends_on or ()), tuple(labels or ()), tuple(requires or ()))
     return Revision._make((database, key, message, path, line, *names, *rest))
 
 

@@ -383,7 +383,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
         lambda path: damage(path, b'"Text"', b'"Lies"'),
-        lambda path: damage(path, b'cache", [6', b'cache", [7'),
+        lambda path: damage(path, b'cache", [7', b'cache", [8'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),
