@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader
 
 _FORMAT = [7, *Revision._fields]
-"""Raise the number when `revision_files` reads other values into the same fields."""
+"""Raise the number when `parse_file` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""
 

@@ -95,10 +95,8 @@ class Runner:
         await_only(driver.execute(CONFIGURED))
         function()
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
-        settle = (
-            "SET CONSTRAINTS ALL IMMEDIATE;" if driver.is_in_transaction() and not context.owned_by_us else ""
-        )
-        await_only(driver.execute(settle + PINNED))
+        commits = driver.is_in_transaction() and not context.owned_by_us
+        await_only(driver.execute(("SET CONSTRAINTS ALL IMMEDIATE;" if commits else "") + PINNED))
 
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
