@@ -87,8 +87,9 @@ async def _finish(
             hint="find it in pg_prepared_xacts, and run COMMIT PREPARED or ROLLBACK PREPARED by hand",
         )
     decider = connections[gid.decider]
-    journal = Journal(deployment.databases[gid.decider], states[gid.decider].schema)
-    committed = await journal.exists(decider) and await journal.has_committed(decider, gid.run, gid.segment)
+    journal = Journal(deployment.databases[gid.decider], states[gid.decider])
+    journaled = states[gid.decider].journal_of is not None
+    committed = journaled and await journal.has_committed(decider, gid.run, gid.segment)
     if not dry_run:
         verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
         try:
@@ -108,7 +109,7 @@ async def _close_lost(
     deployment: Deployment, connection: asyncpg.Connection, state: State, *, dry_run: bool
 ) -> tuple[str, ...]:
     """Mark the runs of a database that never ended as lost, and return them; the lock is held."""
-    journal = Journal(deployment.databases[state.database], state.schema)
-    if not await journal.exists(connection):
+    journal = Journal(deployment.databases[state.database], state)
+    if state.journal_of is None:
         return ()
     return tuple(await (journal.lost_runs if dry_run else journal.mark_lost)(connection))

@@ -171,7 +171,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
                 async with step_lock():
                     run.runners[name].rehearse(step)
         if not run.rehearsal:
-            run.journals[name] = Journal(database, run.states[name].schema)
+            run.journals[name] = Journal(database, run.states[name])
     await ensure_atomic_possible(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)

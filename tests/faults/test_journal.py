@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import MigrationFailed
-from circle_migrate.postgres.database import RUNS, STEPS
 from circle_migrate.revision_graph.plan import Direction
-from tests.deployments import Answer, environment, execute, invoke, versions
+from tests.deployments import RUNS, STEPS, Answer, environment, execute, invoke, versions
 from tests.faults.processes import started
 from tests.faults.shop import HEAD, HEADS, Shop
 from tests.faults.states import everything, outcomes, position, rows, steps

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.safety.live_database.record import Size
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 # of its last VACUUM or ANALYZE are taken. The number of rows since then grows with the pages, as in the
 # planner (estimate_rel_size in src/backend/optimizer/util/plancat.c); of a table that was never analysed the
 # rows are taken that were written since the server collects statistics.
-_SIZES = """
+_SIZES = f"""
 WITH RECURSIVE asked AS (
     SELECT c.oid, c.relkind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm')
-      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname NOT IN {OWN_SCHEMAS}
       AND ($1::text[] IS NULL OR quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1))
 ),
 part AS (
