@@ -25,7 +25,7 @@ from circle_migrate.diff.autogenerate.position import Placement
 from circle_migrate.diff.autogenerate.result import RevisionFilesResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run

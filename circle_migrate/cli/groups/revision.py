@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
         position = Placement(head, splice, branch_label, tuple(depends_on or ()), rev_id)
         if autogenerate:
             from circle_migrate.diff.autogenerate.autogenerate import autogenerate as generate
-            from circle_migrate.safety.hazards.loader import HAZARDS
+            from circle_migrate.safety.hazards.hazard import HAZARDS
 
             return await generate(await context.ready(), message, position, HAZARDS)
         return action(context.files(), message, position)

@@ -86,7 +86,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger."""
         if list_rules or explain is not None:
-            from circle_migrate.safety.hazard_list import explain_hazard, list_hazards
+            from circle_migrate.safety.result import explain_hazard, list_hazards
 
             return (
                 explain_hazard(context.command, explain)
