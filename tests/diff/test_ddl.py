@@ -20,7 +20,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.ddl.render_alembic import bodies
+from circle_migrate.diff.ddl.render import bodies
 from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
 from circle_migrate.diff.equivalence import checks_for, equal_by_server
 from circle_migrate.diff.result import Aspect, Comparison, Difference

@@ -16,12 +16,11 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import ddl
+from circle_migrate.diff.ddl.alembic_ops import type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.python_code import string, text
-from circle_migrate.diff.ddl.render_alembic import bodies, render
-from circle_migrate.diff.ddl.render_sql import render_sql
+from circle_migrate.diff.ddl.render import bodies, render, render_sql
 from circle_migrate.diff.ddl.script import generate, reverse
-from circle_migrate.diff.ddl.sqlalchemy_types import type_code
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.diff.autogenerate.revision_file import RevisionFile, text
 from circle_migrate.diff.compare import CompareOptions, Profile, aspect_of, compare
-from circle_migrate.diff.ddl.render_alembic import body
+from circle_migrate.diff.ddl.render import body
 from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary

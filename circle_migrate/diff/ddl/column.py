@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.diff.ddl import attributes, identity
-from circle_migrate.diff.ddl.casts import base_type, using
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import (
     Commands,
@@ -20,6 +19,40 @@ from circle_migrate.diff.ddl.kind import (
 )
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name, literal, quote_if_needed
+
+_NUMBERS = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
+_STRINGS = {"text", "character varying", "character"}
+_TIMESTAMPS = {"timestamp without time zone", "timestamp with time zone", "date"}
+_TIMES = {"time without time zone", "time with time zone", "interval"}
+_ASSIGNABLE = (_NUMBERS, _STRINGS, _TIMESTAMPS, _TIMES, {"json", "jsonb"}, {"inet", "cidr"})
+
+
+def base_type(type_: str) -> str:
+    """Return a type without its length, precision and array brackets."""
+    return re.sub(r"\(\d+(?:,-?\d+)?\)", "", type_).removesuffix("[]")
+
+
+def using(column: str, before: str, after: str) -> str:
+    """Return the USING clause of a change of type, empty if an assignment cast exists.
+
+    An explicit cast truncates strings that are too long without an error; an assignment fails.
+    """
+    old, new = base_type(before), base_type(after)
+    arrays = before.endswith("[]"), after.endswith("[]")
+    if arrays[0] == arrays[1]:
+        if old == new or any({old, new} <= family for family in _ASSIGNABLE):
+            return ""
+        if new in _STRINGS and not arrays[0]:
+            return ""
+    text = "text[]" if all(arrays) else "text"
+    return f" USING {column}::{text}::{after}"
+
+
+def comparable(before: str, after: str) -> bool:
+    """Return whether values of both types can be compared, as in a foreign key."""
+    old, new = base_type(before), base_type(after)
+    return old == new or any({old, new} <= family for family in (_NUMBERS, _STRINGS))
+
 
 VIEWS = frozenset({"view", "materialized view"})
 
@@ -231,7 +264,7 @@ def unsupported_declaration(change: ObjectChange) -> str | None:
 
 
 def _unsupported(change: ObjectChange) -> str | None:
-    privileges = attributes.unsupported(change, "sequence_acl", "privileges on its sequence")
+    privileges = attributes.unsupported_grants(change, "sequence_acl", "privileges on its sequence")
     return privileges or unsupported_declaration(change)
 
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from circle_migrate.diff.ddl.attributes import (
+    Grantable,
+    default_privileges,
+    grant_commands,
+    parse_acl,
+    sql_role,
+)
 from circle_migrate.diff.ddl.kind import (
     ENABLED,
     Commands,
@@ -15,7 +22,6 @@ from circle_migrate.diff.ddl.kind import (
     from_template,
     split_field,
 )
-from circle_migrate.diff.ddl.privilege import Grantable, default_privileges, grant_commands, parse, sql_role
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 
@@ -119,7 +125,7 @@ def _alter_default_privileges(change: ObjectChange) -> Iterator[str]:
     before, after = (
         default_privileges(_GRANT_NOUNS[noun], role, change.major)
         if acl is None and not schema
-        else parse(acl)
+        else parse_acl(acl)
         for acl in change.values("acl")
     )
     return (f"{head} {command}" for command in grant_commands(Grantable(noun.upper(), ""), before, after))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from circle_migrate.diff.ddl.attributes import sql_role
 from circle_migrate.diff.ddl.column import change_options, foreign_options
 from circle_migrate.diff.ddl.kind import (
     Commands,
@@ -16,7 +17,6 @@ from circle_migrate.diff.ddl.kind import (
     parse_options,
     split_field,
 )
-from circle_migrate.diff.ddl.privilege import sql_role
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 

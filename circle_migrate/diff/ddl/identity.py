@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl import privilege
+from circle_migrate.diff.ddl import attributes
+from circle_migrate.diff.ddl.attributes import OWNER, Grantable
 from circle_migrate.diff.ddl.kind import Commands, ObjectChange, comment_on, split_field
-from circle_migrate.diff.ddl.privilege import OWNER, Grantable
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import quote_if_needed, schema_of, split_identity, unquote
 
@@ -47,10 +47,10 @@ def with_initial_privileges(change: ObjectChange, *, new: bool) -> ObjectChange:
     if not change.after.get("identity") or (change.before.get("identity") and not new):
         return change
     creator, schema = _owners(change)[0], schema_of(change.key.identity)
-    initial = privilege.initial_privileges("SEQUENCE", schema, creator, change.existing, change.major)
-    if initial == privilege.default_privileges("SEQUENCE", creator, change.major):
+    initial = attributes.initial_privileges("SEQUENCE", schema, creator, change.existing, change.major)
+    if initial == attributes.default_privileges("SEQUENCE", creator, change.major):
         return change
-    return replace(change, before={**change.before, "sequence_acl": privilege.format_acl(initial)})
+    return replace(change, before={**change.before, "sequence_acl": attributes.format_acl(initial)})
 
 
 def _owners(change: ObjectChange) -> tuple[str, str]:
@@ -79,13 +79,13 @@ def _privileges(change: ObjectChange) -> Iterator[str]:
     if change.after.get("identity"):
         owners = _owners(change)
         before, after = (
-            privilege.default_privileges("SEQUENCE", owner, change.major)
+            attributes.default_privileges("SEQUENCE", owner, change.major)
             if acl is None
-            else privilege.parse(acl)
+            else attributes.parse_acl(acl)
             for acl, owner in zip(change.values("sequence_acl"), owners, strict=True)
         )
         target = Grantable("SEQUENCE", _sequence(change, change.after))
-        yield from privilege.grant_commands(target, privilege.after_owner_change(before, *owners), after)
+        yield from attributes.grant_commands(target, attributes.after_owner_change(before, *owners), after)
 
 
 def _comment(change: ObjectChange) -> Commands:

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from circle_migrate.diff.ddl import attributes
+from circle_migrate.diff.ddl.attributes import LINE, parse_acl
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.generate import statements
 from circle_migrate.diff.ddl.kinds import KINDS
 from circle_migrate.diff.ddl.plan import ChangePlan
-from circle_migrate.diff.ddl.server_version import adapted, unsupported
 from circle_migrate.diff.ddl.statement import Statement
 from circle_migrate.diff.implied import drop_implied
 from circle_migrate.diff.result import Comparison
-from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, changes_between
+from circle_migrate.diff.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
+from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, Snapshot, changes_between
+from circle_migrate.postgres.identifier import split_lines
 
 _WITHOUT_COMMAND = frozenset({"of", "generated_name", "position"})
 
@@ -102,7 +104,7 @@ def _unsupported(plan: ChangePlan, key: ObjectKey) -> list[str]:
     supported = kind.covers | kind.follows | kind.alters.keys() | attributes.NAMES | _WITHOUT_COMMAND
     fields = sorted((change.before.keys() | change.after.keys()) - supported)
     names = [name.replace("_", " ") for name in fields if change.differs(name)]
-    others = [kind.unsupported(change) if kind.unsupported else None, attributes.unsupported(change)]
+    others = [kind.unsupported(change) if kind.unsupported else None, attributes.unsupported_grants(change)]
     return [*names, *filter(None, others)]
 
 
@@ -115,3 +117,48 @@ def _column_orders(plan: ChangePlan) -> Iterator[str]:
         new = [key for key in columns if plan.is_created(key)]
         if positions == list(range(1, len(columns) + 1)) and columns != [*kept, *new]:
             yield f"column order of {table}"
+
+
+_MAINTAIN = "MAINTAIN"
+
+
+def adapted(comparison: Comparison, target: Fields, current: Fields | None) -> Fields:
+    """Return an object of the second side without or with MAINTAIN; `current` is it on the first side."""
+    has_maintain = _has_maintain(comparison.before)
+    if not target.get("acl") or has_maintain == _has_maintain(comparison.after):
+        return target
+    lines = _with_maintain(target, current) if has_maintain else _without_maintain(target)
+    return {**target, "acl": "\n".join(lines)}
+
+
+def unsupported(comparison: Comparison) -> Iterator[str]:
+    """Yield the differences that the first side's server does not support."""
+    for difference in () if _has_maintain(comparison.before) else comparison.differences:
+        acl = difference.change.fields.get("acl", (None, None))[1]
+        if any(list(granted) == [_MAINTAIN] for granted in parse_acl(acl).values()):
+            yield f"privilege {_MAINTAIN}, since PostgreSQL {MAINTAIN_SINCE}, of {difference.change.key}"
+
+
+def _has_maintain(side: Snapshot) -> bool:
+    return side.major >= MAINTAIN_SINCE
+
+
+def _with_maintain(target: Fields, current: Fields | None) -> Iterator[str]:
+    """Keep MAINTAIN for roles that have any privilege; the owner of a new object gets it."""
+    granted = parse_acl((current or {}).get("acl"))
+    owner = target.get("owner") or target.get("role")
+    for line in split_lines(target.get("acl")):
+        match = LINE.fullmatch(line)
+        role = match[1] if match else ""
+        option = granted.get(role, {}).get(_MAINTAIN, False if current is None and role == owner else None)
+        if match is None or option is None:
+            yield line
+        else:
+            yield f"{line[: match.end(2)]}, {_MAINTAIN}{'*' * option}{line[match.end(2) :]}"
+
+
+def _without_maintain(target: Fields) -> Iterator[str]:
+    for line in split_lines(target.get("acl")):
+        match = LINE.fullmatch(line)
+        if match is None or match[2].rstrip("*") != _MAINTAIN:
+            yield MAINTAIN_ITEM.sub("", line)

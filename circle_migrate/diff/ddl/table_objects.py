@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from circle_migrate.diff.ddl.attributes import sql_role
 from circle_migrate.diff.ddl.column import is_local, option_changes, unsupported_declaration
 from circle_migrate.diff.ddl.kind import (
     ENABLED,
@@ -15,7 +16,6 @@ from circle_migrate.diff.ddl.kind import (
     name_on_owner,
     optional_clauses,
 )
-from circle_migrate.diff.ddl.privilege import sql_role
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, split_lines
 
