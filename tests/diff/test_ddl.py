@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.ddl.render import bodies
-from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
+from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.equivalence import checks_for, equal_by_server
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import split_equivalent
@@ -188,7 +188,7 @@ def test_whole_schema_from_nothing_and_back(
             there = generate(compared(empty, full))
             reached = await led_to(connection, there)
             assert (there.incomplete, await unlike(connection, reached, full)) == ((), [])
-            back = reverse(there.comparison)
+            back = generate(there.comparison, undo=True)
             assert (back.incomplete, changes_between(await led_to(connection, back), empty)) == ((), ())
 
     run(there_and_back())

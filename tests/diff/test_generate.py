@@ -20,7 +20,7 @@ from circle_migrate.diff.ddl.alembic_ops import type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.python_code import string, text
 from circle_migrate.diff.ddl.render import bodies, render, render_sql
-from circle_migrate.diff.ddl.script import generate, reverse
+from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
@@ -164,7 +164,7 @@ def test_an_unknown_field_is_admitted() -> None:
 
 def test_there_and_back_again_is_nothing_new() -> None:
     comparison = compared(table("app.t", "a integer"), table("app.t", "a integer", "b text") | VIEW)
-    back = reverse(comparison)
+    back = generate(comparison, undo=True)
     assert [statement.sql for statement in back.statements] == [
         "DROP VIEW app.v",
         "ALTER TABLE app.t DROP COLUMN b",

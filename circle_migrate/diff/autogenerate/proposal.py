@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.diff.autogenerate.revision_file import RevisionFile, text
 from circle_migrate.diff.compare import CompareOptions, Profile, aspect_of, compare
 from circle_migrate.diff.ddl.render import body
-from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
+from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import checks_for, equal_in_scratch
@@ -142,7 +142,7 @@ async def _attempt(
         if comparison.differences:
             remainder = await trial.code(generate(comparison), with_hazards=True)
             upgrade = _join(upgrade, remainder)
-            downgrade = _join(await trial.code(reverse(comparison)), downgrade)
+            downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
             error = await trial.run(remainder)
             if error is not None:
                 return Proposal(upgrade, downgrade, (_failure(error),), runs=False), bool(runnable)

@@ -7,18 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.diff.ddl import attributes, identity
+from circle_migrate.diff.ddl.clauses import option_changes
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.kind import (
-    Commands,
-    Hazardous,
-    ObjectChange,
-    ObjectKind,
-    alter,
-    clause,
-    parse_options,
-)
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, clause
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import base_name, literal, quote_if_needed
+from circle_migrate.postgres.identifier import base_name
 
 _NUMBERS = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
 _STRINGS = {"text", "character varying", "character"}
@@ -211,48 +204,6 @@ def _change_column_options(change: ObjectChange) -> Commands:
     yield from option_changes(_alter_column(change), *change.values("options"), foreign=foreign)
 
 
-def change_options(change: ObjectChange) -> Commands:
-    """Write the commands that change the options of an object."""
-    foreign = change.key.kind.startswith("foreign ")
-    return option_changes(alter(change), *change.values("options"), foreign=foreign)
-
-
-def option_changes(
-    head: str, before: str | None, after: str | None, *, foreign: bool = False
-) -> Iterator[str]:
-    """Yield the SET and RESET commands, or OPTIONS for foreign data, between two lists of options."""
-    old, new = parse_options(before), parse_options(after)
-    removed = [name for name in old if name not in new]
-    changed = {name: value for name, value in new.items() if old.get(name) != value}
-    if foreign:
-        actions = [f"DROP {quote_if_needed(name)}" for name in removed]
-        actions += [
-            f"{'SET' if name in old else 'ADD'} {quote_if_needed(name)} {literal(value)}"
-            for name, value in changed.items()
-        ]
-        if actions:
-            yield f"{head} OPTIONS ({', '.join(actions)})"
-        return
-    if removed:
-        yield f"{head} RESET ({', '.join(removed)})"
-    if changed:
-        yield f"{head} SET ({storage_parameters(changed)})"
-
-
-def foreign_options(values: dict[str, str]) -> str:
-    """Return the OPTIONS clause of a CREATE command for foreign data."""
-    options = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
-    return f"OPTIONS ({options})"
-
-
-def storage_parameters(values: dict[str, str]) -> str:
-    """Return options as a list for WITH and SET."""
-    plain = re.compile(r"[\w.]+")
-    return ", ".join(
-        f"{name}={value if plain.fullmatch(value) else literal(value)}" for name, value in values.items()
-    )
-
-
 def unsupported_declaration(change: ObjectChange) -> str | None:
     """Return a change that has no command: an inherited column or constraint is declared locally too."""
     if change.differs("local") and not any(
@@ -281,7 +232,7 @@ COLUMN = ObjectKind(
         ),
         "statistics": clause("statistics", "SET STATISTICS {}", "SET STATISTICS -1", head=_alter_column),
         "options": _change_column_options,
-        **identity.ALTERS,
+        **dict.fromkeys(identity.SEQUENCE_FIELDS, identity.alter_sequence),
     },
     follows=frozenset({"position", "inherited", "local"}),
     unsupported=_unsupported,

@@ -5,23 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl.attributes import (
-    Grantable,
-    default_privileges,
-    grant_commands,
-    parse_acl,
-    sql_role,
-)
-from circle_migrate.diff.ddl.kind import (
-    ENABLED,
-    Commands,
-    ObjectChange,
-    ObjectKind,
-    alter,
-    clause,
-    from_template,
-    split_field,
-)
+from circle_migrate.diff.ddl.attributes import grant_commands, parse_acl, parse_or_default, sql_role
+from circle_migrate.diff.ddl.clauses import ENABLED, split_field
+from circle_migrate.diff.ddl.kind import Commands, ObjectChange, ObjectKind, alter, clause
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 
@@ -107,28 +93,17 @@ def _alter_database(key: ObjectKey, action: str) -> str:
     return f"DO $do$BEGIN EXECUTE format({command}, current_database()); END$do$"
 
 
-_GRANT_NOUNS = {
-    "tables": "TABLE",
-    "sequences": "SEQUENCE",
-    "functions": "FUNCTION",
-    "types": "TYPE",
-    "schemas": "SCHEMA",
-    "large objects": "LARGE OBJECT",
-}
-
-
 def _alter_default_privileges(change: ObjectChange) -> Iterator[str]:
     """Without an entry, all schemas have the built-in privileges and one schema has no additional ones."""
     role, *schema, noun = split_identity(change.key.identity)
     in_schema = f" IN SCHEMA {schema[0]}" if schema else ""
     head = f"ALTER DEFAULT PRIVILEGES FOR ROLE {sql_role(role)}{in_schema}"
+    kind = noun.removesuffix("s").upper()
     before, after = (
-        default_privileges(_GRANT_NOUNS[noun], role, change.major)
-        if acl is None and not schema
-        else parse_acl(acl)
+        parse_acl(acl) if schema else parse_or_default(acl, kind, role, change.major)
         for acl in change.values("acl")
     )
-    return (f"{head} {command}" for command in grant_commands(Grantable(noun.upper(), ""), before, after))
+    return (f"{head} {command}" for command in grant_commands(noun.upper(), before, after))
 
 
 def _create_default_privileges(change: ObjectChange) -> Iterator[str]:
@@ -137,7 +112,7 @@ def _create_default_privileges(change: ObjectChange) -> Iterator[str]:
 
 SCHEMA = ObjectKind(
     "SCHEMA",
-    create=from_template("CREATE SCHEMA {0}"),
+    create="CREATE SCHEMA {0}",
     covers=frozenset(),
     grant="SCHEMA",
     drop_hazards=("CM013",),

@@ -5,18 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from circle_migrate.diff.ddl.attributes import sql_role
-from circle_migrate.diff.ddl.column import change_options, foreign_options
-from circle_migrate.diff.ddl.kind import (
-    Commands,
-    ObjectChange,
-    ObjectKind,
-    alter,
-    clause,
-    from_template,
-    optional_clauses,
-    parse_options,
-    split_field,
-)
+from circle_migrate.diff.ddl.clauses import foreign_options, optional_clauses, parse_options, split_field
+from circle_migrate.diff.ddl.kind import Commands, ObjectChange, ObjectKind, alter, change_options, clause
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 
@@ -146,7 +136,7 @@ COLLATION = ObjectKind(
 )
 CAST = ObjectKind(
     "CAST",
-    create=from_template("CREATE CAST ({0}) {1}"),
+    create="CREATE CAST ({0}) {1}",
     name=lambda key, _fields: f"({key.identity})",
     owned=False,
 )
@@ -155,13 +145,7 @@ CONVERSION = ObjectKind("CONVERSION", create=_create_conversion)
 LANGUAGE = ObjectKind("LANGUAGE", create=_create_language, grant="LANGUAGE")
 TRANSFORM = ObjectKind("TRANSFORM", create=_create_transform, owned=False)
 CONFIGURATION = ObjectKind("TEXT SEARCH CONFIGURATION", create=_create_configuration)
-DICTIONARY = ObjectKind(
-    "TEXT SEARCH DICTIONARY", create=from_template("CREATE TEXT SEARCH DICTIONARY {0} ({1})")
-)
-PARSER = ObjectKind(
-    "TEXT SEARCH PARSER", create=from_template("CREATE TEXT SEARCH PARSER {0} ({1})"), owned=False
-)
-TEMPLATE = ObjectKind(
-    "TEXT SEARCH TEMPLATE", create=from_template("CREATE TEXT SEARCH TEMPLATE {0} ({1})"), owned=False
-)
-ACCESS_METHOD = ObjectKind("ACCESS METHOD", create=from_template("CREATE ACCESS METHOD {0} {2}"), owned=False)
+DICTIONARY = ObjectKind("TEXT SEARCH DICTIONARY", create="CREATE TEXT SEARCH DICTIONARY {0} ({1})")
+PARSER = ObjectKind("TEXT SEARCH PARSER", create="CREATE TEXT SEARCH PARSER {0} ({1})", owned=False)
+TEMPLATE = ObjectKind("TEXT SEARCH TEMPLATE", create="CREATE TEXT SEARCH TEMPLATE {0} ({1})", owned=False)
+ACCESS_METHOD = ObjectKind("ACCESS METHOD", create="CREATE ACCESS METHOD {0} {2}", owned=False)

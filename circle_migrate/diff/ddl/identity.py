@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.diff.ddl import attributes
-from circle_migrate.diff.ddl.attributes import OWNER, Grantable
-from circle_migrate.diff.ddl.kind import Commands, ObjectChange, comment_on, split_field
+from circle_migrate.diff.ddl.attributes import OWNER
+from circle_migrate.diff.ddl.clauses import comment_on, split_field
+from circle_migrate.diff.ddl.kind import ObjectChange
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import quote_if_needed, schema_of, split_identity, unquote
 
@@ -46,8 +47,8 @@ def with_initial_privileges(change: ObjectChange, *, new: bool) -> ObjectChange:
     """Return the change with the privileges that a new sequence gets from ALTER DEFAULT PRIVILEGES."""
     if not change.after.get("identity") or (change.before.get("identity") and not new):
         return change
-    creator, schema = _owners(change)[0], schema_of(change.key.identity)
-    initial = attributes.initial_privileges("SEQUENCE", schema, creator, change.existing, change.major)
+    creator, _ = _owners(change)
+    initial = attributes.initial_privileges("SEQUENCE", creator, change)
     if initial == attributes.default_privileges("SEQUENCE", creator, change.major):
         return change
     return replace(change, before={**change.before, "sequence_acl": attributes.format_acl(initial)})
@@ -68,43 +69,30 @@ def _sequence(change: ObjectChange, fields: Fields) -> str:
     return f"{schema_of(change.key.identity)}.{_sequence_name(change, fields)}"
 
 
-def _rename(change: ObjectChange) -> Commands:
-    if change.before.get("identity") and change.after.get("identity"):
+def alter_sequence(change: ObjectChange) -> Iterator[str]:
+    """Yield the changes of the sequence of an identity; one that is dropped with its identity needs none."""
+    if not change.after.get("identity"):
+        return
+    sequence = _sequence(change, change.after)
+    if change.differs("identity_sequence") and change.before.get("identity"):
         name = _sequence_name(change, change.after)
         yield f"ALTER SEQUENCE {_sequence(change, change.before)} RENAME TO {name}"
-
-
-def _privileges(change: ObjectChange) -> Iterator[str]:
-    """A sequence that is dropped with its identity needs no commands."""
-    if change.after.get("identity"):
+    if change.differs("sequence_acl"):
         owners = _owners(change)
         before, after = (
-            attributes.default_privileges("SEQUENCE", owner, change.major)
-            if acl is None
-            else attributes.parse_acl(acl)
+            attributes.parse_or_default(acl, "SEQUENCE", owner, change.major)
             for acl, owner in zip(change.values("sequence_acl"), owners, strict=True)
         )
-        target = Grantable("SEQUENCE", _sequence(change, change.after))
-        yield from attributes.grant_commands(target, attributes.after_owner_change(before, *owners), after)
-
-
-def _comment(change: ObjectChange) -> Commands:
-    if change.after.get("identity"):
-        yield comment_on(f"SEQUENCE {_sequence(change, change.after)}", change.after.get("sequence_comment"))
-
-
-def _persistence(change: ObjectChange) -> Commands:
-    """Without a value, the sequence has the persistence of its table."""
-    if change.after.get("identity"):
+        before = attributes.after_owner_change(before, *owners)
+        yield from attributes.grant_commands(f"SEQUENCE {sequence}", before, after)
+    if change.differs("sequence_comment"):
+        yield comment_on(f"SEQUENCE {sequence}", change.after.get("sequence_comment"))
+    if change.differs("sequence_persistence"):
+        # Without a value, the sequence has the persistence of its table.
         default = "unlogged" if change.catalog.value(change.owner, "persistence") else "logged"
         persistence = change.after.get("sequence_persistence") or default
-        yield f"ALTER SEQUENCE {_sequence(change, change.after)} SET {persistence.upper()}"
+        yield f"ALTER SEQUENCE {sequence} SET {persistence.upper()}"
 
 
-ALTERS = {
-    "identity_sequence": _rename,
-    "sequence_acl": _privileges,
-    "sequence_comment": _comment,
-    "sequence_persistence": _persistence,
-}
-"""Writers for the fields of the sequence of an identity column."""
+SEQUENCE_FIELDS = ("identity_sequence", "sequence_acl", "sequence_comment", "sequence_persistence")
+"""Fields of a column that `alter_sequence` writes."""

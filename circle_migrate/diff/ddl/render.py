@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from circle_migrate import __version__
 from circle_migrate.diff.ddl import alembic_ops
 from circle_migrate.diff.ddl.python_code import execute, indented
-from circle_migrate.diff.ddl.script import MigrationScript, reverse
+from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 
 _INDENT = "    "
@@ -25,7 +25,7 @@ class Bodies:
 
 def bodies(script: MigrationScript, hazards: HazardTexts) -> Bodies:
     """Return the bodies of a revision that executes the script, and of its downgrade."""
-    back, schema = reverse(script.comparison), script.comparison.default_schema
+    back, schema = generate(script.comparison, undo=True), script.comparison.default_schema
     incomplete = tuple(dict.fromkeys([*script.incomplete, *back.incomplete]))
     return Bodies(body(script, hazards, schema), body(back, hazards, schema), incomplete)
 
@@ -62,7 +62,7 @@ def render_sql(scripts: Sequence[MigrationScript], hazards: HazardTexts) -> str:
     parts = [_head(scripts, several=several)]
     for script in scripts:
         if several and script.statements:
-            parts.append(f"\\connect :{script.database}\n\n")
+            parts.append(f"\\connect :{script.comparison.database}\n\n")
         parts += [f"-- {unsupported_comment(difference)}\n" for difference in script.incomplete]
         parts += (f"{_statement(statement, hazards)}\n\n" for statement in script.statements)
     return "".join(parts)
@@ -71,11 +71,12 @@ def render_sql(scripts: Sequence[MigrationScript], hazards: HazardTexts) -> str:
 def _head(scripts: Sequence[MigrationScript], *, several: bool) -> str:
     lines = [f"-- circle-migrate {__version__}"]
     lines += [
-        f"-- {script.database}: {_one_line(script.before)} to {_one_line(script.after)}" for script in scripts
+        f"-- {script.comparison.database}: {_one_line(script.before)} to {_one_line(script.after)}"
+        for script in scripts
     ]
     lines.append("-- run as the role that owns the version table")
     if several:
-        variables = " ".join(f'-v {script.database}="postgresql://…"' for script in scripts)
+        variables = " ".join(f'-v {script.comparison.database}="postgresql://…"' for script in scripts)
         lines += [f'-- run: psql -X {variables} -f THIS_FILE "postgresql://…"', "\\set ON_ERROR_STOP on"]
     return "\n".join(lines) + "\n\n"
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl.column import (
-    change_options,
-    constraint_clauses,
-    definition,
+from circle_migrate.diff.ddl.clauses import (
     foreign_options,
-    is_local,
+    optional_clauses,
+    parse_options,
     storage_parameters,
 )
+from circle_migrate.diff.ddl.column import constraint_clauses, definition, is_local
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
     ObjectChange,
     ObjectKind,
     alter,
+    change_options,
     clause,
-    optional_clauses,
-    parse_options,
 )
 from circle_migrate.postgres.identifier import base_name, split_lines
 

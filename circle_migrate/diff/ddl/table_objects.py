@@ -5,17 +5,9 @@ from __future__ import annotations
 import re
 
 from circle_migrate.diff.ddl.attributes import sql_role
-from circle_migrate.diff.ddl.column import is_local, option_changes, unsupported_declaration
-from circle_migrate.diff.ddl.kind import (
-    ENABLED,
-    Commands,
-    Hazardous,
-    ObjectChange,
-    ObjectKind,
-    clause,
-    name_on_owner,
-    optional_clauses,
-)
+from circle_migrate.diff.ddl.clauses import ENABLED, option_changes, optional_clauses
+from circle_migrate.diff.ddl.column import is_local, unsupported_declaration
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, clause, name_on_owner
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, split_lines
 

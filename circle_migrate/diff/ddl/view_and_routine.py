@@ -5,16 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from circle_migrate.diff.ddl.column import change_options, storage_parameters
-from circle_migrate.diff.ddl.kind import (
-    Commands,
-    Hazardous,
-    ObjectChange,
-    ObjectKind,
-    clause,
-    optional_clauses,
-    parse_options,
-)
+from circle_migrate.diff.ddl.clauses import optional_clauses, parse_options, storage_parameters
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, change_options, clause
 
 _SET_OPERATION = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
 _WHERE = re.compile(r"\n\s*WHERE\b")
