@@ -9,11 +9,9 @@ from circle_migrate.diff.ddl.clauses import comment_on
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import ObjectChange, ObjectKind
 from circle_migrate.diff.scope import MAINTAIN_SINCE
+from circle_migrate.postgres.catalog.acl import OWNER
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import base_name, schema_of, split_lines
-
-OWNER = "<owner>"
-"""Name in snapshots for the role that owns the version table."""
 
 LINE = re.compile(r'("(?:[^"]|"")*"|<owner>|[^":]+): (.*?)(?: by ("(?:[^"]|"")*"|<owner>|\w+))?')
 """A line of an access control list: role, privileges, and the grantor if it is not the owner."""
@@ -123,7 +121,7 @@ def initial_fields(kind: ObjectKind, key: ObjectKey, after: Catalog) -> dict[str
     target = after.objects[key]
     fields = {name: target.get(name) for name in kind.covers | kind.follows | {"of"}}
     fields.update(kind.defaults)
-    if kind.owned and "owner" in target:
+    if "owner" in target:
         fields["owner"] = OWNER
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -133,7 +131,7 @@ def commands(kind: ObjectKind, change: ObjectChange, *, new: bool) -> Iterator[s
     key, name = change.key, kind.name(change.key, change.after)
     owner = change.after.get("owner")
     belongs_to_column = key.kind == "sequence" and change.after.get("owned_by")
-    if kind.owned and owner and change.differs("owner") and not belongs_to_column:
+    if owner and change.differs("owner") and not belongs_to_column:
         yield f"ALTER {kind.noun} {name} OWNER TO {sql_role(owner)}"
     if kind.grant is not None and ("acl" in change.after or "acl" in change.before):
         on, columns = f"{kind.grant} {key.identity}", ""

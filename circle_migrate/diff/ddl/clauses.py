@@ -62,17 +62,19 @@ def option_changes(
     if removed:
         yield f"{head} RESET ({', '.join(removed)})"
     if changed:
-        yield f"{head} SET ({storage_parameters(changed)})"
+        yield f"{head} SET ({_storage_parameters(changed)})"
 
 
-def foreign_options(values: dict[str, str]) -> str:
-    """Return the OPTIONS clause of a CREATE command for foreign data."""
+def with_options(fields: Fields, *, foreign: bool = False) -> list[str]:
+    """Return the clause WITH of a CREATE command, or OPTIONS for foreign data; none without options."""
+    values = parse_options(fields.get("options"))
+    if not foreign:
+        return [f"WITH ({_storage_parameters(values)})"] if values else []
     options = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
-    return f"OPTIONS ({options})"
+    return [f"OPTIONS ({options})"] if options else []
 
 
-def storage_parameters(values: dict[str, str]) -> str:
-    """Return options as a list for WITH and SET."""
+def _storage_parameters(values: dict[str, str]) -> str:
     plain = re.compile(r"[\w.]+")
     return ", ".join(
         f"{name}={value if plain.fullmatch(value) else literal(value)}" for name, value in values.items()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from circle_migrate.diff.ddl import attributes, identity
 from circle_migrate.diff.ddl.clauses import option_changes
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, clause
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter_owner, clause
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name
 
@@ -49,9 +49,7 @@ def comparable(before: str, after: str) -> bool:
 
 VIEWS = frozenset({"view", "materialized view"})
 
-_COVERED = frozenset(
-    {"type", "collation", "default", "identity", "identity_sequence", "generated", "not_null"}
-)
+_COVERED = {"type", "collation", "default", "identity", "identity_sequence", "generated", "not_null"}
 _SET_EXPRESSION_SINCE = 17
 _STORAGE_DEFAULT_SINCE = 16
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
@@ -121,12 +119,8 @@ def detach(change: ObjectChange) -> Commands:
         yield Hazardous(f"{_alter_column(change)} DROP IDENTITY", ("CM036",))
 
 
-def _alter_table(change: ObjectChange) -> str:
-    return f"ALTER {change.owner.kind.upper()} {table_of(change.key)}"
-
-
 def _alter_column(change: ObjectChange) -> str:
-    return f"{_alter_table(change)} ALTER COLUMN {base_name(change.key.identity)}"
+    return f"{alter_owner(change)} ALTER COLUMN {base_name(change.key.identity)}"
 
 
 def _add(change: ObjectChange) -> Commands:
@@ -137,7 +131,7 @@ def _add(change: ObjectChange) -> Commands:
     elif _is_typed(change):
         yield from _alter(replace(change, before={"type": change.after.get("type")}))
     elif is_local(change.after):
-        sql = f"{_alter_table(change)} ADD COLUMN {definition(change.catalog, change.key)}"
+        sql = f"{alter_owner(change)} ADD COLUMN {definition(change.catalog, change.key)}"
         yield Hazardous(sql, tuple(_add_hazards(change)))
 
 
@@ -152,7 +146,7 @@ def _add_hazards(change: ObjectChange) -> Iterator[str]:
 
 def _drop(change: ObjectChange) -> Commands:
     if is_local(change.before) and not _is_typed(change):
-        yield Hazardous(f"{_alter_table(change)} DROP COLUMN {base_name(change.key.identity)}", ("CM010",))
+        yield Hazardous(f"{alter_owner(change)} DROP COLUMN {base_name(change.key.identity)}", ("CM010",))
 
 
 def _is_typed(change: ObjectChange) -> bool:
@@ -234,8 +228,7 @@ COLUMN = ObjectKind(
         "options": _change_column_options,
         **dict.fromkeys(identity.SEQUENCE_FIELDS, identity.alter_sequence),
     },
-    follows=frozenset({"position", "inherited", "local"}),
+    follows={"position", "inherited", "local"},
     unsupported=_unsupported,
     grant="TABLE",
-    owned=False,
 )

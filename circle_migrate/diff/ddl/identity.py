@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.diff.ddl import attributes
-from circle_migrate.diff.ddl.attributes import OWNER
 from circle_migrate.diff.ddl.clauses import comment_on, split_field
 from circle_migrate.diff.ddl.kind import ObjectChange
+from circle_migrate.postgres.catalog.acl import OWNER
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import quote_if_needed, schema_of, split_identity, unquote
 

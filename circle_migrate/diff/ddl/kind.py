@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -73,6 +74,11 @@ def alter(change: ObjectChange) -> str:
     return f"ALTER {_NOUNS.get(change.key.kind) or change.key.kind.upper()} {change.key.identity}"
 
 
+def alter_owner(change: ObjectChange) -> str:
+    """Return the beginning of the ALTER command of the object that an object belongs to."""
+    return f"ALTER {change.owner.kind.upper()} {change.owner.identity}"
+
+
 def clause(
     field: str, present: str, absent: str, *hazards: str, head: Callable[[ObjectChange], str] = alter
 ) -> Write:
@@ -109,10 +115,10 @@ class ObjectKind:
     """The commands that create, alter and drop objects of one kind.
 
     `noun` is the SQL name of the kind, `grant` its name in GRANT, `name` writes the object's name after the
-    noun, `owned` is whether the kind has an owner of its own.
-    `create` writes the commands that create an object and set the fields in `covers`, or is a template with
-    {0} for the identity, {1} for the definition, {2} for the definition in one line. The other fields of a
-    new object start with the values in `defaults` and are then altered.
+    noun.
+    `create` writes the commands that create an object and set the fields in `covers`, or is a template for
+    the text after CREATE and the noun: {0} is the identity, {1} the definition, {2} that in one line. The
+    other fields of a new object start with the values in `defaults` and are then altered.
     `alters` has the writers that change a field in place. A change of another covered field replaces the
     object, unless `in_place` accepts it and `rerun` writes it. `follows` are fields that another object or
     field determines. `drop_hazards` are the hazards of the default DROP.
@@ -122,14 +128,13 @@ class ObjectKind:
 
     noun: str
     create: Write | str = from_definition
-    covers: frozenset[str] = frozenset({"definition"})
+    covers: AbstractSet[str] = frozenset({"definition"})
     alters: Mapping[str, Write] = field(default_factory=dict)
-    follows: frozenset[str] = frozenset()
+    follows: AbstractSet[str] = frozenset()
     name: Callable[[ObjectKey, Fields], str] = lambda key, _fields: key.identity
     drop: Write | None = None
     drop_hazards: tuple[str, ...] = ()
     grant: str | None = None
-    owned: bool = True
     in_place: Callable[[ObjectChange], bool] | None = None
     rerun: Write | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -141,12 +146,15 @@ class ObjectKind:
         if not isinstance(self.create, str):
             return self.create(change)
         definition = change.after.get("definition")
-        return [self.create.format(change.key.identity, definition, " ".join(split_field(definition)))]
+        text = self.create.format(change.key.identity, definition, " ".join(split_field(definition)))
+        return [f"CREATE {self.noun} {text}"]
 
     def drop_commands(self, change: ObjectChange) -> Commands:
-        """Return the commands that drop an object; none if it is dropped with another object."""
+        """Return the commands that drop an object; none if it is dropped with a constraint or a parent's."""
         if self.drop is not None:
             return self.drop(change)
+        if change.before.get("constraint") or change.before.get("inherited"):
+            return []
         return [Hazardous(f"DROP {self.noun} {self.name(change.key, change.before)}", self.drop_hazards)]
 
     def replaces(self, change: ObjectChange) -> bool:

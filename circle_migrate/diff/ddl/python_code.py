@@ -40,11 +40,6 @@ def sql_text(sql: str) -> str:
     return f"sa.text({string(text(sql))})"
 
 
-def strings(values: Sequence[str]) -> str:
-    """Return a list of string literals."""
-    return f"[{', '.join(map(string, values))}]"
-
-
 def call(function: str, arguments: Sequence[str]) -> str:
     """Return a call in one line, or with one argument per line if that is too long."""
     line = f"{function}({', '.join(arguments)})"

@@ -32,11 +32,7 @@ class _State:
 
 
 async def build_snapshots(
-    deployment: Deployment,
-    folder: Path | None = None,
-    majors: Sequence[int] = (),
-    *,
-    check: bool = False,
+    deployment: Deployment, folder: Path | None = None, majors: Sequence[int] = (), *, check: bool = False
 ) -> Report:
     """Apply all revisions in scratch databases, one at a time, and write a snapshot after each.
 
