@@ -21,8 +21,7 @@ from circle_migrate.config.metadata import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import MigrateError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.position import Placement
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.safety.hazards.loader import HAZARDS

@@ -13,11 +13,15 @@ from dataclasses import dataclass, replace
 from circle_migrate.config.metadata import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.autogenerate.position import Placement, new_revision
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, compared, propose
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
-from circle_migrate.diff.autogenerate.revision_file import RevisionFile, write
-from circle_migrate.diff.compare import CompareOptions, Profile
+from circle_migrate.diff.autogenerate.revision_file import (
+    Placement,
+    RevisionFile,
+    RevisionFilesResult,
+    new_revision,
+    write,
+)
+from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
 from circle_migrate.diff.expected.build import at_revisions
@@ -145,8 +149,7 @@ class _Task:
 
     @property
     def _options(self) -> CompareOptions:
-        profile = Profile(self.database.settings.profile)
-        return CompareOptions(profile, ignore=self.alone.settings.diff_ignore)
+        return CompareOptions(self.database.settings.profile, ignore=self.alone.settings.diff_ignore)
 
     def _open_scratch(self) -> AbstractAsyncContextManager[Database]:
         return at_revisions(self.alone, self.servers, self.database.graph.effective_heads, self.major)

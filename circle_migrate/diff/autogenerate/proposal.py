@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.diff.autogenerate.revision_file import RevisionFile, text
-from circle_migrate.diff.compare import CompareOptions, Profile, aspect_of, compare
+from circle_migrate.diff.compare import CompareOptions, aspect_of, compare
 from circle_migrate.diff.ddl.render import body
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 OpenScratch = Callable[[], AbstractAsyncContextManager[Database]]
 """Opens a scratch database at the head."""
 
-_ROUND_TRIP = CompareOptions(Profile.STRICT)
+_ROUND_TRIP = CompareOptions("strict")
 """Options for the comparison after a downgrade."""
 
 
@@ -221,11 +221,8 @@ class ScratchTrial:
         """
         if not script.statements:
             return ""
-        connection = await self._database.connect()
-        try:
+        async with self._database.reading() as connection:
             schema = await connection.fetchval(f"SELECT {FIRST_SCHEMA}")
-        finally:
-            connection.terminate()
         statements = tuple(
             replace(statement, hazards=_file_hazards(statement, self._goal.hazards) if with_hazards else ())
             for statement in script.statements
