@@ -16,9 +16,8 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import ddl
-from circle_migrate.diff.ddl.alembic_ops import type_code
+from circle_migrate.diff.ddl.alembic_ops import string, text, type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.python_code import string, text
 from circle_migrate.diff.ddl.render import bodies, render, render_sql
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.result import Aspect, Comparison, Difference

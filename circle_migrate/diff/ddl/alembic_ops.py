@@ -8,11 +8,55 @@ from collections.abc import Sequence
 from circle_migrate.diff.ddl.column import is_local, is_not_null, table_of
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.plan import ChangePlan
-from circle_migrate.diff.ddl.python_code import call, sql_text, string
 from circle_migrate.diff.ddl.statement import Statement
 from circle_migrate.diff.ddl.table import TABLE
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, split_identity, unquote
+
+# Bind parameters and escaped colons in SQLAlchemy's text(): sqlalchemy/sql/elements.py and compiler.py,
+# BIND_PARAMS and BIND_PARAMS_ESC.
+_PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
+_ESCAPED = re.compile(r"\\(?=:[\w$]*(?![:\w$]))")
+
+_WIDTH = 110
+
+
+def text(sql: str) -> str:
+    """Return SQL with the escapes that text() removes again."""
+    return _PARAMETER.sub(r"\\:", _ESCAPED.sub(r"\\\\", sql))
+
+
+def string(value: str) -> str:
+    """Return a string literal; in triple quotes if it has several lines."""
+    escaped = "".join(
+        character if character == "\n" or character.isprintable() else ascii(character)[1:-1]
+        for character in value.replace("\\", "\\\\")
+    )
+    quotes = '"""' if "\n" in value else '"'
+    if quotes in value or value.endswith('"'):
+        escaped = escaped.replace('"', '\\"')
+    return f"{quotes}{escaped}{quotes}"
+
+
+def sql_text(sql: str) -> str:
+    """Return an `sa.text` call with an SQL expression."""
+    return f"sa.text({string(text(sql))})"
+
+
+def call(function: str, arguments: Sequence[str]) -> str:
+    """Return a call in one line, or with one argument per line if that is too long."""
+    line = f"{function}({', '.join(arguments)})"
+    if len(line) < _WIDTH and not function.endswith("create_table"):
+        return line
+    return "\n".join([f"{function}(", *(f"    {argument}," for argument in arguments), ")"])
+
+
+def indented(code: str, indent: str) -> str:
+    """Return code with indentation; a multi-line string stays as it is."""
+    if '"""' in code:
+        return indent + code
+    return "\n".join(indent + line for line in code.split("\n"))
+
 
 _PLAIN = {
     "smallint": "sa.SmallInteger()",
@@ -198,8 +242,8 @@ def _names(columns: str) -> str:
     return f"[{', '.join(string(unquote(name)) for name in re.findall(IDENTIFIER, columns))}]"
 
 
-def operation(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
-    """Return the operation for a statement, None if Alembic has none; `default` is the schema to omit."""
+def operation(plan: ChangePlan, statement: Statement, default: str | None) -> str:
+    """Return the operation for a statement, else `op.execute`; `default` is the schema to omit."""
     key, code = statement.key, None
     match key.kind, statement.sql.partition(" ")[0]:
         case "table", "CREATE":
@@ -216,4 +260,4 @@ def operation(plan: ChangePlan, statement: Statement, default: str | None) -> st
             code = _call("op.drop_index", key.identity, default, table)
         case "constraint", "ALTER":
             code = _change_constraint(plan, statement, default)
-    return code
+    return code or f"op.execute({string(text(statement.sql))})"

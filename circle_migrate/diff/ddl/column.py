@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl import attributes, identity
-from circle_migrate.diff.ddl.clauses import option_changes
+from circle_migrate.diff.ddl import attributes
+from circle_migrate.diff.ddl.clauses import comment_on, option_changes, split_field
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter_owner, clause
+from circle_migrate.postgres.catalog.acl import OWNER
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import base_name
+from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, split_identity, unquote
 
 _NUMBERS = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
 _STRINGS = {"text", "character varying", "character"}
@@ -50,6 +51,17 @@ def comparable(before: str, after: str) -> bool:
 VIEWS = frozenset({"view", "materialized view"})
 
 _COVERED = {"type", "collation", "default", "identity", "identity_sequence", "generated", "not_null"}
+_SEQUENCE_FIELDS = ("identity_sequence", "sequence_acl", "sequence_comment", "sequence_persistence")
+"""Fields of an identity column that describe its sequence."""
+
+_OPTION_DEFAULTS = {
+    "INCREMENT": "SET INCREMENT BY 1",
+    "MINVALUE": "SET NO MINVALUE",
+    "MAXVALUE": "SET NO MAXVALUE",
+    "START": "SET START WITH 1",
+    "CACHE": "SET CACHE 1",
+    "CYCLE": "SET NO CYCLE",
+}
 _SET_EXPRESSION_SINCE = 17
 _STORAGE_DEFAULT_SINCE = 16
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
@@ -69,7 +81,7 @@ def constraint_clauses(catalog: Catalog, key: ObjectKey) -> list[str]:
     if fields.get("generated"):
         clauses.append(fields["generated"] or "")
     elif fields.get("identity"):
-        clauses.append(identity.clause(key, fields))
+        clauses.append(_identity_clause(key, fields))
     elif fields.get("default"):
         clauses.append(f"DEFAULT {fields['default']}")
     if is_not_null(catalog, key):
@@ -173,7 +185,7 @@ def _alter(change: ObjectChange) -> Commands:
         match = _GENERATED.fullmatch(after["generated"] or "")
         yield Hazardous(f"{head} SET EXPRESSION AS ({match[1] if match else ''})", ("CM069",))
     if after.get("identity") and change.differs("identity"):
-        yield f"{head} {identity.alter_action(change)}"
+        yield f"{head} {_identity_action(change)}"
 
 
 def _alter_type(change: ObjectChange) -> Hazardous:
@@ -196,6 +208,78 @@ def _set_storage(change: ObjectChange) -> Commands:
 def _change_column_options(change: ObjectChange) -> Commands:
     foreign = change.owner.kind == "foreign table"
     yield from option_changes(_alter_column(change), *change.values("options"), foreign=foreign)
+
+
+def _identity_clause(key: ObjectKey, fields: Fields) -> str:
+    """Return the GENERATED ... AS IDENTITY clause of a column definition."""
+    always, *options = split_field(fields.get("identity"))
+    if fields.get("identity_sequence"):
+        options.insert(0, f"SEQUENCE NAME {schema_of(key.identity)}.{fields['identity_sequence']}")
+    generated = f"GENERATED {always.upper()} AS IDENTITY"
+    return f"{generated} ({' '.join(options)})" if options else generated
+
+
+def _identity_action(change: ObjectChange) -> str:
+    """Return the action of ALTER COLUMN that adds or changes the identity."""
+    if not change.before.get("identity"):
+        return f"ADD {_identity_clause(change.key, change.after)}"
+    (before, *old), (after, *new) = (split_field(text) for text in change.values("identity"))
+    actions = [f"SET GENERATED {after.upper()}"] if before != after else []
+    kept = {option.split()[0] for option in new}
+    actions += [_OPTION_DEFAULTS[word] for word in (option.split()[0] for option in old) if word not in kept]
+    actions += [f"SET {option}" for option in new if option not in old]
+    return " ".join(actions)
+
+
+def with_initial_privileges(change: ObjectChange, *, new: bool) -> ObjectChange:
+    """Return the change with the privileges that a new sequence gets from ALTER DEFAULT PRIVILEGES."""
+    if not change.after.get("identity") or (change.before.get("identity") and not new):
+        return change
+    creator, _ = _owners(change)
+    initial = attributes.initial_privileges("SEQUENCE", creator, change)
+    if initial == attributes.default_privileges("SEQUENCE", creator, change.major):
+        return change
+    return replace(change, before={**change.before, "sequence_acl": attributes.format_acl(initial)})
+
+
+def _owners(change: ObjectChange) -> tuple[str, str]:
+    """Return the owner of the table, and so of the sequence, before and after the change."""
+    before, after = (catalog.value(change.owner, "owner") for catalog in (change.existing, change.catalog))
+    return before or OWNER, after or OWNER
+
+
+def _sequence_name(change: ObjectChange, fields: Fields) -> str:
+    _, table, column = split_identity(change.key.identity)
+    return fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
+
+
+def _sequence(change: ObjectChange, fields: Fields) -> str:
+    return f"{schema_of(change.key.identity)}.{_sequence_name(change, fields)}"
+
+
+def _alter_sequence(change: ObjectChange) -> Iterator[str]:
+    """Yield the changes of the sequence of an identity; one that is dropped with its identity needs none."""
+    if not change.after.get("identity"):
+        return
+    sequence = _sequence(change, change.after)
+    if change.differs("identity_sequence") and change.before.get("identity"):
+        name = _sequence_name(change, change.after)
+        yield f"ALTER SEQUENCE {_sequence(change, change.before)} RENAME TO {name}"
+    if change.differs("sequence_acl"):
+        owners = _owners(change)
+        before, after = (
+            attributes.parse_or_default(acl, "SEQUENCE", owner, change.major)
+            for acl, owner in zip(change.values("sequence_acl"), owners, strict=True)
+        )
+        before = attributes.after_owner_change(before, *owners)
+        yield from attributes.grant_commands(f"SEQUENCE {sequence}", before, after)
+    if change.differs("sequence_comment"):
+        yield comment_on(f"SEQUENCE {sequence}", change.after.get("sequence_comment"))
+    if change.differs("sequence_persistence"):
+        # Without a value, the sequence has the persistence of its table.
+        default = "unlogged" if change.catalog.value(change.owner, "persistence") else "logged"
+        persistence = change.after.get("sequence_persistence") or default
+        yield f"ALTER SEQUENCE {sequence} SET {persistence.upper()}"
 
 
 def unsupported_declaration(change: ObjectChange) -> str | None:
@@ -226,7 +310,7 @@ COLUMN = ObjectKind(
         ),
         "statistics": clause("statistics", "SET STATISTICS {}", "SET STATISTICS -1", head=_alter_column),
         "options": _change_column_options,
-        **dict.fromkeys(identity.SEQUENCE_FIELDS, identity.alter_sequence),
+        **dict.fromkeys(_SEQUENCE_FIELDS, _alter_sequence),
     },
     follows={"position", "inherited", "local"},
     unsupported=_unsupported,

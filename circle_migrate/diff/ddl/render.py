@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circle_migrate import __version__
-from circle_migrate.diff.ddl.alembic_ops import operation
-from circle_migrate.diff.ddl.python_code import execute, indented
+from circle_migrate.diff.ddl.alembic_ops import indented, operation
 from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 
@@ -46,7 +45,7 @@ def body(script: MigrationScript, hazards: HazardTexts, default_schema: str | No
     lines = [f"{_INDENT}# {unsupported_comment(difference)}" for difference in script.incomplete]
     for statement in script.statements:
         lines += [f"{_INDENT}# {hazard_comment(hazard, hazards)}" for hazard in statement.hazards]
-        call = operation(script.plan, statement, default_schema) or execute(statement.sql)
+        call = operation(script.plan, statement, default_schema)
         if not statement.transactional:
             lines.append(f"{_INDENT}with op.get_context().autocommit_block():")
         lines.append(indented(call, _INDENT * (1 if statement.transactional else 2)))
