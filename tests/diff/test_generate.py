@@ -366,16 +366,16 @@ def test_types_of_sqlalchemy_are_those_of_postgresql(type_: str) -> None:
 
 def test_a_type_of_the_database_is_left_to_sql() -> None:
     assert type_code("app.mood") is None
-    made = bodies(generate(compared({}, table("app.t", "a app.mood"))), HAZARDS)
-    assert "op.execute(" in made.upgrade
-    assert 'op.drop_table("t", schema="app")' in made.downgrade
+    upgrade, downgrade = bodies(generate(compared({}, table("app.t", "a app.mood"))), HAZARDS)
+    assert "op.execute(" in upgrade
+    assert 'op.drop_table("t", schema="app")' in downgrade
 
 
 def test_operations_leave_out_the_schema_they_work_in() -> None:
     told = replace(compared(table("app.t", "a integer"), {}), default_schema="app")
-    made = bodies(generate(told), HAZARDS)
-    assert 'op.drop_table("t")' in made.upgrade
-    assert "schema=" not in made.downgrade
+    upgrade, downgrade = bodies(generate(told), HAZARDS)
+    assert 'op.drop_table("t")' in upgrade
+    assert "schema=" not in downgrade
 
 
 FULL = "INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"

@@ -34,7 +34,6 @@ from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.postgres.scratch.providers import nearest, no_server_error
-from circle_migrate.revision_graph.graph import Graph
 
 
 async def autogenerate(
@@ -71,19 +70,16 @@ async def _states(deployment: Deployment) -> dict[str, State]:
     located = [name for name in deployment.selected if deployment.databases[name].settings.url is not None]
     states = await deployment.states(located) if located else {}
     for name, current in verify_identity(deployment, states).items():
-        _ensure_at_head(graphs[name], current)
+        pending = graphs[name].pending(current)
+        if pending:
+            raise Refused(
+                f"database {name} has {format_counts({'pending revision': len(pending)})}",
+                database=name,
+                state="nothing was written",
+                hint="Run circle-migrate upgrade first, or unset the database's URL to compare the files "
+                "only.",
+            )
     return states
-
-
-def _ensure_at_head(graph: Graph, current: tuple[str, ...]) -> None:
-    pending = graph.ancestors(graph.effective_heads) - graph.ancestors(current)
-    if pending:
-        raise Refused(
-            f"database {graph.database} has {format_counts({'pending revision': len(pending)})}",
-            database=graph.database,
-            state="nothing was written",
-            hint="Run circle-migrate upgrade first, or unset the database's URL to compare the files only.",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +114,8 @@ class _Task:
         metadata = load_models(self.database.settings)
         models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
         options = replace(self._options, models=Models.AFTER)
-        return await propose(
-            ModelDiff(self.head, models.snapshot, metadata, options, hazards), self._open_scratch
-        )
+        goal = ModelDiff(self.head, models.snapshot, metadata, options, hazards, self._open_scratch)
+        return await propose(goal)
 
     async def notes(self) -> AsyncIterator[str]:
         """Yield notes about the live database."""

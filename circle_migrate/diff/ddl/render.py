@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from circle_migrate import __version__
 from circle_migrate.diff.ddl.alembic_ops import indented, operation
@@ -13,28 +12,16 @@ from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_com
 _INDENT = "    "
 
 
-@dataclass(frozen=True, slots=True)
-class Bodies:
-    """The indented bodies of upgrade() and downgrade(), and the differences that one of them leaves."""
-
-    upgrade: str
-    downgrade: str
-    incomplete: tuple[str, ...]
-
-
-def bodies(script: MigrationScript, hazards: HazardTexts) -> Bodies:
-    """Return the bodies of a revision that executes the script, and of its downgrade."""
+def bodies(script: MigrationScript, hazards: HazardTexts) -> tuple[str, str]:
+    """Return the indented bodies of upgrade(), which executes the script, and of downgrade()."""
     back, schema = generate(script.comparison, undo=True), script.comparison.default_schema
-    incomplete = tuple(dict.fromkeys([*script.incomplete, *back.incomplete]))
-    return Bodies(body(script, hazards, schema), body(back, hazards, schema), incomplete)
+    return body(script, hazards, schema), body(back, hazards, schema)
 
 
 def render(script: MigrationScript, hazards: HazardTexts) -> str:
     """Return both functions of a revision."""
-    functions = bodies(script, hazards)
-    return (
-        f"def upgrade() -> None:\n{functions.upgrade}\n\n\ndef downgrade() -> None:\n{functions.downgrade}\n"
-    )
+    upgrade, downgrade = bodies(script, hazards)
+    return f"def upgrade() -> None:\n{upgrade}\n\n\ndef downgrade() -> None:\n{downgrade}\n"
 
 
 def body(script: MigrationScript, hazards: HazardTexts, default_schema: str | None = None) -> str:
