@@ -98,7 +98,7 @@ def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]
 
 
 def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.config.metadata import load_models
+    from circle_migrate.config.load_objects import load_models
     from circle_migrate.diff.expected.build import build_from_models, models_source
 
     database = alone.databases[alone.selected[0]]
