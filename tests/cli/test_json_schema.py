@@ -43,7 +43,7 @@ from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.result import Result
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
 from circle_migrate.migrate.journal_entry import JournalRun, JournalStep
 from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptKind, KeptRowCount, KeptState

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         SchemaResult,
         ServerResult,
     )
-    from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+    from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 
 
 def current_result(result: CurrentResult, console: Console) -> None:
