@@ -112,11 +112,7 @@ class Child:
 
 @asynccontextmanager
 async def start(
-    argv: Sequence[str | Path],
-    env: Mapping[str, str],
-    *,
-    stdin: Any = DEVNULL,
-    stdout: Any = DEVNULL,
+    argv: Sequence[str | Path], env: Mapping[str, str], *, stdin: Any = DEVNULL, stdout: Any = DEVNULL
 ) -> AsyncIterator[Child]:
     """Run a program while the block runs, and terminate it at the end of the block.
 

@@ -49,9 +49,7 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
 
 
 async def _read(
-    deployment: Deployment,
-    name: str,
-    query: Callable[[Journal, asyncpg.Connection], Awaitable[list[T]]],
+    deployment: Deployment, name: str, query: Callable[[Journal, asyncpg.Connection], Awaitable[list[T]]]
 ) -> list[T]:
     """Return the result of a query of the journal of a database, nothing if there is no journal."""
     database = deployment.databases[name]

@@ -91,7 +91,7 @@ def _write_baseline(report: SafetyReport, path: Path) -> SafetyReport:
                 finding
                 for finding in check.findings
                 if not (isinstance(finding, HazardFinding) and finding.fingerprint in known)
-            ),
+            )
         )
         for check in report.checks
     )

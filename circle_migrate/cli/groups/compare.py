@@ -57,15 +57,13 @@ def register(app: typer.Typer) -> None:
             ),
         ] = None,
         grants: Annotated[
-            bool,
-            typer.Option("--grants", help="Report every privilege as an error.", rich_help_panel=_RULES),
+            bool, typer.Option("--grants", help="Report every privilege as an error.", rich_help_panel=_RULES)
         ] = False,
         owners: Annotated[
             bool, typer.Option("--owners", help="Report every owner as an error.", rich_help_panel=_RULES)
         ] = False,
         column_order: Annotated[
-            bool,
-            typer.Option("--column-order", help="Compare the order of columns.", rich_help_panel=_RULES),
+            bool, typer.Option("--column-order", help="Compare the order of columns.", rich_help_panel=_RULES)
         ] = False,
         partitions: Annotated[
             bool,

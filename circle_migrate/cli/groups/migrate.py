@@ -175,8 +175,7 @@ def register(app: typer.Typer) -> None:
         target: TargetsWithoutDefault = None,
         down: Down = False,
         output: Annotated[
-            Path | None,
-            typer.Option("--output", "-o", metavar="FILE", help="Save the plan for --plan FILE."),
+            Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the plan for --plan FILE.")
         ] = None,
         cascade: Cascade = False,
     ) -> Result:

@@ -32,8 +32,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         message: Annotated[str, _MESSAGE],
         autogenerate: Annotated[
-            bool,
-            typer.Option("--autogenerate", help="Write the changes from the revisions to the models."),
+            bool, typer.Option("--autogenerate", help="Write the changes from the revisions to the models.")
         ] = False,
         head: Annotated[
             str | None,

@@ -80,8 +80,7 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--list-rules", help="List all hazards.", rich_help_panel=_RULES)
         ] = False,
         explain: Annotated[
-            str | None,
-            typer.Option(metavar="ID", help="Explain one hazard.", rich_help_panel=_RULES),
+            str | None, typer.Option(metavar="ID", help="Explain one hazard.", rich_help_panel=_RULES)
         ] = None,
     ) -> Result:
         """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger."""

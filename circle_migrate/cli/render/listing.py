@@ -50,13 +50,7 @@ def revision_list(result: RevisionList, console: Console) -> None:
                 _revision(item, console)
         return
     rows = [
-        (
-            name,
-            item.revision.id,
-            revisions(item.revision.down_revisions),
-            item.revision.message,
-            _marks(item),
-        )
+        (name, item.revision.id, revisions(item.revision.down_revisions), item.revision.message, _marks(item))
         for name, listed in result.listed.items()
         for item in listed
     ]

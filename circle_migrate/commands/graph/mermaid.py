@@ -28,11 +28,7 @@ MAX_CHARACTERS = 50_000
 """Mermaid's defaults of `maxEdges` and `maxTextSize`, which the text of a diagram cannot raise."""
 
 _ARROWS = {EdgeKind.FOLLOWS: "-->", EdgeKind.DEPENDS: "-.->", EdgeKind.REQUIRES: "-.->"}
-_ENDS = {
-    Cardinality.ONE: ("||", "||"),
-    Cardinality.OPTIONAL: ("|o", "o|"),
-    Cardinality.MANY: ("}o", "o{"),
-}
+_ENDS = {Cardinality.ONE: ("||", "||"), Cardinality.OPTIONAL: ("|o", "o|"), Cardinality.MANY: ("}o", "o{")}
 _CLASSES = {
     HEAD: "stroke:#0969da,stroke-width:3px",
     CURRENT: "fill:#2da44e,color:#ffffff",
