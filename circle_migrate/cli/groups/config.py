@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-
-if TYPE_CHECKING:
-    from circle_migrate.core.result import Result
+from circle_migrate.cli.options import argument
+from circle_migrate.core.result import Result
 
 _NO_DATABASE = ("database", "database_url", "creds_database_url", "embedded", "embedded_data", "quiet")
 
@@ -32,9 +29,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel="Set up", without=_NO_DATABASE)
     def schema(
         context: CommandContext,
-        name: Annotated[
-            list[str], typer.Argument(metavar="COMMAND", help="For example: status, config show.")
-        ],
+        name: list[str] = argument("COMMAND", "For example: status, config show.", default=...),
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
         from circle_migrate.cli.json_schema.command_schema import schema as command_schema
