@@ -76,7 +76,7 @@ class _Commands(CommandGroup):
             for module, names in _COMMANDS.items():
                 if cmd_name in names:
                     self._add(module, SingleCommandApp(cmd_name))
-        return self._created.get(cmd_name)
+        return self._created.get(cmd_name) or self.commands.get(cmd_name)
 
     def main(self, *arguments: Any, **extra: Any) -> None:
         """Run the command line and end the process with its exit status."""
