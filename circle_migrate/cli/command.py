@@ -16,8 +16,8 @@ from circle_migrate.cli.lazy_parameters import Command, CommandGroup
 from circle_migrate.cli.options import COMMON, OPTIONS
 from circle_migrate.cli.output_format import ANY_RESULT, Format
 
-_SETTINGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *OPTIONS)
-"""The options that override a setting."""
+_NO_SETTINGS = ("database", "format", "quiet", "debug")
+"""The shared options that override no setting."""
 
 
 class SingleCommandApp(typer.Typer):
@@ -90,14 +90,15 @@ def command(
             from circle_migrate.cli.boundary import run_command
             from circle_migrate.cli.progress import Progress
 
-            values = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
+            flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
+            database, form, quiet, debug = map(flags.pop, _NO_SETTINGS)
             context = CommandContext(
                 group_name + command_name,
-                values["database"],
-                {key: values[key] for key in _SETTINGS if values[key] is not None},
-                Format(values["format"] or Format.TABLE),
-                Progress(quiet=bool(values["quiet"])),
-                bool(values["debug"]),
+                database,
+                flags,
+                Format(form or Format.TABLE),
+                Progress(quiet=bool(quiet)),
+                bool(debug),
             )
             run_command(context, functools.partial(function, context, **arguments))
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class CommandContext(NamedTuple):
     """One call of a command.
 
-    `database` is the value of --database, `flags` are the options that override settings, by name. `progress`
-    is called with the events of a run.
+    `database` is the value of --database, `flags` are the options that override settings, by name, None
+    if not given. `progress` is called with the events of a run.
     """
 
     command: str
