@@ -35,10 +35,10 @@ from circle_migrate.commands.listing_results import (
     RevisionList,
     ServerResult,
 )
-from circle_migrate.commands.protect_result import ProtectionResult
+from circle_migrate.commands.protect import ProtectionResult
 from circle_migrate.commands.run_results import LogResult, RecoveredTransaction, RecoverResult, SourceResult
-from circle_migrate.commands.snapshot_result import SnapshotResult
-from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
+from circle_migrate.commands.snapshot import SnapshotResult
+from circle_migrate.commands.status import DatabaseStatus, StatusResult
 from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity

@@ -31,7 +31,7 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Ownership
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from circle_migrate.commands.snapshot_result import SnapshotResult
+    from circle_migrate.commands.snapshot import SnapshotResult
 
 _MARKS = {Op.REMOVED: "-", Op.ADDED: "+", Op.CHANGED: "~"}
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}

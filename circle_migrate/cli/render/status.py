@@ -12,7 +12,7 @@ from circle_migrate.core.findings import Severity
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
+    from circle_migrate.commands.status import DatabaseStatus, StatusResult
 
 
 def status_result(result: StatusResult, console: Console) -> None:
