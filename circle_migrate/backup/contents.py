@@ -1,9 +1,12 @@
-"""Size, objects and encryption of a database, as backup and restore compare them."""
+"""Size, objects and encryption of a database, as backup and restore compare them; reports of growth."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
@@ -78,3 +81,26 @@ async def uses_tls(connection: asyncpg.Connection) -> bool:
     return bool(
         await connection.fetchval("SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()")
     )
+
+
+_INTERVAL = 0.5
+"""Seconds between two measurements."""
+
+
+@asynccontextmanager
+async def report_growth(
+    measure: Callable[[], Awaitable[int]], report: Callable[[int], None]
+) -> AsyncIterator[None]:
+    """Report the measured size while the block runs; a failed measurement only ends the reports."""
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            report(await measure())
+
+    task = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

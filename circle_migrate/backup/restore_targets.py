@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from circle_migrate.backup import swap
-from circle_migrate.backup.contents import catalog_digest, database_size, uses_tls
-from circle_migrate.backup.progress import report_growth
+from circle_migrate.backup.contents import catalog_digest, database_size, report_growth, uses_tls
 from circle_migrate.backup.swap import StagedDatabase
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes

@@ -11,7 +11,7 @@ import typer
 from typer.main import get_group
 
 from circle_migrate import __version__
-from circle_migrate.cli.lazy_parameters import CommandGroup
+from circle_migrate.cli.help import CommandGroup
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
@@ -83,7 +83,7 @@ class _Commands(CommandGroup):
         try:
             status = super().main(*arguments, **{**extra, "standalone_mode": False})
         except typer.TyperException as error:
-            from circle_migrate.cli.usage_error import show_usage_error
+            from circle_migrate.cli.write import show_usage_error
 
             show_usage_error(error)
             status = error.exit_code

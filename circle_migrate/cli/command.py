@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.lazy_parameters import Command, CommandGroup
+from circle_migrate.cli.help import Command, CommandGroup
 from circle_migrate.cli.options import COMMON, OPTIONS
 from circle_migrate.cli.output_format import ANY_RESULT, Format
 

@@ -11,8 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from circle_migrate.cli.progress_lines import STYLES, line, printable
-from circle_migrate.cli.progress_state import DatabaseProgress, RunProgress
+from circle_migrate.cli.progress_lines import STYLES, DatabaseProgress, RunProgress, line, printable
 from circle_migrate.core.events import Event, EventKind
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
-from circle_migrate.backup import manifest_file
 from circle_migrate.backup.consistent_snapshot import (
     NAME,
     NO_BACKUP,
@@ -26,11 +25,16 @@ from circle_migrate.backup.consistent_snapshot import (
     ensure_sessions_alive,
     export_snapshots,
 )
-from circle_migrate.backup.contents import CatalogDigest, catalog_digest, database_size, uses_tls
+from circle_migrate.backup.contents import (
+    CatalogDigest,
+    catalog_digest,
+    database_size,
+    report_growth,
+    uses_tls,
+)
 from circle_migrate.backup.dump import DumpJob, ensure_readable
-from circle_migrate.backup.manifest import BackupResult, Dump, Manifest
+from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, new_file, sha256, write_manifest
 from circle_migrate.backup.pg_programs import find
-from circle_migrate.backup.progress import report_growth
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import BackupFailed, UsageError
@@ -142,7 +146,7 @@ async def _dump(
     digest = await _read_catalog_digest(snapshot)
     database_bytes = await database_size(connection)
     path = folder / f"{database.name}{job.suffix}"
-    os.close(manifest_file.new_file(path))
+    os.close(new_file(path))
 
     async def measure() -> int:
         return path.stat().st_size
@@ -160,7 +164,7 @@ async def _dump(
         database=database.name,
         file=path.name,
         bytes=path.stat().st_size,
-        sha256=await asyncio.to_thread(manifest_file.sha256, path),
+        sha256=await asyncio.to_thread(sha256, path),
         encrypted=job.encrypts,
         dbname=snapshot.state.name,
         database_bytes=database_bytes,
@@ -214,7 +218,7 @@ def _create_folder(parent: Path) -> Path:
 def _complete(folder: Path, manifest: Manifest) -> BackupResult:
     """Write the manifest and give the folder its final name."""
     unfinished = sorted(path.name for path in folder.parent.glob(f"*{_UNFINISHED}") if path != folder)
-    manifest_file.write(folder, manifest)
+    write_manifest(folder, manifest)
     final = folder.with_name(folder.name.removesuffix(_UNFINISHED))
     folder.rename(final)
     for path in (final, final.parent):

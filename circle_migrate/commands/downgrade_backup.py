@@ -9,8 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.backup import manifest_file
-from circle_migrate.backup.manifest import BackupResult
+from circle_migrate.backup.manifest import MANIFEST, BackupResult
 from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.migrate.result import RestoreInstructions
@@ -104,7 +103,7 @@ def _restrict_to(deployment: Deployment, names: Mapping[str, object]) -> Deploym
 
 
 def _restore_instructions(deployment: Deployment, result: BackupResult) -> RestoreInstructions:
-    path = Path(result.folder) / manifest_file.NAME
+    path = Path(result.folder) / MANIFEST
     argv = ["circle-migrate", "restore", str(path), "--replace"]
     if len(deployment.selected) < len(deployment.databases):
         argv += ["--database", *deployment.selected]

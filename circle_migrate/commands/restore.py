@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.backup import manifest_file, swap
+from circle_migrate.backup import swap
 from circle_migrate.backup.contents import user_objects
-from circle_migrate.backup.manifest import Manifest, RestoreResult
+from circle_migrate.backup.manifest import Manifest, RestoreResult, read_manifest
 from circle_migrate.backup.preflight import RestoreOptions, RestoreTarget, preflight
 from circle_migrate.backup.restore_targets import (
     NAME,
@@ -56,7 +56,7 @@ async def restore(
     before anything changes; `RestoreFailed` and `Interrupted` with the state of the databases.
     """
     guard = ProtectionGuard(deployment, options.overridden)
-    manifest, folder = manifest_file.read(path)
+    manifest, folder = read_manifest(path)
     targets = await preflight(deployment, manifest, folder, options)
     states = {target.name: target.state for target in targets}
     guard.check_override_names(states)

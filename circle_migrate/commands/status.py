@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from circle_migrate.commands.checks.database_checks import pending_revisions, several_heads, state_checks
-from circle_migrate.commands.checks.database_facts import DatabaseFacts, read_all_facts
-from circle_migrate.commands.checks.unknown_revision import is_ahead
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_all_facts
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report, Severity
 from circle_migrate.migrate.journal_entry import JournalRun

@@ -27,16 +27,11 @@ from circle_migrate.commands.graph.drawing import (
     Row,
 )
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.commands.listing_results import (
-    ConfigurationResult,
-    CurrentResult,
-    DatabasePosition,
-    ListedRevision,
-    RevisionList,
-    ServerResult,
-)
+from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
+from circle_migrate.commands.log import LogResult, SourceResult
 from circle_migrate.commands.protect import ProtectionResult
-from circle_migrate.commands.run_results import LogResult, RecoveredTransaction, RecoverResult, SourceResult
+from circle_migrate.commands.recover import RecoveredTransaction, RecoverResult
+from circle_migrate.commands.set_up_results import ConfigurationResult, ServerResult
 from circle_migrate.commands.snapshot import SnapshotResult
 from circle_migrate.commands.status import DatabaseStatus, StatusResult
 from circle_migrate.config.relation import Relation
@@ -206,9 +201,7 @@ def kept(command: str) -> list[Result]:
 
 
 def listing(command: str) -> list[Result]:
-    return [
-        RevisionList(command, {"main": (ListedRevision(REVISION, ("head",)),), "credentials": ()}, (ERROR,))
-    ]
+    return [RevisionList(command, {"main": (ListedRevision(REVISION, ("head",)),), "credentials": ()})]
 
 
 def server(command: str) -> list[Result]:

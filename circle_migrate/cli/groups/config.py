@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     @command(config, "show", panel="Set up", without=("database",))
     def show(context: CommandContext) -> Result:
         """Show the value and the source of every setting, without passwords."""
-        from circle_migrate.commands.listing_results import ConfigurationResult
+        from circle_migrate.commands.set_up_results import ConfigurationResult
 
         values = context.settings(notes=True).values
         return ConfigurationResult(
@@ -33,6 +33,6 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
         from circle_migrate.cli.json_schema.command_schema import schema as command_schema
-        from circle_migrate.commands.listing_results import SchemaResult
+        from circle_migrate.commands.set_up_results import SchemaResult
 
         return SchemaResult(context.command, command_schema(" ".join(name)))

@@ -111,7 +111,7 @@ async def _start(settings: Settings) -> ServerStatus:
 
 
 def _result(command_name: str, status: ServerStatus) -> Result:
-    from circle_migrate.commands.listing_results import ServerResult
+    from circle_migrate.commands.set_up_results import ServerResult
     from circle_migrate.postgres.embedded.deployment import urls
 
     facts: dict[str, str | int | bool | None] = {

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from circle_migrate.commands.run_results import LogResult, RecoverResult, SourceResult
+    from circle_migrate.commands.log import LogResult, SourceResult
+    from circle_migrate.commands.recover import RecoverResult
     from circle_migrate.migrate.kept_data.entry import KeptRowCount
     from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
 

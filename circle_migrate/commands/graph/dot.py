@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from html import escape as escape_html
 
@@ -17,6 +18,7 @@ from circle_migrate.commands.graph.drawing import (
     Row,
     printable,
 )
+from circle_migrate.core.errors import UsageError
 
 _STYLES = {
     EdgeKind.FOLLOWS: "solid",
@@ -119,3 +121,33 @@ def _html(text: str) -> str:
     # Graphviz reads a closing bracket as the end of CDATA, and an empty <B></B> as a syntax error.
     escaped = escape_html(printable(text)).replace("]", "&#93;")
     return escaped if escaped.strip() else "&#160;"
+
+
+def svg(diagram: Diagram) -> str:
+    """Convert the DOT graph with `dot -Tsvg`.
+
+    Raises:
+        UsageError: `dot` is not on PATH, or it fails.
+    """
+    try:
+        process = subprocess.run(
+            ["dot", "-Tsvg"],  # noqa: S607 - the user's own Graphviz
+            input=dot(diagram),
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C interrupts this process, which then kills dot
+        )
+    except OSError as error:
+        raise UsageError(
+            "SVG needs Graphviz's `dot`, which cannot be started",
+            detail=error.strerror,
+            hint="install Graphviz (apt install graphviz, brew install graphviz), or use --as mermaid or dot",
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise UsageError(
+            f"Graphviz's `dot` ended with status {error.returncode}",
+            detail=error.stderr.strip(),
+            hint="use --as mermaid or dot",
+        ) from error
+    return process.stdout
