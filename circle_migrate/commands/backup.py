@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
+from circle_migrate.backup import contents
 from circle_migrate.backup.consistent_snapshot import (
     NAME,
     NO_BACKUP,
@@ -25,13 +26,7 @@ from circle_migrate.backup.consistent_snapshot import (
     ensure_sessions_alive,
     export_snapshots,
 )
-from circle_migrate.backup.contents import (
-    CatalogDigest,
-    catalog_digest,
-    database_size,
-    report_growth,
-    uses_tls,
-)
+from circle_migrate.backup.contents import CatalogDigest
 from circle_migrate.backup.dump import DumpJob, ensure_readable
 from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, new_file, sha256, write_manifest
 from circle_migrate.backup.pg_programs import find
@@ -144,7 +139,7 @@ async def _dump(
 ) -> Dump:
     database, connection = snapshot.database, snapshot.connection
     digest = await _read_catalog_digest(snapshot)
-    database_bytes = await database_size(connection)
+    database_bytes = await contents.database_size(connection)
     path = folder / f"{database.name}{job.suffix}"
     os.close(new_file(path))
 
@@ -155,8 +150,8 @@ async def _dump(
         text = f"{format_bytes(size)} from a database of {format_bytes(database_bytes)}"
         notify(Event(EventKind.COPYING, database.name, text))
 
-    with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
-        async with report_growth(measure, report):
+    with environment(database.address, NAME, encrypted=await contents.uses_tls(connection)) as env:
+        async with contents.report_growth(measure, report):
             await job.dump(database.name, snapshot.snapshot, path, env, lock_wait)
     if not job.encrypts:
         await ensure_readable(job.lister, path, database.name)
@@ -199,7 +194,7 @@ async def _read_catalog_digest(snapshot: ExportedSnapshot) -> CatalogDigest:
             state=NO_BACKUP,
             hint="if a lock was in the way, run the command again when nobody changes the schema",
         ) from error
-    return catalog_digest(catalog)
+    return contents.catalog_digest(catalog)
 
 
 def _create_folder(parent: Path) -> Path:

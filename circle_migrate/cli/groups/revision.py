@@ -6,19 +6,10 @@ from functools import partial
 
 import typer
 
+from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import (
-    DRY_RUN,
-    OVERRIDE_PROTECTION,
-    SCRATCH,
-    YES,
-    argument,
-    flag,
-    option,
-    revisions,
-    targets,
-)
+from circle_migrate.cli.options import SCRATCH, argument, flag, option
 from circle_migrate.core.result import Result
 
 _PANEL = "Write"
@@ -36,7 +27,9 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         message: str = _message(default=...),
         autogenerate: bool = flag("--autogenerate", "Write the changes from the revisions to the models."),
-        head: str | None = option("REVISION", "Follow this revision, or base.", autocompletion=revisions),
+        head: str | None = option(
+            "REVISION", "Follow this revision, or base.", autocompletion=shared.revisions
+        ),
         splice: bool = flag("--splice", "Allow a second head."),
         branch_label: str | None = _LABEL,
         depends_on: list[str] | None = option("REVISION", "Require this revision too. Repeatable."),
@@ -58,7 +51,7 @@ def register(app: typer.Typer) -> None:
     def merge(
         context: CommandContext,
         revision: list[str] | None = argument(
-            "REVISION", "Merge these revisions.", show_default="all heads", autocompletion=revisions
+            "REVISION", "Merge these revisions.", show_default="all heads", autocompletion=shared.revisions
         ),
         message: str | None = _message(),
         branch_label: str | None = _LABEL,
@@ -74,11 +67,11 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=("lock_wait",), negative_arguments=True)
     async def stamp(
         context: CommandContext,
-        target: list[str] = targets(default=...),
+        target: list[str] = shared.targets(default=...),
         purge: bool = flag("--purge", "Remove unknown revisions from the version table too."),
-        dry_run: bool = DRY_RUN,
-        yes: bool = YES,
-        override_protection: list[str] | None = OVERRIDE_PROTECTION,
+        dry_run: bool = shared.DRY_RUN,
+        yes: bool = shared.YES,
+        override_protection: list[str] | None = shared.OVERRIDE_PROTECTION,
     ) -> Result:
         """Record TARGET as current without running any revision. Shows the effect and asks first."""
         from circle_migrate.cli.confirm import confirm_stamp

@@ -6,18 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from html import escape as escape_html
 
-from circle_migrate.commands.graph.drawing import (
-    CURRENT,
-    HEAD,
-    Cardinality,
-    Diagram,
-    Edge,
-    EdgeKind,
-    Node,
-    NodeKind,
-    Row,
-    printable,
-)
+from circle_migrate.commands.graph import drawing
+from circle_migrate.commands.graph.drawing import Diagram, Edge, EdgeKind, Node, NodeKind, Row, printable
 from circle_migrate.core.errors import UsageError
 
 _STYLES = {
@@ -27,7 +17,11 @@ _STYLES = {
     EdgeKind.REFERENCES: "solid",
     EdgeKind.USES: "dotted",
 }
-_ARROWS = {Cardinality.ONE: "teetee", Cardinality.OPTIONAL: "teeodot", Cardinality.MANY: "crowodot"}
+_ARROWS = {
+    drawing.Cardinality.ONE: "teetee",
+    drawing.Cardinality.OPTIONAL: "teeodot",
+    drawing.Cardinality.MANY: "crowodot",
+}
 _HEAD = "#0969da"
 _CURRENT = "#2da44e"
 
@@ -64,7 +58,7 @@ def _attributes(**values: str) -> str:
 def _node(node: Node) -> str:
     if node.shape in (NodeKind.TABLE, NodeKind.ENUM):
         return f"shape=plain, label=<{_table(node)}>"
-    head, current = HEAD in node.marks, CURRENT in node.marks
+    head, current = drawing.HEAD in node.marks, drawing.CURRENT in node.marks
     values = {
         "style": "rounded,filled" if current else "dashed" if node.shape is NodeKind.ELSEWHERE else "rounded"
     }
@@ -108,7 +102,7 @@ def _edge(edge: Edge) -> str:
 
 def _legend(diagram: Diagram) -> Iterator[str]:
     """Yield a table that explains marks and line styles."""
-    descriptions = {HEAD: "blue border: head", CURRENT: "green: current"}
+    descriptions = {drawing.HEAD: "blue border: head", drawing.CURRENT: "green: current"}
     texts = [descriptions[mark] for mark in diagram.marks()]
     texts += [f"{_STYLES[link]} line: {link}" for link in diagram.links() if not diagram.is_relational]
     if texts:

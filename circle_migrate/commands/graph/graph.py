@@ -7,16 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.graph.drawing import (
-    CURRENT,
-    HEAD,
-    Diagram,
-    DiagramResult,
-    Edge,
-    EdgeKind,
-    Node,
-    NodeKind,
-)
+from circle_migrate.commands.graph import drawing
+from circle_migrate.commands.graph.drawing import Diagram, DiagramResult, Edge, EdgeKind, Node, NodeKind
 from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import ListedRevision, RevisionList, history
 from circle_migrate.core.atomic_write import replace_file
@@ -136,7 +128,7 @@ def _node(listed: ListedRevision) -> Node:
     revision = listed.revision
     labels = (f"branch {', '.join(revision.labels)}",) if revision.labels else ()
     message = (revision.message,) if revision.message else ()
-    marks = tuple(mark for mark in (HEAD, CURRENT) if mark in listed.marks)
+    marks = tuple(mark for mark in (drawing.HEAD, drawing.CURRENT) if mark in listed.marks)
     return Node(
         revision.qualified, revision.database, NodeKind.REVISION, revision.id, (*message, *labels), marks
     )
