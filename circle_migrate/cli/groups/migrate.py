@@ -18,7 +18,7 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
-    from circle_migrate.commands.downgrade_backup import BackupPolicy
+    from circle_migrate.commands.downgrade import BackupPolicy
     from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.postgres.deployment import Deployment
 
@@ -173,7 +173,7 @@ def _backup_policy(
 ) -> BackupPolicy:
     """Return when to back up the databases. Raises `UsageError` for contradicting options."""
     from circle_migrate.commands.backup import BackupOptions
-    from circle_migrate.commands.downgrade_backup import DEFAULT_FOLDER, BackupPolicy, BackupWhen
+    from circle_migrate.commands.downgrade import DEFAULT_FOLDER, BackupPolicy, BackupWhen
 
     if no_backup and (folder or encrypt_to):
         raise UsageError(
