@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -101,7 +102,9 @@ def register(app: typer.Typer) -> None:
             privileges=not no_privileges,
             overridden=tuple(override_protection or ()),
         )
-        return await action(deployment, manifest, options, confirm_replace(accepted), context.progress)
+        return await action(
+            deployment, manifest, options, partial(confirm_replace, accepted), context.progress
+        )
 
     description = "List, restore and drop the rows that `downgrade --keep` has kept."
     kept = group(app, "kept", description, _PANEL)
@@ -137,7 +140,7 @@ def register(app: typer.Typer) -> None:
         return await drop(
             await context.ready(),
             names,
-            agree=confirm_drop(yes=yes),
+            agree=partial(confirm_drop, yes=yes),
             overridden=override_protection or (),
             notify=context.progress,
         )

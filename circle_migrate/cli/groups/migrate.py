@@ -127,7 +127,9 @@ def register(app: typer.Typer) -> None:
         return await action(
             deployment,
             targets,
-            confirm=LossConfirmation(find_losses, accept_losses(accept_loss or (), yes=yes, keep=keep)),
+            confirm=LossConfirmation(
+                find_losses, partial(accept_losses, accept_loss or (), yes=yes, keep=keep)
+            ),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
             backing=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import typer
 
 from circle_migrate.cli.command import command
@@ -50,4 +52,4 @@ def register(app: typer.Typer) -> None:
                 f"--database names {context.database}, --override-protection another database",
                 hint=f"--override-protection {context.database}, or leave it out and type the name",
             )
-        return await action(await context.ready(), confirm_unprotect(overridden), context.progress)
+        return await action(await context.ready(), partial(confirm_unprotect, overridden), context.progress)

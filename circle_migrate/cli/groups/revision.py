@@ -80,7 +80,7 @@ def register(app: typer.Typer) -> None:
         return await action(
             await context.ready(),
             target,
-            confirm=confirm_stamp(yes=yes),
+            confirm=partial(confirm_stamp, yes=yes),
             purge=purge,
             dry_run=dry_run,
             overridden=override_protection or (),
