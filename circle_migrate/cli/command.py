@@ -13,8 +13,7 @@ import typer
 
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.help import Command, CommandGroup
-from circle_migrate.cli.options import COMMON, OPTIONS
-from circle_migrate.cli.output_format import ANY_RESULT, Format
+from circle_migrate.cli.options import ANY_RESULT, COMMON, OPTIONS, Format
 
 _NO_SETTINGS = ("database", "format", "quiet", "debug")
 """The shared options that override no setting."""

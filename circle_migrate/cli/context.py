@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from circle_migrate.cli.output_format import Format
+from circle_migrate.cli.options import Format
 
 if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress

@@ -1,4 +1,4 @@
-"""Options and arguments: as defaults of a command's parameters, and those that several commands share."""
+"""Options, arguments and output formats: as defaults of a command's parameters, and shared by commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,28 @@ from typing import Any
 import typer
 from typer._click.exceptions import NoSuchOption
 
-from circle_migrate.cli.output_format import Format
+
+class Format(StrEnum):
+    """A format in which a result is written to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    SQL = "sql"
+    ALEMBIC = "alembic"
+    PATCH = "patch"
+    MARKDOWN = "markdown"
+
+
+ANY_RESULT = (Format.TABLE, Format.JSON)
+CHECKS = (*ANY_RESULT, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
+COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
+LOSSES = (*ANY_RESULT, Format.MARKDOWN)
+SAFETY = (*CHECKS, Format.MARKDOWN)
+"""The formats of a command, by what its result is."""
 
 
 class Transaction(StrEnum):

@@ -11,7 +11,7 @@ from typer import Exit, TyperException
 from typer._click.exceptions import NoArgsIsHelpError
 
 from circle_migrate.cli.console import console
-from circle_migrate.cli.output_format import Format
+from circle_migrate.cli.options import Format
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -12,22 +12,22 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """The exit statuses of the process; tests compare docs and `--help` with this table."""
+    """The exit statuses of the process, most severe first; tests compare docs and `--help` with them."""
 
-    DONE = 0
+    TERMINATED = 143
+    INTERRUPTED = 130
+    HANGUP = 129
     BUG = 1
     USAGE = 2
-    PENDING = 3
-    DRIFT = 4
-    REFUSED = 5
-    LOCKED = 6
-    AHEAD = 7
+    FAILED = 10
     IN_DOUBT = 8
     UNREACHABLE = 9
-    FAILED = 10
-    HANGUP = 129
-    INTERRUPTED = 130
-    TERMINATED = 143
+    AHEAD = 7
+    REFUSED = 5
+    LOCKED = 6
+    DRIFT = 4
+    PENDING = 3
+    DONE = 0
 
 
 class MigrateError(Exception):

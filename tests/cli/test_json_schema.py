@@ -412,7 +412,7 @@ def test_the_output_of_another_command_is_none(command: str) -> None:
 
 
 def test_exit_codes_are_those_of_the_program() -> None:
-    assert schema("upgrade")["$defs"]["exit_code"]["enum"] == [int(code) for code in ExitCode]
+    assert schema("upgrade")["$defs"]["exit_code"]["enum"] == sorted(ExitCode)
 
 
 def test_a_command_that_has_none_is_a_usage_error() -> None:

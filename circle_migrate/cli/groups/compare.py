@@ -8,8 +8,7 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import SCRATCH, argument, flag, option
-from circle_migrate.cli.output_format import CHECKS, COMPARISONS
+from circle_migrate.cli.options import CHECKS, COMPARISONS, SCRATCH, argument, flag, option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 

@@ -10,8 +10,7 @@ import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import YES, argument, flag, option
-from circle_migrate.cli.output_format import CHECKS
+from circle_migrate.cli.options import CHECKS, YES, argument, flag, option
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import SCRATCH, TARGET, argument, flag, option, revisions
-from circle_migrate.cli.output_format import CHECKS
+from circle_migrate.cli.options import CHECKS, SCRATCH, TARGET, argument, flag, option, revisions
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 

@@ -12,8 +12,7 @@ import typer
 from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import RUN, SIZES, flag, option
-from circle_migrate.cli.output_format import LOSSES, Format
+from circle_migrate.cli.options import LOSSES, RUN, SIZES, Format, flag, option
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 

@@ -9,8 +9,7 @@ import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import CASCADE, DOWN, SCRATCH, SIZES, flag, option, targets
-from circle_migrate.cli.output_format import SAFETY
+from circle_migrate.cli.options import CASCADE, DOWN, SAFETY, SCRATCH, SIZES, flag, option, targets
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
@@ -63,11 +62,9 @@ def register(app: typer.Typer) -> None:
         if list_rules or explain is not None:
             from circle_migrate.safety.hazard_list import explain_hazard, list_hazards
 
-            return (
-                explain_hazard(context.command, explain)
-                if explain is not None
-                else list_hazards(context.command)
-            )
+            if explain is not None:
+                return explain_hazard(context.command, explain)
+            return list_hazards(context.command)
         ci = profile == _Profile.CI
         if not ci and (base is not None or stats is not None):
             raise UsageError("--base and --stats are for a check without databases", hint="add --profile ci")

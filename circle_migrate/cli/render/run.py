@@ -109,9 +109,12 @@ def _description(action: Action) -> tuple[str, str]:
     return action.revision.id, action.revision.message
 
 
-def write_text(result: ScriptResult | SourceResult, console: Console) -> None:
+def script_result(result: ScriptResult | SourceResult, console: Console) -> None:
     """Write the text unchanged."""
     console.file.write(result.text)
+
+
+source_result = script_result
 
 
 def recover_result(result: RecoverResult, console: Console) -> None:
