@@ -7,14 +7,11 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from circle_migrate.postgres.catalog.snapshot import ObjectKey
+import asyncpg
 
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 
 # Every object that a dump would contain, except members of extensions.
 _USER_OBJECTS = """

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate.backup.dump import decrypt_command, ensure_readable
 from circle_migrate.backup.manifest import Dump, Manifest, verify_dump
@@ -14,10 +13,8 @@ from circle_migrate.backup.restore_dump import RestoreJob
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.database import Database, State
-    from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.database import Database, State
+from circle_migrate.postgres.deployment import Deployment
 
 
 @dataclass(frozen=True, slots=True)

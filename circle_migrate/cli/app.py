@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import MutableMapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from typer._click import Command, Context, HelpFormatter
 from typer.main import get_group
 
 from circle_migrate import __version__
 from circle_migrate.cli.help import CommandGroup
-
-if TYPE_CHECKING:
-    from typer._click import Command, Context, HelpFormatter
 
 _COMMANDS = {
     "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),

@@ -12,17 +12,15 @@ from __future__ import annotations
 import re
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typer import BadParameter
+from typer._click import Context, HelpFormatter, Parameter
 from typer._click.core import Command as AnyCommand
 from typer._coercion import RuntimeParam, build_runtime_param
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from circle_migrate.cli.console import is_terminal
-
-if TYPE_CHECKING:
-    from typer._click import Context, HelpFormatter, Parameter
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim)\]")
 _NO_LIMIT = 1_000

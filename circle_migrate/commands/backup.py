@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.backup import contents
@@ -36,11 +35,9 @@ from circle_migrate.core.errors import BackupFailed, UsageError
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.server_errors import server_message
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.database import State
-    from circle_migrate.postgres.deployment import Deployment
 
 _UNFINISHED = ".unfinished"
 

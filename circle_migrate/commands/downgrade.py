@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate.backup.manifest import MANIFEST, BackupResult
 from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
+from circle_migrate.commands.plan import SavedPlan
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
@@ -23,11 +23,8 @@ from circle_migrate.migrate.run import CompositeHooks, Hooks, MigrationRun
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
+from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import LossReport
-
-if TYPE_CHECKING:
-    from circle_migrate.commands.plan import SavedPlan
-    from circle_migrate.safety.losses.find import LossCollector
 
 DEFAULT_FOLDER = Path("backups")
 """The default folder of backups, relative to the current directory; the default of `backup`, too."""

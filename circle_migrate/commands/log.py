@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import asyncpg
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.journal_entry import JournalRun
 from circle_migrate.postgres.deployment import Deployment
-
-if TYPE_CHECKING:
-    import asyncpg
 
 T = TypeVar("T")
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import asyncpg
 
 from circle_migrate.core.errors import ExitCode, InDoubt, UsageError
 from circle_migrate.core.events import Notify, ignore_event
@@ -21,9 +23,6 @@ from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.server_errors import server_message
-
-if TYPE_CHECKING:
-    import asyncpg
 
 
 @dataclass(frozen=True, slots=True)

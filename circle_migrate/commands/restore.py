@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate.backup import restore_targets, swap
 from circle_migrate.backup.contents import user_objects
@@ -22,9 +21,7 @@ from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment
 
 Confirm = Callable[[Manifest, Mapping[str, str]], None]
 """Ask whether to replace the databases, given by name with their name on the server.

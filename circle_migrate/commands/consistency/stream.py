@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import asyncpg
 
 from circle_migrate.core.errors import LockNotObtained, MigrateError, Unreachable
 from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.key_column import KeyEncoding
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _BATCH = 1 << 17
 """Bytes of a batch, about ten thousand keys."""
