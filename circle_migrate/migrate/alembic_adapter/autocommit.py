@@ -1,4 +1,4 @@
-"""Autocommit mode for steps that declare `transactional = False`."""
+"""Autocommit mode, for steps that declare `transactional = False` and for blocks of other steps."""
 
 from __future__ import annotations
 
@@ -16,28 +16,26 @@ from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 
 if TYPE_CHECKING:
     import asyncpg
+    from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
-
-    from circle_migrate.migrate.alembic_adapter.context import Context
 
 
 @contextmanager
-def autocommit(context: Context) -> Iterator[None]:
+def autocommit(context: MigrationContext) -> Iterator[None]:
     """Commit, run the block in autocommit mode, and begin the transaction that writes the version table.
 
     Raises `MigrationFailed` where the block leaves a transaction open, which is rolled back.
     """
-    context.in_autocommit = True
     if context.as_sql or context.connection is None:
         context.impl.emit_commit()
         yield
         context.impl.emit_begin()
-        context.in_autocommit = False
         return
     connection = context.connection
-    if context._transaction is not None:
-        context._transaction.commit()
-        context._transaction = None
+    transaction = connection.get_transaction()  # another one than Alembic's after a commit of the step
+    if transaction is not None:
+        transaction.commit()
+    context._transaction = None
     level = connection.get_isolation_level()
     connection.execution_options(isolation_level="AUTOCOMMIT")
     driver = cast("asyncpg.Connection", connection.connection.driver_connection)
@@ -47,7 +45,6 @@ def autocommit(context: Context) -> Iterator[None]:
         if driver.is_in_transaction():
             raise MigrationFailed("the step leaves a transaction open that it began")
     finally:
-        context.in_autocommit = False
         if driver.is_in_transaction():
             await_only(driver.execute("ROLLBACK"))
         if connection.in_transaction():
