@@ -177,6 +177,13 @@ class MigrationFailed(MigrateError):
     status = ExitCode.FAILED
 
 
+class HalfApplied(MigrationFailed):
+    """A step failed after it had committed a part of its work; `state` says what stays. Exit status 8."""
+
+    code = "half-applied"
+    status = ExitCode.IN_DOUBT
+
+
 class BackupFailed(MigrateError):
     """A dump could not be completed, so there is no backup. Exit status 10."""
 

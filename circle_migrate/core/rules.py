@@ -220,6 +220,13 @@ _ALL = (
         "Correct the cause that the server names, and run the command again.",
     ),
     Rule(
+        "half-applied",
+        "Revision half applied",
+        "A step that commits by itself failed, and what it had committed stays.",
+        "Undo by hand what the message lists, or make the revision safe to run again; "
+        "then run the command again.",
+    ),
+    Rule(
         "backup-failed",
         "Backup failed",
         "A dump could not be completed, so there is no backup.",

@@ -22,13 +22,14 @@ _COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
 
 
 class Transcript(Watch):
-    """The statements of a step; `committed` are those that a rollback does not undo.
+    """The statements of a step; `committed` are those that a rollback does not undo, `failing` is the last.
 
     `refusal` is the error for a statement that ends the transaction, None where the step may end it.
     """
 
     def __init__(self, driver: asyncpg.Connection, refusal: Callable[[], Exception] | None) -> None:
         self.committed: list[str] = []
+        self.failing = ""
         self._pending: list[str] = []
         self._driver = driver
         self._refusal = refusal
@@ -46,6 +47,7 @@ class Transcript(Watch):
 
     def failed(self, sql: str) -> None:
         """Add a text that may have committed a part of its work before it failed."""
+        self.failing = sql
         if _COMMITS_INSIDE.search(sql) and not self._driver.is_in_transaction():
             self.committed += [*self._pending, f"a part of {sql}"]
             self._pending.clear()
