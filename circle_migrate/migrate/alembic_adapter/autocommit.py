@@ -41,12 +41,14 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
     driver = cast("asyncpg.Connection", connection.connection.driver_connection)
     try:
         with _patient_builds(connection, driver):
-            yield
-        if driver.is_in_transaction():
-            raise MigrationFailed("the step leaves a transaction open that it began")
+            try:
+                yield
+                if driver.is_in_transaction():
+                    raise MigrationFailed("the step leaves a transaction open that it began")
+            finally:
+                if driver.is_in_transaction():
+                    await_only(driver.execute("ROLLBACK"))
     finally:
-        if driver.is_in_transaction():
-            await_only(driver.execute("ROLLBACK"))
         if connection.in_transaction():
             connection.rollback()  # of SQLAlchemy's alone: the server has none
         connection.execution_options(isolation_level=level)
@@ -63,7 +65,11 @@ def _patient_builds(connection: Connection, driver: asyncpg.Connection) -> Itera
         if is_build and not saved:
             saved.append(await_only(driver.fetchval("SHOW lock_timeout")))
             await_only(driver.execute("SET lock_timeout = 0"))
-        elif saved and not is_build:
+        elif not is_build:
+            restore()
+
+    def restore() -> None:
+        if saved and not driver.is_closed():
             await_only(driver.execute(f"SET lock_timeout = {literal(saved.pop())}"))
 
     event.listen(connection, "before_cursor_execute", before)
@@ -71,3 +77,4 @@ def _patient_builds(connection: Connection, driver: asyncpg.Connection) -> Itera
         yield
     finally:
         event.remove(connection, "before_cursor_execute", before)
+        restore()

@@ -74,11 +74,7 @@ class Runner:
         adapter = cast("Adapter", connection.connection.dbapi_connection)
         driver = cast("asyncpg.Connection", connection.connection.driver_connection)
 
-        def restore() -> None:
-            if self.restore:
-                await_only(driver.execute(self.restore))
-
-        context = Context(connection.dialect, connection, self._options(action, restore) | recording)
+        context = Context(connection.dialect, connection, self._options(action) | recording)
         context.owned_by_us = connection.in_transaction()
         context.known_heads = current
         context.revision = action.revision
@@ -92,7 +88,7 @@ class Runner:
         self.transcript = None
 
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
-        """Let the revision's own statements, and no others, see the configured search_path.
+        """Let the revision's own statements, and no others, see the configured search_path and its settings.
 
         The driver sends the settings, so that listeners on statements of revisions do not meet them. An error
         leaves the path as it is: whoever rolls back sets it.
@@ -113,7 +109,8 @@ class Runner:
             connection.rollback()  # of SQLAlchemy's alone
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = driver.is_in_transaction() and not context.owned_by_us
-        await_only(driver.execute(("SET CONSTRAINTS ALL IMMEDIATE;" if commits else "") + PINNED))
+        end = self.restore or PINNED
+        await_only(driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
 
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
@@ -165,7 +162,7 @@ class Runner:
         if match is not None:
             raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
 
-    def _options(self, step: Step, restore: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
@@ -180,7 +177,6 @@ class Runner:
                 if context.connection is not None and not context.as_sql and not context.owned_by_us:
                     # Alembic commits this one, after the version row; the step may have ended its first.
                     context._transaction = context.connection.get_transaction() or context.connection.begin()
-                restore()
 
             alembic_step.migration_fn = call
             return [alembic_step]
