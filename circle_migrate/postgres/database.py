@@ -23,6 +23,7 @@ from circle_migrate.postgres.journal_tables import (
     STEPS,
     TABLES,
     ensure_out_of_sight,
+    prepared_by_runs,
     read_contents,
 )
 from circle_migrate.postgres.protection_marker import ProtectionMarker
@@ -55,7 +56,7 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('default_transaction_read_only') = 'on' AS read_only,
        own.schema, {TABLES} AS tables,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
-             WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt
+             WHERE database = current_database() AND left(gid, length($4)) = $4) AS prepared
 FROM own
 """
 
@@ -68,8 +69,8 @@ class State(NamedTuple):
 
     `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
     the version table, and is empty without one. `journal_of` is the database for which the journal was
-    created, `in_doubt` has the identifiers of our prepared transactions. `journal` is the start of the names
-    of our tables where they are, as SQL.
+    created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
+    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL.
     """
 
     database: str
@@ -87,6 +88,7 @@ class State(NamedTuple):
     current: tuple[str, ...]
     journal_of: str | None = None
     in_doubt: tuple[str, ...] = ()
+    not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
 
     @property
@@ -162,6 +164,7 @@ class Database:
                 )
             ensure_out_of_sight(settings, [row["schema"]])
             contents = await read_contents(connection, settings, row["schema"], row["tables"])
+            in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
         except MigrateError:
             raise
         except Exception as error:
@@ -171,7 +174,8 @@ class Database:
             database=self.name,
             server_version=row["server_version"].partition(" ")[0],
             version_table=settings.version_table,
-            in_doubt=tuple(row["in_doubt"]),
+            in_doubt=in_doubt,
+            not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
             **contents._asdict(),
         )
 

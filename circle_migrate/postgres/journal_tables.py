@@ -115,6 +115,24 @@ async def read_contents(
     )
 
 
+async def prepared_by_runs(
+    connection: asyncpg.Connection, contents: Contents, gids: Sequence[str]
+) -> tuple[str, ...]:
+    """Return those of the prepared transactions that a run in the journal has prepared, as its role.
+
+    Any role may prepare a transaction of any name.
+    """
+    if not gids or contents.journal_of is None:
+        return ()
+    rows = await connection.fetch(
+        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {contents.journal}{RUNS} run "
+        "ON run.run::text = split_part(x.gid, ':', 2) AND run.db_role = x.owner "
+        "WHERE x.gid = ANY ($1::text[]) ORDER BY x.gid",
+        gids,
+    )
+    return tuple(row["gid"] for row in rows)
+
+
 def _unfit_error(settings: DatabaseSettings, message: str, mend: str = "") -> Refused:
     return Refused(
         f"{settings.name}: {message}",
