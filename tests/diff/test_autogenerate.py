@@ -15,8 +15,7 @@ from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.position import Placement
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
 from circle_migrate.diff.compare import compare
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot

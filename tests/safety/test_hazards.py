@@ -18,7 +18,7 @@ import pytest
 
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.rules import RULES
+from circle_migrate.core.rules import known_rules
 from circle_migrate.safety.hazards.hazard import (
     HAZARDS,
     SQLSTATES,
@@ -112,7 +112,7 @@ def test_finding_of_a_hazard_is_about_it(hazard: Hazard) -> None:
 
 
 def test_hazards_and_rules_share_no_id() -> None:
-    assert not RULES.keys() & HAZARDS.keys()
+    assert not known_rules().keys() & HAZARDS.keys()
     with pytest.raises(ValueError, match="CM999"):
         HazardFinding("CM999", Severity.ERROR, "m", ExitCode.REFUSED)
 

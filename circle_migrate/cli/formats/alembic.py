@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circle_migrate.cli.formats.comments import comment, not_compared, replace_controls
-from circle_migrate.diff.ddl.render_alembic import render
+from circle_migrate.diff.ddl.render import render
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.describe import side_names
 from circle_migrate.diff.result import Comparison, DiffResult
