@@ -11,8 +11,7 @@ from circle_migrate.config.ignore_rule import IgnoreRule
 from circle_migrate.config.settings import Profile
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.describe import count_kinds
-from circle_migrate.diff.implied import drop_implied, parents
-from circle_migrate.diff.renames import renames, without_generated_names
+from circle_migrate.diff.implied import drop_implied, parents, renames, without_generated_names
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import (
     UNSUPPORTED_BY_MODELS,

@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from circle_migrate.diff.ddl.clauses import option_changes, optional_clauses, split_field
 from circle_migrate.diff.ddl.dependencies import Catalog
+from circle_migrate.diff.ddl.statement import option_changes, optional_clauses, split_field
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name
 

@@ -26,13 +26,10 @@ _WITHOUT_COMMAND = frozenset({"of", "generated_name", "position"})
 class MigrationScript:
     """The DDL that changes one side of a comparison into the other.
 
-    `before` and `after` are the origins of the sides. `incomplete` names the differences that the statements
-    leave; it is empty if none is left. `plan` has the operations behind the statements.
+    `incomplete` names the differences that the statements leave. `plan` has the operations behind them.
     """
 
     comparison: Comparison
-    before: str
-    after: str
     statements: tuple[Statement, ...]
     incomplete: tuple[str, ...]
     plan: ChangePlan
@@ -43,12 +40,11 @@ def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
 
     A rename is a DROP and a CREATE.
     """
-    before, after = comparison.before, comparison.after
-    sides = [(before.origin, Catalog(before.objects)), (after.origin, Catalog(_target(comparison)))]
-    (source, start), (target, end) = reversed(sides) if undo else sides
-    plan = ChangePlan(start, end, before.major)
+    catalogs = [Catalog(comparison.before.objects), Catalog(_target(comparison))]
+    before, after = reversed(catalogs) if undo else catalogs
+    plan = ChangePlan(before, after, comparison.before.major)
     incomplete = (*_incomplete(plan), *_unsupported_privileges(comparison))
-    return MigrationScript(comparison, source, target, statements(plan), incomplete, plan)
+    return MigrationScript(comparison, statements(plan), incomplete, plan)
 
 
 def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:

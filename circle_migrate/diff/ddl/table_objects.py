@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from circle_migrate.diff.ddl.attributes import sql_role
-from circle_migrate.diff.ddl.clauses import ENABLED, option_changes, optional_clauses
 from circle_migrate.diff.ddl.column import is_local, unsupported_declaration
 from circle_migrate.diff.ddl.kind import (
     Commands,
@@ -16,6 +15,7 @@ from circle_migrate.diff.ddl.kind import (
     clause,
     name_on_owner,
 )
+from circle_migrate.diff.ddl.statement import ENABLED, option_changes, optional_clauses
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, split_lines
 
@@ -77,10 +77,6 @@ def _validate_constraint(change: ObjectChange) -> Commands:
 
 def _alter_index_of_constraint(change: ObjectChange) -> str:
     return f"ALTER INDEX {schema_of(change.key.identity)}.{base_name(change.key.identity)}"
-
-
-def _change_index_options(change: ObjectChange) -> Commands:
-    return option_changes(_alter_index_of_constraint(change), *change.values("index_options"))
 
 
 def _unsupported_constraint(change: ObjectChange) -> str | None:
@@ -164,7 +160,9 @@ CONSTRAINT = ObjectKind(
     covers={"type", "definition", "validated"},
     alters={
         "validated": _validate_constraint,
-        "index_options": _change_index_options,
+        "index_options": lambda change: option_changes(
+            _alter_index_of_constraint(change), *change.values("index_options")
+        ),
         "index_tablespace": clause("index_tablespace", *_TABLESPACE, head=_alter_index_of_constraint),
     },
     follows=_INHERITED | {"triggers"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.diff.ddl.clauses import comment_on, optional_clauses
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
@@ -14,6 +13,7 @@ from circle_migrate.diff.ddl.kind import (
     clause,
     from_definition,
 )
+from circle_migrate.diff.ddl.statement import comment_on, optional_clauses
 from circle_migrate.postgres.catalog.enum_labels import labels
 from circle_migrate.postgres.catalog.snapshot import Fields
 from circle_migrate.postgres.identifier import literal, schema_of, split_lines

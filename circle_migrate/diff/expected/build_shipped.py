@@ -9,9 +9,16 @@ from pathlib import Path
 
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.diff.expected.build import upgrade_scratch
-from circle_migrate.diff.expected.shipped import file_name, majors_in, snapshots_folder, source_of
-from circle_migrate.diff.expected.snapshot_file import SnapshotFile, read, write
+from circle_migrate.diff.expected.expected import upgrade_scratch
+from circle_migrate.diff.expected.snapshot_file import (
+    SnapshotFile,
+    file_name,
+    majors_in,
+    read,
+    snapshots_folder,
+    source_of,
+    write,
+)
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.deployment import Deployment, revision_folders
