@@ -65,11 +65,10 @@ def _is_same_change(parent: Change, child: Change) -> bool:
     if (parent.op, parent.key.kind) != (child.op, child.key.kind):
         return False
     parent_fields, child_fields = _inherited_fields(parent), _inherited_fields(child)
-    if child.key.kind == "index":  # its definition contains its name
+    if child.key.kind == "trigger" and base_name(parent.key.identity) != base_name(child.key.identity):
+        return False
+    if child.key.kind in {"index", "trigger"}:  # the definition contains the name of the index or table
         return parent_fields.keys() == child_fields.keys()
-    if child.key.kind == "trigger":  # its definition contains the name of its table
-        same_name = base_name(parent.key.identity) == base_name(child.key.identity)
-        return same_name and parent_fields.keys() == child_fields.keys()
     return parent_fields == child_fields
 
 

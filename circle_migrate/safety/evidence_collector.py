@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.safety.live_database.record import (

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from circle_migrate.config.load_objects import load_models
+from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, compared, propose

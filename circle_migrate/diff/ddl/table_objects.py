@@ -151,6 +151,7 @@ def _create_policy(change: ObjectChange) -> Commands:
 
 
 _TABLESPACE = ("SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM058")
+_DEFAULTS = {"enabled": "origin"}
 _INHERITED = frozenset({"inherited", "local", "generated_name"})
 
 CONSTRAINT = ObjectKind(
@@ -168,6 +169,7 @@ CONSTRAINT = ObjectKind(
     follows=_INHERITED | {"triggers"},
     name=name_on_owner,
     in_place=_only_validates,
+    rerun=lambda _change: [],
     unsupported=_unsupported_constraint,
 )
 INDEX = ObjectKind(
@@ -185,13 +187,9 @@ INDEX = ObjectKind(
     unsupported=_unsupported_index,
 )
 TRIGGER = ObjectKind(
-    "TRIGGER",
-    alters={"enabled": _enable},
-    defaults={"enabled": "origin"},
-    follows=_INHERITED,
-    name=name_on_owner,
+    "TRIGGER", alters={"enabled": _enable}, defaults=_DEFAULTS, follows=_INHERITED, name=name_on_owner
 )
-RULE = ObjectKind("RULE", alters={"enabled": _enable}, defaults={"enabled": "origin"}, name=name_on_owner)
+RULE = ObjectKind("RULE", alters={"enabled": _enable}, defaults=_DEFAULTS, name=name_on_owner)
 POLICY = ObjectKind(
     "POLICY",
     create=_create_policy,

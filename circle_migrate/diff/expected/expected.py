@@ -25,15 +25,7 @@ from circle_migrate import __version__
 from circle_migrate.core.cache import CacheFile, cache_file
 from circle_migrate.core.errors import MigrateError, SettingsError, UsageError
 from circle_migrate.core.events import ignore_event
-from circle_migrate.diff.expected.snapshot_file import (
-    FORMAT,
-    SnapshotFile,
-    decode,
-    encode,
-    read_shipped,
-    shipped_majors,
-    source_of,
-)
+from circle_migrate.diff.expected import snapshot_file as files
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
@@ -111,13 +103,13 @@ def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]
         database,
         f"revisions@{','.join(revisions) or 'base'}",
         revisions,
-        None if uses_helpers else source_of(database, revisions),
+        None if uses_helpers else files.source_of(database, revisions),
         partial(build_from_revisions, alone, servers, revisions),
     )
 
 
 def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.config.load_objects import load_models
+    from circle_migrate.config.object_reference import load_models
 
     database = alone.databases[alone.selected[0]]
     metadata = load_models(database.settings)
@@ -134,7 +126,7 @@ async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expecte
     possible = await servers.majors(name, major)
     if major in possible:
         return Expected(await _build(state, major))
-    shipped = () if state.revisions is None else shipped_majors(state.database, state.revisions)
+    shipped = () if state.revisions is None else files.shipped_majors(state.database, state.revisions)
     others = {other: snapshot for other in shipped if (snapshot := _read_stored(state, other, problems))}
     near = nearest((*others, *possible), major)
     if near is None:
@@ -152,13 +144,13 @@ def _read_stored(state: _State, major: int, problems: list[str]) -> Snapshot | N
     """Return the shipped snapshot or the cached one; note why the shipped one is not valid."""
     try:
         if state.revisions is not None:
-            return replace(read_shipped(state.database, state.revisions, major), origin=state.origin)
+            return replace(files.read_shipped(state.database, state.revisions, major), origin=state.origin)
     except UsageError as error:
         problems.append(error.message)
     file = _cache(state, major)
     content = file.read() if file else None
     with suppress(UsageError):
-        stored = decode(content, "the cache") if content is not None else None
+        stored = files.decode(content, "the cache") if content is not None else None
         return stored.snapshot if stored and stored.source == state.source else None
     return None
 
@@ -167,14 +159,14 @@ async def _build(state: _State, major: int) -> Snapshot:
     snapshot = replace(await state.build(major), origin=state.origin, revisions=state.revisions)
     file = _cache(state, major)
     if file is not None:
-        file.write(encode(SnapshotFile(snapshot, state.source)))
+        file.write(files.encode(files.SnapshotFile(snapshot, state.source)))
     return snapshot
 
 
 def _cache(state: _State, major: int) -> CacheFile | None:
     if state.source is None:
         return None
-    reader = [__version__, FORMAT, _reader_digest()]
+    reader = [__version__, files.FORMAT, _reader_digest()]
     return cache_file(
         json.dumps(["snapshot", *reader, state.database.name, state.origin, state.source, major])
     )

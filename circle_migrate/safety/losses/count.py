@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.bounded_read import (
     LiveQuery,
