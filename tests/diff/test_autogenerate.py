@@ -21,7 +21,7 @@ from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 from tests.deployments import agree, environment, execute
 from tests.projects import Project
 from tests.servers import Databases, run

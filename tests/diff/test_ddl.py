@@ -26,7 +26,7 @@ from circle_migrate.diff.equivalence import checks_for, equal_by_server
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Snapshot, changes_between
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 from tests.alembic_driver import on_connection
 from tests.diff.drift import CASES, Case, apply, beyond_schemas, capturing, load, take, undone
 from tests.servers import NAMES, Databases, Server, run

@@ -24,7 +24,7 @@ from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
 from circle_migrate.revision_graph.traversal import topological
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 
 OWNED = {"owner": "<owner>"}
 

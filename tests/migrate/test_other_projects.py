@@ -24,7 +24,7 @@ from circle_migrate.diff.autogenerate.autogenerate import autogenerate
 from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run

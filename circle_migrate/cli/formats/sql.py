@@ -9,7 +9,7 @@ from circle_migrate.cli.formats.comments import not_compared, replace_controls
 from circle_migrate.diff.ddl.render import render_sql
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.result import DiffResult
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 
 _MARK = "-- "
 
