@@ -80,7 +80,9 @@ class SettingsLoader:
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
-        notes = [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
+        notes = [f"{folder} was added to sys.path" for folder in self.packages.added]
+        notes += self.provenance.unknown
+        notes += [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
         listed = {name: values[name] for name in SHARED if name != "embedded"} | {
             "embedded_data": data,
             "lock_wait": f"{values['lock_wait']:g} s",
@@ -109,11 +111,7 @@ class SettingsLoader:
                 *(self._value(name, value) for name, value in listed.items()),
                 *self._list_database_settings(databases),
             ),
-            notes=(
-                *(f"{folder} was added to sys.path" for folder in self.packages.added),
-                *self.provenance.unknown,
-                *notes,
-            ),
+            notes=tuple(notes),
             warnings=tuple(self.provenance.misspelt),
         )
 
