@@ -47,8 +47,8 @@ SHARED: dict[str, Any] = {
     "lock_wait": 60.0,
     "lock_timeout": 4.0,
     "atomic": False,
-    "protected": False,
     "transaction": "all",
+    "protected": False,
     "scratch_url": None,
     "scratch_on_target": False,
     "diff_ignore": (),
@@ -57,8 +57,8 @@ SHARED: dict[str, Any] = {
     "safety_tables": (),
     "safety_rows": 10_000,
     "safety_bytes": 50 << 20,
-    "pg_bin": None,
     "relations": "circle_migrate.models.relations:RELATIONS",
+    "pg_bin": None,
     "secrets_dir": None,
 }
 

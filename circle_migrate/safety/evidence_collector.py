@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TypeVar
 
 from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database

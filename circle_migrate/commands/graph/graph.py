@@ -69,7 +69,7 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Di
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     from circle_migrate.diff.expected.expected import expected
-    from circle_migrate.diff.expected.shipped import shipped_majors
+    from circle_migrate.diff.expected.snapshot_file import shipped_majors
     from circle_migrate.postgres.scratch.pool import ScratchServers
 
     snapshots = []

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.bounded_read import (
     LiveQuery,

@@ -82,7 +82,7 @@ async def trace_plan(
 
 async def _prepare(deployment: Deployment, databases: Scratch, current: Current) -> list[str]:
     """Copy the live settings to the scratch databases and upgrade them to the current revisions."""
-    from circle_migrate.diff.expected.build import upgrade_scratch
+    from circle_migrate.diff.expected.expected import upgrade_scratch
 
     notes: list[str] = []
     for name in current:
