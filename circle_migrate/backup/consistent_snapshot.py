@@ -28,6 +28,11 @@ _EXPORT = """
 SELECT pg_export_snapshot() AS snapshot,
        to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS exported_at
 """
+# Lets a transaction of the session last as long as a dump; transaction_timeout exists since PostgreSQL 17.
+_NO_TIMEOUTS = """
+SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ async def export_snapshots(
             else:
                 await stack.enter_async_context(deployer_lock(connection, name, wait, notify))
         for _, connection in sessions.values():
-            await connection.execute(_disable_timeouts_sql(connection.get_server_version().major))
+            await connection.execute(_NO_TIMEOUTS)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         started = time.monotonic()
         rows = await asyncio.gather(*(connection.fetchrow(_EXPORT) for _, connection in sessions.values()))
@@ -106,12 +111,6 @@ async def ensure_sessions_alive(snapshots: ConsistentSnapshots) -> None:
                 state=NO_BACKUP,
                 hint="run the same command again",
             ) from error
-
-
-def _disable_timeouts_sql(major: int) -> str:
-    """Return SQL that lets a transaction of the session last as long as a dump."""
-    names = ["idle_in_transaction_session_timeout", *(["transaction_timeout"] if major >= 17 else [])]
-    return ";".join(f"SET {name} = 0" for name in names)
 
 
 async def _connect_to_one_host(database: Database) -> tuple[Database, asyncpg.Connection]:

@@ -78,23 +78,13 @@ class DumpJob:
         lister = find("pg_restore", dumper.major, programs)
         return cls(dumper, lister, tuple(encrypt_command(recipient)) if recipient else ())
 
-    @property
-    def encrypts(self) -> bool:
-        """Whether the dump is encrypted."""
-        return bool(self.encryption)
-
-    @property
-    def suffix(self) -> str:
-        """The suffix of the dump's file."""
-        return ".dump.age" if self.encrypts else ".dump"
-
     async def dump(
         self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
     ) -> None:
         """Dump the exported snapshot into the file; `lock_wait` is in seconds. Raises `BackupFailed`."""
         argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", VERBOSE]
         argv += [f"--snapshot={snapshot}", f"--lock-wait-timeout={round(lock_wait * 1000)}"]
-        if self.encrypts:
+        if self.encryption:
             await self._dump_encrypted(argv, database, path, env)
             return
         async with start([*argv, f"--file={path}"], env) as dumper:

@@ -40,11 +40,6 @@ class DatabaseProgress:
         return self.steps[len(self.done)] if len(self.done) < len(self.steps) else ""
 
     @property
-    def busy(self) -> bool:
-        """Whether a step runs or the database waits."""
-        return bool(self.running or self.activity)
-
-    @property
     def description(self) -> str:
         """The last event with its text; empty if it has none."""
         return f"{self.kind} {self.activity}" if self.activity else ""
@@ -75,7 +70,9 @@ class RunProgress:
                 progress.done.append(event.number)
                 progress.running = ""
             case EventKind.RETRY:
-                self._roll_back(event.number)
+                for each in self.databases.values():
+                    each.done = [step for step in each.done if step <= event.number]
+                    each.running, each.kind, each.activity = "", EventKind.RETRY, ""
                 progress.activity = event.text
             case EventKind.COMMITTED:
                 progress.committed = len(progress.done)
@@ -88,11 +85,6 @@ class RunProgress:
             ):
                 progress.activity, progress.keys_read = event.text, (event.number, event.total)
         return is_news
-
-    def _roll_back(self, number: int) -> None:
-        for progress in self.databases.values():
-            progress.done = [step for step in progress.done if step <= number]
-            progress.running, progress.kind, progress.activity = "", EventKind.RETRY, ""
 
 
 HEARTBEAT = 30.0
@@ -142,14 +134,11 @@ class Lines:
                     continue
                 self._due = time.monotonic() + self._heartbeat
                 for name, progress in self._progress.databases.items():
-                    if progress.busy:
-                        self._print(f"{name}  {self._heartbeat_text(progress)}")
-
-    def _heartbeat_text(self, progress: DatabaseProgress) -> str:
-        running = progress.running
-        if running:
-            running += f"  running for {self._progress.elapsed(progress):.0f} s"
-        return ", ".join(filter(None, [running, progress.description]))
+                    running = progress.running
+                    if running:
+                        running += f"  running for {self._progress.elapsed(progress):.0f} s"
+                    if text := ", ".join(filter(None, [running, progress.description])):
+                        self._print(f"{name}  {text}")
 
 
 def line(event: Event) -> str | None:

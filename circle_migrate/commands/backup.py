@@ -137,7 +137,7 @@ async def _dump(
     database, connection = snapshot.database, snapshot.connection
     digest = await _read_catalog_digest(snapshot)
     database_bytes = await contents.database_size(connection)
-    path = folder / f"{database.name}{job.suffix}"
+    path = folder / f"{database.name}{'.dump.age' if job.encryption else '.dump'}"
     os.close(new_file(path))
 
     async def measure() -> int:
@@ -150,14 +150,14 @@ async def _dump(
     with environment(database.address, NAME, encrypted=await contents.uses_tls(connection)) as env:
         async with contents.report_growth(measure, report):
             await job.dump(database.name, snapshot.snapshot, path, env, lock_wait)
-    if not job.encrypts:
+    if not job.encryption:
         await ensure_readable(job.lister, path, database.name)
     return Dump(
         database=database.name,
         file=path.name,
         bytes=path.stat().st_size,
         sha256=await asyncio.to_thread(sha256, path),
-        encrypted=job.encrypts,
+        encrypted=bool(job.encryption),
         dbname=snapshot.state.name,
         database_bytes=database_bytes,
         server_version=snapshot.state.server_version,

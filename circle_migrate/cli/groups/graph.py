@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,9 +14,6 @@ from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 from circle_migrate.diff.side import Source
-
-if TYPE_CHECKING:
-    from circle_migrate.commands.graph.drawing import Diagram
 
 
 class _Subject(StrEnum):
@@ -60,7 +56,7 @@ def register(app: typer.Typer) -> None:
 
         circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
         """
-        from circle_migrate.commands.graph.graph import resolve_format, write_diagram
+        from circle_migrate.commands.graph.graph import entities, resolve_format, revisions, write_diagram
 
         if subject is _Subject.ENTITIES and (span or current):
             raise UsageError(
@@ -69,29 +65,15 @@ def register(app: typer.Typer) -> None:
         if subject is _Subject.REVISIONS and origin:
             raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
         diagram_format = resolve_format(form, output)
-        diagram = await (
-            _revisions(context, span, current=current)
-            if subject is _Subject.REVISIONS
-            else _entities(context, Source(origin or Source.MODELS))
-        )
+        if subject is _Subject.REVISIONS:
+            deployment, at = await context.at(current=current)
+            diagram = revisions(deployment, span, at)
+        else:
+            source = Source(origin or Source.MODELS)
+            diagram = await entities(
+                await context.ready() if source is Source.LIVE else context.files(), source
+            )
         result = write_diagram(diagram, diagram_format, output)
         for note in result.notes:
             context.progress.say(note)
         return result
-
-
-async def _revisions(context: CommandContext, span: str | None, *, current: bool) -> Diagram:
-    from circle_migrate.commands.graph.graph import revisions
-
-    if not current:
-        return revisions(context.files(), span)
-    from circle_migrate.migrate.identity import verify_identity
-
-    deployment = await context.ready()
-    return revisions(deployment, span, verify_identity(deployment, await deployment.states()))
-
-
-async def _entities(context: CommandContext, source: Source) -> Diagram:
-    from circle_migrate.commands.graph.graph import entities
-
-    return await entities(await context.ready() if source is Source.LIVE else context.files(), source)
