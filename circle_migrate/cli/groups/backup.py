@@ -23,21 +23,18 @@ _NAMES = argument("RUN|ID", "The beginning of a run's id, or the id of one entry
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=_BACKUP_OPTIONS,
-        examples=(
-            "circle-migrate backup [dim]# to a new folder in backups/[/dim]",
-            "circle-migrate backup /srv/backups --encrypt-to age1… [dim]# credentials encrypted[/dim]",
-        ),
-    )
+    @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
     async def backup(
         context: CommandContext,
         folder: Path = argument("FOLDER", "Create the backup's folder in this one.", default=Path("backups")),
         encrypt_to: str | None = ENCRYPT_TO,
     ) -> Result:
-        """Dump both databases at one point in time, with a manifest of checksums and revisions."""
+        """Dump both databases at one point in time, with a manifest of checksums and revisions.
+
+        Examples:
+            circle-migrate backup [dim]# to a new folder in backups/[/dim]
+            circle-migrate backup /srv/backups --encrypt-to age1… [dim]# credentials encrypted[/dim]
+        """
         from circle_migrate.commands.backup import BackupOptions
         from circle_migrate.commands.backup import backup as action
 
@@ -46,16 +43,7 @@ def register(app: typer.Typer) -> None:
         options = BackupOptions(parent, deployment.settings.pg_bin, encrypt_to)
         return await action(deployment, options, notify=context.progress)
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=_BACKUP_OPTIONS,
-        examples=(
-            "circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]",
-            "circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]",
-            "circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials",
-        ),
-    )
+    @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
     async def restore(
         context: CommandContext,
         manifest: Path = argument("MANIFEST", "The manifest of a backup, or its folder.", default=...),
@@ -75,7 +63,13 @@ def register(app: typer.Typer) -> None:
         no_privileges: bool = flag("--no-privileges", "Restore no privileges."),
         override_protection: list[str] | None = OVERRIDE_PROTECTION,
     ) -> Result:
-        """Restore a backup into empty databases, or with --replace over databases with data."""
+        """Restore a backup into empty databases, or with --replace over databases with data.
+
+        Examples:
+            circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]
+            circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]
+            circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials
+        """
         from circle_migrate.backup.preflight import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace
         from circle_migrate.commands.restore import restore as action

@@ -23,18 +23,7 @@ _RULES = "Rules"
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=SCRATCH,
-        formats=COMPARISONS,
-        examples=(
-            "circle-migrate diff [dim]# was a database changed by hand?[/dim]",
-            "circle-migrate diff models revisions [dim]# is a revision missing?[/dim]",
-            "circle-migrate diff revisions@-1 revisions -d main --format sql",
-            "circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'",
-        ),
-    )
+    @command(app, panel=_PANEL, options=SCRATCH, formats=COMPARISONS)
     async def diff(
         context: CommandContext,
         sides: list[str] | None = argument(
@@ -54,7 +43,14 @@ def register(app: typer.Typer) -> None:
         column_order: bool = flag("--column-order", "Compare the order of columns.", panel=_RULES),
         partitions: bool = flag("--partitions", "Treat extra partitions as tables.", panel=_RULES),
     ) -> Result:
-        """Compare two catalogues of each database. Exit status 4 where they differ."""
+        """Compare two catalogues of each database. Exit status 4 where they differ.
+
+        Examples:
+            circle-migrate diff [dim]# was a database changed by hand?[/dim]
+            circle-migrate diff models revisions [dim]# is a revision missing?[/dim]
+            circle-migrate diff revisions@-1 revisions -d main --format sql
+            circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'
+        """
         from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions
         from circle_migrate.commands.diff import diff as action
         from circle_migrate.diff.side import parse_sides
@@ -69,16 +65,7 @@ def register(app: typer.Typer) -> None:
         options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
         return await action(await _deployment(context, parse_sides(texts)), texts, options)
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=SCRATCH,
-        examples=(
-            "circle-migrate snapshot -o before/ [dim]# a file for each database[/dim]",
-            "circle-migrate snapshot head -d main -o main.json",
-            "circle-migrate diff before/ live [dim]# later[/dim]",
-        ),
-    )
+    @command(app, panel=_PANEL, options=SCRATCH)
     async def snapshot(
         context: CommandContext,
         state: str = argument("STATE", "live, models, or revisions: head, an id, base.", default="live"),
@@ -89,28 +76,30 @@ def register(app: typer.Typer) -> None:
             "-o",
         ),
     ) -> Result:
-        """Save the catalogue of each database to compare it later. Function bodies can hold secrets."""
+        """Save the catalogue of each database to compare it later. Function bodies can hold secrets.
+
+        Examples:
+            circle-migrate snapshot -o before/ [dim]# a file for each database[/dim]
+            circle-migrate snapshot head -d main -o main.json
+            circle-migrate diff before/ live [dim]# later[/dim]
+        """
         from circle_migrate.commands.snapshot import take_snapshots
         from circle_migrate.diff.side import parse_state
 
         return await take_snapshots(await _deployment(context, (parse_state(state),)), state, output)
 
-    @command(
-        app,
-        panel=_PANEL,
-        formats=CHECKS,
-        without=("database",),
-        examples=(
-            "circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]",
-            "circle-migrate consistency --relation user-credentials --limit 100",
-        ),
-    )
+    @command(app, panel=_PANEL, formats=CHECKS, without=("database",))
     async def consistency(
         context: CommandContext,
         relation: list[str] | None = option("NAME", "Compare only this declared relation. Repeatable."),
         limit: int = option("N", "Show at most N keys in a finding.", "--limit", "-n", default=10, min=0),
     ) -> Result:
-        """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans."""
+        """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans.
+
+        Examples:
+            circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]
+            circle-migrate consistency --relation user-credentials --limit 100
+        """
         from circle_migrate.commands.consistency.consistency import consistency as action
 
         return await action(await context.ready(), relation or (), limit=limit, notify=context.progress)

@@ -19,28 +19,31 @@ _OPTIONS = ("atomic", "lock_wait")
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=_OPTIONS,
-        examples=('circle-migrate protect --reason "live since March, ask the platform team"',),
-    )
+    @command(app, panel=_PANEL, options=_OPTIONS)
     async def protect(
         context: CommandContext,
         reason: str | None = option("TEXT", "Show this reason in every refusal."),
     ) -> Result:
-        """Mark databases as protected: downgrades, stamps and replacing restores are refused."""
+        """Mark databases as protected: downgrades, stamps and replacing restores are refused.
+
+        Examples:
+            circle-migrate protect --reason "live since March, ask the platform team"
+        """
         from circle_migrate.commands.protect import protect as action
 
         if reason is not None and not (reason.strip() and reason.isprintable()):
             raise UsageError("the reason is not a line of text", hint="give a reason, or leave out --reason")
         return await action(await context.ready(), reason, context.progress)
 
-    @command(app, panel=_PANEL, options=_OPTIONS, examples=("circle-migrate unprotect --database main",))
+    @command(app, panel=_PANEL, options=_OPTIONS)
     async def unprotect(
         context: CommandContext, override_protection: list[str] | None = OVERRIDE_PROTECTION
     ) -> Result:
-        """Remove the protection of one database. Give --database, and type its name to confirm."""
+        """Remove the protection of one database. Give --database, and type its name to confirm.
+
+        Examples:
+            circle-migrate unprotect --database main
+        """
         from circle_migrate.cli.confirm import confirm_unprotect
         from circle_migrate.commands.protect import unprotect as action
 
