@@ -17,14 +17,11 @@ from circle_migrate.cli.help import CommandGroup
 _COMMANDS = {
     "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),
     "inspect": ("status", "check", "wait", "current", "log", "history", "heads", "branches", "show"),
-    "compare": ("diff", "snapshot", "consistency"),
-    "graph": ("graph",),
+    "compare": ("diff", "snapshot", "consistency", "graph"),
     "safety": ("safety-check", "stats"),
     "revision": ("revision", "merge", "stamp"),
-    "backup": ("backup", "restore", "kept"),
-    "protect": ("protect", "unprotect"),
-    "config": ("config", "schema"),
-    "dev": ("dev",),
+    "keep": ("backup", "restore", "kept", "protect", "unprotect"),
+    "set_up": ("config", "schema", "dev"),
 }
 """The modules that declare commands, in the order of the help page, with the names of their commands."""
 

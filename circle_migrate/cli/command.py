@@ -43,6 +43,7 @@ def group(app: typer.Typer, name: str, description: str, panel: str) -> typer.Ty
     """Declare a group of commands."""
     if isinstance(app, CommandListing):
         app.add(name, description, panel)
+    if isinstance(app, CommandListing) or (isinstance(app, SingleCommandApp) and app.command_name != name):
         return CommandListing()
     typer_group = typer.Typer(name=name, cls=CommandGroup, help=description, no_args_is_help=True)
     app.add_typer(typer_group, rich_help_panel=panel)
