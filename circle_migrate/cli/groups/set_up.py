@@ -108,7 +108,7 @@ def register(app: typer.Typer) -> None:
         major: list[int] | None = option(
             "N",
             "Write for this major version of PostgreSQL.",
-            show_default="all that have a configured_server",
+            show_default="all that have a server",
         ),
         folder: Path | None = option(
             "FOLDER", "Write to this folder.", show_default="beside the revision files"
