@@ -13,6 +13,9 @@ import asyncpg
 
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 
+_INTERVAL = 0.5
+"""Seconds between two measurements."""
+
 # Every object that a dump would contain, except members of extensions.
 _USER_OBJECTS = """
 WITH own AS (
@@ -78,10 +81,6 @@ async def uses_tls(connection: asyncpg.Connection) -> bool:
     return bool(
         await connection.fetchval("SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()")
     )
-
-
-_INTERVAL = 0.5
-"""Seconds between two measurements."""
 
 
 @asynccontextmanager

@@ -20,6 +20,16 @@ from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup, RestoreFailed, SettingsError, UsageError
 
+_VERBOSE = "--verbose"
+"""Makes pg_dump and pg_restore write to stderr all the time, so that SIGPIPE ends them if we are killed."""
+
+_CHUNK = 1 << 18
+"""Bytes that are read from a pipe at a time."""
+
+# pg_restore 17 and later sets this first; older servers do not know the parameter.
+_NEW_SETTING = b"SET transaction_timeout = 0;\n"
+_NEW_SETTING_SINCE = 17
+
 _RECIPIENTS = ("age1", "ssh-")
 
 
@@ -62,13 +72,6 @@ def _age() -> str:
     return program
 
 
-VERBOSE = "--verbose"
-"""Makes pg_dump and pg_restore write to stderr all the time, so that SIGPIPE ends them if we are killed."""
-
-CHUNK = 1 << 18
-"""Bytes that are read from a pipe at a time."""
-
-
 @dataclass(frozen=True, slots=True)
 class DumpJob:
     """The programs that dump one database; `encryption` is the command that encrypts the dump, if any."""
@@ -87,7 +90,7 @@ class DumpJob:
         self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
     ) -> None:
         """Dump the exported snapshot into the file; `lock_wait` is in seconds. Raises `BackupFailed`."""
-        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", VERBOSE]
+        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", _VERBOSE]
         argv += [f"--snapshot={snapshot}", f"--lock-wait-timeout={round(lock_wait * 1000)}"]
         if self.encryption:
             await self._dump_encrypted(argv, database, path, env)
@@ -120,7 +123,7 @@ async def copy(source: Child, *targets: Child) -> None:
     writers = [target.process.stdin for target in targets if target.process.stdin]
     open_writers = list(writers)
     assert source.process.stdout  # noqa: S101 - it is a pipe
-    while chunk := await source.process.stdout.read(CHUNK):
+    while chunk := await source.process.stdout.read(_CHUNK):
         for writer in list(open_writers):
             try:
                 writer.write(chunk)
@@ -172,11 +175,6 @@ async def ensure_readable(lister: Program, path: Path, database: str, decryption
                     state="nothing was changed",
                     hint=hint,
                 )
-
-
-# pg_restore 17 and later sets this first; older servers do not know the parameter.
-_NEW_SETTING = b"SET transaction_timeout = 0;\n"
-_NEW_SETTING_SINCE = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +255,7 @@ class RestoreJob:
         stdin: Child | None,
         **streams: Any,
     ) -> Child:
-        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", VERBOSE]
+        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", _VERBOSE]
         argv += [*self.exclusions, *options]
         if stdin is None:
             return await stack.enter_async_context(start([*argv, path], env, **streams))
@@ -270,8 +268,8 @@ async def _copy_script(restorer: Child, psql: Child) -> None:
     assert source is not None  # noqa: S101 - both are pipes
     assert target is not None  # noqa: S101
     with suppress(ConnectionError):
-        target.write(b"BEGIN;\n" + (await source.read(CHUNK)).replace(_NEW_SETTING, b"", 1))
-        while chunk := await source.read(CHUNK):
+        target.write(b"BEGIN;\n" + (await source.read(_CHUNK)).replace(_NEW_SETTING, b"", 1))
+        while chunk := await source.read(_CHUNK):
             target.write(chunk)
             await target.drain()
         if await restorer.end() == 0:

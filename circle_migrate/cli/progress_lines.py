@@ -14,6 +14,11 @@ from circle_migrate.core.redaction import redact
 if TYPE_CHECKING:
     from rich.console import Console
 
+HEARTBEAT = 30.0
+"""Seconds without a line after which the running step is shown again; CI systems end a silent job."""
+
+STYLES = {EventKind.WAITING: "yellow", EventKind.RETRY: "yellow"}
+
 
 @dataclass(slots=True)
 class DatabaseProgress:
@@ -85,12 +90,6 @@ class RunProgress:
             ):
                 progress.activity, progress.keys_read = event.text, (event.number, event.total)
         return is_news
-
-
-HEARTBEAT = 30.0
-"""Seconds without a line after which the running step is shown again; CI systems end a silent job."""
-
-STYLES = {EventKind.WAITING: "yellow", EventKind.RETRY: "yellow"}
 
 
 class Lines:

@@ -16,6 +16,8 @@ from circle_migrate.core.errors import LockNotObtained, MigrateError, Unreachabl
 from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.key_column import KeyEncoding
 
+K = TypeVar("K", int, bytes)
+
 _BATCH = 1 << 17
 """Bytes of a batch, about ten thousand keys."""
 
@@ -91,9 +93,6 @@ def reading_error(error: Exception, database: str) -> MigrateError:
     return server_errors.statement_error(error, database, "read the keys") or Unreachable(
         f"{database}: not all keys could be read", database=database, detail=detail
     )
-
-
-K = TypeVar("K", int, bytes)
 
 
 @dataclass(slots=True)
