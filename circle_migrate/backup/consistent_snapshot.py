@@ -21,8 +21,6 @@ from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.server_errors import server_message
 
 NAME = f"{APPLICATION_NAME} backup"
-NO_BACKUP = "there is no backup; the databases were only read"
-"""State of a failed backup."""
 
 _EXPORT = """
 SELECT pg_export_snapshot() AS snapshot,
@@ -108,7 +106,6 @@ async def ensure_sessions_alive(snapshots: ConsistentSnapshots) -> None:
                 f"{name}: the session that holds the deployer lock was lost during the dump",
                 database=name,
                 detail=server_message(error),
-                state=NO_BACKUP,
                 hint="run the same command again",
             ) from error
 

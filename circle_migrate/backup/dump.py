@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.backup.consistent_snapshot import NO_BACKUP
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup, RestoreFailed, SettingsError, UsageError
@@ -145,7 +144,6 @@ async def _wait_for_success(child: Child, database: str, program: str) -> None:
         f"{database}: {program} failed",
         database=database,
         detail=output,
-        state=NO_BACKUP,
         hint="grant the role SELECT on every table and sequence"
         if "permission denied" in output
         else "correct the cause and run the same command again",
@@ -172,7 +170,6 @@ async def ensure_readable(lister: Program, path: Path, database: str, decryption
                     f"{path} cannot be read: {name} failed",
                     database=database,
                     detail=await program.output(),
-                    state="nothing was changed",
                     hint=hint,
                 )
 

@@ -19,7 +19,6 @@ from circle_migrate import __version__
 from circle_migrate.backup import contents
 from circle_migrate.backup.consistent_snapshot import (
     NAME,
-    NO_BACKUP,
     ConsistentSnapshots,
     ExportedSnapshot,
     ensure_sessions_alive,
@@ -90,7 +89,7 @@ async def backup(
         return _complete(folder, manifest)
     except OSError as error:
         raise BackupFailed(
-            f"the backup cannot be written to {options.folder}", detail=error.strerror, state=NO_BACKUP
+            f"the backup cannot be written to {options.folder}", detail=error.strerror
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -188,7 +187,6 @@ async def _read_catalog_digest(snapshot: ExportedSnapshot) -> CatalogDigest:
             f"{name}: the catalogue cannot be read",
             database=name,
             detail=server_message(error),
-            state=NO_BACKUP,
             hint="if a lock was in the way, run the command again when nobody changes the schema",
         ) from error
     return contents.catalog_digest(catalog)
