@@ -79,6 +79,6 @@ class CommandContext(NamedTuple):
 
 
 def _hazard_ids() -> Collection[str]:
-    from circle_migrate.safety.hazards.loader import HAZARDS
+    from circle_migrate.safety.hazards.hazard import HAZARDS
 
     return HAZARDS

@@ -222,7 +222,7 @@ async def _confirm(
     collector = await confirm.find(plan)
     report = await loss_report(deployment, collector)
     if keep:
-        from circle_migrate.safety.losses.keepable import ensure_restorable
+        from circle_migrate.safety.losses.growth_guard import ensure_restorable
 
         await ensure_restorable(deployment, report)
     lossy = bool(report.destroyed) and not keep

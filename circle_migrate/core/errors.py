@@ -136,6 +136,10 @@ class MigrationFailed(MigrateError, code="migration-failed", status=ExitCode.FAI
     """A step failed and was rolled back; `state` has the current revisions. Exit status 10."""
 
 
+class HalfApplied(MigrationFailed, code="half-applied", status=ExitCode.IN_DOUBT):
+    """A step failed after it had committed a part of its work; `state` says what stays. Exit status 8."""
+
+
 class BackupFailed(
     MigrateError,
     code="backup-failed",

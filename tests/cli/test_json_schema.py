@@ -38,7 +38,7 @@ from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import ExitCode, Unreachable, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.result import Result
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
 from circle_migrate.migrate.journal_entry import JournalRun, JournalStep
 from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptKind, KeptRowCount, KeptState
@@ -47,7 +47,7 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, change
 from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.hazard_list import explain_hazard
+from circle_migrate.safety.committed_files import DatabaseStats, Statistics, StatsResult
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.losses.report import (
     Count,
@@ -59,9 +59,14 @@ from circle_migrate.safety.losses.report import (
     Method,
     Precision,
 )
-from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, SuppressedFinding
+from circle_migrate.safety.result import (
+    Coverage,
+    HazardFinding,
+    SafetyReport,
+    SuppressedFinding,
+    explain_hazard,
+)
 from circle_migrate.safety.result import SuppressionSource as Decided
-from circle_migrate.safety.table_statistics import DatabaseStats, Statistics, StatsResult
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REVISION = Revision("main", "m1", "First", path="/a/m1.py", requires=("credentials@c1",), irreversible="why")

@@ -37,12 +37,12 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Write a revision file; with --autogenerate one for each database whose models have changed."""
         from circle_migrate.commands.revision import revision as action
-        from circle_migrate.diff.autogenerate.position import Placement
+        from circle_migrate.diff.autogenerate.revision_file import Placement
 
         position = Placement(head, splice, branch_label, tuple(depends_on or ()), rev_id)
         if autogenerate:
             from circle_migrate.diff.autogenerate.autogenerate import autogenerate as generate
-            from circle_migrate.safety.hazards.loader import HAZARDS
+            from circle_migrate.safety.hazards.hazard import HAZARDS
 
             return await generate(await context.ready(), message, position, HAZARDS)
         return action(context.files(), message, position)
@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Write a revision that joins several heads."""
         from circle_migrate.commands.revision import merge as action
-        from circle_migrate.diff.autogenerate.position import Placement
+        from circle_migrate.diff.autogenerate.revision_file import Placement
 
         position = Placement(label=branch_label, id=rev_id)
         return action(context.files(), revision or [], message, position)

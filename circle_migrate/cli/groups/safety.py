@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
             circle-migrate safety-check --explain CM001
         """
         if list_rules or explain is not None:
-            from circle_migrate.safety.hazard_list import explain_hazard, list_hazards
+            from circle_migrate.safety.result import explain_hazard, list_hazards
 
             if explain is not None:
                 return explain_hazard(context.command, explain)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from circle_migrate.commands.history import CurrentResult, DatabasePosition, ListedRevision, RevisionList
     from circle_migrate.commands.set_up_results import ConfigurationResult, SchemaResult, ServerResult
     from circle_migrate.commands.status import DatabaseStatus, StatusResult
-    from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+    from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 
 
 def current_result(result: CurrentResult, console: Console) -> None:
