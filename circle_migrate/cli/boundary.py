@@ -95,7 +95,9 @@ def run_command(context: CommandContext, action: Callable[[], Result | Coroutine
     except BaseException as exception:  # noqa: BLE001 - this is the boundary
         error = _migrate_error(exception, signals)
         if context.debug:
-            write_stderr(_hide_rows("".join(traceback.format_exception(exception))).rstrip("\n"))
+            lines = "".join(traceback.format_exception(exception)).rstrip("\n")
+            # The server's DETAIL lines can quote rows.
+            write_stderr(re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", lines))
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
     raise typer.Exit(int(result.exit_code))
@@ -113,11 +115,6 @@ def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, progress: Pr
 
     with asyncio.Runner() as runner:
         return runner.run(main())
-
-
-def _hide_rows(text: str) -> str:
-    """Return a traceback without the server's DETAIL lines, which can quote rows."""
-    return re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", text)
 
 
 def _migrate_error(exception: BaseException, signals: _Signals) -> MigrateError:

@@ -35,11 +35,11 @@ def success(result: Result, form: Format) -> None:
             _append_job_summary(form, result)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # rich raises SystemExit for a broken pipe
-        _discard(sys.stdout)
+        discard(sys.stdout)
     except OSError as error:
         if error.filename is not None:  # a file that is no stream
             raise
-        _discard(sys.stdout)
+        discard(sys.stdout)
         unwritten = UsageError(
             f"the result cannot be written to stdout: {error.strerror}",
             state=f"the command itself has ended, with exit status {int(result.exit_code)}",
@@ -50,7 +50,7 @@ def success(result: Result, form: Format) -> None:
             raise Exit(int(unwritten.status)) from None
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Send the rest of a stream to the null device: Python's buffer would raise again at exit."""
     with suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as null:  # noqa: PTH123
         os.dup2(null.fileno(), stream.fileno())
@@ -77,7 +77,7 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
             sys.stdout.write(write_failure(form, command, error))
             sys.stdout.flush()
         except OSError:  # the error is on stderr, too
-            _discard(sys.stdout)
+            discard(sys.stdout)
     from circle_migrate.cli.render.widgets import relative
 
     lines = [f"error: {error.message}"]
@@ -100,7 +100,7 @@ def write_stderr(*lines: str) -> None:
         sys.stderr.write(visible_lines("\n".join(lines)) + "\n")
         sys.stderr.flush()
     except OSError:  # the exit status remains
-        _discard(sys.stderr)
+        discard(sys.stderr)
 
 
 def show_usage_error(error: TyperException) -> None:
