@@ -165,6 +165,7 @@ class Runner:
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
+            script.module = module_of(step.revision)  # that of this run
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
             declared = getattr(script.module, "transactional", True) is False
