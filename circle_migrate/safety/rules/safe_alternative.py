@@ -20,7 +20,7 @@ _KEY = compile_pattern(
 )
 _COLON = re.compile(r"(?<!:):(?=\w)")
 _LONGEST_NAME = 63
-_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE = "25001", "55P04"
+_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE = ("25001", "2D000"), "55P04"
 
 Revisions = tuple[ExampleRevision, ...]
 
@@ -30,7 +30,7 @@ def safe_alternative(context: StatementContext, finding: HazardFinding) -> str |
 
     The text is empty for a statement that fails for other reasons than its transaction.
     """
-    if finding.rule == "CM021" and finding.subject not in (_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE):
+    if finding.rule == "CM021" and finding.subject not in (*_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE):
         return ""
     writer = _ALTERNATIVES.get(finding.rule)
     revisions = None if writer is None else writer(context, finding)
@@ -111,10 +111,10 @@ def _own_transaction(context: StatementContext, _: HazardFinding) -> Revisions |
 
 
 def _without_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
-    if finding.subject != _NOT_IN_TRANSACTION:
+    if finding.subject not in _NOT_IN_TRANSACTION:
         return None
     sql = context.statement.sql.strip().rstrip(";")
-    return (ExampleRevision(_autocommit_block(_execute(sql)), transactional=False),)
+    return (ExampleRevision(_execute(sql), transactional=False),)
 
 
 def _keep_column(_: StatementContext, finding: HazardFinding) -> Revisions:
