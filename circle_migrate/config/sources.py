@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.config.databases import DATABASES
-from circle_migrate.config.fields import DEFAULTS, PREFIX, URL_VARIABLES, variables
+from circle_migrate.config.fields import DEFAULTS, PREFIX, SAFE_FOLDERS, URL_VARIABLES, variables
 from circle_migrate.config.provenance import DEFAULT_SECRETS, Origin, Provenance, read_text
 from circle_migrate.config.pyproject import flatten
 from circle_migrate.core.errors import SettingsError
@@ -27,7 +27,8 @@ def flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None
 
 def environment(environ: Mapping[str, str], record: Provenance, cwd: Path) -> None:
     """Record the environment variables of the process."""
-    _variables(environ, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
+    given = {name: value for name, value in environ.items() if name != SAFE_FOLDERS}
+    _variables(given, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
 
 
 def env_file(path: Path, record: Provenance, cwd: Path) -> None:
