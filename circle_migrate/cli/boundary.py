@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -80,11 +81,25 @@ class _Signals:
         raise KeyboardInterrupt
 
 
+class _Warnings(logging.Handler):
+    """Shows warnings that the package logs."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.warn(f"warning: {record.getMessage()}")
+
+
 def run_command(context: CommandContext, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
     """Run a command's action, write its result or its error, and raise `typer.Exit` with the status."""
     from circle_migrate.cli.write import failure, success, write_stderr
 
     signals = _Signals(context.progress)
+    logger, warnings = logging.getLogger("circle_migrate"), _Warnings(context.progress)
+    logger.addHandler(warnings)
+    logger.propagate = False
     try:
         result = action()
         if not isinstance(result, Result):
@@ -98,6 +113,8 @@ def run_command(context: CommandContext, action: Callable[[], Result | Coroutine
             write_stderr(_hide_rows("".join(traceback.format_exception(exception))).rstrip("\n"))
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
+    finally:
+        logger.removeHandler(warnings)
     raise typer.Exit(int(result.exit_code))
 
 

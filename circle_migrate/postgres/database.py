@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused
 from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
@@ -137,9 +138,14 @@ class Database:
         with connecting(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
-            connection = await asyncpg.connect(**arguments)
+            try:
+                connection = await asyncpg.connect(**arguments)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):
+                await warn_of_missing_tls(self.name, self.address)
+                raise
             try:
                 _raise_lost_cancellation()
+                await warn_of_missing_tls(self.name, self.address, connection)
                 await connection.execute(f"{begin};{self.session_sql({})}")
             except BaseException:
                 connection.terminate()
