@@ -293,8 +293,11 @@ class Database:
                 await connection.invalidate()
 
     def session_sql(self, settings: Mapping[str, str]) -> str:
-        """Return SET statements, because poolers refuse settings in the startup packet."""
-        merged = {**self.address.session_settings, **settings}
+        """Return SET statements, because poolers refuse settings in the startup packet.
+
+        With row_security off, the server refuses what policies would silently hide rows from.
+        """
+        merged = {"row_security": "off", **self.address.session_settings, **settings}
         path = merged.pop("search_path", self.settings.search_path)
         return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
 
