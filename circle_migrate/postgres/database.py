@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from circle_migrate.config.url.address import Address
 
 APPLICATION_NAME = "circle-migrate"
+_CLOSE_SECONDS = 2.0
 
 RUNS = "circle_migrate_runs"
 STEPS = "circle_migrate_steps"
@@ -156,10 +157,14 @@ class Database:
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        seconds = _CLOSE_SECONDS
         try:
             yield connection
+        except asyncio.CancelledError:
+            seconds /= 4
+            raise
         finally:
-            await _close(connection)
+            await _close(connection, seconds)
 
     async def state(self) -> State:
         """Read the state. Raises `MissingPrivilege`, and the errors of connecting."""
@@ -309,10 +314,10 @@ def _raise_lost_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-async def _close(connection: asyncpg.Connection) -> None:
+async def _close(connection: asyncpg.Connection, seconds: float) -> None:
     """Close a connection, without waiting long for the server; the end of the session rolls back."""
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(seconds):
             await asyncio.shield(connection.close())
     except Exception:  # noqa: BLE001 - terminate the connection after any error
         connection.terminate()
