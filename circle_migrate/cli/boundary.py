@@ -103,7 +103,7 @@ def run_command(context: CommandContext, action: Callable[[], Result | Coroutine
     try:
         result = action()
         if not isinstance(result, Result):
-            result = _run(result, signals, context.progress)
+            result = _run(result, signals, context)
         success(result, context.format)
     except typer.Exit:
         raise
@@ -118,15 +118,19 @@ def run_command(context: CommandContext, action: Callable[[], Result | Coroutine
     raise typer.Exit(int(result.exit_code))
 
 
-def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, progress: Progress) -> Result:
+def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: CommandContext) -> Result:
     async def main() -> Result:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
+        if (
+            not context.debug
+        ):  # errors of tasks that the command has given up, such as a connection that it cancelled
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         with signals.cancelling(task):
             try:
                 return await coroutine
             finally:
                 # Before the handlers are removed: no signal may leave the terminal without its cursor.
-                progress.stop()
+                context.progress.stop()
 
     with asyncio.Runner() as runner:
         return runner.run(main())
