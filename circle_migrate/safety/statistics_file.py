@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.table_statistics import DatabaseStats, Statistics
 
@@ -28,22 +30,17 @@ def write_statistics(path: Path, statistics: Statistics) -> None:
     """Write statistics, sorted. Raises `UsageError` if the file cannot be written."""
     head = {"kind": _KIND, "format": FORMAT, "tool": __version__}
     text = json.dumps(head | statistics.to_dict(), ensure_ascii=False, indent=2) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        hint = "choose another file with -o"
-        raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error
+    write_text(path, text, hint="choose another file with -o", make_folders=True)
 
 
 def read_statistics(path: Path) -> Statistics:
     """Return the statistics in a file. Raises `UsageError` if it is missing, damaged or of a newer format."""
     hint = f"write it again: circle-migrate stats -o {path}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         message = f"{path} is not a statistics file of circle-migrate, or is truncated"
         raise UsageError(message, detail=str(error), hint=hint) from error
     if not isinstance(content, dict) or content.get("kind") != _KIND:
@@ -73,6 +70,6 @@ def _size(relation: str, entry: dict[str, Any]) -> Size:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 1 << 63:
         raise ValueError(f"{value} is not a number of rows or bytes")
     return value
