@@ -22,7 +22,7 @@ import typer
 
 from circle_migrate.cli.boundary import run_command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.output_format import Format
+from circle_migrate.cli.options import Format
 from circle_migrate.cli.progress import Progress
 from circle_migrate.core.findings import Report
 from tests.cli.terminal import Terminal
