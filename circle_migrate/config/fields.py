@@ -40,6 +40,8 @@ DATABASES = (
 
 
 PREFIX = "CIRCLE_MIGRATE_"
+SAFE_FOLDERS = f"{PREFIX}SAFE_FOLDERS"
+"""The environment variable, and only that, with the folders of other users whose settings are read."""
 
 SHARED: dict[str, Any] = {
     "embedded": False,

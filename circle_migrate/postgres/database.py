@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused
 from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from circle_migrate.config.url.address import Address
 
 APPLICATION_NAME = "circle-migrate"
+_CLOSE_SECONDS = 2.0
 
 RUNS = "circle_migrate_runs"
 STEPS = "circle_migrate_steps"
@@ -137,9 +139,14 @@ class Database:
         with connecting(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
-            connection = await asyncpg.connect(**arguments)
+            try:
+                connection = await asyncpg.connect(**arguments)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):
+                await warn_of_missing_tls(self.name, self.address)
+                raise
             try:
                 _raise_lost_cancellation()
+                await warn_of_missing_tls(self.name, self.address, connection)
                 await connection.execute(f"{begin};{self.session_sql({})}")
             except BaseException:
                 connection.terminate()
@@ -150,10 +157,14 @@ class Database:
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        seconds = _CLOSE_SECONDS
         try:
             yield connection
+        except asyncio.CancelledError:
+            seconds /= 4
+            raise
         finally:
-            await _close(connection)
+            await _close(connection, seconds)
 
     async def state(self) -> State:
         """Read the state. Raises `MissingPrivilege`, and the errors of connecting."""
@@ -287,8 +298,11 @@ class Database:
                 await connection.invalidate()
 
     def session_sql(self, settings: Mapping[str, str]) -> str:
-        """Return SET statements, because poolers refuse settings in the startup packet."""
-        merged = {**self.address.session_settings, **settings}
+        """Return SET statements, because poolers refuse settings in the startup packet.
+
+        With row_security off, the server refuses what policies would silently hide rows from.
+        """
+        merged = {"row_security": "off", **self.address.session_settings, **settings}
         path = merged.pop("search_path", self.settings.search_path)
         return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
 
@@ -300,10 +314,10 @@ def _raise_lost_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-async def _close(connection: asyncpg.Connection) -> None:
+async def _close(connection: asyncpg.Connection, seconds: float) -> None:
     """Close a connection, without waiting long for the server; the end of the session rolls back."""
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(seconds):
             await asyncio.shield(connection.close())
     except Exception:  # noqa: BLE001 - terminate the connection after any error
         connection.terminate()

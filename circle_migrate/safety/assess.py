@@ -16,6 +16,7 @@ from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.committed_files import Statistics
 from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
 from circle_migrate.safety.rules.evidence import Mode
+from circle_migrate.safety.rules.failure import lacks_extension
 from circle_migrate.safety.suppressions import SuppressionResult, apply_suppressions, read_annotations
 from circle_migrate.safety.trace.record import Trace
 
@@ -111,7 +112,16 @@ async def _trace(
         traced = await trace_plan(deployment, plan, major=major, notify=_prefixed(notify), round_trips=True)
     except (SettingsError, MigrationFailed, Unreachable) as error:
         return await render(deployment, plan, major or _DEFAULT_MAJOR), error
-    traced = replace(traced, render_differences=await compare_rendered(deployment, plan, traced))
+    refused = (
+        f"{statement.database}@{statement.revision}"
+        for statement in traced.statements
+        if statement.error and lacks_extension(statement.error)
+    )
+    traced = replace(
+        traced,
+        untraced=tuple(dict.fromkeys((*refused, *traced.untraced))),
+        render_differences=await compare_rendered(deployment, plan, traced),
+    )
     if len(set(majors)) > 1:
         note = f"the servers run PostgreSQL {' and '.join(map(str, sorted(set(majors))))}"
         traced = replace(traced, notes=(*traced.notes, note))
@@ -153,10 +163,12 @@ def _with_locations(
     """Yield the findings, with the revision's file if they have none.
 
     A revision that could not be traced is an error unless `allow_unknown`, or if it follows a statement that
-    fails, which is an error already.
+    fails on every server, which is an error already.
     """
     known = {revision.qualified: revision for revision in revisions}
-    allowed = options.allow_unknown or any(statement.error for statement in trace.statements)
+    errors = (statement.error for statement in trace.statements)
+    fails = any(error is not None and not lacks_extension(error) for error in errors)
+    allowed = options.allow_unknown or fails
     for finding in findings:
         revision = known.get(f"{finding.database}@{finding.revision}", revisions[0])
         unknown = finding.rule == _UNTRACED and finding.subject in trace.untraced and not allowed

@@ -125,16 +125,16 @@ def _explain(
     """Return the statements, untraced revisions and notes of a run that ended at a step.
 
     A failing statement becomes a finding; an exception of the step's Python code may come from empty tables.
+    Where no step was running, a deferred constraint of the last one does not hold.
     """
-    rest = [
-        action.revision.qualified for action in plan.actions[len(hooks.done) :] if isinstance(action, Step)
-    ]
+    done = len(hooks.done) - (hooks.running is None)
+    rest = [action.revision.qualified for action in plan.actions[done:] if isinstance(action, Step)]
     failed = hooks.failure(error)
     if failed is not None:
         return (*hooks.statements, *failed), tuple(rest[1:]), ()
     cause = error.__cause__
-    reason = error.message if cause is None else f"{type(cause).__name__}: {cause}"
-    subject = rest[0] if hooks.running is not None else "a commit"
+    reason = error.message if cause is None else f"{type(cause).__name__}: {server_message(cause)}"
+    subject = rest[0] if rest else "a commit"
     location = f" ({error.location})" if error.location else ""
     note = f"{subject} was not traced to its end, perhaps because the tables are empty: {reason}{location}"
     return hooks.statements, tuple(rest), (" ".join(redact(note).split()),)
