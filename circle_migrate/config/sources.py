@@ -101,7 +101,7 @@ def _is_plain(name: str, value: object) -> bool:
     """Return whether pydantic would accept the value unchanged: a URL, a boolean, or text of normal form."""
     if name in fields.BOOLEAN_FIELDS:
         return isinstance(value, bool)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or name.endswith("journal_schema"):  # some names are reserved
         return False
     is_normal = value.isprintable() and value == value.strip() != ""
     longest = fields.MAX_IDENTIFIER_LENGTH if name.endswith(_IDENTIFIERS) else len(value)

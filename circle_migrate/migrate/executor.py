@@ -160,7 +160,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         table = VersionTable(database.settings.version_table, run.states[name].schema)
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
         if not run.rehearsal:
-            run.journals[name] = Journal(database, run.states[name].schema)
+            run.journals[name] = Journal(database, run.states[name])
     await ensure_atomic_possible(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)

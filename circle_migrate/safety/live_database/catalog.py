@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.postgres.database import OWN_TABLES, Database
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.safety.live_database.record import Blocker, ColumnName, ObjectUsage, Size
 from circle_migrate.safety.trace.record import Lock
 
@@ -56,12 +57,12 @@ WHERE t.typtype = 'd' AND n.nspname NOT IN ('pg_catalog', 'information_schema') 
 # of its last VACUUM or ANALYZE are taken. The number of rows since then grows with the pages, as in the
 # planner (estimate_rel_size in src/backend/optimizer/util/plancat.c); of a table that was never analysed the
 # rows are taken that were written since the server collects statistics.
-_SIZES = """
+_SIZES = f"""
 WITH RECURSIVE asked AS (
     SELECT c.oid, c.relkind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm')
-      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname NOT IN {OWN_SCHEMAS}
       AND ($1::text[] IS NULL OR quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1))
 ),
 part AS (
