@@ -27,7 +27,7 @@ _NAMES = tuple(known.name for known in DATABASES)
 _SAFETY = ("safety", "safety_rows", "safety_bytes")
 _SHARED = ("lock_wait", "lock_timeout", "atomic", "transaction", "scratch_on_target", *_SAFETY)
 _LINES = ("diff_ignore", "safety_ignore", "safety_tables")
-_PER_DATABASE = ("version_table", "version_table_schema", "search_path", "profile")
+_PER_DATABASE = ("version_table", "version_table_schema", "journal_schema", "search_path", "profile")
 
 T = TypeVar("T")
 

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from circle_migrate import __version__
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.json_file import MAX_BYTES, parse_json, read_bounded
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.revision_graph.directory import versions_folder
@@ -56,7 +57,7 @@ class SnapshotFile:
 def read(path: Path) -> SnapshotFile:
     """Return the content of a file. Raises `UsageError` if it is missing, damaged, foreign or too new."""
     try:
-        content = path.read_bytes()
+        content = read_bounded(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=_hint(path)) from error
     return decode(content, str(path))
@@ -77,6 +78,7 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
         raise UsageError(f"{path} is not a file", hint="Choose another path.")
     try:
         content = encode(SnapshotFile(snapshot, source), compress=path.name.endswith(".gz"))
+        target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content, mode=mode)
     except OSError as error:
         raise UsageError(
@@ -108,21 +110,30 @@ def decode(content: bytes, name: str) -> SnapshotFile:
         raise UsageError(f"{name} is damaged or was edited: its checksum is wrong", hint=_hint(name))
     try:
         snapshot = Snapshot.from_dict(document["snapshot"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{name} is an incomplete snapshot", detail=repr(error), hint=_hint(name)) from error
     return SnapshotFile(snapshot, document["source"], document["format"], str(document.get("tool")))
 
 
 def _document(content: bytes, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(gzip.decompress(content) if content.startswith(_GZIP) else content)
-    except (OSError, EOFError, zlib.error) as error:
+        document = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
+    except (EOFError, zlib.error) as error:
         raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(
             f"{name} is truncated or not a snapshot of circle-migrate", detail=str(error), hint=_hint(name)
         ) from error
     return document if isinstance(document, dict) else {}
+
+
+def _decompressed(content: bytes) -> bytes:
+    """Return the text of a gzip stream. Raises `EOFError` if it is truncated, or larger than may be read."""
+    stream = zlib.decompressobj(wbits=31)
+    text = stream.decompress(content, MAX_BYTES)
+    if not stream.eof:
+        raise EOFError("it ends too early, or is too large")
+    return text
 
 
 def _checksum(body: dict[str, Any]) -> str:
