@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from circle_migrate.config import fields
 from circle_migrate.config.fields import DATABASES, DEFAULTS, PREFIX, SHARED, URL_VARIABLES, variables
@@ -21,18 +21,7 @@ _SIMILARITY = 0.75
 """Similarity (0 to 1, without the prefix) from which a variable counts as a misspelt setting."""
 
 
-class RawSettings(NamedTuple):
-    """Every setting by field name, and its source; defaults have none."""
-
-    values: Mapping[str, Any]
-    provenance: Provenance
-    project_root: Path
-
-    def __repr__(self) -> str:
-        return "RawSettings(...)"  # the values contain secrets
-
-
-def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> RawSettings:
+def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Provenance:
     """Read all sources; an invalid value is recorded as a problem and replaced by the default.
 
     Raises SettingsError for a file of another user.
@@ -49,7 +38,8 @@ def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) 
     if table is not None:
         _pyproject(table, root / "pyproject.toml", record)
     _secrets(record)
-    return RawSettings(_validate(record), record, root)
+    record.values, record.project_root = _validate(record), root
+    return record
 
 
 def _find_env_file(cwd: Path, root: Path) -> Path:
