@@ -28,7 +28,10 @@ def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) 
     """
     record = Provenance()
     table, root = _read_pyproject(cwd, environ, record)
-    _flags(flags, record, cwd)
+    for name, value in flags.items():
+        if value is not None:
+            flag = f"flag --{name.replace('_', '-')}"
+            record.add(name, value, Origin(flag, flag, cwd, is_flag=True))
     given = {name: value for name, value in environ.items() if name != fields.SAFE_FOLDERS}
     _variables(given, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
     env_file = _find_env_file(cwd, root)
@@ -136,14 +139,6 @@ def _read_pyproject(
             )
             break
     return None, nearest or cwd
-
-
-def _flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None:
-    """Record the flags of the command line that are not None."""
-    for name, value in given.items():
-        if value is not None:
-            flag = f"--{name.replace('_', '-')}"
-            record.add(name, value, Origin(f"flag {flag}", f"flag {flag}", folder, is_flag=True))
 
 
 def _env_file(path: Path, record: Provenance, cwd: Path) -> None:
