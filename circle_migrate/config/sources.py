@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from circle_migrate.config import fields
 from circle_migrate.config.fields import DATABASES, DEFAULTS, PREFIX, SHARED, URL_VARIABLES, variables
@@ -21,25 +21,17 @@ _SIMILARITY = 0.75
 """Similarity (0 to 1, without the prefix) from which a variable counts as a misspelt setting."""
 
 
-class RawSettings(NamedTuple):
-    """Every setting by field name, and its source; defaults have none."""
-
-    values: Mapping[str, Any]
-    provenance: Provenance
-    project_root: Path
-
-    def __repr__(self) -> str:
-        return "RawSettings(...)"  # the values contain secrets
-
-
-def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> RawSettings:
+def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Provenance:
     """Read all sources; an invalid value is recorded as a problem and replaced by the default.
 
     Raises SettingsError for a file of another user.
     """
     record = Provenance()
     table, root = _read_pyproject(cwd, environ, record)
-    _flags(flags, record, cwd)
+    for name, value in flags.items():
+        if value is not None:
+            flag = f"flag --{name.replace('_', '-')}"
+            record.add(name, value, Origin(flag, flag, cwd, is_flag=True))
     given = {name: value for name, value in environ.items() if name != fields.SAFE_FOLDERS}
     _variables(given, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
     env_file = _find_env_file(cwd, root)
@@ -49,7 +41,8 @@ def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) 
     if table is not None:
         _pyproject(table, root / "pyproject.toml", record)
     _secrets(record)
-    return RawSettings(_validate(record), record, root)
+    record.values, record.project_root = _validate(record), root
+    return record
 
 
 def _find_env_file(cwd: Path, root: Path) -> Path:
@@ -146,14 +139,6 @@ def _read_pyproject(
             )
             break
     return None, nearest or cwd
-
-
-def _flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None:
-    """Record the flags of the command line that are not None."""
-    for name, value in given.items():
-        if value is not None:
-            flag = f"--{name.replace('_', '-')}"
-            record.add(name, value, Origin(f"flag {flag}", f"flag {flag}", folder, is_flag=True))
 
 
 def _env_file(path: Path, record: Provenance, cwd: Path) -> None:
