@@ -129,16 +129,11 @@ def _ensure_known_revisions(deployment: Deployment, dumps: Mapping[str, Dump]) -
                 continue
             for other, graph in deployment.forest.graphs.items():
                 if key in graph:
-                    raise WrongDatabase(
-                        f"the dump of {name} is at revision {key} of {other}",
-                        database=name,
-                        state="nothing was changed",
-                    )
+                    raise WrongDatabase(f"the dump of {name} is at revision {key} of {other}", database=name)
             raise UnknownRevision(
                 f"the dump of {name} is at revision {key}, which no revision file has: a newer release or "
                 "another application made the backup",
                 database=name,
-                state="nothing was changed",
                 hint="restore the backup with the release that has this revision",
             )
 
@@ -168,6 +163,5 @@ def _ensure_dump_fits(state: State, dumps: Mapping[str, Dump], name: str) -> Non
             raise WrongDatabase(
                 f"{name} is the database {state.name!r}, from which {other} was dumped",
                 database=name,
-                state="nothing was changed",
                 hint="check whether the URLs are swapped: circle-migrate config show",
             )
