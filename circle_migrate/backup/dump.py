@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.backup.manifest import Dump
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup, RestoreFailed, SettingsError, UsageError
@@ -175,6 +176,26 @@ async def ensure_readable(lister: Program, path: Path, database: str, decryption
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Options of a restore: `replace` databases that are not empty, and `disconnect` their sessions.
+
+    `jobs` is the number of tables and indexes that are restored at a time, 1 for all in one transaction.
+    `identity` is the file with the key for encrypted dumps, `programs` the folder of pg_restore. Without
+    `owners` the role that restores owns everything, without `privileges` nothing is granted. `overridden` are
+    protected databases that may be replaced.
+    """
+
+    replace: bool = False
+    disconnect: bool = False
+    jobs: int = 1
+    identity: Path | None = None
+    programs: Path | None = None
+    owners: bool = True
+    privileges: bool = True
+    overridden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreJob:
     """The programs that restore a dump; `decryption` is the command that decrypts it, if any.
 
@@ -190,22 +211,15 @@ class RestoreJob:
     exclusions: tuple[str, ...]
 
     @classmethod
-    def plan(
-        cls,
-        dump_major: int,
-        server_major: int,
-        programs: Path | None,
-        *,
-        decryption: Sequence[str],
-        jobs: int,
-        exclusions: Sequence[str],
-    ) -> RestoreJob:
-        """Find the programs on this machine. Raises `SettingsError` if one is missing."""
-        restorer = find("pg_restore", dump_major, programs)
-        newer = restorer.major >= _NEW_SETTING_SINCE > server_major
-        psql = find("psql", restorer.major, programs) if newer else None
-        streamed = bool(decryption) or newer
-        return cls(restorer, psql, tuple(decryption), 1 if streamed else jobs, tuple(exclusions))
+    def plan(cls, dump: Dump, server: int, options: RestoreOptions, decryption: Sequence[str]) -> RestoreJob:
+        """Find the programs for a server of this major version. Raises `SettingsError` if one is missing."""
+        restorer = find("pg_restore", dump.dump_major, options.programs)
+        newer = restorer.major >= _NEW_SETTING_SINCE > server
+        psql = find("psql", restorer.major, options.programs) if newer else None
+        jobs = 1 if decryption or newer else options.jobs
+        parts = ((options.owners, "--no-owner"), (options.privileges, "--no-privileges"))
+        exclusions = tuple(option for included, option in parts if not included)
+        return cls(restorer, psql, tuple(decryption), jobs, exclusions)
 
     async def restore(self, database: str, path: Path, env: Mapping[str, str]) -> None:
         """Restore the file into the database of the environment `env`. Raises `RestoreFailed`."""

@@ -19,9 +19,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from circle_migrate.backup.dump import RestoreOptions
 from circle_migrate.backup.manifest import BackupResult, Manifest, RestoreResult, read_manifest
 from circle_migrate.backup.pg_programs import find
-from circle_migrate.backup.preflight import RestoreOptions
 from circle_migrate.commands.backup import BackupOptions, backup
 from circle_migrate.commands.diff import diff
 from circle_migrate.commands.protect import protect

@@ -71,7 +71,7 @@ def register(app: typer.Typer) -> None:
             circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]
             circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials
         """
-        from circle_migrate.backup.preflight import RestoreOptions
+        from circle_migrate.backup.dump import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace
         from circle_migrate.commands.restore import restore as action
 
