@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -223,54 +223,39 @@ class RestoreJob:
 
     async def restore(self, database: str, path: Path, env: Mapping[str, str]) -> None:
         """Restore the file into the database of the environment `env`. Raises `RestoreFailed`."""
+        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", _VERBOSE]
+        argv += self.exclusions
+        ciphers: list[Child] = []
+        psql: list[Child] = []
+        copies: list[Coroutine[Any, Any, None]] = []
         async with AsyncExitStack() as stack:
-            cipher = None
             if self.decryption:
                 file = stack.enter_context(path.open("rb"))
-                cipher = await stack.enter_async_context(
-                    start(self.decryption, plain(), stdin=file, stdout=PIPE)
-                )
-            copies: list[Coroutine[Any, Any, None]] = []
+                cipher = start(self.decryption, plain(), stdin=file, stdout=PIPE)
+                ciphers.append(await stack.enter_async_context(cipher))
+            source, stdin = ([], PIPE) if ciphers else ([path], DEVNULL)
             if self.psql is None:
                 # Several jobs cannot share a transaction.
                 options = ["--dbname=", f"--jobs={self.jobs}" if self.jobs > 1 else "--single-transaction"]
-                children = [await self._start_restorer(stack, path, env, options, stdin=cipher)]
-            else:
-                restorer = await self._start_restorer(
-                    stack, path, plain(), ["--file=-"], stdin=cipher, stdout=PIPE
+                restorer = await stack.enter_async_context(
+                    start([*argv, *options, *source], env, stdin=stdin)
                 )
+            else:
+                script = start([*argv, "--file=-", *source], plain(), stdin=stdin, stdout=PIPE)
+                restorer = await stack.enter_async_context(script)
                 options = ["--no-psqlrc", "--quiet", "--no-password", "--file=-", "--set=ON_ERROR_STOP=1"]
-                psql = await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
-                children = [restorer, psql]
-                copies.append(_copy_script(restorer, psql))
-            if cipher:
-                copies.append(copy(cipher, children[0]))
-                children.insert(0, cipher)
+                psql.append(
+                    await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
+                )
+                copies.append(_copy_script(restorer, *psql))
+            if ciphers:
+                copies.append(copy(*ciphers, restorer))
             await asyncio.gather(*copies)
             # The last program first: its failure also ends those before it.
-            for child in reversed(children):
+            for child in (*psql, restorer, *ciphers):
                 if await child.end() != 0:
-                    raise RestoreFailed(
-                        f"{database}: the dump could not be restored",
-                        database=database,
-                        detail=await child.output(),
-                    )
-
-    async def _start_restorer(
-        self,
-        stack: AsyncExitStack,
-        path: Path,
-        env: Mapping[str, str],
-        options: Sequence[str],
-        *,
-        stdin: Child | None,
-        **streams: Any,
-    ) -> Child:
-        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", _VERBOSE]
-        argv += [*self.exclusions, *options]
-        if stdin is None:
-            return await stack.enter_async_context(start([*argv, path], env, **streams))
-        return await stack.enter_async_context(start(argv, env, stdin=PIPE, **streams))
+                    message = f"{database}: the dump could not be restored"
+                    raise RestoreFailed(message, database=database, detail=await child.output())
 
 
 async def _copy_script(restorer: Child, psql: Child) -> None:

@@ -52,16 +52,15 @@ async def wait(
 
 async def _poll(deployment: Deployment, *, compatible: bool) -> list[Finding]:
     results = (await read_all_facts(deployment, deployment.selected)).values()
-    findings = [
-        from_error(facts)
-        if isinstance(facts, MigrateError)
-        else _finding(deployment, facts, compatible=compatible)
-        for facts in results
-    ]
+    findings = [_finding(deployment, facts, compatible=compatible) for facts in results]
     return [finding for finding in findings if finding is not None]
 
 
-def _finding(deployment: Deployment, facts: DatabaseFacts, *, compatible: bool) -> Finding | None:
+def _finding(
+    deployment: Deployment, facts: DatabaseFacts | MigrateError, *, compatible: bool
+) -> Finding | None:
+    if isinstance(facts, MigrateError):
+        return from_error(facts)
     state = facts.state
     graph = deployment.forest.graphs[state.database]
     try:
