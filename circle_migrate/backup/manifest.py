@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.errors import BrokenBackup, UsageError
+from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.core.result import Result
 
 MANIFEST = "manifest.json"
@@ -193,7 +194,7 @@ def read_manifest(path: Path) -> tuple[Manifest, Path]:
     """
     file = path / MANIFEST if path.is_dir() else path
     try:
-        content = file.read_bytes()
+        content = read_bounded(file)
     except OSError as error:
         raise UsageError(
             f"{file} cannot be read",
@@ -205,9 +206,9 @@ def read_manifest(path: Path) -> tuple[Manifest, Path]:
 
 def _parse(content: bytes, file: Path) -> Manifest:
     try:
-        stored: Any = json.loads(content)
+        stored: Any = parse_json(content)
         is_foreign = not isinstance(stored, dict) or stored.get("kind") != _KIND
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _broken(f"{file} is not a manifest: it was truncated, or it is another file") from error
     if is_foreign:
         raise _broken(f"{file} is not the manifest of a circle-migrate backup")
@@ -221,10 +222,10 @@ def _parse(content: bytes, file: Path) -> Manifest:
         raise _broken(f"{file} was edited or damaged: its checksum does not match")
     try:
         manifest = Manifest.from_dict(stored)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _broken(f"{file} has no valid value for a key of the manifest: {error}") from error
     for dump in manifest.dumps:
-        if Path(dump.file).name != dump.file:
+        if Path(dump.file).name != dump.file or "\0" in dump.file:
             raise _broken(f"{file} names a file outside its folder: {dump.file}")
     return manifest
 

@@ -130,6 +130,10 @@ def recover_result(result: RecoverResult, console: Console) -> None:
     for name, runs in result.lost.items():
         for run in runs:
             write_line(console, f"{name}: run {run} has no end; {verb}marked as lost")
+    for name, gids in result.not_ours.items():
+        for gid in gids:
+            reason = "has our prefix, but no run in the journal prepared it"
+            write_line(console, f"{name}: prepared transaction {gid} {reason}; it is left as it is")
     if not result.settled and not any(result.lost.values()):
         write_line(console, "nothing to recover")
     for name, heads in result.current.items():

@@ -11,7 +11,7 @@ from circle_migrate.commands.graph import drawing
 from circle_migrate.commands.graph.drawing import Diagram, DiagramResult, Edge, EdgeKind, Node, NodeKind
 from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.commands.history import ListedRevision, RevisionList, history
-from circle_migrate.core.atomic_write import replace_file
+from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
 from circle_migrate.postgres.deployment import Current, Deployment
@@ -68,7 +68,7 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Di
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     from circle_migrate.diff.expected.expected import expected
-    from circle_migrate.diff.expected.shipped import shipped_majors
+    from circle_migrate.diff.expected.snapshot_file import shipped_majors
     from circle_migrate.postgres.scratch.pool import ScratchServers
 
     snapshots = []
@@ -89,10 +89,7 @@ def write_diagram(diagram: Diagram, form: DiagramFormat, file: Path | None = Non
     writer = getattr(import_module(f"circle_migrate.commands.graph.{module}"), str(form))
     text = str(writer(diagram))
     if file is not None:
-        try:
-            replace_file(file, text.encode(), mode=0o666)
-        except OSError as error:
-            raise UsageError(f"{file} cannot be written", detail=error.strerror) from error
+        write_text(file, text)
     notes = _notes(diagram, text) if form is DiagramFormat.MERMAID else ()
     return DiagramResult("graph", diagram, form, text, str(file) if file else None, notes)
 
