@@ -89,14 +89,11 @@ def _interrupted_runs(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
         name, run = facts.state.database, facts.last_run
         yield from _error_findings(ensure_not_in_doubt, {name: facts.state})
         for gid in facts.state.not_ours:
-            yield Finding(
-                "not-ours",
-                Severity.WARNING,
-                f"{name}: prepared transaction {gid} has our prefix, but no run in the journal prepared it",
-                database=name,
-                subject=gid,
-                remedy=f"if no program needs it, as its owner or a superuser: ROLLBACK PREPARED {literal(gid)};",
+            message = (
+                f"{name}: prepared transaction {gid} has our prefix, but no run in the journal prepared it"
             )
+            remedy = f"if no program needs it, as its owner or a superuser: ROLLBACK PREPARED {literal(gid)};"
+            yield Finding("not-ours", Severity.WARNING, message, database=name, subject=gid, remedy=remedy)
         if run and run.outcome == "started" and facts.holder is None and not facts.state.in_doubt:
             message = f"{name}: the last run ({run.command}, {run.run[:8]}) never ended"
             remedy = "circle-migrate recover, then the same command again"
