@@ -39,7 +39,6 @@ def ensure_distinct(states: Mapping[str, State]) -> None:
             raise WrongDatabase(
                 f"{first} and {name} are the same database: {state.name}",
                 database=name,
-                state="nothing was changed",
                 hint="give every database its own URL; `circle-migrate config show` shows "
                 "which setting a URL comes from",
             )
@@ -65,7 +64,6 @@ def _ensure_own_journal(state: State) -> None:
             f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
             database=state.database,
             detail=f"the journal in {state.name} has the name {state.journal_of}",
-            state="nothing was changed",
             hint=_COMPARE_URLS,
         )
 
@@ -95,14 +93,12 @@ def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> Mi
             return WrongDatabase(
                 f"{state.database} is at revision {key} of {name}",
                 database=state.database,
-                state="nothing was changed",
                 hint=_COMPARE_URLS,
             )
     return UnknownRevision(
         f"{state.database} is at revision {key}, which no revision file has: a newer release was here, or "
         "the revision is on another branch, or its file was deleted, or it is another application's database",
         database=state.database,
-        state="nothing was changed",
         hint="install the release that has the revision"
         + (f"; the journal has its source: `circle-migrate log --source {key}`" if state.journal_of else "")
         + f"; if the file is lost, type `circle-migrate stamp {state.database}@REVISION --purge`",
