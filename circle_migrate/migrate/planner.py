@@ -45,13 +45,14 @@ class Planner:
 
     def _plan(self, current: Current) -> Plan:
         forest, graphs = self.deployment.forest, self.deployment.graphs
-        assigned = targets.assign(self.targets, graphs).items()
         if self.direction is Direction.STAMP:
-            claims = {}
-            for name, target in assigned:
-                known = tuple(key for key in current[name] if key in graphs[name])
-                claims[name] = targets.stamp_set(graphs[name], known, target)
+            claims: dict[str, set[str]] = {}
+            for text in self.targets:  # a database has several current revisions on several branches
+                for name, target in targets.assign([text], graphs).items():
+                    known = tuple(key for key in current[name] if key in graphs[name])
+                    claims.setdefault(name, set()).update(targets.stamp_set(graphs[name], known, target))
             return plan_stamp(forest, current, claims, purge=self.purge)
+        assigned = targets.assign(self.targets, graphs).items()
         grouping = self.deployment.grouping
         if self.direction is Direction.DOWN:
             undone = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}

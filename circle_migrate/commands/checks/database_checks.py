@@ -8,6 +8,7 @@ from dataclasses import replace
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown_revision_findings
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
+from circle_migrate.migrate.contradictions import contradiction_error
 from circle_migrate.migrate.edited_files import edited_revision_error
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
@@ -82,6 +83,9 @@ def _identity_errors(deployment: Deployment, all_facts: Sequence[DatabaseFacts])
             yield from unknown_revision_findings(deployment.forest.graphs[name], facts, error)
         except MigrateError as error:
             yield _finding_without_state(error)
+        if facts.missing:
+            graph = deployment.forest.graphs[name]
+            yield _finding_without_state(contradiction_error(graph, facts.state, facts.missing))
 
 
 def _interrupted_runs(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
