@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circle_migrate.commands.checks.database_checks import pending_revisions, several_heads, state_checks
+from circle_migrate.commands.checks.database_checks import pending_revisions, single_head, state_checks
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, read_all_facts
 from circle_migrate.commands.checks.unknown_revision import is_ahead
 from circle_migrate.commands.status_result import DatabaseStatus, StatusResult
@@ -20,7 +20,7 @@ async def status(deployment: Deployment, *, strict: bool = False) -> StatusResul
     """
     facts_or_error = await read_all_facts(deployment, deployment.selected)
     severity = Severity.ERROR if strict else Severity.NOTE
-    heads = several_heads(deployment.graphs.values(), Severity.WARNING)
+    heads = single_head(deployment, Severity.WARNING)
     checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))
     databases = tuple(_describe(deployment, name, facts) for name, facts in facts_or_error.items())
     return StatusResult("status", checks, databases, folders=revision_folders(deployment))

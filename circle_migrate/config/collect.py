@@ -13,11 +13,12 @@ _IDENTIFIERS = ("version_table", "version_table_schema")
 
 
 class RawSettings(NamedTuple):
-    """Every setting by field name, and its source; defaults have none."""
+    """Every setting by field name, and its source; defaults have none. `alembic` is [tool.alembic]."""
 
     values: Mapping[str, Any]
     provenance: Provenance
     project_root: Path
+    alembic: Mapping[str, Any]
 
     def __repr__(self) -> str:
         return "RawSettings(...)"  # the values contain secrets
@@ -26,14 +27,14 @@ class RawSettings(NamedTuple):
 def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> RawSettings:
     """Read all sources; an invalid value is recorded as a problem and replaced by the default."""
     record = Provenance()
-    table, root = _read_pyproject(cwd, record)
+    tables, root = _read_pyproject(cwd, record)
     sources.flags(flags, record, cwd)
     sources.environment(environ, record, cwd)
     sources.env_file(_env_file(cwd, root), record, cwd)
-    if table is not None:
-        sources.pyproject(table, root / "pyproject.toml", record)
+    sources.pyproject(tables.get("circle-migrate", {}), root / "pyproject.toml", record)
     sources.secrets(record)
-    return RawSettings(_validate(record), record, root)
+    alembic = tables.get("alembic")
+    return RawSettings(_validate(record), record, root, alembic if isinstance(alembic, dict) else {})
 
 
 def _env_file(cwd: Path, root: Path) -> Path:
@@ -63,8 +64,8 @@ def _is_plain(name: str, value: object) -> bool:
     return is_text or name in (*fields.URL_VARIABLES, "scratch_url")  # `load` parses URLs
 
 
-def _read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any] | None, Path]:
-    """Return [tool.circle-migrate] of the nearest pyproject.toml that has it, and the project's folder."""
+def _read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any], Path]:
+    """Return [tool] of the nearest pyproject.toml with [tool.circle-migrate], and the project's folder."""
     nearest: Path | None = None
     for folder in (cwd, *cwd.parents):
         path = folder / "pyproject.toml"
@@ -74,20 +75,20 @@ def _read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any] | 
 
         nearest = nearest or folder
         try:
-            table: object = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             record.problem(f"{path} is not valid TOML", detail=str(error), hint=f"correct {path}")
             break
         except (OSError, UnicodeDecodeError):
             record.problem(f"{path} cannot be read", hint=f"make {path} a readable UTF-8 file")
             break
-        for key in ("tool", "circle-migrate"):
-            table = table.get(key) if isinstance(table, dict) else table
-        if isinstance(table, dict):
-            return table, folder
+        tables = document.get("tool")
+        table = tables.get("circle-migrate") if isinstance(tables, dict) else tables
+        if isinstance(tables, dict) and isinstance(table, dict):
+            return tables, folder
         if table is not None:
             record.problem(
                 f"[tool.circle-migrate] in {path} is not a table", hint="write [tool.circle-migrate]"
             )
             break
-    return None, nearest or cwd
+    return {}, nearest or cwd

@@ -18,6 +18,7 @@ from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
+from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
 
@@ -122,8 +123,19 @@ class Database:
 
     @cached_property
     def graph(self) -> Graph:
-        """The revisions. Raises `TreeError` if the files do not form a valid graph."""
-        return read_graph(self.name, self.settings.revisions, load_module)
+        """The revisions.
+
+        Raises `TreeError` if the files do not form a valid graph, `SettingsError` if all are elsewhere.
+        """
+        graph = read_graph(self.name, self.revision_folders, load_module)
+        if not graph:
+            ensure_nothing_elsewhere(self.name, self.settings.revisions)
+        return graph
+
+    @cached_property
+    def revision_folders(self) -> tuple[Path, ...]:
+        """The folders of the revision files; new ones belong into the first."""
+        return revision_folders(self.settings.revisions, recursive=self.settings.recursive_revisions)
 
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""

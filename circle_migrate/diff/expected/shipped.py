@@ -18,7 +18,6 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.expected.snapshot_file import FORMAT, read_stored
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
-from circle_migrate.revision_graph.directory import versions_folder
 
 _BASE = "base"
 _SUFFIX = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
@@ -26,7 +25,7 @@ _SUFFIX = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
 
 def snapshots_folder(database: Database) -> Path:
     """Return the folder of a database's shipped snapshots."""
-    return versions_folder(database.settings.revisions).parent / "snapshots" / database.name
+    return database.revision_folders[0].parent / "snapshots" / database.name
 
 
 def file_name(revisions: tuple[str, ...], major: int) -> str:
