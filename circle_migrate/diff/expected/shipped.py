@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from circle_migrate.core.errors import UsageError
-from circle_migrate.diff.expected.snapshot_file import FORMAT, read_stored
+from circle_migrate.diff.expected.snapshot_file import FORMAT, read
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 
@@ -50,7 +50,7 @@ def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> 
     Raises `UsageError` if it is missing, damaged, or of other revision files.
     """
     path = snapshots_folder(database) / file_name(revisions, major)
-    stored = read_stored(path)
+    stored = read(path)
     if stored.source != source_of(database, revisions):
         raise UsageError(f"{path} was created from other revision files")
     if stored.format != FORMAT or (stored.snapshot.database, stored.snapshot.major) != (database.name, major):

@@ -1,4 +1,4 @@
-"""Load the relations that the setting `relations` names."""
+"""Import the models and relations that settings name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,35 @@ from circle_migrate.core.errors import SettingsError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from circle_migrate.config.settings import Settings
+    from sqlalchemy import MetaData
+
+    from circle_migrate.config.settings import DatabaseSettings, Settings
+
+
+def load_models(settings: DatabaseSettings) -> MetaData:
+    """Return the metadata that the setting `models` names. Raises `SettingsError` if it cannot be loaded."""
+    from sqlalchemy import MetaData
+
+    hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
+    try:
+        models = _import(settings.models)
+    except Exception as error:
+        raise SettingsError(
+            f"the models of {settings.name} cannot be loaded from {settings.models}",
+            database=settings.name,
+            detail=f"{type(error).__name__}: {error}",
+            hint=hint,
+        ) from error
+    metadata = getattr(models, "metadata", models)
+    if not isinstance(metadata, MetaData):
+        message = f"{settings.models} is not a SQLAlchemy MetaData"
+        raise SettingsError(message, database=settings.name, hint=hint)
+    return metadata
+
+
+def _import(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return attrgetter(attribute)(import_module(module))
 
 
 def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:
@@ -31,9 +59,8 @@ def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relat
 
 
 def _load(reference: str, settings: Settings) -> tuple[Relation, ...]:
-    module, _, attribute = reference.partition(":")
     try:
-        relations: Any = attrgetter(attribute)(import_module(module))
+        relations = _import(reference)
     except Exception as error:
         raise _error(reference, f"{type(error).__name__}: {error}") from error
     if not isinstance(relations, list | tuple) or not all(isinstance(item, Relation) for item in relations):
