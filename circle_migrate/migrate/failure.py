@@ -25,7 +25,7 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
     statement_error,
 )
-from circle_migrate.revision_graph.modules import failing_line
+from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
 from circle_migrate.revision_graph.plan import Action, Segment, Step
 
 _MAX_STATEMENT_LENGTH = 300
@@ -57,7 +57,9 @@ async def step_error(run: MigrationRun, action: Action, error: Exception | Syste
     failure.state = await describe_current_revisions(run)
     if isinstance(failure, MissingPrivilege):
         failure.hint = privilege_hint(server_message(error), run.states[action.database].role)
-    failure.hint = failure.hint or "correct the cause and run the same command again"
+    failure.hint = (
+        failure.hint or missing_package_hint(error) or "correct the cause and run the same command again"
+    )
     return failure
 
 

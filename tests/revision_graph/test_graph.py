@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from random import Random
-from time import perf_counter
+from time import process_time
 
 import pytest
 from alembic.script.revision import Revision as AlembicRevision
@@ -155,13 +155,13 @@ def test_order_of_a_wide_tree_takes_no_time() -> None:
         for app in "cd"
         for number in range(1500)
     ]
-    start = perf_counter()
+    start = process_time()
     ours = Graph(
         "main",
         [Revision("main", key, down_revisions=down, depends_on=deps) for key, down, deps in star + pairs],
     )
     assert ours.sorted(ours.revisions)[0] == "a"
-    assert perf_counter() - start < 1
+    assert process_time() - start < 2
 
 
 @pytest.mark.parametrize(
