@@ -18,7 +18,7 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.migrate.alembic_adapter.transcript import Transcript
-from circle_migrate.revision_graph.modules import load
+from circle_migrate.revision_graph.modules import load_for_run
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Context(MigrationContext):
 def bind_revision(context: MigrationContext, revision: Revision) -> Iterator[None]:
     """Bind the revision's `op` and Alembic's global proxies to the context while a step runs."""
     operations = _operations(context)
-    loaded = load(revision.path, revision.checksum)
+    loaded = load_for_run(revision)
     for name, function in loaded.operations.items():
         setattr(loaded.module, name, getattr(operations, function) if function else operations)
     environment = EnvironmentContext(Config(), None)  # type: ignore[arg-type]
