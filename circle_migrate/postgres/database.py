@@ -73,7 +73,8 @@ class State(NamedTuple):
     `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
     the version table, and is empty without one. `journal_of` is the database for which the journal was
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
-    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL.
+    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL,
+    `id_length` the length of ids that the version table can hold, None without a limit.
     """
 
     database: str
@@ -93,6 +94,7 @@ class State(NamedTuple):
     in_doubt: tuple[str, ...] = ()
     not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
+    id_length: int | None = None
 
     @property
     def identity(self) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
-from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision, files_digest
+from circle_migrate.revision_graph.revision import Revision, files_digest
 from circle_migrate.revision_graph.traversal import Edges, closure, topological, without_successors
 from circle_migrate.revision_graph.undo_order import undo_order
 
@@ -48,6 +48,11 @@ class Graph:
             for revision in self.revisions.values()
             if not revision.has_downgrade and revision.irreversible is None
         )
+
+    @cached_property
+    def longest_id(self) -> str:
+        """The id with the most characters."""
+        return max(self.revisions, key=len, default="")
 
     @cached_property
     def digest(self) -> str:
@@ -88,14 +93,6 @@ class Graph:
                 database=self.database,
                 location=revision.location,
                 hint="give one of the two files another `revision` id",
-            )
-        if len(revision.id) > MAX_ID_LENGTH:
-            raise TreeError(
-                f"revision id {revision.id!r} has {len(revision.id)} characters; "
-                f"alembic_version holds {MAX_ID_LENGTH}",
-                database=self.database,
-                location=revision.location,
-                hint="shorten `revision` in that file and every `down_revision` that names it",
             )
         self.revisions[revision.id] = revision
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import ExitCode
-from tests.deployments import Answer, environment, invoke, versions
+from tests.deployments import Answer, environment, execute, invoke, versions
 from tests.projects import Project
 from tests.servers import Databases, run
 
@@ -142,3 +142,45 @@ def test_missing_package_is_named_with_the_place_to_install_it(
     assert "a2.py:" in text
     assert words in text
     assert "no_such_package" not in words or sys.executable in text
+
+
+LONG = "20260102_every_colour_of_every_thing_that_we_have_ever_sold"
+
+
+@pytest.mark.parametrize("kind", [None, "text", "varchar(100)", "varchar", "char(80)"])
+def test_long_ids_fit_into_a_wide_version_table(
+    project: Project, empty_databases: Databases, kind: str | None
+) -> None:
+    project.revision("main", LONG, "a1", 'op.execute("CREATE TABLE t ()")', 'op.execute("DROP TABLE t")')
+    if kind is not None:
+        run(
+            execute(empty_databases, "main", f"CREATE TABLE alembic_version (version_num {kind} PRIMARY KEY)")
+        )
+    if kind == "text":
+        run(execute(empty_databases, "main", "INSERT INTO alembic_version VALUES ('a1')"))
+    answer = asked("upgrade")
+    assert answer.status == ExitCode.DONE, answer.everything
+    assert [key.strip() for key in run(versions(empty_databases))["main"] or ()] == [LONG]
+    for command in (["status", "--exit-code"], ["check"], ["diff"]):
+        assert asked(*command).status == ExitCode.DONE, command
+    assert asked("downgrade", "main@a1", "-y", "--no-backup").status == ExitCode.DONE
+    assert asked("stamp", f"main@{LONG}", "-y").status == ExitCode.DONE
+
+
+def test_long_id_is_refused_before_a_narrow_version_table(
+    project: Project, empty_databases: Databases
+) -> None:
+    assert asked("upgrade").status == ExitCode.DONE
+    project.revision("main", LONG, "a1", "pass", "pass")
+    for command in ("upgrade", "status", "check", "plan"):
+        answer = asked(command)
+        assert answer.status == ExitCode.REFUSED
+        text = " ".join(answer.everything.split())
+        assert 'has 59 characters; version_num of "public"."alembic_version" holds 32' in text
+        assert "ALTER COLUMN version_num TYPE varchar(255)" in text
+    run(
+        execute(
+            empty_databases, "main", "ALTER TABLE alembic_version ALTER COLUMN version_num TYPE varchar(60)"
+        )
+    )
+    assert asked("upgrade").status == ExitCode.DONE
