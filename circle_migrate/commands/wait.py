@@ -32,6 +32,7 @@ async def wait(
     `compatible` also accepts a database at an unknown revision whose journal says that our heads are applied.
     The report has the findings of the last poll; no state of a database raises an error.
     """
+    deployment.ensure_revisions()
     deadline = time.monotonic() + patience
     pause, last_text = _MIN_PAUSE, ""
     title = (

@@ -12,7 +12,7 @@ from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, Kno
 from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
 from circle_migrate.config.object_reference import ObjectResolver
 from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
-from circle_migrate.config.settings import DatabaseSettings, Settings, Value
+from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
@@ -135,10 +135,12 @@ class SettingsLoader:
     def _database(self, known: KnownDatabase, *, embedded: bool) -> DatabaseSettings:
         own = f"{known.name}_protected"
         protected = own if own in self.provenance.origins else "protected"
+        locations = self._revisions(known)
         return DatabaseSettings(
             name=known.name,
             url=None if embedded else self._address(known.url_field, known.name),
-            revisions=self._revisions(known),
+            revisions=locations.folders,
+            recursive_revisions=locations.recursive,
             models=self._attribute(f"{known.name}_models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
@@ -176,16 +178,27 @@ class SettingsLoader:
                 self.provenance.problem(f"{subject}: {error.message}", hint=error.hint or "")
         return tuple(parsed)
 
-    def _revisions(self, known: KnownDatabase) -> Path:
+    def _revisions(self, known: KnownDatabase) -> Locations:
         name = f"{known.name}_revisions"
         origin = self.provenance.origins.get(name)
         if origin is None:  # the package's own folder, relative to this file: faster than to search for it
-            return Path(__file__).parents[1] / known.revisions.partition(":")[2]
-        try:
-            return self.packages.folder(self.values[name], origin.folder, origin.subject)
-        except SettingsError as error:
-            self.provenance.problems.append(error)
-            return origin.folder
+            return Locations((Path(__file__).parents[1] / known.revisions.partition(":")[2],))
+        from circle_migrate.config.alembic_ini import locate
+
+        value = self.values[name]
+        found = []
+        for text in value.splitlines() if isinstance(value, str) else value:
+            try:
+                folder = self.packages.folder(text.strip(), origin.folder, origin.subject)
+                found.append(
+                    locate(
+                        folder, self.provenance.project_root, self.provenance.alembic, self.packages.folder
+                    )
+                )
+            except SettingsError as error:
+                self.provenance.problems.append(error)
+        folders = dict.fromkeys(folder for locations in found for folder in locations.folders)
+        return Locations(tuple(folders), any(locations.recursive for locations in found))
 
     def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""
@@ -226,8 +239,9 @@ class SettingsLoader:
             for name in DATABASE_FIELDS:
                 source = self._source(f"{database.name}_{name}")
                 key = f"databases.{database.name}.{name.replace('_', '-')}"
-                value = _format(getattr(database, name))
-                yield Value(key, value, database.protected_by if name == "protected" else source)
+                value = getattr(database, name)
+                shown = "; ".join(map(str, value)) if isinstance(value, tuple) else value
+                yield Value(key, _format(shown), database.protected_by if name == "protected" else source)
 
 
 def _format(value: object) -> str:

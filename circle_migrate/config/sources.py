@@ -27,7 +27,7 @@ def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) 
     Raises SettingsError for a file of another user.
     """
     record = Provenance()
-    table, root = _read_pyproject(cwd, environ, record)
+    tables, root = _read_pyproject(cwd, environ, record)
     for name, value in flags.items():
         if value is not None:
             flag = f"flag --{name.replace('_', '-')}"
@@ -38,10 +38,11 @@ def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) 
     if env_file.exists() and (owner := _foreign_owner(env_file, cwd, environ)) is not None:
         raise _foreign(env_file, owner)
     _env_file(env_file, record, cwd)
-    if table is not None:
-        _pyproject(table, root / "pyproject.toml", record)
+    _pyproject(tables.get("circle-migrate", {}), root / "pyproject.toml", record)
     _secrets(record)
     record.values, record.project_root = _validate(record), root
+    alembic = tables.get("alembic")
+    record.alembic = alembic if isinstance(alembic, dict) else {}
     return record
 
 
@@ -104,8 +105,8 @@ def _is_plain(name: str, value: object) -> bool:
 
 def _read_pyproject(
     cwd: Path, environ: Mapping[str, str], record: Provenance
-) -> tuple[Mapping[str, Any] | None, Path]:
-    """Return [tool.circle-migrate] of the nearest pyproject.toml that has it, and the project's folder.
+) -> tuple[Mapping[str, Any], Path]:
+    """Return [tool] of the nearest pyproject.toml with [tool.circle-migrate], and the project's folder.
 
     A file of another user without that table is no project.
     """
@@ -122,23 +123,23 @@ def _read_pyproject(
             raise _foreign(path, owner)
         nearest = nearest or folder
         try:
-            table: object = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             record.problem(f"{path} is not valid TOML", detail=str(error), hint=f"correct {path}")
             break
         except (OSError, UnicodeDecodeError):
             record.problem(f"{path} cannot be read", hint=f"make {path} a readable UTF-8 file")
             break
-        for key in ("tool", "circle-migrate"):
-            table = table.get(key) if isinstance(table, dict) else table
-        if isinstance(table, dict):
-            return table, folder
+        tables = document.get("tool")
+        table = tables.get("circle-migrate") if isinstance(tables, dict) else tables
+        if isinstance(tables, dict) and isinstance(table, dict):
+            return tables, folder
         if table is not None:
             record.problem(
                 f"[tool.circle-migrate] in {path} is not a table", hint="write [tool.circle-migrate]"
             )
             break
-    return None, nearest or cwd
+    return {}, nearest or cwd
 
 
 def _env_file(path: Path, record: Provenance, cwd: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown_revision_findings
@@ -20,10 +20,10 @@ from circle_migrate.revision_graph.graph import Graph
 FactsOrError = Mapping[str, DatabaseFacts | MigrateError]
 
 
-def several_heads(graphs: Iterable[Graph], severity: Severity = Severity.ERROR) -> Check:
-    """Return a check with a finding for each tree with several heads."""
-    findings = []
-    for graph in graphs:
+def single_head(deployment: Deployment, severity: Severity = Severity.ERROR) -> Check:
+    """Return a check with a finding for each tree with several heads, and one for a missing tree."""
+    findings = list(_error_findings(lambda _: deployment.ensure_revisions(), {}))
+    for graph in deployment.graphs.values():
         try:
             graph.head()
         except MigrateError as error:
