@@ -111,9 +111,12 @@ def project_folder(
 
 def _forget(folder: Path) -> None:
     below = f"{folder}{os.sep}"
-    for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-        if any(str(place).startswith(below) for place in places):
+    places = {
+        name: [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        for name, module in list(sys.modules.items())
+    }
+    for name, found in places.items():
+        if any(str(place).startswith(below) for place in found):
             del sys.modules[name]
 
 

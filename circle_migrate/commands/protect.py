@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.deployment import Deployment
 
+Confirm = Callable[[str, ProtectionMarker], None]
+"""Ask whether to remove the marker of a database. Raises `NotConfirmed` if the answer is no."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProtectionResult(Result):
@@ -47,10 +50,6 @@ class ProtectionResult(Result):
                 for name, protection in self.databases.items()
             },
         }
-
-
-Confirm = Callable[[str, ProtectionMarker], None]
-"""Ask whether to remove the marker of a database. Raises `NotConfirmed` if the answer is no."""
 
 
 async def protect(

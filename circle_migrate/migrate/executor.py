@@ -160,10 +160,6 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
         run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
-        for step in plan.steps(name):
-            if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
-                async with step_lock():
-                    run.runners[name].rehearse(step)
         if not run.rehearsal:
             run.journals[name] = Journal(database, run.states[name])
     await ensure_atomic_possible(run, plan)

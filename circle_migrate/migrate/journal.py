@@ -8,6 +8,7 @@ The rows of the first database of a segment are the decision of an atomic commit
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,12 @@ CREATE INDEX ON {steps} (run, segment);
 CREATE INDEX ON {steps} (revision, id DESC);
 """
 
+_NOT_ASCII = r"[^\0-\x7f]"
+_LACKING = {
+    **dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"),
+    "LATIN1": r"[^\0-\xff]",
+}
+"""Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 _TABLES = """
 SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, ARRAY(
     SELECT relname::text FROM pg_catalog.pg_class
@@ -107,6 +114,7 @@ class Journal:
 
     def __init__(self, database: Database, state: State) -> None:
         self.database = database
+        self._encoding = "UTF8"
         self.schema = database.settings.journal_schema
         self.runs, self.steps = f"{state.journal}{RUNS}", f"{state.journal}{STEPS}"
         self._version_schema = state.schema
@@ -160,14 +168,15 @@ class Journal:
         notes: Mapping[str, object],
     ) -> None:
         """Record the start of a run."""
-        values = (run, self.database.name, command, mode, json.dumps(planned))
-        origin = (os_user(), socket.gethostname(), __version__)
+        self._encoding = connection.get_settings().server_encoding
+        values = (run, self.database.name, command, mode, self._json(planned))
+        origin = (self._storable(os_user()), socket.gethostname(), __version__)
         async with connection.transaction():
             await connection.execute(
                 f"INSERT INTO {self.runs} "
                 "(run, database, command, mode, planned, os_user, host, tool_version, notes) "
                 "VALUES ($1::text::uuid, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9::text::jsonb)",
-                *(*values, *origin, json.dumps(notes)),
+                *(*values, *origin, self._json(notes)),
             )
 
     async def finish_run(
@@ -182,7 +191,7 @@ class Journal:
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
             "ended_at = clock_timestamp() WHERE run = $1::text::uuid",
-            *(run, outcome, redact(error) if error else None, fingerprint),
+            *(run, outcome, self._storable(redact(error)) if error else None, fingerprint),
         )
 
     async def last_fingerprint(self, connection: asyncpg.Connection) -> str | None:
@@ -202,8 +211,17 @@ class Journal:
             "VALUES ($1::text::uuid, $2, $3, $4 * 1000, clock_timestamp() - make_interval(secs => $4), "
             "$5::text::jsonb, $6, $7, $8, $9)"
         )
-        values = (run, segment, str(action.direction), seconds, json.dumps(elsewhere))
-        return statement, (*values, *_revision_columns(action))
+        values = (run, segment, str(action.direction), seconds, self._json(elsewhere))
+        columns = (value and self._storable(value) for value in _revision_columns(action))
+        return statement, (*values, *columns)
+
+    def _json(self, value: object) -> str:
+        return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")
+
+    def _storable(self, text: str, escape: str = r"\u") -> str:
+        """Return the text with escapes for characters that the database's encoding may not have."""
+        lacking = _LACKING.get(self._encoding, _NOT_ASCII)
+        return re.sub(lacking, lambda found: f"{escape}{ord(found[0]):04x}", text)
 
     async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
         """Return whether this database has committed the segment of the run."""

@@ -32,7 +32,8 @@ class Planner:
     def __call__(self, current: Current) -> Plan:
         """Plan over the databases in `current`.
 
-        Raises `UsageError` for an unknown target, the errors of `revision_graph.plan` and of the guards.
+        Raises `UsageError` for an unknown target and for an upgrade without any revision, the errors of
+        `revision_graph.plan` and of the guards.
         """
         plan = self._plan(current)
         for guard in self.guards:
@@ -57,6 +58,7 @@ class Planner:
         if self.direction is Direction.DOWN:
             undone = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}
             return plan_downgrade(forest, current, undone, grouping, cascade=self.cascade)
+        self.deployment.ensure_revisions()
         if all(targets.is_top(graphs[name], to) for name, to in assigned) and self._is_current(current):
             return Plan(dict(current), {name: forest.graphs[name].effective_heads for name in current})
         wanted = {name: targets.upgrade_set(graphs[name], current[name], to) for name, to in assigned}

@@ -26,9 +26,11 @@ from circle_migrate.postgres.journal_tables import (
     prepared_by_runs,
     read_contents,
 )
+from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
+from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from circle_migrate.config.url.address import Address
 
 APPLICATION_NAME = "circle-migrate"
+_CLOSE_SECONDS = 2.0
 
 GID_PREFIX = "circle_migrate:"
 """Prefix of the identifiers of our prepared transactions."""
@@ -70,7 +73,8 @@ class State(NamedTuple):
     `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
     the version table, and is empty without one. `journal_of` is the database for which the journal was
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
-    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL.
+    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL,
+    `id_length` the length of ids that the version table can hold, None without a limit.
     """
 
     database: str
@@ -90,6 +94,7 @@ class State(NamedTuple):
     in_doubt: tuple[str, ...] = ()
     not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
+    id_length: int | None = None
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -111,8 +116,19 @@ class Database:
 
     @cached_property
     def graph(self) -> Graph:
-        """The revisions. Raises `TreeError` if the files do not form a valid graph."""
-        return read_graph(self.name, self.settings.revisions, load_module)
+        """The revisions.
+
+        Raises `TreeError` if the files do not form a valid graph, `SettingsError` if all are elsewhere.
+        """
+        graph = read_graph(self.name, self.revision_folders, load_module)
+        if not graph:
+            ensure_nothing_elsewhere(self.name, self.settings.revisions)
+        return graph
+
+    @cached_property
+    def revision_folders(self) -> tuple[Path, ...]:
+        """The folders of the revision files; new ones belong into the first."""
+        return revision_folders(self.settings.revisions, recursive=self.settings.recursive_revisions)
 
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
@@ -126,9 +142,14 @@ class Database:
         with connecting(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
-            connection = await asyncpg.connect(**arguments)
+            try:
+                connection = await asyncpg.connect(**arguments)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):
+                await warn_of_missing_tls(self.name, self.address)
+                raise
             try:
                 _raise_lost_cancellation()
+                await warn_of_missing_tls(self.name, self.address, connection)
                 await connection.execute(f"{begin};{self.session_sql({})}")
             except BaseException:
                 connection.terminate()
@@ -139,10 +160,14 @@ class Database:
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        seconds = _CLOSE_SECONDS
         try:
             yield connection
+        except asyncio.CancelledError:
+            seconds /= 4
+            raise
         finally:
-            await _close(connection)
+            await _close(connection, seconds)
 
     async def state(self) -> State:
         """Read the state. Raises `MissingPrivilege`, and the errors of connecting."""
@@ -237,8 +262,11 @@ class Database:
                 await connection.invalidate()
 
     def session_sql(self, settings: Mapping[str, str]) -> str:
-        """Return SET statements, because poolers refuse settings in the startup packet."""
-        merged = {**self.address.session_settings, **settings}
+        """Return SET statements, because poolers refuse settings in the startup packet.
+
+        With row_security off, the server refuses what policies would silently hide rows from.
+        """
+        merged = {"row_security": "off", **self.address.session_settings, **settings}
         path = merged.pop("search_path", self.settings.search_path)
         merged[JOURNAL_SETTING] = self.settings.journal_schema
         return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
@@ -251,10 +279,10 @@ def _raise_lost_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-async def _close(connection: asyncpg.Connection) -> None:
+async def _close(connection: asyncpg.Connection, seconds: float) -> None:
     """Close a connection, without waiting long for the server; the end of the session rolls back."""
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(seconds):
             await asyncio.shield(connection.close())
     except Exception:  # noqa: BLE001 - terminate the connection after any error
         connection.terminate()

@@ -134,6 +134,12 @@ def privilege_hint(
 
     `schema` is that of our own tables, as SQL, since the server's message has no schema.
     """
+    if match := re.search(r"row-level security policy for table (.+?)( \(SQLSTATE|$)", message):
+        return (
+            f"policies of {match[1]} may hide rows from it: run it as a role with BYPASSRLS, or as the owner"
+            " without FORCE ROW LEVEL SECURITY; to see only the rows that the policies show, execute"
+            " SET row_security = on before it, or add options=-c%20row_security%3Don to the URL"
+        )
     if match := re.search(r"must be owner of (\w+) ([\w.]+)", message):
         kind, name = match.groups()
         return f'run the command as the owner of the {kind} {name}, or: GRANT the owner\'s role TO "{role}";'

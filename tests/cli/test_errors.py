@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -17,7 +18,13 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+import typer
 
+from circle_migrate.cli.boundary import run_command
+from circle_migrate.cli.context import CommandContext
+from circle_migrate.cli.options import Format
+from circle_migrate.cli.progress import Progress
+from circle_migrate.core.findings import Report
 from tests.cli.terminal import Terminal
 from tests.deployments import environment, execute, invoke, versions
 from tests.forking import Forked
@@ -757,3 +764,23 @@ def test_unanswered_question(end: Callable[[Terminal], None], status: int, text:
     end(terminal)
     assert terminal.end() == status, terminal.written
     assert f"error: {text}\r\n  state  nothing was changed" in terminal.written
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_error_of_a_task_that_was_given_up(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, *, debug: bool
+) -> None:
+    async def fail() -> None:
+        raise ConnectionError("the server closed it")
+
+    async def action() -> Report:
+        given_up = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        del given_up
+        gc.collect()
+        return Report("wait", ())
+
+    context = CommandContext("wait", None, {}, Format.JSON, Progress(quiet=True), debug)
+    with pytest.raises(typer.Exit):
+        run_command(context, action)
+    assert ("was never retrieved" in capsys.readouterr().err + caplog.text) is debug

@@ -1,9 +1,10 @@
-"""Run, rehearse, stamp and render the steps of one database."""
+"""Run, stamp and render the steps of one database."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial, wraps
 from io import StringIO
 from types import ModuleType
@@ -18,7 +19,6 @@ from sqlalchemy.util import await_only
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
-    OutsideTransaction,
     VersionTable,
     bind_revision,
     dialect,
@@ -27,7 +27,6 @@ from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
-from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Runner:
 
     def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
         self.graph = graph
-        self.table = table
+        self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.restore = ""
         self.transcript: Transcript | None = None
         modules = {step.revision.id: module_with(step) for step in steps}
@@ -141,30 +140,10 @@ class Runner:
             start = step.heads_after(self.graph, start)
         return start
 
-    def rehearse(self, step: Step) -> None:
-        """Run the step without a database. Raises `OutsideTransaction` where it ends its transaction.
-
-        Other errors are ignored, as some revisions cannot be rendered as SQL.
-        """
-        output = StringIO()
-        offline = {"as_sql": True, "output_buffer": output, "transaction_per_migration": False}
-        context = Context(dialect(), None, self._options(step) | offline | {"starting_rev": None})
-        context.owned_by_us = True
-        context.revision = step.revision
-        with bind_revision(context, step.revision):
-            try:
-                getattr(module_of(step.revision), step.function)()
-            except OutsideTransaction:
-                raise
-            except Exception:  # noqa: BLE001, S110 - the run reports it
-                pass
-        match = NOT_IN_TRANSACTION.search(output.getvalue())
-        if match is not None:
-            raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
-
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
+            script.module = module_of(step.revision)  # that of this run
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
             declared = getattr(script.module, "transactional", True) is False
