@@ -85,7 +85,7 @@ _CAST = (
     ("statements", "words"),
     [
         (
-            ["CREATE TABLE alembic_version AS SELECT g::text version_num FROM generate_series(1, 1000000) g"],
+            ["CREATE TABLE alembic_version AS SELECT g::text version_num FROM generate_series(1, 999999) g"],
             "more than 1000 rows",
         ),
         (["CREATE TABLE alembic_version AS SELECT 1 AS version_num"], "no column version_num of a text type"),
