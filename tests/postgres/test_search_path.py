@@ -171,7 +171,7 @@ _FUNCTIONS = {
     "btrim": ("name, text",),
     "md5": ("varchar",),
     "json_build_object": ("text, bigint",),
-    "to_json": ("public.circle_migrate_protection",),
+    "to_json": ("circle_migrate.protection",),
     "pg_try_advisory_lock": ("int",),
 }
 _OPERATORS = [
