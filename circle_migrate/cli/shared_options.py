@@ -119,6 +119,14 @@ OPTIONS: dict[str, Any] = {
         _RUN,
         metavar="FOLDER",
     ),
+    "x_arguments": _option(
+        list[str] | None,
+        "Pass an argument to revisions, which read it with context.get_x_argument(). Repeatable.",
+        _RUN,
+        "-x",
+        "--x-arguments",
+        metavar="KEY=VALUE",
+    ),
     "safety": _option(
         SafetyMode | None,
         "Check pending revisions for hazards first: report dangers, or refuse them.",
@@ -146,8 +154,8 @@ OPTIONS: dict[str, Any] = {
 }
 """The options of some commands."""
 
-SCRATCH = ("scratch_url", "scratch_on_target")
-"""The options of commands that may need a scratch database."""
+SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
+"""The options of commands that may run revisions in a scratch database."""
 
 RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", *SCRATCH)
 """The options of commands that run revisions."""

@@ -25,6 +25,7 @@ SHARED: dict[str, Any] = {
     "safety_rows": 10_000,
     "safety_bytes": 50 << 20,
     "pg_bin": None,
+    "x_arguments": (),
     "relations": "circle_migrate.models.relations:RELATIONS",
     "secrets_dir": None,
 }

@@ -92,6 +92,7 @@ class SettingsLoader:
             **{name: values[name] for name in ("safety_rows", "safety_bytes")},
             "relations": relations,
             "pg_bin": programs,
+            "x_arguments": "; ".join(values["x_arguments"]) or None,
             "secrets_dir": self._path("secrets_dir") or DEFAULT_SECRETS,
         }
         return Settings(
@@ -152,6 +153,7 @@ class SettingsLoader:
             models=self._attribute(f"{known.name}_models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
+            x_arguments=self.values["x_arguments"],
             url_variable=known.url_variable,
             **{field: self.values[f"{known.name}_{field}"] for field in _PER_DATABASE},
         )

@@ -32,7 +32,8 @@ class DatabaseSettings(NamedTuple):
     """The settings of one database.
 
     `url` is None if it is unset, or if the embedded server provides it. `profile` determines the severity of
-    differences. `protected_by` is the source of `protected`.
+    differences. `protected_by` is the source of `protected`. `x_arguments` is what revisions read with
+    `context.get_x_argument`; it is the same for all databases.
     """
 
     name: str
@@ -46,6 +47,7 @@ class DatabaseSettings(NamedTuple):
     url_variable: str
     protected: bool = False
     protected_by: str = ""
+    x_arguments: tuple[str, ...] = ()
 
     @property
     def default_schema(self) -> str | None:

@@ -165,11 +165,13 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         await ensure_own_tables(run.sessions[name].driver, run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
-        run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
-        for step in plan.steps(name):
-            if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
-                async with step_lock():
-                    run.runners[name].rehearse(step)
+        steps = plan.steps(name)
+        async with step_lock():
+            graph = run.deployment.forest.graphs[name]
+            runner = run.runners[name] = Runner(graph, table, steps, database.settings)
+            for step in steps:
+                if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
+                    runner.rehearse(step)
         if not run.rehearsal:
             run.journals[name] = Journal(database, run.states[name].schema)
     await ensure_atomic_possible(run, plan)

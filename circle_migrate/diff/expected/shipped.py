@@ -35,13 +35,14 @@ def file_name(revisions: tuple[str, ...], major: int) -> str:
 
 
 def source_of(database: Database, revisions: tuple[str, ...]) -> str:
-    """Return a digest of the files of these revisions and their ancestors, and of the search_path.
+    """Return a digest of the files of these revisions, their ancestors, and the settings they depend on.
 
     The code of modules that a revision file imports is not part of it.
     """
     graph = database.graph
     checksums = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
-    text = json.dumps([database.name, database.settings.search_path, checksums])
+    settings = database.settings
+    text = json.dumps([database.name, settings.search_path, checksums, *settings.x_arguments])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,20 +10,19 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from alembic.config import Config
 from alembic.operations import Operations
-from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.postgres.statements import split_statements
-from circle_migrate.revision_graph.modules import load
+from circle_migrate.revision_graph.modules import ExitCalled, load
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from alembic.operations.ops import MigrateOperation
+    from alembic.runtime.environment import EnvironmentContext
     from sqlalchemy.engine import Connection
 
 
@@ -138,18 +137,27 @@ def keep_transaction(connection: Connection, context: Context) -> Iterator[None]
 
 
 @contextmanager
-def bind_revision(context: MigrationContext, revision: Revision) -> Iterator[None]:
-    """Bind the revision's `op` and Alembic's global proxies to the context while a step runs."""
+def bind_revision(
+    context: MigrationContext, revision: Revision, environment: EnvironmentContext
+) -> Iterator[None]:
+    """Bind the revision's `op` and Alembic's global proxies to the context while a step runs.
+
+    Raises `ExitCalled` in place of SystemExit.
+    """
     operations = _operations(context)
     loaded = load(revision.path, revision.checksum)
     for name, function in loaded.operations.items():
         setattr(loaded.module, name, getattr(operations, function) if function else operations)
-    environment = EnvironmentContext(Config(), None)  # type: ignore[arg-type]
     environment._migration_context = context
+    environment.context_opts["as_sql"] = context.as_sql
+    context.environment_context = environment
+    context.script = environment.script
     operations._install_proxy()
     environment._install_proxy()
     try:
         yield
+    except SystemExit as error:
+        raise ExitCalled(error).with_traceback(error.__traceback__) from None
     finally:
         environment._remove_proxy()
         operations._remove_proxy()

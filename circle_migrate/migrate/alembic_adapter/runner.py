@@ -15,6 +15,7 @@ from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 from sqlalchemy.util import await_only
 
+from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.migrate.alembic_adapter.context import (
@@ -25,9 +26,10 @@ from circle_migrate.migrate.alembic_adapter.context import (
     dialect,
     keep_transaction,
 )
+from circle_migrate.migrate.alembic_adapter.environment import environment
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
+from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
 from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
@@ -39,14 +41,23 @@ class Runner:
     """The steps of one database, run by Alembic.
 
     `restore` is the text that ends the settings of a step, before its version row. The constructor loads
-    the files of all steps. It raises `TreeError` for a broken file.
+    the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
+    `SettingsError` for a broken alembic.ini.
     """
 
-    def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        table: VersionTable,
+        steps: Collection[Step],
+        settings: DatabaseSettings | None = None,
+    ) -> None:
         self.graph = graph
         self.table = table
         self.restore = ""
-        modules = {step.revision.id: module_with(step) for step in steps}
+        self._environment = environment(graph, steps, settings)
+        with self._environment:
+            modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
 
     def run(
@@ -78,7 +89,7 @@ class Runner:
         context.known_heads = current
         context.revision = action.revision
         guard = keep_transaction(connection, context) if context.owned_by_us else nullcontext()
-        with bind_revision(context, action.revision), guard:
+        with bind_revision(context, action.revision, self._environment), guard:
             context.run_migrations()
 
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
@@ -117,13 +128,13 @@ class Runner:
             }
             context = Context(dialect(), None, self._options(step) | offline)
             context.owned_by_us = owned
-            with bind_revision(context, step.revision):
-                try:
+            try:
+                with bind_revision(context, step.revision, self._environment):
                     context.run_migrations()
-                except MigrateError:
-                    raise
-                except Exception as error:
-                    raise _not_renderable_error(step, error) from error
+            except MigrateError:
+                raise
+            except Exception as error:
+                raise _not_renderable_error(step, error) from error
             start = step.heads_after(self.graph, start)
         return start
 
@@ -137,13 +148,13 @@ class Runner:
         context = Context(dialect(), None, self._options(step) | offline | {"starting_rev": None})
         context.owned_by_us = True
         context.revision = step.revision
-        with bind_revision(context, step.revision):
-            try:
+        try:
+            with bind_revision(context, step.revision, self._environment):
                 getattr(module_of(step.revision), step.function)()
-            except OutsideTransaction:
-                raise
-            except Exception:  # noqa: BLE001, S110 - the run reports it
-                pass
+        except OutsideTransaction:
+            raise
+        except Exception:  # noqa: BLE001, S110 - the run reports it
+            pass
         match = NOT_IN_TRANSACTION.search(output.getvalue())
         if match is not None:
             raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
@@ -183,8 +194,9 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
 
 
 def _not_renderable_error(step: Step, error: Exception) -> Refused:
+    reason = "exits" if isinstance(error, ExitCalled) else "reads the database"
     return Refused(
-        f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
+        f"revision {step.revision.id} {reason} while it runs, so it cannot be written as SQL",
         database=step.database,
         location=failing_line(step.revision, error),
         detail=f"{type(error).__name__}: {error}",
