@@ -12,6 +12,7 @@ from typer.main import get_group
 
 from circle_migrate import __version__
 from circle_migrate.cli.lazy_parameters import CommandGroup
+from circle_migrate.cli.streams import end_stdout
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
@@ -87,6 +88,7 @@ class _Commands(CommandGroup):
 
             show_usage_error(error)
             status = error.exit_code
+        end_stdout()
         sys.exit(status)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:

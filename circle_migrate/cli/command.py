@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import StrEnum
 from typing import Annotated, Any, get_type_hints
 
@@ -15,7 +16,7 @@ from circle_migrate.cli.lazy_parameters import Command, CommandGroup
 from circle_migrate.cli.output_format import ANY_RESULT, Format
 from circle_migrate.cli.shared_options import COMMON, FORMAT, OPTIONS
 
-_DEFAULTS = {"format": Format.TABLE, "quiet": False, "debug": False}
+_DEFAULTS = {"format": Format.TABLE, "quiet": False, "verbose": False, "debug": False}
 _SETTINGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *OPTIONS)
 """The options that override a setting."""
 
@@ -97,7 +98,7 @@ def command(
         @functools.wraps(function)
         def invoke(**arguments: Any) -> None:
             from circle_migrate.cli.boundary import run_command
-            from circle_migrate.cli.progress import Progress
+            from circle_migrate.cli.progress import Progress, shown_logs
 
             values = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
             context = CommandContext(
@@ -108,7 +109,9 @@ def command(
                 Progress(quiet=bool(values["quiet"])),
                 bool(values["debug"]),
             )
-            run_command(context, functools.partial(function, context, **arguments))
+            with shown_logs(context.progress) if values["verbose"] else nullcontext():
+                action = functools.partial(function, context, **arguments)
+                run_command(context, action, has_result="format" not in without)
 
         invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         invoke.__annotations__ = {**hints, **shared}

@@ -68,6 +68,9 @@ COMMON: dict[str, Any] = {
     ),
     "format": Annotated[Format, FORMAT],
     "quiet": _option(bool, "Show no progress.", _OUTPUT, "--quiet", "-q"),
+    "verbose": _option(
+        bool, "Show notices of the servers and Alembic's log, too.", _OUTPUT, "--verbose", "-v"
+    ),
     "debug": _option(bool, "Show the traceback of an error, without secrets.", _OUTPUT, "--debug"),
 }
 """The options of every command."""

@@ -23,8 +23,8 @@ class ExitCalled(Exception):
 
     def __init__(self, error: SystemExit) -> None:
         super().__init__(
-            f"the revision calls sys.exit({'' if error.code is None else repr(error.code)}); "
-            "write `return` to end a step early, or raise an exception to fail"
+            f"the revision calls sys.exit({'' if error.code is None else repr(error.code)}), which raises "
+            "SystemExit; write `return` to end a step early, or raise another exception to fail"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial, wraps
@@ -35,6 +36,8 @@ from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+_LOG = logging.getLogger(__name__)
 
 
 class Runner:
@@ -104,10 +107,18 @@ class Runner:
             return
         driver = cast("Any", connection.connection.driver_connection)
         await_only(driver.execute(CONFIGURED))
-        function()
+        driver.add_log_listener(self._log_notice)
+        try:
+            function()
+        finally:
+            driver.remove_log_listener(self._log_notice)
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = driver.is_in_transaction() and not context.owned_by_us
         await_only(driver.execute(("SET CONSTRAINTS ALL IMMEDIATE;" if commits else "") + PINNED))
+
+    def _log_notice(self, _connection: object, message: Any) -> None:
+        if not message.severity_en.startswith("DEBUG"):
+            _LOG.info("%s  %s: %s", self.graph.database, message.severity_en, message.message)
 
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
