@@ -52,9 +52,8 @@ _HEADS = (
     # PASSWORD '...' and OPTIONS (password '...'); names in double quotes, too.
     rf"(?:\b{_NAME}\"?(?=[\s\\/-]){_GAP}|(?<![\w.'\"-])password)",
 )
-_SQL_SECRETS = tuple(
-    re.compile(rf"(?P<head>{head})(?P<secret>{_LITERAL})", re.IGNORECASE | re.DOTALL) for head in _HEADS
-)
+# Compiled when a text first needs them, as this takes longer than most commands read their files.
+_SQL_SECRETS = tuple(rf"(?is)(?P<head>{head})(?P<secret>{_LITERAL})" for head in _HEADS)
 # A password with blanks around its `=` in a connection string of dblink or a subscription.
 _CONNECTION_PASSWORD = re.compile(
     r"(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)",
@@ -93,5 +92,5 @@ def redact_sql(text: str) -> str:
     if not _SUSPICIOUS.search(text):
         return text
     for pattern in _SQL_SECRETS:
-        text = pattern.sub(rf"\g<head>'{MASK}'", text)
+        text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
     return _CONNECTION_PASSWORD.sub(rf"\g<head>{MASK}", text)

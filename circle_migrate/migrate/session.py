@@ -82,9 +82,9 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
         raw = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
-        for name, (since, value) in _SETTINGS_SINCE.items():
-            if driver.get_server_version().major >= since:
-                await driver.execute(f"SET {name} = '{value}'")
+        major = driver.get_server_version().major
+        settings = {name: value for name, (since, value) in _SETTINGS_SINCE.items() if major >= since}
+        await driver.execute(";".join(f"SET {name} = '{value}'" for name, value in settings.items()))
         pid, actual, schema = await driver.fetchrow(_HANDSHAKE)
         connection.dialect.default_schema_name = schema
         if pid != driver.get_server_pid():

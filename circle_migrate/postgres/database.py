@@ -67,10 +67,10 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        END AS may_read_marker,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
              WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt,
-       ARRAY(SELECT format('%I.%I, whose owner is %s', n.nspname, c.relname, pg_get_userbyid(c.relowner))
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = own.schema AND c.relname IN ($1::text, $3::text, $5::text)
-               AND c.relkind IN ('v', 'm', 'f')) AS views
+       ARRAY(SELECT format('%I.%I, whose owner is %s', own.schema, relname, pg_get_userbyid(relowner))
+             FROM pg_catalog.pg_class
+             WHERE relnamespace = to_regnamespace(quote_ident(own.schema))
+               AND relname IN ($1::text, $3::text, $5::text) AND relkind IN ('v', 'm', 'f')) AS views
 FROM own
 """
 

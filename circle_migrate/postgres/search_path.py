@@ -23,23 +23,14 @@ PINNED_LOCALLY = PINNED.replace("SET", "SET LOCAL")
 CONFIGURED_LOCALLY = CONFIGURED.replace("false", "true")
 """`CONFIGURED` until the transaction ends."""
 
-_REMEMBER = f"SELECT pg_catalog.set_config('{SETTING}', pg_catalog.current_setting('search_path'), false)"
+_SCHEMA = "circle_migrate.schema"
 
-_PATH = f"coalesce(current_setting('{SETTING}', true), current_setting('search_path'))"
+FIRST_SCHEMA = f"nullif(current_setting('{_SCHEMA}', true), '')"
+"""The first schema of the configured path that exists and the role may use, as `pin` found it; or NULL."""
 
-SCHEMAS = f"""(
-    SELECT CASE WHEN part[1] = '$user' THEN current_user::text
-           ELSE coalesce(replace(part[1], '""', '"'), part[2]) END AS name, nth
-    FROM regexp_matches({_PATH}, '"((?:[^"]|"")+)"|([^", ]+)', 'g')
-         WITH ORDINALITY listed (part, nth)
-)"""  # noqa: S608 - a constant
-"""The schemas of the configured path, as a subquery with the columns `name` and `nth`."""
-
-FIRST_SCHEMA = f"""(
-    SELECT n.nspname FROM {SCHEMAS} path JOIN pg_catalog.pg_namespace n ON n.nspname = path.name
-    WHERE has_schema_privilege(n.oid, 'USAGE') ORDER BY path.nth LIMIT 1
-)"""  # noqa: S608 - a constant
-"""The first schema of the configured path that the role may use, as `current_schema()` returns it."""
+_REMEMBER = f"""SELECT
+    pg_catalog.set_config('{SETTING}', pg_catalog.current_setting('search_path'), false),
+    pg_catalog.set_config('{_SCHEMA}', COALESCE(pg_catalog.current_schema()::text, ''), false)"""
 
 
 def pin(configured: str) -> str:

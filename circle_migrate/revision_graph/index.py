@@ -1,8 +1,8 @@
 """A cache of what revision files declare, so that a command does not parse thousands of unchanged files.
 
-One file per database and folder in the user's cache folder: a header line, then a JSON object
-`{file name: [size, mtime_ns, ctime_ns, inode, row]}`. A row holds the fields of a `Revision`, without
-database and path. An entry is valid while size, times and inode of the file are the same.
+One file per database and folder in the user's cache folder: a header line, then a marshalled dictionary
+`{file name: ((size, mtime_ns, ctime_ns, inode), revision)}`. An entry is valid while size, times and inode
+of the file are the same. Marshal, the format of Python's bytecode files, is read in half the time of JSON.
 
 A file that changed less than `_GRANULARITY_NS` ago gets no entry, as a second change could leave it with the
 same times (git calls that racy: https://git-scm.com/docs/racy-git). Neither does a file that computes
@@ -14,6 +14,7 @@ The cache never causes an error: where it is missing, damaged or not writable, t
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import sys
 import zlib
@@ -31,13 +32,17 @@ from circle_migrate.revision_graph.revision import Revision
 if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader
 
-_FORMAT = [7, *Revision._fields]
+_FORMAT = [8, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""
 
-Entries = dict[str, list[Any]]
-"""By file name: size, mtime_ns, ctime_ns, inode, row."""
+Identity = tuple[int, int, int, int]
+"""Size, mtime_ns, ctime_ns and inode of a file."""
+Entry = tuple[Identity, tuple[Any, ...]]
+"""The identity of a file and the fields of its `Revision`."""
+Entries = dict[str, Entry]
+"""By file name."""
 
 
 def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
@@ -51,14 +56,12 @@ def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
     entries: Entries = {}
     revisions = []
     names = file_names(database, folder)
-    prefix = f"{folder}/"
     for name, identity in zip(names, _identities(folder, names), strict=True):
-        path = prefix + name
         entry = cached.get(name)
-        if entry is not None and entry[:4] == identity:
-            revision = _deserialize(database, path, entry[4])
+        if entry is not None and entry[0] == identity:
+            revision = Revision._make(entry[1])
         else:
-            revision, entry = _read(database, Path(path), load_module)
+            revision, entry = _read(database, folder / name, load_module)
         revisions.append(revision)
         if entry is not None:
             entries[name] = entry
@@ -67,7 +70,7 @@ def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
     return Graph(database, revisions)
 
 
-def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, list[Any] | None]:
+def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, Entry | None]:
     """Return a file's revision and its cache entry, None where it must be read again next time."""
     from circle_migrate.revision_graph.parse_file import read_file, read_source
 
@@ -83,12 +86,12 @@ def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revisio
     revision = read_source(database, path, source, load)
     if computed or max(status.st_mtime_ns, status.st_ctime_ns) > latest:
         return revision, None
-    return revision, [*_identity(status), _serialize(revision)]
+    return revision, (_identity(status), tuple(revision))
 
 
-def _identities(folder: Path, names: Sequence[str]) -> list[list[int] | None]:
+def _identities(folder: Path, names: Sequence[str]) -> list[Identity | None]:
     """Return what identifies the state of each file; None where reading the file reports the error."""
-    identities: list[list[int] | None] = []
+    identities: list[Identity | None] = []
     descriptor = os.open(folder, os.O_RDONLY)  # names relative to it resolve in half the time of paths
     try:
         for name in names:
@@ -101,42 +104,27 @@ def _identities(folder: Path, names: Sequence[str]) -> list[list[int] | None]:
     return identities
 
 
-def _identity(status: os.stat_result) -> list[int]:
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def _serialize(revision: Revision) -> list[Any]:
-    # JSON has no tuples; null for an empty one is read faster than a list.
-    row = revision._replace(database="", path="")
-    return [value or None if isinstance(value, tuple) else value for value in row]
-
-
-def _deserialize(database: str, path: str, row: list[Any]) -> Revision:
-    _, key, message, _, line, down_revisions, depends_on, labels, requires, *rest = row
-    names = (tuple(down_revisions or ()), tuple(depends_on or ()), tuple(labels or ()), tuple(requires or ()))
-    return Revision._make((database, key, message, path, line, *names, *rest))
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 class _RevisionCache:
     """The cache file of one database and folder."""
 
     def __init__(self, database: str, folder: Path) -> None:
-        self._key = [database, os.path.realpath(folder)]
+        self._key = [database, str(folder), os.path.realpath(folder)]
         self._file = cache_file(json.dumps(self._key))
 
     def load(self) -> Entries:
         """Return the entries; none where the file is missing, damaged or written by other code."""
         header, _, body = ((self._file and self._file.read()) or b"").partition(b"\n")
-        entries: Entries = json.loads(body) if header == self._header(body) else {}
+        entries: Entries = marshal.loads(body) if header == self._header(body) else {}  # noqa: S302 - the file is private
         return entries
 
     def store(self, entries: Entries) -> None:
-        """Replace the file, unless an entry holds a value that JSON has no type for."""
-        try:
-            body = json.dumps(entries, separators=(",", ":")).encode()
-        except TypeError:
-            return
+        """Replace the file."""
         if self._file is not None:
+            body = marshal.dumps(entries)
             self._file.write(self._header(body) + b"\n" + body)
 
     def _header(self, body: bytes) -> bytes:

@@ -288,10 +288,12 @@ def test_what_a_module_computes_is_never_stored(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("value", ["{1}", "b'x'"])
-def test_a_value_without_a_json_type_is_no_error(tree: Tree, value: str) -> None:
+def test_a_value_without_a_json_type_is_cached(tree: Tree, value: str) -> None:
     tree.write("d", "c", more=f"irreversible = {value}")
-    for _ in range(2):
-        assert tree.ask() == tree.truth()
+    tree.ask()
+    cached = tree.ask()
+    assert tree.read == []
+    assert cached == tree.truth()
 
 
 def test_a_name_with_a_line_feed_or_bytes_of_no_text_is_cached(tree: Tree) -> None:
@@ -355,8 +357,9 @@ def test_a_folder_that_is_missing_or_cannot_be_asked_for_is_an_error(tree: Tree,
 def test_paths_are_those_of_the_folder_that_was_asked_for(tree: Tree, tmp_path: Path) -> None:
     tree.ask()
     (tmp_path / "link").symlink_to(tree.folder)
-    assert tree.ask(tmp_path / "link")["a"].path == str(tmp_path / "link" / "a.py")
-    assert tree.read == []
+    for _ in range(2):
+        assert tree.ask(tmp_path / "link")["a"].path == str(tmp_path / "link" / "a.py")
+        assert tree.ask()["a"].path == str(tree.folder / "a.py")
 
 
 def test_two_databases_may_have_one_folder(tree: Tree) -> None:
@@ -382,8 +385,8 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(b"\xff\xfe\n\n"),
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
-        lambda path: damage(path, b'"Text"', b'"Lies"'),
-        lambda path: damage(path, b'cache", [7', b'cache", [8'),
+        lambda path: damage(path, b"Text", b"Lies"),
+        lambda path: damage(path, b'cache", [8', b'cache", [9'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),
