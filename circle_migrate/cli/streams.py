@@ -28,11 +28,11 @@ def stdout_for_result() -> Iterator[None]:
 
 def end_stdout() -> None:
     """Send to stderr what is written while the process ends, as by functions that a revision registered."""
-    if sys.stdout != sys.__stdout__:
-        return
-    with suppress(OSError):
-        sys.stdout.flush()
-        os.dup2(2, 1)
+    original = sys.__stdout__
+    if original is not None and original is sys.stdout:
+        with suppress(OSError):
+            original.flush()
+            os.dup2(2, 1)
 
 
 class SafeStream:
