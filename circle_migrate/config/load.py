@@ -153,6 +153,7 @@ class SettingsLoader:
             models=self._attribute(f"{known.name}_models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
+            names_from_models=f"{known.name}_models" in self.provenance.origins,
             x_arguments=self.values["x_arguments"],
             url_variable=known.url_variable,
             **{field: self.values[f"{known.name}_{field}"] for field in _PER_DATABASE},

@@ -32,8 +32,10 @@ class DatabaseSettings(NamedTuple):
     """The settings of one database.
 
     `url` is None if it is unset, or if the embedded server provides it. `profile` determines the severity of
-    differences. `protected_by` is the source of `protected`. `x_arguments` is what revisions read with
-    `context.get_x_argument`; it is the same for all databases.
+    differences. `protected_by` is the source of `protected`. With `names_from_models`,
+    constraints that revisions create get names by the naming convention of the models; the package's own
+    revisions state every name. `x_arguments` is what revisions read with `context.get_x_argument`; it is the
+    same for all databases.
     """
 
     name: str
@@ -47,6 +49,7 @@ class DatabaseSettings(NamedTuple):
     url_variable: str
     protected: bool = False
     protected_by: str = ""
+    names_from_models: bool = False
     x_arguments: tuple[str, ...] = ()
 
     @property

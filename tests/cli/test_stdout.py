@@ -40,7 +40,6 @@ def project(workdir: Path, empty_databases: Databases, monkeypatch: pytest.Monke
     project = Project(workdir)
     project.write_settings()
     project.write("shop/models.py", "import sqlalchemy as sa\nprint('models')\nBase = sa.MetaData()\n")
-    project.write("shop/secrets.py", "import sqlalchemy as sa\nmetadata = sa.MetaData()\n")
     return project
 
 

@@ -70,7 +70,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
 async def build_from_models(
     alone: Deployment,
     servers: ScratchServers,
-    metadata: MetaData,
+    models: tuple[MetaData, ...],
     at_heads: Callable[[int], Awaitable[Snapshot]],
     major: int,
 ) -> Snapshot:
@@ -83,7 +83,7 @@ async def build_from_models(
     (name,) = alone.selected
     async with servers.databases([name], major=major) as scratch:
         database = scratch.deployment.databases[name]
-        create = partial(scratch.run_adding_missing_roles, partial(_create, database, metadata))
+        create = partial(scratch.run_adding_missing_roles, partial(_create, database, models))
         try:
             await create()
         except Exception as error:
@@ -108,7 +108,7 @@ def _creation_error(name: str, error: Exception) -> MigrateError:
     )
 
 
-def models_source(database: Database, metadata: MetaData) -> str | None:
+def models_source(database: Database, models: tuple[MetaData, ...]) -> str | None:
     """Return a digest of the DDL of the models; None if it is not known before it runs."""
     from sqlalchemy import create_mock_engine
 
@@ -119,7 +119,8 @@ def models_source(database: Database, metadata: MetaData) -> str | None:
 
     engine = create_mock_engine("postgresql+asyncpg://", record)
     try:
-        metadata.create_all(engine, checkfirst=False)
+        for metadata in models:
+            metadata.create_all(engine, checkfirst=False)
     except Exception:  # noqa: BLE001 - event listeners of the models may use the mock connection
         return None
     # Extensions and schemas may come from the revisions.
@@ -129,14 +130,16 @@ def models_source(database: Database, metadata: MetaData) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def _create(database: Database, metadata: MetaData) -> None:
+async def _create(database: Database, models: tuple[MetaData, ...]) -> None:
     def create_all(connection: Connection) -> None:
         from sqlalchemy.schema import CreateSchema
 
-        schemas = {table.schema for table in metadata.tables.values()} | {metadata.schema}
+        schemas = {table.schema for metadata in models for table in metadata.tables.values()}
+        schemas |= {metadata.schema for metadata in models}
         for schema in sorted(filter(None, schemas)):
             connection.execute(CreateSchema(schema, if_not_exists=True))
-        metadata.create_all(connection)
+        for metadata in models:
+            metadata.create_all(connection)
 
     async with database.working("circle-migrate models", {}) as connection:
         await connection.run_sync(create_all)

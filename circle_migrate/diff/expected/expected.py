@@ -101,14 +101,14 @@ def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
     from circle_migrate.diff.expected.build import build_from_models, models_source
 
     database = alone.databases[alone.selected[0]]
-    metadata = load_models(database.settings)
+    models = load_models(database.settings)
 
     async def at_heads(major: int) -> Snapshot:
         state = _state_at(alone, servers, database.graph.effective_heads)
         return (await _obtain(state, servers, major)).snapshot
 
-    build = partial(build_from_models, alone, servers, metadata, at_heads)
-    return _State(database, "models", None, models_source(database, metadata), build)
+    build = partial(build_from_models, alone, servers, models, at_heads)
+    return _State(database, "models", None, models_source(database, models), build)
 
 
 async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expected:

@@ -14,7 +14,8 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from circle_migrate.core.errors import UsageError
+from circle_migrate.config.settings import DatabaseSettings
+from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.diff.expected.snapshot_file import FORMAT, read_stored
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
@@ -42,8 +43,27 @@ def source_of(database: Database, revisions: tuple[str, ...]) -> str:
     graph = database.graph
     checksums = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
     settings = database.settings
-    text = json.dumps([database.name, settings.search_path, checksums, *settings.x_arguments])
+    text = json.dumps(
+        [database.name, settings.search_path, checksums, *settings.x_arguments, *_naming(settings)]
+    )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _naming(settings: DatabaseSettings) -> list[tuple[str, str]]:
+    """Return the naming convention of the models, if constraints of revisions get names by it."""
+    if not settings.names_from_models:
+        return []
+    from sqlalchemy import MetaData
+
+    from circle_migrate.config.metadata import naming_metadata
+
+    try:
+        convention = naming_metadata(settings).naming_convention
+    except SettingsError:  # raised by the operations that need a name
+        return []
+    if convention == MetaData().naming_convention:
+        return []
+    return sorted((str(key), getattr(value, "__qualname__", str(value))) for key, value in convention.items())
 
 
 def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> Snapshot:

@@ -9,11 +9,13 @@ from argparse import Namespace
 from collections.abc import Collection
 from configparser import Error
 from pathlib import Path
+from typing import Any
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
+from circle_migrate.config.metadata import naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.core.redaction import MASK
@@ -38,6 +40,23 @@ def environment(
     reached = [step.revision.id for step in last if step.direction is Direction.UP]
     reached += [key for step in last if not reached for key in step.revision.down_revisions]
     return EnvironmentContext(config, script, destination_rev=next(iter(reached), None))
+
+
+class NamingMetadata:
+    """The metadata of the models in Alembic's options, loaded when an operation needs a name."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(naming_metadata(self._settings), name)
+
+
+def naming_options(settings: DatabaseSettings | None) -> dict[str, Any]:
+    """Return the options by which constraints get names of the models' naming convention."""
+    if settings is None or not settings.names_from_models:
+        return {}
+    return {"target_metadata": NamingMetadata(settings)}
 
 
 def _config(settings: DatabaseSettings) -> Config:

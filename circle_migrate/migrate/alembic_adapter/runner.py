@@ -27,7 +27,7 @@ from circle_migrate.migrate.alembic_adapter.context import (
     dialect,
     keep_transaction,
 )
-from circle_migrate.migrate.alembic_adapter.environment import environment
+from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
@@ -59,6 +59,7 @@ class Runner:
         self.table = table
         self.restore = ""
         self._environment = environment(graph, steps, settings)
+        self._naming = naming_options(settings)
         with self._environment:
             modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
@@ -187,7 +188,7 @@ class Runner:
             alembic_step.migration_fn = call
             return [alembic_step]
 
-        return {"fn": one_step, "transaction_per_migration": True, **self.table.options}
+        return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
