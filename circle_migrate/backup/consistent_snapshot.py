@@ -11,16 +11,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from circle_migrate.core.errors import BackupFailed, MigrateError
 from circle_migrate.core.events import Notify
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.server_errors import server_message
-
-if TYPE_CHECKING:
-    import asyncpg
 
 NAME = f"{APPLICATION_NAME} backup"
 NO_BACKUP = "there is no backup; the databases were only read"

@@ -1,17 +1,17 @@
-"""Size, objects and encryption of a database, as backup and restore compare them."""
+"""Size, objects and encryption of a database, as backup and restore compare them; reports of growth."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
-from circle_migrate.postgres.catalog.snapshot import ObjectKey
+import asyncpg
 
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 
 # Every object that a dump would contain, except members of extensions.
 _USER_OBJECTS = """
@@ -78,3 +78,26 @@ async def uses_tls(connection: asyncpg.Connection) -> bool:
     return bool(
         await connection.fetchval("SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()")
     )
+
+
+_INTERVAL = 0.5
+"""Seconds between two measurements."""
+
+
+@asynccontextmanager
+async def report_growth(
+    measure: Callable[[], Awaitable[int]], report: Callable[[int], None]
+) -> AsyncIterator[None]:
+    """Report the measured size while the block runs; a failed measurement only ends the reports."""
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            report(await measure())
+
+    task = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

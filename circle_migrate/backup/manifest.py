@@ -1,14 +1,26 @@
-"""The manifest of a backup, and the results of `backup` and `restore`."""
+"""The manifest of a backup and its file, and the results of `backup` and `restore`.
+
+The checksum in the manifest detects damage and accidental edits. It is not a signature: whoever can write to
+the folder can write another manifest.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+from circle_migrate.core.errors import BrokenBackup, UsageError
 from circle_migrate.core.result import Result
 
-FORMAT = 1
+MANIFEST = "manifest.json"
+
+_KIND = "circle-migrate backup"
+_FORMAT = 1
 """Incremented when a key of the manifest changes its meaning."""
 
 _SINGLE_KINDS = ("table", "column", "sequence", "view", "materialized view")
@@ -102,7 +114,7 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as JSON, without its checksum."""
         return {
-            "format": FORMAT,
+            "format": _FORMAT,
             "id": self.id,
             "tool_version": self.tool_version,
             "created_at": self.created_at,
@@ -156,3 +168,95 @@ class RestoreResult(Result):
             "replaced": dict(self.replaced),
             "notes": list(self.notes),
         }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest into its folder, readable only by its owner, and flush it to disk."""
+    content = {"kind": _KIND, **manifest.to_dict()}
+    text = json.dumps({**content, "checksum": _checksum(content)}, indent=2, ensure_ascii=False) + "\n"
+    with os.fdopen(new_file(folder / MANIFEST), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def new_file(path: Path) -> int:
+    """Create a file that only its owner can read and write, and return its descriptor."""
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+
+
+def read_manifest(path: Path) -> tuple[Manifest, Path]:
+    """Return the manifest at a path, which is the file or its folder, and the folder.
+
+    Raises `UsageError` for a file that cannot be read, `BrokenBackup` for one that was edited or truncated,
+    is not a manifest, or has another format.
+    """
+    file = path / MANIFEST if path.is_dir() else path
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read",
+            detail=error.strerror,
+            hint="give the manifest of a backup or its folder; a backup without a manifest is incomplete",
+        ) from error
+    return _parse(content, file), file.parent
+
+
+def _parse(content: bytes, file: Path) -> Manifest:
+    try:
+        stored: Any = json.loads(content)
+        is_foreign = not isinstance(stored, dict) or stored.get("kind") != _KIND
+    except (ValueError, RecursionError) as error:
+        raise _broken(f"{file} is not a manifest: it was truncated, or it is another file") from error
+    if is_foreign:
+        raise _broken(f"{file} is not the manifest of a circle-migrate backup")
+    if stored.get("format") != _FORMAT:
+        raise BrokenBackup(
+            f"{file} has format {stored.get('format')}, and this version reads format {_FORMAT}",
+            state="nothing was changed",
+            hint=f"restore it with circle-migrate {stored.get('tool_version')}",
+        )
+    checksum = stored.pop("checksum", None)
+    if checksum != _checksum(stored):
+        raise _broken(f"{file} was edited or damaged: its checksum does not match")
+    try:
+        manifest = Manifest.from_dict(stored)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _broken(f"{file} has no valid value for a key of the manifest: {error}") from error
+    for dump in manifest.dumps:
+        if Path(dump.file).name != dump.file:
+            raise _broken(f"{file} names a file outside its folder: {dump.file}")
+    return manifest
+
+
+def verify_dump(folder: Path, dump: Dump) -> None:
+    """Raise `BrokenBackup` if the file of a dump is missing or has other contents."""
+    path = folder / dump.file
+    try:
+        size = path.stat().st_size
+        if size != dump.bytes:
+            raise _broken(f"{path} has {size:,} bytes instead of {dump.bytes:,}", dump.database)
+        digest = sha256(path)
+    except OSError as error:
+        raise _broken(f"{path} cannot be read: {error.strerror}", dump.database) from error
+    if digest != dump.sha256:
+        raise _broken(
+            f"{path} was changed or damaged: its SHA-256 does not match the manifest", dump.database
+        )
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _broken(message: str, database: str | None = None) -> BrokenBackup:
+    return BrokenBackup(
+        message, database=database, state="nothing was changed", hint="take another copy of the backup"
+    )

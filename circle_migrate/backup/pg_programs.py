@@ -10,14 +10,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from circle_migrate.config.url import environment
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.embedded import binaries
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.embedded.binaries import Binaries
+from circle_migrate.postgres.embedded.binaries import Binaries
 
 _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
 # DETAIL and CONTEXT lines can contain rows of tables: they never leave this module.
@@ -112,11 +110,7 @@ class Child:
 
 @asynccontextmanager
 async def start(
-    argv: Sequence[str | Path],
-    env: Mapping[str, str],
-    *,
-    stdin: Any = DEVNULL,
-    stdout: Any = DEVNULL,
+    argv: Sequence[str | Path], env: Mapping[str, str], *, stdin: Any = DEVNULL, stdout: Any = DEVNULL
 ) -> AsyncIterator[Child]:
     """Run a program while the block runs, and terminate it at the end of the block.
 

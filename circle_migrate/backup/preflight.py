@@ -6,20 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from circle_migrate.backup import manifest_file
-from circle_migrate.backup.dump import ensure_readable
-from circle_migrate.backup.encryption import decrypt_command
-from circle_migrate.backup.manifest import Dump, Manifest
+from circle_migrate.backup.dump import decrypt_command, ensure_readable
+from circle_migrate.backup.manifest import Dump, Manifest, verify_dump
 from circle_migrate.backup.restore_dump import RestoreJob
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.database import Database, State
-    from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.database import Database, State
+from circle_migrate.postgres.deployment import Deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ async def preflight(
         name: decrypt_command(options.identity) if dump.encrypted else [] for name, dump in dumps.items()
     }
     for dump in dumps.values():
-        await asyncio.to_thread(manifest_file.verify, folder, dump)
+        await asyncio.to_thread(verify_dump, folder, dump)
     states = await _states(deployment)
     ensure_distinct(states)
     ensure_not_swapped(deployment, states)

@@ -6,11 +6,10 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from circle_migrate.backup import swap
-from circle_migrate.backup.contents import catalog_digest, database_size, uses_tls
-from circle_migrate.backup.progress import report_growth
+from circle_migrate.backup.contents import catalog_digest, database_size, report_growth, uses_tls
+from circle_migrate.backup.preflight import RestoreTarget
 from circle_migrate.backup.swap import StagedDatabase
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
@@ -18,13 +17,9 @@ from circle_migrate.core.errors import Interrupted, MigrateError, RestoreFailed
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.protection import copy_marker
-from circle_migrate.postgres.database import APPLICATION_NAME
+from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
+from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.server_errors import server_message
-
-if TYPE_CHECKING:
-    from circle_migrate.backup.preflight import RestoreTarget
-    from circle_migrate.postgres.database import Database, State
-    from circle_migrate.postgres.protection_marker import ProtectionMarker
 
 NAME = f"{APPLICATION_NAME} restore"
 

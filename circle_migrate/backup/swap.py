@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
 from circle_migrate.postgres.create_database import connect_to_maintenance_database
@@ -18,9 +19,6 @@ from circle_migrate.postgres.create_like import create_like
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _OBJECT_IN_USE = "55006"
 _MAX_NAME_BYTES = 63

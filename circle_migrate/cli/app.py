@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import MutableMapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from typer._click import Command, Context, HelpFormatter
 from typer.main import get_group
 
 from circle_migrate import __version__
-from circle_migrate.cli.lazy_parameters import CommandGroup
+from circle_migrate.cli.help import CommandGroup
 from circle_migrate.cli.streams import end_stdout
-
-if TYPE_CHECKING:
-    from typer._click import Command, Context, HelpFormatter
 
 _COMMANDS = {
     "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),
@@ -77,14 +75,14 @@ class _Commands(CommandGroup):
             for module, names in _COMMANDS.items():
                 if cmd_name in names:
                     self._add(module, SingleCommandApp(cmd_name))
-        return self._created.get(cmd_name)
+        return self._created.get(cmd_name) or self.commands.get(cmd_name)
 
     def main(self, *arguments: Any, **extra: Any) -> None:
         """Run the command line and end the process with its exit status."""
         try:
             status = super().main(*arguments, **{**extra, "standalone_mode": False})
         except typer.TyperException as error:
-            from circle_migrate.cli.usage_error import show_usage_error
+            from circle_migrate.cli.write import show_usage_error
 
             show_usage_error(error)
             status = error.exit_code

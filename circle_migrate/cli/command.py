@@ -7,18 +7,17 @@ import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from enum import StrEnum
-from typing import Annotated, Any, get_type_hints
+from inspect import Parameter
+from typing import Any
 
 import typer
 
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.lazy_parameters import Command, CommandGroup
-from circle_migrate.cli.output_format import ANY_RESULT, Format
-from circle_migrate.cli.shared_options import COMMON, FORMAT, OPTIONS
+from circle_migrate.cli.help import Command, CommandGroup
+from circle_migrate.cli.options import ANY_RESULT, COMMON, OPTIONS, Format
 
-_DEFAULTS = {"format": Format.TABLE, "quiet": False, "verbose": False, "debug": False}
-_SETTINGS = ("database_url", "creds_database_url", "embedded", "embedded_data", *OPTIONS)
-"""The options that override a setting."""
+_NO_SETTINGS = ("database", "format", "quiet", "verbose", "debug")
+"""The shared options that override no setting."""
 
 
 class SingleCommandApp(typer.Typer):
@@ -76,22 +75,13 @@ def command(
         if isinstance(app, CommandListing):
             app.add(command_name, inspect.getdoc(function), panel)
             return function
-        shared = {key: OPTIONS[key] for key in options}
-        shared |= {key: option for key, option in COMMON.items() if key not in without}
-        if "format" not in without:
-            shared["format"] = Annotated[_format_enum(formats), FORMAT]
-        # Commands import Result for type checkers only; `object` stands for it.
-        hints = get_type_hints(function, localns={"Result": object}, include_extras=True)
-        hints.pop("return", None)
-        hints.pop("context")
-        keyword_only = inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            parameter.replace(annotation=hints[key], kind=keyword_only)
-            for key, parameter in list(inspect.signature(function).parameters.items())[1:]
-        ]
+        _, *own = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
+        parameters += [OPTIONS[key] for key in options]
         parameters += [
-            inspect.Parameter(key, keyword_only, default=_DEFAULTS.get(key), annotation=option)
-            for key, option in shared.items()
+            option.replace(annotation=_format_enum(formats)) if key == "format" else option
+            for key, option in COMMON.items()
+            if key not in without
         ]
         group_name = f"{app.info.name} " if isinstance(app.info.name, str) else ""
 
@@ -100,21 +90,22 @@ def command(
             from circle_migrate.cli.boundary import run_command
             from circle_migrate.cli.progress import Progress, shown_logs
 
-            values = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
+            flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
+            database, form, quiet, verbose, debug = map(flags.pop, _NO_SETTINGS)
             context = CommandContext(
                 group_name + command_name,
-                values["database"],
-                {key: values[key] for key in _SETTINGS if values[key] is not None},
-                Format(values["format"] or Format.TABLE),
-                Progress(quiet=bool(values["quiet"])),
-                bool(values["debug"]),
+                database,
+                flags,
+                Format(form or Format.TABLE),
+                Progress(quiet=bool(quiet)),
+                bool(debug),
             )
-            with shown_logs(context.progress) if values["verbose"] else nullcontext():
+            with shown_logs(context.progress) if verbose else nullcontext():
                 action = functools.partial(function, context, **arguments)
                 run_command(context, action, has_result="format" not in without)
 
         invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        invoke.__annotations__ = {**hints, **shared}
+        invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         del invoke.__wrapped__
         app.command(
             name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -20,98 +20,71 @@ from circle_migrate.safety.losses.report import LossReport
 _UNCHANGED = "nothing was changed"
 
 
-def accept_losses(accepted: Sequence[str], *, yes: bool, keep: bool) -> Callable[[LossReport], None]:
-    """Return a function that shows the losses of a downgrade and asks for their names.
+def accept_losses(accepted: Sequence[str], report: LossReport, *, yes: bool, keep: bool) -> None:
+    """Show the losses of a downgrade and ask for their names.
 
     Names in `accepted` are not asked for; one that is no loss is refused, as it may be misspelt. If there are
-    no losses, or if they are restored later because of `keep`, the function asks once, or with `yes` never.
+    no losses, or if they are restored later because of `keep`, ask once, or with `yes` never.
     """
+    from circle_migrate.cli.console import console
+    from circle_migrate.cli.render.dispatch import render
 
-    def accept(report: LossReport) -> None:
-        from circle_migrate.cli.console import console
-        from circle_migrate.cli.render.dispatch import render
-
-        render(report, console(sys.stderr))
-        lost = list(dict.fromkeys(loss.name for loss in report.destroyed))
-        unknown = [name for name in accepted if name not in lost]
-        if unknown:
-            raise NotConfirmed(
-                f"the report has no loss named {', '.join(unknown)}",
-                state=_UNCHANGED,
-                hint="repeat --accept-loss with every name of the report; patterns are not supported",
-            )
-        missing = [name for name in lost if name not in accepted]
-        if not missing or keep:
-            _ask("Undo these revisions?", yes=yes or bool(accepted))
-        else:
-            _ask_for_names(
-                missing,
-                "to lose that for good",
-                "--accept-loss",
-                f"the downgrade would destroy data: {', '.join(missing)}",
-                yes=yes,
-            )
-
-    return accept
-
-
-def confirm_stamp(*, yes: bool) -> Callable[[Plan], None]:
-    """Return a function that shows what a stamp records and asks once."""
-
-    def confirm(plan: Plan) -> None:
-        lines = []
-        for action in plan.actions:
-            if isinstance(action, Stamp):
-                lines.append(f"{action.database}: at {', '.join(action.heads) or 'base'}")
-                lines += [f"{action.database}: counts as applied: {r.id} {r.message}" for r in action.claimed]
-                lines += [f"{action.database}: counts as undone: {r.id} {r.message}" for r in action.disowned]
-        _show("The stamp records this without running any revision:", lines)
-        _ask("Record it?", yes=yes)
-
-    return confirm
-
-
-def confirm_replace(accepted: Sequence[str]) -> Callable[[Manifest, Mapping[str, str]], None]:
-    """Return a function that shows the databases to replace and asks for names that are not `accepted`."""
-
-    def confirm(manifest: Manifest, database_names: Mapping[str, str]) -> None:
-        snapshot_at = min(dump.snapshot_at for dump in manifest.dumps)
-        _show(
-            f"The backup of {snapshot_at} replaces:",
-            (f"{name}: the database {dbname} with all its data" for name, dbname in database_names.items()),
+    render(report, console(sys.stderr))
+    lost = list(dict.fromkeys(loss.name for loss in report.destroyed))
+    unknown = [name for name in accepted if name not in lost]
+    if unknown:
+        raise NotConfirmed(
+            f"the report has no loss named {', '.join(unknown)}",
+            state=_UNCHANGED,
+            hint="repeat --accept-loss with every name of the report; patterns are not supported",
         )
-        missing = [name for name in database_names if name not in accepted]
-        if missing:
-            _ask_for_names(
-                missing, "to replace", "--accept-loss", f"the restore would replace {', '.join(missing)}"
-            )
-
-    return confirm
-
-
-def confirm_drop(*, yes: bool) -> Callable[[Sequence[KeptEntry]], None]:
-    """Return a function that shows the kept rows to drop and asks once."""
-
-    def confirm(entries: Sequence[KeptEntry]) -> None:
-        _show(
-            "This drops kept rows for good:",
-            (f"{entry.id}: {entry.rows:,} rows of {entry.database}.{entry.name}" for entry in entries),
-        )
-        _ask("Drop them?", yes=yes)
-
-    return confirm
+    missing = [name for name in lost if name not in accepted]
+    if not missing or keep:
+        _ask("Undo these revisions?", yes=yes or bool(accepted))
+    else:
+        message = f"the downgrade would destroy data: {', '.join(missing)}"
+        _ask_for_names(missing, "to lose that for good", "--accept-loss", message, yes=yes)
 
 
-def confirm_unprotect(overridden: Sequence[str]) -> Callable[[str, ProtectionMarker], None]:
-    """Return a function that shows a database's protection and asks for its name if not `overridden`."""
+def confirm_stamp(plan: Plan, *, yes: bool) -> None:
+    """Show what a stamp records and ask once."""
+    lines = []
+    for action in plan.actions:
+        if isinstance(action, Stamp):
+            lines.append(f"{action.database}: at {', '.join(action.heads) or 'base'}")
+            lines += [f"{action.database}: counts as applied: {r.id} {r.message}" for r in action.claimed]
+            lines += [f"{action.database}: counts as undone: {r.id} {r.message}" for r in action.disowned]
+    _show("The stamp records this without running any revision:", lines)
+    _ask("Record it?", yes=yes)
 
-    def confirm(name: str, marker: ProtectionMarker) -> None:
-        write_stderr(f"{name} is protected {marker.description}")
-        if name not in overridden:
-            purpose, message = "to remove its protection", f"removing the protection of {name} needs its name"
-            _ask_for_names([name], purpose, "--override-protection", message, database=name)
 
-    return confirm
+def confirm_replace(accepted: Sequence[str], manifest: Manifest, database_names: Mapping[str, str]) -> None:
+    """Show the databases that a restore replaces and ask for names that are not `accepted`."""
+    snapshot_at = min(dump.snapshot_at for dump in manifest.dumps)
+    _show(
+        f"The backup of {snapshot_at} replaces:",
+        (f"{name}: the database {dbname} with all its data" for name, dbname in database_names.items()),
+    )
+    if missing := [name for name in database_names if name not in accepted]:
+        message = f"the restore would replace {', '.join(missing)}"
+        _ask_for_names(missing, "to replace", "--accept-loss", message)
+
+
+def confirm_drop(entries: Sequence[KeptEntry], *, yes: bool) -> None:
+    """Show the kept rows to drop and ask once."""
+    _show(
+        "This drops kept rows for good:",
+        (f"{entry.id}: {entry.rows:,} rows of {entry.database}.{entry.name}" for entry in entries),
+    )
+    _ask("Drop them?", yes=yes)
+
+
+def confirm_unprotect(overridden: Sequence[str], name: str, marker: ProtectionMarker) -> None:
+    """Show a database's protection and ask for its name if it is not `overridden`."""
+    write_stderr(f"{name} is protected {marker.description}")
+    if name not in overridden:
+        message = f"removing the protection of {name} needs its name"
+        _ask_for_names([name], "to remove its protection", "--override-protection", message, database=name)
 
 
 def confirm_reset(folder: str, *, yes: bool) -> None:

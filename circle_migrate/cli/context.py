@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from circle_migrate.cli.output_format import Format
+from circle_migrate.cli.options import Format
 
 if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class CommandContext(NamedTuple):
     """One call of a command.
 
-    `database` is the value of --database, `flags` are the options that override settings, by name. `progress`
-    is called with the events of a run.
+    `database` is the value of --database, `flags` are the options that override settings, by name, None
+    if not given. `progress` is called with the events of a run.
     """
 
     command: str
@@ -70,6 +70,6 @@ class CommandContext(NamedTuple):
 
 
 def _hazard_ids() -> Collection[str]:
-    from circle_migrate.safety.hazards.loader import HAZARDS
+    from circle_migrate.safety.hazards.hazard import HAZARDS
 
     return HAZARDS

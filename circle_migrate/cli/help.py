@@ -1,26 +1,37 @@
-"""Help pages: drawn by rich on a terminal, otherwise plain text without importing rich."""
+"""Commands with help pages of one structure, which import rich and pydantic only where they must.
+
+A page is drawn by rich on a terminal and plain text elsewhere. Typer converts every value of a command, also
+a default, through a pydantic adapter. Importing pydantic takes about as long as a query on both databases,
+and most values are strings, choices or defaults that need no conversion. Typer has no option for this, so its
+private classes are used here; the test of what a command imports fails when a later version of Typer works
+differently.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import Any
 
+from typer import BadParameter
+from typer._click import Context, HelpFormatter, Parameter
 from typer._click.core import Command as AnyCommand
-from typer.core import TyperGroup
+from typer._coercion import RuntimeParam, build_runtime_param
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from circle_migrate.cli.console import is_terminal
-
-if TYPE_CHECKING:
-    from typer._click import Context, HelpFormatter
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim)\]")
 _NO_LIMIT = 1_000
 """Maximum length of a command's short help in characters, so long that it is never truncated."""
 
 
-class Help(AnyCommand):
-    """A command or group whose plain text page has the same panels as the drawn one."""
+class _Page(AnyCommand):
+    """A command or group whose plain text page has the same panels as the drawn one.
+
+    Its parameters are `LazyParam`s.
+    """
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the page."""
@@ -28,6 +39,17 @@ class Help(AnyCommand):
             super().format_help(ctx, formatter)
         else:
             AnyCommand.format_help(self, ctx, formatter)
+
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        """Return the parameters, with `--help`."""
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if isinstance(parameter, TyperArgument | TyperOption):
+                kind = parameter.type_descriptor
+                parameter._runtime_param = LazyParam(kind.parameter_info, kind.annotation)
+                if isinstance(parameter, TyperArgument) or parameter.is_flag:
+                    parameter.display_type_rich = _no_type  # type: ignore[method-assign]
+        return parameters
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write arguments, options and the commands of a group below the headings of their panels."""
@@ -57,3 +79,32 @@ class Help(AnyCommand):
 def _panel(part: object) -> str | None:
     """Return the panel of a command or parameter; `--help` has none."""
     return getattr(part, "rich_help_panel", None)
+
+
+def _no_type(ctx: Context) -> None:
+    """Replace the name of a Python type that Typer shows beside a flag or an argument."""
+
+
+class Command(_Page, TyperCommand):
+    """The class of every command."""
+
+
+class CommandGroup(_Page, TyperGroup):
+    """The class of every group of commands."""
+
+
+class LazyParam(RuntimeParam):
+    """A converter that passes on strings, choices and converted values, and leaves the rest to Typer."""
+
+    def _coerce_value(self, value: Any, param: Any, ctx: Context) -> Any:
+        kind = self.annotation
+        if kind == list[str]:
+            return list(value)
+        if isinstance(kind, type) and isinstance(value, kind):
+            return value
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            choices = [str(member.value) for member in kind]
+            if value not in choices:
+                raise BadParameter(f"{value!r} is none of {', '.join(choices)}", ctx=ctx, param=param)
+            return kind(value)
+        return build_runtime_param(param.type_descriptor)._coerce_value(value, param=param, ctx=ctx)

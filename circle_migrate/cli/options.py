@@ -1,19 +1,88 @@
-"""Arguments and options of several commands, as annotations of their parameters."""
+"""Options, arguments and output formats: as defaults of a command's parameters, and shared by commands."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
+from enum import StrEnum
+from functools import partial
+from inspect import signature
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 from typer._click.exceptions import NoSuchOption
 
-from circle_migrate.cli.completion import revisions
 
-TARGET = (
-    "head, base, +1, -2, a revision id or the beginning of one; main@… or credentials@… for one database."
-)
+class Format(StrEnum):
+    """A format in which a result is written to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    SQL = "sql"
+    ALEMBIC = "alembic"
+    PATCH = "patch"
+    MARKDOWN = "markdown"
+
+
+ANY_RESULT = (Format.TABLE, Format.JSON)
+CHECKS = (*ANY_RESULT, Format.JUNIT, Format.SARIF, Format.GITHUB, Format.GITLAB)
+COMPARISONS = (*CHECKS, Format.SQL, Format.ALEMBIC, Format.PATCH)
+LOSSES = (*ANY_RESULT, Format.MARKDOWN)
+SAFETY = (*CHECKS, Format.MARKDOWN)
+"""The formats of a command, by what its result is."""
+
+
+class Transaction(StrEnum):
+    """How many steps share a transaction."""
+
+    ALL = "all"
+    PER_REVISION = "per-revision"
+
+
+class SafetyMode(StrEnum):
+    """The safety check of an upgrade: none, one that reports dangers, or one that refuses them."""
+
+    OFF = "off"
+    WARN = "warn"
+    REQUIRE = "require"
+
+
+def option(
+    metavar: str | None, text: str, *names: str, default: Any = None, panel: str | None = None, **details: Any
+) -> Any:
+    """Return an option with a value; its names follow from the parameter if none are given."""
+    return typer.Option(default, *names, metavar=metavar, help=text, rich_help_panel=panel, **details)
+
+
+def flag(name: str, text: str, *names: str, default: Any = False, **details: Any) -> Any:
+    """Return an option without a value."""
+    return option(None, text, name, *names, default=default, **details)
+
+
+def argument(metavar: str, text: str, *, default: Any = None, **details: Any) -> Any:
+    """Return an argument; the default `...` makes it mandatory."""
+    return typer.Argument(default, metavar=metavar, help=text, **details)
+
+
+def revisions(incomplete: str) -> list[tuple[str, str]]:
+    """Return the targets that begin with the text, with their messages, for a shell that completes them."""
+    try:
+        from circle_migrate.config.load import load
+        from circle_migrate.postgres.deployment import Deployment
+
+        graphs = Deployment(load()).graphs
+    except Exception:  # noqa: BLE001 - a completing shell cannot show an error
+        return []
+    targets = [("head", "the newest revision"), ("base", "before the first revision")]
+    for name, graph in graphs.items():
+        for revision in reversed(graph.sorted(graph.revisions)):
+            message = graph[revision].message
+            targets += [(revision, f"{name}: {message}"), (f"{name}@{revision}", message)]
+    return [target for target in targets if target[0].startswith(incomplete)]
 
 
 def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None:
@@ -25,47 +94,128 @@ def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str]
     return targets
 
 
-Targets = Annotated[
-    list[str],
-    typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions, callback=ensure_no_option),
-]
-OptionalTargets = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="TARGET",
-        help=TARGET,
-        autocompletion=revisions,
-        show_default="head",
-        callback=ensure_no_option,
+TARGET = (
+    "head, base, +1, -2, a revision id or the beginning of one; main@… or credentials@… for one database."
+)
+
+
+def targets(**details: Any) -> Any:
+    """Return the argument TARGET, which takes several."""
+    return argument("TARGET", TARGET, autocompletion=revisions, callback=ensure_no_option, **details)
+
+
+DOWN = flag("--down", "Take TARGET as the target of a downgrade.")
+DRY_RUN = flag("--dry-run", "Show the plan; change nothing.")
+SQL = flag("--sql", "Write a script for psql and run nothing; a range FROM:TO needs no server.")
+YES = flag("--yes", "Do not ask for confirmation.", "-y")
+PLAN_FILE = option("FILE", "Run this saved plan if nothing has changed since.", "--plan")
+CASCADE = flag("--cascade", "Also undo the revisions of the other database that require it.")
+OVERRIDE_PROTECTION = option("NAME", "Run although this database is protected. Repeatable.")
+ENCRYPT_TO = option(
+    "RECIPIENT",
+    "Encrypt with `age` the dump of a database whose profile is strict (credentials): "
+    "age1…, ssh-…, or a file of recipients.",
+)
+
+_run = partial(option, panel="Run")
+_connection = partial(option, panel="Connection")
+_size = partial(option, "N", panel="Table size thresholds", min=0)
+_output = partial(flag, panel="Output")
+
+
+def _common(
+    *,
+    database: str | None = option(
+        "NAME",
+        "Use only this database: main or credentials.",
+        "--database",
+        "-d",
+        autocompletion=lambda: ["main", "credentials"],
     ),
-]
-TargetsWithoutDefault = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="TARGET", help=TARGET, autocompletion=revisions, callback=ensure_no_option),
-]
-Down = Annotated[bool, typer.Option("--down", help="Take TARGET as the target of a downgrade.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")]
-Sql = Annotated[
-    bool,
-    typer.Option("--sql", help="Write a script for psql and run nothing; a range FROM:TO needs no server."),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-PlanFile = Annotated[
-    Path | None,
-    typer.Option("--plan", metavar="FILE", help="Run this saved plan if nothing has changed since."),
-]
-Cascade = Annotated[
-    bool, typer.Option("--cascade", help="Also undo the revisions of the other database that require it.")
-]
-OverrideProtection = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Run although this database is protected. Repeatable."),
-]
-EncryptTo = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RECIPIENT",
-        help="Encrypt with `age` the dump of a database whose profile is strict (credentials): "
-        "age1…, ssh-…, or a file of recipients.",
+    database_url: str | None = _connection("URL", "Connect to main at this URL. Environment: DATABASE_URL."),
+    creds_database_url: str | None = _connection(
+        "URL", "Connect to credentials at this URL. Environment: CREDS_DATABASE_URL."
     ),
-]
+    embedded: bool | None = _connection(
+        None,
+        "Use a private PostgreSQL in this project. Environment: CIRCLE_MIGRATE_EMBEDDED.",
+        "--embedded",
+        show_default=False,
+    ),
+    embedded_data: Path | None = _connection("FOLDER", "Keep the data of the private PostgreSQL here."),
+    format: Format = option(  # noqa: A002 - the name of the option
+        None, "Write the result in this format.", default=Format.TABLE, panel="Output"
+    ),
+    quiet: bool = _output("--quiet", "Show no progress.", "-q"),
+    verbose: bool = _output("--verbose", "Show notices of the servers and Alembic's log, too.", "-v"),
+    debug: bool = _output("--debug", "Show the traceback of an error, without secrets."),
+) -> None: ...
+
+
+def _of_some(
+    *,
+    atomic: bool | None = _run(
+        None,
+        "Commit both databases by one decision (two-phase commit), or one after the other.",
+        "--atomic/--serial",
+        show_default="serial",
+    ),
+    transaction: Transaction | None = _run(
+        None,
+        "Run as many steps in a transaction as can share one, or one revision in each.",
+        show_default="all",
+    ),
+    lock_wait: str | None = _run(
+        "SECONDS", "Wait at most this long for other deployers and for locks.", show_default="60"
+    ),
+    lock_timeout: str | None = _run(
+        "SECONDS",
+        "Let a statement wait at most this long for a lock, then roll back and retry.",
+        show_default="4",
+    ),
+    scratch_url: str | None = _connection(
+        "URL", "Create scratch databases on this server. Environment: CIRCLE_MIGRATE_SCRATCH_URL."
+    ),
+    scratch_on_target: bool | None = _connection(
+        None,
+        "Allow scratch databases on the servers of the live ones; the role needs CREATEDB.",
+        "--scratch-on-target",
+        show_default=False,
+    ),
+    pg_bin: Path | None = _run(
+        "FOLDER", "Use pg_dump and pg_restore of this folder. Environment: CIRCLE_MIGRATE_PG_BIN."
+    ),
+    x_arguments: list[str] | None = _run(
+        "KEY=VALUE",
+        "Pass an argument to revisions, which read it with context.get_x_argument(). Repeatable.",
+        "-x",
+        "--x-arguments",
+    ),
+    safety: SafetyMode | None = _run(
+        None,
+        "Check pending revisions for hazards first: report dangers, or refuse them.",
+        show_default="warn",
+    ),
+    safety_rows: int | None = _size(
+        "Treat a table with at least this many rows as large.", "--rows", show_default="10000"
+    ),
+    safety_bytes: int | None = _size(
+        "Treat a table with at least this many bytes as large.", "--bytes", show_default="52428800"
+    ),
+) -> None: ...
+
+
+COMMON = signature(_common, eval_str=True).parameters
+"""The options of every command."""
+
+OPTIONS = signature(_of_some, eval_str=True).parameters
+"""The options of some commands; both by the name of the parameter that receives the value."""
+
+SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
+"""The options of commands that may run revisions in a scratch database."""
+
+RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", *SCRATCH)
+"""The options of commands that run revisions."""
+
+SIZES = ("safety_rows", "safety_bytes")
+"""The options of commands that tell large tables from small ones."""

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from rich import live
+from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from circle_migrate.cli.progress_lines import STYLES, line, printable
-from circle_migrate.cli.progress_state import DatabaseProgress, RunProgress
+from circle_migrate.cli.progress_lines import STYLES, DatabaseProgress, RunProgress, line, printable
 from circle_migrate.core.events import Event, EventKind
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _REFRESHES_PER_SECOND = 8
 _BAR_WIDTH = 16

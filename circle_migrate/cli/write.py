@@ -7,13 +7,16 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from typer import Exit
+from typer import Exit, TyperException
+from typer._click.exceptions import NoArgsIsHelpError
 
 from circle_migrate.cli.console import console
-from circle_migrate.cli.output_format import Format
+from circle_migrate.cli.options import Format
 from circle_migrate.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from typer._click import Context
+
     from circle_migrate.core.errors import MigrateError
     from circle_migrate.core.result import Result
 
@@ -98,3 +101,14 @@ def write_stderr(*lines: str) -> None:
         sys.stderr.flush()
     except OSError:  # the exit status remains
         _discard(sys.stderr)
+
+
+def show_usage_error(error: TyperException) -> None:
+    """Write the error to stderr; for a group without a command its help page."""
+    context: Context | None = getattr(error, "ctx", None)
+    text = error.format_message()
+    if not isinstance(error, NoArgsIsHelpError):
+        hint = f"{context.command_path} --help" if context else None
+        failure(UsageError(text[:1].lower() + text[1:].removesuffix("."), hint=hint), "", Format.TABLE)
+    elif text:  # empty where rich has drawn the page on a terminal
+        write_stderr(text)

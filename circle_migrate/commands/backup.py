@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
-from circle_migrate.backup import manifest_file
+from circle_migrate.backup import contents
 from circle_migrate.backup.consistent_snapshot import (
     NAME,
     NO_BACKUP,
@@ -26,22 +25,19 @@ from circle_migrate.backup.consistent_snapshot import (
     ensure_sessions_alive,
     export_snapshots,
 )
-from circle_migrate.backup.contents import CatalogDigest, catalog_digest, database_size, uses_tls
+from circle_migrate.backup.contents import CatalogDigest
 from circle_migrate.backup.dump import DumpJob, ensure_readable
-from circle_migrate.backup.manifest import BackupResult, Dump, Manifest
+from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, new_file, sha256, write_manifest
 from circle_migrate.backup.pg_programs import find
-from circle_migrate.backup.progress import report_growth
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import BackupFailed, UsageError
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.server_errors import server_message
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.database import State
-    from circle_migrate.postgres.deployment import Deployment
 
 _UNFINISHED = ".unfinished"
 
@@ -140,9 +136,9 @@ async def _dump(
 ) -> Dump:
     database, connection = snapshot.database, snapshot.connection
     digest = await _read_catalog_digest(snapshot)
-    database_bytes = await database_size(connection)
+    database_bytes = await contents.database_size(connection)
     path = folder / f"{database.name}{job.suffix}"
-    os.close(manifest_file.new_file(path))
+    os.close(new_file(path))
 
     async def measure() -> int:
         return path.stat().st_size
@@ -151,8 +147,8 @@ async def _dump(
         text = f"{format_bytes(size)} from a database of {format_bytes(database_bytes)}"
         notify(Event(EventKind.COPYING, database.name, text))
 
-    with environment(database.address, NAME, encrypted=await uses_tls(connection)) as env:
-        async with report_growth(measure, report):
+    with environment(database.address, NAME, encrypted=await contents.uses_tls(connection)) as env:
+        async with contents.report_growth(measure, report):
             await job.dump(database.name, snapshot.snapshot, path, env, lock_wait)
     if not job.encrypts:
         await ensure_readable(job.lister, path, database.name)
@@ -160,7 +156,7 @@ async def _dump(
         database=database.name,
         file=path.name,
         bytes=path.stat().st_size,
-        sha256=await asyncio.to_thread(manifest_file.sha256, path),
+        sha256=await asyncio.to_thread(sha256, path),
         encrypted=job.encrypts,
         dbname=snapshot.state.name,
         database_bytes=database_bytes,
@@ -195,7 +191,7 @@ async def _read_catalog_digest(snapshot: ExportedSnapshot) -> CatalogDigest:
             state=NO_BACKUP,
             hint="if a lock was in the way, run the command again when nobody changes the schema",
         ) from error
-    return catalog_digest(catalog)
+    return contents.catalog_digest(catalog)
 
 
 def _create_folder(parent: Path) -> Path:
@@ -214,7 +210,7 @@ def _create_folder(parent: Path) -> Path:
 def _complete(folder: Path, manifest: Manifest) -> BackupResult:
     """Write the manifest and give the folder its final name."""
     unfinished = sorted(path.name for path in folder.parent.glob(f"*{_UNFINISHED}") if path != folder)
-    manifest_file.write(folder, manifest)
+    write_manifest(folder, manifest)
     final = folder.with_name(folder.name.removesuffix(_UNFINISHED))
     folder.rename(final)
     for path in (final, final.parent):

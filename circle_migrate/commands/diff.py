@@ -11,7 +11,7 @@ from functools import partial
 from circle_migrate.config.ignore_rule import IgnoreRule, parse_difference_rule
 from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.diff.compare import CompareOptions, Profile, compare, today
+from circle_migrate.diff.compare import CompareOptions, compare, today
 from circle_migrate.diff.describe import detail, format_counts, summary
 from circle_migrate.diff.equivalence import checks_for, equal_by_text, equal_in_scratch
 from circle_migrate.diff.expected.sources import ComparisonSides, ComparisonSources
@@ -89,7 +89,7 @@ def _compare_options(
 ) -> CompareOptions:
     models = (models for models, side in zip(Models, sides, strict=True) if side.source is Source.MODELS)
     return CompareOptions(
-        profile=Profile(deployment.databases[name].settings.profile),
+        profile=deployment.databases[name].settings.profile,
         always_error=options.always_error,
         models=next(models, None),
         column_order=options.column_order,

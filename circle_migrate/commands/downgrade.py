@@ -1,28 +1,124 @@
-"""`downgrade`: undo the revisions above the targets, after a confirmation."""
+"""`downgrade`: undo the revisions above the targets, after a confirmation, and a backup if data is lost."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from circle_migrate.core.errors import MigrateError
+from circle_migrate.backup.manifest import MANIFEST, BackupResult
+from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
+from circle_migrate.commands.plan import SavedPlan
+from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
-from circle_migrate.migrate.result import MigrationResult
+from circle_migrate.migrate.result import MigrationResult, RestoreInstructions
+from circle_migrate.migrate.run import CompositeHooks, Hooks, MigrationRun
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
+from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import LossReport
 
-if TYPE_CHECKING:
-    from circle_migrate.commands.downgrade_backup import BackupDecision, BackupPolicy
-    from circle_migrate.commands.plan import SavedPlan
-    from circle_migrate.safety.losses.find import LossCollector
+DEFAULT_FOLDER = Path("backups")
+"""The default folder of backups, relative to the current directory; the default of `backup`, too."""
+
+
+class BackupWhen(StrEnum):
+    """When to back up: always, never, or if data would be lost and pg_dump is installed."""
+
+    ALWAYS = "always"
+    ON_LOSS = "on loss"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupDecision:
+    """The options of the backup, None for no backup; a sentence for the user; the reason for no backup."""
+
+    options: BackupOptions | None = None
+    explanation: str = ""
+    skip_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPolicy:
+    """When to back up, and the options of the backup."""
+
+    when: BackupWhen = BackupWhen.NEVER
+    options: BackupOptions = field(default_factory=lambda: BackupOptions(DEFAULT_FOLDER.absolute()))
+
+    def require(self, deployment: Deployment, states: Mapping[str, State]) -> None:
+        """Raise `SettingsError` if a backup is required and there is no suitable pg_dump."""
+        if self.when is BackupWhen.ALWAYS:
+            plan_dumps(_restrict_to(deployment, states), states, self.options)
+
+    def decide(self, deployment: Deployment, states: Mapping[str, State], *, lossy: bool) -> BackupDecision:
+        """Decide whether to back up the databases with these states.
+
+        Raises `SettingsError` if a backup is required, or has options, and there is no suitable pg_dump.
+        """
+        if not lossy and self.when is not BackupWhen.ALWAYS:
+            return BackupDecision()
+        if self.when is BackupWhen.NEVER:
+            return BackupDecision(explanation="no backup is made", skip_reason="--no-backup")
+        try:
+            plan_dumps(_restrict_to(deployment, states), states, self.options)
+        except SettingsError as error:
+            if self.when is BackupWhen.ALWAYS or self.options.programs or self.options.encrypt_to:
+                raise
+            return BackupDecision(
+                explanation=f"no backup is made: {error.message}", skip_reason=error.message
+            )
+        names = " and ".join(states)
+        return BackupDecision(
+            self.options, f"a backup of {names} goes to {self.options.folder} before anything runs"
+        )
+
+
+class BackupHooks(Hooks):
+    """Back up under the deployer locks of the run, and add the restore command to the `notes` of the run."""
+
+    def __init__(self, options: BackupOptions, notes: dict[str, object]) -> None:
+        self.restore_instructions: RestoreInstructions | None = None
+        self._options = options
+        self._notes = notes
+
+    async def before_run(self, run: MigrationRun, plan: Plan) -> None:  # noqa: ARG002 - as declared
+        """Dump every database of the run. Raises the errors of `backup`."""
+        deployment = _restrict_to(run.deployment, run.sessions)
+        try:
+            result = await backup(deployment, self._options, locked=True, notify=run.notify)
+        except MigrateError as error:
+            error.state = "there is no backup; nothing was changed"
+            error.hint = "; ".join(filter(None, (error.hint, "to downgrade without a backup: --no-backup")))
+            raise
+        self.restore_instructions = _restore_instructions(deployment, result)
+        self._notes["backup"] = self.restore_instructions.to_dict()
+
+
+def _restrict_to(deployment: Deployment, names: Mapping[str, object]) -> Deployment:
+    """Return the deployment of these databases, which are one or all."""
+    return Deployment(deployment.settings, next(iter(names)) if len(names) == 1 else None)
+
+
+def _restore_instructions(deployment: Deployment, result: BackupResult) -> RestoreInstructions:
+    path = Path(result.folder) / MANIFEST
+    argv = ["circle-migrate", "restore", str(path), "--replace"]
+    if len(deployment.selected) < len(deployment.databases):
+        argv += ["--database", *deployment.selected]
+    if deployment.settings.embedded:
+        argv.append("--embedded")
+    if any(dump.encrypted for dump in result.manifest.dumps):
+        argv += ["--identity", "KEYFILE"]
+    return RestoreInstructions(result.manifest.id, str(path), shlex.join(argv), result.notes)
+
 
 Confirm = Callable[[Plan], None]
 """Ask whether to run the plan. Raises `NotConfirmed` if the answer is no."""
@@ -113,8 +209,6 @@ async def _confirm(
     dry_run: bool,
 ) -> ConfirmedDowngrade:
     """Ask for confirmation, unless the run is refused anyway. A dry run only finds the losses."""
-    from circle_migrate.commands.downgrade_backup import BackupDecision, BackupPolicy
-
     policy = backing or BackupPolicy()
     if plan:
         policy.require(deployment, states)
@@ -129,7 +223,7 @@ async def _confirm(
     collector = await confirm.find(plan)
     report = await loss_report(deployment, collector)
     if keep:
-        from circle_migrate.safety.losses.keepable import ensure_restorable
+        from circle_migrate.safety.losses.growth_guard import ensure_restorable
 
         await ensure_restorable(deployment, report)
     lossy = bool(report.destroyed) and not keep
@@ -150,26 +244,24 @@ async def _execute(
     *,
     keep: bool,
 ) -> MigrationResult:
-    from circle_migrate.commands.downgrade_backup import BackupHooks
     from circle_migrate.migrate.executor import RunOptions, execute
     from circle_migrate.migrate.kept_data.hooks import KeepingHooks
-    from circle_migrate.migrate.run import CompositeHooks
     from circle_migrate.safety.losses.growth_guard import GrowthHooks
 
     notes = confirmed.notes
     keeping = KeepingHooks() if keep else None
-    backup = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
+    backing = BackupHooks(confirmed.backup.options, notes) if confirmed.backup.options else None
     growth = None
     if confirmed.collector is not None and confirmed.report is not None and not keep:
         growth = GrowthHooks(confirmed.collector, confirmed.report)
     # The check runs again after a backup, which does not contain rows written since its snapshot.
-    hooks = CompositeHooks(*filter(None, (keeping, growth, backup, growth if backup else None)))
+    hooks = CompositeHooks(*filter(None, (keeping, growth, backing, growth if backing else None)))
     options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
     try:
         outcome = await execute(deployment, names, planner, notify, options)
     except MigrateError as error:
-        if backup is not None and backup.restore_instructions is not None:
-            state = f"the backup from before the run is {backup.restore_instructions.manifest}"
+        if backing is not None and backing.restore_instructions is not None:
+            state = f"the backup from before the run is {backing.restore_instructions.manifest}"
             error.state = "; ".join(filter(None, (error.state, state)))
         raise
     return MigrationResult(
@@ -179,5 +271,5 @@ async def _execute(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keeping.kept if keeping else (),
-        restore_instructions=backup.restore_instructions if backup else None,
+        restore_instructions=backing.restore_instructions if backing else None,
     )

@@ -2,22 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from circle_migrate.commands.listing_results import (
-    CurrentResult,
-    DatabasePosition,
-    ListedRevision,
-    RevisionList,
-)
-from circle_migrate.core.errors import MigrateError, UsageError
+from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
+from circle_migrate.core.result import Result, worst_exit_code
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePosition:
+    """The current revisions of one database, or the error of reading them."""
+
+    database: str
+    current: tuple[Revision, ...] = ()
+    heads: tuple[str, ...] = ()
+    pending: int = 0
+    address: str = ""
+    error: MigrateError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentResult(Result):
+    """The result of `current`: the current revisions of each database."""
+
+    standings: tuple[DatabasePosition, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of the worst error."""
+        return worst_exit_code([position.error.status for position in self.standings if position.error])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one object per database."""
+        return {
+            "databases": {
+                position.database: {
+                    "current": [revision.id for revision in position.current],
+                    "heads": list(position.heads),
+                    "pending": position.pending,
+                    "error": position.error.to_dict() if position.error else None,
+                }
+                for position in self.standings
+            }
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRevision:
+    """A revision in a list; `marks` are words such as `head`, `current`, `branch point`.
+
+    `doc` is the docstring of its file where the command shows it.
+    """
+
+    revision: Revision
+    marks: tuple[str, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionList(Result):
+    """The result of `history`, `heads`, `branches` and `show`: revisions of the trees."""
+
+    listed: Mapping[str, tuple[ListedRevision, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the revisions by database, in the order of the list."""
+        return {
+            "databases": {
+                name: [entry.revision.to_dict() | {"marks": list(entry.marks)} for entry in listed]
+                for name, listed in self.listed.items()
+            },
+            "errors": [],
+        }
 
 
 async def current(deployment: Deployment) -> CurrentResult:

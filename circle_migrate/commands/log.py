@@ -3,18 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from circle_migrate.commands.run_results import LogResult, SourceResult
+import asyncpg
+
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.result import Result
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.journal_entry import JournalRun
 from circle_migrate.postgres.deployment import Deployment
 
-if TYPE_CHECKING:
-    import asyncpg
-
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LogResult(Result):
+    """The result of `log`: runs, newest first; `slowest` shows their steps by duration."""
+
+    runs: tuple[JournalRun, ...]
+    slowest: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one object per run and database."""
+        return {"runs": [_run_dict(run) for run in self.runs]}
+
+
+def _run_dict(run: JournalRun) -> dict[str, Any]:
+    return {
+        "database": run.database,
+        "run": run.run,
+        "command": run.command,
+        "mode": run.mode,
+        "outcome": run.outcome,
+        "error": run.error,
+        "started_at": run.started_at.isoformat(),
+        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+        "db_role": run.db_role,
+        "os_user": run.os_user,
+        "host": run.host,
+        "tool_version": run.tool_version,
+        "planned": {name: list(steps) for name, steps in run.planned.items()},
+        "notes": dict(run.notes),
+        "steps": [
+            {
+                "segment": step.segment,
+                "direction": step.direction,
+                "revision": step.revision,
+                "message": step.message,
+                "started_at": step.started_at.isoformat(),
+                "duration_ms": round(step.duration_ms, 3),
+                "checksum": step.checksum,
+                "elsewhere": {name: list(heads) for name, heads in step.elsewhere.items()},
+            }
+            for step in run.steps
+        ],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SourceResult(Result):
+    """The result of `log --source`: the source text of an applied revision."""
+
+    database: str
+    revision: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the database, the revision and the text."""
+        return {"database": self.database, "revision": self.revision, "source": self.text}
 
 
 async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
@@ -49,9 +106,7 @@ async def source(deployment: Deployment, revision: str) -> SourceResult:
 
 
 async def _read(
-    deployment: Deployment,
-    name: str,
-    query: Callable[[Journal, asyncpg.Connection], Awaitable[list[T]]],
+    deployment: Deployment, name: str, query: Callable[[Journal, asyncpg.Connection], Awaitable[list[T]]]
 ) -> list[T]:
     """Return the result of a query of the journal of a database, nothing if there is no journal."""
     database = deployment.databases[name]

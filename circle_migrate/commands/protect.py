@@ -10,21 +10,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from circle_migrate.commands.protect_result import ProtectionResult
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
+from circle_migrate.core.result import Result
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.protection import ProtectionGuard, remove_marker, write_marker
 from circle_migrate.migrate.run import Hooks, MigrationRun
-from circle_migrate.postgres.protection_marker import ProtectionMarker
+from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from circle_migrate.postgres.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionResult(Result):
+    """The protection of each database, None for an unprotected one.
+
+    `run` is the run in the journals, None if nothing had to be changed.
+    """
+
+    databases: Mapping[str, Protection | None]
+    run: str | None = None
+    changed: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the protection of each database, and the databases whose marker was changed."""
+        return {
+            "run": self.run,
+            "changed": list(self.changed),
+            "databases": {
+                name: protection.to_dict() if protection else None
+                for name, protection in self.databases.items()
+            },
+        }
+
 
 Confirm = Callable[[str, ProtectionMarker], None]
 """Ask whether to remove the marker of a database. Raises `NotConfirmed` if the answer is no."""

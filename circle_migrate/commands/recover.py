@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
-from circle_migrate.commands.run_results import RecoveredTransaction, RecoverResult
-from circle_migrate.core.errors import InDoubt, UsageError
+import asyncpg
+
+from circle_migrate.core.errors import ExitCode, InDoubt, UsageError
 from circle_migrate.core.events import Notify, ignore_event
+from circle_migrate.core.result import Result
 from circle_migrate.migrate.commit import Gid
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
@@ -21,8 +24,49 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.server_errors import server_message
 
-if TYPE_CHECKING:
-    import asyncpg
+
+@dataclass(frozen=True, slots=True)
+class RecoveredTransaction:
+    """A prepared transaction, and whether its deciding database has committed it."""
+
+    database: str
+    run: str
+    segment: int
+    decider: str
+    committed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverResult(Result):
+    """The result of `recover`: finished transactions and lost runs."""
+
+    settled: tuple[RecoveredTransaction, ...]
+    lost: Mapping[str, tuple[str, ...]]
+    current: Mapping[str, tuple[str, ...]]
+    dry_run: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """In doubt if a dry run has found a prepared transaction."""
+        return ExitCode.IN_DOUBT if self.dry_run and self.settled else ExitCode.DONE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the transactions and the runs by database."""
+        return {
+            "dry_run": self.dry_run,
+            "transactions": [
+                {
+                    "database": transaction.database,
+                    "run": transaction.run,
+                    "segment": transaction.segment,
+                    "decided_by": transaction.decider,
+                    "outcome": "committed" if transaction.committed else "rolled back",
+                }
+                for transaction in self.settled
+            ],
+            "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
+            "databases": {name: {"current": list(heads)} for name, heads in self.current.items()},
+        }
 
 
 async def recover(

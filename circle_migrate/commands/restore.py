@@ -11,28 +11,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from circle_migrate.backup import manifest_file, swap
+from circle_migrate.backup import restore_targets, swap
 from circle_migrate.backup.contents import user_objects
-from circle_migrate.backup.manifest import Manifest, RestoreResult
+from circle_migrate.backup.manifest import Manifest, RestoreResult, read_manifest
 from circle_migrate.backup.preflight import RestoreOptions, RestoreTarget, preflight
-from circle_migrate.backup.restore_targets import (
-    NAME,
-    announce,
-    copy_protection,
-    restore_in_place,
-    restore_to_staging,
-    swap_in,
-)
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Deployment
 
 Confirm = Callable[[Manifest, Mapping[str, str]], None]
 """Ask whether to replace the databases, given by name with their name on the server.
@@ -56,7 +45,7 @@ async def restore(
     before anything changes; `RestoreFailed` and `Interrupted` with the state of the databases.
     """
     guard = ProtectionGuard(deployment, options.overridden)
-    manifest, folder = manifest_file.read(path)
+    manifest, folder = read_manifest(path)
     targets = await preflight(deployment, manifest, folder, options)
     states = {target.name: target.state for target in targets}
     guard.check_override_names(states)
@@ -73,18 +62,18 @@ async def restore(
         async with _locked(targets, wait, notify):
             states = {target.name: await target.database.state() for target in targets}
             guard.ensure_unprotected(states, nonempty)
-            announce(targets, notify)
-            copies = await restore_to_staging(targets, notify)
-            await copy_protection(copies, states)
+            restore_targets.announce(targets, notify)
+            copies = await restore_targets.restore_to_staging(targets, notify)
+            await restore_targets.copy_protection(copies, states)
         # The locks are released first: our own sessions would block the renaming.
-        await swap_in(copies, disconnect=options.disconnect)
+        await restore_targets.swap_in(copies, disconnect=options.disconnect)
         replaced = {copy.database.name: copy.kept for copy in copies}
     else:
         await _ensure_empty(targets, path)
         async with _locked(targets, wait, notify):
             await _ensure_empty(targets, path)
-            announce(targets, notify)
-            await restore_in_place(targets, notify)
+            restore_targets.announce(targets, notify)
+            await restore_targets.restore_in_place(targets, notify)
     current = {target.name: target.dump.revisions for target in targets}
     notes = (
         *_job_notes(targets, options.jobs),
@@ -113,7 +102,7 @@ async def _ensure_empty(targets: Sequence[RestoreTarget], path: Path) -> None:
 
 
 async def _contents(target: RestoreTarget) -> tuple[str, ...]:
-    connection = await target.database.connect(NAME)
+    connection = await target.database.connect(restore_targets.NAME)
     try:
         return await user_objects(connection)
     finally:
@@ -125,7 +114,7 @@ async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify)
     """Hold the deployer locks of all targets; `wait` is in seconds. Raises `LockNotObtained`."""
     async with AsyncExitStack() as stack:
         for target in targets:
-            connection = await target.database.connect(NAME)
+            connection = await target.database.connect(restore_targets.NAME)
             stack.callback(connection.terminate)
             if connection.get_server_version().major >= 14:
                 await connection.execute("SET idle_session_timeout = 0")

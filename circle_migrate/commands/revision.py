@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from circle_migrate.core.errors import Refused, UsageError
-from circle_migrate.diff.autogenerate.position import Placement, new_names, new_revision
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
-from circle_migrate.diff.autogenerate.revision_file import RevisionFile, write
+from circle_migrate.diff.autogenerate.revision_file import (
+    Placement,
+    RevisionFile,
+    RevisionFilesResult,
+    new_names,
+    new_revision,
+    write,
+)
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph import target
 from circle_migrate.revision_graph.graph import Graph

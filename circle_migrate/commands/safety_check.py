@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.events import Notify, ignore_event
@@ -13,15 +12,13 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
-from circle_migrate.safety import baseline
 from circle_migrate.safety.assess import SafetyOptions, assess
+from circle_migrate.safety.committed_files import read_baseline, read_statistics, write_baseline
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 from circle_migrate.safety.rules.evidence import Mode
 from circle_migrate.safety.suppressions import OWN_HAZARDS, suppress_by_baseline
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
 
 
 async def safety_check(
@@ -36,13 +33,11 @@ async def safety_check(
     Creates no scratch database if nothing is pending. Raises the errors of planning, `UsageError` for a bad
     file or for the mode `ci` without a start, and `TreeError`.
     """
-    from circle_migrate.safety.statistics_file import read_statistics
-
     options = options or SafetyOptions()
     statistics = read_statistics(options.statistics) if options.statistics else None
     known = frozenset[str]()
     if options.baseline and not options.write_baseline:
-        known = baseline.read(options.baseline)
+        known = read_baseline(options.baseline)
     if options.mode is Mode.CI:
         plan = await _plan_without_databases(deployment, targets, direction, options)
         stats = statistics.databases if statistics else {}
@@ -83,7 +78,7 @@ def _write_baseline(report: SafetyReport, path: Path) -> SafetyReport:
         for finding in report.hazard_findings
         if finding.severity is not Severity.NOTE and finding.rule not in OWN_HAZARDS
     ]
-    baseline.write(path, suppressed)
+    write_baseline(path, suppressed)
     known = {finding.fingerprint for finding in suppressed}
     checks = tuple(
         check._replace(
@@ -91,7 +86,7 @@ def _write_baseline(report: SafetyReport, path: Path) -> SafetyReport:
                 finding
                 for finding in check.findings
                 if not (isinstance(finding, HazardFinding) and finding.fingerprint in known)
-            ),
+            )
         )
         for check in report.checks
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from circle_migrate.commands.downgrade import Confirm
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
@@ -13,14 +12,14 @@ from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.plan import Direction
+from circle_migrate.revision_graph.plan import Direction, Plan
 
 
 async def stamp(
     deployment: Deployment,
     targets: Sequence[str],
     *,
-    confirm: Confirm,
+    confirm: Callable[[Plan], None],
     purge: bool = False,
     dry_run: bool = False,
     overridden: Sequence[str] = (),

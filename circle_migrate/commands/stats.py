@@ -8,9 +8,8 @@ from pathlib import Path
 
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.safety.live_database.sizes import relation_sizes
-from circle_migrate.safety.statistics_file import write_statistics
-from circle_migrate.safety.table_statistics import DatabaseStats, Statistics, StatsResult
+from circle_migrate.safety.committed_files import DatabaseStats, Statistics, StatsResult, write_statistics
+from circle_migrate.safety.live_database.catalog import relation_sizes
 
 
 async def stats(deployment: Deployment, output: Path | None = None) -> StatsResult:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from circle_migrate.commands.checks.database_facts import DatabaseFacts, read_all_facts
-from circle_migrate.commands.checks.unknown_revision import is_ahead, unknown_revision_findings
+from circle_migrate.commands.checks.database_facts import (
+    DatabaseFacts,
+    is_ahead,
+    read_all_facts,
+    unknown_revision_findings,
+)
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.config.databases import DATABASES, KnownDatabase
-from circle_migrate.config.fields import DATABASE_FIELDS
+from circle_migrate.config.assumed_size import parse_assumption
+from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, KnownDatabase
+from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
 from circle_migrate.config.object_reference import ObjectResolver
 from circle_migrate.config.provenance import DEFAULT_SECRETS, read_text
 from circle_migrate.config.settings import DatabaseSettings, Settings, Value
@@ -18,9 +19,7 @@ from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
 
 if TYPE_CHECKING:
-    from circle_migrate.config.assumed_size import SizeAssumption
-    from circle_migrate.config.collect import RawSettings
-    from circle_migrate.config.ignore_rule import IgnoreRule
+    from circle_migrate.config.sources import RawSettings
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 _NAMES = tuple(known.name for known in DATABASES)
@@ -44,7 +43,7 @@ def load(
     `hazard_ids` returns the ids that `safety_ignore` may name, None for any. Raises one SettingsError that
     lists every problem without secrets; a missing URL is raised by `DatabaseSettings.address` instead.
     """
-    from circle_migrate.config.collect import collect
+    from circle_migrate.config.sources import collect
 
     try:
         folder = (cwd or Path.cwd()).resolve()
@@ -72,8 +71,12 @@ class SettingsLoader:
         embedded, embedded_source = self._embedded()
         databases = tuple(self._database(known, embedded=embedded) for known in DATABASES)
         scratch_url = self._address("scratch_url")
-        diff_ignore, safety_ignore = self._ignore_rules()
-        assumptions = self._assumptions()
+        known_hazards = self.hazard_ids() if values["safety_ignore"] else None
+        diff_ignore = self._parse_lines("diff_ignore", lambda line: parse_difference_rule(line, _NAMES))
+        safety_ignore = self._parse_lines(
+            "safety_ignore", lambda line: parse_hazard_rule(line, _NAMES, known_hazards)
+        )
+        assumptions = self._parse_lines("safety_tables", lambda line: parse_assumption(line, _NAMES))
         relations = self._relations()
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.project_root / _EMBEDDED_DATA
@@ -177,25 +180,6 @@ class SettingsLoader:
             error.database = database
             self.provenance.problems.append(error)
             return None
-
-    def _ignore_rules(self) -> tuple[tuple[IgnoreRule, ...], tuple[IgnoreRule, ...]]:
-        """Return the rules for differences and the rules for hazards."""
-        if not self.values["diff_ignore"] and not self.values["safety_ignore"]:
-            return (), ()
-        from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
-
-        known = self.hazard_ids() if self.values["safety_ignore"] else None
-        return (
-            self._parse_lines("diff_ignore", lambda text: parse_difference_rule(text, _NAMES)),
-            self._parse_lines("safety_ignore", lambda text: parse_hazard_rule(text, _NAMES, known)),
-        )
-
-    def _assumptions(self) -> tuple[SizeAssumption, ...]:
-        if not self.values["safety_tables"]:
-            return ()
-        from circle_migrate.config.assumed_size import parse_assumption
-
-        return self._parse_lines("safety_tables", lambda text: parse_assumption(text, _NAMES))
 
     def _parse_lines(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         """Parse the lines of a setting; invalid lines become problems."""

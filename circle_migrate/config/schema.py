@@ -1,22 +1,28 @@
 """Validation of settings: one flat pydantic model.
 
-Importing pydantic-settings takes as long as querying both databases, so only this module and `secret_files`
-import it, and they are imported only when needed.
+Importing pydantic-settings takes as long as querying both databases, so only this module imports it, and it
+is imported only when needed.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, create_model
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings.exceptions import SettingsError
 
-from circle_migrate.config.databases import DATABASES
-from circle_migrate.config.fields import DEFAULTS, MAX_IDENTIFIER_LENGTH, PREFIX, URL_VARIABLES
-from circle_migrate.config.provenance import Provenance
+from circle_migrate.config.fields import DATABASES, DEFAULTS, MAX_IDENTIFIER_LENGTH, PREFIX, URL_VARIABLES
+from circle_migrate.config.provenance import Origin, Provenance
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|min|h)?")
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -99,16 +105,12 @@ class _DeclaredSettings(BaseSettings):
         return (sources["init_settings"],)
 
 
-def _fields() -> dict[str, Any]:
-    texts: dict[str, Any] = {name: (kind, DEFAULTS[name]) for name, kind in _TYPES.items()}
-    urls = {
-        name: (str | None, Field(None, validation_alias=variable, repr=False))
-        for name, variable in URL_VARIABLES.items()
-    }
-    return texts | urls
-
-
-DeclaredSettings: type[BaseSettings] = create_model("Declared", __base__=_DeclaredSettings, **_fields())
+_URLS: dict[str, Any] = {
+    name: (str | None, Field(None, validation_alias=variable, repr=False))
+    for name, variable in URL_VARIABLES.items()
+}
+_TYPED: dict[str, Any] = {name: (kind, DEFAULTS[name]) for name, kind in _TYPES.items()}
+DeclaredSettings: type[BaseSettings] = create_model("Declared", __base__=_DeclaredSettings, **_TYPED, **_URLS)
 
 
 def validate(record: Provenance) -> dict[str, Any]:
@@ -139,3 +141,27 @@ def _record_problems(error: ValidationError, record: Provenance) -> set[str]:
         )
         invalid.add(name)
     return invalid
+
+
+def read_secret_files(folder: Path, record: Provenance) -> None:
+    """Record a folder with one file per setting, as Docker and Kubernetes mount secrets.
+
+    Unreadable files become problems.
+    """
+    source = SecretsSettingsSource(DeclaredSettings, folder)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            values: dict[str, Any] = {key: value for key, value in source().items() if value}
+    except (SettingsError, OSError, UnicodeDecodeError):
+        record.problem(
+            f"the secrets in {folder} cannot be read",
+            hint=f"check that this user may read the files in {folder}",
+        )
+        return
+    for warning in caught:
+        record.problem(str(warning.message), hint=f"check the files in {folder}")
+    for key, value in values.items():
+        name = key if key.lower() in URL_VARIABLES else f"{PREFIX}{key}"
+        path = source.find_case_path(folder, name, case_sensitive=False)
+        record.add(key.lower(), value, Origin(f"secrets {path}", f"the secret file {path}", folder))

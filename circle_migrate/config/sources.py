@@ -1,23 +1,107 @@
-"""Sources of settings: each function records the values of one source, with their exact origin."""
+"""Read all sources of settings in order, record the exact origin of each value, and validate the values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from circle_migrate.config.databases import DATABASES
-from circle_migrate.config.fields import DEFAULTS, PREFIX, URL_VARIABLES, variables
+from circle_migrate.config import fields
+from circle_migrate.config.fields import DATABASES, DEFAULTS, PREFIX, SHARED, URL_VARIABLES, variables
 from circle_migrate.config.provenance import DEFAULT_SECRETS, Origin, Provenance, read_text
-from circle_migrate.config.pyproject import flatten
 from circle_migrate.core.errors import SettingsError
 
+_IDENTIFIERS = ("version_table", "version_table_schema")
+_TABLE = "tool.circle-migrate"
+_DATABASES_KEY = "databases"
 _SIMILARITY = 0.75
 """Similarity (0 to 1, without the prefix) from which a variable counts as a misspelt setting."""
 
 
-def flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None:
+class RawSettings(NamedTuple):
+    """Every setting by field name, and its source; defaults have none."""
+
+    values: Mapping[str, Any]
+    provenance: Provenance
+    project_root: Path
+
+    def __repr__(self) -> str:
+        return "RawSettings(...)"  # the values contain secrets
+
+
+def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> RawSettings:
+    """Read all sources; an invalid value is recorded as a problem and replaced by the default."""
+    record = Provenance()
+    table, root = _read_pyproject(cwd, record)
+    _flags(flags, record, cwd)
+    _variables(environ, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
+    _env_file(_find_env_file(cwd, root), record, cwd)
+    if table is not None:
+        _pyproject(table, root / "pyproject.toml", record)
+    _secrets(record)
+    return RawSettings(_validate(record), record, root)
+
+
+def _find_env_file(cwd: Path, root: Path) -> Path:
+    """Return the nearest .env from the current folder up to the project's, or the project's own path."""
+    folders = [folder for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
+    return next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
+
+
+def _validate(record: Provenance) -> dict[str, Any]:
+    """Return all settings; pydantic is imported only if a value needs more than `_is_plain` checks."""
+    if all(_is_plain(name, value) for name, value in record.values.items()):
+        return DEFAULTS | record.values
+    from circle_migrate.config.schema import validate
+
+    return validate(record)
+
+
+def _is_plain(name: str, value: object) -> bool:
+    """Return whether pydantic would accept the value unchanged: a URL, a boolean, or text of normal form."""
+    if name in fields.BOOLEAN_FIELDS:
+        return isinstance(value, bool)
+    if not isinstance(value, str):
+        return False
+    is_normal = value.isprintable() and value == value.strip() != ""
+    longest = fields.MAX_IDENTIFIER_LENGTH if name.endswith(_IDENTIFIERS) else len(value)
+    is_text = name in fields.TEXT_FIELDS and is_normal and len(value) <= longest
+    return is_text or name in (*URL_VARIABLES, "scratch_url")  # `load` parses URLs
+
+
+def _read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any] | None, Path]:
+    """Return [tool.circle-migrate] of the nearest pyproject.toml that has it, and the project's folder."""
+    nearest: Path | None = None
+    for folder in (cwd, *cwd.parents):
+        path = folder / "pyproject.toml"
+        if not path.is_file():
+            continue
+        import tomllib
+
+        nearest = nearest or folder
+        try:
+            table: object = tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            record.problem(f"{path} is not valid TOML", detail=str(error), hint=f"correct {path}")
+            break
+        except (OSError, UnicodeDecodeError):
+            record.problem(f"{path} cannot be read", hint=f"make {path} a readable UTF-8 file")
+            break
+        for key in ("tool", "circle-migrate"):
+            table = table.get(key) if isinstance(table, dict) else table
+        if isinstance(table, dict):
+            return table, folder
+        if table is not None:
+            record.problem(
+                f"[tool.circle-migrate] in {path} is not a table", hint="write [tool.circle-migrate]"
+            )
+            break
+    return None, nearest or cwd
+
+
+def _flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None:
     """Record the flags of the command line that are not None."""
     for name, value in given.items():
         if value is not None:
@@ -25,12 +109,7 @@ def flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None
             record.add(name, value, Origin(f"flag {flag}", f"flag {flag}", folder, is_flag=True))
 
 
-def environment(environ: Mapping[str, str], record: Provenance, cwd: Path) -> None:
-    """Record the environment variables of the process."""
-    _variables(environ, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
-
-
-def env_file(path: Path, record: Provenance, cwd: Path) -> None:
+def _env_file(path: Path, record: Provenance, cwd: Path) -> None:
     """Record a .env file in the dialect of python-dotenv; the file may be missing."""
     try:
         text = read_text(path, f"the file {path}") if path.exists() else ""
@@ -102,8 +181,6 @@ def _record_unknown(names: Iterable[str], record: Provenance, origin: Callable[[
     They are no errors: Kubernetes sets CIRCLE_MIGRATE_PORT for a service that is called circle-migrate. Only
     names that resemble a setting's are shown by every command.
     """
-    from difflib import get_close_matches
-
     settings = {variable for field in DEFAULTS for variable in variables(field)}
     candidates = [variables(field)[0] for field in DEFAULTS]
     candidates += [f"{known.url_variable}_FILE" for known in DATABASES]
@@ -118,39 +195,62 @@ def _record_unknown(names: Iterable[str], record: Provenance, origin: Callable[[
             record.unknown.append(f"{message}: there is no such setting")
 
 
-def pyproject(table: Mapping[str, Any], path: Path, record: Provenance) -> None:
+def _pyproject(table: Mapping[str, Any], path: Path, record: Provenance) -> None:
     """Record the table [tool.circle-migrate] of a pyproject.toml; unknown keys are problems."""
-    values, locations = flatten(table, str(path), record)
-    for name, value in values.items():
-        key, header = locations[name]
-        label, subject = f"{path.name} [{header}]", f"{key} in {path} [{header}]"
-        record.add(name, value, Origin(label, subject, path.parent, is_shared=True))
+
+    def add(entries: Mapping[str, Any], names: Iterable[str], header: str, prefix: str) -> None:
+        by_key = {name.replace("_", "-"): f"{prefix}{name}" for name in names}
+        for key, value in entries.items():
+            if key in by_key:
+                label, subject = f"{path.name} [{header}]", f"{key} in {path} [{header}]"
+                record.add(by_key[key], value, Origin(label, subject, path.parent, is_shared=True))
+            else:
+                allowed = tuple(by_key) if prefix else (*by_key, _DATABASES_KEY)
+                _add_unknown_key(key, allowed, f"{path} [{header}]", record)
+
+    add({key: value for key, value in table.items() if key != _DATABASES_KEY}, SHARED, _TABLE, "")
+    header = f"{_TABLE}.{_DATABASES_KEY}"
+    names = tuple(known.name for known in DATABASES)
+    for name, entries in _table(table.get(_DATABASES_KEY, {}), header, path, record).items():
+        if name in names:
+            nested = f"{header}.{name}"
+            add(_table(entries, nested, path, record), fields.DATABASE_FIELDS, nested, f"{name}_")
+        else:
+            _add_unknown_key(name, names, f"{path} [{header}]", record)
 
 
-def secrets(record: Provenance) -> None:
-    """Record the folder of secret files: the setting `secrets_dir`, or else /run/secrets."""
-    folder = _secrets_folder(record)
-    if folder is not None and _may_have_settings(folder):
-        from circle_migrate.config import secret_files
-
-        secret_files.read(folder, record)
+def _table(value: object, header: str, path: Path, record: Provenance) -> Mapping[str, Any]:
+    if isinstance(value, dict):
+        return value
+    record.problem(f"{header} in {path} is not a table", hint=f"write [{header}] and its keys below")
+    return {}
 
 
-def _secrets_folder(record: Provenance) -> Path | None:
-    setting = record.values.get("secrets_dir")
-    if isinstance(setting, str | Path):
-        return record.origins["secrets_dir"].folder / Path(setting).expanduser()
-    try:
-        next(DEFAULT_SECRETS.iterdir(), None)
-    except OSError:
-        return None
-    return DEFAULT_SECRETS
+def _add_unknown_key(key: str, allowed: tuple[str, ...], table: str, record: Provenance) -> None:
+    if key.replace("-", "_").lower() in {known.url_field for known in DATABASES}:
+        record.problem(
+            f"{table} has {key}: a URL with a password does not belong in a file under version control",
+            hint=f"set {key.replace('-', '_').upper()} in the environment or in .env",
+        )
+        return
+    nearest = get_close_matches(key.lower(), allowed, n=1)
+    record.problem(
+        f"{table} has the unknown key {key}{f'; did you mean {nearest[0]}?' if nearest else ''}",
+        hint=f"write {nearest[0]}" if nearest else f"the keys are {', '.join(sorted(allowed))}",
+    )
 
 
-def _may_have_settings(folder: Path) -> bool:
-    """Return whether a file has the name of a setting, or the folder cannot be read."""
+def _secrets(record: Provenance) -> None:
+    """Record the folder of secret files: the setting `secrets_dir`, or else /run/secrets if it exists."""
+    setting, folder = record.values.get("secrets_dir"), DEFAULT_SECRETS
+    if is_set := isinstance(setting, str | Path):
+        folder = record.origins["secrets_dir"].folder / Path(setting).expanduser()
     try:
         names = {entry.name.lower() for entry in folder.iterdir()}
+        relevant = any(variable.lower() in names for field in DEFAULTS for variable in variables(field))
     except OSError:
-        return True
-    return any(variable.lower() in names for field in DEFAULTS for variable in variables(field))
+        relevant = is_set  # to report it
+    if relevant:
+        from circle_migrate.config.schema import read_secret_files
+
+        read_secret_files(folder, record)

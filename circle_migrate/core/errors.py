@@ -12,22 +12,22 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """The exit statuses of the process; tests compare docs and `--help` with this table."""
+    """The exit statuses of the process, most severe first; tests compare docs and `--help` with them."""
 
-    DONE = 0
+    TERMINATED = 143
+    INTERRUPTED = 130
+    HANGUP = 129
     BUG = 1
     USAGE = 2
-    PENDING = 3
-    DRIFT = 4
-    REFUSED = 5
-    LOCKED = 6
-    AHEAD = 7
+    FAILED = 10
     IN_DOUBT = 8
     UNREACHABLE = 9
-    FAILED = 10
-    HANGUP = 129
-    INTERRUPTED = 130
-    TERMINATED = 143
+    AHEAD = 7
+    REFUSED = 5
+    LOCKED = 6
+    DRIFT = 4
+    PENDING = 3
+    DONE = 0
 
 
 class MigrateError(Exception):
@@ -47,152 +47,102 @@ class MigrateError(Exception):
         location: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.database = database
-        self.detail = detail
-        self.state = state
-        self.hint = hint
-        self.location = location
+        self.message, self.database, self.location = message, database, location
+        self.detail, self.state, self.hint = detail, state, hint
+
+    def __init_subclass__(cls, *, code: str = "", status: ExitCode | None = None) -> None:
+        super().__init_subclass__()
+        cls.code, cls.status = code or cls.code, status or cls.status
 
     def to_dict(self) -> dict[str, str | int | None]:
         """Return the error as in the JSON output."""
+        parts = ("message", "database", "location", "detail", "state", "hint")
         return {
             "code": self.code,
             "exit_code": int(self.status),
-            "message": self.message,
-            "database": self.database,
-            "location": self.location,
-            "detail": self.detail,
-            "state": self.state,
-            "hint": self.hint,
+            **{part: getattr(self, part) for part in parts},
         }
 
 
-class UsageError(MigrateError):
+class UsageError(MigrateError, code="usage", status=ExitCode.USAGE):
     """The command line is invalid or contradictory. Exit status 2."""
 
-    code = "usage"
-    status = ExitCode.USAGE
 
-
-class SettingsError(UsageError):
+class SettingsError(UsageError, code="settings"):
     """A setting is missing or wrong. Exit status 2."""
 
-    code = "settings"
 
-
-class AuthenticationFailed(UsageError):
+class AuthenticationFailed(UsageError, code="authentication-failed"):
     """The server does not accept the role or password. Exit status 2."""
 
-    code = "authentication-failed"
 
-
-class Refused(MigrateError):
+class Refused(MigrateError, code="refused", status=ExitCode.REFUSED):
     """A guard stopped the command before anything was changed. Exit status 5."""
 
-    code = "refused"
-    status = ExitCode.REFUSED
 
-
-class TreeError(Refused):
+class TreeError(Refused, code="broken-tree"):
     """A revision file is broken, missing, duplicated or part of a cycle. Exit status 5."""
 
-    code = "broken-tree"
 
-
-class SeveralHeads(Refused):
+class SeveralHeads(Refused, code="several-heads"):
     """The command needs a single head, but there are several. Exit status 5."""
 
-    code = "several-heads"
 
-
-class WrongDatabase(Refused):
+class WrongDatabase(Refused, code="wrong-database"):
     """Both URLs reach the same database, or they are swapped. Exit status 5."""
 
-    code = "wrong-database"
 
-
-class NotConfirmed(Refused):
+class NotConfirmed(Refused, code="not-confirmed"):
     """A question was answered with no, or there was no terminal to ask on. Exit status 5."""
 
-    code = "not-confirmed"
 
-
-class BrokenBackup(Refused):
+class BrokenBackup(Refused, code="broken-backup"):
     """A backup is truncated, edited, or not made by circle-migrate. Exit status 5."""
 
-    code = "broken-backup"
 
-
-class LockNotObtained(MigrateError):
+class LockNotObtained(MigrateError, code="lock-not-obtained", status=ExitCode.LOCKED):
     """Another session held a lock for longer than the configured wait. Exit status 6."""
 
-    code = "lock-not-obtained"
-    status = ExitCode.LOCKED
 
-
-class UnknownRevision(MigrateError):
+class UnknownRevision(MigrateError, code="unknown-revision", status=ExitCode.AHEAD):
     """The database is at a revision that no revision file has. Exit status 7."""
 
-    code = "unknown-revision"
-    status = ExitCode.AHEAD
 
-
-class InDoubt(MigrateError):
+class InDoubt(MigrateError, code="in-doubt", status=ExitCode.IN_DOUBT):
     """A prepared or partly committed transaction has to be resolved first. Exit status 8."""
 
-    code = "in-doubt"
-    status = ExitCode.IN_DOUBT
 
-
-class Unreachable(MigrateError):
+class Unreachable(MigrateError, code="unreachable", status=ExitCode.UNREACHABLE):
     """The server does not answer, or is not PostgreSQL. Exit status 9."""
 
-    code = "unreachable"
-    status = ExitCode.UNREACHABLE
 
-
-class MissingDatabase(Unreachable):
+class MissingDatabase(Unreachable, code="missing-database"):
     """The server answers, but the database does not exist. Exit status 9."""
 
-    code = "missing-database"
 
-
-class MissingPrivilege(Unreachable):
+class MissingPrivilege(Unreachable, code="missing-privilege"):
     """The role lacks a privilege that the command needs. Exit status 9."""
 
-    code = "missing-privilege"
 
-
-class NotWritable(Unreachable):
+class NotWritable(Unreachable, code="not-writable"):
     """The server is a standby or read-only. Exit status 9."""
 
-    code = "not-writable"
 
-
-class MigrationFailed(MigrateError):
+class MigrationFailed(MigrateError, code="migration-failed", status=ExitCode.FAILED):
     """A step failed and was rolled back; `state` has the current revisions. Exit status 10."""
 
-    code = "migration-failed"
-    status = ExitCode.FAILED
+
+class HalfApplied(MigrationFailed, code="half-applied", status=ExitCode.IN_DOUBT):
+    """A step failed after it had committed a part of its work; `state` says what stays. Exit status 8."""
 
 
-class BackupFailed(MigrateError):
+class BackupFailed(MigrateError, code="backup-failed", status=ExitCode.FAILED):
     """A dump could not be completed, so there is no backup. Exit status 10."""
 
-    code = "backup-failed"
-    status = ExitCode.FAILED
 
-
-class RestoreFailed(MigrateError):
+class RestoreFailed(MigrateError, code="restore-failed", status=ExitCode.FAILED):
     """A backup could not be restored; `state` says what the databases contain. Exit status 10."""
 
-    code = "restore-failed"
-    status = ExitCode.FAILED
 
-
-class Interrupted(MigrateError):
+class Interrupted(MigrateError, code="interrupted", status=ExitCode.INTERRUPTED):
     """Ctrl-C, SIGTERM or SIGHUP ended the run. Exit status 130, 143 or 129, set on the instance."""
-
-    code = "interrupted"
-    status = ExitCode.INTERRUPTED

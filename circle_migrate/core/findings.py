@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from circle_migrate.core.errors import ExitCode, MigrateError
 from circle_migrate.core.result import Result, worst_exit_code
-from circle_migrate.core.rules import RULES, Rule
+from circle_migrate.core.rules import Rule, known_rules
 
 _INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 _NOT_CHECKED = {ExitCode.BUG, ExitCode.USAGE, ExitCode.LOCKED, ExitCode.UNREACHABLE, *_INTERRUPTED}
@@ -44,9 +44,9 @@ class Outcome(StrEnum):
 class Finding:
     """A finding of a check.
 
-    `rule` is a key of RULES; anything else raises `ValueError`. `subject` names the database object (such as
-    an index). `file` is absolute or relative to the current directory, `line` counts from 1. `detail` has the
-    server's message or other long text. `not_checked` means that the object could not be examined.
+    `rule` is a key of `known_rules`; anything else raises `ValueError`. `subject` names the database object
+    (such as an index). `file` is absolute or relative to the current directory, `line` counts from 1. `detail`
+    has the server's message or other long text. `not_checked` means that the object could not be examined.
     """
 
     rule: str
@@ -71,7 +71,7 @@ class Finding:
     @property
     def rule_text(self) -> Rule:
         """The texts of the rule."""
-        return RULES[self.rule]
+        return known_rules()[self.rule]
 
     @property
     def remedy_text(self) -> str:

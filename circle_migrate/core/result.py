@@ -10,27 +10,10 @@ from circle_migrate.core.errors import ExitCode
 SCHEMA_VERSION = 1
 """Incremented when a key of the JSON output is removed or changes its meaning."""
 
-_WORST_FIRST = (
-    ExitCode.TERMINATED,
-    ExitCode.INTERRUPTED,
-    ExitCode.HANGUP,
-    ExitCode.BUG,
-    ExitCode.USAGE,
-    ExitCode.FAILED,
-    ExitCode.IN_DOUBT,
-    ExitCode.UNREACHABLE,
-    ExitCode.AHEAD,
-    ExitCode.REFUSED,
-    ExitCode.LOCKED,
-    ExitCode.DRIFT,
-    ExitCode.PENDING,
-    ExitCode.DONE,
-)
-
 
 def worst_exit_code(codes: list[ExitCode]) -> ExitCode:
     """Return the most severe exit code; DONE for an empty list."""
-    return min(codes, key=_WORST_FIRST.index, default=ExitCode.DONE)
+    return min(codes, key=list(ExitCode).index, default=ExitCode.DONE)
 
 
 @dataclass(frozen=True, slots=True)

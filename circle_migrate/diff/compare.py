@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from enum import StrEnum
-from typing import NamedTuple
 
 from circle_migrate.config.ignore_rule import IgnoreRule
+from circle_migrate.config.settings import Profile
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.describe import count_kinds
 from circle_migrate.diff.implied import drop_implied, parents
@@ -29,18 +28,10 @@ from circle_migrate.diff.scope import (
     without_not_null,
     without_order,
 )
-from circle_migrate.postgres.catalog import snapshot as catalog
-from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
 """Fields that identify an object and do not describe it."""
-
-
-class Profile(StrEnum):
-    """Severity profile of a database: under STRICT, differences in privileges and triggers are errors."""
-
-    DEFAULT = "default"
-    STRICT = "strict"
 
 
 def today() -> date:
@@ -52,12 +43,13 @@ def today() -> date:
 class CompareOptions:
     """Options of the comparison of one database.
 
-    Differences in the fields `always_error` are errors under any profile. `models` is the side that comes
+    Under the profile `strict`, differences in privileges and triggers are errors; differences in the fields
+    `always_error` are errors under any profile. `models` is the side that comes
     from models, which cannot express everything. Extra partitions of a table on both sides are counted, or
     with `partitions` compared as tables. Ignore rules that end before `today` have expired.
     """
 
-    profile: Profile = Profile.DEFAULT
+    profile: Profile = "default"
     always_error: frozenset[str] = frozenset()
     models: Models | None = None
     column_order: bool = False
@@ -69,15 +61,11 @@ class CompareOptions:
 _DEFAULT_OPTIONS = CompareOptions()
 
 
-async def _no_answers(_changes: ChangeSet) -> EquivalenceAnswers:
-    return {}
-
-
 async def compare(
     before: Snapshot,
     after: Snapshot,
     options: CompareOptions = _DEFAULT_OPTIONS,
-    answer: Callable[[ChangeSet], Awaitable[EquivalenceAnswers]] = _no_answers,
+    answer: Callable[[ChangeSet], Awaitable[EquivalenceAnswers]] | None = None,
 ) -> Comparison:
     """Return all differences with their severity, without implied and ignored ones.
 
@@ -85,7 +73,7 @@ async def compare(
     raises.
     """
     change_set = _compared_changes(before, after, options)
-    answers = await answer(change_set)
+    answers = await answer(change_set) if answer else {}
     if before.major != after.major:
         drop_version_formatting(change_set, answers)
     changes, equivalent = split_equivalent(change_set.changes, answers)
@@ -109,10 +97,7 @@ async def compare(
 def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions) -> ChangeSet:
     """Return the changes that the options include and both sides can express."""
     change_set = ChangeSet([])
-    change_set.keep(
-        without_fields(change, _NEVER_COMPARED) if change.op is Op.CHANGED else change
-        for change in catalog.changes_between(before, after)
-    )
+    change_set.keep(without_fields(change, _NEVER_COMPARED) for change in changes_between(before, after))
     if not options.column_order:
         without_order(change_set, before, after)
     if options.models is not None:
@@ -156,7 +141,7 @@ def _differences(
         always_error.add("position")
     renamed = renames(changes, before, after)
     for change in changes:
-        aspect, severity = classify(change, options.profile, always_error)
+        aspect, severity = _classify(change, options.profile, always_error)
         yield Difference(change, aspect, severity, renamed.get(change.key))
 
 
@@ -168,19 +153,11 @@ _KIND_ASPECTS = {
 }
 """The aspect of a whole object; DEFINITION for other kinds."""
 
+_STORAGE = ("access_method", "clustered", "compression", "statistics", "storage", "tablespace")
 _FIELDS = {
     Aspect.SECURITY: ("owner", "acl", "sequence_acl", "rls", "rls_forced", "security_definer"),
     Aspect.STATE: ("valid", "validated", "populated", "enabled", "triggers", "version"),
-    Aspect.STORAGE: (
-        "access_method",
-        "clustered",
-        "compression",
-        "index_options",
-        "index_tablespace",
-        "statistics",
-        "storage",
-        "tablespace",
-    ),
+    Aspect.STORAGE: ("index_options", "index_tablespace", *_STORAGE),
     Aspect.COMMENT: ("comment", "attribute_comments", "sequence_comment"),
     Aspect.ORDER: ("position",),
 }
@@ -197,31 +174,23 @@ _SET_BY_SERVER = frozenset(
 """Fields that a server upgrade or a restore changes."""
 
 _STRICT_KINDS = frozenset({"trigger", "event trigger", "setting"})
-_STRICT_FIELDS = frozenset({"triggers"})
-"""Errors under STRICT and notes otherwise, like the aspect SECURITY."""
+"""Like the aspect SECURITY, errors under the profile `strict` and notes otherwise."""
 
 
-class Classification(NamedTuple):
-    """The aspect and severity of a change."""
-
-    aspect: Aspect
-    severity: Severity
-
-
-def classify(change: Change, profile: Profile, always_error: Collection[str] = ()) -> Classification:
+def _classify(change: Change, profile: Profile, always_error: Collection[str]) -> tuple[Aspect, Severity]:
     """Return the aspect and severity of a change: those of its most severe field."""
     kind = change.key.kind
     if change.op is not Op.CHANGED:
         aspect = _KIND_ASPECTS.get(kind, Aspect.DEFINITION)
         requested = kind == "default privileges" and "acl" in always_error
-        return Classification(aspect, Severity.ERROR if requested else _severity(kind, None, aspect, profile))
-    classifications = []
+        return aspect, Severity.ERROR if requested else _severity(kind, None, aspect, profile)
+    results = []
     for name in _independent_fields(change):
         aspect = aspect_of(kind, name)
         severity = Severity.ERROR if name in always_error else _severity(kind, name, aspect, profile)
-        classifications.append(Classification(aspect, severity))
+        results.append((aspect, severity))
     aspects = list(Aspect)
-    return min(classifications, key=lambda result: (result.severity.rank, aspects.index(result.aspect)))
+    return min(results, key=lambda result: (result[1].rank, aspects.index(result[0])))
 
 
 def aspect_of(kind: str, field: str) -> Aspect:
@@ -234,8 +203,8 @@ def aspect_of(kind: str, field: str) -> Aspect:
 def _severity(kind: str, field: str | None, aspect: Aspect, profile: Profile) -> Severity:
     if aspect in _NEVER_FAILS or (kind, field) in _SET_BY_SERVER:
         return Severity.NOTE
-    strict = aspect is Aspect.SECURITY or kind in _STRICT_KINDS or field in _STRICT_FIELDS
-    return Severity.NOTE if strict and profile is Profile.DEFAULT else Severity.ERROR
+    strict = aspect is Aspect.SECURITY or kind in _STRICT_KINDS or field == "triggers"
+    return Severity.NOTE if strict and profile == "default" else Severity.ERROR
 
 
 def _independent_fields(change: Change) -> list[str]:

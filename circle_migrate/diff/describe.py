@@ -53,14 +53,10 @@ _DEFAULT_YES = frozenset({"valid", "validated", "populated", "deterministic"})
 """Boolean fields that mean yes without a value."""
 
 _DEFAULTS = {
+    **dict.fromkeys(("compression", "replica_identity", "statistics", "storage", "tablespace"), "default"),
     "access_method": "heap",
-    "compression": "default",
     "persistence": "logged",
-    "replica_identity": "default",
     "sequence_persistence": "as its table",
-    "statistics": "default",
-    "storage": "default",
-    "tablespace": "default",
 }
 """The meaning of fields without a value; `NO_VALUE` for other fields."""
 

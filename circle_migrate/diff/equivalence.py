@@ -74,16 +74,16 @@ def checks_for(changes: Iterable[Change], before: Snapshot) -> tuple[Equivalence
     checks = []
     for change in changes:
         for field, (old, new) in change.fields.items() if change.op is Op.CHANGED else ():
-            form = _FORMS.get((change.key.kind, field))
+            query, *templates = _FORMS.get((change.key.kind, field), ("",))
             type_ = before.objects[change.key].get("type")
-            if form is None or old is None or new is None:
+            if not query or old is None or new is None:
                 continue
             if change.key.kind == "constraint" and type_ not in ("check", "exclusion"):
                 continue  # consists of names, which are printed in one form
             values = _template_values(change, type_)
-            forms = (form.create(values, old), form.create(values, new))
+            forms = _statements(change, old, templates, values), _statements(change, new, templates, values)
             if all(forms):
-                checks.append(EquivalenceCheck(change.key, field, forms, form.query.format(**values)))
+                checks.append(EquivalenceCheck(change.key, field, forms, query.format(**values)))
     return tuple(checks)
 
 
@@ -134,24 +134,17 @@ async def equal_by_server(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """Templates of the statements that create an object from a text, and of the query that prints it.
-
-    Without `statements`, the text is the statement; `rename` has the templates of its name and the new name.
-    """
-
-    query: str
-    statements: tuple[str, ...] = ()
-    rename: tuple[str, str] = ("", "")
-
-    def create(self, values: Mapping[str, str], text: str) -> tuple[str, ...]:
-        """Return the statements for a text; none if it does not contain the name."""
-        if self.statements:
-            return tuple(statement.format(text=text, **values) for statement in self.statements)
-        old, new = (template.format(**values) for template in self.rename)
-        statement, count = re.subn(rf"\b{re.escape(old)} ", lambda _: f"{new} ", text, count=1)
-        return (statement,) if count else ()
+def _statements(
+    change: Change, text: str, templates: Iterable[str], values: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the statements that create an object from a text; none if the text does not contain its name."""
+    statements = tuple(template.format(text=text, **values) for template in templates)
+    if statements:
+        return statements
+    noun = change.key.kind.upper()
+    old, new = (values["identity"], values["new"]) if noun == "STATISTICS" else (values["name"], _NAME)
+    statement, count = re.subn(rf"\b{noun} {re.escape(old)} ", lambda _: f"{noun} {new} ", text, count=1)
+    return (statement,) if count else ()
 
 
 def _template_values(change: Change, type_: str | None) -> dict[str, str]:
@@ -170,63 +163,60 @@ def _template_values(change: Change, type_: str | None) -> dict[str, str]:
     }
 
 
-_PRINT_CONSTRAINT = f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{_NAME}' AND "
-_PRINT_DEFAULT = (
-    "SELECT a.attgenerated::text || pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d "
-    "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
-    f"WHERE d.adrelid = 'pg_temp.{_NAME}'::regclass"
-)
-_COPY_TABLE = f"CREATE TEMPORARY TABLE {_NAME} (LIKE {{table}})"
-_VIEW = _Form("SELECT pg_get_viewdef({new_regclass})", ("CREATE VIEW {new} AS {text}",))
-_POLICY = _Form(
-    "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy "
-    f"WHERE polname = '{_NAME}' AND polrelid = {{table_regclass}}",
-    (f"CREATE POLICY {_NAME} ON {{table}} USING ({{text}})",),
+_DEFAULT = (
+    (
+        "SELECT a.attgenerated::text || pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d "
+        "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
+        f"WHERE d.adrelid = 'pg_temp.{_NAME}'::regclass"
+    ),
+    f"CREATE TEMPORARY TABLE {_NAME} (LIKE {{table}})",
 )
 
-_FORMS: Mapping[tuple[str, str], _Form] = {
-    ("constraint", "definition"): _Form(
-        _PRINT_CONSTRAINT + "conrelid = {table_regclass}",
-        (f"ALTER TABLE {{table}} ADD CONSTRAINT {_NAME} {{text}}",),
+
+def _print(printed: str, catalog: str, name: str, table: str) -> str:
+    """Return the query for an object that belongs to a table, by the columns of its catalog."""
+    return f"SELECT {printed} FROM {catalog} WHERE {name} = '{_NAME}' AND {table} = {{table_regclass}}"
+
+
+_VIEW = ("SELECT pg_get_viewdef({new_regclass})", "CREATE VIEW {new} AS {text}")
+_POLICY = (
+    _print("pg_get_expr(polqual, polrelid)", "pg_policy", "polname", "polrelid"),
+    f"CREATE POLICY {_NAME} ON {{table}} USING ({{text}})",
+)
+_FORMS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("constraint", "definition"): (
+        _print("pg_get_constraintdef(oid)", "pg_constraint", "conname", "conrelid"),
+        f"ALTER TABLE {{table}} ADD CONSTRAINT {_NAME} {{text}}",
     ),
-    ("domain constraint", "definition"): _Form(
-        _PRINT_CONSTRAINT + "contypid <> 0", (f"ALTER DOMAIN {{table}} ADD CONSTRAINT {_NAME} {{text}}",)
+    ("domain constraint", "definition"): (
+        f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{_NAME}' AND contypid <> 0",
+        f"ALTER DOMAIN {{table}} ADD CONSTRAINT {_NAME} {{text}}",
     ),
-    ("domain", "default"): _Form(
+    ("domain", "default"): (
         f"SELECT pg_get_expr(typdefaultbin, 0) FROM pg_type WHERE oid = 'pg_temp.{_NAME}'::regtype",
-        (f"CREATE DOMAIN pg_temp.{_NAME} AS {{type}} DEFAULT {{text}}",),
+        f"CREATE DOMAIN pg_temp.{_NAME} AS {{type}} DEFAULT {{text}}",
     ),
-    ("column", "default"): _Form(
-        _PRINT_DEFAULT,
-        (_COPY_TABLE, f"ALTER TABLE pg_temp.{_NAME} ALTER COLUMN {{name}} SET DEFAULT {{text}}"),
+    ("column", "default"): (
+        *_DEFAULT,
+        f"ALTER TABLE pg_temp.{_NAME} ALTER COLUMN {{name}} SET DEFAULT {{text}}",
     ),
-    ("column", "generated"): _Form(
-        _PRINT_DEFAULT, (_COPY_TABLE, f"ALTER TABLE pg_temp.{_NAME} ADD COLUMN {_NAME} {{type}} {{text}}")
-    ),
+    ("column", "generated"): (*_DEFAULT, f"ALTER TABLE pg_temp.{_NAME} ADD COLUMN {_NAME} {{type}} {{text}}"),
     ("view", "definition"): _VIEW,
     ("materialized view", "definition"): _VIEW,
     ("policy", "using"): _POLICY,
     ("policy", "check"): _POLICY,
-    ("index", "definition"): _Form(
-        "SELECT pg_get_indexdef({new_regclass})", rename=("INDEX {name}", f"INDEX {_NAME}")
-    ),
-    ("trigger", "definition"): _Form(
-        "SELECT pg_get_triggerdef(oid) FROM pg_trigger "
-        f"WHERE tgname = '{_NAME}' AND tgrelid = {{table_regclass}}",
-        rename=("TRIGGER {name}", f"TRIGGER {_NAME}"),
-    ),
-    ("rule", "definition"): _Form(
-        "SELECT pg_get_ruledef(oid) FROM pg_rewrite "
-        f"WHERE rulename = '{_NAME}' AND ev_class = {{table_regclass}}",
-        rename=("RULE {name}", f"RULE {_NAME}"),
-    ),
-    ("statistics", "definition"): _Form(
-        "SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext "
-        f"WHERE stxname = '{_NAME}' AND stxrelid = {{table_regclass}}",
-        rename=("STATISTICS {identity}", "STATISTICS {new}"),
+    ("index", "definition"): ("SELECT pg_get_indexdef({new_regclass})",),
+    ("trigger", "definition"): (_print("pg_get_triggerdef(oid)", "pg_trigger", "tgname", "tgrelid"),),
+    ("rule", "definition"): (_print("pg_get_ruledef(oid)", "pg_rewrite", "rulename", "ev_class"),),
+    ("statistics", "definition"): (
+        _print("pg_get_statisticsobjdef(oid)", "pg_statistic_ext", "stxname", "stxrelid"),
     ),
 }
-"""The form of each field; other fields consist of names, which are printed in one form."""
+"""The query that prints a field, and templates of the statements that create the object from a text.
+
+Without templates, the text is the statement, under another name. Other fields consist of names, which are
+printed in one form.
+"""
 
 
 def cast_elements(text: str) -> str:

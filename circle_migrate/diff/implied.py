@@ -12,32 +12,23 @@ _NOT_INHERITED = frozenset(
 )
 """Fields that an inherited part does not take from its parent."""
 
-_Changes = Mapping[ObjectKey, Change]
-
 
 def drop_implied(changes: Sequence[Change], before: Snapshot, after: Snapshot) -> list[Change]:
     """Return the changes without those that another change implies, as those of a missing table's columns."""
-    by_key = {change.key: change for change in changes}
+    one_sided = {(change.key, change.op) for change in changes if change.op is not Op.CHANGED}
     by_owner: dict[ObjectKey | None, list[Change]] = {}
     for change in changes:
         by_owner.setdefault(change.owner, []).append(change)
     return [
         change
         for change in changes
-        if not _has_same_op(change, _causes(change, before, after), by_key)
+        if not any((cause, change.op) in one_sided for cause in _causes(change, before, after))
         and not _is_inherited(change, by_owner, before, after)
     ]
 
 
-def _has_same_op(change: Change, causes: Iterator[ObjectKey], by_key: _Changes) -> bool:
-    """Return whether an object is extra or missing together with one of its causes."""
-    return change.op is not Op.CHANGED and any(
-        key in by_key and by_key[key].op is change.op for key in causes
-    )
-
-
 def _causes(change: Change, *snapshots: Snapshot) -> Iterator[ObjectKey]:
-    """Yield the objects whose creation or removal includes the object."""
+    """Yield the objects whose creation or removal includes that of the object."""
     owner = change.owner
     if owner is not None:
         yield owner

@@ -28,24 +28,9 @@ _MODEL_KINDS = frozenset(
 )
 """The kinds that MetaData can express. It names schemas, but does not list all of them."""
 
-_UNSUPPORTED_FIELDS = frozenset(
-    {
-        "owner",
-        "acl",
-        "sequence_acl",
-        "sequence_comment",
-        "sequence_persistence",
-        "rls",
-        "rls_forced",
-        "replica_identity",
-        "storage",
-        "compression",
-        "statistics",
-        "clustered",
-        "triggers",
-        "access_method",
-    }
-)
+_RIGHTS = {"owner", "acl", "sequence_acl", "rls", "rls_forced", "triggers", "replica_identity"}
+_STORAGE = {"access_method", "clustered", "compression", "statistics", "storage", "sequence_persistence"}
+_UNSUPPORTED_FIELDS = _RIGHTS | _STORAGE | {"sequence_comment"}
 
 _COMMENTED = frozenset({"table", "column", "constraint"})
 """The kinds that can have a comment in models."""
@@ -128,19 +113,13 @@ def _unsupported_fields(change: Change) -> set[str]:
 
 def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
     """Leave out the positions of columns, and note the tables whose columns have another order."""
-    moved = {change.owner for change in change_set.changes if _is_moved(change)}
+    moved = {item.owner for item in change_set.changes if item.op is Op.CHANGED and "position" in item.fields}
     tables = moved and _count_reordered(moved, *snapshots)
     if tables:
         change_set.not_compared.append(
             f"the order of columns of {format_counts({'table': tables})}: use --column-order to compare it"
         )
-    change_set.keep(
-        without_fields(change, {"position"}) if _is_moved(change) else change for change in change_set.changes
-    )
-
-
-def _is_moved(change: Change) -> bool:
-    return change.op is Op.CHANGED and "position" in change.fields
+    change_set.keep(without_fields(change, {"position"}) for change in change_set.changes)
 
 
 def _count_reordered(tables: Collection[ObjectKey | None], before: Snapshot, after: Snapshot) -> int:
@@ -232,9 +211,7 @@ def without_ignored(
         remaining: Change | None = change
         for rule in rules:
             if remaining is not None and rule.matches(database, str(change.key)):
-                visible = remaining if rule.field else None
-                if rule.field and change.op is Op.CHANGED:  # fields of an extra or missing object stay
-                    visible = without_fields(remaining, {rule.field})
+                visible = without_fields(remaining, {rule.field}) if rule.field else None
                 counts[rule.text] += visible is not remaining
                 remaining = visible
         if remaining is not None:
@@ -243,8 +220,11 @@ def without_ignored(
 
 
 def without_fields(change: Change, names: Collection[str]) -> Change | None:
-    """Return a change without these fields: None if no other field differs, itself if it has none of them."""
-    if not any(name in change.fields for name in names):
+    """Return a change without these fields; None if no other field differs.
+
+    An extra or missing object keeps all its fields.
+    """
+    if change.op is not Op.CHANGED or not any(name in change.fields for name in names):
         return change
     fields = {name: sides for name, sides in change.fields.items() if name not in names}
     return replace(change, fields=fields) if fields else None

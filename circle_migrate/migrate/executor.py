@@ -25,10 +25,13 @@ from circle_migrate.migrate.edited_files import ensure_not_edited
 from circle_migrate.migrate.failure import (
     deferred_constraint_error,
     interrupted_error,
+    is_lock_conflict,
     lock_timeout_error,
+    not_recorded_error,
     step_error,
 )
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
+from circle_migrate.migrate.half_applied import what_stays
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.own_tables import ensure_own_tables
@@ -45,11 +48,6 @@ from circle_migrate.migrate.session import monitor, working_session
 from circle_migrate.migrate.step_end import check_all_constraints, check_deferred_constraints, restoring_sql
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
-from circle_migrate.postgres.server_errors import (
-    DEADLOCK_DETECTED,
-    LOCK_NOT_AVAILABLE,
-    sqlstate,
-)
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
 
 if TYPE_CHECKING:
@@ -105,11 +103,6 @@ class _StepFailedError(Exception):
         super().__init__(str(error))
         self.action = action
         self.error = error
-
-    @property
-    def is_lock_conflict(self) -> bool:
-        """Whether the action hit a lock timeout or a deadlock, so that another attempt may succeed."""
-        return sqlstate(self.error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
 async def execute(
@@ -211,7 +204,7 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
         try:
             await _try_segment(run, number, segment)
         except _StepFailedError as failed:
-            if not failed.is_lock_conflict:
+            if not is_lock_conflict(failed.error):
                 raise await step_error(run, failed.action, failed.error) from failed.error
             pause = min(_BACKOFF[0] * 2 ** (attempt - 1), _BACKOFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
             if attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline:
@@ -257,17 +250,27 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     The step must tolerate what an interrupted attempt of it has left behind.
     """
     (action,) = segment.actions
+    session = run.sessions[action.database]
     run.hooks.before_segment(number, segment)
     try:
-        run.applied.append(await _run_action(run, number, action))
-        run.emit(EventKind.COMMITTED, action.database, f"segment {number}")
+        applied = await _run_action(run, number, action)
+        await roll_back(session)  # what the step has left open
+        if not await run.journals[action.database].has_committed(session.driver, run.id, number):
+            raise await not_recorded_error(run, action)
     except _StepFailedError as failed:
-        await roll_back(run.sessions[action.database])  # the error reports the state after it
-        if failed.is_lock_conflict:
+        await roll_back(session)  # the error reports the state after it
+        if is_lock_conflict(failed.error):
             raise await lock_timeout_error(run, action, failed.error, 1) from failed.error
         raise await step_error(run, action, failed.error) from failed.error
+    except MigrateError as error:
+        await roll_back(session)
+        if await what_stays(run, action.database):
+            raise await step_error(run, action, error) from error
+        raise
+    else:
+        run.applied.append(applied)
+        run.emit(EventKind.COMMITTED, action.database, f"segment {number}")
     finally:
-        session = run.sessions[action.database]
         await roll_back(session)
         with suppress(Exception):  # the server may be lost; then there is no session either
             await session.driver.execute(run.runners[action.database].restore)
@@ -315,7 +318,6 @@ async def _check_deferred(
     try:
         await check(run.sessions[action.database].driver)
     except Exception as error:
-        failed = _StepFailedError(action, error)
-        if failed.is_lock_conflict:
-            raise failed from error
+        if is_lock_conflict(error):
+            raise _StepFailedError(action, error) from error
         raise await deferred_constraint_error(run, action, error) from error

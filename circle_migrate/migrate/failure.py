@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from circle_migrate.core.errors import (
+    HalfApplied,
     Interrupted,
     LockNotObtained,
     MigrateError,
@@ -12,11 +14,15 @@ from circle_migrate.core.errors import (
     MissingPrivilege,
 )
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.half_applied import what_stays
 from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
+    DEADLOCK_DETECTED,
+    LOCK_NOT_AVAILABLE,
     privilege_hint,
     server_error,
     server_message,
+    sqlstate,
     statement_error,
 )
 from circle_migrate.revision_graph.modules import failing_line
@@ -39,6 +45,9 @@ async def describe_current_revisions(run: MigrationRun) -> str:
 async def step_error(run: MigrationRun, action: Action, error: Exception | SystemExit) -> MigrateError:
     """Return the error for an action that raised; its transaction has been rolled back."""
     message = f"{action.database}: {describe(action)} failed"
+    stays = await what_stays(run, action.database)
+    if stays and isinstance(action, Step):
+        return await _half_applied_error(run, action, error, stays)
     failure = statement_error(error, action.database, "run the step") or MigrationFailed(message)
     failure.message = message
     failure.database = action.database
@@ -50,6 +59,41 @@ async def step_error(run: MigrationRun, action: Action, error: Exception | Syste
         failure.hint = privilege_hint(server_message(error), run.states[action.database].role)
     failure.hint = failure.hint or "correct the cause and run the same command again"
     return failure
+
+
+async def _half_applied_error(
+    run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str]
+) -> HalfApplied:
+    parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
+    if isinstance(error, MigrateError):
+        parts = [error.message, error.detail, error.hint]
+    return HalfApplied(
+        f"{step.database}: {describe(step)} failed after a part of it was committed",
+        database=step.database,
+        detail="; ".join(filter(None, parts)),
+        location=failing_line(step.revision, error),
+        state=f"{await describe_current_revisions(run)}; {step.revision.id} is half applied, "
+        f"these stay: {'; '.join(stays)}",
+        hint="undo by hand what stays, or change the revision so that it can run again "
+        "(IF EXISTS, IF NOT EXISTS); then run the same command again",
+    )
+
+
+async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:
+    """Return the error for a step without transaction whose version row was not committed."""
+    return HalfApplied(
+        f"{action.database}: {describe(action)} ran, but its version row was not committed",
+        database=action.database,
+        location=action.revision.location if isinstance(action, Step) else None,
+        state=await describe_current_revisions(run),
+        hint="compare the schema with the revision; if all of it is there: "
+        f"circle-migrate stamp {action.database}@REVISION",
+    )
+
+
+def is_lock_conflict(error: BaseException) -> bool:
+    """Return whether the error is a lock timeout or a deadlock, so that another attempt may succeed."""
+    return sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
 def _cause(error: Exception | SystemExit) -> str:
@@ -76,8 +120,10 @@ async def deferred_constraint_error(run: MigrationRun, action: Action, error: Ex
 
 async def lock_timeout_error(
     run: MigrationRun, action: Action, error: Exception | SystemExit, attempts: int
-) -> LockNotObtained:
+) -> MigrateError:
     """Return the error for an action that did not get a lock within the time allowed."""
+    if await what_stays(run, action.database):
+        return await step_error(run, action, error)
     return LockNotObtained(
         f"{action.database}: {describe(action)} did not get its lock in {attempts} "
         f"attempt{'s' if attempts > 1 else ''}",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.dialects.postgresql.asyncpg import (
     AsyncAdapt_asyncpg_connection,
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 _ROW_COUNT = re.compile(r"(?:SELECT|UPDATE|DELETE|MERGE|INSERT \d+) (\d+)")
 
 
+class Watch:
+    """Methods called for every text that a connection sends; `commit` and `rollback` of it count as texts."""
+
+    def before(self, sql: str) -> None:
+        """Act before the text is sent; an error of this method prevents that."""
+
+    def done(self, sql: str) -> None:
+        """Act after the text has run."""
+
+    def failed(self, sql: str) -> None:
+        """Act after the text has failed."""
+
+
 class _Cursor(AsyncAdapt_asyncpg_cursor):
     __slots__ = ()
 
@@ -33,9 +47,18 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
         if not parameters:
             without_rows, rest = split_last_rows(operation)
             if without_rows:
-                await self._execute_simple(without_rows)
+                with self._watched(without_rows):
+                    await self._execute_simple(without_rows)
         if rest or not operation:
-            await super()._prepare_and_execute(rest, parameters)  # type: ignore[no-untyped-call]
+            with self._watched(rest):
+                await super()._prepare_and_execute(rest, parameters)  # type: ignore[no-untyped-call]
+
+    async def _executemany(self, operation: str, seq_of_parameters: Any) -> Any:
+        with self._watched(operation):
+            return await super()._executemany(operation, seq_of_parameters)  # type: ignore[no-untyped-call]
+
+    def _watched(self, sql: str) -> AbstractContextManager[None]:
+        return cast("Adapter", self._adapt_connection).watched(sql)
 
     async def _execute_simple(self, sql: str) -> None:
         adapter = self._adapt_connection
@@ -54,14 +77,47 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
         self._rowcount = int(count[1]) if count else -1
 
 
-class _Connection(AsyncAdapt_asyncpg_connection):
-    __slots__ = ()
+class Adapter(AsyncAdapt_asyncpg_connection):
+    """The adapter, with somebody who watches what is sent through it."""
+
+    __slots__ = ("watch",)
     _cursor_cls = _Cursor
+    watch: Watch | None
+
+    @property
+    def has_lost_transaction(self) -> bool:
+        """Whether the transaction that the adapter has begun was ended past it."""
+        driver = cast("asyncpg.Connection", self._connection)
+        return self._transaction is not None and not driver.is_in_transaction()
+
+    @contextmanager
+    def watched(self, sql: str) -> Iterator[None]:
+        """Call the watch for a text that the block sends."""
+        watch = self.watch or Watch()
+        watch.before(sql)
+        try:
+            yield
+        except BaseException:
+            watch.failed(sql)
+            raise
+        watch.done(sql)
+
+    def commit(self) -> None:
+        """Commit."""
+        with self.watched("COMMIT"):
+            super().commit()  # type: ignore[no-untyped-call]
+
+    def rollback(self) -> None:
+        """Roll back."""
+        with self.watched("ROLLBACK"):
+            super().rollback()  # type: ignore[no-untyped-call]
 
 
-def adapt(dbapi: Any, connecting: Awaitable[asyncpg.Connection]) -> Any:
+def adapt(dbapi: Any, connecting: Awaitable[asyncpg.Connection]) -> Adapter:
     """Await the driver's connection and return SQLAlchemy's adapter of it.
 
     The adapter keeps no prepared statements, which fail after an ALTER of what they read.
     """
-    return await_only(_Connection.create(dbapi, connecting, prepared_statement_cache_size=0))
+    adapter: Adapter = await_only(Adapter.create(dbapi, connecting, prepared_statement_cache_size=0))
+    adapter.watch = None
+    return adapter

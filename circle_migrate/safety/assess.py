@@ -6,22 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, SettingsError, Unreachable
 from circle_migrate.core.events import Event, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity
-from circle_migrate.postgres.deployment import revision_folders
+from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.safety.committed_files import Statistics
 from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
 from circle_migrate.safety.rules.evidence import Mode
 from circle_migrate.safety.suppressions import SuppressionResult, apply_suppressions, read_annotations
 from circle_migrate.safety.trace.record import Trace
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.safety.table_statistics import Statistics
 
 COMMAND = "safety-check"
 NOT_TRACED = "not-traced"
@@ -136,13 +132,8 @@ def _prefixed(notify: Notify) -> Notify:
 def _coverage(revisions: Sequence[Revision], trace: Trace, *, traced: bool) -> Coverage:
     if not traced:
         return Coverage(len(revisions))
-    failed = {
-        f"{statement.database}@{statement.revision}" for statement in trace.statements if statement.error
-    }
-    untraced = failed | set(trace.untraced)
-    return Coverage(
-        len(revisions), len(revisions) - len(untraced), len(trace.statements), trace.scratch_major
-    )
+    complete = len(revisions) - len(trace.incomplete)
+    return Coverage(len(revisions), complete, len(trace.statements), trace.scratch_major)
 
 
 def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Finding, ...]:

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from itertools import chain
+from typing import TypeVar
 
 from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
-from circle_migrate.config.load_relations import load_relations
+from circle_migrate.config.load_objects import load_relations
 from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.safety.live_database.record import (
-    Answer,
-    Blocker,
-    InvalidIndex,
-    ObjectUsage,
-    Probe,
-    PublishedTable,
-    Size,
-)
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.revision_graph.plan import Plan
+from circle_migrate.safety.committed_files import Statistics
+from circle_migrate.safety.live_database.record import ObjectUsage, Probe
 from circle_migrate.safety.rules.evidence import NEVER, Evidence, Limits, Mode, Thresholds
 from circle_migrate.safety.trace.record import Lock, Trace, TracedStatement
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.database import Database
-    from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.revision_graph.plan import Plan
-    from circle_migrate.safety.table_statistics import Statistics
 
 _CONCURRENTLY = re.compile(r"\b(?:CREATE\s+(?:UNIQUE\s+)?INDEX|REINDEX\b.*)\s+CONCURRENTLY\b", re.I | re.S)
 _STRICT = "strict"
@@ -37,19 +28,6 @@ _STRICT = "strict"
 _LIMITS = {AssumedSize.SMALL: NEVER, AssumedSize.LARGE: Limits(0, 0)}
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """The facts about one live database."""
-
-    sizes: dict[str, Size]
-    catalogue: Snapshot | None
-    answers: tuple[Answer, ...]
-    blockers: tuple[Blocker, ...]
-    published: tuple[PublishedTable, ...]
-    invalid: tuple[InvalidIndex, ...]
-    rows: dict[int, int]
 
 
 @dataclass(slots=True)
@@ -64,29 +42,44 @@ class EvidenceCollector:
 
     async def live(self, *, traced: bool = True) -> Evidence:
         """Return evidence with facts from the live databases."""
-        from circle_migrate.safety.live_database.catalog import object_usage
-        from circle_migrate.safety.live_database.probes import derive_probes
-
-        names = [name for name in self.plan.databases if self._statements(name)]
-        queries = [
-            self._query_or_note(name, "the catalog", object_usage(self._database(name)), ObjectUsage())
-            for name in names
-        ]
-        usage = dict(zip(names, await asyncio.gather(*queries), strict=True))
-        planned = derive_probes(self.trace.statements, usage)
-        results = await asyncio.gather(
-            *(self._facts(name, [probe for probe in planned if probe.database == name]) for name in names)
+        from circle_migrate.postgres.catalog.read_live import read_live_catalog
+        from circle_migrate.safety.live_database.blockers import find_blockers
+        from circle_migrate.safety.live_database.catalog import (
+            invalid_indexes,
+            object_usage,
+            published_tables,
+            relation_sizes,
         )
-        facts = dict(zip(names, results, strict=True))
+        from circle_migrate.safety.live_database.probes import derive_probes
+        from circle_migrate.safety.live_database.query import expected_rows, run_probes
+
+        read, relations = self._read, self._relations
+        unknown = {name: ObjectUsage() for name in self.plan.databases}
+        usage = unknown | await read("the catalog", object_usage)
+        probes = derive_probes(self.trace.statements, usage)
+
+        def of_database(live: Database) -> list[Probe]:
+            return [probe for probe in probes if probe.database == live.name]
+
+        def texts(live: Database) -> dict[int, str]:
+            return {index: traced.sql for index, traced in self._statements(live.name).items()}
+
+        sizes = await read("table sizes", relation_sizes)
+        catalogues = await read("the catalog", read_live_catalog)
+        answers = await read("rows", lambda live: run_probes(live, of_database(live)))
+        blockers = await read("blocking sessions", lambda live: find_blockers(live, *self._locks(live.name)))
+        published = await read("publications", lambda live: published_tables(live, relations(live.name)))
+        invalid = await read("invalid indexes", lambda live: invalid_indexes(live, relations(live.name)))
+        rows = await read("row estimates of the planner", lambda live: expected_rows(live, texts(live)))
         return replace(
             self._common(Mode.LIVE, traced=traced),
-            sizes={name: fact.sizes for name, fact in facts.items()},
-            answers=tuple(answer for fact in facts.values() for answer in fact.answers),
-            blockers={name: fact.blockers for name, fact in facts.items()},
-            published={name: fact.published for name, fact in facts.items()},
-            invalid_indexes={name: fact.invalid for name, fact in facts.items()},
-            expected_rows={index: rows for fact in facts.values() for index, rows in fact.rows.items()},
-            catalogues={name: fact.catalogue for name, fact in facts.items() if fact.catalogue},
+            sizes=sizes,
+            answers=tuple(chain.from_iterable(answers.values())),
+            blockers=blockers,
+            published=published,
+            invalid_indexes=invalid,
+            expected_rows=dict(chain.from_iterable(estimates.items() for estimates in rows.values())),
+            catalogues=catalogues,
         )
 
     async def without_databases(self, statistics: Statistics | None, *, traced: bool = True) -> Evidence:
@@ -111,37 +104,23 @@ class EvidenceCollector:
             secrets=strict[0] if len(strict) == 1 else None,
         )
 
-    async def _facts(self, name: str, planned: Sequence[Probe]) -> _Facts:
-        from circle_migrate.postgres.catalog.read_live import read_live_catalog
-        from circle_migrate.safety.live_database.blockers import find_blockers
-        from circle_migrate.safety.live_database.catalog import invalid_indexes, published_tables
-        from circle_migrate.safety.live_database.query import run_probes
-        from circle_migrate.safety.live_database.row_estimates import expected_rows
-        from circle_migrate.safety.live_database.sizes import relation_sizes
+    async def _read(self, facts: str, query: Callable[[Database], Awaitable[T]]) -> dict[str, T]:
+        """Query all databases at once that have statements; return the answers by database."""
+        names = [name for name in self.plan.databases if self._statements(name)]
+        databases = (self.deployment.databases[name] for name in names)
+        queries = (self._query_or_note(live.name, facts, query(live)) for live in databases)
+        answers = zip(names, await asyncio.gather(*queries), strict=True)
+        return {name: answer for name, answer in answers if answer is not None}
 
-        database = self._database(name)
-        relations = self._relations(name)
-        statements = {index: statement.sql for index, statement in self._statements(name).items()}
-        query = self._query_or_note
-        return _Facts(
-            await query(name, "table sizes", relation_sizes(database), {}),
-            await query(name, "the catalog", read_live_catalog(database), None),
-            await query(name, "rows", run_probes(database, planned), ()),
-            await query(name, "blocking sessions", find_blockers(database, *self._locks(name)), ()),
-            await query(name, "publications", published_tables(database, relations), ()),
-            await query(name, "invalid indexes", invalid_indexes(database, relations), ()),
-            await query(name, "row estimates of the planner", expected_rows(database, statements), {}),
-        )
-
-    async def _query_or_note(self, name: str, facts: str, query: Awaitable[T], default: T) -> T:
-        """Return the result of a query; if it fails, add a note and return the default."""
+    async def _query_or_note(self, name: str, facts: str, query: Awaitable[T]) -> T | None:
+        """Return the result of a query; if it fails, add a note and return None."""
         try:
             return await query
         except Interrupted:
             raise
         except MigrateError as error:
             self.notes.append(f"{name}: could not read {facts}: {error.detail or error.message}")
-            return default
+            return None
 
     async def _expected(self) -> dict[str, Snapshot]:
         from circle_migrate.diff.expected.expected import expected
@@ -149,13 +128,10 @@ class EvidenceCollector:
         catalogs = {}
         for name in self.plan.databases:
             query = expected(self.deployment, name, self.plan.current[name], self.trace.scratch_major)
-            catalog = await self._query_or_note(name, "the expected catalog", query, None)
+            catalog = await self._query_or_note(name, "the expected catalog", query)
             if catalog is not None:
                 catalogs[name] = catalog.snapshot
         return catalogs
-
-    def _database(self, name: str) -> Database:
-        return self.deployment.databases[name]
 
     def _statements(self, name: str) -> dict[int, TracedStatement]:
         """Return the statements of a database by their index in the trace."""

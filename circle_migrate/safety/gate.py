@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from circle_migrate.core.errors import Interrupted, MigrateError, Refused
 from circle_migrate.core.redaction import redact
+from circle_migrate.postgres.database import State
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.revision_graph.plan import Plan
 
 if TYPE_CHECKING:
-    from circle_migrate.postgres.database import State
-    from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.revision_graph.plan import Plan
     from circle_migrate.safety.hazards.hazard import HazardClass
     from circle_migrate.safety.result import HazardFinding, SafetyReport
 
@@ -64,7 +64,7 @@ class Gate:
 
     async def _has_rows(self, plan: Plan) -> bool:
         """Return whether a database of the plan has a table with rows, or with an unknown number of rows."""
-        from circle_migrate.safety.live_database.sizes import relation_sizes
+        from circle_migrate.safety.live_database.catalog import relation_sizes
 
         databases = (self.deployment.databases[name] for name in plan.databases)
         try:

@@ -1,4 +1,4 @@
-"""The result of `safety-check`: hazards, suppressed findings, and how much of the plan was traced."""
+"""Results of `safety-check`: hazards found, suppressed findings, how much was traced; lists of hazards."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.findings import Finding, Report, Severity
+from circle_migrate.core.result import Result
 from circle_migrate.core.rules import Rule
-from circle_migrate.safety.hazards.hazard import Hazard, HazardClass
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS, Hazard, HazardClass, render_revisions
 
 
 class Confidence(StrEnum):
@@ -84,11 +85,9 @@ class HazardFinding(Finding):
             "line": self.line,
             "statement": self.statement or None,
             "subject": self.subject,
-            "relation": self.relation or None,
-            "lock": self.lock or None,
-            "work": self.work or None,
-            "size": self.size or None,
-            "estimate": self.estimate or None,
+            **{
+                name: getattr(self, name) or None for name in ("relation", "lock", "work", "size", "estimate")
+            },
             "fix": self.fix,
         }
 
@@ -201,3 +200,43 @@ def sort_by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def _count(number: int, noun: str) -> str:
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@dataclass(frozen=True, slots=True)
+class HazardList(Result):
+    """Hazards, shown with all their texts if `explained`, else one a line."""
+
+    hazards: tuple[Hazard, ...]
+    explained: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the hazards for the JSON output."""
+        return {"hazards": [_hazard_to_dict(hazard) for hazard in self.hazards]}
+
+
+def list_hazards(command: str) -> HazardList:
+    """Return all hazards."""
+    return HazardList(command, tuple(HAZARDS.values()))
+
+
+def explain_hazard(command: str, key: str) -> HazardList:
+    """Return one hazard. Raises `UsageError` for an unknown id."""
+    hazard = HAZARDS.get(key.upper())
+    if hazard is None:
+        raise UsageError(
+            f"there is no hazard {key}", hint="list the hazards: circle-migrate safety-check --list-rules"
+        )
+    return HazardList(command, (hazard,), explained=True)
+
+
+def _hazard_to_dict(hazard: Hazard) -> dict[str, Any]:
+    return {
+        "id": hazard.id,
+        "title": hazard.title,
+        "class": str(hazard.kind),
+        "condition": hazard.condition,
+        "effect": hazard.effect,
+        "remedy": hazard.remedy,
+        "bad": render_revisions(hazard.bad),
+        "good": hazard.fix,
+    }

@@ -33,7 +33,7 @@ from circle_migrate.core.errors import ExitCode, TreeError, UsageError
 from circle_migrate.core.findings import Severity
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 from circle_migrate.safety.result import HazardFinding, SuppressedFinding, SuppressionSource
 
 _EXPIRED, _UNUSED = "CM082", "CM081"

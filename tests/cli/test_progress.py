@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.cli.progress_lines import Lines, printable
-from circle_migrate.cli.progress_state import RunProgress
+from circle_migrate.cli.progress_lines import Lines, RunProgress, printable
 from circle_migrate.cli.write import console
 from circle_migrate.core.events import Event, EventKind
 from tests.cli.terminal import HIDE_CURSOR, SHOW_CURSOR, Piped, Terminal, screen

@@ -12,7 +12,7 @@ from circle_migrate.cli import write
 from circle_migrate.cli.boundary import run_command
 from circle_migrate.cli.confirm import confirm_reset
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.output_format import Format
+from circle_migrate.cli.options import Format
 from circle_migrate.cli.progress import Progress
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import Refused

@@ -19,8 +19,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from circle_migrate.backup import manifest_file
-from circle_migrate.backup.manifest import BackupResult, Manifest, RestoreResult
+from circle_migrate.backup.manifest import BackupResult, Manifest, RestoreResult, read_manifest
 from circle_migrate.backup.pg_programs import find
 from circle_migrate.backup.preflight import RestoreOptions
 from circle_migrate.commands.backup import BackupOptions, backup
@@ -196,7 +195,7 @@ def test_the_files_are_private_and_what_the_manifest_says(saved: BackupResult) -
     assert files.keys() == {"main.dump", "credentials.dump", "manifest.json"}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
-    made, _ = manifest_file.read(folder / "manifest.json")
+    made, _ = read_manifest(folder / "manifest.json")
     assert made == saved.manifest
     assert made.locked
     for dump in made.dumps:

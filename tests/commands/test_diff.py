@@ -21,7 +21,7 @@ from circle_migrate.config.load import load
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.compare import CompareOptions, Profile, compare
+from circle_migrate.diff.compare import CompareOptions, compare
 from circle_migrate.diff.equivalence import checks_for, equal_by_server, equal_by_text
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.diff.result import Comparison, DiffResult
@@ -318,7 +318,7 @@ async def asked(databases: Databases, name: str, before: Snapshot, after: Snapsh
         assert equal_by_text(checks).items() <= answers.items()
         return answers
 
-    return await compare(before, after, CompareOptions(Profile.STRICT), answer)
+    return await compare(before, after, CompareOptions("strict"), answer)
 
 
 async def unasked(before: Snapshot, after: Snapshot) -> Comparison:
@@ -327,7 +327,7 @@ async def unasked(before: Snapshot, after: Snapshot) -> Comparison:
     async def answer(change_set: ChangeSet) -> EquivalenceAnswers:
         return equal_by_text(checks_for(change_set.changes, before))
 
-    return await compare(before, after, CompareOptions(Profile.STRICT), answer)
+    return await compare(before, after, CompareOptions("strict"), answer)
 
 
 TRICKY = """

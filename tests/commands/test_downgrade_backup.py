@@ -16,8 +16,7 @@ import pytest
 
 from circle_migrate.backup import pg_programs
 from circle_migrate.commands.backup import BackupOptions
-from circle_migrate.commands.downgrade import LossConfirmation, downgrade
-from circle_migrate.commands.downgrade_backup import BackupPolicy, BackupWhen
+from circle_migrate.commands.downgrade import BackupPolicy, BackupWhen, LossConfirmation, downgrade
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import BackupFailed, MigrationFailed, Refused, SettingsError

@@ -24,10 +24,9 @@ from circle_migrate.commands.graph.drawing import (
 )
 from circle_migrate.commands.graph.entity_diagram import display_name, entity_diagram, short_type
 from circle_migrate.commands.graph.format import DiagramFormat
-from circle_migrate.commands.graph.graph import resolve_format, write_diagram
+from circle_migrate.commands.graph.graph import resolve_format, revision_trees, write_diagram
 from circle_migrate.commands.graph.mermaid import attribute_word, escape
-from circle_migrate.commands.graph.revision_diagram import revision_trees
-from circle_migrate.commands.listing_results import ListedRevision, RevisionList
+from circle_migrate.commands.history import ListedRevision, RevisionList
 from circle_migrate.core.errors import UsageError
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import quote

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.cli.output_format import Format
+from circle_migrate.cli.options import Format
 from circle_migrate.cli.write import success
 from circle_migrate.commands.check import CheckSelection, check
 from circle_migrate.commands.stamp import stamp

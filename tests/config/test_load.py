@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from circle_migrate.config.collect import collect
-from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.fields import DATABASES
 from circle_migrate.config.load import load
 from circle_migrate.config.settings import Settings, Value
+from circle_migrate.config.sources import collect
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import SettingsError
 

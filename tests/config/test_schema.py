@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from circle_migrate.config.collect import _is_plain, _validate
 from circle_migrate.config.fields import DEFAULTS
 from circle_migrate.config.provenance import Origin, Provenance
 from circle_migrate.config.schema import DeclaredSettings, validate
+from circle_migrate.config.sources import _is_plain, _validate
 
 
 def record(name: str, value: object) -> Provenance:

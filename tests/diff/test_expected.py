@@ -65,7 +65,7 @@ def test_file_says_what_was_written_in_the_same_bytes_for_its_owner_alone(tmp_pa
     path = tmp_path / name
     path.write_text("older")
     write(path, SNAPSHOT)
-    assert read(path) == SNAPSHOT
+    assert read(path).snapshot == SNAPSHOT
     assert path.stat().st_mode & 0o777 == 0o600
     first = path.read_bytes()
     objects = dict(reversed(SNAPSHOT.objects.items()))
@@ -254,7 +254,7 @@ def test_shipped_for_another_tree_or_database_is_not_believed(
     run(build_snapshots(deployed(server.admin_url), majors=[major]))
     database = deployed().databases["main"]
     path = snapshots_folder(database) / file_name(("m1",), major)
-    own = snapshot_file.read_stored(path)
+    own = snapshot_file.read(path)
     for content in [
         SnapshotFile(own.snapshot, "0" * 64),
         SnapshotFile(own.snapshot, None),

@@ -16,17 +16,15 @@ from sqlalchemy.dialects import postgresql
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import ddl
+from circle_migrate.diff.ddl.alembic_ops import string, text, type_code
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.python_code import string, text
-from circle_migrate.diff.ddl.render_alembic import bodies, render
-from circle_migrate.diff.ddl.render_sql import render_sql
-from circle_migrate.diff.ddl.script import generate, reverse
-from circle_migrate.diff.ddl.sqlalchemy_types import type_code
+from circle_migrate.diff.ddl.render import bodies, render, render_sql
+from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.result import Aspect, Comparison, Difference
 from circle_migrate.diff.scope import without_new_privileges
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot, changes_between
 from circle_migrate.revision_graph.traversal import topological
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 
 OWNED = {"owner": "<owner>"}
 
@@ -165,7 +163,7 @@ def test_an_unknown_field_is_admitted() -> None:
 
 def test_there_and_back_again_is_nothing_new() -> None:
     comparison = compared(table("app.t", "a integer"), table("app.t", "a integer", "b text") | VIEW)
-    back = reverse(comparison)
+    back = generate(comparison, undo=True)
     assert [statement.sql for statement in back.statements] == [
         "DROP VIEW app.v",
         "ALTER TABLE app.t DROP COLUMN b",
@@ -368,16 +366,16 @@ def test_types_of_sqlalchemy_are_those_of_postgresql(type_: str) -> None:
 
 def test_a_type_of_the_database_is_left_to_sql() -> None:
     assert type_code("app.mood") is None
-    made = bodies(generate(compared({}, table("app.t", "a app.mood"))), HAZARDS)
-    assert "op.execute(" in made.upgrade
-    assert 'op.drop_table("t", schema="app")' in made.downgrade
+    upgrade, downgrade = bodies(generate(compared({}, table("app.t", "a app.mood"))), HAZARDS)
+    assert "op.execute(" in upgrade
+    assert 'op.drop_table("t", schema="app")' in downgrade
 
 
 def test_operations_leave_out_the_schema_they_work_in() -> None:
     told = replace(compared(table("app.t", "a integer"), {}), default_schema="app")
-    made = bodies(generate(told), HAZARDS)
-    assert 'op.drop_table("t")' in made.upgrade
-    assert "schema=" not in made.downgrade
+    upgrade, downgrade = bodies(generate(told), HAZARDS)
+    assert 'op.drop_table("t")' in upgrade
+    assert "schema=" not in downgrade
 
 
 FULL = "INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.commands.recover import recover
-from circle_migrate.commands.run_results import RecoverResult
+from circle_migrate.commands.recover import RecoverResult, recover
 from circle_migrate.config.load import load
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.executor import RunOptions, RunResult, execute

@@ -114,6 +114,6 @@ if __name__ == "__main__":
     import alembic.context  # noqa: F401 - imported before the fork
     import asyncpg  # noqa: F401
 
-    import circle_migrate.config.collect  # noqa: F401
+    import circle_migrate.config.sources  # noqa: F401
 
     _serve()

@@ -59,3 +59,17 @@ def test_transaction_that_a_step_leaves_open_is_rolled_back(
     assert run(rows(empty_databases, "main", "SELECT count(*) FROM alembic_version")) == [(0,)]
     outcome = "SELECT outcome FROM circle_migrate_runs"
     assert run(rows(empty_databases, "main", outcome)) == [("failed",)]
+
+
+def test_lock_timeout_is_back_after_a_block(project_folder: Path, empty_databases: Databases) -> None:
+    shop = Shop(project_folder)
+    body = """
+op.execute("CREATE TABLE t (v int)")
+with op.get_context().autocommit_block():
+    with op.get_context().autocommit_block():
+        op.create_index("t_v", "t", ["v"], postgresql_concurrently=True)
+op.execute("CREATE TABLE seen AS SELECT current_setting('lock_timeout') AS value")
+"""
+    shop.revision("main", "m1", None, body, "pass")
+    run(shop.upgrade(empty_databases))
+    assert run(rows(empty_databases, "main", "SELECT value FROM seen")) == [("4s",)]

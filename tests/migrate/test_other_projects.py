@@ -17,15 +17,14 @@ from circle_migrate.commands.revision import merge, revision
 from circle_migrate.commands.sql_script import script
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
-from circle_migrate.config.metadata import load_models
+from circle_migrate.config.load_objects import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import MigrateError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
-from circle_migrate.diff.autogenerate.position import Placement
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
+from circle_migrate.diff.autogenerate.revision_file import Placement, RevisionFilesResult
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 from tests.deployments import agree, catalogues, contents, deployment, environment, versions
 from tests.projects import Project
 from tests.servers import Databases, run

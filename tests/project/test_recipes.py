@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.fields import DATABASES
 from circle_migrate.config.provenance import DEFAULT_SECRETS
 from circle_migrate.core.errors import ExitCode
 

@@ -15,8 +15,7 @@ from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import load_module
 from circle_migrate.revision_graph.parse_file import read_revision
 from circle_migrate.revision_graph.plan import Plan, TransactionMode, plan_upgrade
-from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS, ExampleRevision, Hazard
 from tests.servers import NAMES, Databases
 
 _HEADER = '''"""{title}"""

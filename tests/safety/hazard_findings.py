@@ -16,8 +16,7 @@ from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Step
 from circle_migrate.safety.evidence_collector import EvidenceCollector
-from circle_migrate.safety.hazards.hazard import ExampleRevision
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS, ExampleRevision
 from circle_migrate.safety.rules.evidence import Evidence, Limits, Thresholds
 from circle_migrate.safety.trace.record import Trace
 from circle_migrate.safety.trace.recorder import Recorder, no_origin, origin

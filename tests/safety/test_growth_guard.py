@@ -58,4 +58,4 @@ def test_rows_of_a_column_without_values_are_no_increase() -> None:
 def test_effects_and_revisions_are_separate_losses() -> None:
     deleted = replace(TABLE, effect=Effect.DELETED, revision="m2", rows=Count(5))
     others = (replace(deleted, effect=Effect.UPDATED), replace(deleted, revision="m3"), TABLE)
-    assert [increase.now for increase in increased_losses([deleted], [deleted, *others])] == list(others)
+    assert [now for _, now in increased_losses([deleted], [deleted, *others])] == list(others)

@@ -18,12 +18,21 @@ import pytest
 
 from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
-from circle_migrate.core.rules import RULES
-from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard, HazardClass, render_revisions
-from circle_migrate.safety.hazards.loader import HAZARDS, SQLSTATES, SqlState, parse_hazard
-from circle_migrate.safety.hazards.markdown import render_hazard, render_page
+from circle_migrate.core.rules import known_rules
+from circle_migrate.safety.hazards.hazard import (
+    HAZARDS,
+    SQLSTATES,
+    ExampleRevision,
+    Hazard,
+    HazardClass,
+    SqlState,
+    parse_hazard,
+    render_hazard,
+    render_revisions,
+)
 from circle_migrate.safety.result import HazardFinding
 from tests.safety.hazard_examples import CASES, Case
+from tests.safety.hazards_page import render_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "hazards.md"
 _PACKAGE = PAGE.parents[1] / "circle_migrate"
@@ -44,7 +53,7 @@ def test_every_data_file_is_read() -> None:
 
 
 def test_importing_hazards_reads_no_file() -> None:
-    program = "import sys, circle_migrate.safety.hazards.markdown\nassert 'tomllib' not in sys.modules\n"
+    program = "import sys, circle_migrate.safety.hazards.hazard\nassert 'tomllib' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=_PACKAGE.parent)
 
 
@@ -103,7 +112,7 @@ def test_finding_of_a_hazard_is_about_it(hazard: Hazard) -> None:
 
 
 def test_hazards_and_rules_share_no_id() -> None:
-    assert not RULES.keys() & HAZARDS.keys()
+    assert not known_rules().keys() & HAZARDS.keys()
     with pytest.raises(ValueError, match="CM999"):
         HazardFinding("CM999", Severity.ERROR, "m", ExitCode.REFUSED)
 

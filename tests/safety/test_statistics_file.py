@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from circle_migrate.core.errors import ExitCode, UsageError
+from circle_migrate.safety.committed_files import (
+    FORMAT,
+    SOURCE,
+    DatabaseStats,
+    Statistics,
+    read_statistics,
+    write_statistics,
+)
 from circle_migrate.safety.live_database.record import Size
-from circle_migrate.safety.statistics_file import FORMAT, SOURCE, read_statistics, write_statistics
-from circle_migrate.safety.table_statistics import DatabaseStats, Statistics
 
 SIZES = (Size('public."Ö"', 3, 8192, 16384, SOURCE), Size("public.t", None, 8192, 0, SOURCE))
 STATISTICS = Statistics(

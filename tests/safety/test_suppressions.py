@@ -17,7 +17,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.revision_graph.plan import Direction
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.evidence_collector import assumed_limits
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.evidence import Limits
 from circle_migrate.safety.suppressions import (

@@ -631,7 +631,6 @@ def test_failing_statement_ends_the_trace_and_what_follows_is_named(project: Pro
     assert found.statements[-1].error == ServerError(
         "55P04",
         'unsafe use of new value "bad" of enum type mood',
-        hint="New enum values must be committed before they can be used.",
     )
     apart = traced_plan(server, grouping=TransactionMode.PER_REVISION)
     assert ([each.error for each in apart.statements], apart.untraced) == ([None, None], ())
@@ -647,8 +646,6 @@ FAILING = {
         ServerError(
             "2BP01",
             "cannot drop column age of table users because other objects depend on it",
-            "view v depends on column age of table users",
-            "Use DROP ... CASCADE to drop the dependent objects too.",
         ),
     ),
     "rows are not quoted": (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from circle_migrate.cli.formats.comments import comment, not_compared, replace_controls
-from circle_migrate.diff.ddl.render_alembic import render
+from circle_migrate.diff.ddl.render import render
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.describe import side_names
 from circle_migrate.diff.result import Comparison, DiffResult
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 
 _MARK = "# "
 

@@ -1,4 +1,4 @@
-"""Find the module that writes a format; a command imports only that one."""
+"""Write a result by the module with the name of the format; a command imports only that one."""
 
 from __future__ import annotations
 
@@ -7,44 +7,32 @@ from importlib import import_module
 from circle_migrate.core.errors import MigrateError, UsageError
 from circle_migrate.core.result import Result
 
-FORMATS = {
-    "json": "json",
-    "junit": "junit",
-    "sarif": "sarif",
-    "github": "github",
-    "gitlab": "gitlab",
-    "sql": "sql",
-    "alembic": "alembic",
-    "patch": "patch",
-    "markdown": "safety_markdown",
-}
-"""The module that writes each format."""
-
 COMPARISONS = frozenset({"sql", "alembic", "patch"})
 """The formats that have differences and nothing else."""
 
 
 def write(form: str, result: Result) -> str:
     """Return the result in the format. Raises `UsageError` for a result that the format cannot express."""
+    if form != "json":
+        _ensure_expressible(form, result)
+    text: str = import_module(f"circle_migrate.cli.formats.{form}").write(result)
+    return text
+
+
+def _ensure_expressible(form: str, result: Result) -> None:
     from circle_migrate.core.findings import Report
     from circle_migrate.diff.result import DiffResult
     from circle_migrate.safety.losses.report import LossReport
 
-    module = FORMATS[form]
-    if form == "markdown" and isinstance(result, LossReport):
-        module = "losses_markdown"
-    elif form in COMPARISONS and not isinstance(result, DiffResult):
+    kinds: tuple[type[Result], ...] = (Report, LossReport) if form == "markdown" else (Report,)
+    made = content = "checks"
+    if form in COMPARISONS:
+        kinds, made, content = (DiffResult,), "comparison", "differences"
+    if not isinstance(result, kinds):
         raise UsageError(
-            f"`{result.command}` makes no comparison, and {form} is a format for differences",
+            f"`{result.command}` makes no {made}, and {form} is a format for {content}",
             hint="add --format table or --format json",
         )
-    elif form != "json" and not isinstance(result, Report):
-        raise UsageError(
-            f"`{result.command}` makes no checks, and {form} is a format for checks",
-            hint="add --format table or --format json",
-        )
-    text: str = import_module(f"circle_migrate.cli.formats.{module}").write(result)
-    return text
 
 
 def write_failure(form: str, command: str, error: MigrateError) -> str:

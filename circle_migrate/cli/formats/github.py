@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.cli.formats.sanitize import (
-    display_path,
-    full_text,
-    markdown,
-    relative_path,
-    safe,
-    summary_line,
-)
+from circle_migrate.cli.formats import sanitize
+from circle_migrate.cli.formats.sanitize import full_text, markdown, safe
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
 
 ANNOTATIONS_PER_TYPE = 10
@@ -35,7 +29,7 @@ _TRUNCATED = "\n\nThe summary is truncated.\n"
 def write(report: Report) -> str:
     """Return a workflow command per finding, at most ten of a type, and a line of counts."""
     lines = [line for kind in Severity for line in _annotations(report, kind)]
-    return "\n".join([*lines, summary_line(report)]) + "\n"
+    return "\n".join([*lines, sanitize.summary_line(report)]) + "\n"
 
 
 def _annotations(report: Report, kind: Severity) -> Iterator[str]:
@@ -49,7 +43,7 @@ def _annotations(report: Report, kind: Severity) -> Iterator[str]:
 
 
 def _annotation(report: Report, finding: Finding) -> str:
-    file = relative_path(report, finding)
+    file = sanitize.relative_path(report, finding)
     properties = {"file": file, "line": str(finding.line or 1)} if file else {}
     properties["title"] = finding.rule_text.title + (f" ({finding.database})" if finding.database else "")
     text = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
@@ -68,7 +62,7 @@ def summary(report: Report) -> str:
     """Return the report as Markdown for the file in GITHUB_STEP_SUMMARY, of at most SUMMARY_BYTES."""
     rows = [_row(check) for check in report.checks]
     parts = [
-        f"### {markdown(summary_line(report))}",
+        f"### {markdown(sanitize.summary_line(report))}",
         "\n".join(["| | Check | |", "|-|-|-|", *rows]),
         *(_item(report, finding) for finding in report.findings),
     ]
@@ -82,7 +76,7 @@ def _row(check: Check) -> str:
 
 
 def _item(report: Report, finding: Finding) -> str:
-    file = display_path(report, finding)
+    file = sanitize.display_path(report, finding)
     location = f" at {markdown(file)}:{finding.line or 1}" if file else ""
     head = f"- **{finding.severity}** {finding.rule}{location}"
     lines = full_text(finding).splitlines()

@@ -27,8 +27,5 @@ def _issue(report: Report, finding: Finding, fingerprint: str) -> dict[str, Any]
         "check_name": finding.rule,
         "fingerprint": fingerprint,
         "severity": _SEVERITIES[finding.severity],
-        "location": {
-            "path": anchor_path(report, finding),
-            "lines": {"begin": anchor_line(report, finding)},
-        },
+        "location": {"path": anchor_path(report, finding), "lines": {"begin": anchor_line(report, finding)}},
     }

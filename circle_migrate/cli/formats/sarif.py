@@ -14,7 +14,7 @@ from circle_migrate import __version__
 from circle_migrate.cli.formats.json import dump
 from circle_migrate.cli.formats.sanitize import anchor_line, anchor_path, full_text
 from circle_migrate.core.findings import Check, Finding, Report, fingerprints
-from circle_migrate.core.rules import RULES, Rule
+from circle_migrate.core.rules import Rule, known_rules
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _FINGERPRINT = "circleMigrate/v1"
@@ -22,10 +22,10 @@ _FINGERPRINT = "circleMigrate/v1"
 
 def write(report: Report) -> str:
     """Return a SARIF log of one run, with the rules of its findings."""
-    order = list(RULES)
+    order = list(known_rules())
     rules = sorted(
         {finding.rule_text for finding in report.findings},
-        key=lambda rule: (order.index(rule.id) if rule.id in RULES else len(order), rule.id),
+        key=lambda rule: (order.index(rule.id) if rule.id in known_rules() else len(order), rule.id),
     )
     run = {
         "tool": {

@@ -6,10 +6,10 @@ Secrets in the catalogue are not masked, because a masked statement is a differe
 from __future__ import annotations
 
 from circle_migrate.cli.formats.comments import not_compared, replace_controls
-from circle_migrate.diff.ddl.render_sql import render_sql
+from circle_migrate.diff.ddl.render import render_sql
 from circle_migrate.diff.ddl.script import generate
 from circle_migrate.diff.result import DiffResult
-from circle_migrate.safety.hazards.loader import HAZARDS
+from circle_migrate.safety.hazards.hazard import HAZARDS
 
 _MARK = "-- "
 

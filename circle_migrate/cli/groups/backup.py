@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import EncryptTo, OverrideProtection, Yes
+from circle_migrate.cli.options import ENCRYPT_TO, OVERRIDE_PROTECTION, YES, argument, flag, option
 from circle_migrate.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result
 
 _PANEL = "Keep"
 _BACKUP_OPTIONS = ("lock_wait", "pg_bin")
 _KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout")
 
-_Names = Annotated[
-    list[str],
-    typer.Argument(metavar="RUN|ID", help="The beginning of a run's id, or the id of one entry: main/3."),
-]
+_NAMES = argument("RUN|ID", "The beginning of a run's id, or the id of one entry: main/3.", default=...)
 
 
 def register(app: typer.Typer) -> None:
@@ -39,17 +34,16 @@ def register(app: typer.Typer) -> None:
     )
     async def backup(
         context: CommandContext,
-        folder: Annotated[
-            Path, typer.Argument(metavar="FOLDER", help="Create the backup's folder in this one.")
-        ] = Path("backups"),
-        encrypt_to: EncryptTo = None,
+        folder: Path = argument("FOLDER", "Create the backup's folder in this one.", default=Path("backups")),
+        encrypt_to: str | None = ENCRYPT_TO,
     ) -> Result:
         """Dump both databases at one point in time, with a manifest of checksums and revisions."""
         from circle_migrate.commands.backup import BackupOptions
         from circle_migrate.commands.backup import backup as action
 
         deployment = await context.ready()
-        options = BackupOptions(folder.absolute(), deployment.settings.pg_bin, encrypt_to)
+        parent = folder.absolute()  # noqa: ASYNC240 - touches no disk
+        options = BackupOptions(parent, deployment.settings.pg_bin, encrypt_to)
         return await action(deployment, options, notify=context.progress)
 
     @command(
@@ -64,39 +58,22 @@ def register(app: typer.Typer) -> None:
     )
     async def restore(
         context: CommandContext,
-        manifest: Annotated[
-            Path, typer.Argument(metavar="MANIFEST", help="The manifest of a backup, or its folder.")
-        ],
-        replace: Annotated[
-            bool, typer.Option("--replace", help="Replace databases that are not empty.")
-        ] = False,
-        accept_loss: Annotated[
-            list[str] | None,
-            typer.Option(metavar="NAME", help="Replace this database without asking. Repeatable."),
-        ] = None,
-        disconnect: Annotated[
-            bool, typer.Option("--disconnect", help="End the sessions of the databases that are replaced.")
-        ] = False,
-        jobs: Annotated[
-            int,
-            typer.Option(
-                "--jobs",
-                "-j",
-                min=1,
-                metavar="N",
-                help="Restore this many tables and indexes at a time; 1 uses one transaction.",
-            ),
-        ] = 1,
-        identity: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Decrypt dumps with this key of `age`.")
-        ] = None,
-        no_owner: Annotated[
-            bool, typer.Option("--no-owner", help="Make the restoring role the owner of all objects.")
-        ] = False,
-        no_privileges: Annotated[
-            bool, typer.Option("--no-privileges", help="Restore no privileges.")
-        ] = False,
-        override_protection: OverrideProtection = None,
+        manifest: Path = argument("MANIFEST", "The manifest of a backup, or its folder.", default=...),
+        replace: bool = flag("--replace", "Replace databases that are not empty."),
+        accept_loss: list[str] | None = option("NAME", "Replace this database without asking. Repeatable."),
+        disconnect: bool = flag("--disconnect", "End the sessions of the databases that are replaced."),
+        jobs: int = option(
+            "N",
+            "Restore this many tables and indexes at a time; 1 uses one transaction.",
+            "--jobs",
+            "-j",
+            default=1,
+            min=1,
+        ),
+        identity: Path | None = option("FILE", "Decrypt dumps with this key of `age`."),
+        no_owner: bool = flag("--no-owner", "Make the restoring role the owner of all objects."),
+        no_privileges: bool = flag("--no-privileges", "Restore no privileges."),
+        override_protection: list[str] | None = OVERRIDE_PROTECTION,
     ) -> Result:
         """Restore a backup into empty databases, or with --replace over databases with data."""
         from circle_migrate.backup.preflight import RestoreOptions
@@ -125,7 +102,9 @@ def register(app: typer.Typer) -> None:
             privileges=not no_privileges,
             overridden=tuple(override_protection or ()),
         )
-        return await action(deployment, manifest, options, confirm_replace(accepted), context.progress)
+        return await action(
+            deployment, manifest, options, partial(confirm_replace, accepted), context.progress
+        )
 
     description = "List, restore and drop the rows that `downgrade --keep` has kept."
     kept = group(app, "kept", description, _PANEL)
@@ -133,9 +112,7 @@ def register(app: typer.Typer) -> None:
     @command(kept, "list", panel=_PANEL)
     async def kept_list(
         context: CommandContext,
-        everything: Annotated[
-            bool, typer.Option("--all", help="List restored and dropped entries too.")
-        ] = False,
+        everything: bool = flag("--all", "List restored and dropped entries too."),
     ) -> Result:
         """List the kept tables, columns and rows with their run."""
         from circle_migrate.commands.kept import list_kept
@@ -143,7 +120,7 @@ def register(app: typer.Typer) -> None:
         return await list_kept(await context.ready(), everything=everything)
 
     @command(kept, "restore", panel=_PANEL, options=_KEPT_OPTIONS)
-    async def kept_restore(context: CommandContext, names: _Names) -> Result:
+    async def kept_restore(context: CommandContext, names: list[str] = _NAMES) -> Result:
         """Restore kept rows that an upgrade has not restored."""
         from circle_migrate.commands.kept import restore
 
@@ -152,9 +129,9 @@ def register(app: typer.Typer) -> None:
     @command(kept, "drop", panel=_PANEL, options=_KEPT_OPTIONS)
     async def kept_drop(
         context: CommandContext,
-        names: _Names,
-        yes: Yes = False,
-        override_protection: OverrideProtection = None,
+        names: list[str] = _NAMES,
+        yes: bool = YES,
+        override_protection: list[str] | None = OVERRIDE_PROTECTION,
     ) -> Result:
         """Drop kept rows for good. Shows them and asks first."""
         from circle_migrate.cli.confirm import confirm_drop
@@ -163,7 +140,7 @@ def register(app: typer.Typer) -> None:
         return await drop(
             await context.ready(),
             names,
-            agree=confirm_drop(yes=yes),
+            agree=partial(confirm_drop, yes=yes),
             overridden=override_protection or (),
             notify=context.progress,
         )

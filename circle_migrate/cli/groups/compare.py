@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.output_format import CHECKS, COMPARISONS
-from circle_migrate.cli.shared_options import SCRATCH
+from circle_migrate.cli.options import CHECKS, COMPARISONS, SCRATCH, argument, flag, option
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
-    from circle_migrate.core.result import Result
     from circle_migrate.diff.side import ComparisonSide
     from circle_migrate.postgres.deployment import Deployment
 
@@ -38,39 +37,22 @@ def register(app: typer.Typer) -> None:
     )
     async def diff(
         context: CommandContext,
-        sides: Annotated[
-            list[str] | None,
-            typer.Argument(
-                metavar="FROM TO",
-                help="models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file.",
-                show_default="revisions@current live",
-            ),
-        ] = None,
-        drift: Annotated[bool, typer.Option("--drift", help="Compare revisions@current with live.")] = False,
-        missing: Annotated[bool, typer.Option("--missing", help="Compare models with revisions.")] = False,
-        ignore: Annotated[
-            list[str] | None,
-            typer.Option(
-                metavar="'KIND PATTERN'",
-                help="Ignore these differences: 'index public.tmp_*', 'acl of table *'. Repeatable.",
-                rich_help_panel=_RULES,
-            ),
-        ] = None,
-        grants: Annotated[
-            bool,
-            typer.Option("--grants", help="Report every privilege as an error.", rich_help_panel=_RULES),
-        ] = False,
-        owners: Annotated[
-            bool, typer.Option("--owners", help="Report every owner as an error.", rich_help_panel=_RULES)
-        ] = False,
-        column_order: Annotated[
-            bool,
-            typer.Option("--column-order", help="Compare the order of columns.", rich_help_panel=_RULES),
-        ] = False,
-        partitions: Annotated[
-            bool,
-            typer.Option("--partitions", help="Treat extra partitions as tables.", rich_help_panel=_RULES),
-        ] = False,
+        sides: list[str] | None = argument(
+            "FROM TO",
+            "models, revisions, revisions@REVISION, revisions@current, live, or a snapshot file.",
+            show_default="revisions@current live",
+        ),
+        drift: bool = flag("--drift", "Compare revisions@current with live."),
+        missing: bool = flag("--missing", "Compare models with revisions."),
+        ignore: list[str] | None = option(
+            "'KIND PATTERN'",
+            "Ignore these differences: 'index public.tmp_*', 'acl of table *'. Repeatable.",
+            panel=_RULES,
+        ),
+        grants: bool = flag("--grants", "Report every privilege as an error.", panel=_RULES),
+        owners: bool = flag("--owners", "Report every owner as an error.", panel=_RULES),
+        column_order: bool = flag("--column-order", "Compare the order of columns.", panel=_RULES),
+        partitions: bool = flag("--partitions", "Treat extra partitions as tables.", panel=_RULES),
     ) -> Result:
         """Compare two catalogues of each database. Exit status 4 where they differ."""
         from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions
@@ -99,18 +81,13 @@ def register(app: typer.Typer) -> None:
     )
     async def snapshot(
         context: CommandContext,
-        state: Annotated[
-            str, typer.Argument(metavar="STATE", help="live, models, or revisions: head, an id, base.")
-        ] = "live",
-        output: Annotated[
-            str | None,
-            typer.Option(
-                "--output",
-                "-o",
-                metavar="FILE",
-                help="Write to this file or folder; {database} in the name stands for the database.",
-            ),
-        ] = None,
+        state: str = argument("STATE", "live, models, or revisions: head, an id, base.", default="live"),
+        output: str | None = option(
+            "FILE",
+            "Write to this file or folder; {database} in the name stands for the database.",
+            "--output",
+            "-o",
+        ),
     ) -> Result:
         """Save the catalogue of each database to compare it later. Function bodies can hold secrets."""
         from circle_migrate.commands.snapshot import take_snapshots
@@ -130,13 +107,8 @@ def register(app: typer.Typer) -> None:
     )
     async def consistency(
         context: CommandContext,
-        relation: Annotated[
-            list[str] | None,
-            typer.Option(metavar="NAME", help="Compare only this declared relation. Repeatable."),
-        ] = None,
-        limit: Annotated[
-            int, typer.Option("--limit", "-n", min=0, metavar="N", help="Show at most N keys in a finding.")
-        ] = 10,
+        relation: list[str] | None = option("NAME", "Compare only this declared relation. Repeatable."),
+        limit: int = option("N", "Show at most N keys in a finding.", "--limit", "-n", default=10, min=0),
     ) -> Result:
         """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans."""
         from circle_migrate.commands.consistency.consistency import consistency as action

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-
-if TYPE_CHECKING:
-    from circle_migrate.core.result import Result
+from circle_migrate.cli.options import argument
+from circle_migrate.core.result import Result
 
 _NO_DATABASE = ("database", "database_url", "creds_database_url", "embedded", "embedded_data", "quiet")
 
@@ -22,7 +19,7 @@ def register(app: typer.Typer) -> None:
     @command(config, "show", panel="Set up", without=("database",))
     def show(context: CommandContext) -> Result:
         """Show the value and the source of every setting, without passwords."""
-        from circle_migrate.commands.listing_results import ConfigurationResult
+        from circle_migrate.commands.set_up_results import ConfigurationResult
 
         values = context.settings(notes=True).values
         return ConfigurationResult(
@@ -32,12 +29,10 @@ def register(app: typer.Typer) -> None:
     @command(app, panel="Set up", without=_NO_DATABASE)
     def schema(
         context: CommandContext,
-        name: Annotated[
-            list[str], typer.Argument(metavar="COMMAND", help="For example: status, config show.")
-        ],
+        name: list[str] = argument("COMMAND", "For example: status, config show.", default=...),
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
         from circle_migrate.cli.json_schema.command_schema import schema as command_schema
-        from circle_migrate.commands.listing_results import SchemaResult
+        from circle_migrate.commands.set_up_results import SchemaResult
 
         return SchemaResult(context.command, command_schema(" ".join(name)))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import Yes
-from circle_migrate.cli.output_format import CHECKS
+from circle_migrate.cli.options import CHECKS, YES, argument, flag, option
+from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
     from circle_migrate.config.settings import Settings
-    from circle_migrate.core.result import Result
     from circle_migrate.postgres.embedded.server import ServerStatus
 
 _PANEL = "Set up"
@@ -51,9 +50,7 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
     async def psql(
         context: CommandContext,
-        arguments: Annotated[
-            list[str] | None, typer.Argument(metavar="[-- PSQL OPTIONS]", help="Passed on to psql.")
-        ] = None,
+        arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Passed on to psql."),
     ) -> Result:
         """Open psql on main, or on the database of --database."""
         from circle_migrate.postgres.deployment import Deployment
@@ -66,7 +63,7 @@ def register(app: typer.Typer) -> None:
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
-    def reset(context: CommandContext, yes: Yes = False) -> Result:
+    def reset(context: CommandContext, yes: bool = YES) -> Result:
         """Stop the server and delete its data."""
         from circle_migrate.cli.confirm import confirm_reset
         from circle_migrate.postgres.embedded.deployment import configured_server
@@ -85,23 +82,15 @@ def register(app: typer.Typer) -> None:
     )
     async def snapshots(
         context: CommandContext,
-        major: Annotated[
-            list[int] | None,
-            typer.Option(
-                metavar="N",
-                help="Write for this major version of PostgreSQL.",
-                show_default="all that have a configured_server",
-            ),
-        ] = None,
-        folder: Annotated[
-            Path | None,
-            typer.Option(
-                metavar="FOLDER", help="Write to this folder.", show_default="beside the revision files"
-            ),
-        ] = None,
-        check: Annotated[
-            bool, typer.Option("--check", help="Write nothing; exit status 4 where a file is out of date.")
-        ] = False,
+        major: list[int] | None = option(
+            "N",
+            "Write for this major version of PostgreSQL.",
+            show_default="all that have a configured_server",
+        ),
+        folder: Path | None = option(
+            "FOLDER", "Write to this folder.", show_default="beside the revision files"
+        ),
+        check: bool = flag("--check", "Write nothing; exit status 4 where a file is out of date."),
     ) -> Result:
         """Write the catalogue of each revision, so that diff needs no scratch server in production."""
         from circle_migrate.diff.expected.build_shipped import build_snapshots
@@ -121,7 +110,7 @@ async def _start(settings: Settings) -> ServerStatus:
 
 
 def _result(command_name: str, status: ServerStatus) -> Result:
-    from circle_migrate.commands.listing_results import ServerResult
+    from circle_migrate.commands.set_up_results import ServerResult
     from circle_migrate.postgres.embedded.deployment import urls
 
     facts: dict[str, str | int | bool | None] = {

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.shared_options import SCRATCH
+from circle_migrate.cli.options import SCRATCH, argument, flag, option
 from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.result import Result
 from circle_migrate.diff.side import Source
 
 if TYPE_CHECKING:
     from circle_migrate.commands.graph.drawing import Diagram
-    from circle_migrate.core.result import Result
 
 
 class _Subject(StrEnum):
@@ -41,29 +41,16 @@ def register(app: typer.Typer) -> None:
     @command(app, panel="Look", options=SCRATCH)
     async def graph(
         context: CommandContext,
-        subject: Annotated[
-            _Subject,
-            typer.Argument(metavar="WHAT", help="revisions, or entities: tables and their relations."),
-        ] = _Subject.REVISIONS,
-        span: Annotated[
-            str | None, typer.Argument(metavar="FROM:TO", help="Only these revisions, as in history.")
-        ] = None,
-        origin: Annotated[
-            _Origin | None, typer.Option("--from", help="Draw the tables of this.", show_default="models")
-        ] = None,
-        current: Annotated[
-            bool, typer.Option("--current", help="Mark the current revisions; reads the databases.")
-        ] = False,
-        form: Annotated[
-            DiagramFormat | None,
-            typer.Option(
-                "--as", help="Draw in this format.", show_default="by the suffix of FILE, else mermaid"
-            ),
-        ] = None,
-        output: Annotated[
-            Path | None,
-            typer.Option("--output", "-o", metavar="FILE", help="Save to this .mmd, .dot or .svg file."),
-        ] = None,
+        subject: _Subject = argument(
+            "WHAT", "revisions, or entities: tables and their relations.", default=_Subject.REVISIONS
+        ),
+        span: str | None = argument("FROM:TO", "Only these revisions, as in history."),
+        origin: _Origin | None = option(None, "Draw the tables of this.", "--from", show_default="models"),
+        current: bool = flag("--current", "Mark the current revisions; reads the databases."),
+        form: DiagramFormat | None = option(
+            None, "Draw in this format.", "--as", show_default="by the suffix of FILE, else mermaid"
+        ),
+        output: Path | None = option("FILE", "Save to this .mmd, .dot or .svg file.", "--output", "-o"),
     ) -> Result:
         """Draw the revision trees or the tables as Mermaid, DOT or, with Graphviz, SVG.
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
 from circle_migrate.cli.command import command
-from circle_migrate.cli.completion import revisions
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import TARGET
-from circle_migrate.cli.output_format import CHECKS
-from circle_migrate.cli.shared_options import SCRATCH
+from circle_migrate.cli.options import CHECKS, SCRATCH, TARGET, argument, flag, option, revisions
 from circle_migrate.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result
 
 _PANEL = "Look"
 
@@ -26,9 +19,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, formats=CHECKS)
     async def status(
         context: CommandContext,
-        exit_code: Annotated[
-            bool, typer.Option("--exit-code", help="Exit with status 3 where revisions are pending.")
-        ] = False,
+        exit_code: bool = flag("--exit-code", "Exit with status 3 where revisions are pending."),
     ) -> Result:
         """Show server, revisions, pending revisions, locks, last run and problems of both databases."""
         from circle_migrate.commands.status import status as action
@@ -38,26 +29,13 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=SCRATCH, formats=CHECKS)
     async def check(
         context: CommandContext,
-        no_pending: Annotated[
-            bool, typer.Option("--no-pending", help="Do not fail because of pending revisions.")
-        ] = False,
-        files_only: Annotated[
-            bool, typer.Option("--files-only", help="Check only the files; needs no server.")
-        ] = False,
-        base: Annotated[
-            str | None,
-            typer.Option(metavar="REF", help="Compare with the trees of this git revision: origin/main."),
-        ] = None,
-        models: Annotated[bool, typer.Option("--models", help="Compare models with revisions.")] = False,
-        drift: Annotated[
-            bool, typer.Option("--drift", help="Compare the databases with their revisions.")
-        ] = False,
-        consistency: Annotated[
-            bool, typer.Option("--consistency", help="Compare the keys of the databases.")
-        ] = False,
-        check_safety: Annotated[
-            bool, typer.Option("--safety", help="Check pending revisions as safety-check does.")
-        ] = False,
+        no_pending: bool = flag("--no-pending", "Do not fail because of pending revisions."),
+        files_only: bool = flag("--files-only", "Check only the files; needs no server."),
+        base: str | None = option("REF", "Compare with the trees of this git revision: origin/main."),
+        models: bool = flag("--models", "Compare models with revisions."),
+        drift: bool = flag("--drift", "Compare the databases with their revisions."),
+        consistency: bool = flag("--consistency", "Compare the keys of the databases."),
+        check_safety: bool = flag("--safety", "Check pending revisions as safety-check does."),
     ) -> Result:
         """Run all checks of a pipeline and report every finding. The worst one decides the exit status."""
         from circle_migrate.commands.check import CheckSelection
@@ -84,12 +62,10 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, formats=CHECKS)
     async def wait(
         context: CommandContext,
-        timeout: Annotated[  # noqa: ASYNC109 - the name of the option
-            float, typer.Option(metavar="SECONDS", min=0, help="Wait at most this long.", show_default="300")
-        ] = 300.0,
-        compatible: Annotated[
-            bool, typer.Option("--compatible", help="Accept a database that is ahead.")
-        ] = False,
+        timeout: float = option(  # noqa: ASYNC109 - the name of the option
+            "SECONDS", "Wait at most this long.", default=300.0, min=0, show_default="300"
+        ),
+        compatible: bool = flag("--compatible", "Accept a database that is ahead."),
     ) -> Result:
         """Wait until both databases are at the heads of this package. Reads only and locks nothing."""
         from circle_migrate.commands.wait import wait as action
@@ -106,13 +82,9 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     async def log(
         context: CommandContext,
-        limit: Annotated[
-            int, typer.Option("--limit", "-n", min=1, metavar="N", help="Show at most N runs per database.")
-        ] = 20,
-        slowest: Annotated[bool, typer.Option("--slowest", help="Show their steps, slowest first.")] = False,
-        source: Annotated[
-            str | None, typer.Option(metavar="REVISION", help="Show the source of a revision as it ran.")
-        ] = None,
+        limit: int = option("N", "Show at most N runs per database.", "--limit", "-n", default=20, min=1),
+        slowest: bool = flag("--slowest", "Show their steps, slowest first."),
+        source: str | None = option("REVISION", "Show the source of a revision as it ran."),
     ) -> Result:
         """Show past runs: start, user, duration and outcome."""
         from circle_migrate.commands.log import log as action
@@ -126,11 +98,10 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     async def history(
         context: CommandContext,
-        span: Annotated[str | None, typer.Argument(metavar="FROM:TO", help="Only these revisions.")] = None,
-        indicate_current: Annotated[
-            bool,
-            typer.Option("--indicate-current", "-i", help="Mark the current revisions; reads the databases."),
-        ] = False,
+        span: str | None = argument("FROM:TO", "Only these revisions."),
+        indicate_current: bool = flag(
+            "--indicate-current", "Mark the current revisions; reads the databases.", "-i"
+        ),
     ) -> Result:
         """List the revisions, newest first."""
         from circle_migrate.commands.history import history as action
@@ -158,9 +129,7 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL)
     def show(
         context: CommandContext,
-        revision: Annotated[
-            list[str], typer.Argument(metavar="REVISION", help=TARGET, autocompletion=revisions)
-        ],
+        revision: list[str] = argument("REVISION", TARGET, default=..., autocompletion=revisions),
     ) -> Result:
         """Show message, file, parents and requirements of a revision."""
         from circle_migrate.commands.history import show as action

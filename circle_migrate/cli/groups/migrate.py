@@ -5,32 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from circle_migrate.cli import options as shared
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import (
-    Cascade,
-    Down,
-    DryRun,
-    EncryptTo,
-    OptionalTargets,
-    OverrideProtection,
-    PlanFile,
-    Sql,
-    TargetsWithoutDefault,
-    Yes,
-)
-from circle_migrate.cli.output_format import LOSSES, Format
-from circle_migrate.cli.shared_options import RUN, SIZES
+from circle_migrate.cli.options import LOSSES, RUN, SIZES, Format, flag, option
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
-    from circle_migrate.commands.downgrade_backup import BackupPolicy
+    from circle_migrate.commands.downgrade import BackupPolicy
     from circle_migrate.commands.plan import SavedPlan
-    from circle_migrate.core.result import Result
     from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Migrate"
@@ -51,21 +39,15 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=(*RUN, "safety", *SIZES), negative_arguments=True)
     async def upgrade(
         context: CommandContext,
-        target: OptionalTargets = None,
-        dry_run: DryRun = False,
-        sql: Sql = False,
-        plan: PlanFile = None,
-        allow_edited: Annotated[
-            bool, typer.Option("--allow-edited", help="Run although files of applied revisions have changed.")
-        ] = False,
-        allow: Annotated[
-            list[str] | None,
-            typer.Option(metavar="CLASS", help="Allow dangers of this class: data-loss. Repeatable."),
-        ] = None,
-        no_restore_kept: Annotated[
-            bool,
-            typer.Option("--no-restore-kept", help="Do not restore the rows that `downgrade --keep` kept."),
-        ] = False,
+        target: list[str] | None = shared.targets(show_default="head"),
+        dry_run: bool = shared.DRY_RUN,
+        sql: bool = shared.SQL,
+        plan: Path | None = shared.PLAN_FILE,
+        allow_edited: bool = flag("--allow-edited", "Run although files of applied revisions have changed."),
+        allow: list[str] | None = option("CLASS", "Allow dangers of this class: data-loss. Repeatable."),
+        no_restore_kept: bool = flag(
+            "--no-restore-kept", "Do not restore the rows that `downgrade --keep` kept."
+        ),
     ) -> Result:
         """Apply pending revisions up to head or to TARGET.
 
@@ -93,45 +75,30 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=(*RUN, "pg_bin"), formats=LOSSES, negative_arguments=True)
     async def downgrade(
         context: CommandContext,
-        target: TargetsWithoutDefault = None,
-        dry_run: DryRun = False,
-        sql: Sql = False,
-        yes: Yes = False,
-        accept_loss: Annotated[
-            list[str] | None,
-            typer.Option(metavar="NAME", help="Accept the loss with this name in the report. Repeatable."),
-        ] = None,
-        plan: PlanFile = None,
-        cascade: Cascade = False,
-        keep: Annotated[
-            bool,
-            typer.Option("--keep", help="Keep lost rows in side tables; the next upgrade restores them."),
-        ] = False,
-        backup: Annotated[
-            Path | None,
-            typer.Option(
-                metavar="DIR",
-                help="Back up all databases to a new folder in DIR first. The default is backups/, "
-                "where data is lost and pg_dump is available.",
-            ),
-        ] = None,
-        no_backup: Annotated[
-            bool, typer.Option("--no-backup", help="Make no backup; the journal records this.")
-        ] = False,
-        encrypt_to: EncryptTo = None,
-        rehearse: Annotated[
-            bool,
-            typer.Option(
-                "--rehearse", help="Find losses by a run on the live databases that is rolled back."
-            ),
-        ] = False,
-        rehearse_timeout: Annotated[
-            float,
-            typer.Option(
-                metavar="SECONDS", min=0.1, help="Limit the rehearsal, which blocks other sessions."
-            ),
-        ] = 5.0,
-        override_protection: OverrideProtection = None,
+        target: list[str] | None = shared.targets(),
+        dry_run: bool = shared.DRY_RUN,
+        sql: bool = shared.SQL,
+        yes: bool = shared.YES,
+        accept_loss: list[str] | None = option(
+            "NAME", "Accept the loss with this name in the report. Repeatable."
+        ),
+        plan: Path | None = shared.PLAN_FILE,
+        cascade: bool = shared.CASCADE,
+        keep: bool = flag("--keep", "Keep lost rows in side tables; the next upgrade restores them."),
+        backup: Path | None = option(
+            "DIR",
+            "Back up all databases to a new folder in DIR first. The default is backups/, "
+            "where data is lost and pg_dump is available.",
+        ),
+        no_backup: bool = flag("--no-backup", "Make no backup; the journal records this."),
+        encrypt_to: str | None = shared.ENCRYPT_TO,
+        rehearse: bool = flag(
+            "--rehearse", "Find losses by a run on the live databases that is rolled back."
+        ),
+        rehearse_timeout: float = option(
+            "SECONDS", "Limit the rehearsal, which blocks other sessions.", default=5.0, min=0.1
+        ),
+        override_protection: list[str] | None = shared.OVERRIDE_PROTECTION,
     ) -> Result:
         """Undo every revision above TARGET. Shows the losses and asks first.
 
@@ -159,7 +126,9 @@ def register(app: typer.Typer) -> None:
         return await action(
             deployment,
             targets,
-            confirm=LossConfirmation(find_losses, accept_losses(accept_loss or (), yes=yes, keep=keep)),
+            confirm=LossConfirmation(
+                find_losses, partial(accept_losses, accept_loss or (), yes=yes, keep=keep)
+            ),
             cascade=saved.cascade if saved else cascade,
             keep=keep,
             backing=_backup_policy(deployment, backup, encrypt_to, no_backup=no_backup),
@@ -172,13 +141,10 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, options=("atomic", "transaction"), negative_arguments=True)
     async def plan(
         context: CommandContext,
-        target: TargetsWithoutDefault = None,
-        down: Down = False,
-        output: Annotated[
-            Path | None,
-            typer.Option("--output", "-o", metavar="FILE", help="Save the plan for --plan FILE."),
-        ] = None,
-        cascade: Cascade = False,
+        target: list[str] | None = shared.targets(),
+        down: bool = shared.DOWN,
+        output: Path | None = option("FILE", "Save the plan for --plan FILE.", "--output", "-o"),
+        cascade: bool = shared.CASCADE,
     ) -> Result:
         """Show the steps, their transactions, and why each transaction ends."""
         from circle_migrate.commands.plan import plan as action
@@ -196,7 +162,7 @@ def register(app: typer.Typer) -> None:
         return replace(result, file=str(output))
 
     @command(app, panel=_PANEL, options=("lock_wait",))
-    async def recover(context: CommandContext, dry_run: DryRun = False) -> Result:
+    async def recover(context: CommandContext, dry_run: bool = shared.DRY_RUN) -> Result:
         """Finish prepared transactions and mark unfinished runs after a crash."""
         from circle_migrate.commands.recover import recover as action
 
@@ -208,7 +174,7 @@ def _backup_policy(
 ) -> BackupPolicy:
     """Return when to back up the databases. Raises `UsageError` for contradicting options."""
     from circle_migrate.commands.backup import BackupOptions
-    from circle_migrate.commands.downgrade_backup import DEFAULT_FOLDER, BackupPolicy, BackupWhen
+    from circle_migrate.commands.downgrade import DEFAULT_FOLDER, BackupPolicy, BackupWhen
 
     if no_backup and (folder or encrypt_to):
         raise UsageError(

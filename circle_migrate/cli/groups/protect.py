@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
 
 import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import OverrideProtection
+from circle_migrate.cli.options import OVERRIDE_PROTECTION, option
 from circle_migrate.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result
 
 _PANEL = "Keep"
 _OPTIONS = ("atomic", "lock_wait")
@@ -29,9 +27,7 @@ def register(app: typer.Typer) -> None:
     )
     async def protect(
         context: CommandContext,
-        reason: Annotated[
-            str | None, typer.Option(metavar="TEXT", help="Show this reason in every refusal.")
-        ] = None,
+        reason: str | None = option("TEXT", "Show this reason in every refusal."),
     ) -> Result:
         """Mark databases as protected: downgrades, stamps and replacing restores are refused."""
         from circle_migrate.commands.protect import protect as action
@@ -41,7 +37,9 @@ def register(app: typer.Typer) -> None:
         return await action(await context.ready(), reason, context.progress)
 
     @command(app, panel=_PANEL, options=_OPTIONS, examples=("circle-migrate unprotect --database main",))
-    async def unprotect(context: CommandContext, override_protection: OverrideProtection = None) -> Result:
+    async def unprotect(
+        context: CommandContext, override_protection: list[str] | None = OVERRIDE_PROTECTION
+    ) -> Result:
         """Remove the protection of one database. Give --database, and type its name to confirm."""
         from circle_migrate.cli.confirm import confirm_unprotect
         from circle_migrate.commands.protect import unprotect as action
@@ -54,4 +52,4 @@ def register(app: typer.Typer) -> None:
                 f"--database names {context.database}, --override-protection another database",
                 hint=f"--override-protection {context.database}, or leave it out and type the name",
             )
-        return await action(await context.ready(), confirm_unprotect(overridden), context.progress)
+        return await action(await context.ready(), partial(confirm_unprotect, overridden), context.progress)

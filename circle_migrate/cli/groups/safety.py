@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
-from circle_migrate.cli.options import Cascade, Down, OptionalTargets
-from circle_migrate.cli.output_format import SAFETY
-from circle_migrate.cli.shared_options import SCRATCH, SIZES
+from circle_migrate.cli.options import CASCADE, DOWN, SAFETY, SCRATCH, SIZES, flag, option, targets
 from circle_migrate.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from circle_migrate.core.result import Result
+from circle_migrate.core.result import Result
 
 _PANEL = "Look"
 _RULES = "Hazards"
@@ -49,50 +44,27 @@ def register(app: typer.Typer) -> None:
     )
     async def safety_check(
         context: CommandContext,
-        target: OptionalTargets = None,
-        down: Down = False,
-        cascade: Cascade = False,
-        profile: Annotated[
-            _Profile, typer.Option(help="Query the live databases (live), or none (ci).")
-        ] = _Profile.LIVE,
-        base: Annotated[
-            str | None,
-            typer.Option(metavar="REF", help="With --profile ci: plan from the heads of this git revision."),
-        ] = None,
-        stats: Annotated[
-            Path | None,
-            typer.Option(metavar="FILE", help="With --profile ci: table sizes of `stats -o FILE`."),
-        ] = None,
-        baseline: Annotated[
-            Path | None,
-            typer.Option(metavar="FILE", help="Ignore the findings in this file.", rich_help_panel=_BASELINE),
-        ] = None,
-        write_baseline: Annotated[
-            bool,
-            typer.Option(
-                "--write-baseline", help="Write the findings to that file.", rich_help_panel=_BASELINE
-            ),
-        ] = False,
-        allow_unknown: Annotated[
-            bool, typer.Option("--allow-unknown", help="Do not fail for statements that could not be traced.")
-        ] = False,
-        list_rules: Annotated[
-            bool, typer.Option("--list-rules", help="List all hazards.", rich_help_panel=_RULES)
-        ] = False,
-        explain: Annotated[
-            str | None,
-            typer.Option(metavar="ID", help="Explain one hazard.", rich_help_panel=_RULES),
-        ] = None,
+        target: list[str] | None = targets(show_default="head"),
+        down: bool = DOWN,
+        cascade: bool = CASCADE,
+        profile: _Profile = option(
+            None, "Query the live databases (live), or none (ci).", default=_Profile.LIVE
+        ),
+        base: str | None = option("REF", "With --profile ci: plan from the heads of this git revision."),
+        stats: Path | None = option("FILE", "With --profile ci: table sizes of `stats -o FILE`."),
+        baseline: Path | None = option("FILE", "Ignore the findings in this file.", panel=_BASELINE),
+        write_baseline: bool = flag("--write-baseline", "Write the findings to that file.", panel=_BASELINE),
+        allow_unknown: bool = flag("--allow-unknown", "Do not fail for statements that could not be traced."),
+        list_rules: bool = flag("--list-rules", "List all hazards.", panel=_RULES),
+        explain: str | None = option("ID", "Explain one hazard.", panel=_RULES),
     ) -> Result:
         """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger."""
         if list_rules or explain is not None:
-            from circle_migrate.safety.hazard_list import explain_hazard, list_hazards
+            from circle_migrate.safety.result import explain_hazard, list_hazards
 
-            return (
-                explain_hazard(context.command, explain)
-                if explain is not None
-                else list_hazards(context.command)
-            )
+            if explain is not None:
+                return explain_hazard(context.command, explain)
+            return list_hazards(context.command)
         ci = profile == _Profile.CI
         if not ci and (base is not None or stats is not None):
             raise UsageError("--base and --stats are for a check without databases", hint="add --profile ci")
@@ -119,10 +91,7 @@ def register(app: typer.Typer) -> None:
     )
     async def stats(
         context: CommandContext,
-        output: Annotated[
-            Path | None,
-            typer.Option("--output", "-o", metavar="FILE", help="Save the sizes to this file as JSON."),
-        ] = None,
+        output: Path | None = option("FILE", "Save the sizes to this file as JSON.", "--output", "-o"),
     ) -> Result:
         """Measure rows and bytes of every table of both databases."""
         from circle_migrate.commands.stats import stats as action

@@ -11,7 +11,6 @@ from circle_migrate.core.errors import UsageError
 
 _REFERENCE = "#/$defs/"
 
-
 RESULTS: dict[str, tuple[str, ...]] = {
     "init": ("moved",),
     "upgrade": ("moved", "script"),
@@ -23,10 +22,7 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "wait": ("report",),
     "current": ("currents",),
     "log": ("log", "source"),
-    "history": ("listing",),
-    "heads": ("listing",),
-    "branches": ("listing",),
-    "show": ("listing",),
+    **dict.fromkeys(("history", "heads", "branches", "show"), ("listing",)),
     "diff": ("diff",),
     "snapshot": ("taken",),
     "consistency": ("consistency",),
@@ -38,16 +34,10 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "stamp": ("moved",),
     "backup": ("backed_up",),
     "restore": ("restored",),
-    "kept list": ("kept",),
-    "kept restore": ("kept",),
-    "kept drop": ("kept",),
-    "protect": ("protections",),
-    "unprotect": ("protections",),
+    **dict.fromkeys(("kept list", "kept restore", "kept drop"), ("kept",)),
+    **dict.fromkeys(("protect", "unprotect"), ("protections",)),
     "config show": ("configuration",),
-    "dev start": ("server",),
-    "dev stop": ("server",),
-    "dev status": ("server",),
-    "dev reset": ("server",),
+    **dict.fromkeys(("dev start", "dev stop", "dev status", "dev reset"), ("server",)),
     "dev snapshots": ("report",),
 }
 """The definitions of a command's results; it has several if options select the result."""

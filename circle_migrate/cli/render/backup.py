@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from circle_migrate.backup.manifest import BackupResult, RestoreResult
-    from circle_migrate.commands.protect_result import ProtectionResult
+    from circle_migrate.commands.protect import ProtectionResult
     from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry
 
 

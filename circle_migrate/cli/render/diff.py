@@ -11,27 +11,14 @@ from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.widgets import Part, line, write_line
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.describe import (
-    NO_VALUE,
-    FieldDescription,
-    count_kinds,
-    describe_field,
-    describe_object,
-    describe_version,
-    format_counts,
-    headline,
-    plural,
-    relative_name,
-    side_names,
-    unified_diff,
-)
+from circle_migrate.diff import describe
 from circle_migrate.diff.result import Comparison, Difference, DifferenceGroup, DiffResult, group_by_owner
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Ownership
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from circle_migrate.commands.snapshot_result import SnapshotResult
+    from circle_migrate.commands.snapshot import SnapshotResult
 
 _MARKS = {Op.REMOVED: "-", Op.ADDED: "+", Op.CHANGED: "~"}
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
@@ -71,10 +58,10 @@ def diff_result(result: DiffResult, console: Console) -> None:
 
 
 def _comparison(comparison: Comparison, console: Console) -> None:
-    before, after = side_names(comparison)
+    before, after = describe.side_names(comparison)
     line(console, 0, (f"{comparison.database}: ", "bold"), (before, _BEFORE), (" -> ", ""), (after, _AFTER))
     for name, snapshot in ((before, comparison.before), (after, comparison.after)):
-        line(console, _ITEM, (f"{name}: {describe_version(snapshot)}", _FAINT))
+        line(console, _ITEM, (f"{name}: {describe.describe_version(snapshot)}", _FAINT))
     ownership = Ownership(comparison.before, comparison.after)
     groups = group_by_owner(comparison, ownership)
     for group in groups:
@@ -83,7 +70,7 @@ def _comparison(comparison: Comparison, console: Console) -> None:
             _group(group, comparison, ownership, console)
     others = [group for group in groups if group.root.kind not in ownership.kinds]
     for kind, groups_of_kind in groupby(others, key=lambda group: group.root.kind):
-        _heading(plural(kind), console)
+        _heading(describe.plural(kind), console)
         for group in groups_of_kind:
             _group(group, comparison, ownership, console)
     console.print("")
@@ -101,9 +88,9 @@ def _group(group: DifferenceGroup, comparison: Comparison, ownership: Ownership,
         change = difference.change
         name = _name(change.key, group.root, ownership)
         changed = change.fields.items() if change.op is Op.CHANGED else ()
-        fields = [describe_field(field, values) for field, values in changed]
+        fields = [describe.describe_field(field, values) for field, values in changed]
         in_line = len(fields) == 1 and fields[0].fits_in_line
-        text = headline(difference, name, comparison).strip()
+        text = describe.headline(difference, name, comparison).strip()
         line(
             console,
             _ITEM,
@@ -121,23 +108,23 @@ def _group(group: DifferenceGroup, comparison: Comparison, ownership: Ownership,
 def _name(key: ObjectKey, root: ObjectKey, ownership: Ownership) -> str:
     """Return an object's name below the heading of its root, or of its kind if it has no owner."""
     if key != root:
-        return relative_name(key, root)
+        return describe.relative_name(key, root)
     return key.kind if key.kind in ownership.kinds else key.identity
 
 
-def _changed_field(field: FieldDescription, console: Console) -> None:
+def _changed_field(field: describe.FieldDescription, console: Console) -> None:
     """Write both values of a field in one line, or long ones as a diff."""
     if field.fits_in_line:
         line(console, _FIELD, *_field(field))
         return
     line(console, _FIELD, (f"{field.label}:", ""))
-    for text in unified_diff(field.before, field.after):
+    for text in describe.unified_diff(field.before, field.after):
         line(console, _TEXT, (text, _SIGNS.get(text[0], _FAINT)))
 
 
-def _field(field: FieldDescription) -> Iterator[Part]:
+def _field(field: describe.FieldDescription) -> Iterator[Part]:
     for text, style in zip(field.parts, ("", _BEFORE, "", _AFTER), strict=False):
-        yield text, _FAINT if style and text == NO_VALUE else style
+        yield text, _FAINT if style and text == describe.NO_VALUE else style
 
 
 def _one_sided_object(
@@ -146,27 +133,29 @@ def _one_sided_object(
     """Write the definition of an object that only one side has, and how many objects belong to it."""
     change = difference.change
     snapshot, style = (comparison.before, _BEFORE) if change.op is Op.REMOVED else (comparison.after, _AFTER)
-    text = describe_object(snapshot.objects.get(change.key, {}))
+    text = describe.describe_object(snapshot.objects.get(change.key, {}))
     definition = text.split("\n") if text else []
     for definition_line in definition[:_MAX_LINES]:
         line(console, _FIELD, (definition_line, style))
     if len(definition) > _MAX_LINES:
         line(console, _FIELD, (f"and {len(definition) - _MAX_LINES} more lines", _FAINT))
-    owned = count_kinds(key.kind for key in ownership.owned_objects(change.key) if key in snapshot.objects)
+    owned = describe.count_kinds(
+        key.kind for key in ownership.owned_objects(change.key) if key in snapshot.objects
+    )
     partitions = sum(key in snapshot.objects for key in ownership.partitions(change.key))
     owned |= {"partition": partitions} if partitions else {}
     if owned:
-        line(console, _FIELD, (f"with {format_counts(owned)}", style))
+        line(console, _FIELD, (f"with {describe.format_counts(owned)}", style))
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.equivalent:
-        counts = count_kinds(change.key.kind for change in comparison.equivalent)
-        yield f"equivalent: printed differently with the same meaning: {format_counts(counts)}"
+        counts = describe.count_kinds(change.key.kind for change in comparison.equivalent)
+        yield f"equivalent: printed differently with the same meaning: {describe.format_counts(counts)}"
     for rule, count in comparison.ignored.items():
         yield f"ignored: {count} by {rule}"
     if comparison.pending:
-        pending = format_counts({"revision": comparison.pending})
+        pending = describe.format_counts({"revision": comparison.pending})
         yield f"pending: {pending} not applied yet, which is no difference"
 
 
@@ -175,12 +164,15 @@ def _summary(comparison: Comparison) -> Iterator[Part]:
     if comparison.differences:
         severities = [difference.severity for difference in comparison.differences]
         by_severity = {str(level): severities.count(level) for level in Severity if level in severities}
-        text = f"{format_counts({'difference': len(severities)})} ({format_counts(by_severity)})"
-        yield (text, "red" if Severity.ERROR in severities else "yellow")
+        count = describe.format_counts({"difference": len(severities)})
+        yield (
+            f"{count} ({describe.format_counts(by_severity)})",
+            "red" if Severity.ERROR in severities else "yellow",
+        )
     else:
         yield ("no differences", "green")
-    yield (f"; compared: {format_counts(comparison.compared) or 'nothing'}", "")
-    unmodelled = format_counts(comparison.unmodelled)
+    yield (f"; compared: {describe.format_counts(comparison.compared) or 'nothing'}", "")
+    unmodelled = describe.format_counts(comparison.unmodelled)
     omitted = [*comparison.not_compared, *([f"{unmodelled} (of unknown kind)"] if unmodelled else [])]
     yield (f"; not compared: {'; '.join(omitted) or 'nothing'}", "")
 
@@ -191,7 +183,7 @@ def snapshot_result(result: SnapshotResult, console: Console) -> None:
 
     for name, file in result.files.items():
         snapshot = result.snapshots[name]
-        count = format_counts({"object": len(snapshot.objects)})
+        count = describe.format_counts({"object": len(snapshot.objects)})
         write_line(console, f"{name}: {count} of {snapshot.origin} in {file}")
     if result.files:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -10,43 +11,24 @@ if TYPE_CHECKING:
 
     from circle_migrate.core.result import Result
 
-
 _RENDERERS = {
-    "MigrationResult": ("run", "migration_result"),
-    "PlanResult": ("run", "plan_result"),
-    "ScriptResult": ("run", "write_text"),
-    "RecoverResult": ("run", "recover_result"),
-    "LogResult": ("run", "log_result"),
-    "SourceResult": ("run", "write_text"),
-    "CurrentResult": ("listing", "current_result"),
-    "RevisionList": ("listing", "revision_list"),
-    "RevisionFilesResult": ("listing", "revision_files_result"),
-    "ConfigurationResult": ("listing", "configuration_result"),
-    "ServerResult": ("listing", "server_result"),
-    "SchemaResult": ("listing", "schema_result"),
-    "DiagramResult": ("listing", "diagram_result"),
-    "DiffResult": ("diff", "diff_result"),
-    "SnapshotResult": ("diff", "snapshot_result"),
-    "Report": ("report", "report"),
-    "StatusResult": ("status", "status_result"),
-    "StatsResult": ("safety", "stats_result"),
-    "ConsistencyResult": ("consistency", "consistency_result"),
-    "SafetyReport": ("safety", "safety_report"),
-    "HazardList": ("safety", "hazard_list"),
-    "LossReport": ("losses", "loss_report"),
-    "BackupResult": ("backup", "backup_result"),
-    "RestoreResult": ("backup", "restore_result"),
-    "KeptEntries": ("backup", "kept_entries"),
-    "ProtectionResult": ("backup", "protection_result"),
+    "run": "MigrationResult PlanResult ScriptResult RecoverResult LogResult SourceResult",
+    "listing": "CurrentResult RevisionList RevisionFilesResult ConfigurationResult ServerResult SchemaResult "
+    "DiagramResult StatusResult",
+    "diff": "DiffResult SnapshotResult",
+    "report": "Report ConsistencyResult",
+    "safety": "StatsResult SafetyReport HazardList",
+    "losses": "LossReport",
+    "backup": "BackupResult RestoreResult KeptEntries ProtectionResult",
 }
-"""The module and the function that render a result, by the name of its class."""
+"""The classes of results by the module with the function that renders them, which has their name."""
 
 
 def render(result: Result, console: Console) -> None:
     """Write a result to the console."""
-    for result_class in type(result).__mro__:
-        if result_class.__name__ in _RENDERERS:
-            module, function = _RENDERERS[result_class.__name__]
-            getattr(import_module(f"circle_migrate.cli.render.{module}"), function)(result, console)
-            return
-    raise NotImplementedError(type(result).__name__)
+    modules = {name: module for module, names in _RENDERERS.items() for name in names.split()}
+    name = next((base.__name__ for base in type(result).__mro__ if base.__name__ in modules), None)
+    if name is None:
+        raise NotImplementedError(type(result).__name__)
+    function = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    getattr(import_module(f"circle_migrate.cli.render.{modules[name]}"), function)(result, console)

@@ -6,11 +6,13 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from circle_migrate.cli.formats.sanitize import safe
-from circle_migrate.cli.render.widgets import relative, write_line
+from circle_migrate.cli.render.widgets import relative, table, write_line
 from circle_migrate.core.findings import Check, Finding, Outcome, Report, Severity
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from circle_migrate.commands.consistency.result import ConsistencyResult
 
 # The word carries the meaning; symbol and colour repeat it.
 _OUTCOMES = {
@@ -53,3 +55,14 @@ def write_finding(finding: Finding, console: Console, *, hint: bool = True) -> N
 
 def _indented(text: str) -> str:
     return safe(text).replace("\n", "\n" + _INDENT)
+
+
+def consistency_result(result: ConsistencyResult, console: Console) -> None:
+    """Write every check with its findings, and a row for each side of a relation."""
+    report(result, console)
+    rows = [
+        (compared.relation.name, str(keys.column), keys.type, f"{keys.rows:,}", f"{keys.alone:,}")
+        for compared in result.relations
+        for keys in compared.sides.values()
+    ]
+    table(console, ("relation", "column", "type", "rows", "orphans"), rows)

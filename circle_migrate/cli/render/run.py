@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from circle_migrate.commands.run_results import LogResult, RecoverResult, SourceResult
+    from circle_migrate.commands.log import LogResult, SourceResult
+    from circle_migrate.commands.recover import RecoverResult
     from circle_migrate.migrate.kept_data.entry import KeptRowCount
     from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
 
@@ -108,9 +109,12 @@ def _description(action: Action) -> tuple[str, str]:
     return action.revision.id, action.revision.message
 
 
-def write_text(result: ScriptResult | SourceResult, console: Console) -> None:
+def script_result(result: ScriptResult | SourceResult, console: Console) -> None:
     """Write the text unchanged."""
     console.file.write(result.text)
+
+
+source_result = script_result
 
 
 def recover_result(result: RecoverResult, console: Console) -> None:

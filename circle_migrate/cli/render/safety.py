@@ -8,14 +8,14 @@ from circle_migrate.cli.render.report import write_check, write_finding
 from circle_migrate.cli.render.widgets import line, relative, table, write_line
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.findings import Severity
-from circle_migrate.safety.hazards.markdown import render_hazard
+from circle_migrate.safety.hazards.hazard import render_hazard
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from circle_migrate.safety.hazard_list import HazardList
-    from circle_migrate.safety.table_statistics import StatsResult
+    from circle_migrate.safety.committed_files import StatsResult
+    from circle_migrate.safety.result import HazardList
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _ITEM, _FIELD = 2, 4

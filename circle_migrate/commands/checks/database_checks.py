@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from circle_migrate.commands.checks.database_facts import DatabaseFacts
-from circle_migrate.commands.checks.unknown_revision import unknown_revision_findings
+from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown_revision_findings
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.edited_files import edited_revision_error

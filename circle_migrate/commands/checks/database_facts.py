@@ -1,19 +1,21 @@
-"""Facts about each database for `status`, `check` and `wait`: locks, invalid indexes, the last run."""
+"""Facts about each database for `status`, `check` and `wait`, and findings about unknown revisions."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from circle_migrate.core.errors import MigrateError, TreeError
+from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
+from circle_migrate.core.findings import Finding, Severity
 from circle_migrate.migrate.edited_files import edited_revisions
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
@@ -123,3 +125,41 @@ async def read_all_facts(
 ) -> dict[str, DatabaseFacts | MigrateError]:
     """Read the facts of all databases at once; the value is the error for one that cannot be read."""
     return await deployment.query_each(names, read_facts)
+
+
+def is_ahead(graph: Graph, facts: DatabaseFacts) -> bool:
+    """Return whether the database is at an unknown revision and our heads are applied in its journal."""
+    heads = graph.effective_heads
+    return bool(facts.unknown_revisions and heads) and all(head in facts.applied for head in heads)
+
+
+def unknown_revision_findings(
+    graph: Graph, facts: DatabaseFacts, error: UnknownRevision
+) -> Iterator[Finding]:
+    """Yield a finding for each unknown revision; `error` is the one of planning."""
+    name = facts.state.database
+    for key, applied in facts.unknown_revisions.items():
+        yield Finding(
+            rule=UnknownRevision.code,
+            severity=Severity.ERROR,
+            message=_message(name, key, applied, ahead=is_ahead(graph, facts)) if applied else error.message,
+            status=ExitCode.AHEAD,
+            database=name,
+            revision=key,
+            remedy=_remedy(name, key, applied),
+        )
+
+
+def _message(name: str, key: str, applied: AppliedBy, *, ahead: bool) -> str:
+    position = f"{name} is ahead of this package, at {key}" if ahead else f"{name} is at revision {key}"
+    return (
+        f"{position}, which no revision file has: circle-migrate {applied.tool_version} applied it "
+        f"at {applied.at:%F %T} UTC, by {applied.by}"
+    )
+
+
+def _remedy(name: str, key: str, applied: AppliedBy | None) -> str:
+    purge = f"if the revision is lost: circle-migrate stamp {name}@REVISION --purge"
+    if applied is None:
+        return f"install the release that has the revision, which no journal names; {purge}"
+    return f"install that release or a newer one; to see its text: circle-migrate log --source {key}; {purge}"

@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import asyncpg
 
 from circle_migrate.commands.consistency.merge import SortedMerge
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
 from circle_migrate.commands.consistency.stream import reading_error, streaming
-from circle_migrate.config.load_relations import load_relations
+from circle_migrate.config.load_objects import load_relations
 from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
@@ -34,9 +36,6 @@ from circle_migrate.postgres.key_column import (
     existing_keys,
     find_column,
 )
-
-if TYPE_CHECKING:
-    import asyncpg
 
 SAMPLES = 10
 """Default number of keys that a finding shows."""

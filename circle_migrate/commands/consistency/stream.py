@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import asyncpg
 
 from circle_migrate.core.errors import LockNotObtained, MigrateError, Unreachable
+from circle_migrate.postgres import server_errors
 from circle_migrate.postgres.key_column import KeyEncoding
-from circle_migrate.postgres.server_errors import (
-    LOCK_NOT_AVAILABLE,
-    server_message,
-    sqlstate,
-    statement_error,
-)
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _BATCH = 1 << 17
 """Bytes of a batch, about ten thousand keys."""
@@ -83,14 +77,14 @@ def reading_error(error: Exception, database: str) -> MigrateError:
     """Return the `MigrateError` for keys that could not be read."""
     if isinstance(error, MigrateError):
         return error
-    detail = server_message(error)
-    if sqlstate(error) == LOCK_NOT_AVAILABLE:
+    detail = server_errors.server_message(error)
+    if server_errors.sqlstate(error) == server_errors.LOCK_NOT_AVAILABLE:
         return LockNotObtained(
             f"{database}: another session holds a lock on the table",
             database=database,
             detail=detail,
             hint="run the command again when the session is done; it may be a migration",
         )
-    return statement_error(error, database, "read the keys") or Unreachable(
+    return server_errors.statement_error(error, database, "read the keys") or Unreachable(
         f"{database}: not all keys could be read", database=database, detail=detail
     )

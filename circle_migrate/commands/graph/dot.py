@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from html import escape as escape_html
 
-from circle_migrate.commands.graph.drawing import (
-    CURRENT,
-    HEAD,
-    Cardinality,
-    Diagram,
-    Edge,
-    EdgeKind,
-    Node,
-    NodeKind,
-    Row,
-    printable,
-)
+from circle_migrate.commands.graph import drawing
+from circle_migrate.commands.graph.drawing import Diagram, Edge, EdgeKind, Node, NodeKind, Row, printable
+from circle_migrate.core.errors import UsageError
 
 _STYLES = {
     EdgeKind.FOLLOWS: "solid",
@@ -25,7 +17,11 @@ _STYLES = {
     EdgeKind.REFERENCES: "solid",
     EdgeKind.USES: "dotted",
 }
-_ARROWS = {Cardinality.ONE: "teetee", Cardinality.OPTIONAL: "teeodot", Cardinality.MANY: "crowodot"}
+_ARROWS = {
+    drawing.Cardinality.ONE: "teetee",
+    drawing.Cardinality.OPTIONAL: "teeodot",
+    drawing.Cardinality.MANY: "crowodot",
+}
 _HEAD = "#0969da"
 _CURRENT = "#2da44e"
 
@@ -62,7 +58,7 @@ def _attributes(**values: str) -> str:
 def _node(node: Node) -> str:
     if node.shape in (NodeKind.TABLE, NodeKind.ENUM):
         return f"shape=plain, label=<{_table(node)}>"
-    head, current = HEAD in node.marks, CURRENT in node.marks
+    head, current = drawing.HEAD in node.marks, drawing.CURRENT in node.marks
     values = {
         "style": "rounded,filled" if current else "dashed" if node.shape is NodeKind.ELSEWHERE else "rounded"
     }
@@ -106,7 +102,7 @@ def _edge(edge: Edge) -> str:
 
 def _legend(diagram: Diagram) -> Iterator[str]:
     """Yield a table that explains marks and line styles."""
-    descriptions = {HEAD: "blue border: head", CURRENT: "green: current"}
+    descriptions = {drawing.HEAD: "blue border: head", drawing.CURRENT: "green: current"}
     texts = [descriptions[mark] for mark in diagram.marks()]
     texts += [f"{_STYLES[link]} line: {link}" for link in diagram.links() if not diagram.is_relational]
     if texts:
@@ -119,3 +115,33 @@ def _html(text: str) -> str:
     # Graphviz reads a closing bracket as the end of CDATA, and an empty <B></B> as a syntax error.
     escaped = escape_html(printable(text)).replace("]", "&#93;")
     return escaped if escaped.strip() else "&#160;"
+
+
+def svg(diagram: Diagram) -> str:
+    """Convert the DOT graph with `dot -Tsvg`.
+
+    Raises:
+        UsageError: `dot` is not on PATH, or it fails.
+    """
+    try:
+        process = subprocess.run(
+            ["dot", "-Tsvg"],  # noqa: S607 - the user's own Graphviz
+            input=dot(diagram),
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C interrupts this process, which then kills dot
+        )
+    except OSError as error:
+        raise UsageError(
+            "SVG needs Graphviz's `dot`, which cannot be started",
+            detail=error.strerror,
+            hint="install Graphviz (apt install graphviz, brew install graphviz), or use --as mermaid or dot",
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise UsageError(
+            f"Graphviz's `dot` ended with status {error.returncode}",
+            detail=error.stderr.strip(),
+            hint="use --as mermaid or dot",
+        ) from error
+    return process.stdout

@@ -6,18 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from circle_migrate.commands.graph.drawing import (
-    FOREIGN_KEY,
-    PRIMARY_KEY,
-    UNIQUE,
-    Cardinality,
-    Diagram,
-    Edge,
-    EdgeKind,
-    Node,
-    NodeKind,
-    Row,
-)
+from circle_migrate.commands.graph import drawing
+from circle_migrate.commands.graph.drawing import Diagram, Edge, EdgeKind, Node, NodeKind, Row
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey, Snapshot
 from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
 
@@ -138,10 +128,10 @@ def _table_node(database: str, table: _Table) -> Node:
     shared = [key for key in table.unique if len(key) > 1]
     rows = []
     for name, fields in table.columns:
-        keys = [PRIMARY_KEY] if name in table.primary else []
-        keys += [FOREIGN_KEY] if any(name in columns for columns, _ in table.references) else []
-        keys += [UNIQUE] if (name,) in table.unique else []
-        keys += [f"{UNIQUE}{number}" for number, key in enumerate(shared, 1) if name in key]
+        keys = [drawing.PRIMARY_KEY] if name in table.primary else []
+        keys += [drawing.FOREIGN_KEY] if any(name in columns for columns, _ in table.references) else []
+        keys += [drawing.UNIQUE] if (name,) in table.unique else []
+        keys += [f"{drawing.UNIQUE}{number}" for number, key in enumerate(shared, 1) if name in key]
         rows.append(
             Row(display_name(name), short_type(fields.get("type") or ""), tuple(keys), table.not_null(name))
         )
@@ -160,8 +150,8 @@ def _foreign_keys(database: str, table: _Table, tables: dict[str, _Table]) -> It
     for columns, referenced in table.references:
         if referenced not in tables:
             continue
-        one = Cardinality.ONE if all(map(table.not_null, columns)) else Cardinality.OPTIONAL
-        many = Cardinality.OPTIONAL if table.is_unique(columns) else Cardinality.MANY
+        one = drawing.Cardinality.ONE if all(map(table.not_null, columns)) else drawing.Cardinality.OPTIONAL
+        many = drawing.Cardinality.OPTIONAL if table.is_unique(columns) else drawing.Cardinality.MANY
         yield Edge(
             _id(database, ObjectKey("table", referenced)),
             _id(database, ObjectKey("table", table.identity)),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.commands.graph.drawing import Diagram, DiagramResult
+from circle_migrate.commands.graph import drawing
+from circle_migrate.commands.graph.drawing import Diagram, DiagramResult, Edge, EdgeKind, Node, NodeKind
 from circle_migrate.commands.graph.format import DiagramFormat
+from circle_migrate.commands.history import ListedRevision, RevisionList, history
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
 from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.revision_graph.forest import CombinedGraph
+from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -45,9 +50,6 @@ def revisions(deployment: Deployment, span: str | None = None, at: Current | Non
 
     Raises `UsageError` for a bad span.
     """
-    from circle_migrate.commands.graph.revision_diagram import revision_trees
-    from circle_migrate.commands.history import history
-
     return revision_trees(deployment.forest, history(deployment, span, at))
 
 
@@ -84,7 +86,8 @@ async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
 
 def write_diagram(diagram: Diagram, form: DiagramFormat, file: Path | None = None) -> DiagramResult:
     """Return the diagram as text, saved to the file. Raises `UsageError` if it cannot be written."""
-    writer = getattr(import_module(f"circle_migrate.commands.graph.{form}"), str(form))
+    module = "mermaid" if form is DiagramFormat.MERMAID else "dot"
+    writer = getattr(import_module(f"circle_migrate.commands.graph.{module}"), str(form))
     text = str(writer(diagram))
     if file is not None:
         try:
@@ -102,3 +105,43 @@ def _notes(diagram: Diagram, text: str) -> tuple[str, ...]:
         return ()
     limits = f"{MAX_EDGES} edges and {MAX_CHARACTERS:,} characters"
     return (f"the diagram exceeds Mermaid's default limits of {limits}: use FROM:TO, --database or SVG",)
+
+
+def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
+    """Return the listed revisions, oldest first, with their parents, dependencies and requirements.
+
+    Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
+    """
+    listed = {
+        revision.revision.qualified: revision
+        for revisions in listing.listed.values()
+        for revision in reversed(revisions)
+    }
+    edges = tuple(edge for name in listed for edge in _edges(forest, name))
+    outside = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
+    nodes = (*(_elsewhere(forest.revision(name)) for name in outside), *map(_node, listed.values()))
+    groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
+    return Diagram("Revisions of " + " and ".join(listing.listed), groups, nodes, edges)
+
+
+def _node(listed: ListedRevision) -> Node:
+    revision = listed.revision
+    labels = (f"branch {', '.join(revision.labels)}",) if revision.labels else ()
+    message = (revision.message,) if revision.message else ()
+    marks = tuple(mark for mark in (drawing.HEAD, drawing.CURRENT) if mark in listed.marks)
+    return Node(
+        revision.qualified, revision.database, NodeKind.REVISION, revision.id, (*message, *labels), marks
+    )
+
+
+def _elsewhere(revision: Revision) -> Node:
+    return Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id)
+
+
+def _edges(forest: CombinedGraph, name: str) -> Iterator[Edge]:
+    revision = forest.revision(name)
+    for parent in forest.graphs[revision.database].parents[revision.id]:
+        link = EdgeKind.FOLLOWS if parent in revision.down_revisions else EdgeKind.DEPENDS
+        yield Edge(f"{revision.database}@{parent}", name, link)
+    for need in forest.requires.get(name, ()):
+        yield Edge(need, name, EdgeKind.REQUIRES)

@@ -10,18 +10,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from circle_migrate.commands.graph.drawing import (
-    CURRENT,
-    HEAD,
-    Cardinality,
-    Diagram,
-    Edge,
-    EdgeKind,
-    Node,
-    NodeKind,
-    Row,
-    printable,
-)
+from circle_migrate.commands.graph import drawing
+from circle_migrate.commands.graph.drawing import Diagram, Edge, EdgeKind, Node, NodeKind, Row, printable
 
 MAX_EDGES = 500
 MAX_CHARACTERS = 50_000
@@ -29,13 +19,13 @@ MAX_CHARACTERS = 50_000
 
 _ARROWS = {EdgeKind.FOLLOWS: "-->", EdgeKind.DEPENDS: "-.->", EdgeKind.REQUIRES: "-.->"}
 _ENDS = {
-    Cardinality.ONE: ("||", "||"),
-    Cardinality.OPTIONAL: ("|o", "o|"),
-    Cardinality.MANY: ("}o", "o{"),
+    drawing.Cardinality.ONE: ("||", "||"),
+    drawing.Cardinality.OPTIONAL: ("|o", "o|"),
+    drawing.Cardinality.MANY: ("}o", "o{"),
 }
 _CLASSES = {
-    HEAD: "stroke:#0969da,stroke-width:3px",
-    CURRENT: "fill:#2da44e,color:#ffffff",
+    drawing.HEAD: "stroke:#0969da,stroke-width:3px",
+    drawing.CURRENT: "fill:#2da44e,color:#ffffff",
     NodeKind.ELSEWHERE: "stroke-dasharray:4 3,opacity:0.6",
 }
 
@@ -64,7 +54,7 @@ def _flowchart(diagram: Diagram, names: dict[str, str]) -> Iterator[str]:
     for edge in diagram.edges:
         label = "" if edge.link is EdgeKind.FOLLOWS else f'|"{edge.link}"|'
         yield f"    {names[edge.source]} {_ARROWS[edge.link]}{label} {names[edge.target]}"
-    for name in (HEAD, CURRENT, NodeKind.ELSEWHERE):
+    for name in (drawing.HEAD, drawing.CURRENT, NodeKind.ELSEWHERE):
         if nodes := [node for node in diagram.nodes if name in (*node.marks, node.shape)]:
             yield f"    classDef {name} {_CLASSES[name]}"
             yield f"    class {','.join(names[node.id] for node in nodes)} {name}"
@@ -73,9 +63,9 @@ def _flowchart(diagram: Diagram, names: dict[str, str]) -> Iterator[str]:
 def _box(node: Node) -> str:
     marks = (" · ".join(node.marks),) if node.marks else ()
     text = "<br/>".join(escape(line) for line in (node.title, *node.lines, *marks))
-    if CURRENT in node.marks:
+    if drawing.CURRENT in node.marks:
         return f'(["{text}"])'
-    return f'("{text}")' if HEAD in node.marks else f'["{text}"]'
+    return f'("{text}")' if drawing.HEAD in node.marks else f'["{text}"]'
 
 
 def _entities(diagram: Diagram, names: dict[str, str]) -> Iterator[str]:

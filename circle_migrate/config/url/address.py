@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from circle_migrate.config.url import keywords, tls
-from circle_migrate.config.url import session_settings as session
-from circle_migrate.config.url.keywords import InvalidUrl
+from circle_migrate.config.url.keywords import InvalidUrl, unescape
 from circle_migrate.config.url.libpq_defaults import home, read_password_file
 from circle_migrate.config.url.split import check_port, no_database
 from circle_migrate.core.redaction import MASK
@@ -74,7 +75,7 @@ class Address(NamedTuple):
         if self.connect_timeout != _DEFAULT_CONNECT_TIMEOUT:
             query["connect_timeout"] = f"{self.connect_timeout or 0:g}"
         if self.session_settings:
-            query["options"] = session.to_options(self.session_settings)
+            query["options"] = to_options(self.session_settings)
         password = f":{MASK}" if self.password else ""
         hosts = ",".join(map(str, self.endpoints))
         encoded = urlencode(query, quote_via=quote, safe="/:,=")
@@ -136,7 +137,7 @@ def build(parameters: Mapping[str, str], environ: Mapping[str, str], notes: tupl
         hosts = [(name or item.host, item.port) for name, item in zip(names, endpoints, strict=True)]
         file = parameters.get("passfile")
         password, password_notes = read_password_file(file, hosts, database, user, environ)
-    settings, option_notes = session.read(parameters)
+    settings, option_notes = _read_session_settings(parameters)
     over_tcp = not all(endpoint.is_socket for endpoint in endpoints)
     other = {
         **tls.settings(parameters, home(environ), over_tcp=over_tcp),
@@ -202,3 +203,45 @@ def _timeout(parameters: Mapping[str, str]) -> float | None:
             hint="write for example connect_timeout=10",
         )
     return seconds if seconds > 0 else None
+
+
+_OPTION = r"(?s:(?:-c\s*|--)(?P<name>[A-Za-z_][\w.-]*)=(?P<value>(?:\\.|[^\s\\])*)(?:\s+|$))"
+# Neon names the branch so for clients without SNI; asyncpg supports SNI.
+_NEON_OPTION = r"(?:endpoint|project)=\S*(?:\s+|$)"
+_NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?"
+_HINT = "write options=-c%20name%3Dvalue"
+
+
+def _read_session_settings(parameters: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the settings by name, and notes. Raises InvalidUrl for other options."""
+    settings: dict[str, str] = {}
+    notes: list[str] = []
+    rest = parameters.get("options", "").strip()
+    while rest:
+        if match := re.match(_NEON_OPTION, rest):
+            notes.append("endpoint in options is ignored: the driver names the host by SNI")
+        elif match := re.match(_OPTION, rest):
+            # The server converts a dash in a name to an underscore.
+            settings[match["name"].replace("-", "_")] = unescape(match["value"])
+        else:
+            raise InvalidUrl("has options other than -c name=value", hint=_HINT)
+        rest = rest[match.end() :]
+    settings |= _server_settings(parameters.get("server_settings", "{}"))
+    if not all(re.fullmatch(_NAME, name) for name in settings):
+        raise InvalidUrl("has an invalid name of a setting in its options or server_settings", hint=_HINT)
+    return settings, tuple(notes)
+
+
+def to_options(settings: Mapping[str, str]) -> str:
+    """Return the settings as a value of `options`."""
+    return " ".join(f"-c {name}=" + re.sub(r"([\s\\])", r"\\\1", value) for name, value in settings.items())
+
+
+def _server_settings(text: str) -> dict[str, str]:
+    try:
+        settings = json.loads(text)
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+        raise InvalidUrl("has server_settings that are not a JSON object of strings", hint=_HINT)
+    return settings

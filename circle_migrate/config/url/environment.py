@@ -13,8 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from circle_migrate.config.url import keywords, tls
-from circle_migrate.config.url import session_settings as session
-from circle_migrate.config.url.address import Address, Endpoint
+from circle_migrate.config.url.address import Address, Endpoint, to_options
 
 # Variables that are passed on; others may contain secrets, and PG* would change the address.
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "KRB5CCNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -48,7 +47,7 @@ def environment(address: Address, application_name: str, *, encrypted: bool) -> 
         "user": address.user,
         "password": address.password,
         "application_name": application_name,
-        "options": session.to_options(address.session_settings),
+        "options": to_options(address.session_settings),
     }
     if address.connect_timeout is not None:
         parameters["connect_timeout"] = str(max(round(address.connect_timeout), 2))

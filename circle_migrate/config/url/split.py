@@ -136,8 +136,7 @@ def _pick_split(rest: str) -> _UrlSplit:
         return standard
     if len(splits) > 1:
         raise InvalidUrl(
-            "is ambiguous: its password contains a character that has a meaning in URLs",
-            hint=_QUOTE_HINT,
+            "is ambiguous: its password contains a character that has a meaning in URLs", hint=_QUOTE_HINT
         )
     if not splits:
         raise errors[standard_end]

@@ -10,14 +10,18 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from circle_migrate.config.metadata import load_models
+from circle_migrate.config.load_objects import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
-from circle_migrate.diff.autogenerate.position import Placement, new_revision
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, compared, propose
-from circle_migrate.diff.autogenerate.result import RevisionFilesResult
-from circle_migrate.diff.autogenerate.revision_file import RevisionFile, write
-from circle_migrate.diff.compare import CompareOptions, Profile
+from circle_migrate.diff.autogenerate.revision_file import (
+    Placement,
+    RevisionFile,
+    RevisionFilesResult,
+    new_revision,
+    write,
+)
+from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
 from circle_migrate.diff.expected.build import at_revisions
@@ -30,7 +34,6 @@ from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.postgres.scratch.providers import nearest, no_server_error
-from circle_migrate.revision_graph.graph import Graph
 
 
 async def autogenerate(
@@ -67,19 +70,16 @@ async def _states(deployment: Deployment) -> dict[str, State]:
     located = [name for name in deployment.selected if deployment.databases[name].settings.url is not None]
     states = await deployment.states(located) if located else {}
     for name, current in verify_identity(deployment, states).items():
-        _ensure_at_head(graphs[name], current)
+        pending = graphs[name].pending(current)
+        if pending:
+            raise Refused(
+                f"database {name} has {format_counts({'pending revision': len(pending)})}",
+                database=name,
+                state="nothing was written",
+                hint="Run circle-migrate upgrade first, or unset the database's URL to compare the files "
+                "only.",
+            )
     return states
-
-
-def _ensure_at_head(graph: Graph, current: tuple[str, ...]) -> None:
-    pending = graph.ancestors(graph.effective_heads) - graph.ancestors(current)
-    if pending:
-        raise Refused(
-            f"database {graph.database} has {format_counts({'pending revision': len(pending)})}",
-            database=graph.database,
-            state="nothing was written",
-            hint="Run circle-migrate upgrade first, or unset the database's URL to compare the files only.",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,8 @@ class _Task:
         metadata = load_models(self.database.settings)
         models = await expected(self.alone, self.database.name, None, self.major, servers=self.servers)
         options = replace(self._options, models=Models.AFTER)
-        return await propose(
-            ModelDiff(self.head, models.snapshot, metadata, options, hazards), self._open_scratch
-        )
+        goal = ModelDiff(self.head, models.snapshot, metadata, options, hazards, self._open_scratch)
+        return await propose(goal)
 
     async def notes(self) -> AsyncIterator[str]:
         """Yield notes about the live database."""
@@ -145,8 +144,7 @@ class _Task:
 
     @property
     def _options(self) -> CompareOptions:
-        profile = Profile(self.database.settings.profile)
-        return CompareOptions(profile, ignore=self.alone.settings.diff_ignore)
+        return CompareOptions(self.database.settings.profile, ignore=self.alone.settings.diff_ignore)
 
     def _open_scratch(self) -> AbstractAsyncContextManager[Database]:
         return at_revisions(self.alone, self.servers, self.database.graph.effective_heads, self.major)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from circle_migrate.diff.autogenerate.revision_file import RevisionFile, text
-from circle_migrate.diff.compare import CompareOptions, Profile, aspect_of, compare
-from circle_migrate.diff.ddl.render_alembic import body
-from circle_migrate.diff.ddl.script import MigrationScript, generate, reverse
+from circle_migrate.diff.compare import CompareOptions, aspect_of, compare
+from circle_migrate.diff.ddl.render import body
+from circle_migrate.diff.ddl.script import MigrationScript, generate
 from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
 from circle_migrate.diff.describe import summary
 from circle_migrate.diff.equivalence import checks_for, equal_in_scratch
@@ -32,21 +32,24 @@ if TYPE_CHECKING:
     from circle_migrate.diff.autogenerate.alembic_suggestions import Suggestion
 
 OpenScratch = Callable[[], AbstractAsyncContextManager[Database]]
-"""Opens a scratch database at the head."""
 
-_ROUND_TRIP = CompareOptions(Profile.STRICT)
+_ROUND_TRIP = CompareOptions("strict")
 """Options for the comparison after a downgrade."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDiff:
-    """The catalogs of the head and of the models, and the options of their comparison."""
+    """The catalogs of the head and of the models, and the options of their comparison.
+
+    `open_scratch` opens a scratch database at the head.
+    """
 
     head: Snapshot
     models: Snapshot
     metadata: tuple[MetaData, ...]
     options: CompareOptions
     hazards: HazardTexts
+    open_scratch: OpenScratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +95,20 @@ async def compared(
     return await compare(before, after, options, answer)
 
 
-async def propose(goal: ModelDiff, open_scratch: OpenScratch) -> Proposal | None:
+async def propose(goal: ModelDiff) -> Proposal | None:
     """Return the revision that changes the head into the models; None if they do not differ.
 
     Raises the errors of scratch databases; an error of the proposed statements is a gap of the proposal.
     """
-    comparison = await _compare_with_models(goal, goal.head, open_scratch)
+    comparison = await _compare_with_models(goal, goal.head, goal.open_scratch)
     if not comparison.differences:
         return None
-    proposal, uses_alembic = await _attempt(goal, open_scratch, comparison, with_alembic=True)
+    proposal, uses_alembic = await _attempt(goal, comparison, with_alembic=True)
     if proposal.upgrade_gaps and uses_alembic:
-        without, _ = await _attempt(goal, open_scratch, comparison, with_alembic=False)
+        without, _ = await _attempt(goal, comparison, with_alembic=False)
         proposal = min(proposal, without, key=lambda choice: (not choice.runs, len(choice.upgrade_gaps)))
     if proposal.downgrade_gaps:
-        async with open_scratch() as database:
+        async with goal.open_scratch() as database:
             proposal = await _replace_downgrade(ScratchTrial(database, goal), proposal)
     return proposal
 
@@ -128,11 +131,9 @@ async def _compare_with_models(goal: ModelDiff, before: Snapshot, open_scratch: 
     return replace(comparison, differences=tuple(differences))
 
 
-async def _attempt(
-    goal: ModelDiff, open_scratch: OpenScratch, comparison: Comparison, *, with_alembic: bool
-) -> tuple[Proposal, bool]:
+async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: bool) -> tuple[Proposal, bool]:
     """Return a proposal that was executed, and whether it contains operations of Alembic."""
-    async with open_scratch() as database:
+    async with goal.open_scratch() as database:
         trial = ScratchTrial(database, goal)
         runnable = await _runnable(trial, await trial.suggestions(comparison)) if with_alembic else []
         upgrade = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
@@ -142,7 +143,7 @@ async def _attempt(
         if comparison.differences:
             remainder = await trial.code(generate(comparison), with_hazards=True)
             upgrade = _join(upgrade, remainder)
-            downgrade = _join(await trial.code(reverse(comparison)), downgrade)
+            downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
             error = await trial.run(remainder)
             if error is not None:
                 return Proposal(upgrade, downgrade, (_failure(error),), runs=False), bool(runnable)
@@ -221,11 +222,8 @@ class ScratchTrial:
         """
         if not script.statements:
             return ""
-        connection = await self._database.connect()
-        try:
+        async with self._database.reading() as connection:
             schema = await connection.fetchval(f"SELECT {FIRST_SCHEMA}")
-        finally:
-            connection.terminate()
         statements = tuple(
             replace(statement, hazards=_file_hazards(statement, self._goal.hazards) if with_hazards else ())
             for statement in script.statements

@@ -12,10 +12,15 @@ import sys
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from circle_migrate.core.errors import MigrateError, Refused
+from circle_migrate.core.errors import MigrateError, Refused, UsageError
+from circle_migrate.core.result import Result
 from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.directory import versions_folder
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.naming import ensure_id, ensure_label
 from circle_migrate.revision_graph.parse_file import read_revision
 from circle_migrate.revision_graph.revision import Revision
 
@@ -77,29 +82,25 @@ def text(draft: RevisionFile) -> str:
 
     code = f"{draft.upgrade}\n{draft.downgrade}"
     names = _modules(code)
-    rendered = Template(filename=str(_TEMPLATE)).render(  # noqa: S702 - Python source, not HTML
+    rendered: str = Template(filename=str(_TEMPLATE)).render(  # noqa: S702 - Python source, not HTML
         message=draft.message.replace("\\", "\\\\").replace('"""', "'''"),
-        revision=draft.id,
-        down_revision=_scalar(draft.down),
-        branch_labels=_scalar(draft.labels),
-        depends_on=_scalar(draft.depends_on),
+        revision=(draft.id,),
+        down_revision=draft.down,
+        branch_labels=draft.labels,
+        depends_on=draft.depends_on,
         upgrade=draft.upgrade,
         downgrade=draft.downgrade,
         uses_sqlalchemy="sa" in names,
         imports=_imports(code, names - {"sa", "op"}),
         quoted=_quoted,
     )
-    return str(rendered)
+    return rendered
 
 
-def _scalar(values: tuple[str, ...]) -> str | tuple[str, ...] | None:
-    return (values[0] if len(values) == 1 else values) if values else None
-
-
-def _quoted(value: str | tuple[str, ...] | None) -> str:
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(json.dumps, value)) + ")"
-    return "None" if value is None else json.dumps(value)
+def _quoted(values: tuple[str, ...]) -> str:
+    """Return the values as Python code: None, a string or a tuple."""
+    quoted = [json.dumps(value) for value in values]
+    return f"({', '.join(quoted)})" if len(quoted) > 1 else "".join(quoted) or "None"
 
 
 def _modules(code: str) -> set[str]:
@@ -130,11 +131,74 @@ def _formatted(source: str, path: Path) -> str:
     ruff = shutil.which("ruff", path=f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
     if ruff is None:
         return source
-    process = subprocess.run(
-        [ruff, "format", "--stdin-filename", str(path), "-"],
-        input=source,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [ruff, "format", "--stdin-filename", str(path), "-"]
+    process = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     return process.stdout if process.returncode == 0 and process.stdout else source
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The position of a new revision in the graph; by default it follows the only head."""
+
+    head: str | None = None
+    splice: bool = False
+    label: str | None = None
+    depends_on: tuple[str, ...] = ()
+    id: str | None = None
+
+
+def new_names(graph: Graph, position: Placement) -> tuple[str, tuple[str, ...]]:
+    """Return the id and labels of a new revision. Raises `UsageError` if they are invalid or in use."""
+    if position.id is not None:
+        ensure_id(graph, position.id)
+    if position.label is not None:
+        ensure_label(graph, position.label)
+        if position.label == position.id:
+            raise UsageError(f"{position.id} cannot be both the id and the label of a revision")
+    return position.id or uuid.uuid4().hex[-12:], (position.label,) if position.label else ()
+
+
+def new_revision(deployment: Deployment, name: str, message: str, position: Placement) -> RevisionFile:
+    """Return an empty revision at this position.
+
+    Raises `Refused` if it would create a second head without `splice`, `UsageError` for invalid names.
+    """
+    graph = deployment.graphs[name]
+    if position.head is None:
+        head = graph.head()
+        down = (head,) if head else ()
+    elif position.head == "base":
+        down = ()
+    else:
+        down = (_find(graph, position.head),)
+        if graph.successors[down[0]] and not position.splice:
+            raise Refused(
+                f"{down[0]} is not a head of {name}: the new revision would create another head",
+                database=name,
+                hint="To create a new branch, add --splice.",
+            )
+    key, labels = new_names(graph, position)
+    depends_on = tuple(_find(graph, key) for key in position.depends_on)
+    return RevisionFile(deployment.databases[name], message, down, key, labels, depends_on)
+
+
+def _find(graph: Graph, name: str) -> str:
+    """Return the id of a revision, which may be given with its database: `database@revision`."""
+    return graph.find(name.removeprefix(f"{graph.database}@"))
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionFilesResult(Result):
+    """The revision files that were written; none if nothing has changed."""
+
+    revisions: tuple[Revision, ...]
+    unchanged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the new revisions, the unchanged databases and the notes."""
+        return {
+            "revisions": [revision.to_dict() for revision in self.revisions],
+            "unchanged": list(self.unchanged),
+            "notes": list(self.notes),
+        }

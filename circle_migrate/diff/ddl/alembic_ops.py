@@ -3,17 +3,99 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from circle_migrate.diff.ddl.column import is_local, is_not_null, table_of
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.plan import ChangePlan
-from circle_migrate.diff.ddl.python_code import call as call_code
-from circle_migrate.diff.ddl.python_code import sql_text, string, strings
-from circle_migrate.diff.ddl.sqlalchemy_types import type_code
 from circle_migrate.diff.ddl.statement import Statement
+from circle_migrate.diff.ddl.table import TABLE
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, split_identity, unquote
+
+# Bind parameters and escaped colons in SQLAlchemy's text(): sqlalchemy/sql/elements.py and compiler.py,
+# BIND_PARAMS and BIND_PARAMS_ESC.
+_PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
+_ESCAPED = re.compile(r"\\(?=:[\w$]*(?![:\w$]))")
+
+_WIDTH = 110
+
+
+def text(sql: str) -> str:
+    """Return SQL with the escapes that text() removes again."""
+    return _PARAMETER.sub(r"\\:", _ESCAPED.sub(r"\\\\", sql))
+
+
+def string(value: str) -> str:
+    """Return a string literal; in triple quotes if it has several lines."""
+    escaped = "".join(
+        character if character == "\n" or character.isprintable() else ascii(character)[1:-1]
+        for character in value.replace("\\", "\\\\")
+    )
+    quotes = '"""' if "\n" in value else '"'
+    if quotes in value or value.endswith('"'):
+        escaped = escaped.replace('"', '\\"')
+    return f"{quotes}{escaped}{quotes}"
+
+
+def sql_text(sql: str) -> str:
+    """Return an `sa.text` call with an SQL expression."""
+    return f"sa.text({string(text(sql))})"
+
+
+def call(function: str, arguments: Sequence[str]) -> str:
+    """Return a call in one line, or with one argument per line if that is too long."""
+    line = f"{function}({', '.join(arguments)})"
+    if len(line) < _WIDTH and not function.endswith("create_table"):
+        return line
+    return "\n".join([f"{function}(", *(f"    {argument}," for argument in arguments), ")"])
+
+
+def indented(code: str, indent: str) -> str:
+    """Return code with indentation; a multi-line string stays as it is."""
+    if '"""' in code:
+        return indent + code
+    return "\n".join(indent + line for line in code.split("\n"))
+
+
+_PLAIN = {
+    "smallint": "sa.SmallInteger()",
+    "integer": "sa.Integer()",
+    "bigint": "sa.BigInteger()",
+    "numeric": "sa.Numeric()",
+    "real": "sa.REAL()",
+    "double precision": "sa.Double()",
+    "boolean": "sa.Boolean()",
+    "text": "sa.Text()",
+    "character varying": "sa.String()",
+    "bytea": "sa.LargeBinary()",
+    "date": "sa.Date()",
+    "time without time zone": "sa.Time()",
+    "timestamp without time zone": "sa.DateTime()",
+    "timestamp with time zone": "sa.DateTime(timezone=True)",
+    "uuid": "sa.Uuid()",
+}
+_DIALECT = re.compile("interval|jsonb?|inet|cidr|macaddr|tsvector|tsquery|(int4|int8|num|date|ts|tstz)range")
+_WITH_ARGUMENTS = (
+    (r"character varying\((\d+)\)", r"sa.String(length=\1)"),
+    (r"character\((\d+)\)", r"sa.CHAR(length=\1)"),
+    (r"numeric\((\d+),(-?\d+)\)", r"sa.Numeric(precision=\1, scale=\2)"),
+    (r"timestamp\((\d)\) with time zone", r"postgresql.TIMESTAMP(timezone=True, precision=\1)"),
+    (r"timestamp\((\d)\) without time zone", r"postgresql.TIMESTAMP(precision=\1)"),
+)
+
+
+def type_code(type_: str) -> str | None:
+    """Return the code for a type as format_type() prints it, None if SQLAlchemy has no type for it."""
+    if type_.endswith("[]"):
+        element = type_code(type_.removesuffix("[]"))
+        return f"postgresql.ARRAY({element})" if element else None
+    for pattern, code in _WITH_ARGUMENTS:
+        match = re.fullmatch(pattern, type_)
+        if match:
+            return match.expand(code)
+    return f"postgresql.{type_.upper()}()" if _DIALECT.fullmatch(type_) else _PLAIN.get(type_)
+
 
 _COLUMN_LIST = rf"{IDENTIFIER}(?:, {IDENTIFIER})*"
 _INDEX = re.compile(
@@ -31,40 +113,15 @@ _FOREIGN_KEY = re.compile(
 _ALTER_COLUMN = re.compile(rf"ALTER TABLE .*? ALTER COLUMN {IDENTIFIER} (.*)", re.DOTALL)
 _TYPE = re.compile(r"TYPE (.*?)(?: USING (.*))?")
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) STORED", re.DOTALL)
-_CONSTRAINT_TYPES = {
-    "primary key": "primary",
-    "unique": "unique",
-    "check": "check",
-    "foreign key": "foreignkey",
-}
-_COLUMN_ACTIONS = {
-    "SET NOT NULL": "nullable=False",
-    "DROP NOT NULL": "nullable=True",
-    "DROP DEFAULT": "server_default=None",
-}
-_NOT_IN_CREATE_TABLE = (
-    "partition_of",
-    "partition_key",
-    "inherits",
-    "of_type",
-    "access_method",
-    "tablespace",
-    "options",
-    "persistence",
-)
-"""Fields of a table that op.create_table has no argument for."""
+_CONSTRAINTS = {"primary key": "primary", "foreign key": "foreignkey", "unique": "unique", "check": "check"}
 
 
-def _create_table(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
-    fields = plan.after.objects[statement.key]
-    columns = [_column(plan.after, key) for key in plan.after.parts_of(statement.key, "column")]
-    if None in columns or any(fields.get(name) for name in _NOT_IN_CREATE_TABLE):
+def _create_table(plan: ChangePlan, key: ObjectKey, default: str | None) -> str | None:
+    columns = [_column(plan.after, part) for part in plan.after.parts_of(key, "column")]
+    # op.create_table has no arguments for what CREATE TABLE has beside the columns.
+    if None in columns or any(map(plan.after.objects[key].get, TABLE.covers)):
         return None
-    return _call("op.create_table", statement.key.identity, default, *filter(None, columns))
-
-
-def _drop_table(_plan: ChangePlan, statement: Statement, default: str | None) -> str:
-    return _call("op.drop_table", statement.key.identity, default)
+    return _call("op.create_table", key.identity, default, *filter(None, columns))
 
 
 def _column(catalog: Catalog, key: ObjectKey) -> str | None:
@@ -73,7 +130,7 @@ def _column(catalog: Catalog, key: ObjectKey) -> str | None:
     type_, value = type_code(fields.get("type") or ""), _value_arguments(fields)
     if type_ is None or value is None or fields.get("collation") or not is_local(fields):
         return None
-    return call_code("sa.Column", [_name(key), type_, *value, f"nullable={not is_not_null(catalog, key)}"])
+    return call("sa.Column", [_name(key), type_, *value, f"nullable={not is_not_null(catalog, key)}"])
 
 
 def _value_arguments(fields: Fields) -> list[str] | None:
@@ -103,8 +160,10 @@ def _alter_table(plan: ChangePlan, statement: Statement, default: str | None) ->
 
 def _alter_arguments(action: str) -> list[str] | None:
     """Return the arguments of op.alter_column for an action of ALTER COLUMN."""
-    if action in _COLUMN_ACTIONS:
-        return [_COLUMN_ACTIONS[action]]
+    if action in {"SET NOT NULL", "DROP NOT NULL"}:
+        return [f"nullable={action == 'DROP NOT NULL'}"]
+    if action == "DROP DEFAULT":
+        return ["server_default=None"]
     if action.startswith("SET DEFAULT "):
         return [f"server_default={sql_text(action.removeprefix('SET DEFAULT '))}"]
     match = _TYPE.fullmatch(action)
@@ -114,22 +173,16 @@ def _alter_arguments(action: str) -> list[str] | None:
     return [f"type_={type_}", *([f"postgresql_using={string(match[2])}"] if match[2] else [])]
 
 
-def _create_index(_plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
+def _create_index(statement: Statement, default: str | None) -> str | None:
     match = _INDEX.fullmatch(statement.sql)
     if match is None:
         return None
     unique, table, method, columns, condition = match.groups()
-    arguments = [strings(_column_names(columns))]
+    arguments = [_names(columns)]
     arguments += ["unique=True"] if unique else []
     arguments += [f"postgresql_using={string(method)}"] if method != "btree" else []
     arguments += [f"postgresql_where={sql_text(condition)}"] if condition else []
     return _call("op.create_index", table, default, *arguments, first=[_name(statement.key)])
-
-
-def _drop_index(plan: ChangePlan, statement: Statement, default: str | None) -> str:
-    owner = plan.before.owner_of(statement.key)
-    table = f"table_name={_name(owner) if owner else None}"
-    return _call("op.drop_index", statement.key.identity, default, table)
 
 
 def _change_constraint(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
@@ -139,7 +192,7 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
         return None
     table, first = owner.identity, [_name(key)]
     if statement.sql == f"ALTER TABLE {table} DROP CONSTRAINT {base_name(key.identity)}":
-        type_ = _CONSTRAINT_TYPES.get(plan.before.value(key, "type") or "")
+        type_ = _CONSTRAINTS.get(plan.before.value(key, "type") or "")
         arguments = [f"type_={string(type_)}"] if type_ else []
         first = _final(first) if type_ == "check" else first
         return _call("op.drop_constraint", table, default, *arguments, first=first)
@@ -147,7 +200,7 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
     definition = match[1] if match else ""
     if match := _KEY.fullmatch(definition):
         function = "op.create_primary_key" if match[1] == "PRIMARY KEY" else "op.create_unique_constraint"
-        return _call(function, table, default, strings(_column_names(match[2])), first=first)
+        return _call(function, table, default, _names(match[2]), first=first)
     if match := _CHECK.fullmatch(definition):
         return _call("op.create_check_constraint", table, default, sql_text(match[1]), first=_final(first))
     match = _FOREIGN_KEY.fullmatch(definition)
@@ -163,20 +216,14 @@ def _create_foreign_key(key: ObjectKey, table: str, match: re.Match[str], defaul
     columns, referent, referred, on_update, on_delete, deferrable, deferred = match.groups()
     source, *source_schema = _table_arguments(table, default)
     target, *target_schema = _table_arguments(referent, default)
-    arguments = [
-        _name(key),
-        source,
-        target,
-        strings(_column_names(columns)),
-        strings(_column_names(referred)),
-    ]
+    arguments = [_name(key), source, target, _names(columns), _names(referred)]
     arguments += [f"onupdate={string(on_update)}"] if on_update else []
     arguments += [f"ondelete={string(on_delete)}"] if on_delete else []
     arguments += ["deferrable=True"] if deferrable else []
     arguments += ['initially="DEFERRED"'] if deferred else []
     arguments += [f"source_{schema}" for schema in source_schema]
     arguments += [f"referent_{schema}" for schema in target_schema]
-    return call_code("op.create_foreign_key", arguments)
+    return call("op.create_foreign_key", arguments)
 
 
 def _call(
@@ -184,7 +231,7 @@ def _call(
 ) -> str:
     """Return a call with `first`, the name of the relation, `arguments` and the schema of the relation."""
     name, *schema = _table_arguments(relation, default)
-    return call_code(function, [*first, name, *arguments, *schema])
+    return call(function, [*first, name, *arguments, *schema])
 
 
 def _table_arguments(identity: str, default: str | None) -> list[str]:
@@ -197,22 +244,26 @@ def _name(key: ObjectKey) -> str:
     return string(unquote(base_name(key.identity)))
 
 
-def _column_names(columns: str) -> list[str]:
-    return [unquote(name) for name in re.findall(IDENTIFIER, columns)]
+def _names(columns: str) -> str:
+    return f"[{', '.join(string(unquote(name)) for name in re.findall(IDENTIFIER, columns))}]"
 
 
-_WRITERS: dict[tuple[str, str], Callable[[ChangePlan, Statement, str | None], str | None]] = {
-    ("CREATE TABLE", "table"): _create_table,
-    ("DROP TABLE", "table"): _drop_table,
-    ("ALTER TABLE", "column"): _alter_table,
-    ("CREATE INDEX", "index"): _create_index,
-    ("CREATE UNIQUE", "index"): _create_index,
-    ("DROP INDEX", "index"): _drop_index,
-    ("ALTER TABLE", "constraint"): _change_constraint,
-}
-
-
-def call(plan: ChangePlan, statement: Statement, default: str | None) -> str | None:
-    """Return the operation for a statement, None if Alembic has none; `default` is the schema to omit."""
-    write = _WRITERS.get((" ".join(statement.sql.split(" ", 2)[:2]), statement.key.kind))
-    return write(plan, statement, default) if write else None
+def operation(plan: ChangePlan, statement: Statement, default: str | None) -> str:
+    """Return the operation for a statement, else `op.execute`; `default` is the schema to omit."""
+    key, code = statement.key, None
+    match key.kind, statement.sql.partition(" ")[0]:
+        case "table", "CREATE":
+            code = _create_table(plan, key, default)
+        case "table", "DROP":
+            code = _call("op.drop_table", key.identity, default)
+        case "column", "ALTER":
+            code = _alter_table(plan, statement, default)
+        case "index", "CREATE":
+            code = _create_index(statement, default)
+        case "index", "DROP":
+            owner = plan.before.owner_of(key)
+            table = f"table_name={_name(owner) if owner else None}"
+            code = _call("op.drop_index", key.identity, default, table)
+        case "constraint", "ALTER":
+            code = _change_constraint(plan, statement, default)
+    return code or f"op.execute({string(text(statement.sql))})"

@@ -6,26 +6,62 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from circle_migrate.diff.ddl import attributes, identity
-from circle_migrate.diff.ddl.casts import base_type, using
+from circle_migrate.diff.ddl import attributes
+from circle_migrate.diff.ddl.clauses import comment_on, option_changes, split_field
 from circle_migrate.diff.ddl.dependencies import Catalog
-from circle_migrate.diff.ddl.kind import (
-    Commands,
-    Hazardous,
-    ObjectChange,
-    ObjectKind,
-    alter,
-    clause,
-    parse_options,
-)
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter_owner, clause
+from circle_migrate.postgres.catalog.acl import OWNER
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import base_name, literal, quote_if_needed
+from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, split_identity, unquote
+
+_NUMBERS = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
+_STRINGS = {"text", "character varying", "character"}
+_TIMESTAMPS = {"timestamp without time zone", "timestamp with time zone", "date"}
+_TIMES = {"time without time zone", "time with time zone", "interval"}
+_ASSIGNABLE = (_NUMBERS, _STRINGS, _TIMESTAMPS, _TIMES, {"json", "jsonb"}, {"inet", "cidr"})
+
+
+def base_type(type_: str) -> str:
+    """Return a type without its length, precision and array brackets."""
+    return re.sub(r"\(\d+(?:,-?\d+)?\)", "", type_).removesuffix("[]")
+
+
+def using(column: str, before: str, after: str) -> str:
+    """Return the USING clause of a change of type, empty if an assignment cast exists.
+
+    An explicit cast truncates strings that are too long without an error; an assignment fails.
+    """
+    old, new = base_type(before), base_type(after)
+    arrays = before.endswith("[]"), after.endswith("[]")
+    if arrays[0] == arrays[1]:
+        if old == new or any({old, new} <= family for family in _ASSIGNABLE):
+            return ""
+        if new in _STRINGS and not arrays[0]:
+            return ""
+    text = "text[]" if all(arrays) else "text"
+    return f" USING {column}::{text}::{after}"
+
+
+def comparable(before: str, after: str) -> bool:
+    """Return whether values of both types can be compared, as in a foreign key."""
+    old, new = base_type(before), base_type(after)
+    return old == new or any({old, new} <= family for family in (_NUMBERS, _STRINGS))
+
 
 VIEWS = frozenset({"view", "materialized view"})
 
-_COVERED = frozenset(
-    {"type", "collation", "default", "identity", "identity_sequence", "generated", "not_null"}
-)
+_COVERED = {"type", "collation", "default", "identity", "identity_sequence", "generated", "not_null"}
+_SEQUENCE_FIELDS = ("identity_sequence", "sequence_acl", "sequence_comment", "sequence_persistence")
+"""Fields of an identity column that describe its sequence."""
+
+_OPTION_DEFAULTS = {
+    "INCREMENT": "SET INCREMENT BY 1",
+    "MINVALUE": "SET NO MINVALUE",
+    "MAXVALUE": "SET NO MAXVALUE",
+    "START": "SET START WITH 1",
+    "CACHE": "SET CACHE 1",
+    "CYCLE": "SET NO CYCLE",
+}
 _SET_EXPRESSION_SINCE = 17
 _STORAGE_DEFAULT_SINCE = 16
 _GENERATED = re.compile(r"GENERATED ALWAYS AS \((.*)\) (STORED|VIRTUAL)", re.DOTALL)
@@ -45,7 +81,7 @@ def constraint_clauses(catalog: Catalog, key: ObjectKey) -> list[str]:
     if fields.get("generated"):
         clauses.append(fields["generated"] or "")
     elif fields.get("identity"):
-        clauses.append(identity.clause(key, fields))
+        clauses.append(_identity_clause(key, fields))
     elif fields.get("default"):
         clauses.append(f"DEFAULT {fields['default']}")
     if is_not_null(catalog, key):
@@ -95,12 +131,8 @@ def detach(change: ObjectChange) -> Commands:
         yield Hazardous(f"{_alter_column(change)} DROP IDENTITY", ("CM036",))
 
 
-def _alter_table(change: ObjectChange) -> str:
-    return f"ALTER {change.owner.kind.upper()} {table_of(change.key)}"
-
-
 def _alter_column(change: ObjectChange) -> str:
-    return f"{_alter_table(change)} ALTER COLUMN {base_name(change.key.identity)}"
+    return f"{alter_owner(change)} ALTER COLUMN {base_name(change.key.identity)}"
 
 
 def _add(change: ObjectChange) -> Commands:
@@ -111,7 +143,7 @@ def _add(change: ObjectChange) -> Commands:
     elif _is_typed(change):
         yield from _alter(replace(change, before={"type": change.after.get("type")}))
     elif is_local(change.after):
-        sql = f"{_alter_table(change)} ADD COLUMN {definition(change.catalog, change.key)}"
+        sql = f"{alter_owner(change)} ADD COLUMN {definition(change.catalog, change.key)}"
         yield Hazardous(sql, tuple(_add_hazards(change)))
 
 
@@ -126,7 +158,7 @@ def _add_hazards(change: ObjectChange) -> Iterator[str]:
 
 def _drop(change: ObjectChange) -> Commands:
     if is_local(change.before) and not _is_typed(change):
-        yield Hazardous(f"{_alter_table(change)} DROP COLUMN {base_name(change.key.identity)}", ("CM010",))
+        yield Hazardous(f"{alter_owner(change)} DROP COLUMN {base_name(change.key.identity)}", ("CM010",))
 
 
 def _is_typed(change: ObjectChange) -> bool:
@@ -153,7 +185,7 @@ def _alter(change: ObjectChange) -> Commands:
         match = _GENERATED.fullmatch(after["generated"] or "")
         yield Hazardous(f"{head} SET EXPRESSION AS ({match[1] if match else ''})", ("CM069",))
     if after.get("identity") and change.differs("identity"):
-        yield f"{head} {identity.alter_action(change)}"
+        yield f"{head} {_identity_action(change)}"
 
 
 def _alter_type(change: ObjectChange) -> Hazardous:
@@ -178,46 +210,76 @@ def _change_column_options(change: ObjectChange) -> Commands:
     yield from option_changes(_alter_column(change), *change.values("options"), foreign=foreign)
 
 
-def change_options(change: ObjectChange) -> Commands:
-    """Write the commands that change the options of an object."""
-    foreign = change.key.kind.startswith("foreign ")
-    return option_changes(alter(change), *change.values("options"), foreign=foreign)
+def _identity_clause(key: ObjectKey, fields: Fields) -> str:
+    """Return the GENERATED ... AS IDENTITY clause of a column definition."""
+    always, *options = split_field(fields.get("identity"))
+    if fields.get("identity_sequence"):
+        options.insert(0, f"SEQUENCE NAME {schema_of(key.identity)}.{fields['identity_sequence']}")
+    generated = f"GENERATED {always.upper()} AS IDENTITY"
+    return f"{generated} ({' '.join(options)})" if options else generated
 
 
-def option_changes(
-    head: str, before: str | None, after: str | None, *, foreign: bool = False
-) -> Iterator[str]:
-    """Yield the SET and RESET commands, or OPTIONS for foreign data, between two lists of options."""
-    old, new = parse_options(before), parse_options(after)
-    removed = [name for name in old if name not in new]
-    changed = {name: value for name, value in new.items() if old.get(name) != value}
-    if foreign:
-        actions = [f"DROP {quote_if_needed(name)}" for name in removed]
-        actions += [
-            f"{'SET' if name in old else 'ADD'} {quote_if_needed(name)} {literal(value)}"
-            for name, value in changed.items()
-        ]
-        if actions:
-            yield f"{head} OPTIONS ({', '.join(actions)})"
+def _identity_action(change: ObjectChange) -> str:
+    """Return the action of ALTER COLUMN that adds or changes the identity."""
+    if not change.before.get("identity"):
+        return f"ADD {_identity_clause(change.key, change.after)}"
+    (before, *old), (after, *new) = (split_field(text) for text in change.values("identity"))
+    actions = [f"SET GENERATED {after.upper()}"] if before != after else []
+    kept = {option.split()[0] for option in new}
+    actions += [_OPTION_DEFAULTS[word] for word in (option.split()[0] for option in old) if word not in kept]
+    actions += [f"SET {option}" for option in new if option not in old]
+    return " ".join(actions)
+
+
+def with_initial_privileges(change: ObjectChange, *, new: bool) -> ObjectChange:
+    """Return the change with the privileges that a new sequence gets from ALTER DEFAULT PRIVILEGES."""
+    if not change.after.get("identity") or (change.before.get("identity") and not new):
+        return change
+    creator, _ = _owners(change)
+    initial = attributes.initial_privileges("SEQUENCE", creator, change)
+    if initial == attributes.default_privileges("SEQUENCE", creator, change.major):
+        return change
+    return replace(change, before={**change.before, "sequence_acl": attributes.format_acl(initial)})
+
+
+def _owners(change: ObjectChange) -> tuple[str, str]:
+    """Return the owner of the table, and so of the sequence, before and after the change."""
+    before, after = (catalog.value(change.owner, "owner") for catalog in (change.existing, change.catalog))
+    return before or OWNER, after or OWNER
+
+
+def _sequence_name(change: ObjectChange, fields: Fields) -> str:
+    _, table, column = split_identity(change.key.identity)
+    return fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
+
+
+def _sequence(change: ObjectChange, fields: Fields) -> str:
+    return f"{schema_of(change.key.identity)}.{_sequence_name(change, fields)}"
+
+
+def _alter_sequence(change: ObjectChange) -> Iterator[str]:
+    """Yield the changes of the sequence of an identity; one that is dropped with its identity needs none."""
+    if not change.after.get("identity"):
         return
-    if removed:
-        yield f"{head} RESET ({', '.join(removed)})"
-    if changed:
-        yield f"{head} SET ({storage_parameters(changed)})"
-
-
-def foreign_options(values: dict[str, str]) -> str:
-    """Return the OPTIONS clause of a CREATE command for foreign data."""
-    options = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
-    return f"OPTIONS ({options})"
-
-
-def storage_parameters(values: dict[str, str]) -> str:
-    """Return options as a list for WITH and SET."""
-    plain = re.compile(r"[\w.]+")
-    return ", ".join(
-        f"{name}={value if plain.fullmatch(value) else literal(value)}" for name, value in values.items()
-    )
+    sequence = _sequence(change, change.after)
+    if change.differs("identity_sequence") and change.before.get("identity"):
+        name = _sequence_name(change, change.after)
+        yield f"ALTER SEQUENCE {_sequence(change, change.before)} RENAME TO {name}"
+    if change.differs("sequence_acl"):
+        owners = _owners(change)
+        before, after = (
+            attributes.parse_or_default(acl, "SEQUENCE", owner, change.major)
+            for acl, owner in zip(change.values("sequence_acl"), owners, strict=True)
+        )
+        before = attributes.after_owner_change(before, *owners)
+        yield from attributes.grant_commands(f"SEQUENCE {sequence}", before, after)
+    if change.differs("sequence_comment"):
+        yield comment_on(f"SEQUENCE {sequence}", change.after.get("sequence_comment"))
+    if change.differs("sequence_persistence"):
+        # Without a value, the sequence has the persistence of its table.
+        default = "unlogged" if change.catalog.value(change.owner, "persistence") else "logged"
+        persistence = change.after.get("sequence_persistence") or default
+        yield f"ALTER SEQUENCE {sequence} SET {persistence.upper()}"
 
 
 def unsupported_declaration(change: ObjectChange) -> str | None:
@@ -231,7 +293,7 @@ def unsupported_declaration(change: ObjectChange) -> str | None:
 
 
 def _unsupported(change: ObjectChange) -> str | None:
-    privileges = attributes.unsupported(change, "sequence_acl", "privileges on its sequence")
+    privileges = attributes.unsupported_grants(change, "sequence_acl", "privileges on its sequence")
     return privileges or unsupported_declaration(change)
 
 
@@ -248,10 +310,9 @@ COLUMN = ObjectKind(
         ),
         "statistics": clause("statistics", "SET STATISTICS {}", "SET STATISTICS -1", head=_alter_column),
         "options": _change_column_options,
-        **identity.ALTERS,
+        **dict.fromkeys(_SEQUENCE_FIELDS, _alter_sequence),
     },
-    follows=frozenset({"position", "inherited", "local"}),
+    follows={"position", "inherited", "local"},
     unsupported=_unsupported,
     grant="TABLE",
-    owned=False,
 )

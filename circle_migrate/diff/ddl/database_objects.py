@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from circle_migrate.diff.ddl.kind import (
-    ENABLED,
-    Commands,
-    ObjectChange,
-    ObjectKind,
-    alter,
-    clause,
-    from_template,
-    split_field,
-)
-from circle_migrate.diff.ddl.privilege import Grantable, default_privileges, grant_commands, parse, sql_role
-from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
+from circle_migrate.diff.ddl.attributes import grant_commands, parse_acl, parse_or_default, sql_role
+from circle_migrate.diff.ddl.clauses import ENABLED, split_field
+from circle_migrate.diff.ddl.kind import Commands, ObjectChange, ObjectKind, alter, clause
+from circle_migrate.postgres.catalog.snapshot import Fields
 from circle_migrate.postgres.identifier import literal, split_identity
 
 
@@ -69,46 +60,18 @@ def _change_published_objects(change: ObjectChange) -> Commands:
         yield f"{alter(change)} {f'SET {after}' if after else f'DROP {before}'}"
 
 
-def _split_setting(key: ObjectKey) -> tuple[str, str]:
-    """Return the role of a setting, empty for the whole database, and the name of its parameter."""
-    role, *name = split_identity(key.identity)
-    return ("" if role == "database" else role), ".".join(name)
-
-
-_LIST_PARAMETERS = {
-    "search_path",
-    "temp_tablespaces",
-    "session_preload_libraries",
-    "local_preload_libraries",
-}
+_LIST_PARAMETERS = {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
 
 
 def _set(change: ObjectChange) -> Commands:
-    name, value = _split_setting(change.key)[1], change.after.get("value") or ""
+    """Write a DO block, because the script runs in databases of other names."""
+    role, *parts = split_identity(change.key.identity)
+    name, value = ".".join(parts), change.after.get("value") or ""
     sql_value = value if name in _LIST_PARAMETERS and value else literal(value)
-    yield _alter_database(change.key, f"SET {name} = {sql_value}")
-
-
-def _reset(change: ObjectChange) -> Commands:
-    yield _alter_database(change.key, f"RESET {_split_setting(change.key)[1]}")
-
-
-def _alter_database(key: ObjectKey, action: str) -> str:
-    """Return a DO block, because the script runs in databases of other names."""
-    role, _ = _split_setting(key)
-    head = f"ALTER ROLE {sql_role(role)} IN DATABASE %I " if role else "ALTER DATABASE %I "
-    command = literal(head + action.replace("%", "%%"))
-    return f"DO $do$BEGIN EXECUTE format({command}, current_database()); END$do$"
-
-
-_GRANT_NOUNS = {
-    "tables": "TABLE",
-    "sequences": "SEQUENCE",
-    "functions": "FUNCTION",
-    "types": "TYPE",
-    "schemas": "SCHEMA",
-    "large objects": "LARGE OBJECT",
-}
+    action = f"SET {name} = {sql_value}" if change.after else f"RESET {name}"
+    head = "DATABASE %I" if role == "database" else f"ROLE {sql_role(role)} IN DATABASE %I"
+    command = literal(f"ALTER {head} {action.replace('%', '%%')}")
+    yield f"DO $do$BEGIN EXECUTE format({command}, current_database()); END$do$"
 
 
 def _alter_default_privileges(change: ObjectChange) -> Iterator[str]:
@@ -116,41 +79,29 @@ def _alter_default_privileges(change: ObjectChange) -> Iterator[str]:
     role, *schema, noun = split_identity(change.key.identity)
     in_schema = f" IN SCHEMA {schema[0]}" if schema else ""
     head = f"ALTER DEFAULT PRIVILEGES FOR ROLE {sql_role(role)}{in_schema}"
+    kind = noun.removesuffix("s").upper()
     before, after = (
-        default_privileges(_GRANT_NOUNS[noun], role, change.major)
-        if acl is None and not schema
-        else parse(acl)
+        parse_acl(acl) if schema else parse_or_default(acl, kind, role, change.major)
         for acl in change.values("acl")
     )
-    return (f"{head} {command}" for command in grant_commands(Grantable(noun.upper(), ""), before, after))
+    return (f"{head} {command}" for command in grant_commands(noun.upper(), before, after))
 
 
-def _create_default_privileges(change: ObjectChange) -> Iterator[str]:
-    return _alter_default_privileges(replace(change, before={}))
-
-
-SCHEMA = ObjectKind(
-    "SCHEMA",
-    create=from_template("CREATE SCHEMA {0}"),
-    covers=frozenset(),
-    grant="SCHEMA",
-    drop_hazards=("CM013",),
-)
+SCHEMA = ObjectKind("SCHEMA", create="{0}", covers=frozenset(), grant="SCHEMA", drop_hazards=("CM013",))
 EXTENSION = ObjectKind(
     "EXTENSION",
     create=_create_extension,
-    covers=frozenset({"version", "schema"}),
+    covers={"version", "schema"},
     alters={
         "version": clause("version", "UPDATE TO {1}", "UPDATE TO ''"),
         "schema": clause("schema", "SET SCHEMA {}", ""),
     },
     drop_hazards=("CM035",),
-    owned=False,
 )
 EVENT_TRIGGER = ObjectKind(
     "EVENT TRIGGER",
     create=_create_event_trigger,
-    covers=frozenset({"event", "tags", "function"}),
+    covers={"event", "tags", "function"},
     alters={"enabled": _enable_event_trigger},
     defaults={"enabled": "origin"},
 )
@@ -158,21 +109,18 @@ PUBLICATION = ObjectKind(
     "PUBLICATION",
     create=_create_publication,
     drop_hazards=("CM035",),
-    covers=frozenset({"all_tables", "operations", "via_root", "generated_columns", "tables", "schemas"}),
+    covers={"all_tables", "operations", "via_root", "generated_columns", "tables", "schemas"},
     alters={
         **dict.fromkeys(("operations", "via_root", "generated_columns"), _change_publication_parameters),
         **dict.fromkeys(("tables", "schemas"), _change_published_objects),
     },
 )
-SETTING = ObjectKind(
-    "SETTING", create=_set, drop=_reset, covers=frozenset({"value"}), alters={"value": _set}, owned=False
-)
+SETTING = ObjectKind("SETTING", create=_set, drop=_set, covers={"value"}, alters={"value": _set})
 DEFAULT_PRIVILEGES = ObjectKind(
     "DEFAULT PRIVILEGES",
-    create=_create_default_privileges,
+    create=lambda _change: [],
     drop=_alter_default_privileges,
-    covers=frozenset({"acl"}),
+    covers=frozenset(),
     alters={"acl": _alter_default_privileges},
-    follows=frozenset({"role"}),
-    owned=False,
+    follows={"role"},
 )

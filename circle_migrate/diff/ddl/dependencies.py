@@ -17,7 +17,12 @@ from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of,
 RELATIONS = ("table", "foreign table", "view", "materialized view")
 ROUTINES = ("function", "procedure", "aggregate", "window function")
 
-_NAMED_BY_FIELD = {"server": "foreign server", "wrapper": "foreign data wrapper", "language": "language"}
+_NAMED_BY_FIELD = {
+    "schema": "schema",
+    "server": "foreign server",
+    "wrapper": "foreign data wrapper",
+    "language": "language",
+}
 # Kinds that have an owner, but are not dropped with it.
 _NOT_PARTS = {"sequence", "default privileges", "user mapping"}
 _NO_TEXT = {"of", "comment", "owner", "acl", "position", "owned_by", "sequence_acl", "sequence_comment"}
@@ -64,7 +69,7 @@ class Catalog:
     def needs(self, key: ObjectKey) -> frozenset[ObjectKey]:
         """Return the objects that an object needs."""
         if key not in self._needs:
-            self._needs[key] = frozenset(self._references(key)) - {key}
+            self._needs[key] = frozenset(self._references(key)) & self.objects.keys() - {key}
         return self._needs[key]
 
     @cached_property
@@ -95,18 +100,18 @@ class Catalog:
         return keys
 
     def _references(self, key: ObjectKey) -> Iterator[ObjectKey]:
+        """Yield what an object may need; some of it may not exist."""
         fields = self.objects[key]
         owner = self.owner_of(key)
         text = self._text(key)
         named = {named_key for name in _qualified_names(text) for named_key in self._by_name.get(name, ())}
         yield from named
         if owner is not None and key.kind != "sequence":
-            yield from self._existing(owner)
+            yield owner
         if key.kind not in {"schema", "extension", "setting", "event trigger", "publication", "column"}:
-            yield from self._existing(ObjectKey("schema", schema_of(key.identity)))
-        yield from self._existing(ObjectKey("schema", fields.get("schema") or ""))
+            yield ObjectKey("schema", schema_of(key.identity))
         for field, kind in _NAMED_BY_FIELD.items():
-            yield from self._existing(ObjectKey(kind, fields.get(field) or ""))
+            yield ObjectKey(kind, fields.get(field) or "")
         identifiers = {unquote(identifier) for identifier in _IDENTIFIERS.findall(text)}
         for relation in {owner, *named}:
             if relation is not None and relation.kind in RELATIONS:
@@ -122,10 +127,6 @@ class Catalog:
             yield from self._referenced_keys(fields.get("definition") or "")
         if fields.get("constraint") and owner is not None:
             yield ObjectKey("constraint", f"{owner.identity}.{fields['constraint']}")
-
-    def _existing(self, key: ObjectKey) -> Iterator[ObjectKey]:
-        if key in self.objects:
-            yield key
 
     def _text(self, key: ObjectKey) -> str:
         fields = self.objects[key]

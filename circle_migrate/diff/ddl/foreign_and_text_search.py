@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from circle_migrate.diff.ddl.column import change_options, foreign_options
-from circle_migrate.diff.ddl.kind import (
-    Commands,
-    ObjectChange,
-    ObjectKind,
-    alter,
-    clause,
-    from_template,
-    optional_clauses,
-    parse_options,
-    split_field,
-)
-from circle_migrate.diff.ddl.privilege import sql_role
+from circle_migrate.diff.ddl.attributes import sql_role
+from circle_migrate.diff.ddl.clauses import optional_clauses, split_field, with_options
+from circle_migrate.diff.ddl.kind import Commands, ObjectChange, ObjectKind, alter, change_options, clause
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import literal, split_identity
 
@@ -25,17 +15,14 @@ def _create_server(change: ObjectChange) -> Commands:
     fields = change.after
     clauses = [f"CREATE SERVER {change.key.identity}"]
     clauses += optional_clauses(fields, {"type": "TYPE {1}", "version": "VERSION {1}"})
-    yield " ".join([*clauses, f"FOREIGN DATA WRAPPER {fields.get('wrapper')}{_options(fields)}"])
-
-
-def _options(fields: Fields) -> str:
-    options = parse_options(fields.get("options"))
-    return f" {foreign_options(options)}" if options else ""
+    clauses += [f"FOREIGN DATA WRAPPER {fields.get('wrapper')}", *with_options(fields, foreign=True)]
+    yield " ".join(clauses)
 
 
 def _create_wrapper(change: ObjectChange) -> Commands:
     definition = " ".join(split_field(change.after.get("definition")))
-    yield f"CREATE FOREIGN DATA WRAPPER {change.key.identity} {definition}{_options(change.after)}"
+    head = f"CREATE FOREIGN DATA WRAPPER {change.key.identity} {definition}"
+    yield " ".join([head, *with_options(change.after, foreign=True)])
 
 
 def _change_wrapper(change: ObjectChange) -> Commands:
@@ -121,18 +108,18 @@ def _mapping_name(key: ObjectKey, _fields: Fields) -> str:
     return f"FOR {sql_role(role)} SERVER {server}"
 
 
-USER_MAPPING = replace(drop_only("USER MAPPING"), name=_mapping_name, owned=False)
+USER_MAPPING = replace(drop_only("USER MAPPING"), name=_mapping_name)
 FOREIGN_DATA_WRAPPER = ObjectKind(
     "FOREIGN DATA WRAPPER",
     create=_create_wrapper,
-    covers=frozenset({"definition", "options"}),
+    covers={"definition", "options"},
     alters={"definition": _change_wrapper, "options": change_options},
     grant="FOREIGN DATA WRAPPER",
 )
 FOREIGN_SERVER = ObjectKind(
     "SERVER",
     create=_create_server,
-    covers=frozenset({"wrapper", "type", "version", "options"}),
+    covers={"wrapper", "type", "version", "options"},
     alters={"options": change_options, "version": clause("version", "VERSION {1}", "VERSION NULL")},
     grant="FOREIGN SERVER",
     unsupported=_hidden_options,
@@ -140,28 +127,13 @@ FOREIGN_SERVER = ObjectKind(
 COLLATION = ObjectKind(
     "COLLATION",
     create=_create_collation,
-    covers=frozenset({"provider", "locale", "deterministic", "rules"}),
-    follows=frozenset({"version"}),
+    covers={"provider", "locale", "deterministic", "rules"},
+    follows={"version"},
     unsupported=_unsupported_version,
 )
-CAST = ObjectKind(
-    "CAST",
-    create=from_template("CREATE CAST ({0}) {1}"),
-    name=lambda key, _fields: f"({key.identity})",
-    owned=False,
-)
+CAST = ObjectKind("CAST", create="({0}) {1}", name=lambda key, _fields: f"({key.identity})")
 OPERATOR = ObjectKind("OPERATOR", create=_create_operator)
 CONVERSION = ObjectKind("CONVERSION", create=_create_conversion)
 LANGUAGE = ObjectKind("LANGUAGE", create=_create_language, grant="LANGUAGE")
-TRANSFORM = ObjectKind("TRANSFORM", create=_create_transform, owned=False)
+TRANSFORM = ObjectKind("TRANSFORM", create=_create_transform)
 CONFIGURATION = ObjectKind("TEXT SEARCH CONFIGURATION", create=_create_configuration)
-DICTIONARY = ObjectKind(
-    "TEXT SEARCH DICTIONARY", create=from_template("CREATE TEXT SEARCH DICTIONARY {0} ({1})")
-)
-PARSER = ObjectKind(
-    "TEXT SEARCH PARSER", create=from_template("CREATE TEXT SEARCH PARSER {0} ({1})"), owned=False
-)
-TEMPLATE = ObjectKind(
-    "TEXT SEARCH TEMPLATE", create=from_template("CREATE TEXT SEARCH TEMPLATE {0} ({1})"), owned=False
-)
-ACCESS_METHOD = ObjectKind("ACCESS METHOD", create=from_template("CREATE ACCESS METHOD {0} {2}"), owned=False)

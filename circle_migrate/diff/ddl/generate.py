@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.diff.ddl import attributes
@@ -27,10 +27,14 @@ def statements(plan: ChangePlan) -> tuple[Statement, ...]:
     """Return all statements of the plan, in order."""
     written = []
     for verb, key in plan.nodes():
-        for command in _COMMANDS[verb](plan, key):
+        for command in _commands(plan, verb, key):
             sql, hazards = (command, ()) if isinstance(command, str) else command
             written.append(Statement(sql, key, () if _is_part_of_new_object(plan, key) else hazards))
-    return tuple(_split_enum_additions(_without_body_checks(written)))
+    routines = [item.key for item in written if item.key.kind in ROUTINES and _QUOTED_BODY.search(item.sql)]
+    if routines:  # a body may name objects that are created later; pg_dump disables the check, too
+        written.insert(0, Statement("SET check_function_bodies = off", routines[0]))
+        written.append(Statement("RESET check_function_bodies", routines[-1]))
+    return tuple(_split_enum_additions(written))
 
 
 def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
@@ -42,20 +46,6 @@ def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
     return owner is not None and plan.is_created(owner) and plan.after.value(key, "type") != "foreign key"
 
 
-def _without_body_checks(written: list[Statement]) -> list[Statement]:
-    """Disable check_function_bodies, as pg_dump does: a body may name objects that are created later."""
-    routines = [
-        statement.key
-        for statement in written
-        if statement.key.kind in ROUTINES and _QUOTED_BODY.search(statement.sql)
-    ]
-    if not routines:
-        return written
-    off = Statement("SET check_function_bodies = off", routines[0])
-    on = Statement("RESET check_function_bodies", routines[-1])
-    return [off, *written, on]
-
-
 def _split_enum_additions(statements: list[Statement]) -> Iterator[Statement]:
     """A new enum label cannot be used in the transaction that adds it."""
     for statement in statements:
@@ -64,53 +54,26 @@ def _split_enum_additions(statements: list[Statement]) -> Iterator[Statement]:
         yield replace(statement, transactional=False, hazards=("CM040",)) if used else statement
 
 
-def _detach(plan: ChangePlan, key: ObjectKey) -> Commands:
-    if key.kind == "sequence":
-        return [f"ALTER SEQUENCE {key.identity} OWNED BY NONE"]
-    return detach(plan.full_change(key))
-
-
-def _drop(plan: ChangePlan, key: ObjectKey) -> Commands:
-    """The column of a view is not dropped; its default, privileges and comment are removed."""
-    kind, change = KINDS[key.kind], plan.drop_change(key)
-    if not _belongs_to_view(key, plan.before):
-        return kind.drop_commands(change)
-    change = replace(change, after={"of": plan.before.value(key, "of")})
-    return [*kind.alter_commands(change), *attributes.commands(kind, change, new=False)]
-
-
-def _rename(_plan: ChangePlan, key: ObjectKey) -> Commands:
-    return [f"ALTER {KINDS[key.kind].noun} {key.identity} RENAME TO {_old_name(key)}"]
-
-
-def _create(plan: ChangePlan, key: ObjectKey) -> Commands:
-    kind, change = KINDS[key.kind], plan.change(key)
-    create = kind.create(change) if _has_create(plan, key) else []
-    return [*create, *kind.alter_commands(change), *attributes.commands(kind, change, new=True)]
-
-
-def _alter(plan: ChangePlan, key: ObjectKey) -> Commands:
-    kind, change = KINDS[key.kind], plan.change(key)
-    return [*kind.alter_commands(change), *attributes.commands(kind, change, new=False)]
-
-
-def _attach(plan: ChangePlan, key: ObjectKey) -> Commands:
-    return [f"ALTER SEQUENCE {key.identity} OWNED BY {plan.after.value(key, 'owned_by')}"]
-
-
-def _drop_old(_plan: ChangePlan, key: ObjectKey) -> Commands:
-    return [Hazardous(f"DROP {KINDS[key.kind].noun} {schema_of(key.identity)}.{_old_name(key)}", ("CM014",))]
-
-
-_COMMANDS: Mapping[Verb, Callable[[ChangePlan, ObjectKey], Commands]] = {
-    Verb.DETACH: _detach,
-    Verb.DROP: _drop,
-    Verb.RENAME: _rename,
-    Verb.CREATE: _create,
-    Verb.ALTER: _alter,
-    Verb.ATTACH: _attach,
-    Verb.DROP_OLD: _drop_old,
-}
+def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
+    kind = KINDS[key.kind]
+    match verb:
+        case Verb.DETACH | Verb.ATTACH if key.kind == "sequence":
+            owner = "NONE" if verb is Verb.DETACH else plan.after.value(key, "owned_by")
+            return [f"ALTER SEQUENCE {key.identity} OWNED BY {owner}"]
+        case Verb.DETACH:
+            return detach(plan.full_change(key))
+        case Verb.RENAME:
+            return [f"ALTER {kind.noun} {key.identity} RENAME TO {_old_name(key)}"]
+        case Verb.DROP_OLD:
+            return [Hazardous(f"DROP {kind.noun} {schema_of(key.identity)}.{_old_name(key)}", ("CM014",))]
+        case Verb.DROP if not _belongs_to_view(key, plan.before):
+            return kind.drop_commands(plan.drop_change(key))
+    change = plan.drop_change(key) if verb is Verb.DROP else plan.change(key)
+    if verb is Verb.DROP:  # the column of a view is not dropped: its default, privileges and comment are
+        change = replace(change, after={"of": plan.before.value(key, "of")})
+    new = verb is Verb.CREATE
+    create = kind.create_commands(change) if new and _has_create(plan, key) else []
+    return [*create, *kind.alter_commands(change), *attributes.commands(kind, change, new=new)]
 
 
 def _old_name(key: ObjectKey) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from circle_migrate.diff.ddl.clauses import option_changes, optional_clauses, split_field
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
-from circle_migrate.postgres.identifier import base_name, literal
+from circle_migrate.postgres.identifier import base_name
 
 
 class Hazardous(NamedTuple):
@@ -64,9 +66,6 @@ class ObjectChange:
 
 Write = Callable[[ObjectChange], Commands]
 
-ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
-"""SQL for the values of the field `enabled`."""
-
 _NOUNS = {"enum": "TYPE", "composite type": "TYPE", "foreign server": "SERVER"}
 
 
@@ -75,48 +74,9 @@ def alter(change: ObjectChange) -> str:
     return f"ALTER {_NOUNS.get(change.key.kind) or change.key.kind.upper()} {change.key.identity}"
 
 
-def split_field(text: str | None) -> list[str]:
-    """Return the lines of a field that holds a list."""
-    return text.split("\n") if text else []
-
-
-def parse_options(text: str | None) -> dict[str, str]:
-    """Return the `name=value` lines of a field; a line without `=` continues the value before it."""
-    options: dict[str, str] = {}
-    for line in split_field(text):
-        name, equals, value = line.partition("=")
-        if equals or not options:
-            options[name] = value
-        else:
-            options[next(reversed(options))] += f"\n{line}"
-    return options
-
-
-def optional_clauses(fields: Fields, templates: Mapping[str, str]) -> list[str]:
-    """Return a clause for each field that has a value, which replaces {0}, or {1} as a string literal."""
-    return [
-        template.format(value, literal(value))
-        for name, template in templates.items()
-        if (value := fields.get(name))
-    ]
-
-
-def from_template(template: str) -> Write:
-    """Return a writer of one command.
-
-    {0} is the object's identity, {1} its definition, {2} the definition in one line.
-    """
-
-    def write(change: ObjectChange) -> Commands:
-        definition = change.after.get("definition")
-        yield template.format(change.key.identity, definition, " ".join(split_field(definition)))
-
-    return write
-
-
-def comment_on(target: str, comment: str | None) -> str:
-    """Return the COMMENT command of an object; None removes the comment."""
-    return f"COMMENT ON {target} IS {'NULL' if comment is None else literal(comment)}"
+def alter_owner(change: ObjectChange) -> str:
+    """Return the beginning of the ALTER command of the object that an object belongs to."""
+    return f"ALTER {change.owner.kind.upper()} {change.owner.identity}"
 
 
 def clause(
@@ -131,9 +91,10 @@ def clause(
     return write
 
 
-def plain_name(key: ObjectKey, _fields: Fields) -> str:
-    """Return the name of an object in most commands."""
-    return key.identity
+def change_options(change: ObjectChange) -> Commands:
+    """Write the commands that change the options of an object."""
+    foreign = change.key.kind.startswith("foreign ")
+    return option_changes(alter(change), *change.values("options"), foreign=foreign)
 
 
 def name_on_owner(key: ObjectKey, fields: Fields) -> str:
@@ -154,9 +115,10 @@ class ObjectKind:
     """The commands that create, alter and drop objects of one kind.
 
     `noun` is the SQL name of the kind, `grant` its name in GRANT, `name` writes the object's name after the
-    noun, `owned` is whether the kind has an owner of its own.
-    `create` writes the commands that create an object and set the fields in `covers`. The other fields of a
-    new object start with the values in `defaults` and are then altered.
+    noun.
+    `create` writes the commands that create an object and set the fields in `covers`, or is a template for
+    the text after CREATE and the noun: {0} is the identity, {1} the definition, {2} that in one line. The
+    other fields of a new object start with the values in `defaults` and are then altered.
     `alters` has the writers that change a field in place. A change of another covered field replaces the
     object, unless `in_place` accepts it and `rerun` writes it. `follows` are fields that another object or
     field determines. `drop_hazards` are the hazards of the default DROP.
@@ -165,25 +127,34 @@ class ObjectKind:
     """
 
     noun: str
-    create: Write = from_definition
-    covers: frozenset[str] = frozenset({"definition"})
+    create: Write | str = from_definition
+    covers: AbstractSet[str] = frozenset({"definition"})
     alters: Mapping[str, Write] = field(default_factory=dict)
-    follows: frozenset[str] = frozenset()
-    name: Callable[[ObjectKey, Fields], str] = plain_name
+    follows: AbstractSet[str] = frozenset()
+    name: Callable[[ObjectKey, Fields], str] = lambda key, _fields: key.identity
     drop: Write | None = None
     drop_hazards: tuple[str, ...] = ()
     grant: str | None = None
-    owned: bool = True
     in_place: Callable[[ObjectChange], bool] | None = None
     rerun: Write | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
     unsupported: Callable[[ObjectChange], str | None] | None = None
     can_create: bool = True
 
+    def create_commands(self, change: ObjectChange) -> Commands:
+        """Return the commands that create an object."""
+        if not isinstance(self.create, str):
+            return self.create(change)
+        definition = change.after.get("definition")
+        text = self.create.format(change.key.identity, definition, " ".join(split_field(definition)))
+        return [f"CREATE {self.noun} {text}"]
+
     def drop_commands(self, change: ObjectChange) -> Commands:
-        """Return the commands that drop an object; none if it is dropped with another object."""
+        """Return the commands that drop an object; none if it is dropped with a constraint or a parent's."""
         if self.drop is not None:
             return self.drop(change)
+        if change.before.get("constraint") or change.before.get("inherited"):
+            return []
         return [Hazardous(f"DROP {self.noun} {self.name(change.key, change.before)}", self.drop_hazards)]
 
     def replaces(self, change: ObjectChange) -> bool:

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from circle_migrate.diff.ddl.attributes import initial_fields
-from circle_migrate.diff.ddl.casts import comparable, using
-from circle_migrate.diff.ddl.column import needs_replacement, table_of
+from circle_migrate.diff.ddl.column import (
+    comparable,
+    needs_replacement,
+    table_of,
+    using,
+    with_initial_privileges,
+)
 from circle_migrate.diff.ddl.dependencies import RELATIONS, ROUTINES, Catalog
-from circle_migrate.diff.ddl.identity import with_initial_privileges
 from circle_migrate.diff.ddl.kind import ObjectChange
 from circle_migrate.diff.ddl.kinds import KINDS, RANKS, RENAMED_FIRST
 from circle_migrate.diff.ddl.statement import Verb

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from circle_migrate.diff.ddl import attributes
+from circle_migrate.diff.ddl.attributes import LINE, parse_acl
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.generate import statements
 from circle_migrate.diff.ddl.kinds import KINDS
 from circle_migrate.diff.ddl.plan import ChangePlan
-from circle_migrate.diff.ddl.server_version import adapted, unsupported
 from circle_migrate.diff.ddl.statement import Statement
 from circle_migrate.diff.implied import drop_implied
 from circle_migrate.diff.result import Comparison
+from circle_migrate.diff.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, changes_between
+from circle_migrate.postgres.identifier import split_lines
 
+_MAINTAIN = "MAINTAIN"
 _WITHOUT_COMMAND = frozenset({"of", "generated_name", "position"})
 
 
@@ -34,29 +37,18 @@ class MigrationScript:
     incomplete: tuple[str, ...]
     plan: ChangePlan
 
-    @property
-    def database(self) -> str:
-        """The database of the comparison."""
-        return self.comparison.database
 
+def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
+    """Return the DDL for the differences of a comparison only, or the DDL that undoes it.
 
-def generate(comparison: Comparison) -> MigrationScript:
-    """Return the DDL for the differences of a comparison only; a rename is a DROP and a CREATE."""
+    A rename is a DROP and a CREATE.
+    """
     before, after = comparison.before, comparison.after
-    plan = ChangePlan(Catalog(before.objects), Catalog(_target(comparison)), before.major)
-    return _script(comparison, plan, before.origin, after.origin)
-
-
-def reverse(comparison: Comparison) -> MigrationScript:
-    """Return the DDL that undoes `generate`."""
-    before, after = comparison.before, comparison.after
-    plan = ChangePlan(Catalog(_target(comparison)), Catalog(before.objects), before.major)
-    return _script(comparison, plan, after.origin, before.origin)
-
-
-def _script(comparison: Comparison, plan: ChangePlan, before: str, after: str) -> MigrationScript:
-    incomplete = (*_incomplete(plan), *unsupported(comparison))
-    return MigrationScript(comparison, before, after, statements(plan), incomplete, plan)
+    sides = [(before.origin, Catalog(before.objects)), (after.origin, Catalog(_target(comparison)))]
+    (source, start), (target, end) = reversed(sides) if undo else sides
+    plan = ChangePlan(start, end, before.major)
+    incomplete = (*_incomplete(plan), *_unsupported_privileges(comparison))
+    return MigrationScript(comparison, source, target, statements(plan), incomplete, plan)
 
 
 def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
@@ -66,11 +58,11 @@ def _target(comparison: Comparison) -> dict[ObjectKey, Fields]:
         if change.op is Op.REMOVED:
             objects.pop(change.key, None)
         elif change.op is Op.ADDED:
-            objects[change.key] = adapted(comparison, comparison.after.objects[change.key], None)
+            objects[change.key] = _adapted(comparison, comparison.after.objects[change.key], None)
         else:
             current = objects[change.key]
             fields = {**current, **{name: after for name, (_, after) in change.fields.items()}}
-            objects[change.key] = adapted(comparison, fields, current)
+            objects[change.key] = _adapted(comparison, fields, current)
     return objects
 
 
@@ -102,7 +94,7 @@ def _unsupported(plan: ChangePlan, key: ObjectKey) -> list[str]:
     supported = kind.covers | kind.follows | kind.alters.keys() | attributes.NAMES | _WITHOUT_COMMAND
     fields = sorted((change.before.keys() | change.after.keys()) - supported)
     names = [name.replace("_", " ") for name in fields if change.differs(name)]
-    others = [kind.unsupported(change) if kind.unsupported else None, attributes.unsupported(change)]
+    others = [kind.unsupported(change) if kind.unsupported else None, attributes.unsupported_grants(change)]
     return [*names, *filter(None, others)]
 
 
@@ -115,3 +107,37 @@ def _column_orders(plan: ChangePlan) -> Iterator[str]:
         new = [key for key in columns if plan.is_created(key)]
         if positions == list(range(1, len(columns) + 1)) and columns != [*kept, *new]:
             yield f"column order of {table}"
+
+
+def _adapted(comparison: Comparison, target: Fields, current: Fields | None) -> Fields:
+    """Return an object of the second side with MAINTAIN only if the first side's server has it.
+
+    An older server cannot grant it; a script for a newer server must not revoke it because the older side
+    lacks it: roles with any privilege keep it, and the owner of a new object gets it. `current` is the object
+    on the first side.
+    """
+    supported, known = (side.major >= MAINTAIN_SINCE for side in (comparison.before, comparison.after))
+    if not target.get("acl") or supported == known:
+        return target
+    granted = parse_acl((current or {}).get("acl"))
+    owner = target.get("owner") or target.get("role")
+    lines = []
+    for line in split_lines(target.get("acl")):
+        match = LINE.fullmatch(line)
+        role, privileges = match.group(1, 2) if match else ("", "")
+        option = granted.get(role, {}).get(_MAINTAIN, False if current is None and role == owner else None)
+        if not supported and privileges.rstrip("*") != _MAINTAIN:
+            lines.append(MAINTAIN_ITEM.sub("", line))
+        elif supported and match and option is not None:
+            lines.append(f"{line[: match.end(2)]}, {_MAINTAIN}{'*' * option}{line[match.end(2) :]}")
+        elif supported:
+            lines.append(line)
+    return {**target, "acl": "\n".join(lines)}
+
+
+def _unsupported_privileges(comparison: Comparison) -> Iterator[str]:
+    """Yield the privileges that the first side's server does not have."""
+    for difference in comparison.differences if comparison.before.major < MAINTAIN_SINCE else ():
+        acl = difference.change.fields.get("acl", (None, None))[1]
+        if any(list(granted) == [_MAINTAIN] for granted in parse_acl(acl).values()):
+            yield f"privilege {_MAINTAIN}, since PostgreSQL {MAINTAIN_SINCE}, of {difference.change.key}"

@@ -1,44 +1,29 @@
-"""Tables and foreign tables."""
+"""Tables, foreign tables and views."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
-from circle_migrate.diff.ddl.column import (
-    change_options,
-    constraint_clauses,
-    definition,
-    foreign_options,
-    is_local,
-    storage_parameters,
-)
+from circle_migrate.diff.ddl.clauses import optional_clauses, with_options
+from circle_migrate.diff.ddl.column import constraint_clauses, definition, is_local
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
     ObjectChange,
     ObjectKind,
     alter,
+    change_options,
     clause,
-    optional_clauses,
-    parse_options,
 )
 from circle_migrate.postgres.identifier import base_name, split_lines
 
-_COVERED = frozenset(
-    {
-        "persistence",
-        "options",
-        "access_method",
-        "partition_key",
-        "partition_of",
-        "partition_bound",
-        "inherits",
-        "of_type",
-        "tablespace",
-        "server",
-    }
-)
+_SET_OPERATION = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")
+_WHERE = re.compile(r"\n\s*WHERE\b")
+_PARTITIONING = {"partition_key", "partition_of", "partition_bound"}
+_PROPERTIES = {"persistence", "options", "access_method", "inherits", "of_type", "tablespace", "server"}
 
 
 def _has_local_columns(change: ObjectChange) -> bool:
@@ -58,9 +43,7 @@ def _create(change: ObjectChange) -> Commands:
     clauses += optional_clauses(
         fields, {"partition_key": "PARTITION BY {}", "server": "SERVER {}", "access_method": "USING {}"}
     )
-    options = parse_options(fields.get("options"))
-    if options:
-        clauses.append(foreign_options(options) if foreign else f"WITH ({storage_parameters(options)})")
+    clauses += with_options(fields, foreign=foreign)
     yield "\n".join([*clauses, *optional_clauses(fields, {"tablespace": "TABLESPACE {}"})])
     if fields.get("partition_of") and _has_local_columns(change):
         yield _attach(change)
@@ -123,10 +106,42 @@ def _set_replica_identity(change: ObjectChange) -> Commands:
         yield f"{alter(change)} REPLICA IDENTITY {(identity or 'default').upper()}"
 
 
+def _query(change: ObjectChange) -> str:
+    return (change.after.get("definition") or "").strip().removesuffix(";")
+
+
+def _create_view(change: ObjectChange, verb: str = "CREATE") -> Commands:
+    head = " ".join([f"{verb} VIEW {change.key.identity}", *with_options(change.after), "AS"])
+    yield f"{head}\n{_query(change)}"
+
+
+def _only_where_differs(change: ObjectChange) -> bool:
+    """Return whether only the WHERE clause differs, so that CREATE OR REPLACE keeps the columns."""
+    before, after = (text or "" for text in change.values("definition"))
+    if _SET_OPERATION.search(before) or _SET_OPERATION.search(after):
+        return False
+    old, new = _WHERE.search(before), _WHERE.search(after)
+    return old is not None and new is not None and before[: old.start()] == after[: new.start()]
+
+
+def _create_materialized_view(change: ObjectChange) -> Commands:
+    fields = change.after
+    clauses = optional_clauses(fields, {"access_method": "USING {}"})
+    clauses += [*with_options(fields), *optional_clauses(fields, {"tablespace": "TABLESPACE {}"}), "AS"]
+    head = " ".join([f"CREATE MATERIALIZED VIEW {change.key.identity}", *clauses])
+    sql = f"{head}\n{_query(change)}\nWITH "
+    yield f"{sql}NO DATA" if fields.get("populated") == "no" else Hazardous(f"{sql}DATA", ("CM066",))
+
+
+def _populate(change: ObjectChange) -> Commands:
+    data = "NO DATA" if change.after.get("populated") == "no" else "DATA"
+    yield Hazardous(f"REFRESH MATERIALIZED VIEW {change.key.identity} WITH {data}", ("CM066",))
+
+
 TABLE = ObjectKind(
     "TABLE",
     create=_create,
-    covers=_COVERED,
+    covers=_PARTITIONING | _PROPERTIES,
     alters={
         "persistence": clause("persistence", "SET UNLOGGED", "SET LOGGED", "CM069"),
         "options": change_options,
@@ -146,4 +161,25 @@ TABLE = ObjectKind(
 )
 FOREIGN_TABLE = replace(
     TABLE, noun="FOREIGN TABLE", unsupported=None, defaults={"replica_identity": "nothing"}
+)
+VIEW = ObjectKind(
+    "VIEW",
+    create=_create_view,
+    covers={"definition", "options"},
+    alters={"options": change_options},
+    grant="TABLE",
+    in_place=_only_where_differs,
+    rerun=partial(_create_view, verb="CREATE OR REPLACE"),
+)
+MATERIALIZED_VIEW = ObjectKind(
+    "MATERIALIZED VIEW",
+    create=_create_materialized_view,
+    covers={"definition", "options", "populated", "tablespace", "access_method"},
+    alters={
+        "options": change_options,
+        "populated": _populate,
+        "tablespace": clause("tablespace", "SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM069"),
+    },
+    drop_hazards=("CM014",),
+    grant="TABLE",
 )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 
-from circle_migrate.diff.ddl.column import is_local, option_changes, unsupported_declaration
+from circle_migrate.diff.ddl.attributes import sql_role
+from circle_migrate.diff.ddl.clauses import ENABLED, option_changes, optional_clauses
+from circle_migrate.diff.ddl.column import is_local, unsupported_declaration
 from circle_migrate.diff.ddl.kind import (
-    ENABLED,
     Commands,
     Hazardous,
     ObjectChange,
     ObjectKind,
+    alter_owner,
     clause,
     name_on_owner,
-    optional_clauses,
 )
-from circle_migrate.diff.ddl.privilege import sql_role
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, split_lines
 
@@ -31,16 +31,11 @@ _CONSTRAINT_HAZARDS = {
 _NOT_CHECKED = (" NOT VALID", " NOT ENFORCED")
 
 
-def _alter_owner(fields: Fields) -> str:
-    owner = ObjectKey.parse(fields.get("of") or "")
-    return f"ALTER {owner.kind.upper()} {owner.identity}"
-
-
 def _add_constraint(change: ObjectChange) -> Commands:
     """An inherited constraint is added with its parent; a not-null constraint has no name of its own."""
     if not is_local(change.after):
         return
-    head, column = _alter_owner(change.after), _not_null_column(change.after)
+    head, column = alter_owner(change), _not_null_column(change.after)
     if column and change.existing.value(ObjectKey("column", f"{change.owner.identity}.{column}"), "not_null"):
         yield f"{head} ALTER COLUMN {column} DROP NOT NULL"
     type_ = change.after.get("type") or "check"  # a domain constraint has no type
@@ -51,7 +46,7 @@ def _add_constraint(change: ObjectChange) -> Commands:
 
 def _drop_constraint(change: ObjectChange) -> Commands:
     """A column that stays NOT NULL gets an unnamed constraint by SET NOT NULL."""
-    head, column = _alter_owner(change.before), _not_null_column(change.before)
+    head, column = alter_owner(change), _not_null_column(change.before)
     if column:
         yield f"{head} ALTER COLUMN {column} DROP NOT NULL"
         if change.catalog.value(ObjectKey("column", f"{change.owner.identity}.{column}"), "not_null"):
@@ -77,7 +72,7 @@ def _validate_constraint(change: ObjectChange) -> Commands:
     if not change.after.get("validated"):
         failure = "CM024" if change.after.get("type") == "foreign key" else "CM025"
         name = base_name(change.key.identity)
-        yield Hazardous(f"{_alter_owner(change.after)} VALIDATE CONSTRAINT {name}", (failure,))
+        yield Hazardous(f"{alter_owner(change)} VALIDATE CONSTRAINT {name}", (failure,))
 
 
 def _alter_index_of_constraint(change: ObjectChange) -> str:
@@ -109,11 +104,6 @@ def _is_partitioned(change: ObjectChange) -> bool:
     return bool(change.catalog.value(change.owner, "partition_key"))
 
 
-def _drop_index(change: ObjectChange) -> Commands:
-    if not change.before.get("constraint") and not change.before.get("inherited"):
-        yield Hazardous(f"DROP INDEX {change.key.identity}", ("CM065",))
-
-
 def _rebuild_invalid_index(change: ObjectChange) -> Commands:
     if not change.after.get("valid") and not _is_partitioned(change):
         yield Hazardous(f"REINDEX INDEX {change.key.identity}", ("CM058",))
@@ -122,13 +112,13 @@ def _rebuild_invalid_index(change: ObjectChange) -> Commands:
 def _cluster(change: ObjectChange) -> Commands:
     clustered = change.after.get("clustered")
     action = f"CLUSTER ON {base_name(change.key.identity)}" if clustered else "SET WITHOUT CLUSTER"
-    yield f"{_alter_owner(change.after)} {action}"
+    yield f"{alter_owner(change)} {action}"
 
 
 def _set_replica_identity(change: ObjectChange) -> Commands:
     """The table writes any other replica identity."""
     if change.after.get("replica_identity"):
-        yield f"{_alter_owner(change.after)} REPLICA IDENTITY USING INDEX {base_name(change.key.identity)}"
+        yield f"{alter_owner(change)} REPLICA IDENTITY USING INDEX {base_name(change.key.identity)}"
 
 
 def _set_index_statistics(change: ObjectChange) -> Commands:
@@ -154,11 +144,6 @@ def _enable(change: ObjectChange) -> Commands:
     yield f"ALTER TABLE {change.owner.identity} {state} {noun} {base_name(change.key.identity)}"
 
 
-def _drop_trigger(change: ObjectChange) -> Commands:
-    if not change.before.get("inherited"):
-        yield f"DROP TRIGGER {name_on_owner(change.key, change.before)}"
-
-
 def _create_policy(change: ObjectChange) -> Commands:
     """The definition has the role names of a snapshot, so the command is written from the other fields."""
     fields = change.after
@@ -176,7 +161,7 @@ CONSTRAINT = ObjectKind(
     "CONSTRAINT",
     create=_add_constraint,
     drop=_drop_constraint,
-    covers=frozenset({"type", "definition", "validated"}),
+    covers={"type", "definition", "validated"},
     alters={
         "validated": _validate_constraint,
         "index_options": _change_index_options,
@@ -184,14 +169,13 @@ CONSTRAINT = ObjectKind(
     },
     follows=_INHERITED | {"triggers"},
     name=name_on_owner,
-    owned=False,
     in_place=_only_validates,
     unsupported=_unsupported_constraint,
 )
 INDEX = ObjectKind(
     "INDEX",
     create=_create_index,
-    drop=_drop_index,
+    drop_hazards=("CM065",),
     alters={
         "valid": _rebuild_invalid_index,
         "tablespace": clause("tablespace", *_TABLESPACE),
@@ -200,28 +184,22 @@ INDEX = ObjectKind(
         "statistics": _set_index_statistics,
     },
     follows=_INHERITED | {"constraint"},
-    owned=False,
     unsupported=_unsupported_index,
 )
 TRIGGER = ObjectKind(
     "TRIGGER",
-    drop=_drop_trigger,
     alters={"enabled": _enable},
     defaults={"enabled": "origin"},
     follows=_INHERITED,
     name=name_on_owner,
-    owned=False,
 )
-RULE = ObjectKind(
-    "RULE", alters={"enabled": _enable}, defaults={"enabled": "origin"}, name=name_on_owner, owned=False
-)
+RULE = ObjectKind("RULE", alters={"enabled": _enable}, defaults={"enabled": "origin"}, name=name_on_owner)
 POLICY = ObjectKind(
     "POLICY",
     create=_create_policy,
     drop_hazards=("CM034",),
-    covers=frozenset({"definition", "command", "permissive", "roles", "using", "check"}),
+    covers={"definition", "command", "permissive", "roles", "using", "check"},
     name=name_on_owner,
-    owned=False,
 )
 STATISTICS = ObjectKind(
     "STATISTICS", alters={"target": clause("target", "SET STATISTICS {}", "SET STATISTICS -1")}

@@ -85,27 +85,23 @@ async def build_from_models(
         database = scratch.deployment.databases[name]
         create = partial(scratch.run_adding_missing_roles, partial(_create, database, models))
         try:
-            await create()
-        except Exception as error:
-            if sqlstate(error) not in _UNDEFINED:
-                raise _creation_error(name, error) from error
-            await _create_requirements(database, await at_heads(major))
             try:
                 await create()
-            except Exception as second_error:
-                raise _creation_error(name, second_error) from second_error
+            except Exception as error:
+                if sqlstate(error) not in _UNDEFINED:
+                    raise
+                await _create_requirements(database, await at_heads(major))
+                await create()
+        except MigrateError:
+            raise
+        except Exception as error:
+            raise SettingsError(
+                f"the models of {name} cannot be created in an empty database",
+                database=name,
+                detail=server_message(error),
+                hint="Let the revisions create the objects that the models use.",
+            ) from error
         return await read_live_catalog(database)
-
-
-def _creation_error(name: str, error: Exception) -> MigrateError:
-    if isinstance(error, MigrateError):
-        return error
-    return SettingsError(
-        f"the models of {name} cannot be created in an empty database",
-        database=name,
-        detail=server_message(error),
-        hint="Let the revisions create the objects that the models use.",
-    )
 
 
 def models_source(database: Database, models: tuple[MetaData, ...]) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.diff.expected.build import upgrade_scratch
 from circle_migrate.diff.expected.shipped import file_name, majors_in, snapshots_folder, source_of
-from circle_migrate.diff.expected.snapshot_file import SnapshotFile, read_stored, write
+from circle_migrate.diff.expected.snapshot_file import SnapshotFile, read, write
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -22,21 +22,8 @@ from circle_migrate.revision_graph.plan import Direction, Step
 _READABLE_FOR_ALL = 0o644
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The state of one database after a revision: file name and content."""
-
-    database: str
-    file: str
-    stored: SnapshotFile
-
-
 async def build_snapshots(
-    deployment: Deployment,
-    folder: Path | None = None,
-    majors: Sequence[int] = (),
-    *,
-    check: bool = False,
+    deployment: Deployment, folder: Path | None = None, majors: Sequence[int] = (), *, check: bool = False
 ) -> Report:
     """Apply all revisions in scratch databases, one at a time, and write a snapshot after each.
 
@@ -74,83 +61,67 @@ async def build_snapshots(
 async def _build_major(
     servers: ScratchServers, targets: dict[str, Path], major: int, *, check: bool
 ) -> list[Check]:
-    states: dict[str, list[_State]] = {name: [] for name in targets}
+    states: dict[str, dict[str, SnapshotFile]] = {name: {} for name in targets}
     async with servers.databases(major=major) as scratch:
-        async for state in _states(scratch):
-            if state.database in states:
-                states[state.database].append(state)
-    report = _verify if check else _write
-    return [report(name, targets[name], states[name], major) for name in targets]
+        async for name, revisions in _steps(scratch):
+            if name in states:
+                database = scratch.deployment.databases[name]
+                origin = f"revisions@{','.join(revisions) or 'base'}"
+                snapshot = replace(await read_live_catalog(database), origin=origin, revisions=revisions)
+                stored = SnapshotFile(snapshot, source_of(database, revisions))
+                states[name][file_name(revisions, snapshot.major)] = stored
+    return [_report(name, targets[name], states[name], major, check=check) for name in targets]
 
 
-async def _states(scratch: Scratch) -> AsyncIterator[_State]:
-    """Yield all states from empty to the heads, in the order of an upgrade."""
+async def _steps(scratch: Scratch) -> AsyncIterator[tuple[str, tuple[str, ...]]]:
+    """Upgrade from empty databases to the heads; yield each database and its revisions after each step."""
     deployment = scratch.deployment
     current: dict[str, tuple[str, ...]] = dict.fromkeys(scratch.majors, ())
     for name in current:
-        yield await _state(deployment, name, ())
+        yield name, ()
     plan = Planner(deployment, ["heads"], Direction.UP)(current)
     for step in (action for action in plan.actions if isinstance(action, Step)):
         name, graph = step.database, deployment.forest.graphs[step.database]
         await upgrade_scratch(scratch, [step.revision.qualified])
         current[name] = graph.version_rows_after_upgrade(current[name], step.revision.id)
-        yield await _state(deployment, name, current[name])
+        yield name, current[name]
 
 
-async def _state(deployment: Deployment, name: str, revisions: tuple[str, ...]) -> _State:
-    database = deployment.databases[name]
-    snapshot = await read_live_catalog(database)
-    origin = f"revisions@{','.join(revisions) or 'base'}"
-    stored = SnapshotFile(
-        replace(snapshot, origin=origin, revisions=revisions), source_of(database, revisions)
-    )
-    return _State(name, file_name(revisions, snapshot.major), stored)
-
-
-def _write(name: str, folder: Path, states: list[_State], major: int) -> Check:
+def _report(name: str, folder: Path, states: dict[str, SnapshotFile], major: int, *, check: bool) -> Check:
+    """Write outdated files and delete those of removed revisions; with `check`, return both as findings."""
+    outdated = [file for file, stored in states.items() if not _is_current(folder / file, stored)]
+    surplus = sorted(path for path in folder.glob(f"*.pg{major}.json.gz") if path.name not in states)
+    key = f"snapshots-{name}-pg{major}"
+    if check:
+        findings = tuple(
+            Finding(
+                rule="stale-snapshot",
+                severity=Severity.ERROR,
+                message=f"{name}: {path.name} does not match the revisions on PostgreSQL {major}",
+                status=ExitCode.DRIFT,
+                database=name,
+                subject=path.name,
+                file=str(path) if path.exists() else None,
+            )
+            for path in (*(folder / file for file in outdated), *surplus)
+        )
+        return Check(key, f"{name}: snapshots for PostgreSQL {major} are current", findings)
     folder.mkdir(parents=True, exist_ok=True)
-    changed = [state for state in states if not _is_current(folder / state.file, state.stored)]
-    for state in changed:
-        write(folder / state.file, state.stored.snapshot, state.stored.source, mode=_READABLE_FOR_ALL)
-    surplus = _surplus(folder, states, major)
+    for file in outdated:
+        write(folder / file, states[file].snapshot, states[file].source, mode=_READABLE_FOR_ALL)
     for path in surplus:
         path.unlink()
     title = (
-        f"{name}, PostgreSQL {major}: {len(changed)} written, {len(states) - len(changed)} unchanged, "
+        f"{name}, PostgreSQL {major}: {len(outdated)} written, {len(states) - len(outdated)} unchanged, "
         f"{len(surplus)} removed in {folder}"
     )
-    return Check(f"snapshots-{name}-pg{major}", title)
-
-
-def _verify(name: str, folder: Path, states: list[_State], major: int) -> Check:
-    stale = [folder / state.file for state in states if not _is_current(folder / state.file, state.stored)]
-    findings = tuple(
-        Finding(
-            rule="stale-snapshot",
-            severity=Severity.ERROR,
-            message=f"{name}: {path.name} does not match the revisions on PostgreSQL {major}",
-            status=ExitCode.DRIFT,
-            database=name,
-            subject=path.name,
-            file=str(path) if path.exists() else None,
-        )
-        for path in (*stale, *_surplus(folder, states, major))
-    )
-    return Check(
-        f"snapshots-{name}-pg{major}", f"{name}: snapshots for PostgreSQL {major} are current", findings
-    )
+    return Check(key, title)
 
 
 def _is_current(path: Path, built: SnapshotFile) -> bool:
     """Return whether the file is up to date; minor versions and the version of circle-migrate may differ."""
     with suppress(UsageError):
-        stored = read_stored(path)
+        stored = read(path)
         same = replace(stored.snapshot, server_version_num=built.snapshot.server_version_num)
         return replace(stored, snapshot=same, tool=built.tool) == built
     return False
-
-
-def _surplus(folder: Path, states: list[_State], major: int) -> list[Path]:
-    """Return the files of removed revisions."""
-    files = {state.file for state in states}
-    return sorted(path for path in folder.glob(f"*.pg{major}.json.gz") if path.name not in files)

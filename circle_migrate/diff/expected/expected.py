@@ -58,9 +58,10 @@ async def expected(
     async with AsyncExitStack() as stack:
         if servers is None:
             servers = await stack.enter_async_context(ScratchServers(alone))
-        state = (
-            _state_of_models(alone, servers) if revisions is None else _state_at(alone, servers, revisions)
-        )
+        if revisions is None:
+            state = _state_of_models(alone, servers)
+        else:
+            state = _state_at(alone, servers, revisions)
         return await _obtain(state, servers, major)
 
 
@@ -97,7 +98,7 @@ def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]
 
 
 def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.config.metadata import load_models
+    from circle_migrate.config.load_objects import load_models
     from circle_migrate.diff.expected.build import build_from_models, models_source
 
     database = alone.databases[alone.selected[0]]
@@ -112,7 +113,8 @@ def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
 
 
 async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expected:
-    stored = _read_stored(state, major)
+    problems: list[str] = []
+    stored = _read_stored(state, major, problems)
     if stored is not None:
         return Expected(stored)
     name = state.database.name
@@ -120,40 +122,31 @@ async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expecte
     if major in possible:
         return Expected(await _build(state, major))
     shipped = () if state.revisions is None else shipped_majors(state.database, state.revisions)
-    others = {other: snapshot for other in shipped if (snapshot := _read_stored(state, other)) is not None}
+    others = {other: snapshot for other in shipped if (snapshot := _read_stored(state, other, problems))}
     near = nearest((*others, *possible), major)
     if near is None:
-        raise no_server_error(
-            f"{name}: the catalog of {state.origin} is not available: ", _shipped_error(state, major)
-        )
+        subject = f"{name}: the catalog of {state.origin} is not available: "
+        raise no_server_error(subject, problems[0] if problems else None)
     note = (
         f"differences between PostgreSQL {major} and {near}: {state.origin} is from version {near}, because "
         f"version {major} has neither a snapshot nor a scratch server"
     )
-    return Expected(others.get(near) or _read_stored(state, near) or await _build(state, near), note)
+    snapshot = others.get(near) or _read_stored(state, near, problems) or await _build(state, near)
+    return Expected(snapshot, note)
 
 
-def _read_stored(state: _State, major: int) -> Snapshot | None:
-    """Return the shipped snapshot or the cached one."""
-    with suppress(UsageError):
-        if state.revisions is not None:
-            return replace(read_shipped(state.database, state.revisions, major), origin=state.origin)
-    file = _cache(state, major)
-    content = file.read() if file else None
-    if content is not None:
-        with suppress(UsageError):
-            stored = decode(content, "the cache")
-            return stored.snapshot if stored.source == state.source else None
-    return None
-
-
-def _shipped_error(state: _State, major: int) -> str | None:
-    """Return why the shipped snapshot is not valid; None for models."""
+def _read_stored(state: _State, major: int, problems: list[str]) -> Snapshot | None:
+    """Return the shipped snapshot or the cached one; note why the shipped one is not valid."""
     try:
         if state.revisions is not None:
-            read_shipped(state.database, state.revisions, major)
+            return replace(read_shipped(state.database, state.revisions, major), origin=state.origin)
     except UsageError as error:
-        return error.message
+        problems.append(error.message)
+    file = _cache(state, major)
+    content = file.read() if file else None
+    with suppress(UsageError):
+        stored = decode(content, "the cache") if content is not None else None
+        return stored.snapshot if stored and stored.source == state.source else None
     return None
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import SettingsError, UsageError
-from circle_migrate.diff.expected.snapshot_file import FORMAT, read_stored
+from circle_migrate.diff.expected.snapshot_file import FORMAT, read
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.revision_graph.directory import versions_folder
@@ -55,7 +55,7 @@ def _naming(settings: DatabaseSettings) -> list[tuple[str, str]]:
         return []
     from sqlalchemy import MetaData
 
-    from circle_migrate.config.metadata import naming_metadata
+    from circle_migrate.config.load_objects import naming_metadata
 
     try:
         convention = naming_metadata(settings).naming_convention
@@ -72,7 +72,7 @@ def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> 
     Raises `UsageError` if it is missing, damaged, or of other revision files.
     """
     path = snapshots_folder(database) / file_name(revisions, major)
-    stored = read_stored(path)
+    stored = read(path)
     if stored.source != source_of(database, revisions):
         raise UsageError(f"{path} was created from other revision files")
     if stored.format != FORMAT or (stored.snapshot.database, stored.snapshot.major) != (database.name, major):

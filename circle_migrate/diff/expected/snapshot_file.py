@@ -42,13 +42,8 @@ class SnapshotFile:
     tool: str = __version__
 
 
-def read(path: Path) -> Snapshot:
-    """Return the snapshot in a file. Raises `UsageError` if it is missing, damaged, foreign or too new."""
-    return read_stored(path).snapshot
-
-
-def read_stored(path: Path) -> SnapshotFile:
-    """Return the content of a file. Raises what `read` raises."""
+def read(path: Path) -> SnapshotFile:
+    """Return the content of a file. Raises `UsageError` if it is missing, damaged, foreign or too new."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -55,7 +55,7 @@ class ComparisonSources:
                 assigned[side] = targets.assign([side.target or ""], deployment.graphs)
                 names = tuple(name for name in names if name in assigned[side])
             elif side.source is Source.FILE and side.is_single_file:
-                files[side] = read(side.file(""))
+                files[side] = read(side.file("")).snapshot
                 names = tuple(name for name in names if name == files[side].database)
             elif side.source is Source.LIVE:
                 for name in names:
@@ -69,7 +69,9 @@ class ComparisonSources:
 
     async def of_database(self, name: str) -> ComparisonSides:
         """Return the sides of one database. Raises the reason if one of them is not available."""
-        live = await self._live(name)
+        live = None
+        if any(side.source is Source.LIVE for side in self.sides):
+            live = await read_live_catalog(self.deployment.databases[name])
         current = await self._current(name, live)
         snapshots: dict[ComparisonSide, Snapshot] = {}
         for side in self.sides:
@@ -87,12 +89,9 @@ class ComparisonSources:
                 snapshots[side] = answer.snapshot
                 notes += [answer.note] if answer.note else []
         ordered = tuple(snapshots[side] for side in self.sides)
-        return ComparisonSides(ordered, tuple(notes), self._pending(name, current))
-
-    async def _live(self, name: str) -> Snapshot | None:
-        if all(side.source is not Source.LIVE for side in self.sides):
-            return None
-        return await read_live_catalog(self.deployment.databases[name])
+        from_current = any(side.target == CURRENT for side in self.sides)
+        pending = len(self.deployment.graphs[name].pending(current)) if from_current else 0
+        return ComparisonSides(ordered, tuple(notes), pending)
 
     async def _current(self, name: str, live: Snapshot | None) -> tuple[str, ...]:
         """Return the current revisions if a side depends on them. Raises what `verify_identity` raises."""
@@ -123,7 +122,7 @@ class ComparisonSources:
 
     def _file(self, side: ComparisonSide, name: str) -> Snapshot:
         path = side.file(name)
-        snapshot = self._files.get(side) or read(path)
+        snapshot = self._files.get(side) or read(path).snapshot
         if snapshot.database != name:
             raise UsageError(
                 f"{path} is a snapshot of {snapshot.database}, not of {name}",
@@ -149,9 +148,3 @@ class ComparisonSources:
                 f"{name}: {' and '.join(side.text for side in self.sides)} cannot be compared: "
             )
         return possible[0]
-
-    def _pending(self, name: str, current: tuple[str, ...]) -> int:
-        if not any(side.target == CURRENT for side in self.sides):
-            return 0
-        graph = self.deployment.graphs[name]
-        return len(graph.ancestors(graph.effective_heads) - graph.ancestors(current))

@@ -1,4 +1,4 @@
-"""Autocommit mode for steps that declare `transactional = False`."""
+"""Autocommit mode, for steps that declare `transactional = False` and for blocks of other steps."""
 
 from __future__ import annotations
 
@@ -16,40 +16,39 @@ from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 
 if TYPE_CHECKING:
     import asyncpg
+    from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
-
-    from circle_migrate.migrate.alembic_adapter.context import Context
 
 
 @contextmanager
-def autocommit(context: Context) -> Iterator[None]:
+def autocommit(context: MigrationContext) -> Iterator[None]:
     """Commit, run the block in autocommit mode, and begin the transaction that writes the version table.
 
     Raises `MigrationFailed` where the block leaves a transaction open, which is rolled back.
     """
-    context.in_autocommit = True
     if context.as_sql or context.connection is None:
         context.impl.emit_commit()
         yield
         context.impl.emit_begin()
-        context.in_autocommit = False
         return
     connection = context.connection
-    if context._transaction is not None:
-        context._transaction.commit()
-        context._transaction = None
+    transaction = connection.get_transaction()  # another one than Alembic's after a commit of the step
+    if transaction is not None:
+        transaction.commit()
+    context._transaction = None
     level = connection.get_isolation_level()
     connection.execution_options(isolation_level="AUTOCOMMIT")
     driver = cast("asyncpg.Connection", connection.connection.driver_connection)
     try:
         with _patient_builds(connection, driver):
-            yield
-        if driver.is_in_transaction():
-            raise MigrationFailed("the step leaves a transaction open that it began")
+            try:
+                yield
+                if driver.is_in_transaction():
+                    raise MigrationFailed("the step leaves a transaction open that it began")
+            finally:
+                if driver.is_in_transaction():
+                    await_only(driver.execute("ROLLBACK"))
     finally:
-        context.in_autocommit = False
-        if driver.is_in_transaction():
-            await_only(driver.execute("ROLLBACK"))
         if connection.in_transaction():
             connection.rollback()  # of SQLAlchemy's alone: the server has none
         connection.execution_options(isolation_level=level)
@@ -66,7 +65,11 @@ def _patient_builds(connection: Connection, driver: asyncpg.Connection) -> Itera
         if is_build and not saved:
             saved.append(await_only(driver.fetchval("SHOW lock_timeout")))
             await_only(driver.execute("SET lock_timeout = 0"))
-        elif saved and not is_build:
+        elif not is_build:
+            restore()
+
+    def restore() -> None:
+        if saved and not driver.is_closed():
             await_only(driver.execute(f"SET lock_timeout = {literal(saved.pop())}"))
 
     event.listen(connection, "before_cursor_execute", before)
@@ -74,3 +77,4 @@ def _patient_builds(connection: Connection, driver: asyncpg.Connection) -> Itera
         yield
     finally:
         event.remove(connection, "before_cursor_execute", before)
+        restore()

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
-from circle_migrate.postgres.statements import split_statements
+from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
+from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.revision_graph.modules import ExitCalled, load
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from alembic.operations.ops import MigrateOperation
     from alembic.runtime.environment import EnvironmentContext
-    from sqlalchemy.engine import Connection
 
 
 _STEP = threading.Lock()
@@ -69,6 +67,7 @@ class Context(MigrationContext):
     in_autocommit = False
     known_heads: tuple[str, ...] = ()
     revision: Revision | None = None
+    transcript: Transcript | None = None
 
     def get_current_heads(self) -> tuple[str, ...]:
         """Return the known heads. With none, read the table, which Alembic creates where it is missing."""
@@ -88,52 +87,18 @@ class Context(MigrationContext):
 
     @contextmanager
     def autocommit_block(self) -> Iterator[None]:
-        """Leave the transaction, with lock_timeout off. Raises `OutsideTransaction` in a segment."""
+        """Leave the transaction. Raises `OutsideTransaction` in a segment."""
         if self.owned_by_us:
             raise self.refusal("uses autocommit_block")
         if self.in_autocommit:
             yield
             return
-        with super().autocommit_block():
-            if self.as_sql or self.connection is None:
+        self.in_autocommit = True
+        try:
+            with autocommit(self):
                 yield
-                return
-            # A concurrent build that waits blocks no other session; to end it leaves an INVALID index.
-            lock_timeout = self.connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
-            self.connection.exec_driver_sql("SET lock_timeout = 0")
-            try:
-                yield
-            finally:
-                self.connection.exec_driver_sql(f"SET lock_timeout = '{lock_timeout}'")
-
-
-_ENDS_TRANSACTION = re.compile(
-    r"\s*(?:commit|end|abort|begin|start\s+transaction|prepare\s+transaction"
-    r"|rollback(?!\s+(?:work\s+|transaction\s+)?to))\b",
-    re.IGNORECASE,
-)
-
-
-@contextmanager
-def keep_transaction(connection: Connection, context: Context) -> Iterator[None]:
-    """Raise `OutsideTransaction` where a step commits or rolls back the transaction of its segment."""
-
-    def refuse(*_: object) -> None:
-        raise context.refusal("ends its transaction")
-
-    def check(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if any(map(_ENDS_TRANSACTION.match, split_statements(statement))):
-            refuse()
-
-    listeners: dict[str, Callable[..., None]]
-    listeners = {"commit": refuse, "rollback": refuse, "before_cursor_execute": check}
-    for name, listener in listeners.items():
-        event.listen(connection, name, listener)
-    try:
-        yield
-    finally:
-        for name, listener in listeners.items():
-            event.remove(connection, name, listener)
+        finally:
+            self.in_autocommit = False
 
 
 @contextmanager

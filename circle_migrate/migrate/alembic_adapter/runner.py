@@ -18,16 +18,15 @@ from sqlalchemy.util import await_only
 
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
-from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
     OutsideTransaction,
     VersionTable,
     bind_revision,
     dialect,
-    keep_transaction,
 )
 from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
+from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
@@ -35,7 +34,10 @@ from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
+    import asyncpg
     from sqlalchemy.engine import Connection
+
+    from circle_migrate.postgres.simple_protocol import Adapter
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,9 +45,9 @@ _LOG = logging.getLogger(__name__)
 class Runner:
     """The steps of one database, run by Alembic.
 
-    `restore` is the text that ends the settings of a step, before its version row. The constructor loads
-    the files of all steps, so the caller holds the step lock. It raises `TreeError` for a broken file, and
-    `SettingsError` for a broken alembic.ini.
+    `restore` is the text that ends the settings of a step, before its version row. `transcript` is that of
+    the step that runs or has failed. The constructor loads the files of all steps, so the caller holds the
+    step lock. It raises `TreeError` for a broken file, and `SettingsError` for a broken alembic.ini.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Runner:
         self.graph = graph
         self.table = table
         self.restore = ""
+        self.transcript: Transcript | None = None
         self._environment = environment(graph, steps, settings)
         self._naming = naming_options(settings)
         with self._environment:
@@ -82,22 +85,24 @@ class Runner:
             record(connection)
             return
         recording = {"on_version_apply": (lambda **_: record(connection),)}
-        driver = connection.connection.driver_connection
+        adapter = cast("Adapter", connection.connection.dbapi_connection)
+        driver = cast("asyncpg.Connection", connection.connection.driver_connection)
 
-        def restore() -> None:
-            if self.restore:
-                await_only(driver.execute(self.restore))  # type: ignore[union-attr]
-
-        context = Context(connection.dialect, connection, self._options(action, restore) | recording)
+        context = Context(connection.dialect, connection, self._options(action) | recording)
         context.owned_by_us = connection.in_transaction()
         context.known_heads = current
         context.revision = action.revision
-        guard = keep_transaction(connection, context) if context.owned_by_us else nullcontext()
-        with bind_revision(context, action.revision, self._environment), guard:
-            context.run_migrations()
+        refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
+        context.transcript = self.transcript = Transcript(driver, refusal)
+        with bind_revision(context, action.revision, self._environment):
+            try:
+                context.run_migrations()
+            finally:
+                adapter.watch = None
+        self.transcript = None
 
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
-        """Let the revision's own statements, and no others, see the configured search_path.
+        """Let the revision's own statements, and no others, see the configured search_path and its settings.
 
         The driver sends the settings, so that listeners on statements of revisions do not meet them. An error
         leaves the path as it is: whoever rolls back sets it.
@@ -106,16 +111,24 @@ class Runner:
         if context.as_sql or connection is None:
             function()
             return
-        driver = cast("Any", connection.connection.driver_connection)
+        adapter = cast("Adapter", connection.connection.dbapi_connection)
+        driver = cast("asyncpg.Connection", connection.connection.driver_connection)
         await_only(driver.execute(CONFIGURED))
+        adapter.watch = context.transcript
         driver.add_log_listener(self._log_notice)
         try:
             function()
         finally:
             driver.remove_log_listener(self._log_notice)
+        if adapter.has_lost_transaction:
+            if context.owned_by_us and context.transcript is not None:
+                context.transcript.end()
+                raise RuntimeError("the step ended its transaction on the driver's connection")
+            connection.rollback()  # of SQLAlchemy's alone
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = driver.is_in_transaction() and not context.owned_by_us
-        await_only(driver.execute(("SET CONSTRAINTS ALL IMMEDIATE;" if commits else "") + PINNED))
+        end = self.restore or PINNED
+        await_only(driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):
@@ -171,19 +184,21 @@ class Runner:
         if match is not None:
             raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
 
-    def _options(self, step: Step, restore: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
             declared = getattr(script.module, "transactional", True) is False
-            mode = autocommit(context) if declared and not context.owned_by_us else nullcontext()
+            mode = context.autocommit_block() if declared and not context.owned_by_us else nullcontext()
 
             @wraps(function)
             def call(**arguments: Any) -> None:
                 with mode:
                     self._run_function(context, partial(function, **arguments))
-                restore()
+                if context.connection is not None and not context.as_sql and not context.owned_by_us:
+                    # Alembic commits this one, after the version row; the step may have ended its first.
+                    context._transaction = context.connection.get_transaction() or context.connection.begin()
 
             alembic_step.migration_fn = call
             return [alembic_step]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.config.databases import DATABASES
+from circle_migrate.config.fields import DATABASES
 from circle_migrate.config.settings import Settings
 from circle_migrate.config.url.parse import parse
 

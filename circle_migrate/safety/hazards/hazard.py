@@ -1,13 +1,19 @@
-"""A hazard: its texts, revisions that show it and revisions that avoid it."""
+"""Hazards with revisions that show and avoid them, and SQLSTATEs, read from data/ when they are wanted."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from pathlib import Path
 from textwrap import indent
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+
+_DATA = Path(__file__).parent / "data"
 # In the order of the template of new revisions.
 _IMPORTS = (
     (r"\bsa\.", "import sqlalchemy as sa"),
@@ -109,3 +115,111 @@ class Hazard:
     def fix(self) -> str:
         """The revisions of the good example, ready to paste."""
         return render_revisions(self.good)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlState:
+    """An SQLSTATE: the name of its condition, when revisions meet it, and what to do."""
+
+    code: str
+    name: str
+    meaning: str
+    remedy: str
+
+
+class _Records(Mapping[str, T]):
+    """Records by key; each is loaded when it is first wanted."""
+
+    def __init__(self, keys: Callable[[], Collection[str]], load: Callable[[str], T]) -> None:
+        self._keys, self._load = keys, cache(load)
+
+    def __getitem__(self, key: str) -> T:
+        if key not in self._keys():
+            raise KeyError(key)
+        return self._load(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    def __len__(self) -> int:
+        return len(self._keys())
+
+
+def parse_hazard(key: str, record: Mapping[str, Any], tables: Mapping[str, str]) -> Hazard:
+    """Return the hazard of a file; `tables` has the SQL of the tables that examples name.
+
+    Raises `TypeError`, `KeyError` or `ValueError` where a key is unknown or missing, or has no valid value.
+    """
+    fields = dict(record)
+    try:
+        return Hazard(
+            key,
+            kind=HazardClass(fields.pop("class")),
+            setup="\n".join([*(tables[name] for name in fields.pop("tables", ())), fields.pop("setup", "")]),
+            one_transaction=fields.pop("one_transaction", False),
+            bad=tuple(ExampleRevision(**revision) for revision in fields.pop("bad")),
+            good=tuple(ExampleRevision(**revision) for revision in fields.pop("good")),
+            **{name: _joined(text) for name, text in fields.items()},
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        error.add_note(f"in {key}.toml")
+        raise
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads((_DATA / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _ids() -> tuple[str, ...]:
+    names = sorted(file.name for file in _DATA.iterdir())
+    return tuple(name.removesuffix(".toml") for name in names if name.startswith("CM"))
+
+
+def _sqlstate(code: str) -> SqlState:
+    return SqlState(code, **{key: _joined(text) for key, text in _read("sqlstates")[code].items()})
+
+
+def _joined(text: str) -> str:
+    """Return prose without its line breaks."""
+    return " ".join(text.split())
+
+
+HAZARDS: Mapping[str, Hazard] = _Records(_ids, lambda key: parse_hazard(key, _read(key), _read("tables")))
+"""Every hazard by its id, which is the name of its file, in the order of the ids."""
+
+SQLSTATES: Mapping[str, SqlState] = _Records(lambda: _read("sqlstates"), _sqlstate)
+"""Every SQLSTATE with a remedy of its own, by its code."""
+
+
+def render_hazard(hazard: Hazard) -> str:
+    """Return a hazard as Markdown, without its heading."""
+    return "\n".join(
+        (
+            f"Class `{hazard.kind}`. {hazard.condition}\n",
+            f"**Effect.** {hazard.effect}\n",
+            f"**Remedy.** {hazard.remedy}\n",
+            _example("Bad", hazard, hazard.bad),
+            _example("Good", hazard, hazard.good),
+        )
+    )
+
+
+def _example(title: str, hazard: Hazard, revisions: Sequence[ExampleRevision]) -> str:
+    circumstances = "; ".join(_circumstances(hazard, revisions))
+    heading = f"{title} ({circumstances})" if circumstances else title
+    return f"{heading}:\n\n```python\n{render_revisions(revisions)}```\n"
+
+
+def _circumstances(hazard: Hazard, revisions: Sequence[ExampleRevision]) -> Iterator[str]:
+    """Yield what the code does not show."""
+    if hazard.one_transaction and all(revision.transactional for revision in revisions):
+        yield "all in one transaction"
+    for revision in revisions:
+        if revision.meanwhile:
+            yield f"while another session has run `{revision.meanwhile}` and not committed"
+        if revision.fails:
+            yield f"fails with `{revision.fails}`"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from circle_migrate.postgres.bounded_read import bounded_read
+from circle_migrate.postgres.database import Database
 from circle_migrate.safety.live_database.record import Blocker
 from circle_migrate.safety.trace.record import Lock
-
-if TYPE_CHECKING:
-    from circle_migrate.postgres.database import Database
 
 CONFLICTS: Mapping[Lock, frozenset[Lock]] = {
     Lock.AccessShare: frozenset({Lock.AccessExclusive}),

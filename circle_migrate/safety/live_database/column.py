@@ -6,9 +6,16 @@ from collections.abc import Iterator
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
-from circle_migrate.safety.live_database.probe_context import ProbeContext, count_query
+from circle_migrate.safety.live_database.probe_context import (
+    STORING,
+    NoLiveName,
+    ProbeContext,
+    column_of,
+    count_query,
+    new_value,
+    old_value,
+)
 from circle_migrate.safety.live_database.record import Probe, ProbeKind
-from circle_migrate.safety.live_database.renames import STORING, NoLiveName, column_of, new_value, old_value
 from circle_migrate.safety.live_database.type_change import Conversion
 from circle_migrate.safety.trace.record import Task
 

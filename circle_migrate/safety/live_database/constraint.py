@@ -12,9 +12,15 @@ from circle_migrate.safety.live_database.parse_definition import (
     parse_reference,
     parse_uniqueness,
 )
-from circle_migrate.safety.live_database.probe_context import ProbeContext, count_query
+from circle_migrate.safety.live_database.probe_context import (
+    STORING,
+    NoLiveName,
+    ProbeContext,
+    count_query,
+    new_value,
+    old_value,
+)
 from circle_migrate.safety.live_database.record import Probe, ProbeKind
-from circle_migrate.safety.live_database.renames import STORING, NoLiveName, new_value, old_value
 from circle_migrate.safety.trace.record import Task
 
 _KINDS = ("constraint", "index", "domain constraint")

@@ -1,13 +1,23 @@
-"""One statement of a plan with the live names of its objects, and the queries of probes."""
+"""One statement of a plan with the names that its objects have in the live database, where it has not run.
+
+Snapshots have names and no identities: a rename is an object that is removed and one of the same shape that
+is added. It counts as a rename where the statement says RENAME or SET SCHEMA. A plain ALTER, CREATE or DROP
+without these renames nothing; a statement whose text does not show what runs, such as DO, may have.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
 
+from circle_migrate.postgres.catalog.snapshot import Change, Op
+from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.parse_definition import columns_in, replace_columns
-from circle_migrate.safety.live_database.record import ObjectUsage, Probe, ProbeKind
-from circle_migrate.safety.live_database.renames import LiveNames, NoLiveName, StatementRenames
+from circle_migrate.safety.live_database.record import ColumnName, ObjectUsage, Probe, ProbeKind
+from circle_migrate.safety.trace.record import TracedStatement
 
 LIMIT = 1000
 """Rows up to which probes count."""
@@ -73,3 +83,156 @@ def count_query(relation: str, condition: str, grouping: str = "") -> str:
     """Return a query for the number of rows that meet a condition, up to one more than LIMIT."""
     where = f" WHERE {condition}" if condition else ""
     return f"SELECT count(*) FROM (SELECT 1 FROM {relation}{where}{grouping} LIMIT {LIMIT + 1}) AS counted"
+
+
+STORING = frozenset({"table", "materialized view"})
+"""Kinds of relations that store rows of their own."""
+
+_RENAMES = re.compile(r"\b(?:RENAME|SET\s+SCHEMA)\b", re.IGNORECASE)
+_PLAIN_DDL = re.compile(r"\s*(?:ALTER|CREATE|DROP)\b", re.IGNORECASE)
+_SHAPE = ("type", "position", "generated", "identity", "collation")
+
+
+class NoLiveName(Enum):
+    """Why the live database has no name for an object."""
+
+    NEW = "the plan creates it"
+    AMBIGUOUS = "the statement does not say whether it is new or renamed"
+
+
+def old_value(change: Change, field: str) -> str | None:
+    """Return a field of the object before the change."""
+    return change.fields.get(field, (None, None))[0]
+
+
+def new_value(change: Change, field: str) -> str | None:
+    """Return a field of the object after the change."""
+    return change.fields.get(field, (None, None))[1]
+
+
+def column_of(change: Change) -> ColumnName:
+    """Return the column that a change is about."""
+    return ColumnName(change.owner.identity if change.owner else "", split_identity(change.key.identity)[-1])
+
+
+@dataclass(frozen=True)
+class StatementRenames:
+    """The changes of one statement, with its renames told from what it removes and adds."""
+
+    statement: TracedStatement
+
+    @cached_property
+    def is_rename(self) -> bool:
+        """Whether the statement says that it renames."""
+        return _RENAMES.search(self.statement.sql) is not None
+
+    @cached_property
+    def relations(self) -> dict[str, str]:
+        """The new name of each renamed relation."""
+        return self._relation_pairs if self.is_rename else {}
+
+    @cached_property
+    def columns(self) -> dict[ColumnName, ColumnName]:
+        """The new name of each renamed column, in relations that keep theirs."""
+        return self._column_pairs if self.is_rename else {}
+
+    @cached_property
+    def ambiguous(self) -> frozenset[str | ColumnName]:
+        """The removed and added names that may be renames."""
+        if self.is_rename or _PLAIN_DDL.match(self.statement.sql):
+            return frozenset()
+        relations, columns = self._relation_pairs.items(), self._column_pairs.items()
+        return frozenset[str | ColumnName]().union(*relations, *columns)
+
+    def changes(self, op: Op, *kinds: str) -> Iterator[Change]:
+        """Return the changes of these kinds."""
+        return (change for change in self.statement.changes if change.op is op and change.key.kind in kinds)
+
+    @cached_property
+    def removed(self) -> frozenset[str]:
+        """The relations whose names no longer exist."""
+        return frozenset(change.key.identity for change in self.changes(Op.REMOVED, *STORING))
+
+    @cached_property
+    def added(self) -> frozenset[str]:
+        """The relations whose names did not exist before."""
+        return frozenset(change.key.identity for change in self.changes(Op.ADDED, *STORING))
+
+    @cached_property
+    def _relation_pairs(self) -> dict[str, str]:
+        """Removed relations with the added one of their shape; of several, the one of their name."""
+        pairs: dict[str, str] = {}
+        for old in sorted(self.removed):
+            alike = [
+                new
+                for new in sorted(self.added - set(pairs.values()))
+                if self._shape(Op.ADDED, new) == self._shape(Op.REMOVED, old)
+            ]
+            if len(alike) > 1:
+                alike = [new for new in alike if split_identity(new)[-1] == split_identity(old)[-1]]
+            if len(alike) == 1:
+                pairs[old] = alike[0]
+        return pairs
+
+    def _shape(self, op: Op, relation: str) -> frozenset[object]:
+        value = new_value if op is Op.ADDED else old_value
+        return frozenset(
+            (split_identity(change.key.identity)[-1], *(value(change, name) for name in _SHAPE))
+            for change in self.changes(op, "column")
+            if change.owner is not None and change.owner.identity == relation
+        )
+
+    @cached_property
+    def _column_pairs(self) -> dict[ColumnName, ColumnName]:
+        """Removed columns with the added one of their relation, position and type."""
+
+        def key(change: Change) -> tuple[str | None, ...]:
+            value = new_value if change.op is Op.ADDED else old_value
+            return (change.of, value(change, "position"), value(change, "type"))
+
+        added = {key(change): column_of(change) for change in self.changes(Op.ADDED, "column")}
+        pairs = {}
+        for change in self.changes(Op.REMOVED, "column"):
+            old, new = column_of(change), added.get(key(change))
+            if new is not None and old.relation == new.relation:
+                pairs[old] = new
+        return pairs
+
+
+@dataclass(frozen=True)
+class LiveNames:
+    """The live names of what the plan has renamed or created; any other object has the same name there."""
+
+    relations: Mapping[str, str | NoLiveName] = field(default_factory=dict)
+    columns: Mapping[ColumnName, str | NoLiveName] = field(default_factory=dict)
+
+    def relation(self, name: str) -> str | NoLiveName:
+        """Return the live name of a relation, or why there is none."""
+        return self.relations.get(name, name)
+
+    def column(self, relation: str, name: str) -> str | NoLiveName:
+        """Return the live name of a column, or why there is none."""
+        live = self.relation(relation)
+        return live if isinstance(live, NoLiveName) else self.columns.get(ColumnName(relation, name), name)
+
+    def after(self, renames: StatementRenames) -> LiveNames:
+        """Return the live names after a statement."""
+
+        def added(name: str | ColumnName) -> NoLiveName:
+            return NoLiveName.AMBIGUOUS if name in renames.ambiguous else NoLiveName.NEW
+
+        relations = {name: live for name, live in self.relations.items() if name not in renames.removed}
+        relations |= {name: added(name) for name in renames.added}
+        relations |= {new: self.relation(old) for old, new in renames.relations.items()}
+        columns = {
+            ColumnName(renames.relations.get(column.relation, column.relation), column.name): live
+            for column, live in self.columns.items()
+            if column.relation not in renames.removed or column.relation in renames.relations
+        }
+        for change in renames.changes(Op.REMOVED, "column"):
+            columns.pop(column_of(change), None)
+        for column in map(column_of, renames.changes(Op.ADDED, "column")):
+            if column.relation not in renames.added:
+                columns[column] = added(column)
+        columns |= {new: self.column(*old) for old, new in renames.columns.items()}
+        return LiveNames(relations, columns)

@@ -15,9 +15,13 @@ from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 from circle_migrate.safety.live_database.column import column_probes
 from circle_migrate.safety.live_database.constraint import constraint_probes
-from circle_migrate.safety.live_database.probe_context import ProbeContext
+from circle_migrate.safety.live_database.probe_context import (
+    LiveNames,
+    ProbeContext,
+    StatementRenames,
+    new_value,
+)
 from circle_migrate.safety.live_database.record import ObjectUsage, Probe, ProbeKind
-from circle_migrate.safety.live_database.renames import LiveNames, StatementRenames, new_value
 from circle_migrate.safety.live_database.sequence import sequence_probes
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement
 

@@ -109,17 +109,3 @@ class InvalidIndex:
 
     relation: str
     index: str
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedTable:
-    """A table of a publication.
-
-    `identity` is its replica identity: `primary key`, `index`, `full` or `nothing`. With `nothing`, also
-    where there is no primary key, a published UPDATE or DELETE fails.
-    """
-
-    relation: str
-    publication: str
-    identity: str
-    updates_or_deletes: bool

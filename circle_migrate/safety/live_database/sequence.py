@@ -12,9 +12,14 @@ from dataclasses import replace
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
-from circle_migrate.safety.live_database.probe_context import ProbeContext
+from circle_migrate.safety.live_database.probe_context import (
+    STORING,
+    NoLiveName,
+    ProbeContext,
+    column_of,
+    new_value,
+)
 from circle_migrate.safety.live_database.record import ColumnName, Probe, ProbeKind
-from circle_migrate.safety.live_database.renames import STORING, NoLiveName, column_of, new_value
 
 _NAME = rf"(?:{IDENTIFIER}\s*\.\s*)?{IDENTIFIER}"
 _OPTIONAL = r"(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"

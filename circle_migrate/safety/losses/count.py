@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from circle_migrate.config.load_relations import load_relations
+import asyncpg
+
+from circle_migrate.config.load_objects import load_relations
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.bounded_read import (
     LiveQuery,
@@ -18,19 +19,18 @@ from circle_migrate.postgres.bounded_read import (
 )
 from circle_migrate.postgres.catalog.enum_labels import label
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
-from circle_migrate.safety.live_database.sizes import relation_sizes
-from circle_migrate.safety.losses.cross_database import with_cross_database_rows
-from circle_migrate.safety.losses.predict import predict_row_losses, predict_value_losses
+from circle_migrate.safety.live_database.catalog import relation_sizes
+from circle_migrate.safety.live_database.record import Size
+from circle_migrate.safety.losses.find import LossCollector
+from circle_migrate.safety.losses.predict import (
+    predict_row_losses,
+    predict_value_losses,
+    with_cross_database_rows,
+)
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision, merge, sort_key
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.postgres.database import Database
-    from circle_migrate.postgres.deployment import Deployment
-    from circle_migrate.safety.live_database.record import Size
-    from circle_migrate.safety.losses.find import LossCollector
 
 EXACT_ROWS = 1_000_000
 """Rows of a table up to which its values are counted; larger tables are estimated from statistics."""

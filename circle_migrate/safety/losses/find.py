@@ -16,17 +16,16 @@ from circle_migrate.core.errors import MigrateError, MigrationFailed
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.postgres.catalog.snapshot import Snapshot, changes_between
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
-from circle_migrate.safety.losses.catalog_outcome import compare_by_name
 from circle_migrate.safety.losses.report import Effect, Failure, Loss, LossNamer, Method, merge
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 from circle_migrate.safety.trace.run import trace_plan
 
 if TYPE_CHECKING:
-    from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.safety.losses.catalog_outcome import CatalogWatch
     from circle_migrate.safety.losses.rehearse import Rehearsal
-    from circle_migrate.safety.losses.watch_catalog import CatalogWatch
 
 _NO_SCRATCH = (
     "there is no server for scratch databases: only the snapshots of the revisions were compared, by name. "
@@ -106,7 +105,7 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
         collector.notes.append(_NO_SCRATCH)
         await _from_snapshots(deployment, collector, majors)
         return
-    from circle_migrate.safety.losses.watch_catalog import CatalogWatch, LossHooks
+    from circle_migrate.safety.losses.catalog_outcome import CatalogWatch, LossHooks
 
     watch = CatalogWatch(plan)
     try:
@@ -141,6 +140,8 @@ async def _from_snapshots(
     deployment: Deployment, collector: LossCollector, majors: Mapping[str, int]
 ) -> None:
     """Compare the snapshots of the current revisions and of the target, by name."""
+    from circle_migrate.safety.losses.catalog_outcome import compare_by_name
+
     plan = collector.plan
     collector.methods.append(Method.SNAPSHOTS)
     untraced = not collector.statements
@@ -177,9 +178,7 @@ async def _from_rehearsal(
     collector.losses = [_with_inserts(loss, rehearsal, namers[loss.database]) for loss in collector.losses]
     # The rehearsal has counted the rows that these statements delete or change.
     collector.statements = [
-        replace(statement, work=())
-        if f"{statement.database}@{statement.revision}" in rehearsal.completed
-        else statement
+        replace(statement, work=()) if statement.qualified in rehearsal.completed else statement
         for statement in collector.statements
     ]
 

@@ -1,33 +1,24 @@
-"""Count the losses again under the deployer locks, and stop a run that would lose more than was accepted."""
+"""Refuse a run that would lose more than was accepted, or rows that --keep could not restore."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
+from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.describe import quantity
-from circle_migrate.safety.losses.report import Count, Effect, Loss, Precision
-
-if TYPE_CHECKING:
-    from circle_migrate.revision_graph.plan import Plan
-    from circle_migrate.safety.losses.find import LossCollector
-    from circle_migrate.safety.losses.report import LossReport
+from circle_migrate.safety.losses.find import LossCollector
+from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision
 
 ESTIMATES_DIFFER = 1.1
 """Factor up to which an estimate that is higher than before is no increase, as two estimates differ."""
 
 
-class LossIncrease(NamedTuple):
-    """A loss that has increased; `before` is None where it destroyed nothing before."""
-
-    before: Loss | None
-    now: Loss
-
-
-def increased_losses(accepted: Iterable[Loss], now: Iterable[Loss]) -> Iterator[LossIncrease]:
-    """Yield the losses that were not accepted, or were accepted with a lower count.
+def increased_losses(accepted: Iterable[Loss], now: Iterable[Loss]) -> Iterator[tuple[Loss | None, Loss]]:
+    """Yield the losses that were not accepted, or were accepted with a lower count: as accepted and as now.
 
     An unknown count was accepted as any number. A count that was known and is unknown now may be higher.
     """
@@ -35,7 +26,7 @@ def increased_losses(accepted: Iterable[Loss], now: Iterable[Loss]) -> Iterator[
     for loss in now:
         before = known.get(loss.key)
         if loss.destroys_data and (before is None or _may_exceed(_amount(loss), _amount(before))):
-            yield LossIncrease(before, loss)
+            yield before, loss
 
 
 def _amount(loss: Loss) -> Count | None:
@@ -70,22 +61,80 @@ class GrowthHooks(Hooks):
         now = await recount(run.deployment, self._collector)
         increases = tuple(increased_losses(self._accepted.losses, now))
         if increases:
-            names = ", ".join(increase.now.name for increase in increases)
+            names = ", ".join(now.name for _, now in increases)
             raise Refused(
                 f"more data would be lost than was accepted: {names}",
-                database=increases[0].now.database,
-                detail="; ".join(map(_describe, increases)),
+                database=increases[0][1].database,
+                detail="; ".join(_describe(*increase) for increase in increases),
                 state="nothing was changed",
                 hint="stop the application that writes there, then run the command again to see the losses",
             )
 
 
-def _describe(increase: LossIncrease) -> str:
-    before = _describe_amount(increase.before) if increase.before else "nothing"
-    return f"{increase.now.name}: {before} accepted, {_describe_amount(increase.now)} now"
+def _describe(before: Loss | None, now: Loss) -> str:
+    accepted = _describe_amount(before) if before else "nothing"
+    return f"{now.name}: {accepted} accepted, {_describe_amount(now)} now"
 
 
 def _describe_amount(loss: Loss) -> str:
     count = _amount(loss)
     unknown = f" ({loss.unknown})" if count is None and loss.unknown else ""
     return f"{quantity(count, 'value' if _is_dropped_column(loss) else 'row')}{unknown}"
+
+
+_KEYS = """
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+       ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
+                 ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+             WHERE i.indrelid = c.oid AND i.indisprimary)::text[] AS columns
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1)
+"""
+
+
+async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
+    """Raise `Refused` where values or rows are lost in a remaining table without a primary key.
+
+    A dropped table needs none. The step itself refuses losses that the report does not contain.
+    """
+    for name in report.plan.databases:
+        losses = list(_in_remaining_tables([loss for loss in report.destroyed if loss.database == name]))
+        if not losses:
+            continue
+        async with deployment.databases[name].reading() as connection:
+            rows = await connection.fetch(_KEYS, [table for table, _ in losses])
+            keys = {row["name"]: row["columns"] for row in rows}
+            for table, loss in losses:
+                reason = _missing_key(loss, keys[table]) if table in keys else ""
+                # Where the rows were not counted, any row of the table may be lost.
+                if reason and (
+                    loss.rows is not None or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})")
+                ):
+                    raise Refused(
+                        f"--keep cannot restore {loss.name} to the right rows: the table {reason}",
+                        database=loss.database,
+                        state="nothing was changed",
+                        hint="add a primary key to the table, or run without --keep and take a backup",
+                    )
+
+
+def _in_remaining_tables(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:
+    """Yield the losses of values and rows in tables that are not dropped, with the table."""
+    dropped = {loss.identity for loss in losses if (loss.kind, loss.effect) == ("table", Effect.DROPPED)}
+    for loss in losses:
+        match loss.kind, loss.effect:
+            case "column", Effect.DROPPED | Effect.NARROWED:
+                table = ".".join(split_identity(loss.identity)[:-1])
+            case "table", Effect.DELETED | Effect.UPDATED:
+                table = loss.identity
+            case _:
+                continue
+        if table not in dropped:
+            yield table, loss
+
+
+def _missing_key(loss: Loss, key: Sequence[str]) -> str:
+    if not key:
+        return "has no primary key"
+    is_key = loss.kind == "column" and unquote_and_fold(split_identity(loss.identity)[-1]) in key
+    return "loses its primary key" if is_key else ""

@@ -11,8 +11,9 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+import asyncpg
+from sqlalchemy.engine import Connection
 from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import Interrupted, LockNotObtained, MigrateError, NotWritable, Unreachable
@@ -24,17 +25,11 @@ from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
-from circle_migrate.safety.losses.catalog_outcome import Catalogue
+from circle_migrate.safety.losses.catalog_outcome import Catalogue, CatalogWatch
 from circle_migrate.safety.losses.predict import TRUNCATED
 from circle_migrate.safety.losses.report import Count, Effect, Failure, Loss, LossNamer, Method
 from circle_migrate.safety.losses.type_conversion import TypeConversionProbe
-from circle_migrate.safety.losses.watch_catalog import CatalogWatch
-
-if TYPE_CHECKING:
-    import asyncpg
-    from sqlalchemy.engine import Connection
-
-    from circle_migrate.safety.trace.record import TracedStatement
+from circle_migrate.safety.trace.record import TracedStatement
 
 _Counters = Mapping[int, "asyncpg.Record"]
 
@@ -117,7 +112,7 @@ async def rehearse(
     for statement in statements:
         if (match := _NOT_ROLLED_BACK.search(statement.sql)) is not None:
             reason = f"a rollback does not undo {match[0].rstrip(' (')}"
-            skipped[f"{statement.database}@{statement.revision}"] = reason
+            skipped[statement.qualified] = reason
     rehearsed = _rehearsable(deployment, plan, skipped)
     rehearsal = Rehearsal(CatalogWatch(rehearsed), skipped)
     if all(step.revision.qualified in skipped for step in steps):

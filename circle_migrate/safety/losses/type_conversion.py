@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import asyncpg
 
 from circle_migrate.postgres.catalog.snapshot import Op
 from circle_migrate.postgres.identifier import split_identity
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.safety.trace.record import TracedStatement
+from circle_migrate.safety.trace.record import TracedStatement
 
 # Conversions without an expression are counted by probes, without a rehearsal.
 _OWN_EXPRESSION = re.compile(r"\bUSING\b", re.IGNORECASE)

@@ -69,19 +69,13 @@ def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFindin
     if old.kind == "column":
         if owner is None or owner.kind not in RELATIONS:
             return
-    elif old.kind not in _NAMED_IN_QUERIES or _in_renamed_schema(context, old):
+    elif old.kind not in _NAMED_IN_QUERIES:
         return
-    yield context.finding(
-        "CM030",
-        Severity.ERROR,
-        old.identity,
-        f"it is renamed to {new.identity}, and the old name does not exist after the transaction",
-        relation=context.live_relation(owner if old.kind == "column" else old),
-    )
-
-
-def _in_renamed_schema(context: StatementContext, key: ObjectKey) -> bool:
-    return key.kind != "schema" and any(renamed.kind == "schema" for renamed in context.renamed)
+    if old.kind not in ("column", "schema") and any(each.kind == "schema" for each in context.renamed):
+        return
+    reason = f"it is renamed to {new.identity}, and the old name does not exist after the transaction"
+    relation = owner if old.kind == "column" else old
+    yield context.finding("CM030", Severity.ERROR, old.identity, reason, relation=relation)
 
 
 def _still_resolves(contexts: tuple[StatementContext, ...], key: ObjectKey) -> bool:
@@ -126,15 +120,11 @@ def _renamed_enum_values(context: StatementContext) -> Iterator[HazardFinding]:
 
 def check_alterations(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each column of an existing table that gets the type json."""
+    reason = "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)"
     for change in (*context.added, *context.changes(Op.CHANGED, "column")):
         if _is_in_existing_table(context, change) and new_value(change, "type") == "json":
-            yield context.finding(
-                "CM031",
-                Severity.WARNING,
-                change.key.identity,
-                "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)",
-                relation=context.live_relation(change.owner),
-            )
+            name = change.key.identity
+            yield context.finding("CM031", Severity.WARNING, name, reason, relation=change.owner)
 
 
 def _is_in_existing_table(context: StatementContext, change: Change) -> bool:
@@ -153,10 +143,6 @@ def _lost_default(context: StatementContext, change: Change, last: CatalogState)
     required = any(old_value(change, field) for field in _IMPLICIT_VALUES) and now.get("not_null") == "yes"
     if not required and not (now.get("not_null") and not before.get("not_null") and context.before):
         return
-    yield context.finding(
-        "CM036",
-        Severity.WARNING if required else Severity.NOTE,
-        change.key.identity,
-        "an INSERT that omits the column fails (23502)",
-        relation=context.live_relation(change.owner),
-    )
+    severity = Severity.WARNING if required else Severity.NOTE
+    reason = "an INSERT that omits the column fails (23502)"
+    yield context.finding("CM036", severity, change.key.identity, reason, relation=change.owner)

@@ -1,4 +1,4 @@
-"""Check new constraints, columns, indexes and names, and whether a revision can be run again."""
+"""Check new constraints, columns, indexes and names, stored values, and whether a revision can run again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import CatalogState, PlanContext, StatementContext, new_value
+from circle_migrate.safety.rules.context import (
+    STORING,
+    CatalogState,
+    PlanContext,
+    StatementContext,
+    new_value,
+)
+from circle_migrate.safety.trace.record import Task
 
 _FOREIGN_KEY = compile_pattern(
     r"FOREIGN KEY \((?P<columns>.*?)\) REFERENCES (?P<table>\S+?)\((?P<referred>.*?)\)(?: |$).*"
@@ -55,26 +62,16 @@ def _foreign_key(context: StatementContext, change: Change) -> Iterator[HazardFi
     )
     known = bool(context.first) or not context.existed(owner)
     if known and not _is_indexed(context.last, owner, columns):
-        yield context.finding(
-            "CM052",
-            Severity.NOTE,
-            change.key.identity,
-            f"no index of {owner.identity} begins with {', '.join(columns)}",
-            relation=context.live_relation(owner),
-        )
+        reason = f"no index of {owner.identity} begins with {', '.join(columns)}"
+        yield context.finding("CM052", Severity.NOTE, change.key.identity, reason, relation=owner)
     for column, referred_column in zip(columns, referred, strict=True):
         types = [
             context.last.get(ObjectKey("column", name), {}).get("type")
             for name in (f"{owner.identity}.{column}", f"{parent}.{referred_column}")
         ]
         if all(types) and types[0] != types[1]:
-            yield context.finding(
-                "CM053",
-                Severity.NOTE,
-                change.key.identity,
-                f"{column} is {types[0]}, and {parent}.{referred_column} is {types[1]}",
-                relation=context.live_relation(owner),
-            )
+            reason = f"{column} is {types[0]}, and {parent}.{referred_column} is {types[1]}"
+            yield context.finding("CM053", Severity.NOTE, change.key.identity, reason, relation=owner)
 
 
 def _is_indexed(catalog: CatalogState, table: ObjectKey, columns: Sequence[str]) -> bool:
@@ -144,9 +141,41 @@ def check_commits(plan: PlanContext) -> Iterator[HazardFinding]:
             following_statement.revision,
         )
         if committed and same_revision and statement.changes and not _REPEATABLE.search(statement.sql):
-            yield context.finding(
-                "CM040",
-                Severity.WARNING,
-                str(statement.changes[0].key),
-                "it commits before the rest of the revision, and fails if the revision is run again",
-            )
+            reason = "it commits before the rest of the revision, and fails if the revision is run again"
+            yield context.finding("CM040", Severity.WARNING, str(statement.changes[0].key), reason)
+
+
+_EXPRESSION_FIELDS = {"index": "definition", "constraint": "definition", "column": "generated"}
+"""For each kind of object with computed values, the field that has the expression."""
+
+
+def check_stored_expressions(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield findings about replaced functions that indexes, constraints and generated columns call."""
+    for change in context.changes(Op.CHANGED, "function"):
+        if "definition" not in change.fields or not context.existed(change.key):
+            continue
+        for user, table in _users(context, change.key):
+            if not (user.kind == "index" and _is_rebuilt(context, table)):
+                reason = f"its values of existing rows come from the old {change.key.identity}"
+                yield context.finding("CM039", Severity.WARNING, user.identity, reason, relation=table)
+
+
+def _users(context: StatementContext, function: ObjectKey) -> Iterator[tuple[ObjectKey, ObjectKey]]:
+    """Yield the objects from before the plan that store what a function returns, each with its table."""
+    call = function.identity.partition("(")[0] + "("
+    tables = {str(key): key for key in context.before if key.kind in STORING}
+    for key, fields in context.before.items():
+        table = tables.get(fields.get("of") or "")
+        expression = fields.get(_EXPRESSION_FIELDS.get(key.kind, "")) or ""
+        if table is not None and call in expression and context.existed(key):
+            yield key, table
+
+
+def _is_rebuilt(context: StatementContext, table: ObjectKey) -> bool:
+    """Return whether a later statement builds indexes of the table."""
+    return any(
+        work.task is Task.INDEX_BUILD and work.relation == table.identity
+        for later in context.plan.statements[context.index + 1 :]
+        if later.statement.database == context.statement.database
+        for work in later.statement.work
+    )

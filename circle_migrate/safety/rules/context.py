@@ -12,8 +12,8 @@ from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.evidence import Evidence, Sizes, format_estimate, format_size
-from circle_migrate.safety.trace.record import Lock, TracedStatement
+from circle_migrate.safety.rules.evidence import Evidence, estimate, format_estimate, format_size
+from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
 
 CatalogState = Mapping[ObjectKey, Mapping[str, str | None]]
 """The objects of a database and their fields."""
@@ -24,6 +24,8 @@ RELATIONS = STORING | {"view", "foreign table"}
 
 _RENAMES = compile_pattern(r"\b(?:RENAME|SET\s+SCHEMA)\b")
 _WITHOUT_ROWS = frozenset({"view", "sequence", "foreign table"})
+LONG_TASKS = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
+_LONGEST_FIRST = (*LONG_TASKS, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
 
 
 class PlanContext:
@@ -38,7 +40,6 @@ class PlanContext:
             name: dict(catalogue.objects) for name, catalogue in evidence.catalogues.items()
         }
         self.last: dict[str, CatalogState] = dict(self.first)
-        self.sizes = Sizes(evidence.sizes, evidence.thresholds)
         self.statements = tuple(self._statements())
 
     def _statements(self) -> Iterator[StatementContext]:
@@ -176,19 +177,17 @@ class StatementContext:
         """Return whether a relation, by its name in locks and work, is a large table from before the plan."""
         if relation in self.statement.created_relations or not self.holds_rows(relation):
             return False
-        return self.plan.sizes.is_large(self.statement.database, relation, self.size(relation))
+        return self.plan.evidence.is_large(self.statement.database, relation, self.size(relation))
 
     def blocking_locks(self, locks: Mapping[str, Lock]) -> dict[str, Lock]:
         """Return the locks that make readers or writers of a large table wait."""
         return {
             name: mode
             for name, mode in locks.items()
-            if (mode.blocks_reads or (mode.blocks_writes and not self._is_materialized_view(name)))
-            and self.is_large(name)
+            if mode.blocks_reads
+            or (mode.blocks_writes and ObjectKey("materialized view", name) not in self.first)
+            if self.is_large(name)
         }
-
-    def _is_materialized_view(self, relation: str) -> bool:
-        return ObjectKey("materialized view", relation) in self.first
 
     def answer(self, probe: ProbeKind, subject: str) -> Answer | None:
         """Return the answer of the live database about an object; None if it was not probed."""
@@ -196,7 +195,12 @@ class StatementContext:
 
     def size(self, relation: str | None) -> Size | None:
         """Return the size of a relation from before the plan; None if unknown."""
-        return None if relation is None else self.plan.sizes.of(self.statement.database, relation)
+        return None if relation is None else self.plan.evidence.size(self.statement.database, relation)
+
+    def total_size(self, works: Iterable[Work]) -> Size | None:
+        """Return the size of all relations that are worked on; None if one size is unknown."""
+        relations = dict.fromkeys(work.relation for work in works)
+        return self.plan.evidence.total_size(self.statement.database, relations)
 
     def finding(
         self,
@@ -205,19 +209,22 @@ class StatementContext:
         subject: str,
         reason: str,
         *,
-        relation: str | None = None,
-        lock: str = "",
-        work: str = "",
+        relation: ObjectKey | str | None = None,
+        locks: Mapping[str, Lock] = {},
+        works: Sequence[Work] = (),
         confidence: Confidence | None = None,
-        size: Size | None = None,
-        estimate: tuple[float, float] | None = None,
     ) -> HazardFinding:
         """Return a finding about the statement; by default its confidence is that of the trace.
 
-        `reason` is the message without the hazard's title; `estimate` is a range of seconds.
+        `reason` is the message without the hazard's title. The `relation` is a key, or a name from before the
+        plan. The longest of the `works` decides how long they take.
         """
         statement = self.statement
-        size = size or self.size(relation)
+        name = self.live_relation(relation) if isinstance(relation, ObjectKey) else relation
+        total = self.total_size(works)
+        size = total or self.size(name)
+        longest = min((work.task for work in works), key=_LONGEST_FIRST.index, default=Task.SCAN)
+        seconds = estimate(longest, total)
         default = Confidence.TRACED if self.plan.evidence.traced else Confidence.STATIC
         return HazardFinding(
             rule,
@@ -232,11 +239,11 @@ class StatementContext:
             confidence=confidence or default,
             statement_index=self.index,
             statement=statement.sql,
-            relation=relation or "",
-            lock=lock,
-            work=work,
+            relation=name or "",
+            lock=describe_waits(locks),
+            work="; ".join(dict.fromkeys(f"{work.task} of {work.relation}" for work in works)),
             size="" if size is None else format_size(size),
-            estimate="" if estimate is None else format_estimate(estimate),
+            estimate="" if seconds is None else format_estimate(seconds),
         )
 
 

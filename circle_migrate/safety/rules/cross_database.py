@@ -43,12 +43,8 @@ def _moved(context: StatementContext) -> Iterator[HazardFinding]:
             None,
         )
         if target is not None:
-            yield context.finding(
-                "CM070",
-                Severity.WARNING,
-                change.key.identity,
-                f"{target.database} gets it in segment {target.segment}, after segment {segment} commits",
-            )
+            reason = f"{target.database} gets it in segment {target.segment}, after segment {segment} commits"
+            yield context.finding("CM070", Severity.WARNING, change.key.identity, reason)
 
 
 def _creates(context: StatementContext, key: ObjectKey) -> bool:

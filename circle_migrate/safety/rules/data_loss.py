@@ -14,16 +14,10 @@ from circle_migrate.postgres.sql_text import (
 )
 from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import (
-    STORING,
-    StatementContext,
-    describe_waits,
-    new_value,
-    old_value,
-)
-from circle_migrate.safety.rules.evidence import Mode, estimate, format_size, is_empty
+from circle_migrate.safety.rules.context import STORING, StatementContext, new_value, old_value
+from circle_migrate.safety.rules.evidence import Mode, format_size, is_empty
 from circle_migrate.safety.rules.row_estimate import RowEstimate, estimate_rows
-from circle_migrate.safety.trace.record import Lock, Task
+from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _DROPS_INDEX = compile_pattern(r"\bDROP\s+INDEX\b(?!\s+CONCURRENTLY)")
 _CASCADE = compile_pattern(r"\bCASCADE\b")
@@ -82,7 +76,7 @@ def _lost_rows(
         else _describe_count(context, probe, answer, count, size),
         relation=relation,
         confidence=Confidence.LIVE if count is not None and not generated and answer else None,
-        lock=describe_waits(context.statement.acquired),
+        locks=context.statement.acquired,
     )
 
 
@@ -108,15 +102,12 @@ def _sequence_or_type(context: StatementContext, change: Change) -> Iterator[Haz
         return
     if change.owner in context.removed or context.origin(change.key) in context.last:
         return
-    is_sequence = change.key.kind == "sequence"
-    yield context.finding(
-        "CM014",
-        Severity.ERROR if is_sequence and not owned_by else Severity.WARNING,
-        change.key.identity,
-        "its position is lost, and nextval() of it fails"
-        if is_sequence
-        else f"no column uses this {change.key.kind} any more; statements that cast to it fail",
-    )
+    severity = Severity.WARNING
+    reason = f"no column uses this {change.key.kind} any more; statements that cast to it fail"
+    if change.key.kind == "sequence":
+        severity = Severity.WARNING if owned_by else Severity.ERROR
+        reason = "its position is lost, and nextval() of it fails"
+    yield context.finding("CM014", severity, change.key.identity, reason)
 
 
 def _enum_values(context: StatementContext) -> Iterator[HazardFinding]:
@@ -133,16 +124,10 @@ def _index(context: StatementContext, change: Change) -> Iterator[HazardFinding]
         return
     if _has_field(change, "inherited"):
         return
-    relation = context.live_relation(owner)
-    large = relation is not None and context.is_large(relation)
-    yield context.finding(
-        "CM065",
-        Severity.WARNING if large else Severity.NOTE,
-        change.key.identity,
-        "queries that use the index become slow, and building it again takes as long as the first time",
-        relation=relation,
-        lock=describe_waits(context.statement.acquired),
-    )
+    relation, locks = context.live_relation(owner), context.statement.acquired
+    severity = Severity.WARNING if relation and context.is_large(relation) else Severity.NOTE
+    reason = "queries that use the index become slow, and building it again takes as long as the first time"
+    yield context.finding("CM065", severity, change.key.identity, reason, relation=relation, locks=locks)
 
 
 def _cascade_drops(context: StatementContext) -> Iterator[HazardFinding]:
@@ -162,13 +147,9 @@ def _cascade_drops(context: StatementContext) -> Iterator[HazardFinding]:
     if not keys:
         return
     used = [key for key in keys if key.kind in _USED_BY_QUERIES]
-    yield context.finding(
-        "CM011",
-        Severity.ERROR if used else Severity.WARNING,
-        str((used or keys)[0]),
-        f"it also drops {', '.join(map(str, keys))}",
-        lock=describe_waits(context.statement.acquired),
-    )
+    subject, severity = str((used or keys)[0]), Severity.ERROR if used else Severity.WARNING
+    reason = f"it also drops {', '.join(map(str, keys))}"
+    yield context.finding("CM011", severity, subject, reason, locks=context.statement.acquired)
 
 
 def _rows(context: StatementContext) -> Iterator[HazardFinding]:
@@ -191,7 +172,7 @@ def _truncated(context: StatementContext, relation: str) -> HazardFinding:
         relation,
         _describe_count(context, ProbeKind.ROWS, answer, count, size),
         relation=relation,
-        lock=describe_waits({relation: context.statement.locks.get(relation, Lock.AccessExclusive)}),
+        locks={relation: context.statement.locks.get(relation, Lock.AccessExclusive)},
         confidence=Confidence.LIVE if answer is not None and answer.count is not None else None,
     )
 
@@ -207,8 +188,7 @@ def _deleted(context: StatementContext, relation: str) -> Iterator[HazardFinding
         relation,
         f"it deletes {rows} of {relation}, which is {format_size(size)}",
         relation=relation,
-        work=f"{Task.DELETE} of {relation}",
-        estimate=estimate(Task.DELETE, size),
+        works=[Work(Task.DELETE, relation)],
         confidence=Confidence.LIVE if context.index in context.plan.evidence.expected_rows else None,
     )
 

@@ -45,13 +45,8 @@ def _constraint(context: StatementContext, change: Change, definition: str) -> I
     dropped_columns = {own_name(key.identity) for key in context.removed if key.kind == "column"}
     if any(name in definition for name in dropped_columns) or _still_holds(definition, owner, context):
         return
-    yield context.finding(
-        "CM037",
-        Severity.WARNING,
-        change.key.identity,
-        f"no other constraint enforces {definition}",
-        relation=context.live_relation(owner),
-    )
+    reason = f"no other constraint enforces {definition}"
+    yield context.finding("CM037", Severity.WARNING, change.key.identity, reason, relation=owner)
 
 
 def _still_holds(definition: str, owner: ObjectKey, context: StatementContext) -> bool:
@@ -85,13 +80,8 @@ def _disabled(context: StatementContext) -> Iterator[HazardFinding]:
         reason = _disabled_reason(context, change)
         owner = change.key if change.key.kind == "table" else change.owner
         if reason and (context.existed(owner) or change.op is Op.REMOVED) and owner not in context.removed:
-            yield context.finding(
-                "CM034",
-                Severity.NOTE if change.key.kind == "rule" else Severity.WARNING,
-                change.key.identity,
-                reason,
-                relation=context.live_relation(owner),
-            )
+            severity = Severity.NOTE if change.key.kind == "rule" else Severity.WARNING
+            yield context.finding("CM034", severity, change.key.identity, reason, relation=owner)
 
 
 def _disabled_reason(context: StatementContext, change: Change) -> str:
@@ -150,15 +140,11 @@ def check_replication(contexts: tuple[StatementContext, ...]) -> Iterator[Hazard
         key = ObjectKey("table", table)
         if key not in last.after or not last.existed(key) or _has_identity(last.after, key):
             continue
-        losing = next((context for context in contexts if _loses_identity(context, key)), None)
+        had = (each for each in contexts if _has_identity(each.before, key))
+        losing = next((each for each in had if not _has_identity(each.after, key)), None)
         if losing is not None:
-            yield losing.finding(
-                "CM033",
-                Severity.ERROR,
-                table,
-                f"{table} is published, and nothing identifies the rows that an UPDATE or DELETE changes",
-                relation=losing.root(table),
-            )
+            reason = f"{table} is published, and nothing identifies the rows that an UPDATE or DELETE changes"
+            yield losing.finding("CM033", Severity.ERROR, table, reason, relation=losing.root(table))
     yield from _newly_published(contexts, published)
 
 
@@ -177,20 +163,12 @@ def _newly_published(contexts: tuple[StatementContext, ...], published: set[str]
 
 
 def _published_tables(context: StatementContext) -> set[str]:
-    live = {
-        published.relation
-        for published in context.plan.evidence.published.get(context.statement.database, ())
-        if published.updates_or_deletes
-    }
+    live = context.plan.evidence.published.get(context.statement.database, ())
     publications = [fields for key, fields in context.after.items() if key.kind == "publication"]
     listed = {table for fields in publications for table in (fields.get("tables") or "").split("\n")}
     if any(fields.get("all_tables") for fields in publications):
         listed |= {key.identity for key in context.after if key.kind == "table"}
-    return (live | listed) - {""}
-
-
-def _loses_identity(context: StatementContext, table: ObjectKey) -> bool:
-    return _has_identity(context.before, table) and not _has_identity(context.after, table)
+    return listed.union(live) - {""}
 
 
 def _has_identity(catalog: CatalogState, table: ObjectKey) -> bool:

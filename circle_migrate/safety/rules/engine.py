@@ -10,7 +10,11 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres import sql_text
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.application_breakage import check_alterations, check_removed_names
-from circle_migrate.safety.rules.constraint_and_type import check_commits, check_new_objects
+from circle_migrate.safety.rules.constraint_and_type import (
+    check_commits,
+    check_new_objects,
+    check_stored_expressions,
+)
 from circle_migrate.safety.rules.context import PlanContext
 from circle_migrate.safety.rules.cross_database import check_cross_database
 from circle_migrate.safety.rules.data_loss import check_data_loss
@@ -18,10 +22,8 @@ from circle_migrate.safety.rules.dropped_guards import check_dropped_guards, che
 from circle_migrate.safety.rules.evidence import Evidence
 from circle_migrate.safety.rules.failure import check_failures, check_probe_answers
 from circle_migrate.safety.rules.lock import check_blockers, check_locks
-from circle_migrate.safety.rules.row_writes import check_row_writes
 from circle_migrate.safety.rules.safe_alternative import safe_alternative
-from circle_migrate.safety.rules.stored_expressions import check_stored_expressions
-from circle_migrate.safety.rules.table_work import check_table_work
+from circle_migrate.safety.rules.table_work import check_row_writes, check_table_work
 
 _STATEMENT_RULES = (
     check_table_work,
@@ -55,14 +57,12 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     notes = "; ".join(("it was not traced to its end", *trace.notes))
     findings += (_revision_finding("CM060", Severity.WARNING, name, notes) for name in trace.untraced)
     findings += (
-        _revision_finding(
-            "CM045", Severity.WARNING, f"{issue.database}@{issue.revision}", issue.reason, Confidence.TRACED
-        )
-        for issue in trace.round_trip_issues
+        _revision_finding("CM045", Severity.WARNING, name, reason, Confidence.TRACED)
+        for name, reason in trace.round_trip_issues.items()
     )
     findings += (
-        _revision_finding("CM044", Severity.NOTE, f"{issue.database}@{issue.revision}", issue.reason)
-        for issue in trace.render_differences
+        _revision_finding("CM044", Severity.NOTE, name, reason)
+        for name, reason in trace.render_differences.items()
     )
     findings += _opaque(plan)
     return tuple(_complete(plan, finding) for finding in sorted(_merge(findings), key=_sort_key))
@@ -121,13 +121,8 @@ def _complete(plan: PlanContext, finding: HazardFinding) -> HazardFinding:
     if subject not in reason:
         reason = f"{subject}: {reason}"
     index = finding.statement_index
-    facts = {
-        "statement": sql_text.one_line(finding.statement),
-        "lock": finding.lock,
-        "work": finding.work,
-        "size": finding.size,
-        "estimate": finding.estimate,
-    }
+    facts = {"statement": sql_text.one_line(finding.statement)}
+    facts |= {name: getattr(finding, name) for name in ("lock", "work", "size", "estimate")}
     finding = replace(
         finding, code=None if index is None else safe_alternative(plan.statements[index], finding)
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import reduce
 
 from circle_migrate.config.relation import Relation
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.safety.live_database.record import Answer, Blocker, InvalidIndex, PublishedTable, Size
+from circle_migrate.safety.live_database.record import Answer, Blocker, InvalidIndex, Size
 from circle_migrate.safety.trace.record import Task, Trace
 
 MEGABYTE = 1 << 20
@@ -72,8 +72,8 @@ class Evidence:
 
     `traced` is false if the statements were only rendered. `catalogues` are from before the plan.
     `expected_rows` has the number of rows that the live planner expects a statement to write, by the
-    statement's index in the trace. `relations` are keys that two databases share; `secrets` is the database
-    that secrets belong to.
+    statement's index in the trace. `published` are tables of which UPDATE or DELETE is published. `relations`
+    are keys that two databases share; `secrets` is the database that secrets belong to.
     """
 
     trace: Trace
@@ -84,27 +84,19 @@ class Evidence:
     mode: Mode = Mode.LIVE
     traced: bool = True
     catalogues: Mapping[str, Snapshot] = field(default_factory=dict)
-    published: Mapping[str, Sequence[PublishedTable]] = field(default_factory=dict)
+    published: Mapping[str, Collection[str]] = field(default_factory=dict)
     invalid_indexes: Mapping[str, Sequence[InvalidIndex]] = field(default_factory=dict)
     expected_rows: Mapping[int, int] = field(default_factory=dict)
     relations: Sequence[Relation] = ()
     secrets: str | None = None
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of tables; a table of unknown size counts as large."""
-
-    known: Mapping[str, Mapping[str, Size]]
-    thresholds: Thresholds
-
-    def of(self, database: str, relation: str) -> Size | None:
+    def size(self, database: str, relation: str) -> Size | None:
         """Return the size of a relation, by its name before the plan; None if unknown."""
-        return self.known.get(database, {}).get(relation)
+        return self.sizes.get(database, {}).get(relation)
 
-    def together(self, database: str, relations: Iterable[str]) -> Size | None:
+    def total_size(self, database: str, relations: Iterable[str]) -> Size | None:
         """Return the total size of relations; None if one size is unknown."""
-        sizes = [self.of(database, relation) for relation in relations]
+        sizes = [self.size(database, relation) for relation in relations]
         known = [size for size in sizes if size is not None]
         return reduce(_sum, known) if known and len(known) == len(sizes) else None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
-from circle_migrate.safety.hazards.loader import SQLSTATES
+from circle_migrate.safety.hazards.hazard import SQLSTATES
 from circle_migrate.safety.live_database.record import Answer, ProbeKind
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.context import STORING, PlanContext, StatementContext
@@ -70,22 +70,15 @@ def _probe_answer(context: StatementContext, answer: Answer) -> Iterator[HazardF
         return
     fixed = answer.count is None and bool(probe.fixed_by) and bool(probe.query)
     unknown = Severity.NOTE if fixed else Severity.WARNING
-    more = "more than " if answer.more else ""
+    constraint = context.after.get(ObjectKey("constraint", probe.subject), {})
+    rule = "CM025" if constraint.get("type") == "exclusion" else _HAZARDS[probe.kind]
+    reason = f"could not check for {probe.kind}: {answer.why}"
+    if answer.count is not None:
+        reason = f"{'more than ' if answer.more else ''}{answer.count} {probe.kind}"
+    severity, confidence = (Severity.ERROR, Confidence.LIVE) if answer.count else (unknown, None)
     yield context.finding(
-        "CM025" if _is_exclusion(context, probe.subject) else _HAZARDS[probe.kind],
-        Severity.ERROR if answer.count else unknown,
-        probe.subject,
-        f"{more}{answer.count} {probe.kind}"
-        if answer.count is not None
-        else f"could not check for {probe.kind}: {answer.why}",
-        relation=probe.relation,
-        confidence=Confidence.LIVE if answer.count else None,
+        rule, severity, probe.subject, reason, relation=probe.relation, confidence=confidence
     )
-
-
-def _is_exclusion(context: StatementContext, subject: str) -> bool:
-    """Return whether duplicates are those of an EXCLUDE constraint, which is not a unique key."""
-    return context.after.get(ObjectKey("constraint", subject), {}).get("type") == "exclusion"
 
 
 def _required_column(context: StatementContext, change: Change) -> HazardFinding:
@@ -115,13 +108,9 @@ def _shifted_times(context: StatementContext) -> Iterator[HazardFinding]:
     for change in context.changes(Op.CHANGED, "column"):
         types = {str(side).partition("(")[0] for side in change.fields.get("type", ())}
         if types == {_LOCAL_TIME, _POINT_IN_TIME} and context.existed(change.key):
-            yield context.finding(
-                "CM016",
-                Severity.WARNING,
-                change.key.identity,
-                "values are read as times of the session's TimeZone, which is not UTC",
-                relation=context.live_relation(change.owner),
-            )
+            reason = "values are read as times of the session's TimeZone, which is not UTC"
+            name, owner = change.key.identity, change.owner
+            yield context.finding("CM016", Severity.WARNING, name, reason, relation=owner)
 
 
 def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:
@@ -135,13 +124,9 @@ def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:
         for answer in context.plan.evidence.answers
     )
     if restart is not None and not probed:
-        yield context.finding(
-            "CM032",
-            Severity.WARNING,
-            restart["name"],
-            "the sequence is restarted; whether a column has values ahead of it was not checked",
-            confidence=Confidence.STATIC,
-        )
+        name = restart["name"]
+        reason = "the sequence is restarted; whether a column has values ahead of it was not checked"
+        yield context.finding("CM032", Severity.WARNING, name, reason, confidence=Confidence.STATIC)
 
 
 def lacks_extension(error: ServerError) -> bool:

@@ -33,14 +33,9 @@ def _unnamed_relations(context: StatementContext) -> Iterator[HazardFinding]:
         if mode < Lock.ShareRowExclusive or named or not context.holds_rows(relation):
             continue
         large = context.is_large(relation) and mode.blocks_reads
-        yield context.finding(
-            "CM003",
-            Severity.WARNING if large else Severity.NOTE,
-            relation,
-            f"the statement locks {relation} without naming it",
-            relation=relation,
-            lock=describe_waits({relation: mode}),
-        )
+        severity = Severity.WARNING if large else Severity.NOTE
+        reason = f"the statement locks {relation} without naming it"
+        yield context.finding("CM003", severity, relation, reason, relation=relation, locks={relation: mode})
 
 
 def _names(context: StatementContext, relation: str) -> Iterator[str]:
@@ -67,7 +62,7 @@ def _several_relations(context: StatementContext) -> Iterator[HazardFinding]:
             subject,
             f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together",
             relation=subject,
-            lock=describe_waits(dict.fromkeys(names, Lock.AccessExclusive)),
+            locks=dict.fromkeys(names, Lock.AccessExclusive),
         )
 
 
@@ -83,14 +78,9 @@ def _detached_partition(context: StatementContext) -> Iterator[HazardFinding]:
         return
     relation = next((name for name in sorted(acquired) if context.root(name) == name), None)
     if relation is not None:
-        yield context.finding(
-            "CM059",
-            Severity.WARNING if context.blocking_locks(acquired) else Severity.NOTE,
-            relation,
-            "it waits for every query on the partitioned table, and every later query waits for it",
-            relation=relation,
-            lock=describe_waits(acquired),
-        )
+        severity = Severity.WARNING if context.blocking_locks(acquired) else Severity.NOTE
+        reason = "it waits for every query on the partitioned table, and every later query waits for it"
+        yield context.finding("CM059", severity, relation, reason, relation=relation, locks=acquired)
 
 
 def _no_timeout(context: StatementContext) -> Iterator[HazardFinding]:
@@ -102,14 +92,11 @@ def _no_timeout(context: StatementContext) -> Iterator[HazardFinding]:
         for statement in context.plan.statements[context.index + 1 :]
         if statement.transaction == context.transaction
     )
-    locks = describe_waits(next(filter(None, later), {}))
-    yield context.finding(
-        "CM051",
-        Severity.WARNING if locks else Severity.NOTE,
-        "lock_timeout",
-        "later statements wait for locks without a timeout" + (f": {locks}" if locks else ""),
-        lock=locks,
-    )
+    locks: Mapping[str, Lock] = next(filter(None, later), {})
+    waits = f": {describe_waits(locks)}" if locks else ""
+    severity = Severity.WARNING if locks else Severity.NOTE
+    reason = f"later statements wait for locks without a timeout{waits}"
+    yield context.finding("CM051", severity, "lock_timeout", reason, locks=locks)
 
 
 def check_blockers(plan: PlanContext) -> Iterator[HazardFinding]:
@@ -132,6 +119,6 @@ def _blockers(context: StatementContext, blockers: Iterable[Blocker]) -> Iterato
             blocker.who,
             f"{blocker.who} has held {held} on {blocker.relation} for {blocker.since_seconds:.0f} s",
             relation=blocker.relation,
-            lock=describe_waits({blocker.relation: mode}),
+            locks={blocker.relation: mode},
             confidence=Confidence.LIVE,
         )

@@ -51,7 +51,7 @@ class RowEstimate(StrEnum):
 
 def estimate_rows(context: StatementContext, relation: str) -> RowEstimate:
     """Return which part of a relation a statement writes; the planner's estimate decides on a condition."""
-    limits = context.plan.sizes.thresholds.of(context.statement.database, relation)
+    limits = context.plan.evidence.thresholds.of(context.statement.database, relation)
     by_text = _estimate_by_text(context.statement.sql, _unique_columns(context.before, relation), limits.rows)
     expected = context.plan.evidence.expected_rows.get(context.index)
     size = context.size(relation)

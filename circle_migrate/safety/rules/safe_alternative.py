@@ -63,26 +63,15 @@ def _not_null_by_check(context: StatementContext, finding: HazardFinding) -> Rev
 def _validated(context: StatementContext, finding: HazardFinding) -> Revisions | None:
     """Add a constraint as NOT VALID, and validate it in the next revision."""
     constraint = _only_constraint(context, "check", "foreign key")
-    if (
-        constraint is None
-        or constraint.owner is None
-        or context.before.get(constraint.owner, {}).get("partition_key")
-    ):
+    if constraint is None:
         return None
-    table, name = constraint.owner.identity, _name_in_table(constraint)
-    definition = new_value(constraint, "definition")
-    fix = ("# first: change or delete the rows that violate it",) if finding.rule in _VIOLATED else ()
+    table, name, definition = constraint
+    violated = finding.rule in ("CM024", "CM025")
+    fix = ("# first: change or delete the rows that violate it",) if violated else ()
     return _revisions(
         (_execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID"),),
         (*fix, _execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")),
     )
-
-
-_VIOLATED = frozenset({"CM024", "CM025"})
-
-
-def _not_null_or_validated(context: StatementContext, finding: HazardFinding) -> Revisions | None:
-    return _not_null_by_check(context, finding) or _validated(context, finding)
 
 
 def _concurrent_index(context: StatementContext, _: HazardFinding) -> Revisions | None:
@@ -100,15 +89,10 @@ def _concurrent_index(context: StatementContext, _: HazardFinding) -> Revisions 
 def _key_using_index(context: StatementContext, _: HazardFinding) -> Revisions | None:
     """Build the index of a key concurrently, and add the key with it in the next revision."""
     constraint = _only_constraint(context, "unique", "primary key")
-    match = constraint and _KEY.fullmatch(new_value(constraint, "definition"))
-    if (
-        not constraint
-        or not match
-        or constraint.owner is None
-        or context.before.get(constraint.owner, {}).get("partition_key")
-    ):
+    table, name, definition = constraint or ("", "", "")
+    match = _KEY.fullmatch(definition)
+    if match is None:
         return None
-    table, name = constraint.owner.identity, _name_in_table(constraint)
     schema = table.rpartition(".")[0]
     index = f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} {match['columns']}"
     index += (match["include"] or "") + (match["nulls"] or "")
@@ -140,7 +124,7 @@ def _keep_column(_: StatementContext, finding: HazardFinding) -> Revisions:
 
 _ALTERNATIVES: Mapping[str, Callable[[StatementContext, HazardFinding], Revisions | None]] = {
     "CM002": _own_transaction,
-    "CM007": _not_null_or_validated,
+    "CM007": lambda context, finding: _not_null_by_check(context, finding) or _validated(context, finding),
     "CM008": _concurrent_index,
     "CM009": _validated,
     "CM010": _keep_column,
@@ -153,18 +137,24 @@ _ALTERNATIVES: Mapping[str, Callable[[StatementContext, HazardFinding], Revision
 }
 
 
-def _only_constraint(context: StatementContext, *types: str) -> Change | None:
-    """Return the constraint that is the only object a statement creates; None if there are others."""
-    added = [change for change in context.added if change.key.kind != "index" and not _is_not_null(change)]
-    change = added[0] if len(added) == 1 else None
-    return (
-        change if change and change.key.kind == "constraint" and new_value(change, "type") in types else None
-    )
+def _only_constraint(context: StatementContext, *types: str) -> tuple[str, str, str] | None:
+    """Return table, name and definition of the constraint that is the only object a statement creates.
 
-
-def _is_not_null(change: Change) -> bool:
-    """Return whether a change is of the constraint that PostgreSQL 18 has for NOT NULL."""
-    return change.key.kind == "constraint" and new_value(change, "type") == "not null"
+    None if there are others, or if the table is partitioned.
+    """
+    # PostgreSQL 18 has a constraint for each NOT NULL.
+    created = [
+        change
+        for change in context.added
+        if change.key.kind != "index"
+        and not (change.key.kind == "constraint" and new_value(change, "type") == "not null")
+    ]
+    change = created[0] if len(created) == 1 else None
+    if change is None or change.key.kind != "constraint" or new_value(change, "type") not in types:
+        return None
+    if change.owner is None or context.before.get(change.owner, {}).get("partition_key"):
+        return None
+    return change.owner.identity, _name_in_table(change), new_value(change, "definition")
 
 
 def _revisions(*bodies: tuple[str, ...]) -> Revisions:

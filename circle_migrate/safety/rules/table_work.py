@@ -1,4 +1,4 @@
-"""Check work that takes as long as a table is large and makes other sessions wait.
+"""Check work and row writes that take as long as a table is large and make other sessions wait.
 
 The trace shows the work and the locks; the changes of the catalog tell which hazard it is. Work that lets
 others pass is a hazard only under locks that its transaction already holds.
@@ -7,14 +7,20 @@ others pass is a hazard only under locks that its transaction already holds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.sql_text import compile_pattern
-from circle_migrate.safety.live_database.record import Size
+from circle_migrate.postgres.sql_text import (
+    compile_pattern,
+    mentions,
+    own_name,
+    without_comments_and_literals,
+)
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.context import StatementContext, describe_waits, new_value
-from circle_migrate.safety.rules.evidence import estimate, format_size
+from circle_migrate.safety.rules.context import LONG_TASKS, StatementContext, describe_waits, new_value
+from circle_migrate.safety.rules.evidence import format_size
+from circle_migrate.safety.rules.row_estimate import WRITING, RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task, Work
 
 _VALIDATES = compile_pattern(r"\bVALIDATE\s+CONSTRAINT\b")
@@ -23,29 +29,27 @@ _REFRESH = compile_pattern(r"\bREFRESH\s+MATERIALIZED\b")
 _CONCURRENTLY = compile_pattern(r"\bCONCURRENTLY\b")
 _ATTACH = compile_pattern(r"\bATTACH\s+PARTITION\b")
 _REWRITTEN_FIELDS = {"type", "collation", "generated"}
-_LONG_TASKS = (Task.REWRITE, Task.INDEX_BUILD, Task.FK_VALIDATION, Task.SCAN)
-_LONGEST_FIRST = (*_LONG_TASKS, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNCATE)
 
 
 def check_table_work(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each hazard and table of a statement that reads or rewrites tables."""
     works_by_cause: dict[tuple[str | None, str], list[Work]] = {}
     for work in context.statement.work:
-        if work.task in _LONG_TASKS and work.relation not in context.statement.created_relations:
+        if work.task in LONG_TASKS and work.relation not in context.statement.created_relations:
             hazard = _hazard(context, work) if _blocks_by_itself(context, work) else None
             works_by_cause.setdefault((hazard, context.root(work.relation)), []).append(work)
     for (hazard, root), works in works_by_cause.items():
         if hazard is None:
             locks = context.blocking_locks(context.statement.before)
-            size = _total_size(context, works)
-            if locks and context.plan.sizes.is_large(context.statement.database, root, size):
-                yield under_locks(context, "CM002", root, works, locks)
+            size = context.total_size(works)
+            if locks and context.plan.evidence.is_large(context.statement.database, root, size):
+                yield _under_locks(context, "CM002", root, works, locks)
         elif hazard:
             yield _blocking(context, hazard, root, works)
 
 
 def _blocking(context: StatementContext, hazard: str, root: str, works: Sequence[Work]) -> HazardFinding:
-    size = _total_size(context, works)
+    size = context.total_size(works)
     statement = context.statement
     blocking = context.blocking_locks(statement.locks)
     large_sources = sorted(
@@ -53,7 +57,7 @@ def _blocking(context: StatementContext, hazard: str, root: str, works: Sequence
         for name, mode in statement.acquired.items()
         if hazard == "CM066" and mode is Lock.AccessShare and context.is_large(name)
     )
-    large = context.plan.sizes.is_large(statement.database, root, size) and context.holds_rows(root)
+    large = context.plan.evidence.is_large(statement.database, root, size) and context.holds_rows(root)
     blocked = bool(blocking) and large
     locks = blocking or {name: mode for name, mode in statement.locks.items() if mode.blocks_writes}
     duration = "others wait until it is done" if blocked else "it takes a short time"
@@ -65,32 +69,22 @@ def _blocking(context: StatementContext, hazard: str, root: str, works: Sequence
         if large_sources and not blocked
         else f"{root} is {format_size(size)}: {duration}",
         relation=root,
-        lock=describe_waits(locks),
-        work=_describe_works(works),
-        size=size,
-        estimate=estimate(_longest(works), size),
+        locks=locks,
+        works=works,
     )
 
 
-def under_locks(
+def _under_locks(
     context: StatementContext, hazard: str, root: str, works: Sequence[Work], locks: dict[str, Lock]
 ) -> HazardFinding:
     """Return a finding about work that blocks others only through locks that its transaction holds already.
 
     If only earlier revisions took these locks, the hazard is that the revisions share a transaction.
     """
-    size = _total_size(context, works)
-    return context.finding(
-        "CM041" if _from_other_revisions(context, locks) else hazard,
-        Severity.ERROR,
-        root,
-        f"{root} is {format_size(size)}, and the transaction already holds {describe_waits(locks)}",
-        relation=root,
-        lock=describe_waits(locks),
-        work=_describe_works(works),
-        size=size,
-        estimate=estimate(_longest(works), size),
-    )
+    rule = "CM041" if _from_other_revisions(context, locks) else hazard
+    size, waits = format_size(context.total_size(works)), describe_waits(locks)
+    reason = f"{root} is {size}, and the transaction already holds {waits}"
+    return context.finding(rule, Severity.ERROR, root, reason, relation=root, locks=locks, works=works)
 
 
 def _blocks_by_itself(context: StatementContext, work: Work) -> bool:
@@ -169,14 +163,47 @@ def _from_other_revisions(context: StatementContext, relations: Iterable[str]) -
     return bool(holders) and context.statement.revision not in holders.values()
 
 
-def _total_size(context: StatementContext, works: Iterable[Work]) -> Size | None:
-    relations = dict.fromkeys(work.relation for work in works)
-    return context.plan.sizes.together(context.statement.database, relations)
+_FROM = compile_pattern(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
-def _longest(works: Iterable[Work]) -> Task:
-    return min((work.task for work in works), key=_LONGEST_FIRST.index)
+def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield findings about statements that write an unknown or large number of rows."""
+    for work in context.statement.work:
+        if work.task not in WRITING:
+            continue
+        rows = estimate_rows(context, work.relation)
+        batch_alone = rows is RowEstimate.BATCH and not context.statement.transactional
+        if rows in (RowEstimate.FEW, RowEstimate.PART) or batch_alone:
+            continue
+        locks = context.blocking_locks(context.statement.locks)  # a DO block may take locks itself
+        large = _large_relation(context, work)
+        if locks and large is not None:
+            yield _under_locks(context, "CM064", large, [Work(work.task, large)], locks)
+        elif (
+            work.task is not Task.DELETE
+            and context.is_large(work.relation)
+            and (work.task is not Task.INSERT or large is not None)
+        ):
+            yield _without_locks(context, work, rows)
 
 
-def _describe_works(works: Iterable[Work]) -> str:
-    return "; ".join(dict.fromkeys(f"{work.task} of {work.relation}" for work in works))
+def _large_relation(context: StatementContext, work: Work) -> str | None:
+    """Return the large table whose rows decide how long a write takes; None if no such table is large.
+
+    For INSERT it is the table that is read; otherwise the written table, else one that a subquery reads.
+    """
+    if work.task is not Task.INSERT and context.is_large(work.relation):
+        return work.relation
+    sources = _FROM.search(without_comments_and_literals(context.statement.sql))
+    if sources is None:
+        return None
+    relations = (name for name in context.statement.locks if mentions(sources[0], own_name(name)))
+    return next(filter(context.is_large, relations), None)
+
+
+def _without_locks(context: StatementContext, work: Work, rows: RowEstimate) -> HazardFinding:
+    name = work.relation
+    size = format_size(context.size(name))
+    reason = f"{work.task} of {rows} of {name}, which is {size}, in one transaction"
+    finding = context.finding("CM005", Severity.WARNING, name, reason, relation=name, works=[work])
+    return replace(finding, lock=f"{Lock.RowExclusive.sql} on {name}: writes of the same rows wait")

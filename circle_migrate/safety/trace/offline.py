@@ -9,18 +9,13 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
+from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.sql_text import without_comments_and_literals
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
-from circle_migrate.safety.trace.record import RevisionIssue, Trace, TracedStatement
-
-if TYPE_CHECKING:
-    from circle_migrate.migrate.alembic_adapter.runner import Runner
-    from circle_migrate.postgres.deployment import Deployment
-
+from circle_migrate.safety.trace.record import Trace, TracedStatement
 
 _WORD = re.compile(r'(?:"(?:[^"]|"")*"|[\w$.])+')
 _COMPARED_WORDS = 3
@@ -36,8 +31,8 @@ class _Rendered:
 
     segment: int
     step: Step
-    statements: tuple[str, ...] = ()
-    refused: str = ""
+    statements: tuple[str, ...]
+    refused: str
 
 
 async def render(deployment: Deployment, plan: Plan, major: int) -> Trace:
@@ -60,30 +55,25 @@ async def render(deployment: Deployment, plan: Plan, major: int) -> Trace:
     return Trace(tuple(statements), tuple(refused), major, notes)
 
 
-async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> tuple[RevisionIssue, ...]:
-    """Return an issue for each revision whose rendered statements differ from those that ran.
+async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> dict[str, str]:
+    """Describe by revision how rendered statements differ from those that ran.
 
     Revisions that cannot be rendered or did not run to their end are skipped. Raises `TreeError`.
     """
-    incomplete = {
-        *trace.untraced,
-        *(f"{statement.database}@{statement.revision}" for statement in trace.statements if statement.error),
-    }
     ran: dict[str, set[str]] = {}
     for statement in trace.statements:
-        ran.setdefault(f"{statement.database}@{statement.revision}", set()).update(_starts([statement.sql]))
-    issues = []
+        ran.setdefault(statement.qualified, set()).update(_starts([statement.sql]))
+    differences = {}
     for step in await _render_steps(deployment, plan):
         revision = step.step.revision
-        if step.refused or revision.qualified in incomplete:
+        if step.refused or revision.qualified in trace.incomplete:
             continue
         table = deployment.databases[revision.database].settings.version_table
         rendered = {start for start in _starts(step.statements) if table not in start}
         executed = ran.get(revision.qualified, set())
         if rendered != executed:
-            reason = _describe(executed - rendered, rendered - executed)
-            issues.append(RevisionIssue(revision.database, revision.id, reason))
-    return tuple(issues)
+            differences[revision.qualified] = _describe(executed - rendered, rendered - executed)
+    return differences
 
 
 def _starts(statements: Iterable[str]) -> Iterator[str]:
@@ -95,13 +85,9 @@ def _starts(statements: Iterable[str]) -> Iterator[str]:
 
 
 def _describe(not_rendered: set[str], not_executed: set[str]) -> str:
+    problems = {"runs and is not rendered": not_rendered, "is rendered and does not run": not_executed}
     return "; ".join(
-        f"{', '.join(sorted(starts))} … {problem}"
-        for starts, problem in (
-            (not_rendered, "runs and is not rendered"),
-            (not_executed, "is rendered and does not run"),
-        )
-        if starts
+        f"{', '.join(sorted(starts))} … {problem}" for problem, starts in problems.items() if starts
     )
 
 
@@ -120,19 +106,14 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_Rendered]:
         for number, segment in enumerate(plan.segments, 1):
             for step in segment.actions:
                 if isinstance(step, Step):
-                    name = step.database
-                    rendered.append(_render_step(runners[name], number, step, current[name]))
+                    name, output, refused = step.database, _StatementBuffer(), ""
+                    try:
+                        runners[name].render(Segment((step,), transactional=True), current[name], output)
+                    except Refused as error:
+                        refused = error.message
+                    rendered.append(_Rendered(number, step, tuple(output.parts), refused))
                     current[name] = step.heads_after(deployment.forest.graphs[name], current[name])
     return rendered
-
-
-def _render_step(runner: Runner, number: int, step: Step, current: tuple[str, ...]) -> _Rendered:
-    output = _StatementBuffer()
-    try:
-        runner.render(Segment((step,), transactional=True), current, output)
-    except Refused as error:
-        return _Rendered(number, step, refused=error.message)
-    return _Rendered(number, step, tuple(output.parts))
 
 
 class _StatementBuffer(StringIO):

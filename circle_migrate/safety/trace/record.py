@@ -55,11 +55,10 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Work on a relation, which is named with its schema; `description` is the server's message."""
+    """Work on a relation, which is named with its schema."""
 
     task: Task
     relation: str
-    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +109,6 @@ class ServerError:
 
     sqlstate: str
     message: str
-    detail: str | None = None
-    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +139,14 @@ class TracedStatement:
     error: ServerError | None = None
 
     @property
+    def qualified(self) -> str:
+        """The revision as `database@id`."""
+        return f"{self.database}@{self.revision}"
+
+    @property
     def acquired(self) -> Mapping[str, Lock]:
         """The locks that the statement took, new or stronger than those its transaction held."""
         return {name: mode for name, mode in self.locks.items() if mode > self.before.get(name, 0)}
-
-
-@dataclass(frozen=True, slots=True)
-class RevisionIssue:
-    """A problem of a revision as a whole."""
-
-    database: str
-    revision: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +155,18 @@ class Trace:
 
     `untraced` are the revisions that did not run, or not to their end, as `database@id`; not one that ends
     in a statement with an `error`. `notes` say why, and how the scratch database differs from the live one.
-    `round_trip_issues` are revisions whose downgrade does not restore the catalog, `render_differences` those
-    whose rendered SQL differs from what ran.
+    `round_trip_issues` says how the downgrades of revisions do not restore the catalog, `render_differences`
+    how rendered SQL differs from what ran.
     """
 
     statements: tuple[TracedStatement, ...]
     untraced: tuple[str, ...]
     scratch_major: int
     notes: tuple[str, ...] = ()
-    round_trip_issues: tuple[RevisionIssue, ...] = ()
-    render_differences: tuple[RevisionIssue, ...] = ()
+    round_trip_issues: Mapping[str, str] = field(default_factory=dict)
+    render_differences: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def incomplete(self) -> frozenset[str]:
+        """The revisions that did not run to their end, failed ones too, as `database@id`."""
+        return frozenset(self.untraced).union(each.qualified for each in self.statements if each.error)

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy
 from sqlalchemy import event
+from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.exc import CompileError, IdentifierError
 from sqlalchemy.util import await_only
 
 import circle_migrate
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -27,14 +29,6 @@ from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.safety.trace.record import ServerError, TracedRelation, TracedStatement
 from circle_migrate.safety.trace.traced_connection import PendingStatement, TracedConnection
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, ExceptionContext
-
-    from circle_migrate.core.errors import MigrateError
-
-_ROW_DATA_CLASSES = ("22", "23")
-"""SQLSTATE classes (data exception, integrity constraint violation) whose DETAIL has values of rows."""
 
 _ROOT = Path(circle_migrate.__file__).parent
 _PACKAGE = f"{_ROOT}{os.sep}"
@@ -68,7 +62,8 @@ def origin(step: Step) -> SourceLocation | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_SKIPPED):
         frame = frame.f_back
-    if frame is not None and _is_ours(frame.f_code.co_filename, path):
+    sender = frame.f_code.co_filename if frame is not None else path
+    if sender != path and sender.startswith(_PACKAGE) and not sender.startswith(_REVISIONS):
         return None
     is_guarded = False
     while frame is not None:
@@ -79,10 +74,6 @@ def origin(step: Step) -> SourceLocation | None:
         is_guarded = is_guarded or frame.f_code.co_filename == _HELPERS
         frame = frame.f_back
     return None
-
-
-def _is_ours(file: str, path: str) -> bool:
-    return file != path and file.startswith(_PACKAGE) and not file.startswith(_REVISIONS)
 
 
 @dataclass(slots=True)
@@ -152,18 +143,13 @@ class Recorder:
 
 
 def error_summary(error: BaseException) -> ServerError:
-    """Return the error of a statement without values of rows; no SQLSTATE if the server did not raise it."""
+    """Return the error of a statement; no SQLSTATE if the server did not raise it."""
     cause = server_error(error)
     if cause is None:
         message = str(error.args[0]) if error.args else type(error).__name__
         return ServerError("", " ".join(redact(message).split()))
-    state = str(getattr(cause, "sqlstate", ""))
-    detail = None if state.startswith(_ROW_DATA_CLASSES) else getattr(cause, "detail", None)
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]
-    hint = getattr(cause, "hint", None)
-    return ServerError(
-        state, redact(message), redact(detail) if detail else None, redact(hint) if hint else None
-    )
+    return ServerError(str(getattr(cause, "sqlstate", "")), redact(message))
 
 
 def _begin_transaction(connection: Connection) -> None:

@@ -5,30 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
+import asyncpg
 from sqlalchemy import event
+from sqlalchemy.engine import Connection
 from sqlalchemy.util import await_only
 
+from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import Interrupted, MigrateError, Unreachable
 from circle_migrate.core.events import ignore_event
 from circle_migrate.core.redaction import redact
 from circle_migrate.diff.equivalence import checks_for, equal_by_text
 from circle_migrate.diff.scope import split_equivalent
 from circle_migrate.migrate.run import Hooks, MigrationRun
-from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
+from circle_migrate.postgres.deployment import Current
+from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Step, TransactionMode, plan_downgrade
-from circle_migrate.safety.trace.record import RevisionIssue
-
-if TYPE_CHECKING:
-    import asyncpg
-    from sqlalchemy.engine import Connection
-
-    from circle_migrate.config.settings import DatabaseSettings
-    from circle_migrate.postgres.deployment import Current
-    from circle_migrate.postgres.scratch.databases import Scratch
-    from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.safety.trace.traced_connection import read_own_catalog
 
 _CLUSTER_WIDE = re.compile(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
@@ -47,8 +42,8 @@ _NOT_RESTORED = frozenset({"position"})
 
 async def check_round_trips(
     databases: Scratch, plan: Plan, catalogues: Mapping[str, Snapshot], command: str
-) -> tuple[RevisionIssue, ...]:
-    """Return an issue for each revision whose downgrade is missing, fails, or leaves another catalog.
+) -> dict[str, str]:
+    """Describe by revision how downgrades are missing, fail, or leave another catalog.
 
     The plan has run on the scratch databases; `catalogues` are from before each of its revisions. Revisions
     are downgraded from the last one on, up to the first irreversible one. Raises `Interrupted` and
@@ -57,23 +52,21 @@ async def check_round_trips(
     steps = [step for step in plan.actions if isinstance(step, Step)]
     revisions = [step.revision for step in steps]
     if any(step.direction is Direction.DOWN for step in steps):
-        return ()
-    undone = list(takewhile(_is_reversible, reversed(revisions)))
-    missing = (
-        RevisionIssue(
-            revision.database,
-            revision.id,
-            "it has no downgrade() and does not declare that it is irreversible",
-        )
+        return {}
+    undone = list(
+        takewhile(lambda each: each.has_downgrade and each.irreversible is None, reversed(revisions))
+    )
+    missing = {
+        revision.qualified: "it has no downgrade() and does not declare that it is irreversible"
         for revision in revisions
         if not revision.has_downgrade and revision.irreversible is None
-    )
-    return (*missing, *(await _undo(databases, undone, catalogues, command) if undone else ()))
+    }
+    return missing | (await _undo(databases, undone, catalogues, command) if undone else {})
 
 
 async def _undo(
     databases: Scratch, revisions: list[Revision], catalogues: Mapping[str, Snapshot], command: str
-) -> list[RevisionIssue]:
+) -> dict[str, str]:
     from circle_migrate.migrate.executor import RunOptions, execute
 
     hooks = _RoundTripHooks(catalogues)
@@ -100,15 +93,10 @@ async def _undo(
             raise
         if isinstance(error.__cause__, _ClusterWideError):
             return hooks.issues
-        revision = hooks.running.revision
         message = ": ".join(filter(None, (error.message, error.detail)))
         reason = " ".join(redact(f"its downgrade fails: {message}").split())
-        hooks.issues.append(RevisionIssue(revision.database, revision.id, reason))
+        hooks.issues[hooks.running.revision.qualified] = reason
     return hooks.issues
-
-
-def _is_reversible(revision: Revision) -> bool:
-    return revision.has_downgrade and revision.irreversible is None
 
 
 class _ClusterWideError(Exception):
@@ -122,7 +110,7 @@ class _RoundTripHooks(Hooks):
     """
 
     def __init__(self, catalogues: Mapping[str, Snapshot]) -> None:
-        self.issues: list[RevisionIssue] = []
+        self.issues: dict[str, str] = {}
         self.running: Action | None = None
         self._catalogues = catalogues
         self._connections: dict[str, tuple[asyncpg.Connection, DatabaseSettings]] = {}
@@ -147,16 +135,7 @@ class _RoundTripHooks(Hooks):
         self.running = None
         if not isinstance(action, Step) or action.revision.qualified not in self._catalogues:
             return
-        driver, settings = self._connections[action.database]
-        now = await_only(
-            read_catalog(
-                driver,
-                settings.name,
-                "scratch",
-                version_table=settings.version_table,
-                version_table_schema=settings.version_table_schema,
-            )
-        )
+        now = await_only(read_own_catalog(*self._connections[action.database]))
         before = self._catalogues[action.revision.qualified]
         differences = changes_between(before, now)
         changes = [
@@ -167,7 +146,7 @@ class _RoundTripHooks(Hooks):
         ]
         self._reported.update((action.database, change.key) for change in changes)
         if changes:
-            self.issues.append(RevisionIssue(action.database, action.revision.id, _describe(changes)))
+            self.issues[action.revision.qualified] = _describe(changes)
 
 
 def _ensure_not_cluster_wide(_connection: object, _cursor: object, statement: str, *_: object) -> None:

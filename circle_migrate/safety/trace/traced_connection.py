@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import asyncpg
+
+from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
 from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.safety.trace import work
 from circle_migrate.safety.trace.record import HeldLocks, Lock, ServerError, TracedRelation, TracedStatement
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from circle_migrate.config.settings import DatabaseSettings
 
 _RELATIONS = """
 SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
@@ -109,7 +107,7 @@ class TracedConnection:
     async def refresh(self) -> None:
         """Read the relations and the catalog again, as after a rollback."""
         await self.refresh_relations()
-        self.catalogue = await self._read_catalog()
+        self.catalogue = await read_own_catalog(self.driver, self.settings)
 
     async def refresh_relations(self) -> None:
         """Read the relations again, as after a rollback to a known catalog."""
@@ -175,13 +173,11 @@ class TracedConnection:
 
     async def _held_locks(self) -> HeldLocks:
         """Return the locks of the current transaction; a failed one accepts no query."""
-        from asyncpg import InFailedSQLTransactionError
-
         if not self.driver.is_in_transaction():
             return HeldLocks()
         try:
             total, *rows = await self.driver.fetch(_HELD)
-        except InFailedSQLTransactionError:
+        except asyncpg.InFailedSQLTransactionError:
             return HeldLocks()
         return HeldLocks(
             modes={row["oid"]: frozenset(row["modes"]) for row in rows if row["modes"]},
@@ -194,7 +190,7 @@ class TracedConnection:
     async def _changes(self) -> tuple[Change, ...]:
         """Return the changes of the catalog since the last call."""
         await self._read_relations()
-        before, self.catalogue = self.catalogue, await self._read_catalog()
+        before, self.catalogue = self.catalogue, await read_own_catalog(self.driver, self.settings)
         changes = changes_between(before, self.catalogue) if before is not None else ()
         return tuple(
             change for change in changes if change.op is not Op.CHANGED or change.fields.keys() - _POSITION
@@ -211,11 +207,7 @@ class TracedConnection:
         return replaced
 
     async def _observe(
-        self,
-        pending: PendingStatement,
-        after: HeldLocks,
-        messages: tuple[str, ...],
-        replaced: frozenset[int],
+        self, pending: PendingStatement, after: HeldLocks, messages: tuple[str, ...], replaced: frozenset[int]
     ) -> work.Observation:
         sql = pending.traced.sql
         notices = work.parse_messages(messages)
@@ -226,7 +218,7 @@ class TracedConnection:
         write, autocommit = work.classify_write(sql), work.classify_autocommit(sql)
         hidden = write is not None and write.hidden
         target = await self._oid(write.target) if write and write.target else None
-        named = [await self._oid(name) for name in autocommit.tables] if autocommit else []
+        named = [await self._oid(name) for name in autocommit[1]] if autocommit else []
         bodies = await self._bodies(sql) if hidden else ""
         nested = work.nested_writes(sql, bodies) if hidden else {}
         tables = {await self._oid(name): task for name, task in nested.items()}
@@ -267,7 +259,7 @@ class TracedConnection:
         names = {self.known[oid].name for oid in named if oid in self.known}
         names |= {piece.relation for piece in traced.work}
         names |= {change.owner.identity for change in traced.changes if change.owner is not None}
-        return dict.fromkeys(sorted(names & set(self._names.values())), autocommit.lock)
+        return dict.fromkeys(sorted(names & set(self._names.values())), autocommit[0])
 
     @property
     def _names(self) -> dict[int, str]:
@@ -282,11 +274,13 @@ class TracedConnection:
         rows = await self.driver.fetch(_RELATIONS, [self.settings.version_table, *OWN_TABLES])
         self.present = {row["oid"]: TracedRelation(*row) for row in rows}
 
-    async def _read_catalog(self) -> Snapshot:
-        return await read_catalog(
-            self.driver,
-            self.settings.name,
-            "scratch",
-            version_table=self.settings.version_table,
-            version_table_schema=self.settings.version_table_schema,
-        )
+
+async def read_own_catalog(driver: asyncpg.Connection, settings: DatabaseSettings) -> Snapshot:
+    """Read the catalog over a connection of a run, within its transaction."""
+    return await read_catalog(
+        driver,
+        settings.name,
+        "scratch",
+        version_table=settings.version_table,
+        version_table_schema=settings.version_table_schema,
+    )

@@ -93,18 +93,9 @@ class RowWrite:
     """
 
     task: Task
-    description: str
     target: str | None = None
     hidden: bool = False
     seen: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Autocommit:
-    """A statement that commits: its longest lock, and the tables in its text."""
-
-    lock: Lock
-    tables: tuple[str, ...]
 
 
 def classify_write(sql: str) -> RowWrite | None:
@@ -117,11 +108,11 @@ def classify_write(sql: str) -> RowWrite | None:
     if first in _NESTING:
         seen = _WRITES.search(_without_comments(sql))
         task = _TASKS[_first_word(seen["verb"])] if seen else Task.UPDATE
-        return RowWrite(task, f"inside {first}", hidden=True, seen=seen is not None)
+        return RowWrite(task, hidden=True, seen=seen is not None)
     match = _WRITES.match(text)
     if match is None or _INSERT_VALUES.match(text) or _COPY_OUT.match(text):
         return None
-    return RowWrite(_TASKS[first], first, match["name"])
+    return RowWrite(_TASKS[first], match["name"])
 
 
 def nested_writes(sql: str, bodies: str) -> dict[str, Task]:
@@ -141,13 +132,13 @@ def called_functions(sql: str) -> frozenset[str]:
     return frozenset(map(unquote_and_fold, _CALLS.findall(_without_comments(sql))))
 
 
-def classify_autocommit(sql: str) -> Autocommit | None:
-    """Return the locks of a statement that commits; None for any other statement."""
+def classify_autocommit(sql: str) -> tuple[Lock, tuple[str, ...]] | None:
+    """Return the longest lock of a statement that commits and the tables in its text; None for any other."""
     text = _code(sql)
     for pattern, lock in _AUTOCOMMIT_PATTERNS:
         match = pattern.match(text)
         if match is not None:
-            return Autocommit(lock, tuple(filter(None, match.groups())))
+            return lock, tuple(filter(None, match.groups()))
     return None
 
 
@@ -178,7 +169,6 @@ class ServerNotice:
     """Work named by a message of the server, with its table or the foreign key that it validates."""
 
     task: Task
-    message: str
     table: str | None = None
     constraint: str | None = None
 
@@ -186,7 +176,7 @@ class ServerNotice:
 def parse_messages(messages: Iterable[str]) -> tuple[ServerNotice, ...]:
     """Return the work that messages name; other messages are ignored."""
     return tuple(
-        ServerNotice(task, message, **match.groupdict())
+        ServerNotice(task, **match.groupdict())
         for message in messages
         for pattern, task in _MESSAGES
         if (match := pattern.match(message))
@@ -256,7 +246,7 @@ def _work_of_messages(observation: Observation) -> Iterator[Work]:
         used = [oid for oid in oids if oid in observation.after.modes or oid in observation.named] or oids
         name = observation.name(used[0]) if used else None
         if name is not None:  # TOAST and temporary tables have no name here
-            yield Work(notice.task, name, notice.message)
+            yield Work(notice.task, name)
 
 
 def _work_of_new_files(observation: Observation, rewritten: set[str]) -> Iterator[Work]:
@@ -277,7 +267,7 @@ def _row_writes(observation: Observation) -> Iterator[Work]:
     for oid, task in {**observation.nested, **dict.fromkeys(oids, write.task)}.items():
         name = observation.name(oid)
         if name is not None:
-            yield Work(task, name, write.description)
+            yield Work(task, name)
 
 
 def _written_tables(observation: Observation, write: RowWrite) -> Iterator[int]:

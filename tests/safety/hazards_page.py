@@ -1,11 +1,10 @@
-"""Render hazards as Markdown: one for `--explain`, all for docs/hazards.md."""
+"""The text of docs/hazards.md, from the records of the hazards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
-from circle_migrate.safety.hazards.hazard import ExampleRevision, Hazard, HazardClass, render_revisions
-from circle_migrate.safety.hazards.loader import HAZARDS, SQLSTATES
+from circle_migrate.safety.hazards.hazard import HAZARDS, SQLSTATES, Hazard, HazardClass, render_hazard
 
 _CLASSES = {
     HazardClass.DATA_LOSS: "stored values are deleted or altered",
@@ -49,41 +48,11 @@ def render_page() -> str:
     return "\n".join(parts)
 
 
-def render_hazard(hazard: Hazard) -> str:
-    """Return a hazard as Markdown, without its heading."""
-    return "\n".join(
-        (
-            f"Class `{hazard.kind}`. {hazard.condition}\n",
-            f"**Effect.** {hazard.effect}\n",
-            f"**Remedy.** {hazard.remedy}\n",
-            _example("Bad", hazard, hazard.bad),
-            _example("Good", hazard, hazard.good),
-        )
-    )
-
-
 def _row(hazard: Hazard) -> tuple[str, ...]:
     anchor = "".join(
         letter for letter in f"{hazard.id} {hazard.title}".lower() if letter.isalnum() or letter == " "
     )
     return f"[{hazard.id}](#{anchor.replace(' ', '-')})", hazard.title, f"`{hazard.kind}`"
-
-
-def _example(title: str, hazard: Hazard, revisions: Sequence[ExampleRevision]) -> str:
-    circumstances = "; ".join(_circumstances(hazard, revisions))
-    heading = f"{title} ({circumstances})" if circumstances else title
-    return f"{heading}:\n\n```python\n{render_revisions(revisions)}```\n"
-
-
-def _circumstances(hazard: Hazard, revisions: Sequence[ExampleRevision]) -> Iterator[str]:
-    """Yield what the code does not show."""
-    if hazard.one_transaction and all(revision.transactional for revision in revisions):
-        yield "all in one transaction"
-    for revision in revisions:
-        if revision.meanwhile:
-            yield f"while another session has run `{revision.meanwhile}` and not committed"
-        if revision.fails:
-            yield f"fails with `{revision.fails}`"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -1,9 +1,10 @@
-"""Types and sequences."""
+"""Types, sequences and routines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from circle_migrate.diff.ddl.clauses import comment_on, optional_clauses
 from circle_migrate.diff.ddl.kind import (
     Commands,
     Hazardous,
@@ -11,8 +12,7 @@ from circle_migrate.diff.ddl.kind import (
     ObjectKind,
     alter,
     clause,
-    comment_on,
-    optional_clauses,
+    from_definition,
 )
 from circle_migrate.postgres.catalog.enum_labels import labels
 from circle_migrate.postgres.catalog.snapshot import Fields
@@ -94,24 +94,20 @@ def _attribute_comments(change: ObjectChange) -> Iterator[str]:
 
 
 _RANGE = {
-    "subtype": "SUBTYPE",
-    "opclass": "SUBTYPE_OPCLASS",
-    "collation": "COLLATION",
-    "canonical": "CANONICAL",
-    "diff": "SUBTYPE_DIFF",
-    "multirange": "MULTIRANGE_TYPE_NAME",
+    "subtype": "SUBTYPE = {}",
+    "opclass": "SUBTYPE_OPCLASS = {}",
+    "collation": "COLLATION = {}",
+    "canonical": "CANONICAL = {}",
+    "diff": "SUBTYPE_DIFF = {}",
+    "multirange": "MULTIRANGE_TYPE_NAME = {}",
 }
-_FUNCTIONS = {"canonical", "diff"}
-"""Fields with a function and its argument types; CREATE TYPE has the name alone."""
 
 
 def _create_range(change: ObjectChange) -> Commands:
-    clauses = []
-    for name, keyword in _RANGE.items():
-        value = change.after.get(name)
-        if value:
-            clauses.append(f"{keyword} = {value.partition('(')[0] if name in _FUNCTIONS else value}")
-    yield f"CREATE TYPE {change.key.identity} AS RANGE ({', '.join(clauses)})"
+    """CREATE TYPE has functions without their argument types."""
+    functions = {name: (change.after.get(name) or "").partition("(")[0] for name in ("canonical", "diff")}
+    clauses = ", ".join(optional_clauses({**change.after, **functions}, _RANGE))
+    yield f"CREATE TYPE {change.key.identity} AS RANGE ({clauses})"
 
 
 _SEQUENCE = {
@@ -152,19 +148,25 @@ def _sequence_persistence(change: ObjectChange) -> Commands:
         yield f"{alter(change)} SET {logged}"
 
 
+def _same_signature(change: ObjectChange) -> bool:
+    """Return whether the signature is the same, which CREATE OR REPLACE cannot change."""
+    before, after = ((text or "").partition("\n LANGUAGE ")[0] for text in change.values("definition"))
+    return before == after
+
+
 SEQUENCE = ObjectKind(
     "SEQUENCE",
     create=_create_sequence,
-    covers=frozenset({*_SEQUENCE, "cycle", "persistence"}),
+    covers={*_SEQUENCE, "cycle", "persistence"},
     alters={**dict.fromkeys([*_SEQUENCE, "cycle"], _change_sequence), "persistence": _sequence_persistence},
-    follows=frozenset({"owned_by"}),
+    follows={"owned_by"},
     grant="SEQUENCE",
     drop_hazards=("CM014",),
 )
 ENUM = ObjectKind(
     "TYPE",
     create=_create_enum,
-    covers=frozenset({"labels"}),
+    covers={"labels"},
     grant="TYPE",
     in_place=_only_adds_labels,
     rerun=_add_labels,
@@ -172,17 +174,32 @@ ENUM = ObjectKind(
 DOMAIN = ObjectKind(
     "DOMAIN",
     create=_create_domain,
-    covers=frozenset({"type", "collation", "default", "not_null"}),
+    covers={"type", "collation", "default", "not_null"},
     alters={"default": clause("default", "SET DEFAULT {}", "DROP DEFAULT"), "not_null": _domain_not_null},
     grant="TYPE",
 )
 COMPOSITE_TYPE = ObjectKind(
     "TYPE",
     create=_create_composite,
-    covers=frozenset({"attributes"}),
+    covers={"attributes"},
     alters={"attribute_comments": _attribute_comments},
     grant="TYPE",
     in_place=_only_appends_attributes,
     rerun=_change_attributes,
 )
-RANGE_TYPE = ObjectKind("TYPE", create=_create_range, covers=frozenset(_RANGE), grant="TYPE")
+RANGE_TYPE = ObjectKind("TYPE", create=_create_range, covers=_RANGE.keys(), grant="TYPE")
+
+
+def routine(noun: str) -> ObjectKind:
+    """Return the kind of routines that are dropped and altered by this noun."""
+    return ObjectKind(
+        noun,
+        covers={"definition", "language", "security_definer"},
+        follows={"language", "security_definer"},
+        grant="PROCEDURE" if noun == "PROCEDURE" else "FUNCTION",
+        in_place=_same_signature,
+        rerun=from_definition,
+    )
+
+
+AGGREGATE = ObjectKind("AGGREGATE", follows={"language", "security_definer"}, grant="FUNCTION")

@@ -1,4 +1,4 @@
-"""Markdown for a comment on a pull request: dangers first, details folded.
+"""Markdown for a comment on a pull request or a ticket: dangers first, details folded; or losses.
 
 GitHub refuses comments of more than 65,536 characters, GitLab of more than a million.
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from circle_migrate.cli.formats.sanitize import full_text, markdown, relative_path, safe, summary_line
+from circle_migrate.cli.formats import sanitize
+from circle_migrate.cli.formats.sanitize import full_text, markdown, safe, summary_line
 from circle_migrate.core.findings import Finding, Report, Severity
+from circle_migrate.safety.losses.describe import describe_loss, report_notes, summary
+from circle_migrate.safety.losses.report import Loss, LossReport
 from circle_migrate.safety.result import HazardFinding, SafetyReport
 
 MAX_CHARACTERS = 60_000
@@ -20,8 +23,10 @@ _NOUNS = {Severity.ERROR: "danger", Severity.WARNING: "warning", Severity.NOTE: 
 _TRUNCATED = "The comment is truncated."
 
 
-def write(report: Report) -> str:
+def write(report: Report | LossReport) -> str:
     """Return the report as one comment; of a command without a result, its error."""
+    if isinstance(report, LossReport):
+        return _losses(report)
     if not isinstance(report, SafetyReport):
         texts = [line for finding in report.findings for line in _block("text", full_text(finding))]
         return "\n".join([f"### {markdown(summary_line(report))}", "", *texts]) + "\n"
@@ -60,7 +65,7 @@ def _head(report: SafetyReport) -> str:
 
 
 def _item(report: SafetyReport, finding: Finding) -> str:
-    file = relative_path(report, finding)
+    file = sanitize.relative_path(report, finding)
     location = f" at `{_code(file)}:{finding.line or 1}`" if file else ""
     head = f"{_MARKS[finding.severity]} **{markdown(finding.rule)}**{location}: {markdown(finding.message)}"
     if not isinstance(finding, HazardFinding):
@@ -89,3 +94,28 @@ def _block(language: str, text: str) -> list[str]:
 
 def _code(text: str) -> str:
     return safe(text).replace("`", "'").replace("\n", " ")
+
+
+def _losses(report: LossReport) -> str:
+    """Return a heading, a table of all losses, and notes."""
+    parts = [f"### Losses of the downgrade: {_escape(summary(report))}"]
+    if report.losses:
+        rows = (_loss(loss, report) for loss in report.losses)
+        parts.append("\n".join(("| Name | Kind | By | Destroys data | What |", "|-|-|-|-|-|", *rows)))
+    notes = [f"- {_escape(remark)}" for remark in report_notes(report)]
+    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
+
+
+def _loss(loss: Loss, report: LossReport) -> str:
+    cells = (
+        f"**{_escape(loss.name)}**" if loss.destroys_data else _escape(loss.name),
+        loss.kind,
+        _escape(loss.revision),
+        "yes" if loss.destroys_data else "no",
+        _escape(describe_loss(loss, report.taken_at)),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    return sanitize.escape_markdown(sanitize.visible(text))

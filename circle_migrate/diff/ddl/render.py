@@ -1,0 +1,79 @@
+"""Write the functions of a revision: Alembic's operations where they exist, else `op.execute`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from circle_migrate import __version__
+from circle_migrate.diff.ddl.alembic_ops import indented, operation
+from circle_migrate.diff.ddl.script import MigrationScript, generate
+from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
+
+_INDENT = "    "
+
+
+def bodies(script: MigrationScript, hazards: HazardTexts) -> tuple[str, str]:
+    """Return the indented bodies of upgrade(), which executes the script, and of downgrade()."""
+    back, schema = generate(script.comparison, undo=True), script.comparison.default_schema
+    return body(script, hazards, schema), body(back, hazards, schema)
+
+
+def render(script: MigrationScript, hazards: HazardTexts) -> str:
+    """Return both functions of a revision."""
+    upgrade, downgrade = bodies(script, hazards)
+    return f"def upgrade() -> None:\n{upgrade}\n\n\ndef downgrade() -> None:\n{downgrade}\n"
+
+
+def body(script: MigrationScript, hazards: HazardTexts, default_schema: str | None = None) -> str:
+    """Return a function body that executes the script; operations omit the default schema.
+
+    SQL statements name every schema, so that they do not depend on the search_path.
+    """
+    lines = [f"{_INDENT}# {unsupported_comment(difference)}" for difference in script.incomplete]
+    for statement in script.statements:
+        lines += [f"{_INDENT}# {hazard_comment(hazard, hazards)}" for hazard in statement.hazards]
+        call = operation(script.plan, statement, default_schema)
+        if not statement.transactional:
+            lines.append(f"{_INDENT}with op.get_context().autocommit_block():")
+        lines.append(indented(call, _INDENT * (1 if statement.transactional else 2)))
+    return "\n".join(lines if script.statements else [*lines, f"{_INDENT}pass"])
+
+
+def render_sql(scripts: Sequence[MigrationScript], hazards: HazardTexts) -> str:
+    """Return one script; for several databases, psql connects to each by a variable.
+
+    Destructive statements are not commented out; a comment names their hazard.
+    """
+    several = len(scripts) > 1
+    parts = [_head(scripts, several=several)]
+    for script in scripts:
+        if several and script.statements:
+            parts.append(f"\\connect :{script.comparison.database}\n\n")
+        parts += [f"-- {unsupported_comment(difference)}\n" for difference in script.incomplete]
+        parts += (f"{_statement(statement, hazards)}\n\n" for statement in script.statements)
+    return "".join(parts)
+
+
+def _head(scripts: Sequence[MigrationScript], *, several: bool) -> str:
+    lines = [f"-- circle-migrate {__version__}"]
+    lines += [
+        f"-- {script.comparison.database}: {_one_line(script.before)} to {_one_line(script.after)}"
+        for script in scripts
+    ]
+    lines.append("-- run as the role that owns the version table")
+    if several:
+        variables = " ".join(f'-v {script.comparison.database}="postgresql://…"' for script in scripts)
+        lines += [f'-- run: psql -X {variables} -f THIS_FILE "postgresql://…"', "\\set ON_ERROR_STOP on"]
+    return "\n".join(lines) + "\n\n"
+
+
+def _statement(statement: Statement, hazards: HazardTexts) -> str:
+    comments = [f"-- {hazard_comment(hazard, hazards)}" for hazard in statement.hazards]
+    if not statement.transactional:
+        comments.append("-- NOT IN A TRANSACTION with the statements that follow")
+    return "\n".join([*comments, f"{statement.sql};"])
+
+
+def _one_line(text: str) -> str:
+    """Return the text without line breaks, which would end the comment."""
+    return " ".join(text.split())

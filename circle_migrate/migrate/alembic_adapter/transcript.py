@@ -1,0 +1,59 @@
+"""What a step has sent, and what of it stays whatever happens next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from circle_migrate.postgres.simple_protocol import Watch
+from circle_migrate.postgres.statements import split_statements
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_ENDS_TRANSACTION = re.compile(
+    r"\s*(?:commit|end|abort|begin|start\s+transaction|prepare\s+transaction"
+    r"|rollback(?!\s+(?:work\s+|transaction\s+)?to))\b",
+    re.IGNORECASE,
+)
+_UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
+_COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
+
+
+class Transcript(Watch):
+    """The statements of a step; `committed` are those that a rollback does not undo, `failing` is the last.
+
+    `refusal` is the error for a statement that ends the transaction, None where the step may end it.
+    """
+
+    def __init__(self, driver: asyncpg.Connection, refusal: Callable[[], Exception] | None) -> None:
+        self.committed: list[str] = []
+        self.failing = ""
+        self._pending: list[str] = []
+        self._driver = driver
+        self._refusal = refusal
+
+    def before(self, sql: str) -> None:
+        """Raise the refusal where the text ends the transaction."""
+        if self._refusal is not None and any(map(_ENDS_TRANSACTION.match, split_statements(sql))):
+            raise self._refusal()
+
+    def done(self, sql: str) -> None:
+        """Add the statements of the text to those that are committed if the transaction has ended."""
+        self._pending += split_statements(sql)
+        if not self._driver.is_in_transaction():
+            self.end(undone=bool(self._pending and _UNDOES.match(self._pending[-1])))
+
+    def failed(self, sql: str) -> None:
+        """Add a text that may have committed a part of its work before it failed."""
+        self.failing = sql
+        if _COMMITS_INSIDE.search(sql) and not self._driver.is_in_transaction():
+            self.committed += [*self._pending, f"a part of {sql}"]
+            self._pending.clear()
+
+    def end(self, *, undone: bool = False) -> None:
+        """Act after the transaction has ended."""
+        if not undone:
+            self.committed += self._pending
+        self._pending.clear()

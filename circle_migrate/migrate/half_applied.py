@@ -1,0 +1,82 @@
+"""What a failed step leaves in its database although it has failed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.redaction import redact
+from circle_migrate.postgres.sql_text import without_comments_and_literals
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from circle_migrate.migrate.alembic_adapter.transcript import Transcript
+    from circle_migrate.migrate.run import MigrationRun
+
+_CHANGES_NOTHING = re.compile(
+    r"\s*(?:abort|analyze|begin|checkpoint|close|commit|deallocate|declare|discard|end|explain|fetch|listen|load"
+    r"|lock|move|prepare|release|reset|rollback|savepoint|set|show|start|table|unlisten|vacuum|values)\b",
+    re.IGNORECASE,
+)
+_READS = re.compile(r"\W*(?:select|with)\b", re.IGNORECASE)
+_WRITES = re.compile(r"\b(?:delete|insert|into|merge|(?<!for )(?<!key )update)\b", re.IGNORECASE)
+_CALLS = re.compile(r"(\w+)\s*\(")
+
+_IS_VOLATILE = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_proc
+    WHERE proname = ANY ($1::text[]) AND provolatile = 'v' AND pronamespace <> 'pg_catalog'::regnamespace
+)
+"""
+
+_INVALID = """
+SELECT index.indexrelid::regclass::text
+FROM pg_catalog.pg_index AS index
+JOIN pg_catalog.pg_class AS named ON named.oid = index.indexrelid
+JOIN pg_catalog.pg_class AS of_table ON of_table.oid = index.indrelid
+WHERE NOT index.indisvalid
+  AND (strpos(lower($1), lower(named.relname)) > 0 OR strpos(lower($1), lower(of_table.relname)) > 0)
+ORDER BY 1
+"""
+
+_SHOWN, _LENGTH = 5, 100
+
+
+async def what_stays(run: MigrationRun, database: str) -> tuple[str, ...]:
+    """Return the statements and INVALID indexes that the step which has failed leaves, for messages.
+
+    The transaction that was open has been rolled back.
+    """
+    transcript = run.runners[database].transcript
+    if transcript is None:
+        return ()
+    driver = run.sessions[database].driver
+    stays = [text for text in transcript.committed if await _changes_something(driver, text)]
+    texts = [_shortened(text) for text in stays[:_SHOWN]]
+    if len(stays) > _SHOWN:
+        texts.append(f"{len(stays) - _SHOWN} more")
+    return (*texts, *await _invalid_indexes(driver, transcript))
+
+
+async def _changes_something(driver: asyncpg.Connection, sql: str) -> bool:
+    text = without_comments_and_literals(sql)
+    if not _READS.match(text):
+        return not _CHANGES_NOTHING.match(text)
+    if _WRITES.search(text):
+        return True
+    functions = [name.lower() for name in _CALLS.findall(text)]
+    return bool(functions) and (driver.is_closed() or bool(await driver.fetchval(_IS_VOLATILE, functions)))
+
+
+async def _invalid_indexes(driver: asyncpg.Connection, transcript: Transcript) -> list[str]:
+    if "concurrently" not in transcript.failing.lower():
+        return []
+    if driver.is_closed():
+        return ["perhaps an INVALID index"]
+    return [f"the INVALID index {row[0]}" for row in await driver.fetch(_INVALID, transcript.failing)]
+
+
+def _shortened(sql: str) -> str:
+    text = " ".join(redact(sql).split())
+    return text if len(text) <= _LENGTH else f"{text[:_LENGTH]} …"
