@@ -45,8 +45,9 @@ class Finding:
     """A finding of a check.
 
     `rule` is a key of `known_rules`; anything else raises `ValueError`. `subject` names the database object
-    (such as an index). `file` is absolute or relative to the current directory, `line` counts from 1. `detail`
-    has the server's message or other long text. `not_checked` means that the object could not be examined.
+    (such as an index). `file` is absolute or relative to the current directory, `line` counts from 1.
+    `detail` has the server's message or other long text. `not_checked` means that the object could not be
+    examined.
     """
 
     rule: str
