@@ -122,7 +122,7 @@ def models_source(database: Database, models: tuple[MetaData, ...]) -> str | Non
     # Extensions and schemas may come from the revisions.
     files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
     # The indexes of a table are created in no fixed order.
-    text = json.dumps([database.name, database.settings.search_path, sorted(statements), files])
+    text = json.dumps([database.name, database.settings.effective_path, sorted(statements), files])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -131,7 +131,7 @@ async def _create(database: Database, models: tuple[MetaData, ...]) -> None:
         from sqlalchemy.schema import CreateSchema
 
         schemas = {table.schema for metadata in models for table in metadata.tables.values()}
-        schemas |= {metadata.schema for metadata in models}
+        schemas |= {*(metadata.schema for metadata in models), *database.settings.own_path_schemas}
         for schema in sorted(filter(None, schemas)):
             connection.execute(CreateSchema(schema, if_not_exists=True))
         for metadata in models:
