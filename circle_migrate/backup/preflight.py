@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from circle_migrate.backup.dump import decrypt_command, ensure_readable
+from circle_migrate.backup.dump import RestoreJob, decrypt_command, ensure_readable
 from circle_migrate.backup.manifest import Dump, Manifest, verify_dump
-from circle_migrate.backup.restore_dump import RestoreJob
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped

@@ -62,6 +62,8 @@ def shown_logs(progress: Progress) -> Iterator[None]:
     import logging
 
     handler = logging.Handler(logging.INFO)
+    # Warnings of ours are shown in any case.
+    handler.addFilter(lambda record: record.name.startswith("alembic") or record.levelno < logging.WARNING)
     handler.emit = lambda record: progress.say(record.getMessage())  # type: ignore[method-assign]
     loggers = [logging.getLogger(name) for name in ("alembic", "circle_migrate")]
     levels = [logger.level for logger in loggers]

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from pathlib import Path
 from typing import Any, TextIO, cast
 
 
@@ -62,6 +61,6 @@ class SafeStream:
         except BlockingIOError:
             pass  # a reader that is too slow misses a line
         except OSError:
-            # The rest of Python's buffer would raise again with every later write and at exit.
-            with suppress(OSError), Path(os.devnull).open("w") as null_device:
-                os.dup2(null_device.fileno(), self._stream.fileno())
+            from circle_migrate.cli.write import discard
+
+            discard(self._stream)

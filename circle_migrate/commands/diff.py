@@ -142,7 +142,7 @@ def _scratch_database(
     graph = sources.deployment.graphs[name]
     for snapshot in snapshots:
         if snapshot.revisions is not None and all(key in graph for key in snapshot.revisions):
-            from circle_migrate.diff.expected.build import at_revisions
+            from circle_migrate.diff.expected.expected import at_revisions
 
             deployment = Deployment(sources.deployment.settings, name)
             return at_revisions(deployment, sources.servers, snapshot.revisions, snapshots[1].major)

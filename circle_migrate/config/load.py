@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.config.assumed_size import parse_assumption
-from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, KnownDatabase
+from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, KnownDatabase
 from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
 from circle_migrate.config.object_reference import ObjectResolver
 from circle_migrate.config.provenance import DEFAULT_SECRETS, read_text
@@ -26,7 +26,8 @@ _NAMES = tuple(known.name for known in DATABASES)
 # Settings that are copied unchanged.
 _SAFETY = ("safety", "safety_rows", "safety_bytes")
 _SHARED = ("lock_wait", "lock_timeout", "atomic", "transaction", "scratch_on_target", *_SAFETY)
-_PER_DATABASE = ("version_table", "version_table_schema", "search_path", "profile")
+_LINES = ("diff_ignore", "safety_ignore", "safety_tables")
+_PER_DATABASE = ("version_table", "version_table_schema", "journal_schema", "search_path", "profile")
 
 T = TypeVar("T")
 
@@ -52,26 +53,24 @@ def load(
             "the current folder was deleted", state="nothing was changed", hint="change to another folder: cd"
         ) from error
     raw = collect(flags or {}, environ, folder)
-    return SettingsLoader(raw, environ, hazard_ids).settings()
+    return SettingsLoader(raw, environ).settings(hazard_ids)
 
 
 class SettingsLoader:
     """Converts raw settings to `Settings`."""
 
-    def __init__(
-        self, raw: RawSettings, environ: Mapping[str, str], hazard_ids: Callable[[], Collection[str] | None]
-    ) -> None:
+    def __init__(self, raw: RawSettings, environ: Mapping[str, str]) -> None:
         self.values, self.provenance, self.project_root = raw
-        self.environ, self.hazard_ids = environ, hazard_ids
+        self.environ = environ
         self.packages = ObjectResolver(raw.project_root)
 
-    def settings(self) -> Settings:
+    def settings(self, hazard_ids: Callable[[], Collection[str] | None]) -> Settings:
         """Return the settings. Raises SettingsError with all problems."""
         values = self.values
         embedded, embedded_source = self._embedded()
         databases = tuple(self._database(known, embedded=embedded) for known in DATABASES)
         scratch_url = self._address("scratch_url")
-        known_hazards = self.hazard_ids() if values["safety_ignore"] else None
+        known_hazards = hazard_ids() if values["safety_ignore"] else None
         diff_ignore = self._parse_lines("diff_ignore", lambda line: parse_difference_rule(line, _NAMES))
         safety_ignore = self._parse_lines(
             "safety_ignore", lambda line: parse_hazard_rule(line, _NAMES, known_hazards)
@@ -81,18 +80,15 @@ class SettingsLoader:
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
-        notes = [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
-        listed = {
+        notes = [f"{folder} was added to sys.path" for folder in self.packages.added]
+        notes += self.provenance.unknown
+        notes += [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
+        listed = {name: values[name] for name in SHARED if name != "embedded"} | {
             "embedded_data": data,
             "lock_wait": f"{values['lock_wait']:g} s",
             "lock_timeout": f"{values['lock_timeout']:g} s",
-            **{name: values[name] for name in ("atomic", "transaction", "protected")},
             "scratch_url": scratch_url.display() if scratch_url else None,
-            "scratch_on_target": values["scratch_on_target"],
-            "diff_ignore": "; ".join(rule.text for rule in diff_ignore) or None,
-            "safety": values["safety"],
-            **{name: "; ".join(values[name]) or None for name in ("safety_ignore", "safety_tables")},
-            **{name: values[name] for name in ("safety_rows", "safety_bytes")},
+            **{name: "; ".join(values[name]) or None for name in _LINES},
             "relations": relations,
             "pg_bin": programs,
             "x_arguments": "; ".join(values["x_arguments"]) or None,
@@ -116,11 +112,7 @@ class SettingsLoader:
                 *(self._value(name, value) for name, value in listed.items()),
                 *self._list_database_settings(databases),
             ),
-            notes=(
-                *(f"{folder} was added to sys.path" for folder in self.packages.added),
-                *self.provenance.unknown,
-                *notes,
-            ),
+            notes=tuple(notes),
             warnings=tuple(self.provenance.misspelt),
         )
 

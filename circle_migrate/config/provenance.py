@@ -53,10 +53,7 @@ class Provenance:
         if len(self.problems) == 1:
             raise self.problems[0]
         if self.problems:
-            lines = [
-                f"{problem.message}{f' ({problem.detail})' if problem.detail else ''}"
-                for problem in self.problems
-            ]
+            lines = [f"{item.message}{f' ({item.detail})' if item.detail else ''}" for item in self.problems]
             hints = dict.fromkeys(problem.hint for problem in self.problems if problem.hint)
             raise SettingsError(
                 "\n  - ".join([f"{len(lines)} settings are wrong:", *lines]), hint="\n".join(hints)

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -48,6 +48,16 @@ _Identifier = Annotated[
 ]
 
 
+def _ensure_own(name: str) -> str:
+    """Refuse a schema that has other tables: nothing of the journal's schema is compared or judged."""
+    if name in ("public", "information_schema", "circle_kept") or name.startswith("pg_"):
+        raise ValueError("name a schema that has nothing but the journal")
+    return name
+
+
+_Journal = Annotated[_Identifier, AfterValidator(_ensure_own)]
+
+
 def _split_lines(value: object) -> object:
     """Return the lines of a text: environment variables write a list so."""
     return value.splitlines() if isinstance(value, str) else value
@@ -81,6 +91,7 @@ _DATABASE_TYPES: dict[str, Any] = {
     "models": _Text,
     "version_table": _Identifier,
     "version_table_schema": _Identifier | None,
+    "journal_schema": _Journal,
     "search_path": _Text,
     "profile": Literal["default", "strict"],
     "protected": bool | None,

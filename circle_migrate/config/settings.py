@@ -45,6 +45,7 @@ class DatabaseSettings(NamedTuple):
     models: str
     version_table: str
     version_table_schema: str | None
+    journal_schema: str
     search_path: str
     profile: Profile
     url_variable: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from io import StringIO
@@ -32,12 +33,19 @@ class RawSettings(NamedTuple):
 
 
 def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> RawSettings:
-    """Read all sources; an invalid value is recorded as a problem and replaced by the default."""
+    """Read all sources; an invalid value is recorded as a problem and replaced by the default.
+
+    Raises SettingsError for a file of another user.
+    """
     record = Provenance()
-    table, root = _read_pyproject(cwd, record)
+    table, root = _read_pyproject(cwd, environ, record)
     _flags(flags, record, cwd)
-    _variables(environ, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
-    _env_file(_find_env_file(cwd, root), record, cwd)
+    given = {name: value for name, value in environ.items() if name != fields.SAFE_FOLDERS}
+    _variables(given, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
+    env_file = _find_env_file(cwd, root)
+    if env_file.exists() and (owner := _foreign_owner(env_file, cwd, environ)) is not None:
+        raise _foreign(env_file, owner)
+    _env_file(env_file, record, cwd)
     if table is not None:
         _pyproject(table, root / "pyproject.toml", record)
     _secrets(record)
@@ -48,6 +56,36 @@ def _find_env_file(cwd: Path, root: Path) -> Path:
     """Return the nearest .env from the current folder up to the project's, or the project's own path."""
     folders = [folder for folder in (cwd, *cwd.parents) if folder.is_relative_to(root)]
     return next((path for folder in folders if (path := folder / ".env").exists()), root / ".env")
+
+
+def _foreign_owner(path: Path, cwd: Path, environ: Mapping[str, str]) -> int | None:
+    """Return the other user who could have written the file or moved it there, None if there is none.
+
+    As for git, a file of this user, of root or, under sudo, of the calling user is safe. In the current
+    folder a file of the folder's owner is safe, too: a checkout in a container often has another owner.
+    """
+    user = os.geteuid()
+    safe = {user, 0}
+    if user == 0 and environ.get("SUDO_UID", "").isdecimal():
+        safe.add(int(environ["SUDO_UID"]))
+    folder = path.parent.stat().st_uid
+    if path.parent == cwd:
+        safe.add(folder)
+    foreign = {folder, path.lstat().st_uid, path.stat().st_uid} - safe
+    trusted = filter(None, environ.get(fields.SAFE_FOLDERS, "").split(os.pathsep))
+    if not foreign or any(text == "*" or Path(text).resolve() == path.parent for text in trusted):
+        return None
+    return foreign.pop()
+
+
+def _foreign(path: Path, owner: int) -> SettingsError:
+    user = os.geteuid()
+    return SettingsError(
+        f"{path} is not read: it or its folder belongs to another user (uid {owner}; yours is {user})",
+        state="nothing was changed",
+        hint=f"if you trust that user, set {fields.SAFE_FOLDERS}={path.parent} in the environment (* trusts"
+        " every folder), as is needed in a container whose checkout belongs to another user",
+    )
 
 
 def _validate(record: Provenance) -> dict[str, Any]:
@@ -63,7 +101,7 @@ def _is_plain(name: str, value: object) -> bool:
     """Return whether pydantic would accept the value unchanged: a URL, a boolean, or text of normal form."""
     if name in fields.BOOLEAN_FIELDS:
         return isinstance(value, bool)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or name.endswith("journal_schema"):  # some names are reserved
         return False
     is_normal = value.isprintable() and value == value.strip() != ""
     longest = fields.MAX_IDENTIFIER_LENGTH if name.endswith(_IDENTIFIERS) else len(value)
@@ -71,8 +109,13 @@ def _is_plain(name: str, value: object) -> bool:
     return is_text or name in (*URL_VARIABLES, "scratch_url")  # `load` parses URLs
 
 
-def _read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any] | None, Path]:
-    """Return [tool.circle-migrate] of the nearest pyproject.toml that has it, and the project's folder."""
+def _read_pyproject(
+    cwd: Path, environ: Mapping[str, str], record: Provenance
+) -> tuple[Mapping[str, Any] | None, Path]:
+    """Return [tool.circle-migrate] of the nearest pyproject.toml that has it, and the project's folder.
+
+    A file of another user without that table is no project.
+    """
     nearest: Path | None = None
     for folder in (cwd, *cwd.parents):
         path = folder / "pyproject.toml"
@@ -80,6 +123,10 @@ def _read_pyproject(cwd: Path, record: Provenance) -> tuple[Mapping[str, Any] | 
             continue
         import tomllib
 
+        if (owner := _foreign_owner(path, cwd, environ)) is not None:
+            if os.access(path, os.R_OK) and b"circle-migrate" not in path.read_bytes():
+                continue
+            raise _foreign(path, owner)
         nearest = nearest or folder
         try:
             table: object = tomllib.loads(path.read_text(encoding="utf-8"))

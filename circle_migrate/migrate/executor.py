@@ -158,15 +158,11 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         await ensure_own_tables(run.sessions[name].driver, run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
-        steps = plan.steps(name)
+        graph = run.deployment.forest.graphs[name]
         async with step_lock():
-            graph = run.deployment.forest.graphs[name]
-            runner = run.runners[name] = Runner(graph, table, steps, database.settings)
-            for step in steps:
-                if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
-                    runner.rehearse(step)
+            run.runners[name] = Runner(graph, table, plan.steps(name), database.settings)
         if not run.rehearsal:
-            run.journals[name] = Journal(database, run.states[name].schema)
+            run.journals[name] = Journal(database, run.states[name])
     await ensure_atomic_possible(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)

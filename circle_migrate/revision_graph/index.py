@@ -32,7 +32,7 @@ from circle_migrate.revision_graph.revision import Revision
 if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader
 
-_FORMAT = [8, *Revision._fields]
+_FORMAT = [9, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -16,6 +16,8 @@ import alembic.op
 from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
+
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 class ExitCalled(Exception):
@@ -55,30 +57,71 @@ def load_module(path: Path | str) -> ModuleType:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Loaded:
     """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function."""
 
     module: ModuleType
     operations: Mapping[str, str | None]
+    checksum: str
+    has_run: bool = False
 
 
-@cache
-def load(path: str, checksum: str) -> Loaded:  # noqa: ARG001 - an edited file is loaded again
+_loaded: dict[str, Loaded] = {}
+"""The modules that were loaded last, by the paths of their files."""
+
+
+def load_for_run(revision: Revision) -> Loaded:
+    """Load the revision's module, and what it imports from its folder, without the state of earlier runs."""
+    loaded = _load(revision)
+    if loaded.has_run:
+        _forget(Path(revision.path))
+        try:
+            loaded = _load(revision)
+        except TreeError:  # it defines something in an installed package, where it exists by now
+            _loaded[revision.path] = loaded
+    loaded.has_run = True
+    return loaded
+
+
+def _load(revision: Revision) -> Loaded:
     """Load the module of a file, once while the file is unchanged."""
-    module = load_module(path)
+    loaded = _loaded.get(revision.path)
+    if loaded is not None and loaded.checksum == revision.checksum:
+        return loaded
+    module = load_module(revision.path)
     names: dict[str, str | None] = {}
     for name, value in vars(module).items():
         if value is alembic.op:
             names[name] = None
         elif isinstance(value, FunctionType) and value is vars(alembic.op).get(function := value.__name__):
             names[name] = function
-    return Loaded(module, names)
+    loaded = _loaded[revision.path] = Loaded(module, names, revision.checksum)
+    return loaded
+
+
+def _forget(path: Path) -> None:
+    """Forget the modules of the folder with the revisions, or with their `env.py`; not installed packages."""
+    folder = next((each for each in path.parents[:3] if (each / "env.py").is_file()), path.parent)
+    for name in [name for name in _loaded if folder in Path(name).parents]:
+        del _loaded[name]
+    for name in [name for name, module in list(sys.modules.items()) if _is_below(folder, module)]:
+        module = sys.modules.pop(name)
+        parent, _, child = name.rpartition(".")
+        if getattr(sys.modules.get(parent), child, None) is module:
+            delattr(sys.modules[parent], child)  # `from parent import child` looks there first
+
+
+def _is_below(folder: Path, module: ModuleType) -> bool:
+    values = getattr(module, "__dict__", {})
+    places = [values.get("__file__"), *values.get("__path__", ())]
+    found = [Path(place) for place in places if str(place).startswith(str(folder))]
+    return any(folder in (place, *place.parents) and not _INSTALLED & set(place.parts) for place in found)
 
 
 def module_of(revision: Revision) -> ModuleType:
-    """Load the revision's module, once while its file is unchanged."""
-    return load(revision.path, revision.checksum).module
+    """Return the revision's module that was loaded last."""
+    return _load(revision).module
 
 
 def module_with(step: Step) -> ModuleType:

@@ -28,14 +28,13 @@ _NAMES = (
     "irreversible",
 )
 
-# Statements that PostgreSQL refuses in a transaction.
-NOT_IN_TRANSACTION = re.compile(
-    r"\b(?:(?:create|drop)\s+(?:unique\s+)?index\s+concurrently|reindex\b[^;]*\bconcurrently"
-    r"|detach\s+partition\s+\S+\s+concurrently|vacuum\b|create\s+database|drop\s+database|alter\s+system"
-    r"|create\s+tablespace|drop\s+tablespace)",
+_ADD_ENUM_VALUE = re.compile(
+    r"(?:^|;|\b(?:begin|then|else|loop)\b)\s*"  # the words are those of a DO block
+    r'alter\s+type\s+(?:"[^"]*"|[\w$.])+\s+add\s+value\b',
     re.IGNORECASE,
 )
-_ADD_ENUM_VALUE = re.compile(r"\balter\s+type\s+\S+\s+add\s+value\b", re.IGNORECASE)
+_NO_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|(?<!\bdo )\$(\w*)\$.*?\$\1\$|'[^']*'", re.DOTALL | re.IGNORECASE)
+_SENDS_TEXT = ("execute", "exec_driver_sql", "text", "DDL")
 # Packages that are no helpers of the project.
 _KNOWN_PACKAGES = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
 _OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop_index_concurrently")
@@ -174,26 +173,22 @@ _COLLECTIONS = (tuple, list, set, frozenset)
 
 
 def _non_transactional_reason(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:
-    """Return why the revision cannot run in a transaction: a statement in the file or its declaration."""
-    reason = next(_outside_transaction(code), None)
-    if values.get("transactional") is False:
+    """Return why the revision cannot share a transaction: its declaration, or a call that ends transactions.
+
+    Text that only looks like a statement decides nothing; the server refuses what needs a declaration.
+    """
+    declared = values.get("transactional")
+    calls = (f"{name} in line {node.lineno}" for node, name in _calls(code) if name in _OWN_TRANSACTION_CALLS)
+    reason = next(calls, None)
+    if declared is False:
         return reason or "it declares transactional = False"
-    return f"{reason} (not declared: write `transactional = False`)" if reason else None
+    return f"{reason} (not declared: write `transactional = False`)" if reason and not declared else None
 
 
-def _outside_transaction(code: Sequence[ast.AST]) -> Iterator[str]:
+def _calls(code: Sequence[ast.AST]) -> Iterator[tuple[ast.Call, str | None]]:
     for node in code:
         if isinstance(node, ast.Call):
-            name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
-            if name in _OWN_TRANSACTION_CALLS:
-                yield f"{name} in line {node.lineno}"
-            for keyword in node.keywords:
-                if keyword.arg == "postgresql_concurrently" and getattr(keyword.value, "value", None) is True:
-                    yield f"postgresql_concurrently in line {node.lineno}"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            match = NOT_IN_TRANSACTION.search(node.value)
-            if match is not None:
-                yield f"{' '.join(match[0].split()).upper()} in line {node.lineno}"
+            yield node, getattr(node.func, "attr", None) or getattr(node.func, "id", None)
 
 
 def _uses_helpers(code: Sequence[ast.AST]) -> bool:
@@ -203,14 +198,33 @@ def _uses_helpers(code: Sequence[ast.AST]) -> bool:
 
 
 def _commit_after_reason(code: Sequence[ast.AST]) -> str | None:
-    for node in code:
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and _ADD_ENUM_VALUE.search(node.value)
-        ):
-            return f"ALTER TYPE ADD VALUE in line {node.lineno}; the value cannot be used before"
+    texts = {
+        target.id: node.value
+        for node in code
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node, name in _calls(code):
+        if name in _SENDS_TEXT and node.args:
+            argument = node.args[0]
+            text = _text(texts.get(argument.id, argument) if isinstance(argument, ast.Name) else argument)
+            if _ADD_ENUM_VALUE.search(_NO_CODE.sub("", text)):
+                return f"ALTER TYPE ADD VALUE in line {node.lineno}; the value cannot be used before"
     return None
+
+
+def _text(node: ast.expr) -> str:
+    """Return the text of a string, with `_` for what an f-string, `%` or `format` puts in; else nothing."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) or "_" for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + (_text(node.right) if isinstance(node.op, ast.Add) else "")
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return _text(node.func.value)
+    return ""
 
 
 def _code(tree: ast.Module) -> list[ast.AST]:

@@ -396,6 +396,8 @@ WRONG = [
     ("EMBEDDED", "2"),
     ("TRANSACTION", "each"),
     ("MAIN_VERSION_TABLE", "v" * 64),
+    ("MAIN_JOURNAL_SCHEMA", "public"),
+    ("CREDENTIALS_JOURNAL_SCHEMA", "pg_own"),
     ("MAIN_REVISIONS", "./nowhere"),
     ("MAIN_REVISIONS", "no_such_package.sub"),
     ("MAIN_REVISIONS", "circle_migrate:nowhere"),

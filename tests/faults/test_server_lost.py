@@ -12,7 +12,9 @@ import pytest
 
 from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, Unreachable
 from circle_migrate.migrate import commit
+from circle_migrate.migrate.session import working_session
 from circle_migrate.postgres.embedded.cluster import Cluster
+from tests.deployments import deployment
 from tests.faults.processes import PATIENCE_SECONDS
 from tests.faults.proxy import Cut, Proxy, proxied
 from tests.faults.shop import BASE, HEAD, Position, Shop
@@ -216,3 +218,17 @@ class _Rerouted(Databases):
     def urls(self) -> dict[str, str]:
         assert self.routes is not None
         return {name: self.routes[name] for name in NAMES}
+
+
+def test_session_of_a_client_that_is_gone_ends_within_a_minute(crashable: Crashable) -> None:
+    query = "SELECT name, setting::int FROM pg_settings WHERE name LIKE 'tcp_%'"
+
+    async def scenario() -> dict[str, int]:
+        database = deployment(crashable.databases).databases["main"]
+        async with working_session(database, "a run", 4) as session:
+            return dict(await session.driver.fetch(query))
+
+    found = run(scenario())
+    idle, interval, count = (found[f"tcp_keepalives_{name}"] for name in ("idle", "interval", "count"))
+    assert 0 < idle + interval * count < 60
+    assert 0 < found["tcp_user_timeout"] < 60_000

@@ -17,7 +17,7 @@ from circle_migrate.commands.revision import merge, revision
 from circle_migrate.commands.sql_script import script
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
-from circle_migrate.config.load_objects import load_models
+from circle_migrate.config.object_reference import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import MigrateError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate

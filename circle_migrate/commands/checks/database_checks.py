@@ -13,6 +13,7 @@ from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.graph import Graph
 
 FactsOrError = Mapping[str, DatabaseFacts | MigrateError]
@@ -87,6 +88,14 @@ def _interrupted_runs(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         name, run = facts.state.database, facts.last_run
         yield from _error_findings(ensure_not_in_doubt, {name: facts.state})
+        for gid in facts.state.not_ours:
+            yield _warning(
+                "not-ours",
+                name,
+                f"{name}: prepared transaction {gid} has our prefix, but no run in the journal prepared it",
+                f"if no program needs it, as its owner or a superuser: ROLLBACK PREPARED {literal(gid)};",
+                gid,
+            )
         if run and run.outcome == "started" and facts.holder is None and not facts.state.in_doubt:
             yield _warning(
                 "interrupted",

@@ -58,7 +58,7 @@ async def read_facts(database: Database) -> DatabaseFacts:
     """Read the facts of one database. Raises the errors of connecting and reading."""
     async with database.reading() as connection:
         state = await database.read_state(connection)
-        graph, journal = database.graph, Journal(database, state.schema)
+        graph, journal = database.graph, Journal(database, state)
         facts = DatabaseFacts(
             state,
             address=database.address.display(),

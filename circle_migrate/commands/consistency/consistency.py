@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from circle_migrate.commands.consistency.merge import SortedMerge
+from circle_migrate.commands.consistency.merge import SortedMerge, reading_error, streaming
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
-from circle_migrate.commands.consistency.stream import reading_error, streaming
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event

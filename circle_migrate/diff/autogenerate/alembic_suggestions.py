@@ -24,8 +24,8 @@ from alembic.operations.ops import (
 
 from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable, dialect
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
+from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, MetaData

@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from circle_migrate.diff.ddl.clauses import option_changes, optional_clauses, split_field
 from circle_migrate.diff.ddl.dependencies import Catalog
+from circle_migrate.diff.ddl.statement import option_changes, optional_clauses, split_field
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name
 
@@ -136,7 +136,7 @@ class ObjectKind:
     drop_hazards: tuple[str, ...] = ()
     grant: str | None = None
     in_place: Callable[[ObjectChange], bool] | None = None
-    rerun: Write | None = None
+    rerun: Write = from_definition
     defaults: Mapping[str, str] = field(default_factory=dict)
     unsupported: Callable[[ObjectChange], str | None] | None = None
     can_create: bool = True
@@ -163,7 +163,7 @@ class ObjectKind:
 
     def alter_commands(self, change: ObjectChange) -> Iterator[Command]:
         """Yield the commands that change an object in place."""
-        if self.rerun is not None and self._changes_definition(change):
+        if self._changes_definition(change):
             yield from self.rerun(change)
         for write in dict.fromkeys(write for name, write in self.alters.items() if change.differs(name)):
             yield from write(change)

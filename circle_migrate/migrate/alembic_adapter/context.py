@@ -16,7 +16,7 @@ from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.migrate.alembic_adapter.transcript import Transcript
-from circle_migrate.revision_graph.modules import ExitCalled, load
+from circle_migrate.revision_graph.modules import ExitCalled, load_for_run
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
@@ -110,9 +110,6 @@ def bind_revision(
     Raises `ExitCalled` in place of SystemExit.
     """
     operations = _operations(context)
-    loaded = load(revision.path, revision.checksum)
-    for name, function in loaded.operations.items():
-        setattr(loaded.module, name, getattr(operations, function) if function else operations)
     environment._migration_context = context
     environment.context_opts["as_sql"] = context.as_sql
     context.environment_context = environment
@@ -120,6 +117,9 @@ def bind_revision(
     operations._install_proxy()
     environment._install_proxy()
     try:
+        loaded = load_for_run(revision)
+        for name, function in loaded.operations.items():
+            setattr(loaded.module, name, getattr(operations, function) if function else operations)
         yield
     except SystemExit as error:
         raise ExitCalled(error).with_traceback(error.__traceback__) from None

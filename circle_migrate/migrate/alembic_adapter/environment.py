@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
-from circle_migrate.config.load_objects import naming_metadata
+from circle_migrate.config.object_reference import naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.core.redaction import MASK

@@ -1,4 +1,4 @@
-"""Run, rehearse, stamp and render the steps of one database."""
+"""Run, stamp and render the steps of one database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
-    OutsideTransaction,
     VersionTable,
     bind_revision,
     dialect,
@@ -30,7 +29,6 @@ from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
-from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
@@ -163,30 +161,10 @@ class Runner:
             start = step.heads_after(self.graph, start)
         return start
 
-    def rehearse(self, step: Step) -> None:
-        """Run the step without a database. Raises `OutsideTransaction` where it ends its transaction.
-
-        Other errors are ignored, as some revisions cannot be rendered as SQL.
-        """
-        output = StringIO()
-        offline = {"as_sql": True, "output_buffer": output, "transaction_per_migration": False}
-        context = Context(dialect(), None, self._options(step) | offline | {"starting_rev": None})
-        context.owned_by_us = True
-        context.revision = step.revision
-        try:
-            with bind_revision(context, step.revision, self._environment):
-                getattr(module_of(step.revision), step.function)()
-        except OutsideTransaction:
-            raise
-        except Exception:  # noqa: BLE001, S110 - the run reports it
-            pass
-        match = NOT_IN_TRANSACTION.search(output.getvalue())
-        if match is not None:
-            raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
-
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
+            script.module = module_of(step.revision)  # that of this run
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
             declared = getattr(script.module, "transactional", True) is False
