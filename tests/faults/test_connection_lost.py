@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import HalfApplied, MigrateError, Unreachable
+from circle_migrate.migrate.run import Hooks
+from circle_migrate.revision_graph.plan import Action, Step
 from tests.deployments import project_folder
 from tests.faults.processes import until
+from tests.faults.proxy import Cut, Proxy, proxied
 from tests.faults.shop import Shop
 from tests.faults.states import rows
-from tests.faults.test_server_lost import Crashable, crashable, crashable_server, upgraded
+from tests.faults.test_server_lost import Crashable, crashable, crashable_server, rerouted, upgraded
 from tests.servers import run
 
 __all__ = ["crashable", "crashable_server", "project_folder"]
@@ -90,3 +93,35 @@ op.execute("CREATE TABLE left_over ()")
     error = run(upgraded(shop, crashable.databases))
     assert isinstance(error, Unreachable)
     assert run(rows(crashable.databases, "main", "SELECT to_regclass('left_over')")) == [(None,)]
+
+
+class _Arming(Hooks):
+    """Loses the next COMMIT of the last revision, or the answer to it."""
+
+    def __init__(self, proxy: Proxy, cut: Cut) -> None:
+        self._proxy, self._cut = proxy, cut
+
+    def before_step(self, _connection: object, action: Action) -> None:
+        if isinstance(action, Step) and action.revision.id == "m2":
+            self._proxy.arm("COMMIT", self._cut)
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE_IT_ARRIVES, Cut.BEFORE_ITS_ANSWER])
+def test_commit_of_the_version_row_is_lost(project_folder: Path, crashable: Crashable, cut: Cut) -> None:
+    shop = Shop(project_folder)
+    shop.add("main", "m1", None, ["SELECT 1"], [], more=DECLARED)
+    shop.add("main", "m2", "m1", ["CREATE TABLE t ()"], [], more=DECLARED)
+
+    async def scenario() -> MigrateError | None:
+        async with proxied(crashable.port) as proxy:
+            through = rerouted(crashable.databases, {"main": proxy.port})
+            return await upgraded(shop, through, hooks=_Arming(proxy, cut))
+
+    error = run(scenario())
+    if cut is Cut.BEFORE_IT_ARRIVES:
+        assert isinstance(error, HalfApplied)
+        assert "main is at m1" in str(error.state)
+        assert "these stay: CREATE TABLE t ()" in str(error.state)
+    else:
+        assert isinstance(error, Unreachable)
+        assert str(error.state).startswith("main is at m2")

@@ -185,7 +185,7 @@ def test_connection_cut(
 
     async def scenario() -> tuple[MigrateError | None, Proxy]:
         async with proxied(crashable.port) as proxy:
-            through = _through(crashable.databases, {database: proxy.port})
+            through = rerouted(crashable.databases, {database: proxy.port})
             arm = at(point, lambda: proxy.arm(statement, cut))
             raised = await upgraded(shop, through, atomic=case[0], checkpoint=arm)
             await asyncio.wait_for(proxy.over.wait(), PATIENCE_SECONDS)
@@ -219,7 +219,7 @@ def test_network_that_swallows_everything(
 
     async def scenario() -> MigrateError | None:
         async with proxied(crashable.port) as proxy:
-            through = _through(crashable.databases, {"credentials": proxy.port}, "?connect_timeout=2")
+            through = rerouted(crashable.databases, {"credentials": proxy.port}, "?connect_timeout=2")
             arm = at(point, lambda: proxy.arm(statement, Cut.BLACK_HOLE))
             return await upgraded(shop, through, atomic=True, checkpoint=arm)
 
@@ -232,7 +232,7 @@ def test_network_that_swallows_everything(
     check_mended(shop, crashable.databases)
 
 
-def _through(databases: Databases, ports: dict[str, int], query: str = "") -> Databases:
+def rerouted(databases: Databases, ports: dict[str, int], query: str = "") -> Databases:
     """Return the same databases, some of them on other ports."""
     urls = {
         name: urlunsplit(urlsplit(url)._replace(netloc=f"postgres@{_ADDRESS}:{ports[name]}")) + query
@@ -278,7 +278,7 @@ def test_everything_committed_before_the_server_is_gone(
         async with proxied(crashable.port) as proxy:
             proxies.append(proxy)
             ports = dict.fromkeys(NAMES, proxy.port)
-            return await upgrade(shop.deployment(_through(crashable.databases, ports, "?connect_timeout=1")))
+            return await upgrade(shop.deployment(rerouted(crashable.databases, ports, "?connect_timeout=1")))
 
     result = run(scenario())
     assert result.plan
