@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate.core.errors import BrokenBackup, UsageError
+from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.core.result import Result
 
 MANIFEST = "manifest.json"
@@ -193,7 +194,7 @@ def read_manifest(path: Path) -> tuple[Manifest, Path]:
     """
     file = path / MANIFEST if path.is_dir() else path
     try:
-        content = file.read_bytes()
+        content = read_bounded(file)
     except OSError as error:
         raise UsageError(
             f"{file} cannot be read",
@@ -205,16 +206,15 @@ def read_manifest(path: Path) -> tuple[Manifest, Path]:
 
 def _parse(content: bytes, file: Path) -> Manifest:
     try:
-        stored: Any = json.loads(content)
+        stored: Any = parse_json(content)
         is_foreign = not isinstance(stored, dict) or stored.get("kind") != _KIND
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _broken(f"{file} is not a manifest: it was truncated, or it is another file") from error
     if is_foreign:
         raise _broken(f"{file} is not the manifest of a circle-migrate backup")
     if stored.get("format") != _FORMAT:
         raise BrokenBackup(
             f"{file} has format {stored.get('format')}, and this version reads format {_FORMAT}",
-            state="nothing was changed",
             hint=f"restore it with circle-migrate {stored.get('tool_version')}",
         )
     checksum = stored.pop("checksum", None)
@@ -222,10 +222,10 @@ def _parse(content: bytes, file: Path) -> Manifest:
         raise _broken(f"{file} was edited or damaged: its checksum does not match")
     try:
         manifest = Manifest.from_dict(stored)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _broken(f"{file} has no valid value for a key of the manifest: {error}") from error
     for dump in manifest.dumps:
-        if Path(dump.file).name != dump.file:
+        if Path(dump.file).name != dump.file or "\0" in dump.file:
             raise _broken(f"{file} names a file outside its folder: {dump.file}")
     return manifest
 
@@ -257,6 +257,4 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def _broken(message: str, database: str | None = None) -> BrokenBackup:
-    return BrokenBackup(
-        message, database=database, state="nothing was changed", hint="take another copy of the backup"
-    )
+    return BrokenBackup(message, database=database, hint="take another copy of the backup")

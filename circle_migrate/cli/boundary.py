@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -80,44 +81,61 @@ class _Signals:
         raise KeyboardInterrupt
 
 
+class _Warnings(logging.Handler):
+    """Shows warnings that the package logs."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.warn(f"warning: {record.getMessage()}")
+
+
 def run_command(context: CommandContext, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
     """Run a command's action, write its result or its error, and raise `typer.Exit` with the status."""
     from circle_migrate.cli.write import failure, success, write_stderr
 
     signals = _Signals(context.progress)
+    logger, warnings = logging.getLogger("circle_migrate"), _Warnings(context.progress)
+    logger.addHandler(warnings)
+    logger.propagate = False
     try:
         result = action()
         if not isinstance(result, Result):
-            result = _run(result, signals, context.progress)
+            result = _run(result, signals, context)
         success(result, context.format)
     except typer.Exit:
         raise
     except BaseException as exception:  # noqa: BLE001 - this is the boundary
         error = _migrate_error(exception, signals)
         if context.debug:
-            write_stderr(_hide_rows("".join(traceback.format_exception(exception))).rstrip("\n"))
+            lines = "".join(traceback.format_exception(exception)).rstrip("\n")
+            # The server's DETAIL lines can quote rows.
+            write_stderr(re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", lines))
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
+    finally:
+        logger.removeHandler(warnings)
     raise typer.Exit(int(result.exit_code))
 
 
-def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, progress: Progress) -> Result:
+def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: CommandContext) -> Result:
     async def main() -> Result:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
+        if (
+            not context.debug
+        ):  # errors of tasks that the command has given up, such as a connection that it cancelled
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         with signals.cancelling(task):
             try:
                 return await coroutine
             finally:
                 # Before the handlers are removed: no signal may leave the terminal without its cursor.
-                progress.stop()
+                context.progress.stop()
 
     with asyncio.Runner() as runner:
         return runner.run(main())
-
-
-def _hide_rows(text: str) -> str:
-    """Return a traceback without the server's DETAIL lines, which can quote rows."""
-    return re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", text)
 
 
 def _migrate_error(exception: BaseException, signals: _Signals) -> MigrateError:

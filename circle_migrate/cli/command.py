@@ -43,6 +43,7 @@ def group(app: typer.Typer, name: str, description: str, panel: str) -> typer.Ty
     """Declare a group of commands."""
     if isinstance(app, CommandListing):
         app.add(name, description, panel)
+    if isinstance(app, CommandListing) or (isinstance(app, SingleCommandApp) and app.command_name != name):
         return CommandListing()
     typer_group = typer.Typer(name=name, cls=CommandGroup, help=description, no_args_is_help=True)
     app.add_typer(typer_group, rich_help_panel=panel)
@@ -58,21 +59,21 @@ def command(
     without: tuple[str, ...] = (),
     formats: tuple[Format, ...] = ANY_RESULT,
     negative_arguments: bool = False,
-    examples: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Declare a function `f(context, ...)` that returns a result, or a coroutine for one, as a command.
 
     `options` are keys of OPTIONS, `without` keys of COMMON that the command does not have. `formats` are the
     output formats of its result. With `negative_arguments` a word such as -1 is an argument, where it
-    otherwise is an unknown option. `examples` are lines for the end of the help page.
+    otherwise is an unknown option. Lines below `Examples:` in the docstring end the help page.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., None]:
         command_name = name or function.__name__
+        description, _, examples = (inspect.getdoc(function) or "").partition("\n\nExamples:\n")
         if isinstance(app, SingleCommandApp) and app.command_name != command_name:
             return function
         if isinstance(app, CommandListing):
-            app.add(command_name, inspect.getdoc(function), panel)
+            app.add(command_name, description, panel)
             return function
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
@@ -107,9 +108,10 @@ def command(
         app.command(
             name,
             cls=Command,
+            help=description,
             rich_help_panel=panel,
             context_settings={"ignore_unknown_options": True} if negative_arguments else None,
-            epilog="\n\n".join(["[bold]Examples[/bold]", *examples]) if examples else None,
+            epilog="[bold]Examples[/bold]\n" + examples.replace("    ", "\n") if examples else None,
         )(invoke)
         return invoke
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -96,6 +93,6 @@ class SafeStream:
         except BlockingIOError:
             pass  # a reader that is too slow misses a line
         except OSError:
-            # The rest of Python's buffer would raise again with every later write and at exit.
-            with suppress(OSError), Path(os.devnull).open("w") as null_device:
-                os.dup2(null_device.fileno(), self._stream.fileno())
+            from circle_migrate.cli.write import discard
+
+            discard(self._stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -32,40 +33,57 @@ def success(result: Result, form: Format) -> None:
             from circle_migrate.cli.formats.dispatch import write
 
             sys.stdout.write(write(form, result))
-            _append_job_summary(form, result)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # rich raises SystemExit for a broken pipe
-        _discard(sys.stdout)
+        discard(sys.stdout)
     except OSError as error:
         if error.filename is not None:  # a file that is no stream
             raise
-        _discard(sys.stdout)
-        unwritten = UsageError(
-            f"the result cannot be written to stdout: {error.strerror}",
-            state=f"the command itself has ended, with exit status {int(result.exit_code)}",
-            hint="write the output to another place",
-        )
-        failure(unwritten, result.command, Format.TABLE)
-        if not result.exit_code:
-            raise Exit(int(unwritten.status)) from None
+        discard(sys.stdout)
+        _unwritten(result, "the result cannot be written to stdout", error)
+    if form is Format.GITHUB:
+        _append_job_summary(result)
 
 
-def _discard(stream: TextIO) -> None:
+def _unwritten(result: Result, message: str, error: OSError) -> None:
+    """Write the error to stderr, and end with 2 unless the result has another exit status."""
+    unwritten = UsageError(
+        f"{message}: {error.strerror}",
+        state=f"the command itself has ended, with exit status {int(result.exit_code)}",
+        hint="write the output to another place",
+    )
+    failure(unwritten, result.command, Format.TABLE)
+    if not result.exit_code:
+        raise Exit(int(unwritten.status)) from None
+
+
+def discard(stream: TextIO) -> None:
     """Send the rest of a stream to the null device: Python's buffer would raise again at exit."""
     with suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as null:  # noqa: PTH123
         os.dup2(null.fileno(), stream.fileno())
 
 
-def _append_job_summary(form: Format, result: Result) -> None:
+def _append_job_summary(result: Result) -> None:
     """Append the report to the job summary of a GitHub workflow, which limits only annotations to a few."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if form is Format.GITHUB and path:
-        from circle_migrate.cli.formats.github import summary
-        from circle_migrate.core.findings import Report
+    from circle_migrate.cli.formats.github import summary
+    from circle_migrate.core.findings import Report
 
-        if isinstance(result, Report):
-            with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 - pathlib cannot append
-                file.write(summary(result))
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path or not isinstance(result, Report):
+        return
+    text = summary(result).encode()
+    try:
+        with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - pathlib cannot append
+            size = file.tell()
+            try:
+                if file.write(text) != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(size)
+                raise
+    except OSError as error:
+        _unwritten(result, f"the job summary cannot be written to {path}", error)
 
 
 def failure(error: MigrateError, command: str, form: Format) -> None:
@@ -77,7 +95,7 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
             sys.stdout.write(write_failure(form, command, error))
             sys.stdout.flush()
         except OSError:  # the error is on stderr, too
-            _discard(sys.stdout)
+            discard(sys.stdout)
     from circle_migrate.cli.render.widgets import relative
 
     lines = [f"error: {error.message}"]
@@ -100,7 +118,7 @@ def write_stderr(*lines: str) -> None:
         sys.stderr.write(visible_lines("\n".join(lines)) + "\n")
         sys.stderr.flush()
     except OSError:  # the exit status remains
-        _discard(sys.stderr)
+        discard(sys.stderr)
 
 
 def show_usage_error(error: TyperException) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import Refused, UsageError
+from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
@@ -43,10 +45,7 @@ def save(
         "cascade": cascade,
         **_comparable(result.plan, result.mode),
     }
-    try:
-        path.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written", detail=error.strerror) from error
+    write_text(path, json.dumps(saved, indent=2) + "\n", hint="choose another file with -o")
 
 
 def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:
@@ -55,11 +54,8 @@ def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:
     for segment in content["segments"]:
         for step in segment["steps"]:
             step.pop("file", None)
-    checksums = {
-        action.revision.qualified: action.revision.checksum
-        for action in plan.actions
-        if isinstance(action, Step)
-    }
+    steps = (action.revision for action in plan.actions if isinstance(action, Step))
+    checksums = {revision.qualified: revision.checksum for revision in steps}
     return {"mode": commit_mode, "plan": content, "checksums": checksums}
 
 
@@ -69,17 +65,23 @@ class SavedPlan:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            self.content: dict[str, Any] = parse_json(read_bounded(path))
             if self.content["circle_migrate_plan"] != _FORMAT:
                 raise UsageError(
                     f"{path} is from another version of circle-migrate", hint="save the plan again"
                 )
             self.direction = Direction(self.content["direction"])
-            self.targets: list[str] = self.content["targets"]
+            self.targets = list(map(str, self.content["targets"]))
             self.cascade = bool(self.content["cascade"])
+            self._parts = (
+                ("the current revisions", self.content["plan"]["current"]),
+                ("the revision files", self.content["checksums"]),
+                ("the commit mode", self.content["mode"]),
+                ("the steps", self.content["plan"]),
+            )
         except OSError as error:
             raise UsageError(f"{path} cannot be read", detail=error.strerror) from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{path} is not a saved plan", hint="save a plan with `circle-migrate plan -o FILE`"
             ) from error
@@ -89,12 +91,8 @@ class SavedPlan:
 
         def ensure_unchanged(plan: Plan) -> None:
             now = _comparable(plan, deployment.commit_mode)
-            for part, saved, current in (
-                ("the current revisions", self.content["plan"]["current"], now["plan"]["current"]),
-                ("the revision files", self.content["checksums"], now["checksums"]),
-                ("the commit mode", self.content["mode"], now["mode"]),
-                ("the steps", self.content["plan"], now["plan"]),
-            ):
+            parts = (now["plan"]["current"], now["checksums"], now["mode"], now["plan"])
+            for (part, saved), current in zip(self._parts, parts, strict=True):
                 if saved != current:
                     raise Refused(
                         f"the plan in {self.path} is stale: {part} changed after it was saved",

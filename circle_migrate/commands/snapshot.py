@@ -56,7 +56,6 @@ async def take_snapshots(
         sides = await asyncio.gather(*(sources.of_database(name) for name in sources.names))
     snapshots = {name: side.snapshots[0] for name, side in zip(sources.names, sides, strict=True)}
     for name, path in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write(path, snapshots[name])
     return SnapshotResult("snapshot", snapshots, {name: str(path) for name, path in files.items()})
 

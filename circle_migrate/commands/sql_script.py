@@ -48,7 +48,8 @@ def render(deployment: Deployment, plan: Plan) -> str:
             if name != connected:
                 output.write(f"\\connect :{name}\n")
                 connected = name
-            output.write(f"SET search_path = {deployment.databases[name].settings.search_path};\n")
+            path = deployment.databases[name].settings.search_path
+            output.write(f"SET search_path = {path};\nSET row_security = off;\n")
             output.write("BEGIN;\n\n" if segment.transactional else "\n")
             at[name] = runners[name].render(part, at[name], output)
             output.write("COMMIT;\n\n" if segment.transactional else "\n")

@@ -8,17 +8,20 @@ import time
 from circle_migrate.commands.checks.database_facts import (
     DatabaseFacts,
     is_ahead,
-    read_all_facts,
+    read_facts,
     unknown_revision_findings,
 )
-from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
+from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision, Unreachable
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
 from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 
 _MIN_PAUSE, _MAX_PAUSE = 0.2, 3.0
 """Seconds between two polls."""
+_MIN_POLL_SECONDS = 1.0
+"""Seconds that a poll may take at least, also where no time is left."""
 
 
 async def wait(
@@ -29,14 +32,17 @@ async def wait(
     `compatible` also accepts a database at an unknown revision whose journal says that our heads are applied.
     The report has the findings of the last poll; no state of a database raises an error.
     """
+    deployment.ensure_revisions()
     deadline = time.monotonic() + patience
     pause, last_text = _MIN_PAUSE, ""
     title = (
         "databases at or ahead of this package" if compatible else "databases at the heads of this package"
     )
     while True:
-        findings = await _poll(deployment, compatible=compatible)
-        if not findings or time.monotonic() + pause > deadline:
+        limit = max(deadline - time.monotonic(), _MIN_POLL_SECONDS)
+        findings = await _poll(deployment, limit, compatible=compatible)
+        remaining = deadline - time.monotonic()
+        if not findings or remaining <= 0:
             check = Check("heads", title, tuple(findings))
             return Report("wait", (check,), folders=revision_folders(deployment))
         text = "; ".join(finding.message for finding in findings)
@@ -46,22 +52,32 @@ async def wait(
                     Event(EventKind.WAITING, finding.database or "", f"until it changes: {finding.message}")
                 )
             last_text = text
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, _MAX_PAUSE, max(deadline - time.monotonic(), 0.05))
+        await asyncio.sleep(min(pause, remaining))
+        pause = min(pause * 1.5, _MAX_PAUSE)
 
 
-async def _poll(deployment: Deployment, *, compatible: bool) -> list[Finding]:
-    results = (await read_all_facts(deployment, deployment.selected)).values()
-    findings = [
-        from_error(facts)
-        if isinstance(facts, MigrateError)
-        else _finding(deployment, facts, compatible=compatible)
-        for facts in results
-    ]
+async def _poll(deployment: Deployment, seconds: float, *, compatible: bool) -> list[Finding]:
+    async def bounded(database: Database) -> DatabaseFacts:
+        try:
+            async with asyncio.timeout(seconds):
+                return await read_facts(database)
+        except TimeoutError:
+            raise Unreachable(
+                f"{database.name}: no answer from {database.address.display()} within {seconds:.1f} s",
+                database=database.name,
+                hint="check the address, and whether a session has locked the version table or the journal",
+            ) from None
+
+    results = (await deployment.query_each(deployment.selected, bounded)).values()
+    findings = [_finding(deployment, facts, compatible=compatible) for facts in results]
     return [finding for finding in findings if finding is not None]
 
 
-def _finding(deployment: Deployment, facts: DatabaseFacts, *, compatible: bool) -> Finding | None:
+def _finding(
+    deployment: Deployment, facts: DatabaseFacts | MigrateError, *, compatible: bool
+) -> Finding | None:
+    if isinstance(facts, MigrateError):
+        return from_error(facts)
     state = facts.state
     graph = deployment.forest.graphs[state.database]
     try:

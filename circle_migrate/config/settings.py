@@ -28,24 +28,34 @@ class Value(NamedTuple):
     source: str
 
 
+class Locations(NamedTuple):
+    """The folders of a database's revisions, and whether folders in them count as well."""
+
+    folders: tuple[Path, ...]
+    recursive: bool = False
+
+
 class DatabaseSettings(NamedTuple):
     """The settings of one database.
 
-    `url` is None if it is unset, or if the embedded server provides it. `profile` determines the severity of
-    differences. `protected_by` is the source of `protected`.
+    `url` is None if it is unset, or if the embedded server provides it. `revisions` are folders of revisions
+    or Alembic environments; with `recursive_revisions`, folders in them count as well. `profile` determines
+    the severity of differences. `protected_by` is the source of `protected`.
     """
 
     name: str
     url: Address | None
-    revisions: Path
+    revisions: tuple[Path, ...]
     models: str
     version_table: str
     version_table_schema: str | None
+    journal_schema: str
     search_path: str
     profile: Profile
     url_variable: str
     protected: bool = False
     protected_by: str = ""
+    recursive_revisions: bool = False
 
     @property
     def default_schema(self) -> str | None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+from circle_migrate.core.errors import UsageError
+
+_NO_NEIGHBOUR = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
+"""Errors of a folder that takes no other file, or no replacement of one that is mounted into a container."""
 
 
 def replace_file(
@@ -22,3 +28,26 @@ def replace_file(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, hint: str | None = None, make_folders: bool = False) -> None:
+    """Write a text file, atomically where its folder allows that.
+
+    A link leads to its file, and a device or pipe is written to. Raises `UsageError`.
+    """
+    content = text.encode()
+    try:
+        target = Path(os.path.realpath(path))
+        if make_folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if target.exists() and not target.is_file():
+                target.write_bytes(content)
+            else:
+                replace_file(target, content, mode=0o666)
+        except OSError as error:
+            if error.errno not in _NO_NEIGHBOUR or not target.is_file():
+                raise
+            target.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import MigrateError
+from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.guards import journal_error
@@ -148,28 +148,40 @@ class MigrationRun:
 def describe(action: Action) -> str:
     """Return the action as a phrase for progress and messages."""
     if isinstance(action, Stamp):
-        verb = "stamp" if action.claimed or action.disowned or action.purge else "stay at"
+        verb = "stamp" if action.sets_revisions else "stay at"
         return f"{verb} {', '.join(action.heads) or 'base'}"
     return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
 
 async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:
-    """Record the run in every journal and report its steps. Raises the errors of `journal_error`."""
+    """Record the run in every journal and report its steps. Raises the errors of `journal_error`.
+
+    Where that is interrupted or fails, the journals that have the run record its end.
+    """
     mode = run.deployment.commit_mode
     planned = {
         name: tuple(describe(action) for action in plan.actions if action.database == name)
         for name in plan.databases
     }
     await _close_lost(run)
-    for name, journal in run.journals.items():
-        driver = run.sessions[name].driver
-        try:
-            await journal.ensure(driver)
-            await journal.start_run(driver, run.id, run.command, mode, planned, notes)
-        except Exception as error:
-            raise journal_error(run.states[name], error) from error
-    for name, steps in planned.items():
-        run.notify(Event(EventKind.PLANNED, name, mode, total=run.step_count, steps=steps))
+    try:
+        for name, journal in run.journals.items():
+            driver = run.sessions[name].driver
+            try:
+                await journal.ensure(driver)
+                await journal.start_run(driver, run.id, run.command, mode, planned, notes)
+            except MigrateError:
+                raise
+            except Exception as error:
+                raise journal_error(run.states[name], journal.schema, error) from error
+        for name, steps in planned.items():
+            run.notify(Event(EventKind.PLANNED, name, mode, total=run.step_count, steps=steps))
+    except MigrateError as error:
+        await finish_run(run, "failed", error)
+        raise
+    except BaseException:
+        await finish_run(run, "interrupted", Interrupted("interrupted before the first step"))
+        raise
 
 
 async def _close_lost(run: MigrationRun) -> None:
@@ -177,11 +189,11 @@ async def _close_lost(run: MigrationRun) -> None:
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
-        journal = Journal(run.deployment.databases[name], state.schema)
+        journal = Journal(run.deployment.databases[name], state)
         try:
             await journal.mark_lost(run.sessions[name].driver)
         except Exception as error:
-            raise journal_error(state, error) from error
+            raise journal_error(state, journal.schema, error) from error
 
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:

@@ -7,6 +7,7 @@ and reads the progress of index builds.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.search_path import FIRST_SCHEMA
+from circle_migrate.postgres.server_errors import sqlstate
 
 if TYPE_CHECKING:
     import asyncpg
@@ -29,6 +31,17 @@ POLL_SECONDS = 0.5
 
 ANSWER_SECONDS = 5.0
 """Seconds that an answer may take before the connection counts as lost."""
+
+_CONNECT_SECONDS = 10.0
+"""Seconds that a connection of the monitor may take, for each host, if the URL sets no limit."""
+
+_DEAD_CLIENT = {
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "45s",
+}
+"""Settings with which a server ends, within a minute, a session whose client is gone without a word."""
 
 _BLOCKERS = """
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,
@@ -78,6 +91,7 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         "lock_timeout": f"{round(lock_timeout * 1000)}ms",
         "statement_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
+        **_DEAD_CLIENT,
     }
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
         raw = await connection.get_raw_connection()
@@ -138,36 +152,60 @@ async def monitor(
 
 
 async def _monitor(database: Database, session: Session, on_activity: OnActivity, on_lost: OnLost) -> None:
-    connection = await database.connect(f"{APPLICATION_NAME} watch")
+    connection: asyncpg.Connection | None = None
     last = (EventKind.WORKING, "")
+    has_watched = has_warned = False
+    limit = (database.address.connect_timeout or _CONNECT_SECONDS) * len(database.address.endpoints)
     try:
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            if connection is None:
+                try:
+                    async with asyncio.timeout(limit + 1):
+                        connection = await database.connect(f"{APPLICATION_NAME} watch")
+                except (MigrateError, TimeoutError) as error:
+                    # A server that refuses another connection is not lost.
+                    if has_watched and sqlstate(error) is None:
+                        session.driver.terminate()
+                        on_lost(_lost_connection_error(database, error))
+                        return
+                    if not has_warned:
+                        _warn_unwatched(database, error)
+                    has_warned = True
+            await asyncio.sleep(POLL_SECONDS if connection is not None else ANSWER_SECONDS)
+            if connection is None:
+                continue
+            has_watched = True
             try:
                 # Not wait_for: in Python 3.11 it drops a cancellation that coincides with a lost server.
                 async with asyncio.timeout(ANSWER_SECONDS):
                     activity = await _poll(connection, session.pid)
             except Exception:  # noqa: BLE001 - perhaps only this connection is lost
                 connection.terminate()
-                try:
-                    connection = await database.connect(f"{APPLICATION_NAME} watch")
-                except MigrateError as error:
-                    session.driver.terminate()
-                    on_lost(_lost_connection_error(database, error))
-                    return
+                connection = None
                 continue
             if activity != last:
                 on_activity(activity[0], database.name, activity[1])
             last = activity
     finally:
-        connection.terminate()
+        if connection is not None:
+            connection.terminate()
 
 
-def _lost_connection_error(database: Database, error: MigrateError) -> Unreachable:
+def _warn_unwatched(database: Database, error: MigrateError | TimeoutError) -> None:
+    reason = error.detail or error.message if isinstance(error, MigrateError) else "no answer"
+    logging.getLogger("circle_migrate").warning(
+        "%s: no second connection to watch the run: %s; the run goes on, but does not say what it waits for,"
+        " nor notice a server that no longer answers",
+        database.name,
+        reason,
+    )
+
+
+def _lost_connection_error(database: Database, error: MigrateError | TimeoutError) -> Unreachable:
     return Unreachable(
         f"{database.name}: the server no longer answers",
         database=database.name,
-        detail=error.detail or error.message,
+        detail=error.detail or error.message if isinstance(error, MigrateError) else None,
         hint="when the server is back, type `circle-migrate current` to see the current revisions",
     )
 

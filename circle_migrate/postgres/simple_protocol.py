@@ -35,8 +35,8 @@ class Watch:
     def done(self, sql: str) -> None:
         """Act after the text has run."""
 
-    def failed(self, sql: str) -> None:
-        """Act after the text has failed."""
+    def failed(self, sql: str, error: BaseException) -> None:
+        """Act after the text has failed, or was cancelled."""
 
 
 class _Cursor(AsyncAdapt_asyncpg_cursor):
@@ -106,8 +106,8 @@ class Adapter(AsyncAdapt_asyncpg_connection):
         watch.before(sql)
         try:
             yield
-        except BaseException:
-            watch.failed(sql)
+        except BaseException as error:
+            watch.failed(sql, error)
             raise
         watch.done(sql)
 

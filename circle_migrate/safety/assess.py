@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.committed_files import Statistics
 from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
 from circle_migrate.safety.rules.evidence import Mode
+from circle_migrate.safety.rules.failure import lacks_extension
 from circle_migrate.safety.suppressions import SuppressionResult, apply_suppressions, read_annotations
 from circle_migrate.safety.trace.record import Trace
 
@@ -111,7 +112,16 @@ async def _trace(
         traced = await trace_plan(deployment, plan, major=major, notify=_prefixed(notify), round_trips=True)
     except (SettingsError, MigrationFailed, Unreachable) as error:
         return await render(deployment, plan, major or _DEFAULT_MAJOR), error
-    traced = replace(traced, render_differences=await compare_rendered(deployment, plan, traced))
+    refused = (
+        f"{statement.database}@{statement.revision}"
+        for statement in traced.statements
+        if statement.error and lacks_extension(statement.error)
+    )
+    traced = replace(
+        traced,
+        untraced=tuple(dict.fromkeys((*refused, *traced.untraced))),
+        render_differences=await compare_rendered(deployment, plan, traced),
+    )
     if len(set(majors)) > 1:
         note = f"the servers run PostgreSQL {' and '.join(map(str, sorted(set(majors))))}"
         traced = replace(traced, notes=(*traced.notes, note))
@@ -140,42 +150,31 @@ def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Fin
     """Return a finding for a plan that could not be traced: an error unless `allow_unknown`."""
     if error is None:
         return ()
+    severity = Severity.WARNING if options.allow_unknown else Severity.ERROR
+    message = f"the plan could not be traced, so that most hazards cannot be found: {error.message}"
     not_attempted = error.status in (ExitCode.USAGE, ExitCode.UNREACHABLE)
-    return (
-        Finding(
-            NOT_TRACED,
-            Severity.WARNING if options.allow_unknown else Severity.ERROR,
-            f"the plan could not be traced, so that most hazards cannot be found: {error.message}",
-            error.status if not_attempted else ExitCode.REFUSED,
-            detail=error.detail,
-            remedy=error.hint,
-        ),
-    )
+    status = error.status if not_attempted else ExitCode.REFUSED
+    return (Finding(NOT_TRACED, severity, message, status, detail=error.detail, remedy=error.hint),)
 
 
 def _with_locations(
     findings: Iterable[HazardFinding], revisions: Sequence[Revision], trace: Trace, options: SafetyOptions
-) -> list[HazardFinding]:
-    """Return the findings, with the revision's file if they have none.
+) -> Iterator[HazardFinding]:
+    """Yield the findings, with the revision's file if they have none.
 
     A revision that could not be traced is an error unless `allow_unknown`, or if it follows a statement that
-    fails, which is an error already.
+    fails on every server, which is an error already.
     """
     known = {revision.qualified: revision for revision in revisions}
-    allowed = options.allow_unknown or any(statement.error for statement in trace.statements)
-    located = []
+    errors = (statement.error for statement in trace.statements)
+    fails = any(error is not None and not lacks_extension(error) for error in errors)
+    allowed = options.allow_unknown or fails
     for finding in findings:
         revision = known.get(f"{finding.database}@{finding.revision}", revisions[0])
         unknown = finding.rule == _UNTRACED and finding.subject in trace.untraced and not allowed
-        located.append(
-            replace(
-                finding,
-                severity=Severity.ERROR if unknown else finding.severity,
-                file=finding.file or revision.path,
-                line=finding.line if finding.file else revision.line,
-            )
-        )
-    return located
+        severity = Severity.ERROR if unknown else finding.severity
+        file, line = (finding.file, finding.line) if finding.file else (revision.path, revision.line)
+        yield replace(finding, severity=severity, file=file, line=line)
 
 
 def _checks(

@@ -14,10 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from circle_migrate import __version__
+from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.json_file import parse_json, read_bounded
 from circle_migrate.core.result import Result
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
+
+FORMAT = 1
+"""Increased when a key of a file is removed or changes its meaning."""
+
+SOURCE = "statistics file"
+"""The source of sizes from a file."""
+
+_STATISTICS = "circle-migrate statistics"
+_BASELINE = "circle-migrate safety baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +75,6 @@ class StatsResult(Result):
         return {"file": self.file, **self.statistics.to_dict()}
 
 
-FORMAT = 1
-"""Increased when a key of a file is removed or changes its meaning."""
-
-SOURCE = "statistics file"
-"""The source of sizes from a file."""
-
-_STATISTICS = "circle-migrate statistics"
-_BASELINE = "circle-migrate safety baseline"
-
-
 def write_statistics(path: Path, statistics: Statistics) -> None:
     """Write statistics, sorted. Raises `UsageError` if the file cannot be written."""
     _write(path, "-o", _STATISTICS, statistics.to_dict())
@@ -83,19 +84,17 @@ def read_statistics(path: Path) -> Statistics:
     """Return the statistics in a file. Raises `UsageError` if it is missing, damaged or of a newer format."""
     hint = f"write it again: circle-migrate stats -o {path}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         message = f"{path} is not a statistics file of circle-migrate, or is truncated"
         raise UsageError(message, detail=str(error), hint=hint) from error
     if not isinstance(content, dict) or content.get("kind") != _STATISTICS:
         raise UsageError(f"{path} is not a statistics file of circle-migrate", hint=hint)
     if isinstance(content.get("format"), int) and content["format"] > FORMAT:
-        raise UsageError(
-            f"{path} has a newer format, of circle-migrate {content.get('tool')}",
-            hint=f"use that version, or {hint}",
-        )
+        message = f"{path} has a newer format, of circle-migrate {content.get('tool')}"
+        raise UsageError(message, hint=f"use that version, or {hint}")
     try:
         databases = {
             name: DatabaseStats(
@@ -116,22 +115,16 @@ def _size(relation: str, entry: dict[str, Any]) -> Size:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 1 << 63:
         raise ValueError(f"{value} is not a number of rows or bytes")
     return value
 
 
 def write_baseline(path: Path, findings: Iterable[HazardFinding]) -> None:
     """Write the findings, sorted. Raises `UsageError` if the file cannot be written."""
+    names = ("fingerprint", "hazard", "database", "revision", "subject")
     entries = {
-        finding.fingerprint: {
-            "fingerprint": finding.fingerprint,
-            "hazard": finding.rule,
-            "database": finding.database,
-            "revision": finding.revision,
-            "subject": finding.subject,
-        }
-        for finding in findings
+        finding.fingerprint: {name: finding.to_hazard_dict()[name] for name in names} for finding in findings
     }
     _write(path, "--baseline", _BASELINE, {"findings": [entries[key] for key in sorted(entries)]})
 
@@ -140,13 +133,13 @@ def read_baseline(path: Path) -> frozenset[str]:
     """Return the fingerprints in a file. Raises `UsageError` if it cannot be read or is no baseline."""
     hint = f"write it again: circle-migrate safety-check --baseline {path} --write-baseline"
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = parse_json(read_bounded(path))
         if content["kind"] != _BASELINE or content["format"] != FORMAT:
             raise UsageError(f"{path} is a baseline of another format", hint=hint)
         return frozenset(str(finding["fingerprint"]) for finding in content["findings"])
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is not a baseline", detail=f"{type(error).__name__}: {error}", hint=hint
         ) from error
@@ -155,10 +148,5 @@ def read_baseline(path: Path) -> frozenset[str]:
 def _write(path: Path, option: str, kind: str, content: Mapping[str, Any]) -> None:
     """Write a file; `option` is the one that names it."""
     head = {"kind": kind, "format": FORMAT, "tool": __version__}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**head, **content}, ensure_ascii=False, indent=2)
-        path.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        hint = f"choose another file with {option}"
-        raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error
+    text = json.dumps({**head, **content}, ensure_ascii=False, indent=2)
+    write_text(path, f"{text}\n", hint=f"choose another file with {option}", make_folders=True)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from circle_migrate.core import json_file
+from circle_migrate.diff.expected import snapshot_file
 from tests.deployments import environment, execute, invoke
 from tests.projects import Project
 from tests.servers import Databases, run
@@ -83,6 +90,126 @@ def test_nested_files(project: Project, line: str, content: str) -> None:
     answer = invoke(line.split())
     assert answer.status in {2, 5}, answer.everything
     assert "f.json" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "upgrade --plan f.json",
+        "safety-check --baseline f.json",
+        "safety-check --profile ci --stats f.json --base HEAD",
+        "diff f.json live",
+        "restore f.json",
+    ],
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"7" * 5000,
+        b"\xff\xfe{",
+        b"\x1f\x8b\x08\x00",
+        gzip.compress(b"[" * 1_000_000),
+        b'{"circle_migrate_plan": 1, "direction": "up", "targets": [], "cascade": false}',
+        b'{"circle_migrate_plan": 1, "direction": "up", "targets": 7, "cascade": 0, "plan": [], "mode": 1}',
+        b'{"kind": "circle-migrate statistics", "databases": {"main": {"server_version_num": 1e999}}}',
+        b'{"kind": "circle-migrate safety baseline", "format": 1, "findings": {"a": 1}}',
+        b'{"kind": "circle-migrate backup", "format": 1, "a": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"kind": "circle-migrate snapshot", "format": 1, "a": ' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
+    ids=range(13),
+)
+def test_damaged_files(project: Project, line: str, content: bytes) -> None:
+    (project.folder / "f.json").write_bytes(content)
+    answer = invoke(line.split())
+    assert answer.status in {2, 5}, answer.everything
+    assert "f.json" in answer.stderr
+    assert "bug" not in answer.stderr
+
+
+@pytest.mark.parametrize("line", ["upgrade --plan {}", "diff {} live", "restore {}"])
+def test_endless_files(project: Project, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_file, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(snapshot_file, "MAX_BYTES", 1 << 20)
+    (project.folder / "bomb.json").write_bytes(gzip.compress(b" " * (1 << 22)))
+    for file in ("/dev/zero", "bomb.json"):
+        answer = invoke(line.format(file).split())
+        assert answer.status in {2, 5}, answer.everything
+        assert file in answer.stderr
+
+
+@contextmanager
+def _no_room(size: int) -> Iterator[None]:
+    """Let no file get larger than this, as on a full disk; other limits of the machine stay."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["revision", "-m", "a new one", "-d", "main"],
+        ["plan", "-o", "kept"],
+        ["stats", "-o", "kept"],
+        ["snapshot", "-d", "main", "-o", "kept.json"],
+        ["safety-check", "--baseline", "kept", "--write-baseline"],
+        ["graph", "-o", "kept", "--as", "dot"],
+    ],
+    ids=lambda line: line[0],
+)
+def test_full_disk(project: Project, line: list[str]) -> None:
+    for name in ("kept", "kept.json"):
+        (project.folder / name).write_text("old", encoding="utf-8")
+    before = {path: path.read_bytes() for path in sorted(project.folder.rglob("*")) if path.is_file()}
+    with _no_room(8):
+        answer = invoke(line)
+    assert answer.status == 2, answer.everything
+    assert "cannot be written" in answer.stderr
+    assert "File too large" in answer.stderr
+    after = {path: path.read_bytes() for path in sorted(project.folder.rglob("*")) if path.is_file()}
+    assert {path.name: text for path, text in after.items() if "__pycache__" not in path.parts} == {
+        path.name: text for path, text in before.items() if "__pycache__" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("name", ["missing/folder/summary", "."])
+@pytest.mark.parametrize(("line", "status"), [("check", 3), ("check --no-pending", 2)])
+def test_unwritable_job_summary(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, line: str, status: int
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.folder / name))
+    answer = invoke([*line.split(), "--format", "github"])
+    assert answer.status == status, answer.everything
+    assert "the job summary cannot be written to" in answer.stderr
+    assert "bug" not in answer.stderr
+
+
+def test_full_job_summary(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = project.folder / "summary"
+    summary.write_text("of another step\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    with _no_room(100):
+        answer = invoke(["check", "--no-pending", "--format", "github"])
+    assert answer.status == 2, answer.everything
+    assert summary.read_text(encoding="utf-8") == "of another step\n"
+
+
+def test_output_to_a_link_or_pipe(project: Project) -> None:
+    (project.folder / "real").write_text("old", encoding="utf-8")
+    (project.folder / "link").symlink_to("real")
+    assert invoke(["plan", "-q", "-o", "link"]).status == 0
+    assert (project.folder / "link").is_symlink()
+    assert "circle_migrate_plan" in (project.folder / "real").read_text(encoding="utf-8")
+    assert invoke(["plan", "-q", "-o", "/dev/null"]).status == 0
+    assert not Path("/dev/null").is_file()
 
 
 @pytest.mark.parametrize("value", ["(" * 5_000 + ")" * 5_000, "-" * 50_000 + "1", "+".join("1" * 50_000)])

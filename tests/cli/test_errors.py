@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -17,7 +18,13 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+import typer
 
+from circle_migrate.cli.boundary import run_command
+from circle_migrate.cli.context import CommandContext
+from circle_migrate.cli.options import Format
+from circle_migrate.cli.progress import Progress
+from circle_migrate.core.findings import Report
 from tests.cli.terminal import Terminal
 from tests.deployments import environment, execute, invoke, versions
 from tests.forking import Forked
@@ -283,34 +290,39 @@ PRIVILEGES = [
     pytest.param([], Case("upgrade -d main", 9, ["GRANT SELECT ON TABLE alembic_version TO"]), id="reading"),
     pytest.param(
         ["GRANT SELECT ON alembic_version TO {role}"],
-        Case("upgrade -d main", 9, ["GRANT SELECT ON TABLE circle_migrate_runs"]),
+        Case("upgrade -d main", 9, ['GRANT SELECT ON TABLE "circle_migrate".runs TO']),
         id="reading the journal",
     ),
     pytest.param(
-        ["GRANT SELECT ON alembic_version, circle_migrate_runs TO {role}"],
-        Case("log --source dca7825748db -d main", 9, ["GRANT SELECT ON", "circle_migrate_steps"]),
+        ["GRANT SELECT ON alembic_version, circle_migrate.runs TO {role}"],
+        Case(
+            "log --source dca7825748db -d main",
+            9,
+            ['GRANT SELECT ON "circle_migrate".runs, "circle_migrate".steps TO'],
+        ),
         id="reading a text of the journal",
     ),
     pytest.param(
-        ["GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"],
+        ["GRANT SELECT ON ALL TABLES IN SCHEMA public, circle_migrate TO {role}"],
         Case(
             "downgrade main@-1 --yes",
             9,
-            ["circle_migrate_runs", "GRANT SELECT, INSERT", "nothing was changed"],
+            ['GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "circle_migrate".runs', "nothing was changed"],
         ),
         id="version table",
     ),
     pytest.param(
         [
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, circle_migrate TO {role}",
             "UPDATE alembic_version SET version_num = 'c4198e875dd0'",
+            "DELETE FROM circle_migrate.steps",
         ],
         Case("upgrade -d main", 9, ["GRANT CREATE", "ON SCHEMA public TO", "main is at c4198e875dd0"]),
         id="creating",
     ),
     pytest.param(
         [
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, circle_migrate TO {role}",
             "GRANT CREATE ON SCHEMA public TO {role}",
         ],
         Case("downgrade main@-1 --yes", 9, ["owner", "b4fcf60d8659_", "main is at b4fcf60d8659"]),
@@ -628,7 +640,7 @@ def test_passwords_in_statements_stay_secret(
 async def journal_errors(databases: Databases) -> list[str]:
     """Return the errors in the journal of the database credentials."""
     async with databases.connect("credentials") as connection:
-        rows = await connection.fetch("SELECT error FROM circle_migrate_runs WHERE error IS NOT NULL")
+        rows = await connection.fetch("SELECT error FROM circle_migrate.runs WHERE error IS NOT NULL")
     return [row[0] for row in rows]
 
 
@@ -752,3 +764,23 @@ def test_unanswered_question(end: Callable[[Terminal], None], status: int, text:
     end(terminal)
     assert terminal.end() == status, terminal.written
     assert f"error: {text}\r\n  state  nothing was changed" in terminal.written
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_error_of_a_task_that_was_given_up(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, *, debug: bool
+) -> None:
+    async def fail() -> None:
+        raise ConnectionError("the server closed it")
+
+    async def action() -> Report:
+        given_up = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        del given_up
+        gc.collect()
+        return Report("wait", ())
+
+    context = CommandContext("wait", None, {}, Format.JSON, Progress(quiet=True), debug)
+    with pytest.raises(typer.Exit):
+        run_command(context, action)
+    assert ("was never retrieved" in capsys.readouterr().err + caplog.text) is debug

@@ -246,6 +246,39 @@ def test_a_step_that_depends_on_rows_is_not_known(shop: Project) -> None:
     assert check("--allow-unknown").status == 0
 
 
+_UNAVAILABLE = 'op.execute("CREATE EXTENSION no_such_extension")'
+_TOLERATED = f"""try:
+    with op.get_bind().begin_nested():
+        {_UNAVAILABLE}
+except sa.exc.DBAPIError:
+    pass"""
+
+
+@pytest.mark.parametrize("body", [_UNAVAILABLE, _TOLERATED])
+@pytest.mark.parametrize("more", [None, _DROP])
+def test_what_only_the_scratch_server_refuses_is_not_known(
+    shop: Project, body: str, more: str | None
+) -> None:
+    shop.revision("main", "m2", "m1", body, "pass")
+    if more:
+        shop.revision("main", "m3", "m2", more, "pass")
+    assert check().status == 5
+    refused = invoke(["upgrade", "--safety", "require"])
+    assert refused.status == 5, refused
+    assert "CM060" in refused.stderr
+    assert "m2.py" in refused.stderr
+
+
+def test_deferred_constraint_that_does_not_hold_is_not_known(shop: Project) -> None:
+    table = "CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+    body = f'op.execute("{table}"); op.execute("INSERT INTO late VALUES (1), (1)")'
+    shop.revision("main", "m2", "m1", body, "pass")
+    found = judged()
+    assert found["exit_code"] == 5
+    assert [(each["hazard"], each["verdict"]) for each in found["verdicts"]] == [("CM060", "danger")]
+    assert "(id)=(1)" not in str(found)
+
+
 def test_the_way_back_is_tried(shop: Project) -> None:
     drop = 'op.drop_column("users", "{}")'
     add = 'op.add_column("users", sa.Column("{}", sa.Text()))'

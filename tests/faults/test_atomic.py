@@ -11,8 +11,8 @@ import pytest
 
 from circle_migrate.core.errors import MigrationFailed, Refused
 from circle_migrate.migrate.run import Hooks, MigrationRun
-from circle_migrate.postgres.database import RUNS
 from circle_migrate.revision_graph.plan import Direction, Plan
+from tests.deployments import RUNS
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import everything, position, prepared, rows
 from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries

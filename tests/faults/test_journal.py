@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
-from circle_migrate.core.errors import MigrationFailed
-from circle_migrate.postgres.database import RUNS, STEPS
+from circle_migrate.core.errors import MigrateError, MigrationFailed
+from circle_migrate.core.events import Event, EventKind
+from circle_migrate.migrate.journal import Journal
 from circle_migrate.revision_graph.plan import Direction
-from tests.deployments import Answer, environment, execute, invoke, versions
+from tests.deployments import RUNS, STEPS, Answer, environment, execute, invoke, versions
 from tests.faults.processes import started
-from tests.faults.shop import HEAD, HEADS, Shop
+from tests.faults.shop import BASE, HEAD, HEADS, Shop
 from tests.faults.states import everything, outcomes, position, rows, steps
 from tests.servers import NAMES, Databases, run
 
@@ -251,3 +255,37 @@ def test_comparison_ignores_the_journal(
 
 def _new(shop: Shop, files: set[Path]) -> set[Path]:
     return set(shop.folder.rglob("*.py")) - files
+
+
+@pytest.mark.parametrize("outcome", ["interrupted", "failed"])
+def test_run_that_ends_while_it_is_recorded(
+    shop: Shop, databases: Databases, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    original = Journal.start_run
+
+    async def start_run(self: Journal, connection: asyncpg.Connection, *values: Any) -> None:
+        if self.database.name == "credentials":
+            if outcome == "failed":
+                raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        await original(self, connection, *values)
+
+    monkeypatch.setattr(Journal, "start_run", start_run)
+    with pytest.raises((asyncio.CancelledError, KeyboardInterrupt, MigrateError, asyncpg.PostgresError)):
+        run(shop.upgrade(databases))
+    assert run(outcomes(databases))["main"] == [outcome]
+    assert run(position(databases)) == BASE
+
+
+def test_signal_while_the_steps_are_announced(shop: Shop, databases: Databases) -> None:
+    def notify(event: Event) -> None:
+        if event.kind is EventKind.PLANNED and event.database == "credentials":
+            raise KeyboardInterrupt  # as from a signal while Python is busy
+
+    with pytest.raises(KeyboardInterrupt):
+        run(shop.upgrade(databases, notify=notify))
+    assert run(outcomes(databases)) == {"main": ["interrupted"], "credentials": ["interrupted"]}
+    run(shop.upgrade(databases))
+    assert run(position(databases)) == HEAD

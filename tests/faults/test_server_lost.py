@@ -16,7 +16,9 @@ from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, U
 from circle_migrate.migrate import commit, executor, session
 from circle_migrate.migrate import run as run_module
 from circle_migrate.migrate.result import MigrationResult
+from circle_migrate.migrate.session import working_session
 from circle_migrate.postgres.embedded.cluster import Cluster
+from tests.deployments import deployment
 from tests.faults.processes import PATIENCE_SECONDS
 from tests.faults.proxy import Cut, Proxy, proxied
 from tests.faults.shop import BASE, HEAD, Position, Shop
@@ -285,3 +287,17 @@ def test_everything_committed_before_the_server_is_gone(
     assert result.notes[0].startswith("everything was committed; the tables cannot be listed: ")
     crashable.cluster.start()
     assert run(position(crashable.databases)) == HEAD
+
+
+def test_session_of_a_client_that_is_gone_ends_within_a_minute(crashable: Crashable) -> None:
+    query = "SELECT name, setting::int FROM pg_settings WHERE name LIKE 'tcp_%'"
+
+    async def scenario() -> dict[str, int]:
+        database = deployment(crashable.databases).databases["main"]
+        async with working_session(database, "a run", 4) as session:
+            return dict(await session.driver.fetch(query))
+
+    found = run(scenario())
+    idle, interval, count = (found[f"tcp_keepalives_{name}"] for name in ("idle", "interval", "count"))
+    assert 0 < idle + interval * count < 60
+    assert 0 < found["tcp_user_timeout"] < 60_000

@@ -24,8 +24,8 @@ from alembic.operations.ops import (
 
 from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable, dialect
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
+from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, MetaData
@@ -117,14 +117,7 @@ class _Filters:
             return name in self._schemas
         return kind != "table" or name not in OWN_TABLES
 
-    def include_object(
-        self,
-        item: Any,
-        name: str | None,
-        kind: str,
-        _reflected: bool,  # noqa: FBT001 - Alembic's signature
-        _other: object,
-    ) -> bool:
+    def include_object(self, item: Any, name: str | None, kind: str, *_: object) -> bool:
         """Include the objects that differ."""
         table = self._table(item if kind == "table" else item.table)
         if kind == "table" or table in self._whole_tables:
@@ -133,14 +126,11 @@ class _Filters:
             # Alembic fails with an assertion if a default becomes an identity.
             fields = self._fields.get((kind, *table, name or ""), frozenset({"default", "identity"}))
             return not fields >= {"default", "identity"}
-        is_index = kind == "index" and ("index", table[0], name or "") in self._fields
-        return is_index or self._is_constraint(table, name)
-
-    def _is_constraint(self, table: tuple[str, ...], name: str | None) -> bool:
-        """Return whether a constraint differs; without a name, whether any constraint of its table does."""
-        if not isinstance(name, str):
-            return table in self._constraints
-        return ("constraint", *table, name) in self._fields
+        if kind == "index" and ("index", table[0], name or "") in self._fields:
+            return True
+        if isinstance(name, str):
+            return ("constraint", *table, name) in self._fields
+        return table in self._constraints  # of a constraint without a name, any of its table
 
     def constraint_name(self, operation: CreateUniqueConstraintOp | CreateForeignKeyOp) -> str | None:
         """Return the name that PostgreSQL gives a new constraint without a name in the models."""

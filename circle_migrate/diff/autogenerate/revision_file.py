@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from circle_migrate.core.errors import MigrateError, Refused, UsageError
+from circle_migrate.core.atomic_write import write_text
+from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.result import Result
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.naming import ensure_id, ensure_label
 from circle_migrate.revision_graph.parse_file import read_revision
@@ -44,19 +44,19 @@ class RevisionFile:
 
 
 def write(draft: RevisionFile) -> Revision:
-    """Write a new file. Raises `Refused` if the folder is not writable, `MigrateError` on other errors."""
+    """Write a new file beside that of its parent.
+
+    Raises `Refused` if the folder is not writable, `UsageError` on other errors.
+    """
     from circle_migrate.revision_graph.modules import load_module
 
-    folder = versions_folder(draft.database.settings.revisions)
+    parents = [Path(draft.database.graph[key].path).parent for key in draft.down]
+    folder = (parents or draft.database.revision_folders)[0]
     _ensure_writable(folder, draft.database.name)
     path = folder / f"{draft.id}_{_slug(draft.message)}.py"
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(_formatted(text(draft), path))
-    except OSError as error:
-        raise MigrateError(
-            f"{path} cannot be written", database=draft.database.name, detail=error.strerror
-        ) from error
+    if path.exists():
+        raise UsageError(f"{path} exists", database=draft.database.name, hint="use another --rev-id")
+    write_text(path, _formatted(text(draft), path))
     return read_revision(draft.database.name, path, load_module)
 
 

@@ -2,23 +2,32 @@
 
 A file contains its format, the version of circle-migrate that wrote it, and a checksum, so that a truncated
 or edited file is rejected. Function bodies may contain secrets, so only its owner can read a file.
+
+Shipped snapshots have the catalog of each revision, by PostgreSQL major version, so that a comparison in
+production needs only the privilege CONNECT. They are in `snapshots/DATABASE` beside the folder of the
+revision files. One is valid while the files of its revision and all ancestors are unchanged.
 """
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import json
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from circle_migrate import __version__
 from circle_migrate.core.atomic_write import replace_file
 from circle_migrate.core.errors import UsageError
+from circle_migrate.core.json_file import MAX_BYTES, parse_json, read_bounded
 from circle_migrate.postgres.catalog.snapshot import Snapshot
+from circle_migrate.postgres.database import Database
 
 FORMAT = 1
 """The format version, incremented if the fields or texts of a snapshot change, or the file layout."""
@@ -27,6 +36,8 @@ SUFFIXES = (".json.gz", ".json")
 
 _KIND = "circle-migrate snapshot"
 _GZIP = b"\x1f\x8b"
+_BASE = "base"
+_MAJOR = re.compile(r"\.pg(?P<major>\d+)\.json\.gz$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ class SnapshotFile:
 def read(path: Path) -> SnapshotFile:
     """Return the content of a file. Raises `UsageError` if it is missing, damaged, foreign or too new."""
     try:
-        content = path.read_bytes()
+        content = read_bounded(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=_hint(path)) from error
     return decode(content, str(path))
@@ -66,6 +77,7 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
         raise UsageError(f"{path} is not a file", hint="Choose another path.")
     try:
         content = encode(SnapshotFile(snapshot, source), compress=path.name.endswith(".gz"))
+        target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content, mode=mode)
     except OSError as error:
         raise UsageError(
@@ -97,21 +109,30 @@ def decode(content: bytes, name: str) -> SnapshotFile:
         raise UsageError(f"{name} is damaged or was edited: its checksum is wrong", hint=_hint(name))
     try:
         snapshot = Snapshot.from_dict(document["snapshot"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"{name} is an incomplete snapshot", detail=repr(error), hint=_hint(name)) from error
     return SnapshotFile(snapshot, document["source"], document["format"], str(document.get("tool")))
 
 
 def _document(content: bytes, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(gzip.decompress(content) if content.startswith(_GZIP) else content)
-    except (OSError, EOFError, zlib.error) as error:
+        document = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
+    except (EOFError, zlib.error) as error:
         raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(
             f"{name} is truncated or not a snapshot of circle-migrate", detail=str(error), hint=_hint(name)
         ) from error
     return document if isinstance(document, dict) else {}
+
+
+def _decompressed(content: bytes) -> bytes:
+    """Return the text of a gzip stream. Raises `EOFError` if it is truncated, or larger than may be read."""
+    stream = zlib.decompressobj(wbits=31)
+    text = stream.decompress(content, MAX_BYTES)
+    if not stream.eof:
+        raise EOFError("it ends too early, or is too large")
+    return text
 
 
 def _checksum(body: dict[str, Any]) -> str:
@@ -125,3 +146,56 @@ def _command(path: Path | str) -> str:
 
 def _hint(path: Path | str) -> str:
     return f"Take the snapshot again: {_command(path)}"
+
+
+def snapshots_folder(database: Database) -> Path:
+    """Return the folder of a database's shipped snapshots."""
+    return database.revision_folders[0].parent / "snapshots" / database.name
+
+
+def file_name(revisions: tuple[str, ...], major: int) -> str:
+    """Return the file name for these current revisions; `base` for none."""
+    return f"{_stem(revisions)}.pg{major}.json.gz"
+
+
+def source_of(database: Database, revisions: tuple[str, ...]) -> str:
+    """Return a digest of the files of these revisions and their ancestors, and of the search_path.
+
+    The code of modules that a revision file imports is not part of it.
+    """
+    graph = database.graph
+    checksums = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
+    text = json.dumps([database.name, database.settings.search_path, checksums])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> Snapshot:
+    """Return the shipped snapshot of these current revisions.
+
+    Raises `UsageError` if it is missing, damaged, or of other revision files.
+    """
+    path = snapshots_folder(database) / file_name(revisions, major)
+    stored = read(path)
+    if stored.source != source_of(database, revisions):
+        raise UsageError(f"{path} was created from other revision files")
+    if stored.format != FORMAT or (stored.snapshot.database, stored.snapshot.major) != (database.name, major):
+        raise UsageError(
+            f"{path} has another format, or is the snapshot of another database or PostgreSQL version"
+        )
+    return stored.snapshot
+
+
+def shipped_majors(database: Database, revisions: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the major versions with a file for these revisions, valid or not."""
+    return majors_in(snapshots_folder(database), _stem(revisions))
+
+
+def majors_in(folder: Path, stem: str = "*") -> tuple[int, ...]:
+    """Return the major versions in the file names of a folder, for all stems or one."""
+    pattern = "*" if stem == "*" else glob.escape(stem)
+    matches = (_MAJOR.search(path.name) for path in folder.glob(f"{pattern}.pg*.json.gz"))
+    return tuple(sorted({int(match["major"]) for match in matches if match}))
+
+
+def _stem(revisions: tuple[str, ...]) -> str:
+    return "+".join(quote(key, safe="") for key in sorted(revisions)) or _BASE

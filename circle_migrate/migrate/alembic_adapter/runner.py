@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial, wraps
 from io import StringIO
 from types import ModuleType
@@ -44,7 +45,7 @@ class Runner:
 
     def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
         self.graph = graph
-        self.table = table
+        self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.restore = ""
         self.transcript: Transcript | None = None
         modules = {step.revision.id: module_with(step) for step in steps}

@@ -20,9 +20,9 @@ _COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
 class Transcript(Watch):
     """The statements of a step.
 
-    `committed` are those that a rollback does not undo, `unknown` those that may be committed because the
-    connection was lost while they ran; `failing` is the text that failed. `refusal` is the error for a
-    statement that ends the transaction, None where the step may end it.
+    `committed` are those that a rollback does not undo, `unknown` those that may be committed, as the
+    connection was lost or the run was cancelled while they ran; `failing` is the text that failed. `refusal`
+    is the error for a statement that ends the transaction, None where the step may end it.
     """
 
     def __init__(self, adapter: Adapter, refusal: Callable[[], Exception] | None) -> None:
@@ -46,11 +46,11 @@ class Transcript(Watch):
         if not self._has_begun:
             self.end(undone=bool(self._pending and _UNDOES.match(self._pending[-1])))
 
-    def failed(self, sql: str) -> None:
+    def failed(self, sql: str, error: BaseException) -> None:
         """Note what a text may have committed before it failed."""
         self.failing = sql
         commits = _COMMITS_INSIDE.search(sql) is not None
-        if self._adapter.driver.is_closed():
+        if self._adapter.driver.is_closed() or not isinstance(error, Exception):
             if commits or (self._adapter.autocommit and not self._has_begun):
                 self.unknown = [*self._pending, sql]
         elif commits and not self._adapter.is_in_transaction:

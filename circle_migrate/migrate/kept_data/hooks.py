@@ -18,8 +18,8 @@ from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowC
 from circle_migrate.migrate.kept_data.restore import restore_rows
 from circle_migrate.migrate.kept_data.tables import TablesState, find_losses, read_tables
 from circle_migrate.migrate.run import Hooks, MigrationRun
-from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 
 if TYPE_CHECKING:

@@ -1,0 +1,53 @@
+"""Databases of any encoding take any revision; the journal escapes characters that the encoding lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.deployments import environment, invoke, project_folder
+from tests.faults.shop import Shop
+from tests.servers import Databases, run
+
+__all__ = ["project_folder"]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "SQL_ASCII", "EUC_JP", "KOI8R"])
+def test_revision_that_the_encoding_lacks_characters_for(
+    project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    run(_recreate(empty_databases, encoding))
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    shop = Shop(project_folder)
+    comment = "# Füge → 漢字 😀 hinzu, \\\\u0041"
+    path = shop.add("main", "m1", None, ["CREATE TABLE t (id int)"], ["DROP TABLE t"], comment)
+    text = path.read_text(encoding="utf-8").replace("Revision m1", "Füge € → 😀 hinzu", 1)
+    path.write_text(text, encoding="utf-8")
+    shop.add("main", "m2", "m1", ["SELECT 1 / 0"], [], "# →")
+    assert invoke(["upgrade", "main@m1"]).status == 0
+    assert invoke(["upgrade", "--safety", "off"]).status == 10
+    source = invoke(["log", "--source", "m1"])
+    assert source.status == 0
+    assert "CREATE TABLE t" in source.stdout
+    assert ("漢字" in source.stdout) is (encoding == "SQL_ASCII")
+    assert ("Füge" in source.stdout) is (encoding in {"SQL_ASCII", "LATIN1"})
+    assert invoke(["log"]).status == invoke(["status"]).status == 0
+    path.write_text(text.replace("CREATE TABLE t ", "CREATE TABLE t  "), encoding="utf-8")
+    assert "CREATE TABLE t  " in invoke(["check", "--no-pending"]).everything
+    path.write_text(text, encoding="utf-8")
+    assert invoke(["downgrade", "main@base", "--yes", "--no-backup"]).status == 0
+
+
+async def _recreate(databases: Databases, encoding: str) -> None:
+    connection = await asyncpg.connect(databases.server.admin_url)
+    provider = " LOCALE_PROVIDER libc" if connection.get_server_version() >= (15,) else ""
+    how = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'{provider}"
+    try:
+        for name in databases.names.values():
+            await connection.execute(f'DROP DATABASE "{name}"')
+            await connection.execute(f'CREATE DATABASE "{name}" {how}')
+    finally:
+        await connection.close()
