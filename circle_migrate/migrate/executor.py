@@ -160,7 +160,9 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         await ensure_own_tables(run.sessions[name].driver, run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
-        run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
+        graph = run.deployment.forest.graphs[name]
+        async with step_lock():
+            run.runners[name] = Runner(graph, table, plan.steps(name), database.settings)
         if not run.rehearsal:
             run.journals[name] = Journal(database, run.states[name])
     await ensure_atomic_possible(run, plan)

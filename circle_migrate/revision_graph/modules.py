@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
 from traceback import walk_tb
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import alembic.op
 
@@ -18,6 +18,16 @@ from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
 _INSTALLED = {"site-packages", "dist-packages"}
+
+
+class ExitCalled(Exception):
+    """A revision calls sys.exit(), which would end the run without a word."""
+
+    def __init__(self, error: SystemExit) -> None:
+        super().__init__(
+            f"the revision calls sys.exit({'' if error.code is None else repr(error.code)}), which raises "
+            "SystemExit; write `return` to end a step early, or raise another exception to fail"
+        )
 
 
 class _SourceLoader(SourceFileLoader):
@@ -38,10 +48,11 @@ def load_module(path: Path | str) -> ModuleType:
         loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:
+        cause = ExitCalled(error) if isinstance(error, SystemExit) else error
         raise TreeError(
             f"{path.name} cannot be loaded",
             location=f"{path}:{_line_in(path, error)}",
-            detail=f"{type(error).__name__}: {error}",
+            detail=f"{type(cause).__name__}: {cause}",
             hint=missing_package_hint(error) or "correct the file; nothing was run",
         ) from error
 
@@ -103,7 +114,7 @@ def _load(revision: Revision) -> Loaded:
     for name, value in vars(module).items():
         if value is alembic.op:
             names[name] = None
-        elif (function := getattr(value, "__name__", None)) and value is getattr(alembic.op, function, None):
+        elif isinstance(value, FunctionType) and value is vars(alembic.op).get(function := value.__name__):
             names[name] = function
     loaded = _loaded[revision.path] = Loaded(module, names, revision.checksum)
     return loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,6 +17,7 @@ from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 from sqlalchemy.util import await_only
 
+from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
@@ -23,10 +25,11 @@ from circle_migrate.migrate.alembic_adapter.context import (
     bind_revision,
     dialect,
 )
+from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
 from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
+from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
@@ -34,21 +37,32 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.simple_protocol import Adapter
 
+_LOG = logging.getLogger(__name__)
+
 
 class Runner:
     """The steps of one database, run by Alembic.
 
     `restore` is the text that ends the settings of a step, before its version row. `transcript` is that of
-    the step that runs or has failed. The constructor loads the files of all steps. It raises `TreeError` for
-    a broken file.
+    the step that runs or has failed. The constructor loads the files of all steps, so the caller holds the
+    step lock. It raises `TreeError` for a broken file, and `SettingsError` for a broken alembic.ini.
     """
 
-    def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        table: VersionTable,
+        steps: Collection[Step],
+        settings: DatabaseSettings | None = None,
+    ) -> None:
         self.graph = graph
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.restore = ""
         self.transcript: Transcript | None = None
-        modules = {step.revision.id: module_with(step) for step in steps}
+        self._environment = environment(graph, steps, settings)
+        self._naming = naming_options(settings)
+        with self._environment:
+            modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
 
     def run(
@@ -76,7 +90,7 @@ class Runner:
         context.revision = action.revision
         refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
         context.transcript = self.transcript = Transcript(adapter, refusal)
-        with bind_revision(context, action.revision):
+        with bind_revision(context, action.revision, self._environment):
             try:
                 context.run_migrations()
             finally:
@@ -96,7 +110,11 @@ class Runner:
         adapter = cast("Adapter", connection.connection.dbapi_connection)
         await_only(adapter.driver.execute(CONFIGURED))
         adapter.watch = context.transcript
-        function()
+        adapter.driver.add_log_listener(self._log_notice)
+        try:
+            function()
+        finally:
+            adapter.driver.remove_log_listener(self._log_notice)
         if adapter.has_lost_transaction:
             if context.owned_by_us and context.transcript is not None:
                 context.transcript.end()
@@ -106,6 +124,10 @@ class Runner:
         commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.restore or PINNED
         await_only(adapter.driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
+
+    def _log_notice(self, _connection: object, message: Any) -> None:
+        if not message.severity_en.startswith("DEBUG"):
+            _LOG.info("%s  %s: %s", self.graph.database, message.severity_en, message.message)
 
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
@@ -126,13 +148,13 @@ class Runner:
             }
             context = Context(dialect(), None, self._options(step) | offline)
             context.owned_by_us = owned
-            with bind_revision(context, step.revision):
-                try:
+            try:
+                with bind_revision(context, step.revision, self._environment):
                     context.run_migrations()
-                except MigrateError:
-                    raise
-                except Exception as error:
-                    raise _not_renderable_error(step, error) from error
+            except MigrateError:
+                raise
+            except Exception as error:
+                raise _not_renderable_error(step, error) from error
             start = step.heads_after(self.graph, start)
         return start
 
@@ -156,7 +178,7 @@ class Runner:
             alembic_step.migration_fn = call
             return [alembic_step]
 
-        return {"fn": one_step, "transaction_per_migration": True, **self.table.options}
+        return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
@@ -174,8 +196,9 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
 
 
 def _not_renderable_error(step: Step, error: Exception) -> Refused:
+    reason = "exits" if isinstance(error, ExitCalled) else "reads the database"
     return Refused(
-        f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
+        f"revision {step.revision.id} {reason} while it runs, so it cannot be written as SQL",
         database=step.database,
         location=failing_line(step.revision, error),
         detail=f"{type(error).__name__}: {error}",
