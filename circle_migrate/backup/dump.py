@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from circle_migrate.backup.manifest import Dump
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
 from circle_migrate.core.errors import BackupFailed, BrokenBackup, RestoreFailed, SettingsError, UsageError
@@ -175,6 +176,26 @@ async def ensure_readable(lister: Program, path: Path, database: str, decryption
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Options of a restore: `replace` databases that are not empty, and `disconnect` their sessions.
+
+    `jobs` is the number of tables and indexes that are restored at a time, 1 for all in one transaction.
+    `identity` is the file with the key for encrypted dumps, `programs` the folder of pg_restore. Without
+    `owners` the role that restores owns everything, without `privileges` nothing is granted. `overridden` are
+    protected databases that may be replaced.
+    """
+
+    replace: bool = False
+    disconnect: bool = False
+    jobs: int = 1
+    identity: Path | None = None
+    programs: Path | None = None
+    owners: bool = True
+    privileges: bool = True
+    overridden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreJob:
     """The programs that restore a dump; `decryption` is the command that decrypts it, if any.
 
@@ -190,73 +211,51 @@ class RestoreJob:
     exclusions: tuple[str, ...]
 
     @classmethod
-    def plan(
-        cls,
-        dump_major: int,
-        server_major: int,
-        programs: Path | None,
-        *,
-        decryption: Sequence[str],
-        jobs: int,
-        exclusions: Sequence[str],
-    ) -> RestoreJob:
-        """Find the programs on this machine. Raises `SettingsError` if one is missing."""
-        restorer = find("pg_restore", dump_major, programs)
-        newer = restorer.major >= _NEW_SETTING_SINCE > server_major
-        psql = find("psql", restorer.major, programs) if newer else None
-        streamed = bool(decryption) or newer
-        return cls(restorer, psql, tuple(decryption), 1 if streamed else jobs, tuple(exclusions))
+    def plan(cls, dump: Dump, server: int, options: RestoreOptions, decryption: Sequence[str]) -> RestoreJob:
+        """Find the programs for a server of this major version. Raises `SettingsError` if one is missing."""
+        restorer = find("pg_restore", dump.dump_major, options.programs)
+        newer = restorer.major >= _NEW_SETTING_SINCE > server
+        psql = find("psql", restorer.major, options.programs) if newer else None
+        jobs = 1 if decryption or newer else options.jobs
+        parts = ((options.owners, "--no-owner"), (options.privileges, "--no-privileges"))
+        exclusions = tuple(option for included, option in parts if not included)
+        return cls(restorer, psql, tuple(decryption), jobs, exclusions)
 
     async def restore(self, database: str, path: Path, env: Mapping[str, str]) -> None:
         """Restore the file into the database of the environment `env`. Raises `RestoreFailed`."""
+        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", _VERBOSE]
+        argv += self.exclusions
+        ciphers: list[Child] = []
+        psql: list[Child] = []
+        copies: list[Coroutine[Any, Any, None]] = []
         async with AsyncExitStack() as stack:
-            cipher = None
             if self.decryption:
                 file = stack.enter_context(path.open("rb"))
-                cipher = await stack.enter_async_context(
-                    start(self.decryption, plain(), stdin=file, stdout=PIPE)
-                )
-            copies: list[Coroutine[Any, Any, None]] = []
+                cipher = start(self.decryption, plain(), stdin=file, stdout=PIPE)
+                ciphers.append(await stack.enter_async_context(cipher))
+            source, stdin = ([], PIPE) if ciphers else ([path], DEVNULL)
             if self.psql is None:
                 # Several jobs cannot share a transaction.
                 options = ["--dbname=", f"--jobs={self.jobs}" if self.jobs > 1 else "--single-transaction"]
-                children = [await self._start_restorer(stack, path, env, options, stdin=cipher)]
-            else:
-                restorer = await self._start_restorer(
-                    stack, path, plain(), ["--file=-"], stdin=cipher, stdout=PIPE
+                restorer = await stack.enter_async_context(
+                    start([*argv, *options, *source], env, stdin=stdin)
                 )
+            else:
+                script = start([*argv, "--file=-", *source], plain(), stdin=stdin, stdout=PIPE)
+                restorer = await stack.enter_async_context(script)
                 options = ["--no-psqlrc", "--quiet", "--no-password", "--file=-", "--set=ON_ERROR_STOP=1"]
-                psql = await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
-                children = [restorer, psql]
-                copies.append(_copy_script(restorer, psql))
-            if cipher:
-                copies.append(copy(cipher, children[0]))
-                children.insert(0, cipher)
+                psql.append(
+                    await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
+                )
+                copies.append(_copy_script(restorer, *psql))
+            if ciphers:
+                copies.append(copy(*ciphers, restorer))
             await asyncio.gather(*copies)
             # The last program first: its failure also ends those before it.
-            for child in reversed(children):
+            for child in (*psql, restorer, *ciphers):
                 if await child.end() != 0:
-                    raise RestoreFailed(
-                        f"{database}: the dump could not be restored",
-                        database=database,
-                        detail=await child.output(),
-                    )
-
-    async def _start_restorer(
-        self,
-        stack: AsyncExitStack,
-        path: Path,
-        env: Mapping[str, str],
-        options: Sequence[str],
-        *,
-        stdin: Child | None,
-        **streams: Any,
-    ) -> Child:
-        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", _VERBOSE]
-        argv += [*self.exclusions, *options]
-        if stdin is None:
-            return await stack.enter_async_context(start([*argv, path], env, **streams))
-        return await stack.enter_async_context(start(argv, env, stdin=PIPE, **streams))
+                    message = f"{database}: the dump could not be restored"
+                    raise RestoreFailed(message, database=database, detail=await child.output())
 
 
 async def _copy_script(restorer: Child, psql: Child) -> None:

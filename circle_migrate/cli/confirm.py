@@ -110,25 +110,19 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 def _ask_for_names(
-    names: Sequence[str],
-    purpose: str,
-    option: str,
-    message: str,
-    *,
-    yes: bool = False,
-    database: str | None = None,
+    names: list[str], purpose: str, option: str, text: str, *, yes: bool = False, database: str | None = None
 ) -> None:
     """Ask for the names. Raises `NotConfirmed` for other text, without a terminal, and with `yes`."""
     if yes or not sys.stdin.isatty():
         raise NotConfirmed(
-            message if yes else f"{message}, and there is no terminal to ask on",
+            text if yes else f"{text}, and there is no terminal to ask on",
             database=database,
             hint="to confirm, add " + " ".join(f"{option} {name}" for name in names),
         )
-    text = " ".join(names)
+    wanted = " ".join(names)
     with _prompt():
-        typed = typer.prompt(visible(f"Type {text!r} {purpose}"), err=True)
-    if typed.strip() != text:
+        typed = typer.prompt(visible(f"Type {wanted!r} {purpose}"), err=True)
+    if typed.strip() != wanted:
         raise NotConfirmed("the typed text differs")
 
 

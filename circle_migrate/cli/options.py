@@ -118,6 +118,7 @@ ENCRYPT_TO = option(
 )
 
 _run = partial(option, panel="Run")
+_choice = partial(_run, None)
 _connection = partial(option, panel="Connection")
 _size = partial(option, "N", panel="Table size thresholds", min=0)
 _output = partial(flag, panel="Output")
@@ -154,16 +155,13 @@ def _common(
 
 def _of_some(
     *,
-    atomic: bool | None = _run(
-        None,
+    atomic: bool | None = _choice(
         "Commit both databases by one decision (two-phase commit), or one after the other.",
         "--atomic/--serial",
         show_default="serial",
     ),
-    transaction: Transaction | None = _run(
-        None,
-        "Run as many steps in a transaction as can share one, or one revision in each.",
-        show_default="all",
+    transaction: Transaction | None = _choice(
+        "Run as many steps in a transaction as can share one, or one revision in each.", show_default="all"
     ),
     lock_wait: str | None = _run(
         "SECONDS", "Wait at most this long for other deployers and for locks.", show_default="60"
@@ -191,10 +189,8 @@ def _of_some(
         "-x",
         "--x-arguments",
     ),
-    safety: SafetyMode | None = _run(
-        None,
-        "Check pending revisions for hazards first: report dangers, or refuse them.",
-        show_default="warn",
+    safety: SafetyMode | None = _choice(
+        "Check pending revisions for hazards first: report dangers, or refuse them.", show_default="warn"
     ),
     safety_rows: int | None = _size(
         "Treat a table with at least this many rows as large.", "--rows", show_default="10000"

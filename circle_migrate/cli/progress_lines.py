@@ -81,13 +81,7 @@ class RunProgress:
                 progress.activity = event.text
             case EventKind.COMMITTED:
                 progress.committed = len(progress.done)
-            case (
-                EventKind.WAITING
-                | EventKind.BUILDING
-                | EventKind.WORKING
-                | EventKind.COPYING
-                | EventKind.READING
-            ):
+            case _:
                 progress.activity, progress.keys_read = event.text, (event.number, event.total)
         return is_news
 

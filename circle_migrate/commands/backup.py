@@ -205,11 +205,8 @@ def _complete(folder: Path, manifest: Manifest) -> BackupResult:
     folder.rename(final)
     for path in (final, final.parent):
         _sync(path)
-    notes = [
-        f"{dump.file} is not encrypted: whoever can read the file can read the data"
-        for dump in manifest.dumps
-        if not dump.encrypted
-    ]
+    files = [dump.file for dump in manifest.dumps if not dump.encrypted]
+    notes = [f"{file} is not encrypted: whoever can read the file can read the data" for file in files]
     if not manifest.locked:
         notes.append("a standby has no deployer lock: a migration may have been replayed during the backup")
     notes += [f"remove {final.parent / name}: an earlier backup did not complete" for name in unfinished]

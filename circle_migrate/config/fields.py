@@ -65,14 +65,8 @@ SHARED: dict[str, Any] = {
     "secrets_dir": None,
 }
 
-_DATABASE_TEXTS = (
-    "revisions",
-    "models",
-    "version_table",
-    "version_table_schema",
-    "journal_schema",
-    "search_path",
-)
+TABLE_FIELDS = ("version_table", "version_table_schema", "journal_schema")
+_DATABASE_TEXTS = ("revisions", "models", *TABLE_FIELDS, "search_path")
 DATABASE_FIELDS = (*_DATABASE_TEXTS, "profile", "protected")
 """The settings that exist once per database."""
 

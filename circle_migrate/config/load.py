@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from circle_migrate.config.assumed_size import parse_assumption
 from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, KnownDatabase
 from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
 from circle_migrate.config.object_reference import ObjectResolver
-from circle_migrate.config.provenance import DEFAULT_SECRETS, read_text
-from circle_migrate.config.settings import DatabaseSettings, Settings, Value
+from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
+from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
-
-if TYPE_CHECKING:
-    from circle_migrate.config.sources import RawSettings
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 _NAMES = tuple(known.name for known in DATABASES)
@@ -52,17 +49,15 @@ def load(
         raise SettingsError(
             "the current folder was deleted", state="nothing was changed", hint="change to another folder: cd"
         ) from error
-    raw = collect(flags or {}, environ, folder)
-    return SettingsLoader(raw, environ).settings(hazard_ids)
+    return SettingsLoader(collect(flags or {}, environ, folder), environ).settings(hazard_ids)
 
 
 class SettingsLoader:
     """Converts raw settings to `Settings`."""
 
-    def __init__(self, raw: RawSettings, environ: Mapping[str, str]) -> None:
-        self.values, self.provenance, self.project_root = raw
-        self.environ = environ
-        self.packages = ObjectResolver(raw.project_root)
+    def __init__(self, provenance: Provenance, environ: Mapping[str, str]) -> None:
+        self.values, self.provenance, self.environ = provenance.values, provenance, environ
+        self.packages = ObjectResolver(provenance.project_root)
 
     def settings(self, hazard_ids: Callable[[], Collection[str] | None]) -> Settings:
         """Return the settings. Raises SettingsError with all problems."""
@@ -78,7 +73,7 @@ class SettingsLoader:
         assumptions = self._parse_lines("safety_tables", lambda line: parse_assumption(line, _NAMES))
         relations = self._relations()
         self.provenance.raise_problems()
-        data = self._path("embedded_data") or self.project_root / _EMBEDDED_DATA
+        data = self._path("embedded_data") or self.provenance.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
         notes = [f"{folder} was added to sys.path" for folder in self.packages.added]
         notes += self.provenance.unknown
@@ -104,7 +99,7 @@ class SettingsLoader:
             safety_tables=assumptions,
             pg_bin=programs,
             relations=relations,
-            project_root=self.project_root,
+            project_root=self.provenance.project_root,
             **{name: values[name] for name in _SHARED},
             values=(
                 *self._list_urls(databases, embedded=embedded),
@@ -141,10 +136,12 @@ class SettingsLoader:
     def _database(self, known: KnownDatabase, *, embedded: bool) -> DatabaseSettings:
         own = f"{known.name}_protected"
         protected = own if own in self.provenance.origins else "protected"
+        locations = self._revisions(known)
         return DatabaseSettings(
             name=known.name,
             url=None if embedded else self._address(known.url_field, known.name),
-            revisions=self._revisions(known),
+            revisions=locations.folders,
+            recursive_revisions=locations.recursive,
             models=self._attribute(f"{known.name}_models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
@@ -184,16 +181,27 @@ class SettingsLoader:
                 self.provenance.problem(f"{subject}: {error.message}", hint=error.hint or "")
         return tuple(parsed)
 
-    def _revisions(self, known: KnownDatabase) -> Path:
+    def _revisions(self, known: KnownDatabase) -> Locations:
         name = f"{known.name}_revisions"
         origin = self.provenance.origins.get(name)
         if origin is None:  # the package's own folder, relative to this file: faster than to search for it
-            return Path(__file__).parents[1] / known.revisions.partition(":")[2]
-        try:
-            return self.packages.folder(self.values[name], origin.folder, origin.subject)
-        except SettingsError as error:
-            self.provenance.problems.append(error)
-            return origin.folder
+            return Locations((Path(__file__).parents[1] / known.revisions.partition(":")[2],))
+        from circle_migrate.config.alembic_ini import locate
+
+        value = self.values[name]
+        found = []
+        for text in value.splitlines() if isinstance(value, str) else value:
+            try:
+                folder = self.packages.folder(text.strip(), origin.folder, origin.subject)
+                found.append(
+                    locate(
+                        folder, self.provenance.project_root, self.provenance.alembic, self.packages.folder
+                    )
+                )
+            except SettingsError as error:
+                self.provenance.problems.append(error)
+        folders = dict.fromkeys(folder for locations in found for folder in locations.folders)
+        return Locations(tuple(folders), any(locations.recursive for locations in found))
 
     def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""
@@ -234,8 +242,9 @@ class SettingsLoader:
             for name in DATABASE_FIELDS:
                 source = self._source(f"{database.name}_{name}")
                 key = f"databases.{database.name}.{name.replace('_', '-')}"
-                value = _format(getattr(database, name))
-                yield Value(key, value, database.protected_by if name == "protected" else source)
+                value = getattr(database, name)
+                shown = "; ".join(map(str, value)) if isinstance(value, tuple) else value
+                yield Value(key, _format(shown), database.protected_by if name == "protected" else source)
 
 
 def _format(value: object) -> str:

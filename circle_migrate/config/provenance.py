@@ -26,13 +26,16 @@ class Origin(NamedTuple):
 
 
 class Provenance:
-    """The effective value and the origin of every setting, by field name, and all problems.
+    """The effective value of every setting and its origin, by field name, and all problems.
 
+    Defaults have no origin. `alembic` is the table [tool.alembic].
     `misspelt` and `unknown` are messages on variables with our prefix that set nothing.
     """
 
     def __init__(self) -> None:
+        self.project_root = Path()
         self.values: dict[str, Any] = {}
+        self.alembic: dict[str, Any] = {}
         self.origins: dict[str, Origin] = {}
         self.problems: list[SettingsError] = []
         self.misspelt: list[str] = []

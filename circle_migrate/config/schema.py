@@ -63,6 +63,15 @@ def _split_lines(value: object) -> object:
     return value.splitlines() if isinstance(value, str) else value
 
 
+def _ensure_texts(value: object) -> object:
+    """Return a text or a list of texts unchanged: a folder or several."""
+    texts = value if isinstance(value, list) else [value]
+    if texts and all(isinstance(text, str) and text.strip() for text in texts):
+        return value
+    raise ValueError("should be a folder or a list of folders")
+
+
+_Folders = Annotated[Any, BeforeValidator(_ensure_texts)]
 _Lines = Annotated[tuple[_Text, ...], BeforeValidator(_split_lines)]
 
 _SHARED_TYPES: dict[str, Any] = {
@@ -87,7 +96,7 @@ _SHARED_TYPES: dict[str, Any] = {
     "secrets_dir": Path | None,
 }
 _DATABASE_TYPES: dict[str, Any] = {
-    "revisions": _Text,
+    "revisions": _Folders,
     "models": _Text,
     "version_table": _Identifier,
     "version_table_schema": _Identifier | None,

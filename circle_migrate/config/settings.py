@@ -29,19 +29,27 @@ class Value(NamedTuple):
     source: str
 
 
+class Locations(NamedTuple):
+    """The folders of a database's revisions, and whether folders in them count as well."""
+
+    folders: tuple[Path, ...]
+    recursive: bool = False
+
+
 class DatabaseSettings(NamedTuple):
     """The settings of one database.
 
-    `url` is None if it is unset, or if the embedded server provides it. `profile` determines the severity of
-    differences. `protected_by` is the source of `protected`. With `names_from_models`,
-    constraints that revisions create get names by the naming convention of the models; the package's own
-    revisions state every name. `x_arguments` is what revisions read with `context.get_x_argument`; it is the
-    same for all databases.
+    `url` is None if it is unset, or if the embedded server provides it. `revisions` are folders of revisions
+    or Alembic environments; with `recursive_revisions`, folders in them count as well. `profile` determines
+    the severity of differences. `protected_by` is the source of `protected`.
+    With `names_from_models`, constraints that revisions create get names by the naming convention of the
+    models; the package's own revisions state every name. `x_arguments` is what revisions read with
+    `context.get_x_argument`; it is the same for all databases.
     """
 
     name: str
     url: Address | None
-    revisions: Path
+    revisions: tuple[Path, ...]
     models: str
     version_table: str
     version_table_schema: str | None
@@ -51,6 +59,7 @@ class DatabaseSettings(NamedTuple):
     url_variable: str
     protected: bool = False
     protected_by: str = ""
+    recursive_revisions: bool = False
     names_from_models: bool = False
     x_arguments: tuple[str, ...] = ()
 

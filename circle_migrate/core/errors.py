@@ -92,7 +92,7 @@ class SeveralHeads(Refused, code="several-heads"):
     """The command needs a single head, but there are several. Exit status 5."""
 
 
-class WrongDatabase(Refused, code="wrong-database"):
+class WrongDatabase(Refused, code="wrong-database", state="nothing was changed"):
     """Both URLs reach the same database, or they are swapped. Exit status 5."""
 
 
@@ -108,7 +108,9 @@ class LockNotObtained(MigrateError, code="lock-not-obtained", status=ExitCode.LO
     """Another session held a lock for longer than the configured wait. Exit status 6."""
 
 
-class UnknownRevision(MigrateError, code="unknown-revision", status=ExitCode.AHEAD):
+class UnknownRevision(
+    MigrateError, code="unknown-revision", status=ExitCode.AHEAD, state="nothing was changed"
+):
     """The database is at a revision that no revision file has. Exit status 7."""
 
 

@@ -53,7 +53,7 @@ class Finding:
     rule: str
     severity: Severity
     message: str
-    status: ExitCode
+    status: ExitCode = ExitCode.DONE
     database: str | None = None
     revision: str | None = None
     remedy: str | None = None

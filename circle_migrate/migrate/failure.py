@@ -27,7 +27,7 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
     statement_error,
 )
-from circle_migrate.revision_graph.modules import failing_line
+from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
 from circle_migrate.revision_graph.plan import Action, Segment, Step
 
 _MAX_STATEMENT_LENGTH = 300
@@ -75,6 +75,7 @@ async def step_error(run: MigrationRun, action: Action, error: Exception | Syste
         failure.hint
         or _REMEDIES.get(sqlstate(error) or "")
         or driver_hint(error)
+        or missing_package_hint(error)
         or "correct the cause and run the same command again"
     )
     return failure

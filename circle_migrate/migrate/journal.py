@@ -33,6 +33,7 @@ from circle_migrate.postgres.server_errors import statement_error
 if TYPE_CHECKING:
     import asyncpg
 
+    from circle_migrate.revision_graph.graph import Graph
     from circle_migrate.revision_graph.plan import Action
 
 _CREATE = """
@@ -246,6 +247,20 @@ class Journal:
         """Return the checksums of the files with which revisions were last applied, by revision id."""
         rows = await connection.fetch(f"SELECT revision, checksum FROM {self._applied_files}")
         return {row["revision"]: row["checksum"] for row in rows}
+
+    async def applied_revisions(self, connection: asyncpg.Connection, graph: Graph) -> set[str]:
+        """Return the revisions of the graph that are applied after the last stamp and all later steps."""
+        rows = await connection.fetch(
+            "SELECT DISTINCT ON (revision, direction = 'stamp') revision, direction "
+            f"FROM {self.steps} WHERE id >= coalesce("
+            f"(SELECT max(id) FROM {self.steps} WHERE direction = 'stamp'), 0) "
+            "ORDER BY revision, direction = 'stamp', id DESC"
+        )
+        stamped = {key for row in rows if row["direction"] == "stamp" for key in row["revision"].split(", ")}
+        applied = graph.ancestors(stamped & graph.revisions.keys())
+        applied.update(row["revision"] for row in rows if row["direction"] == "up")
+        undone = {row["revision"] for row in rows if row["direction"] == "down"}
+        return (applied - undone) & graph.revisions.keys()
 
     async def digest(self, connection: asyncpg.Connection) -> str:
         """Return the digest of `checksums`, computed by the server as `files_digest` computes it."""

@@ -140,7 +140,7 @@ class MigrationRun:
 def describe(action: Action) -> str:
     """Return the action as a phrase for progress and messages."""
     if isinstance(action, Stamp):
-        verb = "stamp" if action.claimed or action.disowned or action.purge else "stay at"
+        verb = "stamp" if action.sets_revisions else "stay at"
         return f"{verb} {', '.join(action.heads) or 'base'}"
     return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 

@@ -30,6 +30,7 @@ from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
+from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
 
@@ -72,7 +73,8 @@ class State(NamedTuple):
     `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
     the version table, and is empty without one. `journal_of` is the database for which the journal was
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
-    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL.
+    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL,
+    `id_length` the length of ids that the version table can hold, None without a limit.
     """
 
     database: str
@@ -92,6 +94,7 @@ class State(NamedTuple):
     in_doubt: tuple[str, ...] = ()
     not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
+    id_length: int | None = None
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -113,8 +116,19 @@ class Database:
 
     @cached_property
     def graph(self) -> Graph:
-        """The revisions. Raises `TreeError` if the files do not form a valid graph."""
-        return read_graph(self.name, self.settings.revisions, load_module)
+        """The revisions.
+
+        Raises `TreeError` if the files do not form a valid graph, `SettingsError` if all are elsewhere.
+        """
+        graph = read_graph(self.name, self.revision_folders, load_module)
+        if not graph:
+            ensure_nothing_elsewhere(self.name, self.settings.revisions)
+        return graph
+
+    @cached_property
+    def revision_folders(self) -> tuple[Path, ...]:
+        """The folders of the revision files; new ones belong into the first."""
+        return revision_folders(self.settings.revisions, recursive=self.settings.recursive_revisions)
 
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""

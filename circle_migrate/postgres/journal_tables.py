@@ -55,7 +55,9 @@ _UNFIT = """
 
 TABLES = f"""
     ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident($3)))::text, relname::text,
-                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_UNFIT}]
+                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_UNFIT},
+                       (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
+                        WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text]
           FROM pg_catalog.pg_class
           WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)), to_regnamespace(quote_ident($3)))
             AND relname = ANY ($5::text[]::name[]))
@@ -64,12 +66,16 @@ TABLES = f"""
 
 
 class Contents(NamedTuple):
-    """Where our tables are, as the start of their names in SQL, and what they have."""
+    """Where our tables are, as the start of their names in SQL, and what they have.
+
+    `id_length` is the length of ids that the version table can hold, None without a limit.
+    """
 
     journal: str
     current: tuple[str, ...] = ()
     journal_of: str | None = None
     marker: ProtectionMarker | None = None
+    id_length: int | None = None
 
 
 async def read_contents(
@@ -80,13 +86,16 @@ async def read_contents(
     places = (f"{quote(settings.journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
     names = {version_table, *(place + name for place in places for name in (RUNS, STEPS, PROTECTION))}
     readable = {}
-    for in_own, name, owner, may_read, unfit in tables:
+    id_length = None
+    for in_own, name, owner, may_read, unfit, length in tables:
         place = quote(settings.journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
         if table in names and unfit:
             mend = "rename or drop it, after you have read its definition; if it is the version table, "
             raise _unfit_error(settings, f"{table}, whose owner is {owner}, {unfit}", mend)
         readable[table] = may_read == "true"
+        if table == version_table and length is not None:
+            id_length = int(length)
     journal, marker = (
         next((place for place in places if place + name in readable), None) for name in (RUNS, PROTECTION)
     )
@@ -112,6 +121,7 @@ async def read_contents(
         tuple(current),
         journal_of,
         ProtectionMarker.from_row(row) if row else unreadable,
+        id_length,
     )
 
 

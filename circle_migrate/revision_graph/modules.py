@@ -53,8 +53,21 @@ def load_module(path: Path | str) -> ModuleType:
             f"{path.name} cannot be loaded",
             location=f"{path}:{_line_in(path, error)}",
             detail=f"{type(cause).__name__}: {cause}",
-            hint="correct the file; nothing was run",
+            hint=missing_package_hint(error) or "correct the file; nothing was run",
         ) from error
+
+
+def missing_package_hint(error: BaseException) -> str | None:
+    """Return what to install where a module was not found, None for other errors."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    package = error.name.partition(".")[0]
+    if package != error.name and package in sys.modules:
+        return f"correct the import of {error.name}, or install the version of {package} that has it"
+    return (
+        f"install the package that has the module {package} where circle-migrate is installed: "
+        f"{sys.executable} -m pip install {package}; or, if it is the project's, add its folder to PYTHONPATH"
+    )
 
 
 @dataclass(slots=True)

@@ -18,7 +18,6 @@ import tokenize
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
@@ -199,7 +198,8 @@ def read_annotations(revisions: Iterable[Revision]) -> FileAnnotations:
     """Read the annotations of revisions. Raises `TreeError` for an invalid `safety` dictionary."""
     annotations = FileAnnotations()
     for revision in revisions:
-        text = Path(revision.path).read_text(encoding="utf-8-sig")
+        with tokenize.open(revision.path) as file:  # in the encoding that the file declares
+            text = file.read()
         tree = ast.parse(text, revision.path)
         _read_comments(annotations, revision, text, tree)
         _read_dictionary(annotations, revision, tree)

@@ -315,6 +315,7 @@ PRIVILEGES = [
         [
             "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, circle_migrate TO {role}",
             "UPDATE alembic_version SET version_num = 'c4198e875dd0'",
+            "DELETE FROM circle_migrate.steps",
         ],
         Case("upgrade -d main", 9, ["GRANT CREATE", "ON SCHEMA public TO", "main is at c4198e875dd0"]),
         id="creating",

@@ -81,8 +81,16 @@ STATES: list[tuple[str, list[tuple[str, str]], set[tuple[str | None, str]], Exit
         [
             (
                 "credentials",
+                (
+                    "INSERT INTO circle_migrate.runs (run, database, command, mode, planned, os_user, host, "
+                    "tool_version) VALUES ('0b9f1c1e-0000-4000-8000-000000000000', 'credentials', 'upgrade', "
+                    "'atomic', '{}', 'deploy', 'ci', '1')"
+                ),
+            ),
+            (
+                "credentials",
                 f"BEGIN; CREATE TABLE t (); PREPARE TRANSACTION '{GID}'",
-            )
+            ),
         ],
         {("credentials", "in-doubt")},
         ExitCode.IN_DOUBT,
@@ -183,7 +191,8 @@ def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databa
 
 @pytest.mark.parametrize("only", [None, "credentials"])
 def test_an_unmet_requirement_is_named(migrated_databases: Databases, only: str | None) -> None:
-    run(execute(migrated_databases, "main", "DELETE FROM alembic_version"))
+    emptied = ("DELETE FROM alembic_version", "DELETE FROM circle_migrate.steps")
+    run(execute(migrated_databases, "main", *emptied))
     seen = run(status(deployment(migrated_databases, only)))
     found = [(each.revision, each.subject) for each in seen.findings if each.rule == "unmet-requirement"]
     assert found == ([("1e978f7e8aa5", "main@dca7825748db")] if only is None else [])

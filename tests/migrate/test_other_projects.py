@@ -428,7 +428,8 @@ def test_second_head_is_created_labelled_and_merged(empty_databases: Databases, 
         (["m2"], "two revisions"),
         (["m2", "c1"], "two revisions"),
         (["m2", "nonsense"], "nonsense"),
-        (["m1", "m7"], "m1"),
+        (["m1", "m7"], "m1 is not a head of main: it is followed by m2, m3"),
+        (["m2", "m3"], "m2 is not a head of main: it is followed by m5"),
     ],
 )
 def test_impossible_merge_is_refused(project: Project, names: list[str], words: str) -> None:

@@ -71,7 +71,7 @@ def register(app: typer.Typer) -> None:
             circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]
             circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials
         """
-        from circle_migrate.backup.preflight import RestoreOptions
+        from circle_migrate.backup.dump import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace
         from circle_migrate.commands.restore import restore as action
 
@@ -106,8 +106,7 @@ def register(app: typer.Typer) -> None:
 
     @command(kept, "list", panel=_PANEL)
     async def kept_list(
-        context: CommandContext,
-        everything: bool = flag("--all", "List restored and dropped entries too."),
+        context: CommandContext, everything: bool = flag("--all", "List restored and dropped entries too.")
     ) -> Result:
         """List the kept tables, columns and rows with their run."""
         from circle_migrate.commands.kept import list_kept
@@ -142,8 +141,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, panel=_PANEL, options=_MARKER_OPTIONS)
     async def protect(
-        context: CommandContext,
-        reason: str | None = option("TEXT", "Show this reason in every refusal."),
+        context: CommandContext, reason: str | None = option("TEXT", "Show this reason in every refusal.")
     ) -> Result:
         """Mark databases as protected: downgrades, stamps and replacing restores are refused.
 

@@ -106,9 +106,7 @@ def register(app: typer.Typer) -> None:
     async def snapshots(
         context: CommandContext,
         major: list[int] | None = option(
-            "N",
-            "Write for this major version of PostgreSQL.",
-            show_default="all that have a server",
+            "N", "Write for this major version of PostgreSQL.", show_default="all that have a server"
         ),
         folder: Path | None = option(
             "FOLDER", "Write to this folder.", show_default="beside the revision files"

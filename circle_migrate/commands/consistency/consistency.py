@@ -182,11 +182,8 @@ async def consistency(
     is a finding; the others are compared. `limit` is the number of keys that a finding shows. Raises
     `UsageError` and `SettingsError` for missing relations or addresses.
     """
-    relations = [
-        relation
-        for relation in load_relations(deployment.settings, names)
-        if relation.databases.intersection(deployment.selected)
-    ]
+    declared = load_relations(deployment.settings, names)
+    relations = [relation for relation in declared if relation.databases.intersection(deployment.selected)]
     for name in sorted({name for relation in relations for name in relation.databases}):
         _ = deployment.databases[name].address  # raises for a missing URL before any server is queried
     comparison = _Comparison(deployment, limit, notify, pause)

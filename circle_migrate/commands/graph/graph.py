@@ -108,11 +108,8 @@ def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
 
     Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
     """
-    listed = {
-        revision.revision.qualified: revision
-        for revisions in listing.listed.values()
-        for revision in reversed(revisions)
-    }
+    items = [item for each in listing.listed.values() for item in reversed(each)]
+    listed = {item.revision.qualified: item for item in items}
     edges = tuple(edge for name in listed for edge in _edges(forest, name))
     outside = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
     named = (forest.revision(name) for name in outside)

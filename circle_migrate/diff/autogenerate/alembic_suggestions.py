@@ -121,14 +121,7 @@ class _Filters:
             return name in self._schemas
         return kind != "table" or name not in OWN_TABLES
 
-    def include_object(
-        self,
-        item: Any,
-        name: str | None,
-        kind: str,
-        _reflected: bool,  # noqa: FBT001 - Alembic's signature
-        _other: object,
-    ) -> bool:
+    def include_object(self, item: Any, name: str | None, kind: str, *_: object) -> bool:
         """Include the objects that differ."""
         table = self._table(item if kind == "table" else item.table)
         if kind == "table" or table in self._whole_tables:
@@ -137,14 +130,11 @@ class _Filters:
             # Alembic fails with an assertion if a default becomes an identity.
             fields = self._fields.get((kind, *table, name or ""), frozenset({"default", "identity"}))
             return not fields >= {"default", "identity"}
-        is_index = kind == "index" and ("index", table[0], name or "") in self._fields
-        return is_index or self._is_constraint(table, name)
-
-    def _is_constraint(self, table: tuple[str, ...], name: str | None) -> bool:
-        """Return whether a constraint differs; without a name, whether any constraint of its table does."""
-        if not isinstance(name, str):
-            return table in self._constraints
-        return ("constraint", *table, name) in self._fields
+        if kind == "index" and ("index", table[0], name or "") in self._fields:
+            return True
+        if isinstance(name, str):
+            return ("constraint", *table, name) in self._fields
+        return table in self._constraints  # of a constraint without a name, any of its table
 
     def constraint_name(self, operation: CreateUniqueConstraintOp | CreateForeignKeyOp) -> str | None:
         """Return the name that PostgreSQL gives a new constraint without a name in the models."""

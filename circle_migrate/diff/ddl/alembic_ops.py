@@ -1,4 +1,4 @@
-"""Alembic operations that are equivalent to SQL statements."""
+"""Python code that runs SQL statements: the equivalent Alembic operations, else `op.execute`."""
 
 from __future__ import annotations
 

@@ -120,8 +120,9 @@ class ObjectKind:
     the text after CREATE and the noun: {0} is the identity, {1} the definition, {2} that in one line. The
     other fields of a new object start with the values in `defaults` and are then altered.
     `alters` has the writers that change a field in place. A change of another covered field replaces the
-    object, unless `in_place` accepts it and `rerun` writes it. `follows` are fields that another object or
-    field determines. `drop_hazards` are the hazards of the default DROP.
+    object, unless `in_place` accepts it; then `rerun` writes it, by default as the definition. `follows` are
+    fields that another object or field determines. `drop_hazards` are the hazards of the default DROP; an
+    object that belongs to a constraint or is inherited needs none.
     `unsupported` names the part of a change that has no command, if any. `can_create` is False if a snapshot
     does not contain the whole definition: secrets, or members of a family.
     """
@@ -150,7 +151,7 @@ class ObjectKind:
         return [f"CREATE {self.noun} {text}"]
 
     def drop_commands(self, change: ObjectChange) -> Commands:
-        """Return the commands that drop an object; none if it is dropped with a constraint or a parent's."""
+        """Return the commands that drop an object; none if another object's drop includes it."""
         if self.drop is not None:
             return self.drop(change)
         if change.before.get("constraint") or change.before.get("inherited"):

@@ -1,4 +1,4 @@
-"""Write the functions of a revision: Alembic's operations where they exist, else `op.execute`."""
+"""Write scripts as functions of a revision, with Alembic's operations where they exist, and as SQL."""
 
 from __future__ import annotations
 

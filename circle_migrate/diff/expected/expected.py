@@ -230,25 +230,28 @@ async def _build_from_models(
     (name,) = alone.selected
     async with servers.databases([name], major=major) as scratch:
         database = scratch.deployment.databases[name]
-        create = partial(scratch.run_adding_missing_roles, partial(_create, database, models))
-        try:
+
+        async def create() -> None:
             try:
-                await create()
+                await scratch.run_adding_missing_roles(partial(_create, database, models))
+            except MigrateError:
+                raise
             except Exception as error:
-                if sqlstate(error) not in _UNDEFINED:
-                    raise
-                heads = _state_at(alone, servers, alone.databases[name].graph.effective_heads)
-                await _create_requirements(database, (await _obtain(heads, servers, major)).snapshot)
-                await create()
-        except MigrateError:
-            raise
-        except Exception as error:
-            raise SettingsError(
-                f"the models of {name} cannot be created in an empty database",
-                database=name,
-                detail=server_message(error),
-                hint="Let the revisions create the objects that the models use.",
-            ) from error
+                raise SettingsError(
+                    f"the models of {name} cannot be created in an empty database",
+                    database=name,
+                    detail=server_message(error),
+                    hint="Let the revisions create the objects that the models use.",
+                ) from error
+
+        try:
+            await create()
+        except MigrateError as error:
+            if sqlstate(error) not in _UNDEFINED:
+                raise
+            heads = _state_at(alone, servers, alone.databases[name].graph.effective_heads)
+            await _create_requirements(database, (await _obtain(heads, servers, major)).snapshot)
+            await create()
         return await read_live_catalog(database)
 
 

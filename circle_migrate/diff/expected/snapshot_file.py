@@ -29,7 +29,6 @@ from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.json_file import MAX_BYTES, parse_json, read_bounded
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
-from circle_migrate.revision_graph.directory import versions_folder
 
 FORMAT = 1
 """The format version, incremented if the fields or texts of a snapshot change, or the file layout."""
@@ -152,7 +151,7 @@ def _hint(path: Path | str) -> str:
 
 def snapshots_folder(database: Database) -> Path:
     """Return the folder of a database's shipped snapshots."""
-    return versions_folder(database.settings.revisions).parent / "snapshots" / database.name
+    return database.revision_folders[0].parent / "snapshots" / database.name
 
 
 def file_name(revisions: tuple[str, ...], major: int) -> str:

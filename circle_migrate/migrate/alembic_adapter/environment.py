@@ -35,7 +35,7 @@ def environment(
     config = _config(settings)
     folders = sorted({str(Path(revision.path).parent) for revision in graph.revisions.values()})
     # Its revisions are read by Alembic, when a revision asks for them.
-    script = ScriptDirectory(settings.revisions, version_locations=folders)
+    script = ScriptDirectory(settings.revisions[0], version_locations=folders)
     last = list(steps)[-1:]
     reached = [step.revision.id for step in last if step.direction is Direction.UP]
     reached += [key for step in last if not reached for key in step.revision.down_revisions]
@@ -60,10 +60,10 @@ def naming_options(settings: DatabaseSettings | None) -> dict[str, Any]:
 
 
 def _config(settings: DatabaseSettings) -> Config:
-    file = _ini_file(settings.revisions)
+    file = _ini_file(settings.revisions[0])
     config = Config(file, cmd_opts=Namespace(x=list(settings.x_arguments)))
     url = settings.url.display().replace(f":{MASK}@", "@") if settings.url else ""
-    options = {"sqlalchemy.url": url, "script_location": str(settings.revisions)}
+    options = {"sqlalchemy.url": url, "script_location": str(settings.revisions[0])}
     try:
         for name, value in options.items():
             config.set_main_option(name, value.replace("%", "%%"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial, wraps
 from io import StringIO
 from types import ModuleType
@@ -60,7 +61,7 @@ class Runner:
         settings: DatabaseSettings | None = None,
     ) -> None:
         self.graph = graph
-        self.table = table
+        self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.restore = ""
         self.transcript: Transcript | None = None
         self._environment = environment(graph, steps, settings)
