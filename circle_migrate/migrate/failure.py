@@ -20,6 +20,8 @@ from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
+    driver_hint,
+    driver_message,
     privilege_hint,
     server_error,
     server_message,
@@ -81,6 +83,7 @@ async def step_error(
     failure.hint = (
         failure.hint
         or _REMEDIES.get(sqlstate(error) or "")
+        or driver_hint(error)
         or missing_package_hint(error)
         or "correct the cause and run the same command again"
     )
@@ -123,7 +126,7 @@ def is_lock_conflict(error: BaseException) -> bool:
 
 def _cause(error: Exception | SystemExit) -> str:
     message = redact(server_message(error))
-    if server_error(error) is None:
+    if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
     statement = " ".join(redact(str(getattr(error, "statement", None) or "")).split())
     if len(statement) > _MAX_STATEMENT_LENGTH:

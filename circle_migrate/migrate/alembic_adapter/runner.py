@@ -15,6 +15,7 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
+from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.config.settings import DatabaseSettings
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.simple_protocol import Adapter
 
 _LOG = logging.getLogger(__name__)
+
+LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
+"""The execution option of driver SQL whose %% stays as it is."""
 
 
 class Runner:
@@ -111,9 +115,11 @@ class Runner:
         await_only(adapter.driver.execute(CONFIGURED))
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
+        event.listen(connection, "before_cursor_execute", _halve_percents, retval=True)
         try:
             function()
         finally:
+            event.remove(connection, "before_cursor_execute", _halve_percents)
             adapter.driver.remove_log_listener(self._log_notice)
         if adapter.has_lost_transaction:
             if context.owned_by_us and context.transcript is not None:
@@ -179,6 +185,19 @@ class Runner:
             return [alembic_step]
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
+
+
+def _halve_percents(
+    _connection: object, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
+) -> tuple[str, Any]:
+    """Let %% of driver SQL without parameters mean %, as it does with psycopg.
+
+    Text with a single % is not written for psycopg, which refuses it.
+    """
+    keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
+    if not keeps and not parameters and "%" not in statement.replace("%%", ""):
+        statement = statement.replace("%%", "%")
+    return statement, parameters
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
