@@ -75,10 +75,7 @@ CREATE INDEX ON {steps} (revision, id DESC);
 """
 
 _NOT_ASCII = r"[^\0-\x7f]"
-_LACKING = {
-    **dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"),
-    "LATIN1": r"[^\0-\xff]",
-}
+_LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1": r"[^\0-\xff]"}
 """Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 _TABLES = """
 SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, ARRAY(
