@@ -13,6 +13,7 @@ from typer.main import get_group
 
 from circle_migrate import __version__
 from circle_migrate.cli.help import CommandGroup
+from circle_migrate.cli.streams import end_stdout
 
 _COMMANDS = {
     "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),
@@ -79,6 +80,7 @@ class _Commands(CommandGroup):
 
             show_usage_error(error)
             status = error.exit_code
+        end_stdout()
         sys.exit(status)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:

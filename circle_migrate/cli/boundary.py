@@ -10,7 +10,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -92,8 +92,17 @@ class _Warnings(logging.Handler):
         self._progress.warn(f"warning: {record.getMessage()}")
 
 
-def run_command(context: CommandContext, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
-    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status."""
+def run_command(
+    context: CommandContext,
+    action: Callable[[], Result | Coroutine[Any, Any, Result]],
+    *,
+    has_result: bool = True,
+) -> None:
+    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status.
+
+    Without a result the action itself may write to stdout.
+    """
+    from circle_migrate.cli.streams import stdout_for_result
     from circle_migrate.cli.write import failure, success, write_stderr
 
     signals = _Signals(context.progress)
@@ -101,9 +110,10 @@ def run_command(context: CommandContext, action: Callable[[], Result | Coroutine
     logger.addHandler(warnings)
     logger.propagate = False
     try:
-        result = action()
-        if not isinstance(result, Result):
-            result = _run(result, signals, context)
+        with stdout_for_result() if has_result else nullcontext():
+            result = action()
+            if not isinstance(result, Result):
+                result = _run(result, signals, context)
         success(result, context.format)
     except typer.Exit:
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import StrEnum
 from inspect import Parameter
 from typing import Any
@@ -15,7 +16,7 @@ from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.help import Command, CommandGroup
 from circle_migrate.cli.options import ANY_RESULT, COMMON, OPTIONS, Format
 
-_NO_SETTINGS = ("database", "format", "quiet", "debug")
+_NO_SETTINGS = ("database", "format", "quiet", "verbose", "debug")
 """The shared options that override no setting."""
 
 
@@ -88,10 +89,10 @@ def command(
         @functools.wraps(function)
         def invoke(**arguments: Any) -> None:
             from circle_migrate.cli.boundary import run_command
-            from circle_migrate.cli.progress import Progress
+            from circle_migrate.cli.progress import Progress, shown_logs
 
             flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
-            database, form, quiet, debug = map(flags.pop, _NO_SETTINGS)
+            database, form, quiet, verbose, debug = map(flags.pop, _NO_SETTINGS)
             context = CommandContext(
                 group_name + command_name,
                 database,
@@ -100,7 +101,9 @@ def command(
                 Progress(quiet=bool(quiet)),
                 bool(debug),
             )
-            run_command(context, functools.partial(function, context, **arguments))
+            with shown_logs(context.progress) if verbose else nullcontext():
+                action = functools.partial(function, context, **arguments)
+                run_command(context, action, has_result="format" not in without)
 
         invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -148,6 +148,7 @@ def _common(
         None, "Write the result in this format.", default=Format.TABLE, panel="Output"
     ),
     quiet: bool = _output("--quiet", "Show no progress.", "-q"),
+    verbose: bool = _output("--verbose", "Show notices of the servers and Alembic's log, too.", "-v"),
     debug: bool = _output("--debug", "Show the traceback of an error, without secrets."),
 ) -> None: ...
 
@@ -182,6 +183,12 @@ def _of_some(
     pg_bin: Path | None = _run(
         "FOLDER", "Use pg_dump and pg_restore of this folder. Environment: CIRCLE_MIGRATE_PG_BIN."
     ),
+    x_arguments: list[str] | None = _run(
+        "KEY=VALUE",
+        "Pass an argument to revisions, which read it with context.get_x_argument(). Repeatable.",
+        "-x",
+        "--x-arguments",
+    ),
     safety: SafetyMode | None = _choice(
         "Check pending revisions for hazards first: report dangers, or refuse them.", show_default="warn"
     ),
@@ -200,8 +207,8 @@ COMMON = signature(_common, eval_str=True).parameters
 OPTIONS = signature(_of_some, eval_str=True).parameters
 """The options of some commands; both by the name of the parameter that receives the value."""
 
-SCRATCH = ("scratch_url", "scratch_on_target")
-"""The options of commands that may need a scratch database."""
+SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
+"""The options of commands that may run revisions in a scratch database."""
 
 RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", *SCRATCH)
 """The options of commands that run revisions."""

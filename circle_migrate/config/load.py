@@ -86,6 +86,7 @@ class SettingsLoader:
             **{name: "; ".join(values[name]) or None for name in _LINES},
             "relations": relations,
             "pg_bin": programs,
+            "x_arguments": "; ".join(values["x_arguments"]) or None,
             "secrets_dir": self._path("secrets_dir") or DEFAULT_SECRETS,
         }
         return Settings(
@@ -144,6 +145,8 @@ class SettingsLoader:
             models=self._attribute(f"{known.name}_models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
+            names_from_models=f"{known.name}_models" in self.provenance.origins,
+            x_arguments=self.values["x_arguments"],
             url_variable=known.url_variable,
             **{field: self.values[f"{known.name}_{field}"] for field in _PER_DATABASE},
         )

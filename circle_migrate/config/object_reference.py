@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 from collections import Counter
+from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from operator import attrgetter
@@ -16,7 +17,7 @@ from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import MetaData
 
@@ -96,13 +97,14 @@ class ObjectResolver:
         return None
 
 
-def load_models(settings: DatabaseSettings) -> MetaData:
-    """Return the metadata that the setting `models` names. Raises `SettingsError` if it cannot be loaded."""
-    from sqlalchemy import MetaData
+def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
+    """Return the metadata that the setting `models` names: one, several, or the result of a function.
 
+    Raises `SettingsError` if it cannot be loaded.
+    """
     hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
     try:
-        models = _import(settings.models)
+        models = _all_metadata(_import(settings.models))
     except Exception as error:
         raise SettingsError(
             f"the models of {settings.name} cannot be loaded from {settings.models}",
@@ -110,11 +112,37 @@ def load_models(settings: DatabaseSettings) -> MetaData:
             detail=f"{type(error).__name__}: {error}",
             hint=hint,
         ) from error
-    metadata = getattr(models, "metadata", models)
-    if not isinstance(metadata, MetaData):
+    if not models:
         message = f"{settings.models} is not a SQLAlchemy MetaData"
         raise SettingsError(message, database=settings.name, hint=hint)
-    return metadata
+    return models
+
+
+def _all_metadata(models: Any) -> tuple[MetaData, ...]:
+    """Return the MetaData of a model or module, of all items of a list, or of what a function returns."""
+    from sqlalchemy import MetaData
+
+    models = getattr(models, "metadata", models)
+    if isinstance(models, MetaData):
+        return (models,)
+    if isinstance(models, list | tuple | set):
+        return tuple(metadata for item in models for metadata in _all_metadata(item))
+    return _all_metadata(_call(models)) if callable(models) else ()
+
+
+@cache
+def _call(function: Callable[[], Any]) -> Any:
+    """Call the function once, as it may define tables, which fails the second time."""
+    return function()
+
+
+def naming_metadata(settings: DatabaseSettings) -> MetaData:
+    """Return the metadata whose naming convention revisions follow: the first that has its own."""
+    from sqlalchemy import MetaData
+
+    models = load_models(settings)
+    default = MetaData().naming_convention
+    return next((metadata for metadata in models if metadata.naming_convention != default), models[0])
 
 
 def _import(reference: str) -> Any:

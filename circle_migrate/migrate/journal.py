@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     from circle_migrate.revision_graph.plan import Action
 
 _NOT_ASCII = r"[^\0-\x7f]"
-_LACKING = {
-    **dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"),
-    "LATIN1": r"[^\0-\xff]",
-}
+_LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1": r"[^\0-\xff]"}
 """Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 
 _RUNS = """

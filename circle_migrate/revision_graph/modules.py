@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
 from traceback import walk_tb
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import alembic.op
 
@@ -18,6 +18,16 @@ from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
 
 _INSTALLED = {"site-packages", "dist-packages"}
+
+
+class ExitCalled(Exception):
+    """A revision calls sys.exit(), which would end the run without a word."""
+
+    def __init__(self, error: SystemExit) -> None:
+        super().__init__(
+            f"the revision calls sys.exit({'' if error.code is None else repr(error.code)}), which raises "
+            "SystemExit; write `return` to end a step early, or raise another exception to fail"
+        )
 
 
 class _SourceLoader(SourceFileLoader):
@@ -38,10 +48,11 @@ def load_module(path: Path | str) -> ModuleType:
         loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:
+        cause = ExitCalled(error) if isinstance(error, SystemExit) else error
         raise TreeError(
             f"{path.name} cannot be loaded",
             location=f"{path}:{_line_in(path, error)}",
-            detail=f"{type(error).__name__}: {error}",
+            detail=f"{type(cause).__name__}: {cause}",
             hint=missing_package_hint(error) or "correct the file; nothing was run",
         ) from error
 
@@ -61,12 +72,16 @@ def missing_package_hint(error: BaseException) -> str | None:
 
 @dataclass(slots=True)
 class Loaded:
-    """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function."""
+    """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function.
+
+    `is_stale` says that what it imports from its folder is to be loaded again, and it with that.
+    """
 
     module: ModuleType
     operations: Mapping[str, str | None]
     checksum: str
     has_run: bool = False
+    is_stale: bool = False
 
 
 _loaded: dict[str, Loaded] = {}
@@ -76,11 +91,14 @@ _loaded: dict[str, Loaded] = {}
 def load_for_run(revision: Revision) -> Loaded:
     """Load the revision's module, and what it imports from its folder, without the state of earlier runs."""
     loaded = _load(revision)
-    if loaded.has_run:
+    if loaded.has_run and not loaded.is_stale:
         _forget(Path(revision.path))
+    if loaded.is_stale:
+        del _loaded[revision.path]
         try:
             loaded = _load(revision)
         except TreeError:  # it defines something in an installed package, where it exists by now
+            loaded.is_stale = False
             _loaded[revision.path] = loaded
     loaded.has_run = True
     return loaded
@@ -96,7 +114,7 @@ def _load(revision: Revision) -> Loaded:
     for name, value in vars(module).items():
         if value is alembic.op:
             names[name] = None
-        elif (function := getattr(value, "__name__", None)) and value is getattr(alembic.op, function, None):
+        elif isinstance(value, FunctionType) and value is vars(alembic.op).get(function := value.__name__):
             names[name] = function
     loaded = _loaded[revision.path] = Loaded(module, names, revision.checksum)
     return loaded
@@ -105,8 +123,8 @@ def _load(revision: Revision) -> Loaded:
 def _forget(path: Path) -> None:
     """Forget the modules of the folder with the revisions, or with their `env.py`; not installed packages."""
     folder = next((each for each in path.parents[:3] if (each / "env.py").is_file()), path.parent)
-    for name in [name for name in _loaded if folder in Path(name).parents]:
-        del _loaded[name]
+    for name, loaded in _loaded.items():
+        loaded.is_stale = loaded.is_stale or folder in Path(name).parents
     for name in [name for name, module in list(sys.modules.items()) if _is_below(folder, module)]:
         module = sys.modules.pop(name)
         parent, _, child = name.rpartition(".")

@@ -209,7 +209,7 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
             "credentials": [CREDENTIALS_HEAD],
         }
         tables = [
-            list(load_models(database.settings).tables)
+            [name for metadata in load_models(database.settings) for name in metadata.tables]
             for database in Deployment(settings).databases.values()
         ]
         assert tables == [["people", "invoices"], ["tokens"]]

@@ -43,17 +43,18 @@ class Suggestion:
 
 
 def suggest(
-    connection: Connection, metadata: MetaData, table: VersionTable, changes: Iterable[Change]
+    connection: Connection, models: tuple[MetaData, ...], table: VersionTable, changes: Iterable[Change]
 ) -> tuple[Suggestion, ...]:
     """Return Alembic's operations for these changes, without those for which it fails."""
-    filters = _Filters(metadata, changes, connection.dialect.default_schema_name or "")
+    schemas = {table.schema for metadata in models for table in metadata.tables.values()}
+    filters = _Filters(schemas, changes, connection.dialect.default_schema_name or "")
     options = {
         "compare_type": filters.type_differs,
         "compare_server_default": True,
-        "include_schemas": any(table.schema for table in metadata.tables.values()),
+        "include_schemas": any(schemas),
         "include_name": filters.include_name,
         "include_object": filters.include_object,
-        "target_metadata": metadata,
+        "target_metadata": models,
         **table.options,
     }
     context = Context(connection.dialect, connection, options)
@@ -62,7 +63,7 @@ def suggest(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about objects that Alembic cannot compare
         try:
-            script = produce_migrations(context, metadata)
+            script = produce_migrations(context, models)  # type: ignore[arg-type] # it takes several
         except Exception:  # noqa: BLE001 - assertions, missing attributes, errors of custom types
             return ()
         suggestions = (_suggestion(operation, filters) for operation in _leaves(script.upgrade_ops))
@@ -93,8 +94,8 @@ def _code(operation: MigrateOperation) -> str:
 class _Filters:
     """Alembic's callbacks, which restrict the comparison to the changed objects."""
 
-    def __init__(self, metadata: MetaData, changes: Iterable[Change], default_schema: str) -> None:
-        self._schemas = {None, *(table.schema for table in metadata.tables.values())}
+    def __init__(self, schemas: Iterable[str | None], changes: Iterable[Change], default_schema: str) -> None:
+        self._schemas = {None, *schemas}
         self._default_schema = default_schema
         self._fields: dict[tuple[str, ...], frozenset[str]] = {}
         self._whole_tables: set[tuple[str, ...]] = set()

@@ -46,7 +46,7 @@ class ModelDiff:
 
     head: Snapshot
     models: Snapshot
-    metadata: MetaData
+    metadata: tuple[MetaData, ...]
     options: CompareOptions
     hazards: HazardTexts
     open_scratch: OpenScratch
@@ -194,7 +194,7 @@ class ScratchTrial:
         source = text(RevisionFile(self._database, "trial", (), upgrade=code))
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             try:
-                await connection.run_sync(run_source, source, "upgrade")
+                await connection.run_sync(run_source, source, "upgrade", self._database.settings)
             except Exception as error:  # noqa: BLE001 - generated code can raise anything
                 return f"all of it: it fails with {server_message(error)}"
         return None

@@ -112,9 +112,9 @@ def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
     from circle_migrate.config.object_reference import load_models
 
     database = alone.databases[alone.selected[0]]
-    metadata = load_models(database.settings)
-    build = partial(_build_from_models, alone, servers, metadata)
-    return _State(database, "models", None, _models_source(database, metadata), build)
+    models = load_models(database.settings)
+    build = partial(_build_from_models, alone, servers, models)
+    return _State(database, "models", None, _models_source(database, models), build)
 
 
 async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expected:
@@ -219,7 +219,7 @@ async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
 
 
 async def _build_from_models(
-    alone: Deployment, servers: ScratchServers, metadata: MetaData, major: int
+    alone: Deployment, servers: ScratchServers, models: tuple[MetaData, ...], major: int
 ) -> Snapshot:
     """Return the catalog of the selected database with its models created.
 
@@ -233,7 +233,7 @@ async def _build_from_models(
 
         async def create() -> None:
             try:
-                await scratch.run_adding_missing_roles(partial(_create, database, metadata))
+                await scratch.run_adding_missing_roles(partial(_create, database, models))
             except MigrateError:
                 raise
             except Exception as error:
@@ -255,7 +255,7 @@ async def _build_from_models(
         return await read_live_catalog(database)
 
 
-def _models_source(database: Database, metadata: MetaData) -> str | None:
+def _models_source(database: Database, models: tuple[MetaData, ...]) -> str | None:
     """Return a digest of the DDL of the models; None if it is not known before it runs."""
     from sqlalchemy import create_mock_engine
 
@@ -266,24 +266,27 @@ def _models_source(database: Database, metadata: MetaData) -> str | None:
 
     engine = create_mock_engine("postgresql+asyncpg://", record)
     try:
-        metadata.create_all(engine, checkfirst=False)
+        for metadata in models:
+            metadata.create_all(engine, checkfirst=False)
     except Exception:  # noqa: BLE001 - event listeners of the models may use the mock connection
         return None
     # Extensions and schemas may come from the revisions.
     files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
     # The indexes of a table are created in no fixed order.
-    text = json.dumps([database.name, database.settings.search_path, sorted(statements), files])
+    text = json.dumps([database.name, database.settings.effective_path, sorted(statements), files])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def _create(database: Database, metadata: MetaData) -> None:
+async def _create(database: Database, models: tuple[MetaData, ...]) -> None:
     def create_all(connection: Connection) -> None:
         from sqlalchemy.schema import CreateSchema
 
-        schemas = {table.schema for table in metadata.tables.values()} | {metadata.schema}
+        schemas = {table.schema for metadata in models for table in metadata.tables.values()}
+        schemas |= {*(metadata.schema for metadata in models), *database.settings.own_path_schemas}
         for schema in sorted(filter(None, schemas)):
             connection.execute(CreateSchema(schema, if_not_exists=True))
-        metadata.create_all(connection)
+        for metadata in models:
+            metadata.create_all(connection)
 
     async with database.working("circle-migrate models", {}) as connection:
         await connection.run_sync(create_all)

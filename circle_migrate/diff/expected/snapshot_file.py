@@ -23,8 +23,9 @@ from typing import Any
 from urllib.parse import quote
 
 from circle_migrate import __version__
+from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.atomic_write import replace_file
-from circle_migrate.core.errors import UsageError
+from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.json_file import MAX_BYTES, parse_json, read_bounded
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
@@ -159,14 +160,33 @@ def file_name(revisions: tuple[str, ...], major: int) -> str:
 
 
 def source_of(database: Database, revisions: tuple[str, ...]) -> str:
-    """Return a digest of the files of these revisions and their ancestors, and of the search_path.
+    """Return a digest of the files of these revisions, their ancestors, and the settings they depend on.
 
     The code of modules that a revision file imports is not part of it.
     """
     graph = database.graph
     checksums = sorted((key, graph[key].checksum) for key in graph.ancestors(revisions))
-    text = json.dumps([database.name, database.settings.search_path, checksums])
+    settings = database.settings
+    parts = [database.name, settings.effective_path, checksums, *settings.x_arguments, *_naming(settings)]
+    text = json.dumps(parts + ([settings.version_table_schema] if settings.version_table_schema else []))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _naming(settings: DatabaseSettings) -> list[tuple[str, str]]:
+    """Return the naming convention of the models, if constraints of revisions get names by it."""
+    if not settings.names_from_models:
+        return []
+    from sqlalchemy import MetaData
+
+    from circle_migrate.config.object_reference import naming_metadata
+
+    try:
+        convention = naming_metadata(settings).naming_convention
+    except SettingsError:  # raised by the operations that need a name
+        return []
+    if convention == MetaData().naming_convention:
+        return []
+    return sorted((str(key), getattr(value, "__qualname__", str(value))) for key, value in convention.items())
 
 
 def read_shipped(database: Database, revisions: tuple[str, ...], major: int) -> Snapshot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,8 +15,10 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
+from sqlalchemy import event
 from sqlalchemy.util import await_only
 
+from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
@@ -23,33 +26,47 @@ from circle_migrate.migrate.alembic_adapter.context import (
     bind_revision,
     dialect,
 )
+from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
 from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
+from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
-    import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.postgres.simple_protocol import Adapter
+
+_LOG = logging.getLogger(__name__)
+
+LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
+"""The execution option of driver SQL whose %% stays as it is."""
 
 
 class Runner:
     """The steps of one database, run by Alembic.
 
     `restore` is the text that ends the settings of a step, before its version row. `transcript` is that of
-    the step that runs or has failed. The constructor loads the files of all steps. It raises `TreeError` for
-    a broken file.
+    the step that runs or has failed. The constructor loads the files of all steps, so the caller holds the
+    step lock. It raises `TreeError` for a broken file, and `SettingsError` for a broken alembic.ini.
     """
 
-    def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        table: VersionTable,
+        steps: Collection[Step],
+        settings: DatabaseSettings | None = None,
+    ) -> None:
         self.graph = graph
         self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.restore = ""
         self.transcript: Transcript | None = None
-        modules = {step.revision.id: module_with(step) for step in steps}
+        self._environment = environment(graph, steps, settings)
+        self._naming = naming_options(settings)
+        with self._environment:
+            modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
 
     def run(
@@ -71,15 +88,13 @@ class Runner:
             return
         recording = {"on_version_apply": (lambda **_: record(connection),)}
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        driver = cast("asyncpg.Connection", connection.connection.driver_connection)
-
         context = Context(connection.dialect, connection, self._options(action) | recording)
         context.owned_by_us = connection.in_transaction()
         context.known_heads = current
         context.revision = action.revision
         refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
-        context.transcript = self.transcript = Transcript(driver, refusal)
-        with bind_revision(context, action.revision):
+        context.transcript = self.transcript = Transcript(adapter, refusal)
+        with bind_revision(context, action.revision, self._environment):
             try:
                 context.run_migrations()
             finally:
@@ -97,19 +112,28 @@ class Runner:
             function()
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        driver = cast("asyncpg.Connection", connection.connection.driver_connection)
-        await_only(driver.execute(CONFIGURED))
+        await_only(adapter.driver.execute(CONFIGURED))
         adapter.watch = context.transcript
-        function()
+        adapter.driver.add_log_listener(self._log_notice)
+        event.listen(connection, "before_cursor_execute", _halve_percents, retval=True)
+        try:
+            function()
+        finally:
+            event.remove(connection, "before_cursor_execute", _halve_percents)
+            adapter.driver.remove_log_listener(self._log_notice)
         if adapter.has_lost_transaction:
             if context.owned_by_us and context.transcript is not None:
                 context.transcript.end()
                 raise RuntimeError("the step ended its transaction on the driver's connection")
             connection.rollback()  # of SQLAlchemy's alone
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
-        commits = driver.is_in_transaction() and not context.owned_by_us
+        commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.restore or PINNED
-        await_only(driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
+        await_only(adapter.driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
+
+    def _log_notice(self, _connection: object, message: Any) -> None:
+        if not message.severity_en.startswith("DEBUG"):
+            _LOG.info("%s  %s: %s", self.graph.database, message.severity_en, message.message)
 
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
@@ -130,13 +154,13 @@ class Runner:
             }
             context = Context(dialect(), None, self._options(step) | offline)
             context.owned_by_us = owned
-            with bind_revision(context, step.revision):
-                try:
+            try:
+                with bind_revision(context, step.revision, self._environment):
                     context.run_migrations()
-                except MigrateError:
-                    raise
-                except Exception as error:
-                    raise _not_renderable_error(step, error) from error
+            except MigrateError:
+                raise
+            except Exception as error:
+                raise _not_renderable_error(step, error) from error
             start = step.heads_after(self.graph, start)
         return start
 
@@ -160,7 +184,20 @@ class Runner:
             alembic_step.migration_fn = call
             return [alembic_step]
 
-        return {"fn": one_step, "transaction_per_migration": True, **self.table.options}
+        return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
+
+
+def _halve_percents(
+    _connection: object, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
+) -> tuple[str, Any]:
+    """Let %% of driver SQL without parameters mean %, as it does with psycopg.
+
+    Text with a single % is not written for psycopg, which refuses it.
+    """
+    keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
+    if not keeps and not parameters and "%" not in statement.replace("%%", ""):
+        statement = statement.replace("%%", "%")
+    return statement, parameters
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
@@ -178,8 +215,9 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
 
 
 def _not_renderable_error(step: Step, error: Exception) -> Refused:
+    reason = "exits" if isinstance(error, ExitCalled) else "reads the database"
     return Refused(
-        f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
+        f"revision {step.revision.id} {reason} while it runs, so it cannot be written as SQL",
         database=step.database,
         location=failing_line(step.revision, error),
         detail=f"{type(error).__name__}: {error}",

@@ -96,7 +96,7 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_Rendered]:
         for name in plan.databases:
             settings = deployment.databases[name].settings
             table = VersionTable(settings.version_table, settings.version_table_schema)
-            runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name))
+            runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name), settings)
         for number, segment in enumerate(plan.segments, 1):
             for step in segment.actions:
                 if isinstance(step, Step):
