@@ -39,11 +39,10 @@ OWN_SCHEMAS = f"('{KEPT_SCHEMA}', coalesce(current_setting('{JOURNAL_SETTING}', 
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
-# To read a view, a type that a user created, or a table with policies, can run code of its owner. Columns
-# that were dropped have the type 0.
+# To read a view or a type that a user created can run code of its owner. Columns that were dropped have the
+# type 0.
 _UNFIT = """
     CASE WHEN relkind NOT IN ('r', 'p') THEN 'is not an ordinary table'
-         WHEN row_security_active(oid) THEN 'hides rows from this role by row level security'
          WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND atttypid >= 16384)
          THEN 'has a column of a type that a user created'
          WHEN relname = $1 AND NOT EXISTS (

@@ -74,12 +74,12 @@ def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_datab
     assert invoke(["upgrade"]).status == 0
 
 
-def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Databases) -> None:
+def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Databases, tmp_path: Path) -> None:
     assert invoke(["upgrade"]).status == 0
-    assert invoke(["backup", "saved"]).status == 0
+    assert invoke(["backup", str(tmp_path)]).status == 0
     run(execute(empty_databases, "main", f"ALTER TABLE {RUNS} OWNER TO {eve}"))
     accept = ["--accept-loss", "main", "--accept-loss", "credentials"]
-    manifest = next(Path("saved").rglob("manifest.json"))
+    manifest = next(tmp_path.rglob("manifest.json"))
     for command in (["recover"], ["restore", str(manifest), "--replace", *accept]):
         answer = invoke(command)
         assert (answer.status, eve in answer.stderr) == (5, True), answer
