@@ -48,7 +48,7 @@ def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch, seconds: flo
     assert seconds <= took < max(seconds, 1) + _GRACE
 
 
-@pytest.mark.parametrize("table", ["alembic_version", RUNS])
+@pytest.mark.parametrize("table", ["alembic_version", f"circle_migrate.{RUNS}"])
 def test_locked_table(migrated_databases: Databases, table: str) -> None:
     async def scenario() -> tuple[Answer, float]:
         async with migrated_databases.connect("main") as connection, connection.transaction():
