@@ -16,6 +16,7 @@ import asyncpg
 
 from circle_migrate.core.errors import BackupFailed, MigrateError
 from circle_migrate.core.events import Notify
+from circle_migrate.migrate.session import ensure_dedicated_session
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.server_errors import server_message
@@ -73,6 +74,7 @@ async def export_snapshots(
         for name, database in databases.items():
             pinned, connection = await _connect_to_one_host(database)
             stack.callback(connection.terminate)
+            await ensure_dedicated_session(pinned, connection)
             sessions[name] = (pinned, connection)
             if locked:
                 continue
