@@ -40,6 +40,13 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
 ORDER BY 1
 """
 
+# A role that a session gets after the connection, as in docs/operations.md, needs no CONNECT itself.
+_SIZE = """
+SELECT CASE WHEN has_database_privilege(current_database(), 'CONNECT')
+    THEN pg_database_size(current_database())
+    ELSE (SELECT sum(pg_table_size(oid)) FROM pg_catalog.pg_class WHERE relkind <> 'I') END
+"""
+
 # An empty database may already have these, or a restore may leave them out.
 _IGNORED_KINDS = frozenset({"setting", "extension", "subscription", "default privileges"})
 _PUBLIC = ObjectKey("schema", "public")
@@ -70,7 +77,7 @@ async def user_objects(connection: asyncpg.Connection) -> tuple[str, ...]:
 
 async def database_size(connection: asyncpg.Connection) -> int:
     """Return the size of the connection's database in bytes."""
-    return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
+    return int(await connection.fetchval(_SIZE))
 
 
 async def uses_tls(connection: asyncpg.Connection) -> bool:
