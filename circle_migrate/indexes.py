@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, TextClause, text
+from sqlalchemy.sql.naming import conv
 
 from circle_migrate.core.errors import MigrationFailed
 
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from alembic.operations import Operations
     from alembic.operations.ops import MigrateOperation
 
-# It finds the table as the revision does. Functions are qualified and operators have exact types, so that
+# Names are SQL text, as a statement has them: PostgreSQL folds and cuts them. It finds the table as the
+# revision does. Functions are qualified and operators have exact types, so that
 # objects of other roles do not fit better.
 _FIND = text(
     """
-    SELECT namespace.nspname AS schema,
+    SELECT named.relname::text AS name,
+           namespace.nspname AS schema,
            index.indrelid::regclass::text AS table_name,
            index.indrelid = expected.oid AS on_expected_table,
            index.indisvalid AS valid,
@@ -53,19 +56,19 @@ _FIND = text(
     FROM pg_catalog.pg_class AS expected
     JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = expected.relnamespace
     JOIN pg_catalog.pg_class AS named ON named.relnamespace = expected.relnamespace
-         AND named.relname = CAST(:name AS name)
+         AND named.relname = CAST((pg_catalog.parse_ident(:name))[1] AS name)
     JOIN pg_catalog.pg_index AS index ON index.indexrelid = named.oid
-    WHERE expected.oid = pg_catalog.to_regclass(pg_catalog.concat_ws(
-        '.', pg_catalog.quote_ident(:schema), pg_catalog.quote_ident(:table)
-    ))
+    WHERE expected.oid = pg_catalog.to_regclass(:table)
     """
 )
 
+_IDENTIFIER = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _RAW_BUILD = re.compile(
-    r'create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?(?P<name>"[^"]+"|\w+)'
-    r'\s+on\s+(?:only\s+)?(?P<table>[\w."]+)',
+    rf"create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?(?P<name>{_IDENTIFIER})"
+    rf"\s*\bon\s*(?:\bonly\b\s*)?(?P<table>(?:{_IDENTIFIER}\s*\.\s*)?{_IDENTIFIER})",
     re.IGNORECASE,
 )
+_MAX_NAME_BYTES = 63
 
 _TIMEOUTS = ("lock_timeout", "statement_timeout")
 
@@ -76,6 +79,7 @@ class _Index(NamedTuple):
     `builder` is the process id of the session that builds it.
     """
 
+    name: str
     schema: str
     table_name: str
     on_expected_table: bool
@@ -104,8 +108,9 @@ def ensure_index_concurrently(
     Raises `MigrationFailed` where the name belongs to an index of another table, of other columns or of
     other uniqueness, or where another session is building it.
     """
+    name = _effective_name(op, name)
     with op.get_context().autocommit_block(), _without_timeouts(op) as connection:
-        index = connection and _find(connection, name, table, schema)
+        index = connection and _find(connection, _quoted(name), _quoted(schema, table))
         if index:
             _ensure_usable(index, name, table)
             _ensure_same_definition(index, name, table, columns, unique=unique)
@@ -130,11 +135,12 @@ def drop_index_concurrently(op: Operations, name: str, table: str, *, schema: st
     The revision must declare `transactional = False`. Raises `MigrationFailed` where the name belongs to an
     index of another table, or where another session is building it.
     """
+    name = _effective_name(op, name)
     with op.get_context().autocommit_block(), _without_timeouts(op) as connection:
         if connection is None:
             _drop(op, name, table, schema)
             return
-        index = _find(connection, name, table, schema)
+        index = _find(connection, _quoted(name), _quoted(schema, table))
         if index:
             _ensure_usable(index, name, table)
             _drop(op, name, table, index.schema)
@@ -167,8 +173,20 @@ def _set(connection: Connection, values: dict[str, str]) -> None:
         )
 
 
-def _find(connection: Connection, name: str, table: str, schema: str | None) -> _Index | None:
-    row = connection.execute(_FIND, {"name": name, "table": table, "schema": schema}).one_or_none()
+def _effective_name(op: Operations, name: str) -> str:
+    """Return the name that the index gets: SQLAlchemy cuts names of conventions, PostgreSQL all others."""
+    if isinstance(name, conv):
+        preparer = op.get_context().dialect.identifier_preparer
+        return preparer.truncate_and_render_index_name(name, _alembic_quote=False)
+    return name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+
+
+def _quoted(*names: str | None) -> str:
+    return ".".join('"{}"'.format(name.replace('"', '""')) for name in names if name)
+
+
+def _find(connection: Connection, name: str, table: str) -> _Index | None:
+    row = connection.execute(_FIND, {"name": name, "table": table}).one_or_none()
     return _Index(*row) if row else None
 
 
@@ -181,24 +199,20 @@ def drop_invalid(op: Operations, operation: MigrateOperation) -> None:
 
     With it the build fails, or does nothing with `IF NOT EXISTS`.
     """
-    target = _concurrent_index(operation)
-    if target is None:
-        return
-    name, table, schema = target
-    index = _find(op.get_bind(), name, table, schema)
-    if index is not None and not index.valid and index.builder is None and index.on_expected_table:
-        _drop(op, name, table, index.schema)
+    target = _concurrent_index(op, operation)
+    index = target and _find(op.get_bind(), *target)
+    if index and not index.valid and index.builder is None and index.on_expected_table:
+        _drop(op, index.name, index.table_name, index.schema)
 
 
-def _concurrent_index(operation: MigrateOperation) -> tuple[str, str, str | None] | None:
-    """Return name, table and schema of the index that the operation builds concurrently, else None."""
+def _concurrent_index(op: Operations, operation: MigrateOperation) -> tuple[str, str] | None:
+    """Return the index that the operation builds concurrently and its table, as in the statement."""
     if getattr(operation, "kw", {}).get("postgresql_concurrently") and hasattr(operation, "columns"):
-        return operation.index_name, operation.table_name, operation.schema  # type: ignore[attr-defined]
+        context = op.get_context()
+        index, preparer = operation.to_index(context), context.dialect.identifier_preparer  # type: ignore[attr-defined]
+        return preparer.format_index(index), preparer.format_table(index.table)
     match = _RAW_BUILD.search(str(getattr(operation, "sqltext", "")))
-    if match is None:
-        return None
-    schema, _, table = match["table"].replace('"', "").rpartition(".")
-    return match["name"].replace('"', ""), table, schema or None
+    return (match["name"], match["table"]) if match else None
 
 
 def _ensure_same_definition(

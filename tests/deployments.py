@@ -23,6 +23,9 @@ from tests.servers import NAMES, Databases, Server, run
 
 VARIABLES = {"main": "DATABASE_URL", "credentials": "CREDS_DATABASE_URL"}
 
+RUNS, STEPS, PROTECTION = (f"circle_migrate.{name}" for name in ("runs", "steps", "protection"))
+"""The package's own tables."""
+
 
 def environment(databases: Databases) -> dict[str, str]:
     """The environment variables that name a test's databases."""
@@ -66,7 +69,7 @@ async def catalogues(databases: Databases) -> dict[str, Catalogue]:
         async with databases.connect(name) as connection:
             kinds = await catalogue(connection)
         found[name] = {
-            kind: [row for row in rows if not str(row[kind == "others"]).startswith("circle_migrate_")]
+            kind: [row for row in rows if not str(row[kind == "others"]).startswith("circle_migrate")]
             for kind, rows in kinds.items()
         }
     return found
@@ -108,9 +111,12 @@ def project_folder(
 
 def _forget(folder: Path) -> None:
     below = f"{folder}{os.sep}"
-    for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-        if any(str(place).startswith(below) for place in places):
+    places = {
+        name: [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        for name, module in list(sys.modules.items())
+    }
+    for name, found in places.items():
+        if any(str(place).startswith(below) for place in found):
             del sys.modules[name]
 
 

@@ -56,11 +56,13 @@ class Project:
     folder: Path
 
     def __post_init__(self) -> None:
-        """Make both environments, without any revision."""
+        """Make both environments, without any revision or table."""
         for name in NAMES:
             self.versions(name).mkdir(parents=True)
             (self.versions(name).parent / "env.py").write_text(_ENV_PY, encoding="utf-8")
         self.write("shop/__init__.py", "")
+        for name, metadata in (("models", "Base"), ("secrets", "metadata")):
+            self.write(f"shop/{name}.py", f"from sqlalchemy import MetaData\n\n{metadata} = MetaData()\n")
 
     def versions(self, database: str) -> Path:
         """Where the revision files of a database lie."""

@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from alembic.operations import Operations
+from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import CreateIndexOp, ExecuteSQLOp
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.naming import conv
 
 from circle_migrate.core.errors import MigrationFailed
-from circle_migrate.indexes import drop_index_concurrently, ensure_index_concurrently
+from circle_migrate.indexes import drop_index_concurrently, drop_invalid, ensure_index_concurrently
 from tests.alembic_driver import on_connection
 from tests.servers import Databases, run
 
@@ -162,6 +164,87 @@ def test_failed_unique_build_is_built_again_once_the_rows_allow_it(empty_databas
         return before + [valid for _, valid in await indexes(empty_databases)]
 
     assert run(scenario()) == [False, True]
+
+
+LONG = "ix_" + "a_rather_long_name_" * 4
+OF_TABLES = "WHERE indrelid IN (SELECT oid FROM pg_class WHERE oid > 16383 AND relkind = 'r')"
+BYTES = "ix_" + "\u00e4\u20ac" * 20
+
+
+def build(operation: MigrateOperation) -> Step:
+    """Return a step that runs the operation as a revision does."""
+
+    def step(op: Operations) -> None:
+        with op.get_context().autocommit_block():
+            drop_invalid(op, operation)
+            op.invoke(operation)
+
+    return step
+
+
+def build_by_sql(name: str, table: str) -> Step:
+    return build(ExecuteSQLOp(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} (name)"))
+
+
+def build_by_alembic(name: str, table: str = "people", **options: Any) -> Step:
+    options |= {"postgresql_concurrently": True, "if_not_exists": True}
+    return build(CreateIndexOp(name, table, ["name"], **options))
+
+
+def ensure_named(name: str, table: str = "people") -> Step:
+    return lambda op: ensure_index_concurrently(op, name, table, ["name"])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        build_by_sql("IX_People", "PEOPLE"),
+        build_by_sql('"IX ""odd"" People"', 'only "People"'),
+        build_by_sql(LONG, "people"),
+        build_by_sql(f'"{BYTES}"', "Public . people"),
+        build_by_sql('"ix.dotted"', '"side"."people"'),
+        build_by_sql('"quoted"', '"people"'),
+        build_by_alembic("IX_People", "People"),
+        build_by_alembic('IX "odd" 100% People'),
+        build_by_alembic(BYTES),
+        build_by_alembic(conv(LONG)),
+        build_by_alembic("order", schema="side"),
+        ensure_named("IX_People", "People"),
+        ensure_named('IX "odd" 100% People'),
+        ensure_named(LONG),
+        ensure_named(BYTES),
+        ensure_named(conv(LONG)),
+    ],
+)
+def test_invalid_index_of_any_name_is_built_again(empty_databases: Databases, step: Step) -> None:
+    index = f"SELECT indexrelid::regclass::text, indisvalid FROM pg_index {OF_TABLES}"
+    invalid = f"UPDATE pg_index SET indisvalid = false {OF_TABLES}"
+
+    async def scenario() -> None:
+        await execute(empty_databases, TABLES, 'CREATE TABLE "People" (name text)')
+        found = []
+        for _ in range(2):
+            await apply(empty_databases, step)
+            async with empty_databases.connect("main") as connection:
+                found.append([tuple(row) for row in await connection.fetch(index)])
+                await connection.execute(invalid)
+        assert found[0] == found[1]
+        ((_, valid),) = found[0]
+        assert valid
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("name", [LONG, BYTES, conv(LONG), 'IX "odd" 100%'])
+def test_index_of_any_name_is_dropped(empty_databases: Databases, name: str) -> None:
+    async def scenario() -> object:
+        await execute(empty_databases, TABLES)
+        await apply(empty_databases, ensure_named(name))
+        await apply(empty_databases, lambda op: drop_index_concurrently(op, name, "people"))
+        async with empty_databases.connect("main") as connection:
+            return await connection.fetchval(f"SELECT count(*) FROM pg_index {OF_TABLES}")
+
+    assert run(scenario()) == 0
 
 
 @asynccontextmanager

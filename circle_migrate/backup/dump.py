@@ -1,19 +1,34 @@
-"""Dump one database by pg_dump, into a file or through `age`, and verify that the dump can be read."""
+"""Dump one database by pg_dump, verify that the dump can be read, and restore it into an empty database.
+
+Dumps are encrypted by `age`; for an older server psql runs the script of pg_restore.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-from asyncio.subprocess import PIPE
-from collections.abc import Mapping, Sequence
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from circle_migrate.backup.consistent_snapshot import NO_BACKUP
+from circle_migrate.backup.manifest import Dump
 from circle_migrate.backup.pg_programs import Child, Program, find, start
 from circle_migrate.config.url.environment import plain
-from circle_migrate.core.errors import BackupFailed, BrokenBackup, SettingsError, UsageError
+from circle_migrate.core.errors import BackupFailed, BrokenBackup, RestoreFailed, SettingsError, UsageError
+
+_VERBOSE = "--verbose"
+"""Makes pg_dump and pg_restore write to stderr all the time, so that SIGPIPE ends them if we are killed."""
+
+_CHUNK = 1 << 18
+"""Bytes that are read from a pipe at a time."""
+
+# pg_restore 17 and later sets this first; older servers do not know the parameter.
+_NEW_SETTING = b"SET transaction_timeout = 0;\n"
+_NEW_SETTING_SINCE = 17
 
 _RECIPIENTS = ("age1", "ssh-")
 
@@ -57,13 +72,6 @@ def _age() -> str:
     return program
 
 
-VERBOSE = "--verbose"
-"""Makes pg_dump and pg_restore write to stderr all the time, so that SIGPIPE ends them if we are killed."""
-
-CHUNK = 1 << 18
-"""Bytes that are read from a pipe at a time."""
-
-
 @dataclass(frozen=True, slots=True)
 class DumpJob:
     """The programs that dump one database; `encryption` is the command that encrypts the dump, if any."""
@@ -78,22 +86,12 @@ class DumpJob:
         lister = find("pg_restore", dumper.major, programs)
         return cls(dumper, lister, tuple(encrypt_command(recipient)) if recipient else ())
 
-    @property
-    def encrypts(self) -> bool:
-        """Whether the dump is encrypted."""
-        return bool(self.encryption)
-
-    @property
-    def suffix(self) -> str:
-        """The suffix of the dump's file."""
-        return ".dump.age" if self.encrypts else ".dump"
-
     async def dump(
         self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
     ) -> None:
         """Dump the exported snapshot into the file; `lock_wait` is in seconds. Raises `BackupFailed`."""
         argv = self._argv(snapshot, lock_wait)
-        if self.encrypts:
+        if self.encryption:
             await self._dump_encrypted(argv, database, path, env)
             return
         async with start([*argv, f"--file={path}"], env) as dumper:
@@ -108,7 +106,7 @@ class DumpJob:
             await _wait_for_success(dumper, database, "pg_dump")
 
     def _argv(self, snapshot: str, lock_wait: float) -> list[str | Path]:
-        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", VERBOSE]
+        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", _VERBOSE]
         return [*argv, f"--snapshot={snapshot}", f"--lock-wait-timeout={round(lock_wait * 1000)}"]
 
     async def _dump_encrypted(
@@ -136,7 +134,7 @@ async def copy(source: Child, *targets: Child) -> None:
     writers = [target.process.stdin for target in targets if target.process.stdin]
     open_writers = list(writers)
     assert source.process.stdout  # noqa: S101 - it is a pipe
-    while chunk := await source.process.stdout.read(CHUNK):
+    while chunk := await source.process.stdout.read(_CHUNK):
         for writer in list(open_writers):
             try:
                 writer.write(chunk)
@@ -158,7 +156,6 @@ async def _wait_for_success(child: Child, database: str, program: str) -> None:
         f"{database}: {program} failed",
         database=database,
         detail=output,
-        state=NO_BACKUP,
         hint="grant the role SELECT on every table and sequence"
         if "permission denied" in output
         else "correct the cause and run the same command again",
@@ -185,6 +182,106 @@ async def ensure_readable(lister: Program, path: Path, database: str, decryption
                     f"{path} cannot be read: {name} failed",
                     database=database,
                     detail=await program.output(),
-                    state="nothing was changed",
                     hint=hint,
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Options of a restore: `replace` databases that are not empty, and `disconnect` their sessions.
+
+    `jobs` is the number of tables and indexes that are restored at a time, 1 for all in one transaction.
+    `identity` is the file with the key for encrypted dumps, `programs` the folder of pg_restore. Without
+    `owners` the role that restores owns everything, without `privileges` nothing is granted. `overridden` are
+    protected databases that may be replaced.
+    """
+
+    replace: bool = False
+    disconnect: bool = False
+    jobs: int = 1
+    identity: Path | None = None
+    programs: Path | None = None
+    owners: bool = True
+    privileges: bool = True
+    overridden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreJob:
+    """The programs that restore a dump; `decryption` is the command that decrypts it, if any.
+
+    With `psql`, pg_restore writes a script for psql, without the setting that the older server does not know.
+    `jobs` is the number of tables and indexes that are restored at a time: 1 means all in one transaction.
+    `exclusions` are options of pg_restore.
+    """
+
+    restorer: Program
+    psql: Program | None
+    decryption: tuple[str, ...]
+    jobs: int
+    exclusions: tuple[str, ...]
+
+    @classmethod
+    def plan(cls, dump: Dump, server: int, options: RestoreOptions, decryption: Sequence[str]) -> RestoreJob:
+        """Find the programs for a server of this major version. Raises `SettingsError` if one is missing."""
+        restorer = find("pg_restore", dump.dump_major, options.programs)
+        newer = restorer.major >= _NEW_SETTING_SINCE > server
+        psql = find("psql", restorer.major, options.programs) if newer else None
+        jobs = 1 if decryption or newer else options.jobs
+        parts = ((options.owners, "--no-owner"), (options.privileges, "--no-privileges"))
+        exclusions = tuple(option for included, option in parts if not included)
+        return cls(restorer, psql, tuple(decryption), jobs, exclusions)
+
+    async def restore(self, database: str, path: Path, env: Mapping[str, str]) -> None:
+        """Restore the file into the database of the environment `env`. Raises `RestoreFailed`."""
+        argv: list[str | Path] = [self.restorer.path, "--exit-on-error", "--no-password", _VERBOSE]
+        argv += self.exclusions
+        ciphers: list[Child] = []
+        psql: list[Child] = []
+        copies: list[Coroutine[Any, Any, None]] = []
+        async with AsyncExitStack() as stack:
+            if self.decryption:
+                file = stack.enter_context(path.open("rb"))
+                cipher = start(self.decryption, plain(), stdin=file, stdout=PIPE)
+                ciphers.append(await stack.enter_async_context(cipher))
+            source, stdin = ([], PIPE) if ciphers else ([path], DEVNULL)
+            if self.psql is None:
+                # Several jobs cannot share a transaction.
+                options = ["--dbname=", f"--jobs={self.jobs}" if self.jobs > 1 else "--single-transaction"]
+                restorer = await stack.enter_async_context(
+                    start([*argv, *options, *source], env, stdin=stdin)
+                )
+            else:
+                script = start([*argv, "--file=-", *source], plain(), stdin=stdin, stdout=PIPE)
+                restorer = await stack.enter_async_context(script)
+                options = ["--no-psqlrc", "--quiet", "--no-password", "--file=-", "--set=ON_ERROR_STOP=1"]
+                psql.append(
+                    await stack.enter_async_context(start([self.psql.path, *options], env, stdin=PIPE))
+                )
+                copies.append(_copy_script(restorer, *psql))
+            if ciphers:
+                copies.append(copy(*ciphers, restorer))
+            await asyncio.gather(*copies)
+            # The last program first: its failure also ends those before it.
+            for child in (*psql, restorer, *ciphers):
+                if await child.end() != 0:
+                    message = f"{database}: the dump could not be restored"
+                    raise RestoreFailed(message, database=database, detail=await child.output())
+
+
+async def _copy_script(restorer: Child, psql: Child) -> None:
+    """Send the script of pg_restore to psql, in a transaction that commits only if pg_restore succeeds."""
+    source, target = restorer.process.stdout, psql.process.stdin
+    assert source is not None  # noqa: S101 - both are pipes
+    assert target is not None  # noqa: S101
+    with suppress(ConnectionError):
+        target.write(b"BEGIN;\n" + (await source.read(_CHUNK)).replace(_NEW_SETTING, b"", 1))
+        while chunk := await source.read(_CHUNK):
+            target.write(chunk)
+            await target.drain()
+        if await restorer.end() == 0:
+            target.write(b"COMMIT;\n")
+            await target.drain()
+    target.close()
+    with suppress(ConnectionError):
+        await target.wait_closed()

@@ -224,7 +224,6 @@ def _parse(content: bytes, file: Path) -> Manifest:
     if stored.get("format") != _FORMAT:
         raise BrokenBackup(
             f"{file} has format {stored.get('format')}, and this version reads format {_FORMAT}",
-            state="nothing was changed",
             hint=f"restore it with circle-migrate {stored.get('tool_version')}",
         )
     checksum = stored.pop("checksum", None)
@@ -267,6 +266,4 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def _broken(message: str, database: str | None = None) -> BrokenBackup:
-    return BrokenBackup(
-        message, database=database, state="nothing was changed", hint="take another copy of the backup"
-    )
+    return BrokenBackup(message, database=database, hint="take another copy of the backup")

@@ -15,7 +15,6 @@ from typing import Any
 from circle_migrate.config.url import environment
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.embedded import binaries
-from circle_migrate.postgres.embedded.binaries import Binaries
 
 _VERSION = re.compile(r"\(PostgreSQL\) (?P<version>(?P<major>\d+)\S*)")
 # DETAIL and CONTEXT lines can contain rows of tables: they never leave this module.
@@ -57,7 +56,10 @@ def find(name: str, min_major: int, folder: Path | None = None) -> Program:
                 hint=hint,
             )
         return program
-    usable = {major: tools for major, tools in _known().items() if (tools.folder / name).is_file()}
+    known = binaries.installed()
+    with suppress(SettingsError):  # without the extra
+        known = {**binaries.embedded(), **known}
+    usable = {major: tools for major, tools in known.items() if (tools.folder / name).is_file()}
     major = min((major for major in usable if major >= min_major), default=None)
     if major is None:
         versions = ", ".join(map(str, sorted(usable))) or "none"
@@ -67,13 +69,6 @@ def find(name: str, min_major: int, folder: Path | None = None) -> Program:
             hint=hint,
         )
     return _read_version(usable[major].program(name))
-
-
-def _known() -> Mapping[int, Binaries]:
-    try:
-        return {**binaries.embedded(), **binaries.installed()}
-    except SettingsError:
-        return binaries.installed()
 
 
 def _read_version(path: Path) -> Program:

@@ -7,40 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from circle_migrate.backup.dump import decrypt_command, ensure_readable
+from circle_migrate.backup.dump import RestoreJob, RestoreOptions, decrypt_command, ensure_readable
 from circle_migrate.backup.manifest import Dump, Manifest, verify_dump
-from circle_migrate.backup.restore_dump import RestoreJob
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
 from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreOptions:
-    """Options of a restore: `replace` databases that are not empty, and `disconnect` their sessions.
-
-    `jobs` is the number of tables and indexes that are restored at a time, 1 for all in one transaction.
-    `identity` is the file with the key for encrypted dumps, `programs` the folder of pg_restore. Without
-    `owners` the role that restores owns everything, without `privileges` nothing is granted. `overridden` are
-    protected databases that may be replaced.
-    """
-
-    replace: bool = False
-    disconnect: bool = False
-    jobs: int = 1
-    identity: Path | None = None
-    programs: Path | None = None
-    owners: bool = True
-    privileges: bool = True
-    overridden: tuple[str, ...] = ()
-
-    @property
-    def exclusions(self) -> tuple[str, ...]:
-        """Options of pg_restore for what is not restored."""
-        options = ((self.owners, "--no-owner"), (self.privileges, "--no-privileges"))
-        return tuple(option for included, option in options if not included)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +60,7 @@ async def preflight(
             state=states[name],
             dump=dump,
             file=folder / dump.file,
-            job=RestoreJob.plan(
-                dump.dump_major,
-                states[name].server_version_num // 10000,
-                options.programs,
-                decryption=decryption[name],
-                jobs=options.jobs,
-                exclusions=options.exclusions,
-            ),
+            job=RestoreJob.plan(dump, states[name].server_version_num // 10000, options, decryption[name]),
         )
         for name, dump in dumps.items()
     )
@@ -130,16 +96,11 @@ def _ensure_known_revisions(deployment: Deployment, dumps: Mapping[str, Dump]) -
                 continue
             for other, graph in deployment.forest.graphs.items():
                 if key in graph:
-                    raise WrongDatabase(
-                        f"the dump of {name} is at revision {key} of {other}",
-                        database=name,
-                        state="nothing was changed",
-                    )
+                    raise WrongDatabase(f"the dump of {name} is at revision {key} of {other}", database=name)
             raise UnknownRevision(
                 f"the dump of {name} is at revision {key}, which no revision file has: a newer release or "
                 "another application made the backup",
                 database=name,
-                state="nothing was changed",
                 hint="restore the backup with the release that has this revision",
             )
 
@@ -169,6 +130,5 @@ def _ensure_dump_fits(state: State, dumps: Mapping[str, Dump], name: str) -> Non
             raise WrongDatabase(
                 f"{name} is the database {state.name!r}, from which {other} was dumped",
                 database=name,
-                state="nothing was changed",
                 hint="check whether the URLs are swapped: circle-migrate config show",
             )

@@ -16,6 +16,7 @@ from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import Interrupted, MigrateError, RestoreFailed
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.shield import shielded
+from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.protection import copy_marker
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.protection_marker import ProtectionMarker
@@ -66,17 +67,18 @@ async def copy_protection(copies: Sequence[StagedDatabase], states: Mapping[str,
         for copy in copies:
             state = states[copy.database.name]
             if state.marker is not None and (await copy.connection_target.state()).marker is None:
-                await _copy_marker(copy, state.schema, state.marker)
+                await _copy_marker(copy, state.marker)
     except BaseException as error:
         await _drop_staging(copies, error)
         raise
 
 
-async def _copy_marker(copy: StagedDatabase, schema: str, marker: ProtectionMarker) -> None:
-    name = copy.database.name
-    connection = await copy.connection_target.connect(NAME)
+async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
+    name, database = copy.database.name, copy.connection_target
+    connection = await database.connect(NAME)
     try:
-        await copy_marker(connection, schema, marker)
+        await Journal(database, await database.read_state(connection)).ensure(connection)
+        await copy_marker(connection, database.settings.journal_schema, marker)
     except Exception as error:
         raise RestoreFailed(
             f"{name}: the protection cannot be copied to the restored database",

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circle_migrate.backup.consistent_snapshot import NAME, NO_BACKUP
-from circle_migrate.backup.contents import catalog_digest, uses_tls
+from circle_migrate.backup.contents import NAME, catalog_digest, uses_tls
+from circle_migrate.backup.dump import RestoreJob, RestoreOptions
 from circle_migrate.backup.manifest import Dump
-from circle_migrate.backup.restore_dump import RestoreJob
 from circle_migrate.config.url.environment import environment
 from circle_migrate.core.errors import BackupFailed, RestoreFailed, SettingsError, Unreachable
 from circle_migrate.postgres.database import Database
@@ -26,7 +26,7 @@ from circle_migrate.postgres.server_errors import server_message, sqlstate
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
 
-_SCHEMA_ONLY = ("--schema-only", "--no-privileges", "--no-tablespaces", "--no-subscriptions")
+_SCHEMA_ONLY = ("--schema-only", "--no-tablespaces", "--no-subscriptions")
 _MISSING_ROLE = re.compile(r'role "[^"]+" does not exist')
 # What a scratch server may lack, and the server of a restore has.
 _LACKING = re.compile(
@@ -103,9 +103,10 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         return f"the server for scratch databases is PostgreSQL {major}, older than {dump.major}"
     database = scratch.deployment.databases[name]
 
-    async def restore(*exclusions: str) -> None:
-        exclusions = (*_SCHEMA_ONLY, *exclusions)
-        job = RestoreJob.plan(dump.dump_major, major, programs, decryption=(), jobs=1, exclusions=exclusions)
+    async def restore(*, owners: bool = True) -> None:
+        options = RestoreOptions(programs=programs, owners=owners, privileges=False)
+        job = RestoreJob.plan(dump, major, options, ())
+        job = replace(job, exclusions=(*job.exclusions, *_SCHEMA_ONLY))
         connection = await database.connect(NAME)
         encrypted = await uses_tls(connection)
         connection.terminate()
@@ -121,7 +122,7 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         try:
             await scratch.run_adding_missing_roles(restore)
         except _MissingRoleError:
-            await restore("--no-owner")
+            await restore(owners=False)
     except (_MissingRoleError, RestoreFailed) as error:
         detail = error.detail or "" if isinstance(error, RestoreFailed) else str(error)
         if isinstance(error, _MissingRoleError) or _LACKING.search(detail):
@@ -164,7 +165,6 @@ def _failure(name: str, message: str, detail: str) -> BackupFailed:
         f"{name}: {message}",
         database=name,
         detail=detail,
-        state=NO_BACKUP,
         hint="pg_restore runs with an empty search_path: name the schema of each object in the bodies of"
         " functions, or add SET search_path to the functions",
     )

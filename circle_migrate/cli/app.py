@@ -13,39 +13,34 @@ from typer.main import get_group
 
 from circle_migrate import __version__
 from circle_migrate.cli.help import CommandGroup
+from circle_migrate.cli.streams import end_stdout
 
 _COMMANDS = {
     "migrate": ("init", "upgrade", "downgrade", "plan", "recover"),
     "inspect": ("status", "check", "wait", "current", "log", "history", "heads", "branches", "show"),
-    "compare": ("diff", "snapshot", "consistency"),
-    "graph": ("graph",),
+    "compare": ("diff", "snapshot", "consistency", "graph"),
     "safety": ("safety-check", "stats"),
     "revision": ("revision", "merge", "stamp"),
-    "backup": ("backup", "restore", "kept"),
-    "protect": ("protect", "unprotect"),
-    "config": ("config", "schema"),
-    "dev": ("dev",),
+    "keep": ("backup", "restore", "kept", "protect", "unprotect"),
+    "set_up": ("config", "schema", "dev"),
 }
 """The modules that declare commands, in the order of the help page, with the names of their commands."""
 
-_EPILOG = "\n\n".join(
-    [
-        "[bold]Examples[/bold]",
-        "circle-migrate upgrade --embedded [dim]# on a private PostgreSQL[/dim]",
-        "circle-migrate upgrade --dry-run [dim]# show the plan[/dim]",
-        "circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]",
-        "circle-migrate downgrade -1 -d main [dim]# show the losses, then ask[/dim]",
-        'circle-migrate revision --autogenerate -m "add a table"',
-        "[bold]Environment[/bold]",
-        "DATABASE_URL, CREDS_DATABASE_URL [dim]# or …_FILE, .env, pyproject.toml[/dim]",
-        "CIRCLE_MIGRATE_EMBEDDED=1 [dim]# like --embedded[/dim]",
-        "NO_COLOR, FORCE_COLOR [dim]# no colours, or colours in a pipe too[/dim]",
-        "[bold]Exit status[/bold]",
-        "0 done · 1 bug · 2 usage or settings · 3 pending · 4 drift · 5 refused",
-        "6 locked · 7 ahead or unknown · 8 in doubt · 9 unreachable or not writable",
-        "10 failed, rolled back · 129, 130, 143 interrupted",
-    ]
-)
+_EPILOG = """\
+[bold]Examples[/bold]
+circle-migrate upgrade --embedded [dim]# on a private PostgreSQL[/dim]
+circle-migrate upgrade --dry-run [dim]# show the plan[/dim]
+circle-migrate upgrade credentials@+1 [dim]# one step, one database[/dim]
+circle-migrate downgrade -1 -d main [dim]# show the losses, then ask[/dim]
+circle-migrate revision --autogenerate -m "add a table"
+[bold]Environment[/bold]
+DATABASE_URL, CREDS_DATABASE_URL [dim]# or …_FILE, .env, pyproject.toml[/dim]
+CIRCLE_MIGRATE_EMBEDDED=1 [dim]# like --embedded[/dim]
+NO_COLOR, FORCE_COLOR [dim]# no colours, or colours in a pipe too[/dim]
+[bold]Exit status[/bold]
+0 done · 1 bug · 2 usage or settings · 3 pending · 4 drift · 5 refused
+6 locked · 7 ahead or unknown · 8 in doubt · 9 unreachable or not writable
+10 failed, rolled back · 129, 130, 143 interrupted""".replace("\n", "\n\n")
 
 
 class _Commands(CommandGroup):
@@ -85,6 +80,7 @@ class _Commands(CommandGroup):
 
             show_usage_error(error)
             status = error.exit_code
+        end_stdout()
         sys.exit(status)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:

@@ -10,7 +10,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -92,8 +92,17 @@ class _Warnings(logging.Handler):
         self._progress.warn(f"warning: {record.getMessage()}")
 
 
-def run_command(context: CommandContext, action: Callable[[], Result | Coroutine[Any, Any, Result]]) -> None:
-    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status."""
+def run_command(
+    context: CommandContext,
+    action: Callable[[], Result | Coroutine[Any, Any, Result]],
+    *,
+    has_result: bool = True,
+) -> None:
+    """Run a command's action, write its result or its error, and raise `typer.Exit` with the status.
+
+    Without a result the action itself may write to stdout.
+    """
+    from circle_migrate.cli.streams import stdout_for_result
     from circle_migrate.cli.write import failure, success, write_stderr
 
     signals = _Signals(context.progress)
@@ -101,16 +110,19 @@ def run_command(context: CommandContext, action: Callable[[], Result | Coroutine
     logger.addHandler(warnings)
     logger.propagate = False
     try:
-        result = action()
-        if not isinstance(result, Result):
-            result = _run(result, signals, context)
+        with stdout_for_result() if has_result else nullcontext():
+            result = action()
+            if not isinstance(result, Result):
+                result = _run(result, signals, context)
         success(result, context.format)
     except typer.Exit:
         raise
     except BaseException as exception:  # noqa: BLE001 - this is the boundary
         error = _migrate_error(exception, signals)
         if context.debug:
-            write_stderr(_hide_rows("".join(traceback.format_exception(exception))).rstrip("\n"))
+            lines = "".join(traceback.format_exception(exception)).rstrip("\n")
+            # The server's DETAIL lines can quote rows.
+            write_stderr(re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", lines))
         failure(error, context.command, context.format)
         raise typer.Exit(int(error.status)) from None
     finally:
@@ -134,11 +146,6 @@ def _run(coroutine: Coroutine[Any, Any, Result], signals: _Signals, context: Com
 
     with asyncio.Runner() as runner:
         return runner.run(main())
-
-
-def _hide_rows(text: str) -> str:
-    """Return a traceback without the server's DETAIL lines, which can quote rows."""
-    return re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: hidden, as it can quote rows", text)
 
 
 def _migrate_error(exception: BaseException, signals: _Signals) -> MigrateError:

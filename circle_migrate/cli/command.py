@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import StrEnum
 from inspect import Parameter
 from typing import Any
@@ -15,7 +16,7 @@ from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.help import Command, CommandGroup
 from circle_migrate.cli.options import ANY_RESULT, COMMON, OPTIONS, Format
 
-_NO_SETTINGS = ("database", "format", "quiet", "debug")
+_NO_SETTINGS = ("database", "format", "quiet", "verbose", "debug")
 """The shared options that override no setting."""
 
 
@@ -43,6 +44,7 @@ def group(app: typer.Typer, name: str, description: str, panel: str) -> typer.Ty
     """Declare a group of commands."""
     if isinstance(app, CommandListing):
         app.add(name, description, panel)
+    if isinstance(app, CommandListing) or (isinstance(app, SingleCommandApp) and app.command_name != name):
         return CommandListing()
     typer_group = typer.Typer(name=name, cls=CommandGroup, help=description, no_args_is_help=True)
     app.add_typer(typer_group, rich_help_panel=panel)
@@ -58,21 +60,21 @@ def command(
     without: tuple[str, ...] = (),
     formats: tuple[Format, ...] = ANY_RESULT,
     negative_arguments: bool = False,
-    examples: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Declare a function `f(context, ...)` that returns a result, or a coroutine for one, as a command.
 
     `options` are keys of OPTIONS, `without` keys of COMMON that the command does not have. `formats` are the
     output formats of its result. With `negative_arguments` a word such as -1 is an argument, where it
-    otherwise is an unknown option. `examples` are lines for the end of the help page.
+    otherwise is an unknown option. Lines below `Examples:` in the docstring end the help page.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., None]:
         command_name = name or function.__name__
+        description, _, examples = (inspect.getdoc(function) or "").partition("\n\nExamples:\n")
         if isinstance(app, SingleCommandApp) and app.command_name != command_name:
             return function
         if isinstance(app, CommandListing):
-            app.add(command_name, inspect.getdoc(function), panel)
+            app.add(command_name, description, panel)
             return function
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
@@ -87,10 +89,10 @@ def command(
         @functools.wraps(function)
         def invoke(**arguments: Any) -> None:
             from circle_migrate.cli.boundary import run_command
-            from circle_migrate.cli.progress import Progress
+            from circle_migrate.cli.progress import Progress, shown_logs
 
             flags = {key: arguments.pop(key, None) for key in (*COMMON, *OPTIONS)}
-            database, form, quiet, debug = map(flags.pop, _NO_SETTINGS)
+            database, form, quiet, verbose, debug = map(flags.pop, _NO_SETTINGS)
             context = CommandContext(
                 group_name + command_name,
                 database,
@@ -99,7 +101,9 @@ def command(
                 Progress(quiet=bool(quiet)),
                 bool(debug),
             )
-            run_command(context, functools.partial(function, context, **arguments))
+            with shown_logs(context.progress) if verbose else nullcontext():
+                action = functools.partial(function, context, **arguments)
+                run_command(context, action, has_result="format" not in without)
 
         invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -107,9 +111,10 @@ def command(
         app.command(
             name,
             cls=Command,
+            help=description,
             rich_help_panel=panel,
             context_settings={"ignore_unknown_options": True} if negative_arguments else None,
-            epilog="\n\n".join(["[bold]Examples[/bold]", *examples]) if examples else None,
+            epilog="[bold]Examples[/bold]\n" + examples.replace("    ", "\n") if examples else None,
         )(invoke)
         return invoke
 

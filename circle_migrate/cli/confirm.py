@@ -17,8 +17,6 @@ from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan, Stamp
 from circle_migrate.safety.losses.report import LossReport
 
-_UNCHANGED = "nothing was changed"
-
 
 def accept_losses(accepted: Sequence[str], report: LossReport, *, yes: bool, keep: bool) -> None:
     """Show the losses of a downgrade and ask for their names.
@@ -35,7 +33,6 @@ def accept_losses(accepted: Sequence[str], report: LossReport, *, yes: bool, kee
     if unknown:
         raise NotConfirmed(
             f"the report has no loss named {', '.join(unknown)}",
-            state=_UNCHANGED,
             hint="repeat --accept-loss with every name of the report; patterns are not supported",
         )
     missing = [name for name in lost if name not in accepted]
@@ -104,37 +101,29 @@ def _ask(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise NotConfirmed(
             "the command needs a confirmation, and there is no terminal to ask on",
-            state=_UNCHANGED,
             hint="add --yes to confirm",
         )
     with _prompt():
         confirmed = typer.confirm(question, err=True)
     if not confirmed:
-        raise NotConfirmed("not confirmed", state=_UNCHANGED)
+        raise NotConfirmed("not confirmed")
 
 
 def _ask_for_names(
-    names: Sequence[str],
-    purpose: str,
-    option: str,
-    message: str,
-    *,
-    yes: bool = False,
-    database: str | None = None,
+    names: list[str], purpose: str, option: str, text: str, *, yes: bool = False, database: str | None = None
 ) -> None:
     """Ask for the names. Raises `NotConfirmed` for other text, without a terminal, and with `yes`."""
     if yes or not sys.stdin.isatty():
         raise NotConfirmed(
-            message if yes else f"{message}, and there is no terminal to ask on",
+            text if yes else f"{text}, and there is no terminal to ask on",
             database=database,
-            state=_UNCHANGED,
             hint="to confirm, add " + " ".join(f"{option} {name}" for name in names),
         )
-    text = " ".join(names)
+    wanted = " ".join(names)
     with _prompt():
-        typed = typer.prompt(visible(f"Type {text!r} {purpose}"), err=True)
-    if typed.strip() != text:
-        raise NotConfirmed("the typed text differs", state=_UNCHANGED)
+        typed = typer.prompt(visible(f"Type {wanted!r} {purpose}"), err=True)
+    if typed.strip() != wanted:
+        raise NotConfirmed("the typed text differs")
 
 
 @contextmanager
@@ -146,4 +135,4 @@ def _prompt() -> Iterator[None]:
         write_stderr("")
         if isinstance(abort.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        raise NotConfirmed("not confirmed", state=_UNCHANGED) from None
+        raise NotConfirmed("not confirmed") from None

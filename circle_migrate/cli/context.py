@@ -10,7 +10,7 @@ from circle_migrate.cli.options import Format
 if TYPE_CHECKING:
     from circle_migrate.cli.progress import Progress
     from circle_migrate.config.settings import Settings
-    from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.postgres.deployment import Current, Deployment
 
 
 class CommandContext(NamedTuple):
@@ -61,6 +61,15 @@ class CommandContext(NamedTuple):
 
             await create_missing(deployment)
         return deployment
+
+    async def at(self, *, current: bool) -> tuple[Deployment, Current | None]:
+        """Return the databases with their `current` revisions, or the revision trees alone."""
+        if not current:
+            return self.files(), None
+        from circle_migrate.migrate.identity import verify_identity
+
+        deployment = await self.ready()
+        return deployment, verify_identity(deployment, await deployment.states())
 
     def files(self) -> Deployment:
         """Return the revision trees alone: needs no URL and starts no server."""

@@ -118,6 +118,7 @@ ENCRYPT_TO = option(
 )
 
 _run = partial(option, panel="Run")
+_choice = partial(_run, None)
 _connection = partial(option, panel="Connection")
 _size = partial(option, "N", panel="Table size thresholds", min=0)
 _output = partial(flag, panel="Output")
@@ -147,22 +148,20 @@ def _common(
         None, "Write the result in this format.", default=Format.TABLE, panel="Output"
     ),
     quiet: bool = _output("--quiet", "Show no progress.", "-q"),
+    verbose: bool = _output("--verbose", "Show notices of the servers and Alembic's log, too.", "-v"),
     debug: bool = _output("--debug", "Show the traceback of an error, without secrets."),
 ) -> None: ...
 
 
 def _of_some(
     *,
-    atomic: bool | None = _run(
-        None,
+    atomic: bool | None = _choice(
         "Commit both databases by one decision (two-phase commit), or one after the other.",
         "--atomic/--serial",
         show_default="serial",
     ),
-    transaction: Transaction | None = _run(
-        None,
-        "Run as many steps in a transaction as can share one, or one revision in each.",
-        show_default="all",
+    transaction: Transaction | None = _choice(
+        "Run as many steps in a transaction as can share one, or one revision in each.", show_default="all"
     ),
     lock_wait: str | None = _run(
         "SECONDS", "Wait at most this long for other deployers and for locks.", show_default="60"
@@ -184,10 +183,14 @@ def _of_some(
     pg_bin: Path | None = _run(
         "FOLDER", "Use pg_dump and pg_restore of this folder. Environment: CIRCLE_MIGRATE_PG_BIN."
     ),
-    safety: SafetyMode | None = _run(
-        None,
-        "Check pending revisions for hazards first: report dangers, or refuse them.",
-        show_default="warn",
+    x_arguments: list[str] | None = _run(
+        "KEY=VALUE",
+        "Pass an argument to revisions, which read it with context.get_x_argument(). Repeatable.",
+        "-x",
+        "--x-arguments",
+    ),
+    safety: SafetyMode | None = _choice(
+        "Check pending revisions for hazards first: report dangers, or refuse them.", show_default="warn"
     ),
     safety_rows: int | None = _size(
         "Treat a table with at least this many rows as large.", "--rows", show_default="10000"
@@ -204,8 +207,8 @@ COMMON = signature(_common, eval_str=True).parameters
 OPTIONS = signature(_of_some, eval_str=True).parameters
 """The options of some commands; both by the name of the parameter that receives the value."""
 
-SCRATCH = ("scratch_url", "scratch_on_target")
-"""The options of commands that may need a scratch database."""
+SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")
+"""The options of commands that may run revisions in a scratch database."""
 
 RUN = ("atomic", "transaction", "lock_wait", "lock_timeout", *SCRATCH)
 """The options of commands that run revisions."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO, cast
+
+from circle_migrate.cli.streams import SafeStream
 
 if TYPE_CHECKING:
     from circle_migrate.cli.progress_lines import Lines
@@ -55,6 +56,28 @@ class Progress:
             view.stop()
 
 
+@contextmanager
+def shown_logs(progress: Progress) -> Iterator[None]:
+    """Show Alembic's log, and the servers' notices, which are logged as ours."""
+    import logging
+
+    handler = logging.Handler(logging.INFO)
+    # Warnings of ours are shown in any case.
+    handler.addFilter(lambda record: record.name.startswith("alembic") or record.levelno < logging.WARNING)
+    handler.emit = lambda record: progress.say(record.getMessage())  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in ("alembic", "circle_migrate")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
 def _view(stream: TextIO) -> Lines | Live:
     from circle_migrate.cli.console import console
 
@@ -67,35 +90,3 @@ def _view(stream: TextIO) -> Lines | Live:
     from circle_migrate.cli.progress_lines import Lines
 
     return Lines(screen)
-
-
-class SafeStream:
-    """A stream whose reader may close it: the output ends, and the migration goes on.
-
-    Rich would end the process and redirect stdout to the null device.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Write the text if there is a reader."""
-        self._try(self._stream.write, text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush the stream if there is a reader."""
-        self._try(self._stream.flush)
-
-    def _try(self, function: Any, *arguments: str) -> None:
-        try:
-            function(*arguments)
-        except BlockingIOError:
-            pass  # a reader that is too slow misses a line
-        except OSError:
-            # The rest of Python's buffer would raise again with every later write and at exit.
-            with suppress(OSError), Path(os.devnull).open("w") as null_device:
-                os.dup2(null_device.fileno(), self._stream.fileno())

@@ -14,6 +14,11 @@ from circle_migrate.core.redaction import redact
 if TYPE_CHECKING:
     from rich.console import Console
 
+HEARTBEAT = 30.0
+"""Seconds without a line after which the running step is shown again; CI systems end a silent job."""
+
+STYLES = {EventKind.WAITING: "yellow", EventKind.RETRY: "yellow"}
+
 
 @dataclass(slots=True)
 class DatabaseProgress:
@@ -38,11 +43,6 @@ class DatabaseProgress:
     def next(self) -> str:
         """The first step that has not run; empty if there is none."""
         return self.steps[len(self.done)] if len(self.done) < len(self.steps) else ""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a step runs or the database waits."""
-        return bool(self.running or self.activity)
 
     @property
     def description(self) -> str:
@@ -75,30 +75,15 @@ class RunProgress:
                 progress.done.append(event.number)
                 progress.running = ""
             case EventKind.RETRY:
-                self._roll_back(event.number)
+                for each in self.databases.values():
+                    each.done = [step for step in each.done if step <= event.number]
+                    each.running, each.kind, each.activity = "", EventKind.RETRY, ""
                 progress.activity = event.text
             case EventKind.COMMITTED:
                 progress.committed = len(progress.done)
-            case (
-                EventKind.WAITING
-                | EventKind.BUILDING
-                | EventKind.WORKING
-                | EventKind.COPYING
-                | EventKind.READING
-            ):
+            case _:
                 progress.activity, progress.keys_read = event.text, (event.number, event.total)
         return is_news
-
-    def _roll_back(self, number: int) -> None:
-        for progress in self.databases.values():
-            progress.done = [step for step in progress.done if step <= number]
-            progress.running, progress.kind, progress.activity = "", EventKind.RETRY, ""
-
-
-HEARTBEAT = 30.0
-"""Seconds without a line after which the running step is shown again; CI systems end a silent job."""
-
-STYLES = {EventKind.WAITING: "yellow", EventKind.RETRY: "yellow"}
 
 
 class Lines:
@@ -142,14 +127,11 @@ class Lines:
                     continue
                 self._due = time.monotonic() + self._heartbeat
                 for name, progress in self._progress.databases.items():
-                    if progress.busy:
-                        self._print(f"{name}  {self._heartbeat_text(progress)}")
-
-    def _heartbeat_text(self, progress: DatabaseProgress) -> str:
-        running = progress.running
-        if running:
-            running += f"  running for {self._progress.elapsed(progress):.0f} s"
-        return ", ".join(filter(None, [running, progress.description]))
+                    running = progress.running
+                    if running:
+                        running += f"  running for {self._progress.elapsed(progress):.0f} s"
+                    if text := ", ".join(filter(None, [running, progress.description])):
+                        self._print(f"{name}  {text}")
 
 
 def line(event: Event) -> str | None:

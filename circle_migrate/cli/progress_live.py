@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 
 from rich import live
@@ -30,8 +29,6 @@ class Live:
             get_renderable=self._table,
             refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
-            # The output of a revision goes above the view only if stdout is the terminal too.
-            redirect_stdout=sys.stdout.isatty(),
         )
         self._live.start()
 

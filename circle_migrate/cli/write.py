@@ -35,11 +35,11 @@ def success(result: Result, form: Format) -> None:
             sys.stdout.write(write(form, result))
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # rich raises SystemExit for a broken pipe
-        _discard(sys.stdout)
+        discard(sys.stdout)
     except OSError as error:
         if error.filename is not None:  # a file that is no stream
             raise
-        _discard(sys.stdout)
+        discard(sys.stdout)
         _unwritten(result, "the result cannot be written to stdout", error)
     if form is Format.GITHUB:
         _append_job_summary(result)
@@ -57,7 +57,7 @@ def _unwritten(result: Result, message: str, error: OSError) -> None:
         raise Exit(int(unwritten.status)) from None
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Send the rest of a stream to the null device: Python's buffer would raise again at exit."""
     with suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as null:  # noqa: PTH123
         os.dup2(null.fileno(), stream.fileno())
@@ -95,7 +95,7 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
             sys.stdout.write(write_failure(form, command, error))
             sys.stdout.flush()
         except OSError:  # the error is on stderr, too
-            _discard(sys.stdout)
+            discard(sys.stdout)
     from circle_migrate.cli.render.widgets import relative
 
     lines = [f"error: {error.message}"]
@@ -118,7 +118,7 @@ def write_stderr(*lines: str) -> None:
         sys.stderr.write(visible_lines("\n".join(lines)) + "\n")
         sys.stderr.flush()
     except OSError:  # the exit status remains
-        _discard(sys.stderr)
+        discard(sys.stderr)
 
 
 def show_usage_error(error: TyperException) -> None:

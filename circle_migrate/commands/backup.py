@@ -17,15 +17,6 @@ from pathlib import Path
 
 from circle_migrate import __version__
 from circle_migrate.backup import contents
-from circle_migrate.backup.consistent_snapshot import (
-    NAME,
-    NO_BACKUP,
-    ConsistentSnapshots,
-    ExportedSnapshot,
-    ensure_sessions_alive,
-    export_snapshots,
-)
-from circle_migrate.backup.contents import CatalogDigest
 from circle_migrate.backup.dump import DumpJob, ensure_readable
 from circle_migrate.backup.manifest import BackupResult, Dump, Manifest, new_file, sha256, write_manifest
 from circle_migrate.backup.pg_programs import find
@@ -75,10 +66,10 @@ async def backup(
 
     folder = _create_folder(options.folder)
     try:
-        async with export_snapshots(databases, lock_wait, notify, locked=locked) as snapshots:
+        async with contents.export_snapshots(databases, lock_wait, notify, locked=locked) as snapshots:
             ensure_not_in_doubt({name: snapshot.state for name, snapshot in snapshots.by_database.items()})
             dumps = await _dump_all(snapshots, jobs, folder, lock_wait, notify)
-            await ensure_sessions_alive(snapshots)
+            await contents.ensure_sessions_alive(snapshots)
         manifest = Manifest(
             id=secrets.token_hex(16),
             tool_version=__version__,
@@ -91,7 +82,7 @@ async def backup(
         return _complete(folder, manifest, unverified)
     except OSError as error:
         raise BackupFailed(
-            f"the backup cannot be written to {options.folder}", detail=error.strerror, state=NO_BACKUP
+            f"the backup cannot be written to {options.folder}", detail=error.strerror
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +103,7 @@ def plan_dumps(
 
 
 async def _dump_all(
-    snapshots: ConsistentSnapshots,
+    snapshots: contents.ConsistentSnapshots,
     jobs: Mapping[str, DumpJob],
     folder: Path,
     lock_wait: float,
@@ -133,12 +124,12 @@ async def _dump_all(
 
 
 async def _dump(
-    snapshot: ExportedSnapshot, job: DumpJob, folder: Path, lock_wait: float, notify: Notify
+    snapshot: contents.ExportedSnapshot, job: DumpJob, folder: Path, lock_wait: float, notify: Notify
 ) -> Dump:
     database, connection = snapshot.database, snapshot.connection
     digest = await _read_catalog_digest(snapshot)
     database_bytes = await contents.database_size(connection)
-    path = folder / f"{database.name}{job.suffix}"
+    path = folder / f"{database.name}{'.dump.age' if job.encryption else '.dump'}"
     os.close(new_file(path))
 
     async def measure() -> int:
@@ -148,21 +139,21 @@ async def _dump(
         text = f"{format_bytes(size)} from a database of {format_bytes(database_bytes)}"
         notify(Event(EventKind.COPYING, database.name, text))
 
-    with environment(database.address, NAME, encrypted=await contents.uses_tls(connection)) as env:
+    with environment(database.address, contents.NAME, encrypted=await contents.uses_tls(connection)) as env:
         async with contents.report_growth(measure, report):
             await job.dump(database.name, snapshot.snapshot, path, env, lock_wait)
-            if job.encrypts:
+            if job.encryption:
                 schema = _schema_file(folder, database.name)
                 os.close(new_file(schema))
                 await job.dump_schema(database.name, snapshot.snapshot, schema, env, lock_wait)
-    if not job.encrypts:
+    if not job.encryption:
         await ensure_readable(job.lister, path, database.name)
     return Dump(
         database=database.name,
         file=path.name,
         bytes=path.stat().st_size,
         sha256=await asyncio.to_thread(sha256, path),
-        encrypted=job.encrypts,
+        encrypted=bool(job.encryption),
         dbname=snapshot.state.name,
         database_bytes=database_bytes,
         server_version=snapshot.state.server_version,
@@ -196,7 +187,7 @@ async def _verify(
     return reasons
 
 
-async def _read_catalog_digest(snapshot: ExportedSnapshot) -> CatalogDigest:
+async def _read_catalog_digest(snapshot: contents.ExportedSnapshot) -> contents.CatalogDigest:
     """Return the digest of the database's catalogue at the snapshot."""
     from circle_migrate.postgres.catalog.read import read_catalog
 
@@ -214,7 +205,6 @@ async def _read_catalog_digest(snapshot: ExportedSnapshot) -> CatalogDigest:
             f"{name}: the catalogue cannot be read",
             database=name,
             detail=server_message(error),
-            state=NO_BACKUP,
             hint="if a lock was in the way, run the command again when nobody changes the schema",
         ) from error
     return contents.catalog_digest(catalog)
@@ -241,11 +231,8 @@ def _complete(folder: Path, manifest: Manifest, unverified: Mapping[str, str]) -
     folder.rename(final)
     for path in (final, final.parent):
         _sync(path)
-    notes = [
-        f"{dump.file} is not encrypted: whoever can read the file can read the data"
-        for dump in manifest.dumps
-        if not dump.encrypted
-    ]
+    files = [dump.file for dump in manifest.dumps if not dump.encrypted]
+    notes = [f"{file} is not encrypted: whoever can read the file can read the data" for file in files]
     if not manifest.locked:
         notes.append("a standby has no deployer lock: a migration may have been replayed during the backup")
     notes += [f"remove {final.parent / name}: an earlier backup did not complete" for name in unfinished]

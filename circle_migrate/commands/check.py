@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from circle_migrate.commands.checks.database_checks import STATE_CHECKS, several_heads, state_checks
+from circle_migrate.commands.checks.database_checks import STATE_CHECKS, single_head, state_checks
 from circle_migrate.commands.checks.database_facts import read_all_facts
 from circle_migrate.core.errors import ExitCode, Interrupted, MigrateError, TreeError
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
@@ -46,7 +46,7 @@ async def check(deployment: Deployment, selection: CheckSelection) -> Report:
         reason = "the revision files are broken"
         checks += [Check(name, title, skipped=reason) for name, title in skipped.items()]
         return Report("check", tuple(checks), folders=revision_folders(deployment))
-    checks.append(several_heads(graphs.values()))
+    checks.append(single_head(deployment))
     checks.append(Check("downgrade", _GRAPH_CHECKS["downgrade"], tuple(_missing_downgrades(graphs))))
     if selection.base is not None:
         from circle_migrate.commands.checks.git_base import against_base

@@ -142,7 +142,7 @@ def _scratch_database(
     graph = sources.deployment.graphs[name]
     for snapshot in snapshots:
         if snapshot.revisions is not None and all(key in graph for key in snapshot.revisions):
-            from circle_migrate.diff.expected.build import at_revisions
+            from circle_migrate.diff.expected.expected import at_revisions
 
             deployment = Deployment(sources.deployment.settings, name)
             return at_revisions(deployment, sources.servers, snapshot.revisions, snapshots[1].major)
@@ -195,19 +195,11 @@ def _rule_findings(
     used = {text for comparison in comparisons for text in comparison.ignored}
     for rule in rules:
         if rule.has_expired(today()):
+            name, severity = "expired-ignore-rule", Severity.WARNING
             text = f"the ignore rule {rule.text!r} expired on {rule.until}"
-            yield _rule_finding("expired-ignore-rule", Severity.WARNING, rule, text)
         elif report_unused and rule.text not in used:
+            name, severity = "unused-ignore-rule", Severity.NOTE
             text = f"the ignore rule {rule.text!r} hides nothing"
-            yield _rule_finding("unused-ignore-rule", Severity.NOTE, rule, text)
-
-
-def _rule_finding(finding_rule: str, severity: Severity, rule: IgnoreRule, message: str) -> Finding:
-    return Finding(
-        rule=finding_rule,
-        severity=severity,
-        message=message,
-        status=ExitCode.DONE,
-        database=rule.database,
-        subject=rule.text,
-    )
+        else:
+            continue
+        yield Finding(name, severity, text, database=rule.database, subject=rule.text)

@@ -26,6 +26,9 @@ from circle_migrate.revision_graph.plan import Direction, Plan
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import LossReport
 
+Confirm = Callable[[Plan], None]
+"""Ask whether to run the plan. Raises `NotConfirmed` if the answer is no."""
+
 DEFAULT_FOLDER = Path("backups")
 """The default folder of backups, relative to the current directory; the default of `backup`, too."""
 
@@ -118,10 +121,6 @@ def _restore_instructions(deployment: Deployment, result: BackupResult) -> Resto
     if any(dump.encrypted for dump in result.manifest.dumps):
         argv += ["--identity", "KEYFILE"]
     return RestoreInstructions(result.manifest.id, str(path), shlex.join(argv), result.notes)
-
-
-Confirm = Callable[[Plan], None]
-"""Ask whether to run the plan. Raises `NotConfirmed` if the answer is no."""
 
 
 @dataclass(frozen=True, slots=True)

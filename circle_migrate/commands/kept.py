@@ -159,10 +159,6 @@ class _RestoreHooks(_EntryHooks):
 class _DropHooks(_EntryHooks):
     def after_step(self, connection: Connection, action: Action) -> None:
         for entry in self._of_database(action.database):
-            registry.update_entry(
-                connection,
-                entry,
-                KeptState.DROPPED if entry.state is KeptState.KEPT else entry.state,
-                restored=entry.restored,
-                missing=entry.missing,
-            )
+            state = KeptState.DROPPED if entry.state is KeptState.KEPT else entry.state
+            restored, missing = entry.restored, entry.missing
+            registry.update_entry(connection, entry, state, restored=restored, missing=missing)

@@ -112,8 +112,8 @@ async def _read(
     database = deployment.databases[name]
     async with database.reading() as connection:
         state = await database.read_state(connection)
-        journal = Journal(database, state.schema)
-        if not await journal.exists(connection):
+        journal = Journal(database, state)
+        if state.journal_of is None:
             return []
         with journal.reading_as(state.role):
             return await query(journal, connection)

@@ -54,11 +54,8 @@ def _comparable(plan: Plan, commit_mode: str) -> dict[str, Any]:
     for segment in content["segments"]:
         for step in segment["steps"]:
             step.pop("file", None)
-    checksums = {
-        action.revision.qualified: action.revision.checksum
-        for action in plan.actions
-        if isinstance(action, Step)
-    }
+    steps = (action.revision for action in plan.actions if isinstance(action, Step))
+    checksums = {revision.qualified: revision.checksum for revision in steps}
     return {"mode": commit_mode, "plan": content, "checksums": checksums}
 
 

@@ -1,8 +1,7 @@
 """`protect` and `unprotect`: the marker in a database that refuses downgrades.
 
-The marker is a row in a table beside the version table: dumps contain it, and every role that can use the
-schema can read it. A run of the executor without steps writes or removes it, under the deployer locks, and
-records that in the journals.
+The marker is a row in a table beside the journal: dumps contain it, and every role can read it. A run of the
+executor without steps writes or removes it, under the deployer locks, and records that in the journals.
 """
 
 from __future__ import annotations
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.deployment import Deployment
 
+Confirm = Callable[[str, ProtectionMarker], None]
+"""Ask whether to remove the marker of a database. Raises `NotConfirmed` if the answer is no."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProtectionResult(Result):
@@ -48,10 +50,6 @@ class ProtectionResult(Result):
                 for name, protection in self.databases.items()
             },
         }
-
-
-Confirm = Callable[[str, ProtectionMarker], None]
-"""Ask whether to remove the marker of a database. Raises `NotConfirmed` if the answer is no."""
 
 
 async def protect(
@@ -123,7 +121,7 @@ class _ProtectHooks(Hooks):
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Select the databases under the locks: another deployer may have written a marker."""
         names = (name for name in plan.databases if self.reason or run.states[name].marker is None)
-        self.schemas = {name: run.states[name].schema for name in names}
+        self.schemas = {name: run.deployment.databases[name].settings.journal_schema for name in names}
 
     def after_step(self, connection: Connection, action: Action) -> None:
         if action.database in self.schemas:
@@ -139,7 +137,8 @@ class _UnprotectHooks(Hooks):
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Raise `Refused` if a marker has changed since it was confirmed."""
-        self.schemas = {name: run.states[name].schema for name in plan.databases}
+        databases = run.deployment.databases
+        self.schemas = {name: databases[name].settings.journal_schema for name in plan.databases}
         for name in plan.databases:
             if run.states[name].marker != self.confirmed[name]:
                 raise Refused(

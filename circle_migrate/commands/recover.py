@@ -1,7 +1,8 @@
 """`recover`: finish prepared transactions and close runs that a crash has interrupted.
 
-A prepared transaction of ours is committed if the journal of its deciding database has the segment, and
-rolled back if not. Runs that never ended are marked as lost. Other prepared transactions are not touched.
+A prepared transaction of a run in the journal is committed if the journal of its deciding database has the
+segment, and rolled back if not. Runs that never ended are marked as lost. Other prepared transactions are not
+touched; those that have our prefix are named.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ class RecoveredTransaction:
 
 @dataclass(frozen=True, slots=True)
 class RecoverResult(Result):
-    """The result of `recover`: finished transactions and lost runs."""
+    """The result of `recover`: finished transactions, lost runs, and others' transactions with our prefix."""
 
     settled: tuple[RecoveredTransaction, ...]
     lost: Mapping[str, tuple[str, ...]]
     current: Mapping[str, tuple[str, ...]]
+    not_ours: Mapping[str, tuple[str, ...]]
     dry_run: bool = False
 
     @property
@@ -65,6 +67,7 @@ class RecoverResult(Result):
                 }
                 for transaction in self.settled
             ],
+            "not_ours": {name: list(gids) for name, gids in self.not_ours.items()},
             "lost_runs": {name: list(runs) for name, runs in self.lost.items()},
             "databases": {name: {"current": list(heads)} for name, heads in self.current.items()},
         }
@@ -112,7 +115,8 @@ async def recover(
             name: (await deployment.databases[name].read_state(connection)).current
             for name, connection in connections.items()
         }
-    return RecoverResult("recover", tuple(settled), lost, current, dry_run=dry_run)
+    not_ours = {name: state.not_ours for name, state in states.items()}
+    return RecoverResult("recover", tuple(settled), lost, current, not_ours, dry_run=dry_run)
 
 
 async def _finish(
@@ -127,14 +131,15 @@ async def _finish(
     gid = Gid.parse(text)
     if gid is None or gid.decider not in connections or gid.database != name:
         raise InDoubt(
-            f"{name}: the prepared transaction {text!r} has our prefix, but is not one of ours",
+            f"{name}: the prepared transaction {text!r} does not name databases of this deployment",
             database=name,
             state="it was not changed",
             hint="find it in pg_prepared_xacts, and run COMMIT PREPARED or ROLLBACK PREPARED by hand",
         )
     decider = connections[gid.decider]
-    journal = Journal(deployment.databases[gid.decider], states[gid.decider].schema)
-    committed = await journal.exists(decider) and await journal.has_committed(decider, gid.run, gid.segment)
+    journal = Journal(deployment.databases[gid.decider], states[gid.decider])
+    journaled = states[gid.decider].journal_of is not None
+    committed = journaled and await journal.has_committed(decider, gid.run, gid.segment)
     if not dry_run:
         verb = "COMMIT PREPARED" if committed else "ROLLBACK PREPARED"
         try:
@@ -154,7 +159,7 @@ async def _close_lost(
     deployment: Deployment, connection: asyncpg.Connection, state: State, *, dry_run: bool
 ) -> tuple[str, ...]:
     """Mark the runs of a database that never ended as lost, and return them; the lock is held."""
-    journal = Journal(deployment.databases[state.database], state.schema)
-    if not await journal.exists(connection):
+    journal = Journal(deployment.databases[state.database], state)
+    if state.journal_of is None:
         return ()
     return tuple(await (journal.lost_runs if dry_run else journal.mark_lost)(connection))

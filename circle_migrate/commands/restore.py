@@ -14,8 +14,9 @@ from pathlib import Path
 
 from circle_migrate.backup import restore_targets, swap
 from circle_migrate.backup.contents import user_objects
+from circle_migrate.backup.dump import RestoreOptions
 from circle_migrate.backup.manifest import Manifest, RestoreResult, read_manifest
-from circle_migrate.backup.preflight import RestoreOptions, RestoreTarget, preflight
+from circle_migrate.backup.preflight import RestoreTarget, preflight
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.protection import ProtectionGuard
@@ -33,11 +34,7 @@ _MAX_NAMES = 5
 
 
 async def restore(
-    deployment: Deployment,
-    path: Path,
-    options: RestoreOptions,
-    confirm: Confirm,
-    notify: Notify = ignore_event,
+    deployment: Deployment, path: Path, options: RestoreOptions, agree: Confirm, notify: Notify = ignore_event
 ) -> RestoreResult:
     """Restore the selected databases from the backup whose manifest, or folder, is at `path`.
 
@@ -58,7 +55,7 @@ async def restore(
             if sessions := await swap.sessions(target.database):
                 raise swap.database_in_use_error(target.name, "; ".join(sessions))
         if nonempty:
-            confirm(manifest, nonempty)
+            agree(manifest, nonempty)
         async with _locked(targets, wait, notify):
             states = {target.name: await target.database.state() for target in targets}
             guard.ensure_unprotected(states, nonempty)

@@ -54,13 +54,14 @@ def _heads_to_merge(deployment: Deployment, graph: Graph, names: Sequence[str]) 
         return graph.heads
     keys = dict.fromkeys(key for name in names if (key := _find(deployment, graph, name)) is not None)
     for key in keys:
-        descendants = [other for other in keys if other != key and key in graph.ancestors([other])]
-        if descendants:
+        if len(keys) > 1 and key not in graph.heads:
+            successors = ", ".join(graph.successors[key])
             raise Refused(
-                f"{descendants[0]} already follows {key}: there is nothing to merge",
+                f"{key} is not a head of {graph.database}: it is followed by {successors}",
                 database=graph.database,
+                location=graph[key].location,
                 state="nothing was written",
-                hint="circle-migrate heads",
+                hint=f"its heads are: {', '.join(graph.heads)}",
             )
     return tuple(keys)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.core.findings import Severity
+from circle_migrate.core.findings import Finding, Severity
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
@@ -73,23 +73,14 @@ async def _plan_without_databases(
 
 def _write_baseline(report: SafetyReport, path: Path) -> SafetyReport:
     """Write all findings above notes to the baseline, and return the report without them."""
-    suppressed = [
-        finding
-        for finding in report.hazard_findings
-        if finding.severity is not Severity.NOTE and finding.rule not in OWN_HAZARDS
-    ]
+    above_notes = (finding for finding in report.hazard_findings if finding.severity is not Severity.NOTE)
+    suppressed = [finding for finding in above_notes if finding.rule not in OWN_HAZARDS]
     write_baseline(path, suppressed)
     known = {finding.fingerprint for finding in suppressed}
-    checks = tuple(
-        check._replace(
-            findings=tuple(
-                finding
-                for finding in check.findings
-                if not (isinstance(finding, HazardFinding) and finding.fingerprint in known)
-            )
-        )
-        for check in report.checks
-    )
-    return replace(
-        report, checks=checks, suppressed=(*report.suppressed, *map(suppress_by_baseline, suppressed))
-    )
+
+    def is_new(finding: Finding) -> bool:
+        return not (isinstance(finding, HazardFinding) and finding.fingerprint in known)
+
+    checks = [check._replace(findings=tuple(filter(is_new, check.findings))) for check in report.checks]
+    hidden = (*report.suppressed, *map(suppress_by_baseline, suppressed))
+    return replace(report, checks=tuple(checks), suppressed=hidden)

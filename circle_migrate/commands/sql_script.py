@@ -40,7 +40,7 @@ def render(deployment: Deployment, plan: Plan) -> str:
     for name in plan.databases:
         settings = deployment.databases[name].settings
         table = VersionTable(settings.version_table, settings.version_table_schema)
-        runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name))
+        runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name), settings)
     at = dict(plan.current)
     connected = plan.databases[0] if len(plan.databases) == 1 else None
     for segment in plan.segments:
@@ -48,7 +48,7 @@ def render(deployment: Deployment, plan: Plan) -> str:
             if name != connected:
                 output.write(f"\\connect :{name}\n")
                 connected = name
-            path = deployment.databases[name].settings.search_path
+            path = deployment.databases[name].settings.effective_path
             output.write(f"SET search_path = {path};\nSET row_security = off;\n")
             output.write("BEGIN;\n\n" if segment.transactional else "\n")
             at[name] = runners[name].render(part, at[name], output)

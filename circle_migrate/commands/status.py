@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from circle_migrate.commands.checks.database_checks import pending_revisions, several_heads, state_checks
+from circle_migrate.commands.checks.database_checks import pending_revisions, single_head, state_checks
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_all_facts
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report, Severity
@@ -96,7 +96,7 @@ async def status(deployment: Deployment, *, strict: bool = False) -> StatusResul
     """
     facts_or_error = await read_all_facts(deployment, deployment.selected)
     severity = Severity.ERROR if strict else Severity.NOTE
-    heads = several_heads(deployment.graphs.values(), Severity.WARNING)
+    heads = single_head(deployment, Severity.WARNING)
     checks = (heads, *state_checks(deployment, facts_or_error, pending=severity))
     databases = tuple(_describe(deployment, name, facts) for name, facts in facts_or_error.items())
     return StatusResult("status", checks, databases, folders=revision_folders(deployment))

@@ -32,6 +32,7 @@ async def wait(
     `compatible` also accepts a database at an unknown revision whose journal says that our heads are applied.
     The report has the findings of the last poll; no state of a database raises an error.
     """
+    deployment.ensure_revisions()
     deadline = time.monotonic() + patience
     pause, last_text = _MIN_PAUSE, ""
     title = (
@@ -68,16 +69,15 @@ async def _poll(deployment: Deployment, seconds: float, *, compatible: bool) -> 
             ) from None
 
     results = (await deployment.query_each(deployment.selected, bounded)).values()
-    findings = [
-        from_error(facts)
-        if isinstance(facts, MigrateError)
-        else _finding(deployment, facts, compatible=compatible)
-        for facts in results
-    ]
+    findings = [_finding(deployment, facts, compatible=compatible) for facts in results]
     return [finding for finding in findings if finding is not None]
 
 
-def _finding(deployment: Deployment, facts: DatabaseFacts, *, compatible: bool) -> Finding | None:
+def _finding(
+    deployment: Deployment, facts: DatabaseFacts | MigrateError, *, compatible: bool
+) -> Finding | None:
+    if isinstance(facts, MigrateError):
+        return from_error(facts)
     state = facts.state
     graph = deployment.forest.graphs[state.database]
     try:

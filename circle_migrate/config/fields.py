@@ -49,8 +49,8 @@ SHARED: dict[str, Any] = {
     "lock_wait": 60.0,
     "lock_timeout": 4.0,
     "atomic": False,
-    "protected": False,
     "transaction": "all",
+    "protected": False,
     "scratch_url": None,
     "scratch_on_target": False,
     "diff_ignore": (),
@@ -59,12 +59,14 @@ SHARED: dict[str, Any] = {
     "safety_tables": (),
     "safety_rows": 10_000,
     "safety_bytes": 50 << 20,
-    "pg_bin": None,
+    "x_arguments": (),
     "relations": "circle_migrate.models.relations:RELATIONS",
+    "pg_bin": None,
     "secrets_dir": None,
 }
 
-_DATABASE_TEXTS = ("revisions", "models", "version_table", "version_table_schema", "search_path")
+TABLE_FIELDS = ("version_table", "version_table_schema", "journal_schema")
+_DATABASE_TEXTS = ("revisions", "models", *TABLE_FIELDS, "search_path")
 DATABASE_FIELDS = (*_DATABASE_TEXTS, "profile", "protected")
 """The settings that exist once per database."""
 
@@ -80,7 +82,7 @@ URL_VARIABLES = {known.url_field: known.url_variable for known in DATABASES}
 _TEXT_DEFAULTS = (
     default
     for known in DATABASES
-    for default in (known.revisions, known.models, "alembic_version", None, "public")
+    for default in (known.revisions, known.models, "alembic_version", None, "circle_migrate", "public")
 )
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(URL_VARIABLES),

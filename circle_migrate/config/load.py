@@ -5,28 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from circle_migrate.config.assumed_size import parse_assumption
-from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, KnownDatabase
+from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, KnownDatabase
 from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
 from circle_migrate.config.object_reference import ObjectResolver
-from circle_migrate.config.provenance import DEFAULT_SECRETS, read_text
-from circle_migrate.config.settings import DatabaseSettings, Settings, Value
+from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
+from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
 from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
-
-if TYPE_CHECKING:
-    from circle_migrate.config.sources import RawSettings
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 _NAMES = tuple(known.name for known in DATABASES)
 # Settings that are copied unchanged.
 _SAFETY = ("safety", "safety_rows", "safety_bytes")
 _SHARED = ("lock_wait", "lock_timeout", "atomic", "transaction", "scratch_on_target", *_SAFETY)
-_PER_DATABASE = ("version_table", "version_table_schema", "search_path", "profile")
+_LINES = ("diff_ignore", "safety_ignore", "safety_tables")
+_PER_DATABASE = ("version_table", "version_table_schema", "journal_schema", "search_path", "profile")
 
 T = TypeVar("T")
 
@@ -51,27 +49,23 @@ def load(
         raise SettingsError(
             "the current folder was deleted", state="nothing was changed", hint="change to another folder: cd"
         ) from error
-    raw = collect(flags or {}, environ, folder)
-    return SettingsLoader(raw, environ, hazard_ids).settings()
+    return SettingsLoader(collect(flags or {}, environ, folder), environ).settings(hazard_ids)
 
 
 class SettingsLoader:
     """Converts raw settings to `Settings`."""
 
-    def __init__(
-        self, raw: RawSettings, environ: Mapping[str, str], hazard_ids: Callable[[], Collection[str] | None]
-    ) -> None:
-        self.values, self.provenance, self.project_root = raw
-        self.environ, self.hazard_ids = environ, hazard_ids
-        self.packages = ObjectResolver(raw.project_root)
+    def __init__(self, provenance: Provenance, environ: Mapping[str, str]) -> None:
+        self.values, self.provenance, self.environ = provenance.values, provenance, environ
+        self.packages = ObjectResolver(provenance.project_root)
 
-    def settings(self) -> Settings:
+    def settings(self, hazard_ids: Callable[[], Collection[str] | None]) -> Settings:
         """Return the settings. Raises SettingsError with all problems."""
         values = self.values
         embedded, embedded_source = self._embedded()
         databases = tuple(self._database(known, embedded=embedded) for known in DATABASES)
         scratch_url = self._address("scratch_url")
-        known_hazards = self.hazard_ids() if values["safety_ignore"] else None
+        known_hazards = hazard_ids() if values["safety_ignore"] else None
         diff_ignore = self._parse_lines("diff_ignore", lambda line: parse_difference_rule(line, _NAMES))
         safety_ignore = self._parse_lines(
             "safety_ignore", lambda line: parse_hazard_rule(line, _NAMES, known_hazards)
@@ -79,22 +73,20 @@ class SettingsLoader:
         assumptions = self._parse_lines("safety_tables", lambda line: parse_assumption(line, _NAMES))
         relations = self._relations()
         self.provenance.raise_problems()
-        data = self._path("embedded_data") or self.project_root / _EMBEDDED_DATA
+        data = self._path("embedded_data") or self.provenance.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
-        notes = [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
-        listed = {
+        notes = [f"{folder} was added to sys.path" for folder in self.packages.added]
+        notes += self.provenance.unknown
+        notes += [f"{item.url_variable}: {note}" for item in databases if item.url for note in item.url.notes]
+        listed = {name: values[name] for name in SHARED if name != "embedded"} | {
             "embedded_data": data,
             "lock_wait": f"{values['lock_wait']:g} s",
             "lock_timeout": f"{values['lock_timeout']:g} s",
-            **{name: values[name] for name in ("atomic", "transaction", "protected")},
             "scratch_url": scratch_url.display() if scratch_url else None,
-            "scratch_on_target": values["scratch_on_target"],
-            "diff_ignore": "; ".join(rule.text for rule in diff_ignore) or None,
-            "safety": values["safety"],
-            **{name: "; ".join(values[name]) or None for name in ("safety_ignore", "safety_tables")},
-            **{name: values[name] for name in ("safety_rows", "safety_bytes")},
+            **{name: "; ".join(values[name]) or None for name in _LINES},
             "relations": relations,
             "pg_bin": programs,
+            "x_arguments": "; ".join(values["x_arguments"]) or None,
             "secrets_dir": self._path("secrets_dir") or DEFAULT_SECRETS,
         }
         return Settings(
@@ -107,7 +99,7 @@ class SettingsLoader:
             safety_tables=assumptions,
             pg_bin=programs,
             relations=relations,
-            project_root=self.project_root,
+            project_root=self.provenance.project_root,
             **{name: values[name] for name in _SHARED},
             values=(
                 *self._list_urls(databases, embedded=embedded),
@@ -115,11 +107,7 @@ class SettingsLoader:
                 *(self._value(name, value) for name, value in listed.items()),
                 *self._list_database_settings(databases),
             ),
-            notes=(
-                *(f"{folder} was added to sys.path" for folder in self.packages.added),
-                *self.provenance.unknown,
-                *notes,
-            ),
+            notes=tuple(notes),
             warnings=tuple(self.provenance.misspelt),
         )
 
@@ -148,13 +136,17 @@ class SettingsLoader:
     def _database(self, known: KnownDatabase, *, embedded: bool) -> DatabaseSettings:
         own = f"{known.name}_protected"
         protected = own if own in self.provenance.origins else "protected"
+        locations = self._revisions(known)
         return DatabaseSettings(
             name=known.name,
             url=None if embedded else self._address(known.url_field, known.name),
-            revisions=self._revisions(known),
+            revisions=locations.folders,
+            recursive_revisions=locations.recursive,
             models=self._attribute(f"{known.name}_models"),
             protected=self.values[protected],
             protected_by=self._source(protected),
+            names_from_models=f"{known.name}_models" in self.provenance.origins,
+            x_arguments=self.values["x_arguments"],
             url_variable=known.url_variable,
             **{field: self.values[f"{known.name}_{field}"] for field in _PER_DATABASE},
         )
@@ -189,16 +181,27 @@ class SettingsLoader:
                 self.provenance.problem(f"{subject}: {error.message}", hint=error.hint or "")
         return tuple(parsed)
 
-    def _revisions(self, known: KnownDatabase) -> Path:
+    def _revisions(self, known: KnownDatabase) -> Locations:
         name = f"{known.name}_revisions"
         origin = self.provenance.origins.get(name)
         if origin is None:  # the package's own folder, relative to this file: faster than to search for it
-            return Path(__file__).parents[1] / known.revisions.partition(":")[2]
-        try:
-            return self.packages.folder(self.values[name], origin.folder, origin.subject)
-        except SettingsError as error:
-            self.provenance.problems.append(error)
-            return origin.folder
+            return Locations((Path(__file__).parents[1] / known.revisions.partition(":")[2],))
+        from circle_migrate.config.alembic_ini import locate
+
+        value = self.values[name]
+        found = []
+        for text in value.splitlines() if isinstance(value, str) else value:
+            try:
+                folder = self.packages.folder(text.strip(), origin.folder, origin.subject)
+                found.append(
+                    locate(
+                        folder, self.provenance.project_root, self.provenance.alembic, self.packages.folder
+                    )
+                )
+            except SettingsError as error:
+                self.provenance.problems.append(error)
+        folders = dict.fromkeys(folder for locations in found for folder in locations.folders)
+        return Locations(tuple(folders), any(locations.recursive for locations in found))
 
     def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""
@@ -239,8 +242,9 @@ class SettingsLoader:
             for name in DATABASE_FIELDS:
                 source = self._source(f"{database.name}_{name}")
                 key = f"databases.{database.name}.{name.replace('_', '-')}"
-                value = _format(getattr(database, name))
-                yield Value(key, value, database.protected_by if name == "protected" else source)
+                value = getattr(database, name)
+                shown = "; ".join(map(str, value)) if isinstance(value, tuple) else value
+                yield Value(key, _format(shown), database.protected_by if name == "protected" else source)
 
 
 def _format(value: object) -> str:

@@ -1,14 +1,27 @@
-"""Resolve folders and modules that settings name, without importing them."""
+"""Resolve the folders and modules that settings name, and import models and relations from them."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
 import sys
+from collections import Counter
+from functools import cache
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
+from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from circle_migrate.core.errors import SettingsError
+from circle_migrate.config.relation import Relation
+from circle_migrate.core.errors import SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import MetaData
+
+    from circle_migrate.config.settings import DatabaseSettings, Settings
 
 _PACKAGE = r"(?P<package>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::(?P<folder>.+))?"
 _ATTRIBUTE = r"(?P<package>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -82,3 +95,95 @@ class ObjectResolver:
                 self.added.append(root)
                 return spec
         return None
+
+
+def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
+    """Return the metadata that the setting `models` names: one, several, or the result of a function.
+
+    Raises `SettingsError` if it cannot be loaded.
+    """
+    hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
+    try:
+        models = _all_metadata(_import(settings.models))
+    except Exception as error:
+        raise SettingsError(
+            f"the models of {settings.name} cannot be loaded from {settings.models}",
+            database=settings.name,
+            detail=f"{type(error).__name__}: {error}",
+            hint=hint,
+        ) from error
+    if not models:
+        message = f"{settings.models} is not a SQLAlchemy MetaData"
+        raise SettingsError(message, database=settings.name, hint=hint)
+    return models
+
+
+def _all_metadata(models: Any) -> tuple[MetaData, ...]:
+    """Return the MetaData of a model or module, of all items of a list, or of what a function returns."""
+    from sqlalchemy import MetaData
+
+    models = getattr(models, "metadata", models)
+    if isinstance(models, MetaData):
+        return (models,)
+    if isinstance(models, list | tuple | set):
+        return tuple(metadata for item in models for metadata in _all_metadata(item))
+    return _all_metadata(_call(models)) if callable(models) else ()
+
+
+@cache
+def _call(function: Callable[[], Any]) -> Any:
+    """Call the function once, as it may define tables, which fails the second time."""
+    return function()
+
+
+def naming_metadata(settings: DatabaseSettings) -> MetaData:
+    """Return the metadata whose naming convention revisions follow: the first that has its own."""
+    from sqlalchemy import MetaData
+
+    models = load_models(settings)
+    default = MetaData().naming_convention
+    return next((metadata for metadata in models if metadata.naming_convention != default), models[0])
+
+
+def _import(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return attrgetter(attribute)(import_module(module))
+
+
+def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:
+    """Return all relations, or those with these names; empty if the setting is unset.
+
+    Raises `SettingsError` if they cannot be loaded or contradict the settings, `UsageError` for an unknown
+    name.
+    """
+    relations = () if settings.relations is None else _load(settings.relations, settings)
+    for name in names:
+        if name not in {relation.name for relation in relations}:
+            listed = ", ".join(relation.name for relation in relations) or "none"
+            raise UsageError(f"there is no relation {name!r}", hint=f"relations: {listed}")
+    return tuple(relation for relation in relations if not names or relation.name in names)
+
+
+def _load(reference: str, settings: Settings) -> tuple[Relation, ...]:
+    try:
+        relations = _import(reference)
+    except Exception as error:
+        raise _error(reference, f"{type(error).__name__}: {error}") from error
+    if not isinstance(relations, list | tuple) or not all(isinstance(item, Relation) for item in relations):
+        raise _error(reference, "it is not a tuple of circle_migrate.config.relation.Relation")
+    known = {database.name for database in settings.databases}
+    for relation in relations:
+        for name in sorted(relation.databases - known):
+            raise _error(reference, f"the relation {relation.name} names {name}, which is no database")
+    for name, count in Counter(relation.name for relation in relations).items():
+        if count > 1:
+            raise _error(reference, f"{count} relations are called {name}")
+    return tuple(relations)
+
+
+def _error(reference: str, reason: str) -> SettingsError:
+    return SettingsError(
+        f"the relations in {reference} cannot be used",
+        detail=reason,
+        hint='write relations = "package.module:NAME" in [tool.circle-migrate]; NAME is a tuple of Relation',
+    )

@@ -26,13 +26,16 @@ class Origin(NamedTuple):
 
 
 class Provenance:
-    """The effective value and the origin of every setting, by field name, and all problems.
+    """The effective value of every setting and its origin, by field name, and all problems.
 
+    Defaults have no origin. `alembic` is the table [tool.alembic].
     `misspelt` and `unknown` are messages on variables with our prefix that set nothing.
     """
 
     def __init__(self) -> None:
+        self.project_root = Path()
         self.values: dict[str, Any] = {}
+        self.alembic: dict[str, Any] = {}
         self.origins: dict[str, Origin] = {}
         self.problems: list[SettingsError] = []
         self.misspelt: list[str] = []
@@ -53,10 +56,7 @@ class Provenance:
         if len(self.problems) == 1:
             raise self.problems[0]
         if self.problems:
-            lines = [
-                f"{problem.message}{f' ({problem.detail})' if problem.detail else ''}"
-                for problem in self.problems
-            ]
+            lines = [f"{item.message}{f' ({item.detail})' if item.detail else ''}" for item in self.problems]
             hints = dict.fromkeys(problem.hint for problem in self.problems if problem.hint)
             raise SettingsError(
                 "\n  - ".join([f"{len(lines)} settings are wrong:", *lines]), hint="\n".join(hints)

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -48,11 +48,30 @@ _Identifier = Annotated[
 ]
 
 
+def _ensure_own(name: str) -> str:
+    """Refuse a schema that has other tables: nothing of the journal's schema is compared or judged."""
+    if name in ("public", "information_schema", "circle_kept") or name.startswith("pg_"):
+        raise ValueError("name a schema that has nothing but the journal")
+    return name
+
+
+_Journal = Annotated[_Identifier, AfterValidator(_ensure_own)]
+
+
 def _split_lines(value: object) -> object:
     """Return the lines of a text: environment variables write a list so."""
     return value.splitlines() if isinstance(value, str) else value
 
 
+def _ensure_texts(value: object) -> object:
+    """Return a text or a list of texts unchanged: a folder or several."""
+    texts = value if isinstance(value, list) else [value]
+    if texts and all(isinstance(text, str) and text.strip() for text in texts):
+        return value
+    raise ValueError("should be a folder or a list of folders")
+
+
+_Folders = Annotated[Any, BeforeValidator(_ensure_texts)]
 _Lines = Annotated[tuple[_Text, ...], BeforeValidator(_split_lines)]
 
 _SHARED_TYPES: dict[str, Any] = {
@@ -72,14 +91,16 @@ _SHARED_TYPES: dict[str, Any] = {
     "safety_rows": Annotated[int, Field(ge=0)],
     "safety_bytes": Annotated[int, Field(ge=0)],
     "pg_bin": Path | None,
+    "x_arguments": _Lines,
     "relations": _Text,
     "secrets_dir": Path | None,
 }
 _DATABASE_TYPES: dict[str, Any] = {
-    "revisions": _Text,
+    "revisions": _Folders,
     "models": _Text,
     "version_table": _Identifier,
     "version_table_schema": _Identifier | None,
+    "journal_schema": _Journal,
     "search_path": _Text,
     "profile": Literal["default", "strict"],
     "protected": bool | None,

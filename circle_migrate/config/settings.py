@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from circle_migrate.config.assumed_size import SizeAssumption
     from circle_migrate.config.ignore_rule import IgnoreRule
 
-_FIRST_SCHEMA = r'\s*(?:"(?P<quoted>(?!\$user")(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))\s*(?:,|$)'
+_SCHEMA = re.compile(r'"(?P<double>(?:[^"]|"")+)"|\'(?P<single>[^\']+)\'|(?P<plain>[^\s,"\']+)')
+_USER = "$user"
 
 Profile = Literal["default", "strict"]
 Transaction = Literal["all", "per-revision"]
@@ -28,34 +29,63 @@ class Value(NamedTuple):
     source: str
 
 
+class Locations(NamedTuple):
+    """The folders of a database's revisions, and whether folders in them count as well."""
+
+    folders: tuple[Path, ...]
+    recursive: bool = False
+
+
 class DatabaseSettings(NamedTuple):
     """The settings of one database.
 
-    `url` is None if it is unset, or if the embedded server provides it. `profile` determines the severity of
-    differences. `protected_by` is the source of `protected`.
+    `url` is None if it is unset, or if the embedded server provides it. `revisions` are folders of revisions
+    or Alembic environments; with `recursive_revisions`, folders in them count as well. `profile` determines
+    the severity of differences. `protected_by` is the source of `protected`.
+    With `names_from_models`, constraints that revisions create get names by the naming convention of the
+    models; the package's own revisions state every name. `x_arguments` is what revisions read with
+    `context.get_x_argument`; it is the same for all databases.
     """
 
     name: str
     url: Address | None
-    revisions: Path
+    revisions: tuple[Path, ...]
     models: str
     version_table: str
     version_table_schema: str | None
+    journal_schema: str
     search_path: str
     profile: Profile
     url_variable: str
     protected: bool = False
     protected_by: str = ""
+    recursive_revisions: bool = False
+    names_from_models: bool = False
+    x_arguments: tuple[str, ...] = ()
 
     @property
     def default_schema(self) -> str | None:
         """The first schema of the search_path; None if it depends on the role ("$user")."""
-        session_settings = self.url.session_settings if self.url else {}
-        path = session_settings.get("search_path", self.search_path)
-        match = re.match(_FIRST_SCHEMA, path)
-        if match is None:
-            return None
-        return match["quoted"].replace('""', '"') if match["quoted"] else match["plain"].lower()
+        first = next(iter(self._path_schemas()), None)
+        return None if first == _USER else first
+
+    @property
+    def effective_path(self) -> str:
+        """The search_path that the URL sets, or else the setting."""
+        return (self.url.session_settings if self.url else {}).get("search_path", self.search_path)
+
+    @property
+    def own_path_schemas(self) -> tuple[str, ...]:
+        """The schemas of the search_path that a new database does not have."""
+        schemas = [name for name in self._path_schemas() if name not in ("public", _USER)]
+        return tuple(name for name in schemas if not name.startswith("pg_"))
+
+    def _path_schemas(self) -> list[str]:
+        matches = _SCHEMA.finditer(self.effective_path)
+        return [
+            (match["double"] or "").replace('""', '"') or match["single"] or match["plain"].lower()
+            for match in matches
+        ]
 
     @property
     def address(self) -> Address:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from circle_migrate.config import fields
 from circle_migrate.config.fields import DATABASES, DEFAULTS, PREFIX, SHARED, URL_VARIABLES, variables
@@ -21,35 +21,29 @@ _SIMILARITY = 0.75
 """Similarity (0 to 1, without the prefix) from which a variable counts as a misspelt setting."""
 
 
-class RawSettings(NamedTuple):
-    """Every setting by field name, and its source; defaults have none."""
-
-    values: Mapping[str, Any]
-    provenance: Provenance
-    project_root: Path
-
-    def __repr__(self) -> str:
-        return "RawSettings(...)"  # the values contain secrets
-
-
-def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> RawSettings:
+def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Provenance:
     """Read all sources; an invalid value is recorded as a problem and replaced by the default.
 
     Raises SettingsError for a file of another user.
     """
     record = Provenance()
-    table, root = _read_pyproject(cwd, environ, record)
-    _flags(flags, record, cwd)
+    tables, root = _read_pyproject(cwd, environ, record)
+    for name, value in flags.items():
+        if value is not None:
+            flag = f"flag --{name.replace('_', '-')}"
+            record.add(name, value, Origin(flag, flag, cwd, is_flag=True))
     given = {name: value for name, value in environ.items() if name != fields.SAFE_FOLDERS}
     _variables(given, record, lambda name: Origin(f"environment {name}", f"{name} in the environment", cwd))
     env_file = _find_env_file(cwd, root)
     if env_file.exists() and (owner := _foreign_owner(env_file, cwd, environ)) is not None:
         raise _foreign(env_file, owner)
     _env_file(env_file, record, cwd)
-    if table is not None:
-        _pyproject(table, root / "pyproject.toml", record)
+    _pyproject(tables.get("circle-migrate", {}), root / "pyproject.toml", record)
     _secrets(record)
-    return RawSettings(_validate(record), record, root)
+    record.values, record.project_root = _validate(record), root
+    alembic = tables.get("alembic")
+    record.alembic = alembic if isinstance(alembic, dict) else {}
+    return record
 
 
 def _find_env_file(cwd: Path, root: Path) -> Path:
@@ -101,7 +95,7 @@ def _is_plain(name: str, value: object) -> bool:
     """Return whether pydantic would accept the value unchanged: a URL, a boolean, or text of normal form."""
     if name in fields.BOOLEAN_FIELDS:
         return isinstance(value, bool)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or name.endswith("journal_schema"):  # some names are reserved
         return False
     is_normal = value.isprintable() and value == value.strip() != ""
     longest = fields.MAX_IDENTIFIER_LENGTH if name.endswith(_IDENTIFIERS) else len(value)
@@ -111,8 +105,8 @@ def _is_plain(name: str, value: object) -> bool:
 
 def _read_pyproject(
     cwd: Path, environ: Mapping[str, str], record: Provenance
-) -> tuple[Mapping[str, Any] | None, Path]:
-    """Return [tool.circle-migrate] of the nearest pyproject.toml that has it, and the project's folder.
+) -> tuple[Mapping[str, Any], Path]:
+    """Return [tool] of the nearest pyproject.toml with [tool.circle-migrate], and the project's folder.
 
     A file of another user without that table is no project.
     """
@@ -129,31 +123,23 @@ def _read_pyproject(
             raise _foreign(path, owner)
         nearest = nearest or folder
         try:
-            table: object = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             record.problem(f"{path} is not valid TOML", detail=str(error), hint=f"correct {path}")
             break
         except (OSError, UnicodeDecodeError):
             record.problem(f"{path} cannot be read", hint=f"make {path} a readable UTF-8 file")
             break
-        for key in ("tool", "circle-migrate"):
-            table = table.get(key) if isinstance(table, dict) else table
-        if isinstance(table, dict):
-            return table, folder
+        tables = document.get("tool")
+        table = tables.get("circle-migrate") if isinstance(tables, dict) else tables
+        if isinstance(tables, dict) and isinstance(table, dict):
+            return tables, folder
         if table is not None:
             record.problem(
                 f"[tool.circle-migrate] in {path} is not a table", hint="write [tool.circle-migrate]"
             )
             break
-    return None, nearest or cwd
-
-
-def _flags(given: Mapping[str, object], record: Provenance, folder: Path) -> None:
-    """Record the flags of the command line that are not None."""
-    for name, value in given.items():
-        if value is not None:
-            flag = f"--{name.replace('_', '-')}"
-            record.add(name, value, Origin(f"flag {flag}", f"flag {flag}", folder, is_flag=True))
+    return {}, nearest or cwd
 
 
 def _env_file(path: Path, record: Provenance, cwd: Path) -> None:

@@ -35,6 +35,8 @@ class MigrateError(Exception):
 
     code: ClassVar[str] = "internal-error"
     status: ExitCode = ExitCode.BUG
+    _state: ClassVar[str | None] = None
+    """The state after the failure if the place where it is raised gives none."""
 
     def __init__(
         self,
@@ -48,11 +50,13 @@ class MigrateError(Exception):
     ) -> None:
         super().__init__(message)
         self.message, self.database, self.location = message, database, location
-        self.detail, self.state, self.hint = detail, state, hint
+        self.detail, self.state, self.hint = detail, state or self._state, hint
 
-    def __init_subclass__(cls, *, code: str = "", status: ExitCode | None = None) -> None:
+    def __init_subclass__(
+        cls, *, code: str = "", status: ExitCode | None = None, state: str | None = None
+    ) -> None:
         super().__init_subclass__()
-        cls.code, cls.status = code or cls.code, status or cls.status
+        cls.code, cls.status, cls._state = code or cls.code, status or cls.status, state or cls._state
 
     def to_dict(self) -> dict[str, str | int | None]:
         """Return the error as in the JSON output."""
@@ -88,15 +92,15 @@ class SeveralHeads(Refused, code="several-heads"):
     """The command needs a single head, but there are several. Exit status 5."""
 
 
-class WrongDatabase(Refused, code="wrong-database"):
+class WrongDatabase(Refused, code="wrong-database", state="nothing was changed"):
     """Both URLs reach the same database, or they are swapped. Exit status 5."""
 
 
-class NotConfirmed(Refused, code="not-confirmed"):
+class NotConfirmed(Refused, code="not-confirmed", state="nothing was changed"):
     """A question was answered with no, or there was no terminal to ask on. Exit status 5."""
 
 
-class BrokenBackup(Refused, code="broken-backup"):
+class BrokenBackup(Refused, code="broken-backup", state="nothing was changed"):
     """A backup is truncated, edited, or not made by circle-migrate. Exit status 5."""
 
 
@@ -104,7 +108,9 @@ class LockNotObtained(MigrateError, code="lock-not-obtained", status=ExitCode.LO
     """Another session held a lock for longer than the configured wait. Exit status 6."""
 
 
-class UnknownRevision(MigrateError, code="unknown-revision", status=ExitCode.AHEAD):
+class UnknownRevision(
+    MigrateError, code="unknown-revision", status=ExitCode.AHEAD, state="nothing was changed"
+):
     """The database is at a revision that no revision file has. Exit status 7."""
 
 
@@ -136,7 +142,12 @@ class HalfApplied(MigrationFailed, code="half-applied", status=ExitCode.IN_DOUBT
     """A step failed after it had committed a part of its work; `state` says what stays. Exit status 8."""
 
 
-class BackupFailed(MigrateError, code="backup-failed", status=ExitCode.FAILED):
+class BackupFailed(
+    MigrateError,
+    code="backup-failed",
+    status=ExitCode.FAILED,
+    state="there is no backup; the databases were only read",
+):
     """A dump could not be completed, so there is no backup. Exit status 10."""
 
 

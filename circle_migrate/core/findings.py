@@ -45,14 +45,15 @@ class Finding:
     """A finding of a check.
 
     `rule` is a key of `known_rules`; anything else raises `ValueError`. `subject` names the database object
-    (such as an index). `file` is absolute or relative to the current directory, `line` counts from 1. `detail`
-    has the server's message or other long text. `not_checked` means that the object could not be examined.
+    (such as an index). `file` is absolute or relative to the current directory, `line` counts from 1.
+    `detail` has the server's message or other long text. `not_checked` means that the object could not be
+    examined.
     """
 
     rule: str
     severity: Severity
     message: str
-    status: ExitCode
+    status: ExitCode = ExitCode.DONE
     database: str | None = None
     revision: str | None = None
     remedy: str | None = None

@@ -10,24 +10,11 @@ from datetime import UTC, date, datetime
 from circle_migrate.config.ignore_rule import IgnoreRule
 from circle_migrate.config.settings import Profile
 from circle_migrate.core.findings import Severity
+from circle_migrate.diff import scope
 from circle_migrate.diff.describe import count_kinds
-from circle_migrate.diff.implied import drop_implied, parents
-from circle_migrate.diff.renames import renames, without_generated_names
+from circle_migrate.diff.implied import drop_implied, parents, renames, without_generated_names
 from circle_migrate.diff.result import Aspect, Comparison, Difference
-from circle_migrate.diff.scope import (
-    UNSUPPORTED_BY_MODELS,
-    ChangeSet,
-    EquivalenceAnswers,
-    Models,
-    drop_version_formatting,
-    split_equivalent,
-    within_models,
-    without_fields,
-    without_ignored,
-    without_new_privileges,
-    without_not_null,
-    without_order,
-)
+from circle_migrate.diff.scope import ChangeSet, EquivalenceAnswers, Models, without_fields
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 
 _NEVER_COMPARED = frozenset({"generated_name", "inherited"})
@@ -75,14 +62,14 @@ async def compare(
     change_set = _compared_changes(before, after, options)
     answers = await answer(change_set) if answer else {}
     if before.major != after.major:
-        drop_version_formatting(change_set, answers)
-    changes, equivalent = split_equivalent(change_set.changes, answers)
+        scope.drop_version_formatting(change_set, answers)
+    changes, equivalent = scope.split_equivalent(change_set.changes, answers)
     changes = drop_implied(changes, before, after)
     partitions: dict[str, int] = {}
     if not options.partitions:
         changes, partitions = _without_extra_partitions(changes, before, after)
     valid = [rule for rule in options.ignore if not rule.has_expired(options.today)]
-    changes, ignored = without_ignored(changes, after.database, valid)
+    changes, ignored = scope.without_ignored(changes, after.database, valid)
     return Comparison(
         before,
         after,
@@ -99,14 +86,14 @@ def _compared_changes(before: Snapshot, after: Snapshot, options: CompareOptions
     change_set = ChangeSet([])
     change_set.keep(without_fields(change, _NEVER_COMPARED) for change in changes_between(before, after))
     if not options.column_order:
-        without_order(change_set, before, after)
+        scope.without_order(change_set, before, after)
     if options.models is not None:
-        without_not_null(change_set, UNSUPPORTED_BY_MODELS, before, after)
+        scope.without_not_null(change_set, scope.UNSUPPORTED_BY_MODELS, before, after)
     elif before.major != after.major:
-        without_not_null(change_set, "only newer PostgreSQL versions have them", before, after)
-    change_set.keep(without_new_privileges(change_set.changes, before, after))
+        scope.without_not_null(change_set, "only newer PostgreSQL versions have them", before, after)
+    change_set.keep(scope.without_new_privileges(change_set.changes, before, after))
     if options.models is not None:
-        within_models(change_set, options.models, before, after)
+        scope.within_models(change_set, options.models, before, after)
     change_set.keep(without_generated_names(change_set.changes))
     return change_set
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from circle_migrate.core.findings import Finding, Report, Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Ownership, Snapshot
@@ -85,24 +85,14 @@ class Comparison:
         }
 
 
-class DifferenceGroup(NamedTuple):
-    """The differences of an object and of its parts; those of the object itself come first."""
-
-    root: ObjectKey
-    differences: tuple[Difference, ...]
-
-
-def group_by_owner(comparison: Comparison, ownership: Ownership) -> tuple[DifferenceGroup, ...]:
-    """Group the differences by their topmost owner, ordered by kind and identity."""
+def group_by_owner(comparison: Comparison, ownership: Ownership) -> dict[ObjectKey, list[Difference]]:
+    """Group the differences by their topmost owner, whose own comes first, ordered by kind and identity."""
     groups: dict[ObjectKey, list[Difference]] = {}
-    for difference in comparison.differences:
+    for difference in sorted(comparison.differences, key=lambda item: item.change.key):
         groups.setdefault(ownership.root(difference.change.key), []).append(difference)
-    return tuple(
-        DifferenceGroup(
-            root, tuple(sorted(groups[root], key=lambda item: (item.change.key != root, item.change.key)))
-        )
-        for root in sorted(groups)
-    )
+    for root, differences in groups.items():
+        differences.sort(key=lambda item: item.change.key != root)  # the order is stable
+    return dict(sorted(groups.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ session, even across a restart.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -65,7 +66,7 @@ class Gid:
     def parse(cls, text: str) -> Gid | None:
         """Return the parts of an identifier of this package, None for any other identifier."""
         parts = text.removeprefix(GID_PREFIX).split(":")
-        if not text.startswith(GID_PREFIX) or len(parts) != 4 or not parts[1].isdigit():
+        if not text.startswith(GID_PREFIX) or len(parts) != 4 or not re.fullmatch(r"[0-9]{1,9}", parts[1]):
             return None
         return cls(parts[0], int(parts[1]), parts[2], parts[3])
 

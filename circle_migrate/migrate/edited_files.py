@@ -47,7 +47,7 @@ async def ensure_not_edited(run: MigrationRun) -> None:
     """Raise `EditedRevision`, with a diff, where the file of an applied revision has changed."""
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
-        if not await journal.exists(driver):
+        if run.states[name].journal_of is None:
             continue
         graph = run.deployment.forest.graphs[name]
         digest = await journal.digest(driver)

@@ -21,6 +21,7 @@ from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, ensure_atomic_possible, roll_back
+from circle_migrate.migrate.contradictions import ensure_no_contradiction
 from circle_migrate.migrate.edited_files import ensure_not_edited
 from circle_migrate.migrate.failure import (
     deferred_constraint_error,
@@ -158,16 +159,15 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
         await ensure_own_tables(run.sessions[name].driver, run.states[name])
         database = run.deployment.databases[name]
         table = VersionTable(database.settings.version_table, run.states[name].schema)
-        run.runners[name] = Runner(run.deployment.forest.graphs[name], table, plan.steps(name))
-        for step in plan.steps(name):
-            if step.revision.uses_helpers and step.revision.non_transactional_reason is None:
-                async with step_lock():
-                    run.runners[name].rehearse(step)
+        graph = run.deployment.forest.graphs[name]
+        async with step_lock():
+            run.runners[name] = Runner(graph, table, plan.steps(name), database.settings)
         if not run.rehearsal:
-            run.journals[name] = Journal(database, run.states[name].schema)
+            run.journals[name] = Journal(database, run.states[name])
     await ensure_atomic_possible(run, plan)
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)
+    await ensure_no_contradiction(run, plan)
     await run.hooks.before_run(run, plan)
     for name in plan.databases:
         database = run.deployment.databases[name]

@@ -25,10 +25,22 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
     statement_error,
 )
-from circle_migrate.revision_graph.modules import failing_line
+from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
 from circle_migrate.revision_graph.plan import Action, Segment, Step
 
 _MAX_STATEMENT_LENGTH = 300
+
+_UNDECLARED = (
+    "write `transactional = False` below `revision`: the revision then runs without a transaction, each "
+    "statement by itself; then run the same command again"
+)
+_REMEDIES = {
+    "25001": _UNDECLARED,
+    "2D000": _UNDECLARED,
+    "55P04": "write `transactional = False` into the revision that adds the value, so that it is committed "
+    "before the value is used; then run the same command again",
+}
+"""What to do about a statement that its transaction prevents, by SQLSTATE."""
 
 
 async def describe_current_revisions(run: MigrationRun) -> str:
@@ -57,7 +69,12 @@ async def step_error(run: MigrationRun, action: Action, error: Exception | Syste
     failure.state = await describe_current_revisions(run)
     if isinstance(failure, MissingPrivilege):
         failure.hint = privilege_hint(server_message(error), run.states[action.database].role)
-    failure.hint = failure.hint or "correct the cause and run the same command again"
+    failure.hint = (
+        failure.hint
+        or _REMEDIES.get(sqlstate(error) or "")
+        or missing_package_hint(error)
+        or "correct the cause and run the same command again"
+    )
     return failure
 
 

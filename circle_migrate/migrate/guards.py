@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, NotWritable
+from circle_migrate.core.errors import InDoubt, LockNotObtained, MigrateError, MigrationFailed, NotWritable
 from circle_migrate.postgres.database import State
-from circle_migrate.postgres.server_errors import privilege_hint, server_message, statement_error
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.server_errors import (
+    LOCK_NOT_AVAILABLE,
+    privilege_hint,
+    server_message,
+    sqlstate,
+    statement_error,
+)
 
 
 def ensure_not_in_doubt(states: Mapping[str, State]) -> None:
@@ -43,13 +50,21 @@ def ensure_writable(state: State) -> None:
         )
 
 
-def journal_error(state: State, error: Exception) -> MigrateError:
-    """Return the error for a journal whose tables cannot be created or written."""
+def journal_error(state: State, schema: str, error: Exception) -> MigrateError:
+    """Return the error for a journal whose tables cannot be created, moved to its `schema` or written."""
     message = server_message(error)
     failure = statement_error(error, state.database, "write the journal")
     if failure is None:
-        text = f"{state.database}: the journal cannot be written"
-        return MigrationFailed(text, database=state.database, detail=message)
+        blocked = sqlstate(error) == LOCK_NOT_AVAILABLE
+        return (LockNotObtained if blocked else MigrationFailed)(
+            f"{state.database}: the journal cannot be written",
+            database=state.database,
+            detail=message,
+            hint="another session uses its tables, perhaps a backup: try again after it" if blocked else None,
+        )
     failure.state = "nothing was changed"
-    failure.hint = privilege_hint(message, state.role)
+    failure.hint = privilege_hint(message, state.role, schema=quote(schema))
+    if "permission denied for database" in message:
+        create = f"CREATE SCHEMA {quote(schema)} AUTHORIZATION {quote(state.role)};"
+        failure.hint = f"as a superuser, in the database {state.name}: {create} or {failure.hint}"
     return failure

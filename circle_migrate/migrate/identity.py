@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError, Refused, UnknownRevision, WrongDatabase
+from circle_migrate.postgres.identifier import quote
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.database import State
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.revision_graph.forest import CombinedGraph
+    from circle_migrate.revision_graph.graph import Graph
 
 _COMPARE_URLS = "the URLs may be swapped: compare them with `circle-migrate config show`"
 
@@ -19,7 +21,8 @@ def verify_identity(deployment: Deployment, states: Mapping[str, State]) -> dict
     """Return the current revisions of the databases after checking who they are.
 
     Raises `WrongDatabase` where two databases are the same or a current revision belongs to another tree,
-    `UnknownRevision` where no tree has it, `Refused` where the version table has more rows than it should.
+    `UnknownRevision` where no tree has it, `Refused` where the version table has more rows than it should,
+    or cannot hold an id.
     """
     ensure_distinct(states)
     for state in states.values():
@@ -39,7 +42,6 @@ def ensure_distinct(states: Mapping[str, State]) -> None:
             raise WrongDatabase(
                 f"{first} and {name} are the same database: {state.name}",
                 database=name,
-                state="nothing was changed",
                 hint="give every database its own URL; `circle-migrate config show` shows "
                 "which setting a URL comes from",
             )
@@ -65,7 +67,6 @@ def _ensure_own_journal(state: State) -> None:
             f"the URL of {state.database} leads to a database that was migrated as {state.journal_of}",
             database=state.database,
             detail=f"the journal in {state.name} has the name {state.journal_of}",
-            state="nothing was changed",
             hint=_COMPARE_URLS,
         )
 
@@ -77,6 +78,8 @@ def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
             raise _unknown_revision_error(forest, key, state)
     if set(state.current) == set(graph.effective_heads):
         return
+    if state.id_length is not None and len(graph.longest_id) > state.id_length:
+        raise _long_id_error(graph, state)
     rows = graph.version_rows(graph.ancestors(state.current))
     if sorted(rows) != sorted(state.current):
         raise Refused(
@@ -89,20 +92,31 @@ def _ensure_known_revisions(forest: CombinedGraph, state: State) -> None:
         )
 
 
+def _long_id_error(graph: Graph, state: State) -> Refused:
+    key = graph.longest_id
+    table = f"{quote(state.schema)}.{quote(state.version_table)}"
+    return Refused(
+        f"{state.database}: revision id {key} has {len(key)} characters; "
+        f"version_num of {table} holds {state.id_length}",
+        database=state.database,
+        location=graph[key].location,
+        state="nothing was changed",
+        hint=f"ALTER TABLE {table} ALTER COLUMN version_num TYPE varchar(255);",
+    )
+
+
 def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> MigrateError:
     for name, graph in forest.graphs.items():
         if key in graph:
             return WrongDatabase(
                 f"{state.database} is at revision {key} of {name}",
                 database=state.database,
-                state="nothing was changed",
                 hint=_COMPARE_URLS,
             )
     return UnknownRevision(
         f"{state.database} is at revision {key}, which no revision file has: a newer release was here, or "
         "the revision is on another branch, or its file was deleted, or it is another application's database",
         database=state.database,
-        state="nothing was changed",
         hint="install the release that has the revision"
         + (f"; the journal has its source: `circle-migrate log --source {key}`" if state.journal_of else "")
         + f"; if the file is lost, type `circle-migrate stamp {state.database}@REVISION --purge`",

@@ -8,7 +8,6 @@ The rows of the first database of a segment are the decision of an atomic commit
 from __future__ import annotations
 
 import json
-import re
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,14 +15,24 @@ from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun, JournalStep
-from circle_migrate.postgres.database import RUNS, STEPS, Database
+from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun, JournalStep, storable
+from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.journal_tables import (
+    OLD_PREFIX,
+    OWN_TABLES,
+    PROTECTION,
+    RUNS,
+    STEPS,
+    ensure_out_of_sight,
+)
+from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 from circle_migrate.postgres.server_errors import statement_error
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from circle_migrate.revision_graph.graph import Graph
     from circle_migrate.revision_graph.plan import Action
 
 _CREATE = """
@@ -64,12 +73,27 @@ CREATE INDEX ON {steps} (run, segment);
 CREATE INDEX ON {steps} (revision, id DESC);
 """
 
-_NOT_ASCII = r"[^\0-\x7f]"
-_LACKING = {
-    **dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"),
-    "LATIN1": r"[^\0-\xff]",
+_TABLES = """
+SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, ARRAY(
+    SELECT relname::text FROM pg_catalog.pg_class
+    WHERE relnamespace = to_regnamespace(quote_ident($1)) AND relname = ANY ($2::text[]::name[])
+) AS present, ARRAY(
+    SELECT relname::text FROM pg_catalog.pg_class
+    WHERE relnamespace = to_regnamespace(quote_ident($3)) AND relname = ANY ($4::text[]::name[])
+) AS old
+"""
+_MOVE = """
+ALTER TABLE {old}{table} SET SCHEMA {schema};
+ALTER TABLE {schema}.{prefix}{table} RENAME TO {table};
+"""
+# An earlier release has run after the move.
+_STEP = "run, segment, direction, revision, message, started_at, duration_ms, checksum, source, elsewhere"
+_MERGE = {
+    RUNS: "INSERT INTO {schema}.runs SELECT * FROM {old}runs ON CONFLICT DO NOTHING",
+    STEPS: f"INSERT INTO {{schema}}.steps ({_STEP}) SELECT {_STEP} FROM {{old}}steps ORDER BY id;"
+    "DROP TABLE {old}steps, {old}runs",
+    PROTECTION: "INSERT INTO {schema}.protection SELECT * FROM {old}protection; DROP TABLE {old}protection",
 }
-"""Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 
 _RUNS = """
 SELECT run::text, database, command, mode, {planned} AS planned, outcome, error, started_at, ended_at,
@@ -79,19 +103,41 @@ FROM {runs} ORDER BY started_at DESC LIMIT $1
 
 
 class Journal:
-    """The journal of one database, in the schema of its version table."""
+    """The journal of one database: where it is, and after `ensure` in its own schema."""
 
-    def __init__(self, database: Database, schema: str) -> None:
+    def __init__(self, database: Database, state: State) -> None:
         self.database = database
         self._encoding = "UTF8"
-        self.runs = f"{quote(schema)}.{quote(RUNS)}"
-        self.steps = f"{quote(schema)}.{quote(STEPS)}"
+        self.schema = database.settings.journal_schema
+        self.runs, self.steps = f"{state.journal}{RUNS}", f"{state.journal}{STEPS}"
+        self._version_schema = state.schema
 
     async def ensure(self, connection: asyncpg.Connection) -> None:
-        """Create the tables where they are missing, in a transaction of their own."""
-        if not await self.exists(connection):
-            async with connection.transaction():
-                await connection.execute(_CREATE.format(runs=self.runs, steps=self.steps))
+        """Create the tables where they are missing, in a transaction of their own.
+
+        Tables that an earlier release has made beside the version table are moved. Raises `SettingsError`
+        where revisions would see the schema.
+        """
+        schema, old = quote(self.schema), f"{quote(self._version_schema)}.{OLD_PREFIX}"
+        names = (self.schema, list(_MERGE), self._version_schema, OWN_TABLES)
+        found = await connection.fetchrow(_TABLES, *names)
+        statements = [] if found["schema"] else [f"CREATE SCHEMA {schema}"]
+        for table, merge in _MERGE.items():
+            if f"{OLD_PREFIX}{table}" in found["old"]:
+                text = merge if table in found["present"] else _MOVE
+                statements.append(text.format(schema=schema, old=old, prefix=OLD_PREFIX, table=table))
+        self.runs, self.steps = f"{schema}.{RUNS}", f"{schema}.{STEPS}"
+        if RUNS not in found["present"] and OWN_TABLES[0] not in found["old"]:
+            statements.append(_CREATE.format(runs=self.runs, steps=self.steps))
+        if not statements:
+            return
+        async with connection.transaction():
+            for statement in statements:
+                await connection.execute(statement)
+            await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
+            # The text sets the path of revisions first.
+            text = f"{CONFIGURED_LOCALLY}, pg_catalog.current_schemas(false)::text[]"
+            ensure_out_of_sight(self.database.settings, (await connection.fetchrow(text))[1])
 
     @contextmanager
     def reading_as(self, role: str) -> Iterator[None]:
@@ -104,10 +150,6 @@ class Journal:
                 raise
             failure.hint = f'GRANT SELECT ON {self.runs}, {self.steps} TO "{role}";'
             raise failure from error
-
-    async def exists(self, connection: asyncpg.Connection) -> bool:
-        """Return whether the database has a journal."""
-        return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self.steps))
 
     async def start_run(
         self,
@@ -170,9 +212,7 @@ class Journal:
         return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")
 
     def _storable(self, text: str, escape: str = r"\u") -> str:
-        """Return the text with escapes for characters that the database's encoding may not have."""
-        lacking = _LACKING.get(self._encoding, _NOT_ASCII)
-        return re.sub(lacking, lambda found: f"{escape}{ord(found[0]):04x}", text)
+        return storable(text, self._encoding, escape)
 
     async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
         """Return whether this database has committed the segment of the run."""
@@ -198,6 +238,20 @@ class Journal:
         """Return the checksums of the files with which revisions were last applied, by revision id."""
         rows = await connection.fetch(f"SELECT revision, checksum FROM {self._applied_files}")
         return {row["revision"]: row["checksum"] for row in rows}
+
+    async def applied_revisions(self, connection: asyncpg.Connection, graph: Graph) -> set[str]:
+        """Return the revisions of the graph that are applied after the last stamp and all later steps."""
+        rows = await connection.fetch(
+            "SELECT DISTINCT ON (revision, direction = 'stamp') revision, direction "
+            f"FROM {self.steps} WHERE id >= coalesce("
+            f"(SELECT max(id) FROM {self.steps} WHERE direction = 'stamp'), 0) "
+            "ORDER BY revision, direction = 'stamp', id DESC"
+        )
+        stamped = {key for row in rows if row["direction"] == "stamp" for key in row["revision"].split(", ")}
+        applied = graph.ancestors(stamped & graph.revisions.keys())
+        applied.update(row["revision"] for row in rows if row["direction"] == "up")
+        undone = {row["revision"] for row in rows if row["direction"] == "down"}
+        return (applied - undone) & graph.revisions.keys()
 
     async def digest(self, connection: asyncpg.Connection) -> str:
         """Return the digest of `checksums`, computed by the server as `files_digest` computes it."""

@@ -32,7 +32,8 @@ class Planner:
     def __call__(self, current: Current) -> Plan:
         """Plan over the databases in `current`.
 
-        Raises `UsageError` for an unknown target, the errors of `revision_graph.plan` and of the guards.
+        Raises `UsageError` for an unknown target and for an upgrade without any revision, the errors of
+        `revision_graph.plan` and of the guards.
         """
         plan = self._plan(current)
         for guard in self.guards:
@@ -45,17 +46,19 @@ class Planner:
 
     def _plan(self, current: Current) -> Plan:
         forest, graphs = self.deployment.forest, self.deployment.graphs
-        assigned = targets.assign(self.targets, graphs).items()
         if self.direction is Direction.STAMP:
-            claims = {}
-            for name, target in assigned:
-                known = tuple(key for key in current[name] if key in graphs[name])
-                claims[name] = targets.stamp_set(graphs[name], known, target)
+            claims: dict[str, set[str]] = {}
+            for text in self.targets:  # a database has several current revisions on several branches
+                for name, target in targets.assign([text], graphs).items():
+                    known = tuple(key for key in current[name] if key in graphs[name])
+                    claims.setdefault(name, set()).update(targets.stamp_set(graphs[name], known, target))
             return plan_stamp(forest, current, claims, purge=self.purge)
+        assigned = targets.assign(self.targets, graphs).items()
         grouping = self.deployment.grouping
         if self.direction is Direction.DOWN:
             undone = {name: targets.downgrade_set(graphs[name], current[name], to) for name, to in assigned}
             return plan_downgrade(forest, current, undone, grouping, cascade=self.cascade)
+        self.deployment.ensure_revisions()
         if all(targets.is_top(graphs[name], to) for name, to in assigned) and self._is_current(current):
             return Plan(dict(current), {name: forest.graphs[name].effective_heads for name in current})
         wanted = {name: targets.upgrade_set(graphs[name], current[name], to) for name, to in assigned}

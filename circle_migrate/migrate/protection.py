@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.migrate.journal import os_user
-from circle_migrate.postgres.database import PROTECTION
 from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.journal_tables import PROTECTION
 from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ CREATE TABLE IF NOT EXISTS {table} (
 
 
 def _table(schema: str) -> str:
-    """Return the marker's table, in the schema of the version table, as SQL."""
-    return f"{quote(schema)}.{quote(PROTECTION)}"
+    """Return the marker's table, in the schema of the journal, as SQL."""
+    return f"{quote(schema)}.{PROTECTION}"
 
 
 def write_marker(connection: Connection, schema: str, reason: str | None) -> None:

@@ -140,7 +140,7 @@ class MigrationRun:
 def describe(action: Action) -> str:
     """Return the action as a phrase for progress and messages."""
     if isinstance(action, Stamp):
-        verb = "stamp" if action.claimed or action.disowned or action.purge else "stay at"
+        verb = "stamp" if action.sets_revisions else "stay at"
         return f"{verb} {', '.join(action.heads) or 'base'}"
     return f"{action.function} {action.revision.id} {action.revision.message}".rstrip()
 
@@ -162,8 +162,10 @@ async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) 
             try:
                 await journal.ensure(driver)
                 await journal.start_run(driver, run.id, run.command, mode, planned, notes)
+            except MigrateError:
+                raise
             except Exception as error:
-                raise journal_error(run.states[name], error) from error
+                raise journal_error(run.states[name], journal.schema, error) from error
         for name, steps in planned.items():
             run.notify(Event(EventKind.PLANNED, name, mode, total=run.step_count, steps=steps))
     except MigrateError as error:
@@ -179,11 +181,11 @@ async def _close_lost(run: MigrationRun) -> None:
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
-        journal = Journal(run.deployment.databases[name], state.schema)
+        journal = Journal(run.deployment.databases[name], state)
         try:
             await journal.mark_lost(run.sessions[name].driver)
         except Exception as error:
-            raise journal_error(state, error) from error
+            raise journal_error(state, journal.schema, error) from error
 
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:

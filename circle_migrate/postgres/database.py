@@ -13,12 +13,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused
+from circle_migrate.core.errors import MigrateError, MissingPrivilege
 from circle_migrate.postgres.identifier import literal, quote
+from circle_migrate.postgres.journal_tables import (
+    JOURNAL_SETTING,
+    OWN_TABLES,
+    PROTECTION,
+    RUNS,
+    STEPS,
+    TABLES,
+    ensure_out_of_sight,
+    prepared_by_runs,
+    read_contents,
+)
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
+from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
 
@@ -31,17 +43,6 @@ if TYPE_CHECKING:
 
 APPLICATION_NAME = "circle-migrate"
 _CLOSE_SECONDS = 2.0
-
-RUNS = "circle_migrate_runs"
-STEPS = "circle_migrate_steps"
-PROTECTION = "circle_migrate_protection"
-"""The table whose row is the marker of a protected database."""
-
-OWN_TABLES = (RUNS, STEPS, PROTECTION)
-"""Tables of circle-migrate beside the version table, which neither models nor revisions contain."""
-
-KEPT_SCHEMA = "circle_kept"
-"""The schema in which `downgrade --keep` archives data."""
 
 GID_PREFIX = "circle_migrate:"
 """Prefix of the identifiers of our prepared transactions."""
@@ -56,23 +57,9 @@ SELECT current_database() AS name, current_user AS role, pg_backend_pid() AS pid
        current_setting('server_version_num')::int AS server_version_num,
        pg_is_in_recovery() AS standby,
        current_setting('default_transaction_read_only') = 'on' AS read_only,
-       own.schema,
-       CASE WHEN own.schema IS NOT NULL
-            THEN to_regclass(format('%I.%I', own.schema, $1::text))::oid::bigint
-       END AS version_table,
-       CASE WHEN own.schema IS NOT NULL
-            THEN to_regclass(format('%I.%I', own.schema, $3::text)) IS NOT NULL
-       END AS journaled,
-       CASE WHEN own.schema IS NOT NULL
-            THEN has_table_privilege(to_regclass(format('%I.%I', own.schema, $5::text)),
-                                     'SELECT')
-       END AS may_read_marker,
+       own.schema, {TABLES} AS tables,
        ARRAY(SELECT gid FROM pg_catalog.pg_prepared_xacts
-             WHERE database = current_database() AND left(gid, length($4)) = $4) AS in_doubt,
-       ARRAY(SELECT format('%I.%I, whose owner is %s', own.schema, relname, pg_get_userbyid(relowner))
-             FROM pg_catalog.pg_class
-             WHERE relnamespace = to_regnamespace(quote_ident(own.schema))
-               AND relname IN ($1::text, $3::text, $5::text) AND relkind IN ('v', 'm', 'f')) AS views
+             WHERE database = current_database() AND left(gid, length($4)) = $4) AS prepared
 FROM own
 """
 
@@ -85,7 +72,9 @@ class State(NamedTuple):
 
     `cluster` and `oid` together identify a database independently of its address. `current` has the rows of
     the version table, and is empty without one. `journal_of` is the database for which the journal was
-    created, `in_doubt` has the identifiers of our prepared transactions.
+    created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
+    prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL,
+    `id_length` the length of ids that the version table can hold, None without a limit.
     """
 
     database: str
@@ -99,10 +88,13 @@ class State(NamedTuple):
     read_only: bool
     schema: str
     version_table: str
+    journal: str
     current: tuple[str, ...]
     journal_of: str | None = None
     in_doubt: tuple[str, ...] = ()
+    not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
+    id_length: int | None = None
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -124,8 +116,19 @@ class Database:
 
     @cached_property
     def graph(self) -> Graph:
-        """The revisions. Raises `TreeError` if the files do not form a valid graph."""
-        return read_graph(self.name, self.settings.revisions, load_module)
+        """The revisions.
+
+        Raises `TreeError` if the files do not form a valid graph, `SettingsError` if all are elsewhere.
+        """
+        graph = read_graph(self.name, self.revision_folders, load_module)
+        if not graph:
+            ensure_nothing_elsewhere(self.name, self.settings.revisions)
+        return graph
+
+    @cached_property
+    def revision_folders(self) -> tuple[Path, ...]:
+        """The folders of the revision files; new ones belong into the first."""
+        return revision_folders(self.settings.revisions, recursive=self.settings.recursive_revisions)
 
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
@@ -173,25 +176,20 @@ class Database:
 
     async def read_state(self, connection: asyncpg.Connection) -> State:
         """Read the state over an open connection."""
-        table = self.settings.version_table
+        settings = self.settings
+        names = (settings.version_table, settings.version_table_schema, settings.journal_schema)
+        tables = [settings.version_table, RUNS, STEPS, PROTECTION, *OWN_TABLES]
         try:
-            row = await connection.fetchrow(
-                _STATE, table, self.settings.version_table_schema, RUNS, GID_PREFIX, PROTECTION
-            )
+            row = await connection.fetchrow(_STATE, *names, GID_PREFIX, tables)
             if row["schema"] is None:
                 raise MissingPrivilege(
                     f"{self.name}: the role {row['role']!r} has no USAGE on any schema of its search_path",
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
-            if row["views"]:  # to read a view runs its functions
-                raise Refused(
-                    f"{self.name}: {row['views'][0]}, is not an ordinary table",
-                    database=self.name,
-                    state="nothing was changed",
-                    hint="rename or drop it, after you have read its definition",
-                )
-            current, journal_of, marker = await self._read_own_tables(connection, row)
+            ensure_out_of_sight(settings, [row["schema"]])
+            contents = await read_contents(connection, settings, row["schema"], row["tables"])
+            in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
         except MigrateError:
             raise
         except Exception as error:
@@ -200,11 +198,10 @@ class Database:
             **{field: row[field] for field in _STATE_FIELDS},
             database=self.name,
             server_version=row["server_version"].partition(" ")[0],
-            version_table=self.settings.version_table,
-            current=current,
-            journal_of=journal_of,
-            in_doubt=tuple(row["in_doubt"]),
-            marker=marker,
+            version_table=settings.version_table,
+            in_doubt=in_doubt,
+            not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
+            **contents._asdict(),
         )
 
     async def tables(self) -> tuple[str, ...]:
@@ -220,45 +217,12 @@ class Database:
             )
         return tuple(row["relname"] for row in rows)
 
-    async def _read_own_tables(
-        self, connection: asyncpg.Connection, row: Mapping[str, Any]
-    ) -> tuple[tuple[str, ...], str | None, ProtectionMarker | None]:
-        """Return the rows of the version table, the database of the journal, and the marker."""
-        schema = quote(row["schema"])
-        table = f"{schema}.{quote(self.settings.version_table)}"
-        versions, journal, marker = "SELECT NULL::text LIMIT 0", "NULL", "NULL"
-        if row["version_table"] is not None:
-            versions = f"SELECT version_num::text FROM {table} ORDER BY 1"
-        if row["journaled"]:
-            journal = f"SELECT database FROM {schema}.{quote(RUNS)} LIMIT 1"
-        if row["may_read_marker"]:
-            marker = f"SELECT to_json(marker)::text FROM {schema}.{quote(PROTECTION)} marker LIMIT 1"
-        try:
-            contents = await connection.fetchrow(f"SELECT ARRAY({versions}), ({journal}), ({marker})")
-        except Exception as error:
-            if getattr(error, "sqlstate", None) == "42703":
-                raise Refused(
-                    f"{self.name}: {table} is not a version table of Alembic: it has no column version_num",
-                    database=self.name,
-                    hint=f"set version-table in [tool.circle-migrate.databases.{self.name}] to another table",
-                ) from error
-            raise
-        current, journal_of, marker_row = contents
-        if None in current:
-            raise Refused(
-                f"{self.name}: {table} has a row without a revision, so it is not a version table of Alembic",
-                database=self.name,
-                state="nothing was changed",
-                hint=f"if it is Alembic's: DELETE FROM {table} WHERE version_num IS NULL; "
-                f"else set version-table in [tool.circle-migrate.databases.{self.name}] to another table",
-            )
-        unreadable = ProtectionMarker() if row["may_read_marker"] is False else None
-        return tuple(current), journal_of, ProtectionMarker.from_row(marker_row) if marker_row else unreadable
-
     def _state_error(self, error: Exception) -> MigrateError:
         named = statement_error(error, self.name, "read the state of the database")
         if isinstance(named, MissingPrivilege):
-            named.hint = privilege_hint(server_message(error), self.address.user, needed="SELECT")
+            named.hint = privilege_hint(
+                *(server_message(error), self.address.user, "SELECT", quote(self.settings.journal_schema))
+            )
         return named or MigrateError(
             f"{self.name}: its state cannot be read", database=self.name, detail=server_message(error)
         )
@@ -304,6 +268,7 @@ class Database:
         """
         merged = {"row_security": "off", **self.address.session_settings, **settings}
         path = merged.pop("search_path", self.settings.search_path)
+        merged[JOURNAL_SETTING] = self.settings.journal_schema
         return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from circle_migrate.core.errors import MigrateError, SettingsError, UsageError
 from circle_migrate.postgres.database import Database, State
-from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
 
@@ -61,6 +60,21 @@ class Deployment:
     def graphs(self) -> dict[str, Graph]:
         """The graphs of the selected databases."""
         return {name: self.forest.graphs[name] for name in self.selected}
+
+    def ensure_revisions(self) -> None:
+        """Raise `SettingsError` if the first selected database has no revision.
+
+        A wrong folder looks like that. The other one may have none, in a project with one database.
+        """
+        name = self.selected[0]
+        if not self.forest.graphs[name]:
+            folders = ", ".join(map(str, self.databases[name].revision_folders))
+            raise SettingsError(
+                f"{name} has no revision: {folders} has no revision file",
+                database=name,
+                hint=f"correct `revisions` in [tool.circle-migrate.databases.{name}], or write the first "
+                f"revision: circle-migrate revision --database {name} -m TEXT",
+            )
 
     async def states_or_errors(self, names: Iterable[str] | None = None) -> dict[str, State | MigrateError]:
         """Read the states of the databases concurrently; return an error for a state that cannot be read."""
@@ -125,5 +139,4 @@ class Deployment:
 
 def revision_folders(deployment: Deployment) -> dict[str, str]:
     """Return the revisions folder of each selected database, the location of findings without a file."""
-    selected = {name: deployment.databases[name].settings.revisions for name in deployment.selected}
-    return {name: str(versions_folder(folder)) for name, folder in selected.items()}
+    return {name: str(deployment.databases[name].revision_folders[0]) for name in deployment.selected}

@@ -127,8 +127,13 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
     return kind(f"{database}: {message}", database=database, detail=detail, state=outcome, hint=hint)
 
 
-def privilege_hint(message: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
-    """Return the statement that grants the missing privilege; `needed` are the privileges on tables."""
+def privilege_hint(
+    message: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE", schema: str = ""
+) -> str:
+    """Return the statement that grants the missing privilege; `needed` are the privileges on tables.
+
+    `schema` is that of our own tables, as SQL, since the server's message has no schema.
+    """
     if match := re.search(r"row-level security policy for table (.+?)( \(SQLSTATE|$)", message):
         return (
             f"policies of {match[1]} may hide rows from it: run it as a role with BYPASSRLS, or as the owner"
@@ -141,6 +146,8 @@ def privilege_hint(message: str, role: str, needed: str = "SELECT, INSERT, UPDAT
     if match := re.search(r"permission denied for (\w+) ([\w.]+)", message):
         kind, name = match.groups()
         rights = {"schema": "CREATE, USAGE", "database": "CREATE", "sequence": "USAGE, UPDATE"}
+        if schema and name in ("runs", "steps", "protection"):
+            name = f"{schema}.{name}"
         return f'GRANT {rights.get(kind, needed)} ON {kind.upper()} {name} TO "{role}";'
     return f"grant the role {role!r} the privilege that the server names"
 

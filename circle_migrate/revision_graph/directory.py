@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from circle_migrate.core.errors import TreeError
+from circle_migrate.core.errors import SettingsError, TreeError
+
+_ASSIGNMENT = re.compile(rb"^\s*revision\b[^=\n]*=", re.MULTILINE)
 
 
 def versions_folder(folder: Path) -> Path:
@@ -20,6 +24,35 @@ def versions_folder(folder: Path) -> Path:
     except OSError:
         return folder  # whoever lists it says why it cannot be read
     return inner if environment else folder
+
+
+def revision_folders(configured: Iterable[Path], *, recursive: bool) -> tuple[Path, ...]:
+    """Return the folders that have revision files: those of environments, with `recursive` all below them."""
+    folders = [versions_folder(folder) for folder in configured]
+    if recursive:
+        folders = [Path(path) for folder in folders for path in _walk(folder)]
+    return tuple(dict.fromkeys(folders))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield a folder and all folders below it, sorted; without hidden ones and those of bytecode."""
+    for path, names, _ in os.walk(folder):
+        yield path
+        names[:] = sorted(name for name in names if not name.startswith((".", "__pycache__")))
+
+
+def ensure_nothing_elsewhere(database: str, configured: Iterable[Path]) -> None:
+    """Raise `SettingsError` where folders without a revision have some in folders that are not searched."""
+    for folder in configured:
+        for path in map(Path, _walk(folder)):
+            for file in sorted(path.iterdir()):
+                if is_revision_file(file.name) and file.is_file() and _ASSIGNMENT.search(file.read_bytes()):
+                    raise SettingsError(
+                        f"{database} has no revision in {versions_folder(folder)}, but {file} is one",
+                        database=database,
+                        hint=f"name its folder in `revisions` of [tool.circle-migrate.databases.{database}], "
+                        "or set recursive_version_locations = true in alembic.ini",
+                    )
 
 
 def is_revision_file(name: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain, pairwise
 
 from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.revision_graph.traversal import closure, topological
+from circle_migrate.revision_graph.undo_order import undo_order
 
 
 class CombinedGraph:
@@ -82,15 +84,30 @@ class CombinedGraph:
         return {need for name, needs in self.requires.items() if name in names for need in needs}
 
     def order(self, names: Collection[str]) -> list[str]:
-        """Sort the revisions: parents and requirements first, otherwise by database and file name."""
-        rank = {name: position for position, name in enumerate(self.graphs)}
-        parents = {name: self.parents(name) for name in names}
+        """Sort the revisions as an upgrade applies them: those of each database in Alembic's order.
 
-        def position(name: str) -> int:
-            database, _, key = name.partition("@")
-            return rank[database] * 1_000_000 + self.graphs[database].order[key]
-
-        return topological(names, parents, position)
+        A revision comes after its requirements; otherwise the first database comes first. Only where
+        requirements contradict Alembic's order, revisions of a database that do not follow each other change
+        places.
+        """
+        keys: dict[str, list[str]] = {name: [] for name in self.graphs}
+        for qualified in names:
+            database, _, key = qualified.partition("@")
+            keys[database].append(key)
+        orders = [
+            [f"{database}@{key}" for key in reversed(undo_order(self.graphs[database], of_database))]
+            for database, of_database in keys.items()
+        ]
+        rank = {name: position for position, name in enumerate(chain(*orders))}
+        parents = {
+            after: [before, *self.requires.get(after, ())]
+            for order in orders
+            for before, after in pairwise(["", *order])
+        }
+        order = topological(names, parents, rank.__getitem__)
+        if len(order) < len(rank):
+            order = topological(names, {name: self.parents(name) for name in names}, rank.__getitem__)
+        return order
 
     def with_dependencies(self, names: Iterable[str]) -> set[str]:
         """Return the revisions with all their ancestors and requirements, of all databases."""

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
-from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision, files_digest
+from circle_migrate.revision_graph.revision import Revision, files_digest
 from circle_migrate.revision_graph.traversal import Edges, closure, topological, without_successors
+from circle_migrate.revision_graph.undo_order import undo_order
 
 
 class Graph:
@@ -47,6 +48,11 @@ class Graph:
             for revision in self.revisions.values()
             if not revision.has_downgrade and revision.irreversible is None
         )
+
+    @cached_property
+    def longest_id(self) -> str:
+        """The id with the most characters."""
+        return max(self.revisions, key=len, default="")
 
     @cached_property
     def digest(self) -> str:
@@ -88,14 +94,6 @@ class Graph:
                 location=revision.location,
                 hint="give one of the two files another `revision` id",
             )
-        if len(revision.id) > MAX_ID_LENGTH:
-            raise TreeError(
-                f"revision id {revision.id!r} has {len(revision.id)} characters; "
-                f"alembic_version holds {MAX_ID_LENGTH}",
-                database=self.database,
-                location=revision.location,
-                hint="shorten `revision` in that file and every `down_revision` that names it",
-            )
         self.revisions[revision.id] = revision
 
     @cached_property
@@ -125,9 +123,7 @@ class Graph:
         parents = list(revision.down_revisions)
         if not revision.depends_on and len(parents) < 2 and (not parents or parents[0] in self.revisions):
             return revision.down_revisions  # the usual case; the rest takes five times as long
-        for name in revision.depends_on:
-            matches = [self.labels[name]] if name in self.labels else self._by_prefix(name)
-            parents.append(matches[0] if len(matches) == 1 else name)
+        parents += self.dependencies.get(revision.id, ())
         for parent in parents:
             if parent not in self.revisions:
                 raise TreeError(
@@ -140,12 +136,25 @@ class Graph:
         return tuple(dict.fromkeys(parents))
 
     @cached_property
+    def dependencies(self) -> Edges:
+        """The revisions that `depends_on` names, by id, label or prefix, of the revisions that have some."""
+        return {
+            revision.id: tuple(self._dependency(name) for name in revision.depends_on)
+            for revision in self.revisions.values()
+            if revision.depends_on
+        }
+
+    def _dependency(self, name: str) -> str:
+        matches = [self.labels[name]] if name in self.labels else self._by_prefix(name)
+        return matches[0] if len(matches) == 1 else name
+
+    @cached_property
     def order(self) -> Mapping[str, int]:
-        """The position of every revision: parents first, otherwise by file name. Raises `TreeError`."""
-        rank = {key: index for index, key in enumerate(self.revisions)}
-        order = topological(self.revisions, self.parents, rank.__getitem__)
+        """The position of every revision in an upgrade from base to all heads. Raises `TreeError`."""
+        order = undo_order(self, self.revisions)
         if len(order) < len(self.revisions):
-            cycle = [self.revisions[key] for key in self.revisions if key not in set(order)]
+            acyclic = topological(self.revisions, self.parents, str)
+            cycle = [self.revisions[key] for key in self.revisions if key not in set(acyclic)]
             raise TreeError(
                 "revisions follow each other in a cycle: " + ", ".join(r.id for r in cycle),
                 database=self.database,
@@ -153,12 +162,12 @@ class Graph:
                 hint="correct `down_revision` or `depends_on` in "
                 + ", ".join(sorted({r.location for r in cycle})),
             )
-        return {key: index for index, key in enumerate(order)}
+        return {key: index for index, key in enumerate(reversed(order))}
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
-        """The revisions that none follows by `down_revision`, in order; the target `head`."""
-        return self.sorted(without_successors(self.revisions, self.down_revisions))
+        """The revisions that none follows by `down_revision`; the target `head`."""
+        return tuple(sorted(without_successors(self.revisions, self.down_revisions)))
 
     @cached_property
     def effective_heads(self) -> tuple[str, ...]:
@@ -199,11 +208,11 @@ class Graph:
 
     def version_rows(self, applied: Collection[str]) -> tuple[str, ...]:
         """Return the rows of `alembic_version` where exactly `applied` are applied."""
-        return self.sorted(without_successors(applied, self.parents))
+        return tuple(sorted(without_successors(applied, self.parents)))
 
     def version_rows_after_upgrade(self, rows: Collection[str], key: str) -> tuple[str, ...]:
         """Return the rows of `alembic_version` after `key`, whose parents are applied, is applied."""
-        return self.sorted({*rows, key}.difference(self.parents[key]))
+        return tuple(sorted({*rows, key}.difference(self.parents[key])))
 
     def version_rows_after_downgrade(self, rows: Collection[str], key: str) -> tuple[str, ...]:
         """Return the rows of `alembic_version` after `key`, one of them, is undone."""
@@ -211,7 +220,7 @@ class Graph:
         if any(len(self.children[parent]) > 1 for parent in self.parents[key]):
             applied = self.ancestors(remaining)
             remaining = {row for row in remaining if not applied.intersection(self.children[row])}
-        return self.sorted(remaining)
+        return tuple(sorted(remaining))
 
     def branch(self, label: str) -> set[str]:
         """Return the revisions of a branch: those above the label, and those below as far as it is linear."""
@@ -228,7 +237,7 @@ class Graph:
 
     def head(self, label: str | None = None) -> str | None:
         """Return the head, None in an empty graph. Raises `SeveralHeads` where there are several."""
-        heads = self.heads if label is None else self.sorted(set(self.heads) & self.branch(label))
+        heads = self.heads if label is None else sorted(set(self.heads) & self.branch(label))
         if len(heads) > 1:
             raise SeveralHeads(
                 f"{self.database} has {len(heads)} heads: {', '.join(heads)}",

@@ -19,20 +19,21 @@ import os
 import sys
 import zlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate import __version__
 from circle_migrate.core.cache import cache_file
-from circle_migrate.revision_graph.directory import file_names, versions_folder
+from circle_migrate.revision_graph.directory import file_names
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader
 
-_FORMAT = [8, *Revision._fields]
+_FORMAT = [9, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""
@@ -45,12 +46,16 @@ Entries = dict[str, Entry]
 """By file name."""
 
 
-def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
+def read_graph(database: str, folders: Sequence[Path], load_module: ModuleLoader) -> Graph:
     """Read the revisions of a database, those of unchanged files from the cache.
 
-    Raises `TreeError` where the folder or a file cannot be read, or the revisions do not form a graph.
+    Raises `TreeError` where a folder or a file cannot be read, or the revisions do not form a graph.
     """
-    folder = versions_folder(folder)
+    of_folders = [_read_folder(database, folder, load_module) for folder in folders]
+    return Graph(database, chain.from_iterable(of_folders))
+
+
+def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list[Revision]:
     cache = _RevisionCache(database, folder)
     cached = cache.load()
     entries: Entries = {}
@@ -67,7 +72,7 @@ def read_graph(database: str, folder: Path, load_module: ModuleLoader) -> Graph:
             entries[name] = entry
     if entries != cached:
         cache.store(entries)
-    return Graph(database, revisions)
+    return revisions
 
 
 def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, Entry | None]:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
 from traceback import walk_tb
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import alembic.op
 
 from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph.plan import Step
 from circle_migrate.revision_graph.revision import Revision
+
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+class ExitCalled(Exception):
+    """A revision calls sys.exit(), which would end the run without a word."""
+
+    def __init__(self, error: SystemExit) -> None:
+        super().__init__(
+            f"the revision calls sys.exit({'' if error.code is None else repr(error.code)}), which raises "
+            "SystemExit; write `return` to end a step early, or raise another exception to fail"
+        )
 
 
 class _SourceLoader(SourceFileLoader):
@@ -36,38 +48,93 @@ def load_module(path: Path | str) -> ModuleType:
         loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:
+        cause = ExitCalled(error) if isinstance(error, SystemExit) else error
         raise TreeError(
             f"{path.name} cannot be loaded",
             location=f"{path}:{_line_in(path, error)}",
-            detail=f"{type(error).__name__}: {error}",
-            hint="correct the file; nothing was run",
+            detail=f"{type(cause).__name__}: {cause}",
+            hint=missing_package_hint(error) or "correct the file; nothing was run",
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
+def missing_package_hint(error: BaseException) -> str | None:
+    """Return what to install where a module was not found, None for other errors."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    package = error.name.partition(".")[0]
+    if package != error.name and package in sys.modules:
+        return f"correct the import of {error.name}, or install the version of {package} that has it"
+    return (
+        f"install the package that has the module {package} where circle-migrate is installed: "
+        f"{sys.executable} -m pip install {package}; or, if it is the project's, add its folder to PYTHONPATH"
+    )
+
+
+@dataclass(slots=True)
 class Loaded:
     """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function."""
 
     module: ModuleType
     operations: Mapping[str, str | None]
+    checksum: str
+    has_run: bool = False
 
 
-@cache
-def load(path: str, checksum: str) -> Loaded:  # noqa: ARG001 - an edited file is loaded again
+_loaded: dict[str, Loaded] = {}
+"""The modules that were loaded last, by the paths of their files."""
+
+
+def load_for_run(revision: Revision) -> Loaded:
+    """Load the revision's module, and what it imports from its folder, without the state of earlier runs."""
+    loaded = _load(revision)
+    if loaded.has_run:
+        _forget(Path(revision.path))
+        try:
+            loaded = _load(revision)
+        except TreeError:  # it defines something in an installed package, where it exists by now
+            _loaded[revision.path] = loaded
+    loaded.has_run = True
+    return loaded
+
+
+def _load(revision: Revision) -> Loaded:
     """Load the module of a file, once while the file is unchanged."""
-    module = load_module(path)
+    loaded = _loaded.get(revision.path)
+    if loaded is not None and loaded.checksum == revision.checksum:
+        return loaded
+    module = load_module(revision.path)
     names: dict[str, str | None] = {}
     for name, value in vars(module).items():
         if value is alembic.op:
             names[name] = None
-        elif (function := getattr(value, "__name__", None)) and value is getattr(alembic.op, function, None):
+        elif isinstance(value, FunctionType) and value is vars(alembic.op).get(function := value.__name__):
             names[name] = function
-    return Loaded(module, names)
+    loaded = _loaded[revision.path] = Loaded(module, names, revision.checksum)
+    return loaded
+
+
+def _forget(path: Path) -> None:
+    """Forget the modules of the folder with the revisions, or with their `env.py`; not installed packages."""
+    folder = next((each for each in path.parents[:3] if (each / "env.py").is_file()), path.parent)
+    for name in [name for name in _loaded if folder in Path(name).parents]:
+        del _loaded[name]
+    for name in [name for name, module in list(sys.modules.items()) if _is_below(folder, module)]:
+        module = sys.modules.pop(name)
+        parent, _, child = name.rpartition(".")
+        if getattr(sys.modules.get(parent), child, None) is module:
+            delattr(sys.modules[parent], child)  # `from parent import child` looks there first
+
+
+def _is_below(folder: Path, module: ModuleType) -> bool:
+    values = getattr(module, "__dict__", {})
+    places = [values.get("__file__"), *values.get("__path__", ())]
+    found = [Path(place) for place in places if str(place).startswith(str(folder))]
+    return any(folder in (place, *place.parents) and not _INSTALLED & set(place.parts) for place in found)
 
 
 def module_of(revision: Revision) -> ModuleType:
-    """Load the revision's module, once while its file is unchanged."""
-    return load(revision.path, revision.checksum).module
+    """Return the revision's module that was loaded last."""
+    return _load(revision).module
 
 
 def module_with(step: Step) -> ModuleType:

@@ -7,11 +7,14 @@ Reading needs no Alembic and runs no code of the project, except for a file with
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import os
 import re
+import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +31,21 @@ _NAMES = (
     "irreversible",
 )
 
-# Statements that PostgreSQL refuses in a transaction.
-NOT_IN_TRANSACTION = re.compile(
-    r"\b(?:(?:create|drop)\s+(?:unique\s+)?index\s+concurrently|reindex\b[^;]*\bconcurrently"
-    r"|detach\s+partition\s+\S+\s+concurrently|vacuum\b|create\s+database|drop\s+database|alter\s+system"
-    r"|create\s+tablespace|drop\s+tablespace)",
+_ADD_ENUM_VALUE = re.compile(
+    r"(?:^|;|\b(?:begin|then|else|loop)\b)\s*"  # the words are those of a DO block
+    r'alter\s+type\s+(?:"[^"]*"|[\w$.])+\s+add\s+value\b',
     re.IGNORECASE,
 )
-_ADD_ENUM_VALUE = re.compile(r"\balter\s+type\s+\S+\s+add\s+value\b", re.IGNORECASE)
+_NO_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|(?<!\bdo )\$(\w*)\$.*?\$\1\$|'[^']*'", re.DOTALL | re.IGNORECASE)
+_SENDS_TEXT = ("execute", "exec_driver_sql", "text", "DDL")
 # Packages that are no helpers of the project.
 _KNOWN_PACKAGES = {"alembic", "sqlalchemy", "circle_migrate", *sys.stdlib_module_names}
 _OWN_TRANSACTION_CALLS = ("autocommit_block", "ensure_index_concurrently", "drop_index_concurrently")
+
+_REFUSED_CHARACTERS = frozenset("@-+:")
+_MAX_QUOTED = 200
+_MAX_BYTES = 10 << 20
+"""Python's parser needs about a hundred times the memory of the file."""
 
 ModuleLoader = Callable[[Path], Any]
 
@@ -51,8 +58,12 @@ def read_revision(database: str, path: Path, load_module: ModuleLoader) -> Revis
 def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
     """Return a file's content and its status before the read. Raises `TreeError` where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())  # the path may lead to another file now
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            if status.st_size > _MAX_BYTES:
+                raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, more than {_MAX_BYTES:,}")
             return file.read(), status
     except OSError as error:
         raise TreeError(
@@ -62,6 +73,10 @@ def read_file(database: str, path: Path) -> tuple[bytes, os.stat_result]:
             detail=error.strerror,
             hint="make it readable, or remove it if it is not a revision; nothing was run",
         ) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe must not block
 
 
 def read_doc(revision: Revision) -> str:
@@ -79,7 +94,7 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line, detail = 1, str(error) or "it is nested too deeply for Python's parser"
         if isinstance(error, SyntaxError):
-            line, detail = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()}"
+            line, detail = error.lineno or 1, f"{error.msg}: {(error.text or '').strip()[:_MAX_QUOTED]}"
         raise TreeError(
             f"{path.name} is not valid Python",
             database=database,
@@ -87,36 +102,71 @@ def read_source(database: str, path: Path, source: bytes, load_module: ModuleLoa
             detail=detail,
             hint="correct the file; nothing was run",
         ) from error
+    names: set[str] = set()
     values: dict[str, Any] = {}
     line = 1
-    for target, value in _assignments(tree):
-        if target.id == "revision":
-            line = target.lineno
-        if target.id in _NAMES:
-            try:
-                values[target.id] = ast.literal_eval(value)
-            except ValueError:
-                values[target.id] = _COMPUTED
-    if _COMPUTED in values.values():
+    for name, value, value_line in _bindings(tree.body):
+        names.add(name)
+        if name in _NAMES and not isinstance(value, ast.stmt):
+            values[name] = _literal(value)
+            line = value_line if name == "revision" else line
+    if _COMPUTED in values.values() or ("*" in names and not names.issuperset(("revision", "upgrade"))):
         module = load_module(path)
-        values = {name: getattr(module, name) for name in _NAMES if hasattr(module, name)}
-    return _revision(database, path, source, tree, values, line)
+        names = set(vars(module))
+        values = {name: getattr(module, name) for name in _NAMES if name in names}
+    return _revision(database, path, source, tree, values, names, line)
 
 
 _COMPUTED = object()
 
+_Binding = tuple[str, ast.AST | None, int]
+"""A global name, its value or definition, and the line; None for a value that is not known from its text."""
 
-def _assignments(tree: ast.Module) -> Iterator[tuple[ast.Name, ast.expr]]:
-    """Yield the assigned global names and their values."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+
+def _bindings(statements: Iterable[ast.AST], *, always: bool = True) -> Iterator[_Binding]:
+    """Yield what statements bind. Values are not known if they do not `always` run, such as below `if`."""
+    for node in statements:
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            value = node.value if always and not isinstance(node, ast.AugAssign) else None
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Name):
-                    yield target, node.value
+                yield from _targets(target, value)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node, node.lineno
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                yield alias.asname or alias.name, None, node.lineno
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _bindings(ast.iter_child_nodes(node), always=False)
+
+
+def _targets(target: ast.expr, value: ast.expr | None) -> Iterator[_Binding]:
+    if isinstance(target, ast.Name):
+        yield target.id, value, target.lineno
+    elif isinstance(target, ast.Starred):
+        yield from _targets(target.value, None)
+    elif isinstance(target, ast.Tuple | ast.List):
+        values = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+        starred = any(isinstance(each, ast.Starred) for each in (*target.elts, *values))
+        known = len(values) == len(target.elts) and not starred
+        for part, of_part in zip(target.elts, values if known else repeat(None)):  # noqa: B905 - endless
+            yield from _targets(part, of_part)
+
+
+def _literal(value: ast.AST | None) -> Any:
+    try:
+        return _COMPUTED if value is None else ast.literal_eval(value)
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        return _COMPUTED
 
 
 def _revision(
-    database: str, path: Path, source: bytes, tree: ast.Module, values: Mapping[str, Any], line: int
+    database: str,
+    path: Path,
+    source: bytes,
+    tree: ast.Module,
+    values: Mapping[str, Any],
+    names: Collection[str],
+    line: int,
 ) -> Revision:
     key = values.get("revision")
     if not isinstance(key, str) or not key:
@@ -126,17 +176,16 @@ def _revision(
             location=f"{path}:1",
             hint="every Python file in the folder must be a revision; move helpers to another folder",
         )
+    if refused := sorted(_REFUSED_CHARACTERS.intersection(key)):
+        raise TreeError(
+            f"revision id {key!r} has {' and '.join(refused)}, which Alembic refuses",
+            database=database,
+            location=f"{path}:{line}",
+            hint="write letters, digits, _ and . in `revision` and in every `down_revision` that names it",
+        )
     doc = ast.get_docstring(tree) or ""
     code = _code(tree)
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    functions.update(target.id for target, _ in _assignments(tree))
-    functions.update(
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    )
-    if "upgrade" not in functions:
+    if "upgrade" not in names:
         raise TreeError(f"revision {key} has no upgrade()", database=database, location=f"{path}:{line}")
     return Revision(
         database=database,
@@ -151,7 +200,7 @@ def _revision(
         non_transactional_reason=_non_transactional_reason(code, values),
         commit_after_reason=_commit_after_reason(code),
         irreversible=values.get("irreversible"),
-        has_downgrade="downgrade" in functions,
+        has_downgrade="downgrade" in names,
         uses_helpers=_uses_helpers(code),
         checksum=hashlib.sha256(source).hexdigest(),
     )
@@ -174,26 +223,22 @@ _COLLECTIONS = (tuple, list, set, frozenset)
 
 
 def _non_transactional_reason(code: Sequence[ast.AST], values: Mapping[str, Any]) -> str | None:
-    """Return why the revision cannot run in a transaction: a statement in the file or its declaration."""
-    reason = next(_outside_transaction(code), None)
-    if values.get("transactional") is False:
+    """Return why the revision cannot share a transaction: its declaration, or a call that ends transactions.
+
+    Text that only looks like a statement decides nothing; the server refuses what needs a declaration.
+    """
+    declared = values.get("transactional")
+    calls = (f"{name} in line {node.lineno}" for node, name in _calls(code) if name in _OWN_TRANSACTION_CALLS)
+    reason = next(calls, None)
+    if declared is False:
         return reason or "it declares transactional = False"
-    return f"{reason} (not declared: write `transactional = False`)" if reason else None
+    return f"{reason} (not declared: write `transactional = False`)" if reason and not declared else None
 
 
-def _outside_transaction(code: Sequence[ast.AST]) -> Iterator[str]:
+def _calls(code: Sequence[ast.AST]) -> Iterator[tuple[ast.Call, str | None]]:
     for node in code:
         if isinstance(node, ast.Call):
-            name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
-            if name in _OWN_TRANSACTION_CALLS:
-                yield f"{name} in line {node.lineno}"
-            for keyword in node.keywords:
-                if keyword.arg == "postgresql_concurrently" and getattr(keyword.value, "value", None) is True:
-                    yield f"postgresql_concurrently in line {node.lineno}"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            match = NOT_IN_TRANSACTION.search(node.value)
-            if match is not None:
-                yield f"{' '.join(match[0].split()).upper()} in line {node.lineno}"
+            yield node, getattr(node.func, "attr", None) or getattr(node.func, "id", None)
 
 
 def _uses_helpers(code: Sequence[ast.AST]) -> bool:
@@ -203,14 +248,33 @@ def _uses_helpers(code: Sequence[ast.AST]) -> bool:
 
 
 def _commit_after_reason(code: Sequence[ast.AST]) -> str | None:
-    for node in code:
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and _ADD_ENUM_VALUE.search(node.value)
-        ):
-            return f"ALTER TYPE ADD VALUE in line {node.lineno}; the value cannot be used before"
+    texts = {
+        target.id: node.value
+        for node in code
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node, name in _calls(code):
+        if name in _SENDS_TEXT and node.args:
+            argument = node.args[0]
+            text = _text(texts.get(argument.id, argument) if isinstance(argument, ast.Name) else argument)
+            if _ADD_ENUM_VALUE.search(_NO_CODE.sub("", text)):
+                return f"ALTER TYPE ADD VALUE in line {node.lineno}; the value cannot be used before"
     return None
+
+
+def _text(node: ast.expr) -> str:
+    """Return the text of a string, with `_` for what an f-string, `%` or `format` puts in; else nothing."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) or "_" for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + (_text(node.right) if isinstance(node.op, ast.Add) else "")
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return _text(node.func.value)
+    return ""
 
 
 def _code(tree: ast.Module) -> list[ast.AST]:

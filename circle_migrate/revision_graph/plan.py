@@ -70,6 +70,11 @@ class Stamp:
 
     direction = Direction.STAMP
 
+    @property
+    def sets_revisions(self) -> bool:
+        """Whether it says which revisions are applied; a run without changes stays at the current ones."""
+        return bool(self.claimed or self.disowned or self.purge)
+
     def heads_after(self, _graph: Graph, _current: tuple[str, ...]) -> tuple[str, ...]:
         """Return the current revisions of its database after the stamp."""
         return self.heads
@@ -221,7 +226,7 @@ def plan_stamp(
         applied = graph.ancestors(key for key in current[name] if key in graph)
         heads = graph.version_rows(claim)
         after[name] = heads
-        if set(heads) != set(current[name]):
+        if purge or set(heads) != set(current[name]):
             claimed = tuple(graph[key] for key in graph.sorted(claim - applied))
             disowned = tuple(graph[key] for key in graph.sorted(applied - claim))
             stamps.append(Stamp(name, heads, claimed, disowned, purge))

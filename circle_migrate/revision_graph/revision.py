@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_ID_LENGTH = 32
-"""Characters that fit into `alembic_version.version_num`, a VARCHAR(32)."""
+"""Characters of `alembic_version.version_num` as Alembic makes it, a VARCHAR(32)."""
 
 
 class Revision(NamedTuple):

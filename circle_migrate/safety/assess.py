@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,23 +150,17 @@ def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Fin
     """Return a finding for a plan that could not be traced: an error unless `allow_unknown`."""
     if error is None:
         return ()
+    severity = Severity.WARNING if options.allow_unknown else Severity.ERROR
+    message = f"the plan could not be traced, so that most hazards cannot be found: {error.message}"
     not_attempted = error.status in (ExitCode.USAGE, ExitCode.UNREACHABLE)
-    return (
-        Finding(
-            NOT_TRACED,
-            Severity.WARNING if options.allow_unknown else Severity.ERROR,
-            f"the plan could not be traced, so that most hazards cannot be found: {error.message}",
-            error.status if not_attempted else ExitCode.REFUSED,
-            detail=error.detail,
-            remedy=error.hint,
-        ),
-    )
+    status = error.status if not_attempted else ExitCode.REFUSED
+    return (Finding(NOT_TRACED, severity, message, status, detail=error.detail, remedy=error.hint),)
 
 
 def _with_locations(
     findings: Iterable[HazardFinding], revisions: Sequence[Revision], trace: Trace, options: SafetyOptions
-) -> list[HazardFinding]:
-    """Return the findings, with the revision's file if they have none.
+) -> Iterator[HazardFinding]:
+    """Yield the findings, with the revision's file if they have none.
 
     A revision that could not be traced is an error unless `allow_unknown`, or if it follows a statement that
     fails on every server, which is an error already.
@@ -175,19 +169,12 @@ def _with_locations(
     errors = (statement.error for statement in trace.statements)
     fails = any(error is not None and not lacks_extension(error) for error in errors)
     allowed = options.allow_unknown or fails
-    located = []
     for finding in findings:
         revision = known.get(f"{finding.database}@{finding.revision}", revisions[0])
         unknown = finding.rule == _UNTRACED and finding.subject in trace.untraced and not allowed
-        located.append(
-            replace(
-                finding,
-                severity=Severity.ERROR if unknown else finding.severity,
-                file=finding.file or revision.path,
-                line=finding.line if finding.file else revision.line,
-            )
-        )
-    return located
+        severity = Severity.ERROR if unknown else finding.severity
+        file, line = (finding.file, finding.line) if finding.file else (revision.path, revision.line)
+        yield replace(finding, severity=severity, file=file, line=line)
 
 
 def _checks(

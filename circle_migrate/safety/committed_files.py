@@ -21,6 +21,15 @@ from circle_migrate.core.result import Result
 from circle_migrate.safety.live_database.record import Size
 from circle_migrate.safety.result import HazardFinding
 
+FORMAT = 1
+"""Increased when a key of a file is removed or changes its meaning."""
+
+SOURCE = "statistics file"
+"""The source of sizes from a file."""
+
+_STATISTICS = "circle-migrate statistics"
+_BASELINE = "circle-migrate safety baseline"
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStats:
@@ -66,16 +75,6 @@ class StatsResult(Result):
         return {"file": self.file, **self.statistics.to_dict()}
 
 
-FORMAT = 1
-"""Increased when a key of a file is removed or changes its meaning."""
-
-SOURCE = "statistics file"
-"""The source of sizes from a file."""
-
-_STATISTICS = "circle-migrate statistics"
-_BASELINE = "circle-migrate safety baseline"
-
-
 def write_statistics(path: Path, statistics: Statistics) -> None:
     """Write statistics, sorted. Raises `UsageError` if the file cannot be written."""
     _write(path, "-o", _STATISTICS, statistics.to_dict())
@@ -94,10 +93,8 @@ def read_statistics(path: Path) -> Statistics:
     if not isinstance(content, dict) or content.get("kind") != _STATISTICS:
         raise UsageError(f"{path} is not a statistics file of circle-migrate", hint=hint)
     if isinstance(content.get("format"), int) and content["format"] > FORMAT:
-        raise UsageError(
-            f"{path} has a newer format, of circle-migrate {content.get('tool')}",
-            hint=f"use that version, or {hint}",
-        )
+        message = f"{path} has a newer format, of circle-migrate {content.get('tool')}"
+        raise UsageError(message, hint=f"use that version, or {hint}")
     try:
         databases = {
             name: DatabaseStats(
@@ -125,15 +122,9 @@ def _number(value: Any) -> int:
 
 def write_baseline(path: Path, findings: Iterable[HazardFinding]) -> None:
     """Write the findings, sorted. Raises `UsageError` if the file cannot be written."""
+    names = ("fingerprint", "hazard", "database", "revision", "subject")
     entries = {
-        finding.fingerprint: {
-            "fingerprint": finding.fingerprint,
-            "hazard": finding.rule,
-            "database": finding.database,
-            "revision": finding.revision,
-            "subject": finding.subject,
-        }
-        for finding in findings
+        finding.fingerprint: {name: finding.to_hazard_dict()[name] for name in names} for finding in findings
     }
     _write(path, "--baseline", _BASELINE, {"findings": [entries[key] for key in sorted(entries)]})
 

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TypeVar
 
 from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
@@ -43,15 +43,14 @@ class EvidenceCollector:
     async def live(self, *, traced: bool = True) -> Evidence:
         """Return evidence with facts from the live databases."""
         from circle_migrate.postgres.catalog.read_live import read_live_catalog
-        from circle_migrate.safety.live_database.blockers import find_blockers
         from circle_migrate.safety.live_database.catalog import (
+            find_blockers,
             invalid_indexes,
             object_usage,
             published_tables,
             relation_sizes,
         )
-        from circle_migrate.safety.live_database.probes import derive_probes
-        from circle_migrate.safety.live_database.query import expected_rows, run_probes
+        from circle_migrate.safety.live_database.probes import derive_probes, expected_rows, run_probes
 
         read, relations = self._read, self._relations
         unknown = {name: ObjectUsage() for name in self.plan.databases}
@@ -92,12 +91,11 @@ class EvidenceCollector:
     def _common(self, mode: Mode, *, traced: bool) -> Evidence:
         settings = self.deployment.settings
         names = {name: self._relations(name) for name in self.plan.databases}
+        limits = Limits(settings.safety_rows, settings.safety_bytes)
         strict = [database.name for database in settings.databases if database.profile == _STRICT]
         return Evidence(
             self.trace,
-            thresholds=Thresholds(
-                Limits(settings.safety_rows, settings.safety_bytes), assumed_limits(self.assumptions, names)
-            ),
+            thresholds=Thresholds(limits, assumed_limits(self.assumptions, names)),
             mode=mode,
             traced=traced,
             relations=load_relations(settings),

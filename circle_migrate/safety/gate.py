@@ -58,8 +58,13 @@ class Gate:
             self.on_progress(f"the pending revisions were not assessed: {reason}")
             return _notes(self, unknown=redact(reason))
         self.on_result(safety)
-        if self.required:
-            self._ensure_safe(safety)
+        if not self.required:
+            return _notes(self, safety)
+        if dangers := safety.dangers(self.allowed):
+            raise _danger_error(dangers)
+        for finding in safety.findings:
+            if finding.is_inconclusive:
+                raise Refused(finding.message, state="nothing was changed", hint=finding.remedy)
         return _notes(self, safety)
 
     async def _has_rows(self, plan: Plan) -> bool:
@@ -72,14 +77,6 @@ class Gate:
         except MigrateError:
             return True
         return any(size.rows != 0 for known in sizes_by_database for size in known.values())
-
-    def _ensure_safe(self, safety: SafetyReport) -> None:
-        dangers = safety.dangers(self.allowed)
-        if dangers:
-            raise _danger_error(dangers)
-        for finding in safety.findings:
-            if finding.is_inconclusive:
-                raise Refused(finding.message, state="nothing was changed", hint=finding.remedy)
 
 
 def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:
@@ -99,26 +96,15 @@ def _danger_error(dangers: tuple[HazardFinding, ...]) -> Refused:
 
 def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None = None) -> dict[str, object]:
     """Return the notes for the journal: the options of the gate and the findings, or why there are none."""
-    notes: dict[str, Any] = {
-        "gate": "require" if gate.required else "warn",
-        "allowed": sorted(map(str, gate.allowed)),
-    }
+    mode = "require" if gate.required else "warn"
+    notes: dict[str, Any] = {"gate": mode, "allowed": sorted(map(str, gate.allowed))}
     if safety is None:
         return {"safety": notes | {"unknown": unknown}}
     from circle_migrate.core.findings import Severity
 
     notes["coverage"] = safety.coverage.description
-    notes["found"] = [
-        {
-            "hazard": finding.rule,
-            "class": str(finding.hazard.kind),
-            "verdict": finding.verdict,
-            "database": finding.database,
-            "revision": finding.revision,
-            "subject": finding.subject,
-        }
-        for finding in safety.hazard_findings
-        if finding.severity is not Severity.NOTE
-    ]
+    names = ("hazard", "class", "verdict", "database", "revision", "subject")
+    found = (each.to_hazard_dict() for each in safety.hazard_findings if each.severity is not Severity.NOTE)
+    notes["found"] = [{name: values[name] for name in names} for values in found]
     notes["suppressed"] = [suppressed.to_dict() for suppressed in safety.suppressed]
     return {"safety": notes}

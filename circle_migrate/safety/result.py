@@ -79,10 +79,7 @@ class HazardFinding(Finding):
             "class": str(self.hazard.kind),
             "verdict": self.verdict,
             "confidence": str(self.confidence),
-            "database": self.database,
-            "revision": self.revision,
-            "file": self.file,
-            "line": self.line,
+            **{name: getattr(self, name) for name in ("database", "revision", "file", "line")},
             "statement": self.statement or None,
             "subject": self.subject,
             **{
@@ -112,12 +109,9 @@ class SuppressedFinding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the suppression for the JSON output."""
+        names = ("rule", "database", "revision", "subject", "verdict")
         return {
-            "rule": self.finding.rule,
-            "database": self.finding.database,
-            "revision": self.finding.revision,
-            "subject": self.finding.subject,
-            "verdict": self.finding.verdict,
+            **{name: getattr(self.finding, name) for name in names},
             "by": str(self.source),
             "reason": self.reason,
             "until": self.until.isoformat() if self.until else None,
@@ -127,10 +121,7 @@ class SuppressedFinding:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a plan was traced: revisions, revisions traced to their end, and statements.
-
-    `major` is the PostgreSQL version that ran them, None if nothing ran.
-    """
+    """How many revisions, all and in full, and statements were traced; `major` is None if nothing ran."""
 
     revisions: int = 0
     traced: int = 0
@@ -234,9 +225,7 @@ def _hazard_to_dict(hazard: Hazard) -> dict[str, Any]:
         "id": hazard.id,
         "title": hazard.title,
         "class": str(hazard.kind),
-        "condition": hazard.condition,
-        "effect": hazard.effect,
-        "remedy": hazard.remedy,
+        **{name: getattr(hazard, name) for name in ("condition", "effect", "remedy")},
         "bad": render_revisions(hazard.bad),
         "good": hazard.fix,
     }

@@ -16,9 +16,8 @@ import io
 import re
 import tokenize
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from circle_migrate.config.assumed_size import AssumedSize, SizeAssumption
@@ -133,10 +132,8 @@ def apply_suppressions(
     `direction` is None if there was no trace.
     """
     today = today or datetime.now(UTC).date()
-    suppressions = [
-        *annotations.suppressions,
-        *(Suppression(rule, SuppressionSource.SETTINGS) for rule in rules),
-    ]
+    of_settings = (Suppression(rule, SuppressionSource.SETTINGS) for rule in rules)
+    suppressions = [*annotations.suppressions, *of_settings]
     remaining: list[HazardFinding] = []
     suppressed: list[SuppressedFinding] = []
     used: set[Suppression] = set()
@@ -145,9 +142,8 @@ def apply_suppressions(
         used.update(applicable)
         active = next((match for match in applicable if not match.rule.has_expired(today)), None)
         if active is not None:
-            suppressed.append(
-                SuppressedFinding(finding, active.source, active.rule.reason, active.rule.until)
-            )
+            reason, until = active.rule.reason, active.rule.until
+            suppressed.append(SuppressedFinding(finding, active.source, reason, until))
         elif finding.fingerprint in known:
             suppressed.append(suppress_by_baseline(finding))
         else:
@@ -190,24 +186,20 @@ def _problem(
     severity: Severity = Severity.WARNING,
 ) -> HazardFinding:
     """Return a finding about a suppression in a revision file or in the settings."""
-    return HazardFinding(
-        hazard,
-        severity,
-        f"{HAZARDS[hazard].title}: {message}",
-        ExitCode.REFUSED,
-        database=revision and revision.database,
-        revision=revision and revision.id,
-        file=revision and revision.path,
-        line=line,
-        subject="safety-ignore" if line is None else f"line {line}",
-    )
+    text = f"{HAZARDS[hazard].title}: {message}"
+    subject = "safety-ignore" if line is None else f"line {line}"
+    finding = HazardFinding(hazard, severity, text, ExitCode.REFUSED, line=line, subject=subject)
+    if revision is None:
+        return finding
+    return replace(finding, database=revision.database, revision=revision.id, file=revision.path)
 
 
 def read_annotations(revisions: Iterable[Revision]) -> FileAnnotations:
     """Read the annotations of revisions. Raises `TreeError` for an invalid `safety` dictionary."""
     annotations = FileAnnotations()
     for revision in revisions:
-        text = Path(revision.path).read_text(encoding="utf-8-sig")
+        with tokenize.open(revision.path) as file:  # in the encoding that the file declares
+            text = file.read()
         tree = ast.parse(text, revision.path)
         _read_comments(annotations, revision, text, tree)
         _read_dictionary(annotations, revision, tree)
@@ -220,18 +212,13 @@ def _read_comments(annotations: FileAnnotations, revision: Revision, text: str, 
         match = _COMMENT.match(token.string) if token.type == tokenize.COMMENT else None
         if match is None:
             continue
-        line = token.start[0]
+        line, comment = token.start[0], token.string
         own_line = not token.line[: token.start[1]].strip()
-        annotations.add(
-            SuppressionSource.COMMENT,
-            revision,
-            line,
-            token.string,
-            match["hazards"] or "",
-            _REASON.sub(" ", match["rest"], 1) if _REASON.search(match["rest"]) else "",
-            span=_covered_lines(spans, line, text.splitlines(), own_line=own_line),
-            function=_function(tree, line),
-        )
+        span = _covered_lines(spans, line, text.splitlines(), own_line=own_line)
+        hazards, rest = match["hazards"] or "", match["rest"]
+        reason = _REASON.sub(" ", rest, 1) if _REASON.search(rest) else ""
+        source, function = SuppressionSource.COMMENT, _function(tree, line)
+        annotations.add(source, revision, line, comment, hazards, reason, span, function)
 
 
 def _covered_lines(
@@ -274,10 +261,8 @@ def _function(tree: ast.Module, line: int) -> str:
 def _read_dictionary(annotations: FileAnnotations, revision: Revision, tree: ast.Module) -> None:
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
-        if value is None or not any(
-            isinstance(target, ast.Name) and target.id == _VARIABLE for target in targets
-        ):
+        value, names = getattr(node, "value", None), {getattr(target, "id", None) for target in targets}
+        if value is None or _VARIABLE not in names:
             continue
         line = node.lineno
         annotation = _literal(revision, line, value)

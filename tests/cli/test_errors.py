@@ -290,34 +290,39 @@ PRIVILEGES = [
     pytest.param([], Case("upgrade -d main", 9, ["GRANT SELECT ON TABLE alembic_version TO"]), id="reading"),
     pytest.param(
         ["GRANT SELECT ON alembic_version TO {role}"],
-        Case("upgrade -d main", 9, ["GRANT SELECT ON TABLE circle_migrate_runs"]),
+        Case("upgrade -d main", 9, ['GRANT SELECT ON TABLE "circle_migrate".runs TO']),
         id="reading the journal",
     ),
     pytest.param(
-        ["GRANT SELECT ON alembic_version, circle_migrate_runs TO {role}"],
-        Case("log --source dca7825748db -d main", 9, ["GRANT SELECT ON", "circle_migrate_steps"]),
+        ["GRANT SELECT ON alembic_version, circle_migrate.runs TO {role}"],
+        Case(
+            "log --source dca7825748db -d main",
+            9,
+            ['GRANT SELECT ON "circle_migrate".runs, "circle_migrate".steps TO'],
+        ),
         id="reading a text of the journal",
     ),
     pytest.param(
-        ["GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"],
+        ["GRANT SELECT ON ALL TABLES IN SCHEMA public, circle_migrate TO {role}"],
         Case(
             "downgrade main@-1 --yes",
             9,
-            ["circle_migrate_runs", "GRANT SELECT, INSERT", "nothing was changed"],
+            ['GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "circle_migrate".runs', "nothing was changed"],
         ),
         id="version table",
     ),
     pytest.param(
         [
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, circle_migrate TO {role}",
             "UPDATE alembic_version SET version_num = 'c4198e875dd0'",
+            "DELETE FROM circle_migrate.steps",
         ],
         Case("upgrade -d main", 9, ["GRANT CREATE", "ON SCHEMA public TO", "main is at c4198e875dd0"]),
         id="creating",
     ),
     pytest.param(
         [
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, circle_migrate TO {role}",
             "GRANT CREATE ON SCHEMA public TO {role}",
         ],
         Case("downgrade main@-1 --yes", 9, ["owner", "b4fcf60d8659_", "main is at b4fcf60d8659"]),
@@ -635,7 +640,7 @@ def test_passwords_in_statements_stay_secret(
 async def journal_errors(databases: Databases) -> list[str]:
     """Return the errors in the journal of the database credentials."""
     async with databases.connect("credentials") as connection:
-        rows = await connection.fetch("SELECT error FROM circle_migrate_runs WHERE error IS NOT NULL")
+        rows = await connection.fetch("SELECT error FROM circle_migrate.runs WHERE error IS NOT NULL")
     return [row[0] for row in rows]
 
 

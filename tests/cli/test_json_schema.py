@@ -326,8 +326,10 @@ EXAMPLES: dict[str, list[Result]] = {
     },
     "plan": [PlanResult("plan", PLAN, "serial", "/p.json"), PlanResult("plan", NOTHING, "atomic")],
     "recover": [
-        RecoverResult("recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}),
-        RecoverResult("recover", (), {}, {}, dry_run=True),
+        RecoverResult(
+            "recover", (SETTLED,), {"main": ("r",)}, {"main": ("m1",)}, {"main": ("circle_migrate:x",)}
+        ),
+        RecoverResult("recover", (), {}, {}, {}, dry_run=True),
     ],
     "graph": [
         DiagramResult("graph", DRAWING, DiagramFormat.SVG, "<svg/>", notes=("note",)),

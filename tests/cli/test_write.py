@@ -76,4 +76,4 @@ def test_stderr_is_written_in_one_place() -> None:
     """Progress has views of its own, and the loss report a console; both redact what they print."""
     modules = Path(write.__file__).parent.rglob("*.py")
     names = {path.name for path in modules if "sys.stderr" in path.read_text(encoding="utf-8")}
-    assert names == {"write.py", "progress.py", "confirm.py"}
+    assert names == {"write.py", "progress.py", "streams.py", "confirm.py"}

@@ -19,9 +19,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from circle_migrate.backup.dump import RestoreOptions
 from circle_migrate.backup.manifest import BackupResult, Manifest, RestoreResult, read_manifest
 from circle_migrate.backup.pg_programs import find
-from circle_migrate.backup.preflight import RestoreOptions
 from circle_migrate.commands.backup import BackupOptions, backup
 from circle_migrate.commands.diff import diff
 from circle_migrate.commands.protect import protect
@@ -714,7 +714,7 @@ def test_credentials_can_be_encrypted(source: Databases, empty_databases: Databa
     with pytest.raises(BrokenBackup, match="age --decrypt failed"):
         bring_back(empty_databases, folder, identity=other)
     restored = bring_back(empty_databases, folder, identity=key, jobs=4)
-    assert any("the dump is encrypted" in note for note in restored.notes)
+    assert any("because the dump is encrypted" in note for note in restored.notes)
     assert run(rows(empty_databases)) == run(rows(source))
 
 

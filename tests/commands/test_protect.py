@@ -22,14 +22,24 @@ from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.postgres.database import PROTECTION, RUNS, STEPS
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import LossReport
 from tests.cli.terminal import Terminal
-from tests.deployments import agree, contents, deployment, environment, execute, invoke, versions
+from tests.deployments import (
+    PROTECTION,
+    RUNS,
+    STEPS,
+    agree,
+    contents,
+    deployment,
+    environment,
+    execute,
+    invoke,
+    versions,
+)
 from tests.servers import Databases, run
 
 WHY = "live data"
@@ -58,7 +68,7 @@ async def last_notes(databases: Databases, name: str) -> Mapping[str, Any]:
     """The command and notes of the newest run in a journal."""
     database = deployment(databases).databases[name]
     async with databases.connect(name) as connection:
-        (entry,) = await Journal(database, "public").read(connection, 1)
+        (entry,) = await Journal(database, await database.state()).read(connection, 1)
     return {"command": entry.command, **entry.notes}
 
 

@@ -110,7 +110,7 @@ class Watched:
                 await connection.execute(
                     f"GRANT CONNECT ON DATABASE {self.migrated.names[name]} TO {role}; "
                     f"GRANT USAGE ON SCHEMA public TO {role}; "
-                    f"GRANT SELECT ON alembic_version, circle_migrate_runs, circle_migrate_steps TO {role}"
+                    f"GRANT SELECT ON alembic_version, circle_migrate.runs, circle_migrate.steps TO {role}"
                 )
         for relation in RELATIONS:
             for column in relation.columns.values():

@@ -81,21 +81,29 @@ STATES: list[tuple[str, list[tuple[str, str]], set[tuple[str | None, str]], Exit
         [
             (
                 "credentials",
+                (
+                    "INSERT INTO circle_migrate.runs (run, database, command, mode, planned, os_user, host, "
+                    "tool_version) VALUES ('0b9f1c1e-0000-4000-8000-000000000000', 'credentials', 'upgrade', "
+                    "'atomic', '{}', 'deploy', 'ci', '1')"
+                ),
+            ),
+            (
+                "credentials",
                 f"BEGIN; CREATE TABLE t (); PREPARE TRANSACTION '{GID}'",
-            )
+            ),
         ],
         {("credentials", "in-doubt")},
         ExitCode.IN_DOUBT,
     ),
     (
         "edited",
-        [("main", "UPDATE circle_migrate_steps SET checksum = 'other' WHERE revision = 'dca7825748db'")],
+        [("main", "UPDATE circle_migrate.steps SET checksum = 'other' WHERE revision = 'dca7825748db'")],
         {("main", "edited-revision")},
         ExitCode.REFUSED,
     ),
     (
         "swapped journal",
-        [("main", "UPDATE circle_migrate_runs SET database = 'credentials'")],
+        [("main", "UPDATE circle_migrate.runs SET database = 'credentials'")],
         {("main", "wrong-database")},
         ExitCode.REFUSED,
     ),
@@ -142,8 +150,8 @@ def test_each_state_has_its_finding_and_its_exit_code(
 
 APPLIED_BY_A_NEWER_RELEASE = """
     UPDATE alembic_version SET version_num = 'feedfacecafe';
-    UPDATE circle_migrate_runs SET tool_version = '7.8.9', os_user = 'deploy', host = 'ci';
-    UPDATE circle_migrate_steps SET revision = 'feedfacecafe' WHERE revision = '{replaced}'
+    UPDATE circle_migrate.runs SET tool_version = '7.8.9', os_user = 'deploy', host = 'ci';
+    UPDATE circle_migrate.steps SET revision = 'feedfacecafe' WHERE revision = '{replaced}'
 """
 
 
@@ -183,7 +191,8 @@ def test_nothing_is_said_to_be_pending_after_an_unknown_revision(migrated_databa
 
 @pytest.mark.parametrize("only", [None, "credentials"])
 def test_an_unmet_requirement_is_named(migrated_databases: Databases, only: str | None) -> None:
-    run(execute(migrated_databases, "main", "DELETE FROM alembic_version"))
+    emptied = ("DELETE FROM alembic_version", "DELETE FROM circle_migrate.steps")
+    run(execute(migrated_databases, "main", *emptied))
     seen = run(status(deployment(migrated_databases, only)))
     found = [(each.revision, each.subject) for each in seen.findings if each.rule == "unmet-requirement"]
     assert found == ([("1e978f7e8aa5", "main@dca7825748db")] if only is None else [])
@@ -218,7 +227,7 @@ def test_several_heads_are_a_warning(empty_databases: Databases, project_folder:
 
 
 def test_an_edited_revision_is_named_with_what_can_be_done(migrated_databases: Databases) -> None:
-    edited = "UPDATE circle_migrate_steps SET checksum = 'other' WHERE revision = 'dca7825748db'"
+    edited = "UPDATE circle_migrate.steps SET checksum = 'other' WHERE revision = 'dca7825748db'"
     run(execute(migrated_databases, "main", edited))
     (found,) = run(status(deployment(migrated_databases))).findings
     assert found.revision == "dca7825748db"
@@ -334,14 +343,14 @@ def test_ahead_where_the_unknown_revision_followed_our_head(migrated_databases: 
     """As after the first run on a database that plain Alembic had brought to our head."""
     follows = """
         UPDATE alembic_version SET version_num = 'feedfacecafe';
-        DELETE FROM circle_migrate_steps WHERE revision <> 'b4fcf60d8659';
-        UPDATE circle_migrate_steps SET revision = 'feedfacecafe',
+        DELETE FROM circle_migrate.steps WHERE revision <> 'b4fcf60d8659';
+        UPDATE circle_migrate.steps SET revision = 'feedfacecafe',
             source = replace(source, '47773a45acc2', '{}')
     """
     on = deployment(migrated_databases)
     run(execute(migrated_databases, "main", follows.format("b4fcf60d8659")))
     assert run(wait(on, 0, compatible=True)).exit_code is ExitCode.DONE
-    run(execute(migrated_databases, "main", "UPDATE circle_migrate_steps SET source = '1 +'"))
+    run(execute(migrated_databases, "main", "UPDATE circle_migrate.steps SET source = '1 +'"))
     assert run(wait(on, 0, compatible=True)).exit_code is ExitCode.AHEAD
 
 
@@ -364,7 +373,7 @@ def test_a_role_with_connect_and_select_can_look(migrated_databases: Databases) 
     run(execute(migrated_databases, "main", f"CREATE ROLE {role} LOGIN"))
     try:
         for name in ("main", "credentials"):
-            tables = "alembic_version, circle_migrate_runs, circle_migrate_steps"
+            tables = "alembic_version, circle_migrate.runs, circle_migrate.steps"
             run(execute(migrated_databases, name, f"GRANT SELECT ON {tables} TO {role}"))
         urls = {
             key: url.replace("postgres@", f"{role}@", 1)
@@ -419,7 +428,7 @@ def test_a_schema_changed_by_hand_is_noticed_and_a_run_settles_it(migrated_datab
         "REINDEX TABLE users",
         "CREATE TEMPORARY TABLE passing (id integer)",
         # Which docs/diff.md asks for.
-        "GRANT SELECT ON alembic_version, circle_migrate_runs TO PUBLIC",
+        "GRANT SELECT ON alembic_version, circle_migrate.runs TO PUBLIC",
     ):
         run(execute(migrated_databases, "main", harmless))
     assert _noticed(on) == []
@@ -440,5 +449,5 @@ def test_a_mark_says_nothing_of_other_revisions_or_another_database(migrated_dat
     run(execute(migrated_databases, "main", f"UPDATE alembic_version SET version_num = '{stamped}'"))
     assert _noticed(on) == ["main"]
     mark = "regexp_replace(fingerprint, '/[0-9]+', '/1')"
-    run(execute(migrated_databases, "main", f"UPDATE circle_migrate_runs SET fingerprint = {mark}"))
+    run(execute(migrated_databases, "main", f"UPDATE circle_migrate.runs SET fingerprint = {mark}"))
     assert _noticed(on) == []

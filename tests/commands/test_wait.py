@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from circle_migrate.postgres.database import RUNS
-from tests.deployments import Answer, environment, invoke
+from tests.deployments import RUNS, Answer, environment, invoke
 from tests.servers import Databases, run
 
 _GRACE = 2.0

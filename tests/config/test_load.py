@@ -79,7 +79,7 @@ def test_the_defaults(project: Project) -> None:
     assert (settings.embedded, settings.atomic, settings.transaction) == (False, False, "all")
     assert settings.embedded_data == project.folder / ".circle-migrate" / "postgres"
     for database in settings.databases:
-        assert database.revisions.parts[-3:] == ("circle_migrate", "revisions", database.name)
+        assert database.revisions[0].parts[-3:] == ("circle_migrate", "revisions", database.name)
         assert database.models == f"circle_migrate.models.{database.name}:metadata"
         assert (database.version_table, database.version_table_schema) == ("alembic_version", None)
         assert database.search_path == "public"
@@ -208,7 +208,7 @@ def test_a_url_from_every_place(project: Project, known: Any, place: str, source
 def test_raw_settings_do_not_show_secrets(project: Project) -> None:
     raw = collect({"database_url": MAIN}, {}, project.folder)
     assert SECRET in str(raw.values["database_url"])
-    assert SECRET not in f"{raw!r} {raw} {raw.provenance!r}"
+    assert SECRET not in f"{raw!r} {raw}"
 
 
 def test_the_default_secrets_folder_is_used_when_it_is_there(
@@ -396,6 +396,8 @@ WRONG = [
     ("EMBEDDED", "2"),
     ("TRANSACTION", "each"),
     ("MAIN_VERSION_TABLE", "v" * 64),
+    ("MAIN_JOURNAL_SCHEMA", "public"),
+    ("CREDENTIALS_JOURNAL_SCHEMA", "pg_own"),
     ("MAIN_REVISIONS", "./nowhere"),
     ("MAIN_REVISIONS", "no_such_package.sub"),
     ("MAIN_REVISIONS", "circle_migrate:nowhere"),
@@ -509,7 +511,7 @@ def test_revisions_in_a_package_of_the_project(project: Project, package: str, f
     )
     settings = project.load()
     root = project.folder / Path(package).parent
-    assert settings.database("main").revisions == folder
+    assert settings.database("main").revisions == (folder,)
     assert settings.database("main").models == f"{name}.db:metadata"
     assert settings.notes == (f"{root} was added to sys.path",)
     assert sys.path[-1] == str(root)
@@ -540,10 +542,10 @@ def test_a_folder_of_revisions_is_relative_to_where_it_stands(project: Project) 
     outer = project.write("migrations/x.py", "").parent
     inner = project.write("sub/migrations/x.py", "").parent
     project.table("[tool.circle-migrate.databases.credentials]\nrevisions = 'migrations'")
-    assert project.load(cwd="sub").database("credentials").revisions == outer
+    assert project.load(cwd="sub").database("credentials").revisions == (outer,)
     from_environment = project.load(cwd="sub", CIRCLE_MIGRATE_CREDENTIALS_REVISIONS="migrations")
-    assert from_environment.database("credentials").revisions == inner
-    assert from_environment.database("main").revisions.name == "main"
+    assert from_environment.database("credentials").revisions == (inner,)
+    assert from_environment.database("main").revisions[0].name == "main"
 
 
 def test_nothing_is_added_to_sys_path_for_an_installed_package(project: Project) -> None:
@@ -551,7 +553,7 @@ def test_nothing_is_added_to_sys_path_for_an_installed_package(project: Project)
     settings = project.load(
         CIRCLE_MIGRATE_MAIN_REVISIONS="circle_migrate:revisions", CIRCLE_MIGRATE_MAIN_MODELS="json:x"
     )
-    assert settings.database("main").revisions.name == "revisions"
+    assert settings.database("main").revisions[0].name == "revisions"
     assert (sys.path, settings.notes) == (before, ())
 
 

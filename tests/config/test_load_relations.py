@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.config.load import load
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.config.settings import Settings
 from circle_migrate.core.errors import SettingsError, UsageError

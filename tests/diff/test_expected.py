@@ -17,11 +17,18 @@ import pytest
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.diff.expected import snapshot_file
-from circle_migrate.diff.expected.build import build_from_revisions
 from circle_migrate.diff.expected.build_shipped import build_snapshots
-from circle_migrate.diff.expected.expected import Expected, expected
-from circle_migrate.diff.expected.shipped import file_name, read_shipped, snapshots_folder
-from circle_migrate.diff.expected.snapshot_file import SnapshotFile, decode, encode, read, write
+from circle_migrate.diff.expected.expected import Expected, build_from_revisions, expected
+from circle_migrate.diff.expected.snapshot_file import (
+    SnapshotFile,
+    decode,
+    encode,
+    file_name,
+    read,
+    read_shipped,
+    snapshots_folder,
+    write,
+)
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from circle_migrate.postgres.database import RUNS, STEPS
 from circle_migrate.postgres.identifier import literal
-from tests.deployments import versions
+from tests.deployments import RUNS, STEPS, versions
 from tests.faults.shop import HEADS, TABLES, Position
 from tests.schema_catalog import Catalogue, catalogue
 from tests.servers import NAMES, Databases
@@ -70,3 +69,4 @@ async def clear(databases: Databases) -> None:
             for gid in await prepared(databases, name):
                 await connection.execute(f"ROLLBACK PREPARED {literal(gid)}")
             await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            await connection.execute("DROP SCHEMA IF EXISTS circle_migrate CASCADE")

@@ -53,7 +53,7 @@ def test_lock_wait_ends_with_the_holder_named(shop: Shop, databases: Databases, 
             assert int(caught.value.status) == 6
 
     run(scenario())
-    assert run(rows(databases, "main", "SELECT to_regclass('circle_migrate_runs')")) == [(None,)]
+    assert run(rows(databases, "main", "SELECT to_regclass('circle_migrate.runs')")) == [(None,)]
 
 
 def test_command_ends_with_6(shop: Shop, databases: Databases) -> None:

@@ -14,9 +14,8 @@ import pytest
 from circle_migrate.core.errors import MigrateError, MigrationFailed
 from circle_migrate.core.events import Event, EventKind
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.postgres.database import RUNS, STEPS
 from circle_migrate.revision_graph.plan import Direction
-from tests.deployments import Answer, environment, execute, invoke, versions
+from tests.deployments import RUNS, STEPS, Answer, environment, execute, invoke, versions
 from tests.faults.processes import started
 from tests.faults.shop import BASE, HEAD, HEADS, Shop
 from tests.faults.states import everything, outcomes, position, rows, steps

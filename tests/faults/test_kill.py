@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from circle_migrate.core.errors import InDoubt
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.revision_graph.plan import Direction
-from tests.deployments import environment, execute, invoke
+from tests.deployments import RUNS, environment, execute, invoke
 from tests.faults.shop import BASE, HEAD, HEADS, Position, Shop
-from tests.faults.states import outcomes, position, prepared, steps
+from tests.faults.states import outcomes, position, prepared, rows, steps
 from tests.faults.victims import Victims
 from tests.servers import Databases, run
 
@@ -159,13 +158,40 @@ def test_prepared_transactions_of_others_are_not_touched(killed: Killed, gid: st
 
 
 @pytest.mark.parametrize(
-    "gid", [GID_PREFIX, f"{GID_PREFIX}x:1:main", f"{GID_PREFIX}x:y:main:credentials", f"{GID_PREFIX}x:1:a:b"]
+    "form",
+    [
+        "",
+        "x:1:main",
+        "{run}:²:main:credentials",
+        "{run}:99999999999:main:credentials",
+        "{run}:1:main:credentials",
+        "{run}:1:a:b",
+        "00000000-0000-0000-0000-000000000000:1:main:credentials",
+    ],
 )
-def test_prepared_name_of_another_form_is_ignored(shop: Shop, databases: Databases, gid: str) -> None:
-    run(execute(databases, "credentials", *(line.format(gid=gid) for line in PREPARE)))
-    with pytest.raises(InDoubt, match="is not one of ours"):
-        run(shop.recover(databases))
-    assert run(prepared(databases)) == [gid]
+def test_forged_name_stops_neither_upgrade_nor_recover(
+    shop: Shop, databases: Databases, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Any role may prepare a transaction under any name, also that of a run it has seen."""
+    for name, url in environment(databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.chdir(shop.folder)
+    run(shop.upgrade(databases))
+    ((key,),) = run(rows(databases, "credentials", f"SELECT run::text FROM {RUNS}"))
+    gid = GID_PREFIX + form.format(run=key)
+    eve = f"eve_{databases.names['main']}"
+    forge = (f'CREATE ROLE "{eve}"', f'SET ROLE "{eve}"', "BEGIN", f"PREPARE TRANSACTION '{gid}'")
+    run(execute(databases, "credentials", *forge))
+    try:
+        run(shop.downgrade(databases))
+        run(shop.upgrade(databases))
+        recovered = run(shop.recover(databases))
+        assert (recovered.settled, recovered.not_ours["credentials"]) == ((), (gid,))
+        answers = {line: invoke(line.split()) for line in ("check --no-pending", "recover")}
+        assert {line: answer.status for line, answer in answers.items()} == dict.fromkeys(answers, 0), answers
+        assert all(gid in answer.stdout for answer in answers.values()), answers
+    finally:
+        run(execute(databases, "credentials", f"ROLLBACK PREPARED '{gid}'", f'DROP ROLE "{eve}"'))
 
 
 def test_other_deployments_on_the_same_server_are_not_touched(

@@ -57,7 +57,7 @@ def test_transaction_that_a_step_leaves_open_is_rolled_back(
         run(shop.upgrade(empty_databases))
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t')")) == [(None,)]
     assert run(rows(empty_databases, "main", "SELECT count(*) FROM alembic_version")) == [(0,)]
-    outcome = "SELECT outcome FROM circle_migrate_runs"
+    outcome = "SELECT outcome FROM circle_migrate.runs"
     assert run(rows(empty_databases, "main", outcome)) == [("failed",)]
 
 

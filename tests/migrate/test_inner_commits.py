@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import HalfApplied, MigrationFailed, Refused
-from circle_migrate.postgres.database import STEPS
-from tests.deployments import project_folder
+from tests.deployments import STEPS, project_folder
 from tests.faults.processes import holding
 from tests.faults.shop import Shop
 from tests.faults.states import rows

@@ -16,8 +16,8 @@ from circle_migrate.core.errors import MigrationFailed, Refused
 from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
-from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 from tests import alembic_driver, old_script
 from tests.deployments import agree, deployment, environment, execute, invoke
 from tests.faults.victims import Victims
@@ -67,11 +67,7 @@ async def rows(databases: Databases) -> dict[str, dict[str, Any]]:
                     "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public'"
                 )
             )
-        everything = {**tables, "sequences": sequences}
-        for mine in ("circle_migrate_runs", "circle_migrate_steps"):
-            everything.pop(mine, None)
-        sequences.pop("circle_migrate_steps_id_seq", None)
-        contents[name] = everything
+        contents[name] = {**tables, "sequences": sequences}
     return contents
 
 
@@ -141,7 +137,8 @@ CONTENTS = """
     SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relkind = 'S' AS numbers
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'S') AND n.nspname NOT LIKE 'pg\\_%'
-      AND n.nspname NOT IN ('information_schema', 'circle_kept') AND c.relname !~ '^(circle_migrate|alembic)_'
+      AND n.nspname NOT IN ('information_schema', 'circle_kept', 'circle_migrate')
+      AND c.relname <> 'alembic_version'
 """
 
 

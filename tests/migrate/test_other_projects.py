@@ -17,7 +17,7 @@ from circle_migrate.commands.revision import merge, revision
 from circle_migrate.commands.sql_script import script
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
-from circle_migrate.config.load_objects import load_models
+from circle_migrate.config.object_reference import load_models
 from circle_migrate.config.url.parse import parse
 from circle_migrate.core.errors import MigrateError, Refused, SettingsError, SeveralHeads, UsageError
 from circle_migrate.diff.autogenerate.autogenerate import autogenerate
@@ -209,7 +209,7 @@ def test_from_another_folder_and_by_the_environment(project: Project, tmp_path: 
             "credentials": [CREDENTIALS_HEAD],
         }
         tables = [
-            list(load_models(database.settings).tables)
+            [name for metadata in load_models(database.settings) for name in metadata.tables]
             for database in Deployment(settings).databases.values()
         ]
         assert tables == [["people", "invoices"], ["tokens"]]
@@ -428,7 +428,8 @@ def test_second_head_is_created_labelled_and_merged(empty_databases: Databases, 
         (["m2"], "two revisions"),
         (["m2", "c1"], "two revisions"),
         (["m2", "nonsense"], "nonsense"),
-        (["m1", "m7"], "m1"),
+        (["m1", "m7"], "m1 is not a head of main: it is followed by m2, m3"),
+        (["m2", "m3"], "m2 is not a head of main: it is followed by m5"),
     ],
 )
 def test_impossible_merge_is_refused(project: Project, names: list[str], words: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deployments import environment, execute, invoke
+from tests.deployments import RUNS, environment, execute, invoke
 from tests.servers import Databases, run
 
 _TRAP = (
@@ -14,7 +14,6 @@ _TRAP = (
     """CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN INSERT INTO public.trapped VALUES (1); RETURN NEW; END $$""",
 )
-_RUNS = "circle_migrate_runs"
 
 
 @pytest.fixture
@@ -36,12 +35,13 @@ def eve(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator
             ["CREATE TABLE alembic_version (version_num text)", "ALTER TABLE alembic_version OWNER TO {eve}"],
             "{eve}",
         ),
-        (["ALTER TABLE circle_migrate_steps OWNER TO {eve}"], "{eve}"),
+        (["ALTER TABLE circle_migrate.steps OWNER TO {eve}"], "{eve}"),
         (
-            [*_TRAP, f"CREATE TRIGGER own AFTER INSERT ON {_RUNS} FOR EACH ROW EXECUTE FUNCTION trap()"],
+            [*_TRAP, f"CREATE TRIGGER own AFTER INSERT ON {RUNS} FOR EACH ROW EXECUTE FUNCTION trap()"],
             "trigger own",
         ),
-        ([*_TRAP, f"CREATE RULE r AS ON INSERT TO {_RUNS} DO ALSO INSERT INTO trapped VALUES (1)"], "rule r"),
+        ([*_TRAP, f"CREATE RULE r AS ON INSERT TO {RUNS} DO ALSO INSERT INTO trapped VALUES (1)"], "rule r"),
+        (["ALTER SCHEMA circle_migrate OWNER TO {eve}"], "ALTER SCHEMA"),
         (["CREATE VIEW circle_migrate_protection AS SELECT 1 AS id"], "not an ordinary table"),
         (
             [
@@ -68,6 +68,6 @@ def test_what_another_role_controls_is_refused(
 
 def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_databases: Databases) -> None:
     assert invoke(["upgrade", "main@+1"]).status == 0
-    owner = f"ALTER TABLE {_RUNS} OWNER TO {eve}"
+    owner = f"ALTER TABLE {RUNS} OWNER TO {eve}"
     run(execute(empty_databases, "main", owner, f"GRANT {eve} TO CURRENT_USER"))
     assert invoke(["upgrade"]).status == 0

@@ -25,7 +25,8 @@ _FORCED = f"{_DOCUMENTS}; ALTER TABLE doc FORCE ROW LEVEL SECURITY"
 def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """A project whose migrator is neither a superuser nor may bypass policies."""
     role = f"tenant_{empty_databases.names['main']}"
-    run(execute(empty_databases, "main", f"CREATE ROLE {role}", f"GRANT CREATE ON SCHEMA public TO {role}"))
+    grants = f"GRANT CREATE ON SCHEMA public TO {role}; CREATE SCHEMA circle_migrate AUTHORIZATION {role}"
+    run(execute(empty_databases, "main", f"CREATE ROLE {role}", grants))
     for name, url in environment(empty_databases).items():
         as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
         monkeypatch.setenv(name, as_role if name == "DATABASE_URL" else url)
@@ -78,7 +79,7 @@ def test_version_table_with_policies(shop: Shop, empty_databases: Databases) -> 
         run(execute(empty_databases, "main", f"ALTER TABLE alembic_version {how} ROW LEVEL SECURITY"))
     for line in ("current", "check", "upgrade"):
         answer = invoke([line])
-        assert answer.status == 9, answer
+        assert answer.status in {5, 9}, answer
         assert "alembic_version" in answer.everything
 
 

@@ -111,7 +111,7 @@ def test_ours_and_extensions_are_left_out(shop: Databases) -> None:
         before = await read_live_catalog(database)
         async with shop.connect("main") as connection:
             marked = await fingerprint(connection, "alembic_version")
-            await Journal(database, "public").ensure(connection)
+            await Journal(database, await database.state()).ensure(connection)
             assert await fingerprint(connection, "alembic_version") == marked
             await connection.execute(
                 "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY, n serial);"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 
 from circle_migrate.commands.check import CheckSelection, check
@@ -16,9 +14,9 @@ from circle_migrate.core.findings import Report
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.database import GID_PREFIX
 from circle_migrate.postgres.deployment import Deployment
-from tests.deployments import agree, catalogues, environment, execute, versions
+from tests.deployments import RUNS, agree, catalogues, environment, execute, versions
 from tests.faults.shop import BASE, HEAD, Shop
-from tests.faults.states import position, prepared
+from tests.faults.states import position, prepared, rows
 from tests.servers import Databases, Server, any_major, run, start_binaries
 
 pytestmark = pytest.mark.thorough
@@ -69,8 +67,9 @@ async def decided_together(shop: Shop, databases: Databases) -> None:
 
 
 async def recovered(shop: Shop, databases: Databases) -> None:
-    """A prepared transaction of a run that no journal has is rolled back."""
-    gid = f"{GID_PREFIX}{uuid.UUID(int=1)}:1:main:credentials"
+    """A prepared transaction whose segment the deciding journal does not have is rolled back."""
+    ((key,), *_) = await rows(databases, "credentials", f"SELECT run::text FROM {RUNS}")
+    gid = f"{GID_PREFIX}{key}:99:main:credentials"
     prepare = ("BEGIN", "CREATE TABLE in_doubt ()", f"PREPARE TRANSACTION '{gid}'")
     await execute(databases, "credentials", *prepare)
     assert len((await shop.recover(databases)).settled) == 1

@@ -15,7 +15,7 @@ import yaml
 
 from circle_migrate.cli.app import app
 from circle_migrate.core.errors import ExitCode
-from circle_migrate.postgres.database import RUNS, STEPS
+from tests.deployments import RUNS, STEPS
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "docs" / "recipes"

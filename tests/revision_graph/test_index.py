@@ -54,7 +54,7 @@ class Tree:
         return dict(self.graph(folder).revisions)
 
     def graph(self, folder: Path | None = None) -> Graph:
-        return read_graph("main", folder or self.folder, self.load)
+        return read_graph("main", [folder or self.folder], self.load)
 
     def load(self, path: Path) -> ModuleType:
         module = ModuleType(path.stem)
@@ -364,7 +364,7 @@ def test_paths_are_those_of_the_folder_that_was_asked_for(tree: Tree, tmp_path: 
 
 def test_two_databases_may_have_one_folder(tree: Tree) -> None:
     tree.ask()
-    assert read_graph("other", tree.folder, tree.load)["a"].database == "other"
+    assert read_graph("other", [tree.folder], tree.load)["a"].database == "other"
     assert tree.ask()["a"].database == "main"
     assert tree.read == []
 
@@ -386,7 +386,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
         lambda path: damage(path, b"Text", b"Lies"),
-        lambda path: damage(path, b'cache", [8', b'cache", [9'),
+        lambda path: damage(path, b'cache", [9', b'cache", [10'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),
@@ -498,7 +498,7 @@ import sys
 from pathlib import Path
 from circle_migrate.revision_graph.index import read_graph
 for _ in range(30):
-    assert read_graph("main", Path(sys.argv[1]), None).heads == ("c",)
+    assert read_graph("main", [Path(sys.argv[1])], None).heads == ("c",)
 """
 
 

@@ -54,6 +54,29 @@ def test_a_target_pulls_in_what_it_needs_elsewhere() -> None:
     assert plan.after == {"main": ("m1",), "credentials": ("c1",)}
 
 
+def test_requirements_leave_the_order_of_each_tree() -> None:
+    trees = forest(
+        Revision("main", "m1"),
+        Revision("main", "m2", down_revisions=("m1",)),
+        Revision("main", "m3", down_revisions=("m1",), requires=("credentials@c1",)),
+        Revision("main", "m4", down_revisions=("m2", "m3")),
+        Revision("credentials", "c1"),
+    )
+    plan = plan_upgrade(trees, EMPTY, everything(trees))
+    assert names(plan) == ["main@m1", "credentials@c1", "main@m3", "main@m2", "main@m4"]
+    down = plan_downgrade(trees, {"main": ("m4",), "credentials": ("c1",)}, everything(trees))
+    assert names(down) == names(plan)[::-1]
+
+
+def test_requirements_that_contradict_the_order_of_a_tree_come_first() -> None:
+    trees = forest(
+        Revision("main", "m1"),
+        Revision("main", "m2", requires=("credentials@c1",)),
+        Revision("credentials", "c1", requires=("main@m1",)),
+    )
+    assert names(plan_upgrade(trees, EMPTY, everything(trees))) == ["main@m1", "credentials@c1", "main@m2"]
+
+
 def test_downgrade_with_dependents_is_refused_by_name() -> None:
     current = {"main": ("m2",), "credentials": ("c2",)}
     with pytest.raises(Refused, match="credentials@c2") as caught:

@@ -13,7 +13,7 @@ from circle_migrate.revision_graph.parse_file import read_doc
 from circle_migrate.revision_graph.revision import Revision
 
 FOLDER = Path(circle_migrate.revisions.__file__).parent
-GRAPHS = {name: read_graph(name, FOLDER / name, load_module) for name in ("main", "credentials")}
+GRAPHS = {name: read_graph(name, [FOLDER / name], load_module) for name in ("main", "credentials")}
 REVISIONS = [
     pytest.param(revision, id=revision.qualified)
     for graph in GRAPHS.values()

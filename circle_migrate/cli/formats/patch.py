@@ -23,8 +23,8 @@ def write(diff: DiffResult) -> str:
     lines = list(not_compared(diff, "# "))
     for comparison in diff.comparisons:
         ownership = Ownership(comparison.before, comparison.after)
-        for group in group_by_owner(comparison, ownership):
-            for difference in group.differences:
+        for differences in group_by_owner(comparison, ownership).values():
+            for difference in differences:
                 lines += _file(difference, comparison, ownership)
     return "".join(visible(line) + "\n" for line in lines)
 

@@ -1,7 +1,9 @@
-"""The commands diff, snapshot and consistency."""
+"""The commands diff, snapshot, consistency and graph."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,32 +11,37 @@ import typer
 from circle_migrate.cli.command import command
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, COMPARISONS, SCRATCH, argument, flag, option
+from circle_migrate.commands.graph.format import DiagramFormat
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
+from circle_migrate.diff.side import ComparisonSide, Source
 
 if TYPE_CHECKING:
-    from circle_migrate.diff.side import ComparisonSide
     from circle_migrate.postgres.deployment import Deployment
 
 _PANEL = "Look"
 _RULES = "Rules"
 
 
+class _Subject(StrEnum):
+    """The subject of a diagram."""
+
+    REVISIONS = "revisions"
+    ENTITIES = "entities"
+
+
+class _Origin(StrEnum):
+    """The source of the tables."""
+
+    MODELS = Source.MODELS
+    REVISIONS = Source.REVISIONS
+    LIVE = Source.LIVE
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=SCRATCH,
-        formats=COMPARISONS,
-        examples=(
-            "circle-migrate diff [dim]# was a database changed by hand?[/dim]",
-            "circle-migrate diff models revisions [dim]# is a revision missing?[/dim]",
-            "circle-migrate diff revisions@-1 revisions -d main --format sql",
-            "circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'",
-        ),
-    )
+    @command(app, panel=_PANEL, options=SCRATCH, formats=COMPARISONS)
     async def diff(
         context: CommandContext,
         sides: list[str] | None = argument(
@@ -54,7 +61,14 @@ def register(app: typer.Typer) -> None:
         column_order: bool = flag("--column-order", "Compare the order of columns.", panel=_RULES),
         partitions: bool = flag("--partitions", "Treat extra partitions as tables.", panel=_RULES),
     ) -> Result:
-        """Compare two catalogues of each database. Exit status 4 where they differ."""
+        """Compare two catalogues of each database. Exit status 4 where they differ.
+
+        Examples:
+            circle-migrate diff [dim]# was a database changed by hand?[/dim]
+            circle-migrate diff models revisions [dim]# is a revision missing?[/dim]
+            circle-migrate diff revisions@-1 revisions -d main --format sql
+            circle-migrate diff yesterday/ live --ignore 'index public.tmp_*'
+        """
         from circle_migrate.commands.diff import DRIFT, MISSING, DiffOptions
         from circle_migrate.commands.diff import diff as action
         from circle_migrate.diff.side import parse_sides
@@ -69,16 +83,7 @@ def register(app: typer.Typer) -> None:
         options = DiffOptions(column_order, partitions, grants, owners, ignore or ())
         return await action(await _deployment(context, parse_sides(texts)), texts, options)
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=SCRATCH,
-        examples=(
-            "circle-migrate snapshot -o before/ [dim]# a file for each database[/dim]",
-            "circle-migrate snapshot head -d main -o main.json",
-            "circle-migrate diff before/ live [dim]# later[/dim]",
-        ),
-    )
+    @command(app, panel=_PANEL, options=SCRATCH)
     async def snapshot(
         context: CommandContext,
         state: str = argument("STATE", "live, models, or revisions: head, an id, base.", default="live"),
@@ -89,31 +94,77 @@ def register(app: typer.Typer) -> None:
             "-o",
         ),
     ) -> Result:
-        """Save the catalogue of each database to compare it later. Function bodies can hold secrets."""
+        """Save the catalogue of each database to compare it later. Function bodies can hold secrets.
+
+        Examples:
+            circle-migrate snapshot -o before/ [dim]# a file for each database[/dim]
+            circle-migrate snapshot head -d main -o main.json
+            circle-migrate diff before/ live [dim]# later[/dim]
+        """
         from circle_migrate.commands.snapshot import take_snapshots
         from circle_migrate.diff.side import parse_state
 
         return await take_snapshots(await _deployment(context, (parse_state(state),)), state, output)
 
-    @command(
-        app,
-        panel=_PANEL,
-        formats=CHECKS,
-        without=("database",),
-        examples=(
-            "circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]",
-            "circle-migrate consistency --relation user-credentials --limit 100",
-        ),
-    )
+    @command(app, panel=_PANEL, formats=CHECKS, without=("database",))
     async def consistency(
         context: CommandContext,
         relation: list[str] | None = option("NAME", "Compare only this declared relation. Repeatable."),
         limit: int = option("N", "Show at most N keys in a finding.", "--limit", "-n", default=10, min=0),
     ) -> Result:
-        """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans."""
+        """Compare the keys that relate the databases (users and credentials). Exit status 4 on orphans.
+
+        Examples:
+            circle-migrate consistency [dim]# after an upgrade or a restore, or every night[/dim]
+            circle-migrate consistency --relation user-credentials --limit 100
+        """
         from circle_migrate.commands.consistency.consistency import consistency as action
 
         return await action(await context.ready(), relation or (), limit=limit, notify=context.progress)
+
+    @command(app, panel="Look", options=SCRATCH)
+    async def graph(
+        context: CommandContext,
+        subject: _Subject = argument(
+            "WHAT", "revisions, or entities: tables and their relations.", default=_Subject.REVISIONS
+        ),
+        span: str | None = argument("FROM:TO", "Only these revisions, as in history."),
+        origin: _Origin | None = option(None, "Draw the tables of this.", "--from", show_default="models"),
+        current: bool = flag("--current", "Mark the current revisions; reads the databases."),
+        form: DiagramFormat | None = option(
+            None, "Draw in this format.", "--as", show_default="by the suffix of FILE, else mermaid"
+        ),
+        output: Path | None = option("FILE", "Save to this .mmd, .dot or .svg file.", "--output", "-o"),
+    ) -> Result:
+        """Draw the revision trees or the tables as Mermaid, DOT or, with Graphviz, SVG.
+
+        circle-migrate graph -o trees.svg
+
+        circle-migrate graph revisions 8b56: --current
+
+        circle-migrate graph entities --from live --as dot | dot -Tpdf -o tables.pdf
+        """
+        from circle_migrate.commands.graph.graph import entities, resolve_format, revisions, write_diagram
+
+        if subject is _Subject.ENTITIES and (span or current):
+            raise UsageError(
+                "FROM:TO and --current are for revisions", hint="circle-migrate graph revisions …"
+            )
+        if subject is _Subject.REVISIONS and origin:
+            raise UsageError("--from is for tables", hint=f"circle-migrate graph entities --from {origin}")
+        diagram_format = resolve_format(form, output)
+        if subject is _Subject.REVISIONS:
+            deployment, at = await context.at(current=current)
+            diagram = revisions(deployment, span, at)
+        else:
+            source = Source(origin or Source.MODELS)
+            diagram = await entities(
+                await context.ready() if source is Source.LIVE else context.files(), source
+            )
+        result = write_diagram(diagram, diagram_format, output)
+        for note in result.notes:
+            context.progress.say(note)
+        return result
 
 
 async def _deployment(context: CommandContext, sides: tuple[ComparisonSide, ...]) -> Deployment:

@@ -105,12 +105,9 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """List the revisions, newest first."""
         from circle_migrate.commands.history import history as action
-        from circle_migrate.migrate.identity import verify_identity
 
-        if not indicate_current:
-            return action(context.files(), span)
-        deployment = await context.ready()
-        return action(deployment, span, verify_identity(deployment, await deployment.states()))
+        deployment, at = await context.at(current=indicate_current)
+        return action(deployment, span, at)
 
     @command(app, panel=_PANEL)
     def heads(context: CommandContext) -> Result:

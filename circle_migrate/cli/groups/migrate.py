@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from circle_migrate.commands.downgrade import BackupPolicy
     from circle_migrate.commands.plan import SavedPlan
     from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.hazards.hazard import HazardClass
+    from circle_migrate.safety.result import SafetyReport
 
 _PANEL = "Migrate"
 
@@ -57,7 +62,6 @@ def register(app: typer.Typer) -> None:
         targets = saved.targets if saved else target or ["head"]
         if sql:
             return await _script(context, targets, "up")
-        from circle_migrate.cli.safety_gate import gate
         from circle_migrate.commands.upgrade import upgrade as action
 
         deployment = await context.ready()
@@ -67,7 +71,7 @@ def register(app: typer.Typer) -> None:
             dry_run=dry_run,
             allow_edited=allow_edited,
             saved=saved,
-            gate=gate(context, deployment, allow or ()),
+            gate=_gate(context, deployment, allow or ()),
             restore_kept=not no_restore_kept,
             notify=context.progress,
         )
@@ -207,3 +211,50 @@ async def _script(context: CommandContext, targets: list[str], direction: str) -
 
     offline = all(":" in target for target in targets)
     return await script(context.files() if offline else await context.ready(), targets, Direction(direction))
+
+
+def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str]) -> Gate | None:
+    """Return the gate, or None for `--safety off`. Raises `UsageError` for an unknown hazard class."""
+    mode = deployment.settings.safety
+    if mode == "off":
+        if allow:
+            raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
+        return None
+    from circle_migrate.safety.gate import Gate
+    from circle_migrate.safety.hazards.hazard import HazardClass
+
+    classes = {str(hazard_class): hazard_class for hazard_class in HazardClass}
+    for name in allow:
+        if name not in classes:
+            raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(classes))
+    allowed = frozenset(classes[name] for name in allow)
+
+    def show(report: SafetyReport) -> None:
+        for line in _warnings(report, allowed):
+            context.progress.warn(line)
+
+    def say(text: str) -> None:
+        context.progress.say(f"safety: {text}")
+
+    return Gate(deployment, mode == "require", allowed, show, say)
+
+
+def _warnings(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
+    """Return the report's warnings, and dangers that are not allowed, without alternative code."""
+    from circle_migrate.cli.console import console
+    from circle_migrate.cli.render.report import write_finding
+    from circle_migrate.cli.render.safety import write_hazard
+    from circle_migrate.core.findings import Severity
+    from circle_migrate.safety.result import HazardFinding
+
+    buffer = StringIO()
+    screen = console(buffer)
+    for finding in report.findings:
+        if finding.severity is Severity.NOTE:
+            continue
+        if not isinstance(finding, HazardFinding):
+            write_finding(finding, screen)
+        elif finding.hazard.kind not in allowed:
+            write_hazard(finding, screen)
+    lines = buffer.getvalue().splitlines()
+    return [f"safety: {report.coverage.description}", *lines] if lines else []

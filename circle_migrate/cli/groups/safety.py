@@ -35,12 +35,6 @@ def register(app: typer.Typer) -> None:
         options=("transaction", *SCRATCH, *SIZES),
         formats=SAFETY,
         negative_arguments=True,
-        examples=(
-            "circle-migrate safety-check [dim]# pending revisions on the live databases[/dim]",
-            "circle-migrate safety-check --profile ci --base origin/main --format markdown",
-            "circle-migrate safety-check --down -- -1",
-            "circle-migrate safety-check --explain CM001",
-        ),
     )
     async def safety_check(
         context: CommandContext,
@@ -58,7 +52,14 @@ def register(app: typer.Typer) -> None:
         list_rules: bool = flag("--list-rules", "List all hazards.", panel=_RULES),
         explain: str | None = option("ID", "Explain one hazard.", panel=_RULES),
     ) -> Result:
-        """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger."""
+        """Check pending revisions for locks, rewrites and data loss. Exit status 5 on danger.
+
+        Examples:
+            circle-migrate safety-check [dim]# pending revisions on the live databases[/dim]
+            circle-migrate safety-check --profile ci --base origin/main --format markdown
+            circle-migrate safety-check --down -- -1
+            circle-migrate safety-check --explain CM001
+        """
         if list_rules or explain is not None:
             from circle_migrate.safety.result import explain_hazard, list_hazards
 
@@ -84,16 +85,16 @@ def register(app: typer.Typer) -> None:
         direction = Direction.DOWN if down else Direction.UP
         return await action(deployment, target or ["head"], direction, options, context.progress)
 
-    @command(
-        app,
-        panel=_PANEL,
-        examples=("circle-migrate stats -o stats.json [dim]# for safety-check --profile ci[/dim]",),
-    )
+    @command(app, panel=_PANEL)
     async def stats(
         context: CommandContext,
         output: Path | None = option("FILE", "Save the sizes to this file as JSON.", "--output", "-o"),
     ) -> Result:
-        """Measure rows and bytes of every table of both databases."""
+        """Measure rows and bytes of every table of both databases.
+
+        Examples:
+            circle-migrate stats -o stats.json [dim]# for safety-check --profile ci[/dim]
+        """
         from circle_migrate.commands.stats import stats as action
 
         return await action(await context.ready(), output)

@@ -12,7 +12,7 @@ from circle_migrate.cli.render.report import write_finding
 from circle_migrate.cli.render.widgets import Part, line, write_line
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff import describe
-from circle_migrate.diff.result import Comparison, Difference, DifferenceGroup, DiffResult, group_by_owner
+from circle_migrate.diff.result import Comparison, Difference, DiffResult, group_by_owner
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op, Ownership
 
 if TYPE_CHECKING:
@@ -64,15 +64,15 @@ def _comparison(comparison: Comparison, console: Console) -> None:
         line(console, _ITEM, (f"{name}: {describe.describe_version(snapshot)}", _FAINT))
     ownership = Ownership(comparison.before, comparison.after)
     groups = group_by_owner(comparison, ownership)
-    for group in groups:
-        if group.root.kind in ownership.kinds:
-            _heading(str(group.root), console)
-            _group(group, comparison, ownership, console)
-    others = [group for group in groups if group.root.kind not in ownership.kinds]
-    for kind, groups_of_kind in groupby(others, key=lambda group: group.root.kind):
+    for root, differences in groups.items():
+        if root.kind in ownership.kinds:
+            _heading(str(root), console)
+            _group(root, differences, comparison, ownership, console)
+    others = [root for root in groups if root.kind not in ownership.kinds]
+    for kind, roots in groupby(others, key=lambda root: root.kind):
         _heading(describe.plural(kind), console)
-        for group in groups_of_kind:
-            _group(group, comparison, ownership, console)
+        for root in roots:
+            _group(root, groups[root], comparison, ownership, console)
     console.print("")
     for text in _notes(comparison):
         line(console, _ITEM, (text, _FAINT))
@@ -83,10 +83,12 @@ def _heading(text: str, console: Console) -> None:
     line(console, 0, (text, "bold"))
 
 
-def _group(group: DifferenceGroup, comparison: Comparison, ownership: Ownership, console: Console) -> None:
-    for difference in group.differences:
+def _group(
+    root: ObjectKey, group: list[Difference], comparison: Comparison, ownership: Ownership, console: Console
+) -> None:
+    for difference in group:
         change = difference.change
-        name = _name(change.key, group.root, ownership)
+        name = _name(change.key, root, ownership)
         changed = change.fields.items() if change.op is Op.CHANGED else ()
         fields = [describe.describe_field(field, values) for field, values in changed]
         in_line = len(fields) == 1 and fields[0].fits_in_line

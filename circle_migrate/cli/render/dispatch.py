@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from circle_migrate.core.result import Result
 
 _RENDERERS = {
-    "run": "MigrationResult PlanResult ScriptResult RecoverResult LogResult SourceResult",
+    "run": "MigrationResult PlanResult ScriptResult RecoverResult LogResult SourceResult LossReport",
     "listing": "CurrentResult RevisionList RevisionFilesResult ConfigurationResult ServerResult SchemaResult "
     "DiagramResult StatusResult",
     "diff": "DiffResult SnapshotResult",
     "report": "Report ConsistencyResult",
     "safety": "StatsResult SafetyReport HazardList",
-    "losses": "LossReport",
     "backup": "BackupResult RestoreResult KeptEntries ProtectionResult",
 }
 """The classes of results by the module with the function that renders them, which has their name."""

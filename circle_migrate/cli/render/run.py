@@ -1,9 +1,10 @@
-"""Render results of commands that change the databases, and of those that show past runs."""
+"""Render results of commands that change the databases, losses, and past runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.render.widgets import revisions, table, write_line
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from circle_migrate.commands.recover import RecoverResult
     from circle_migrate.migrate.kept_data.entry import KeptRowCount
     from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
+    from circle_migrate.safety.losses.report import LossReport
 
 _MAX_TABLES = 20
 
@@ -128,6 +130,10 @@ def recover_result(result: RecoverResult, console: Console) -> None:
     for name, runs in result.lost.items():
         for run in runs:
             write_line(console, f"{name}: run {run} has no end; {verb}marked as lost")
+    for name, gids in result.not_ours.items():
+        for gid in gids:
+            reason = "has our prefix, but no run in the journal prepared it"
+            write_line(console, f"{name}: prepared transaction {gid} {reason}; it is left as it is")
     if not result.settled and not any(result.lost.values()):
         write_line(console, "nothing to recover")
     for name, heads in result.current.items():
@@ -183,3 +189,28 @@ def _slowest_steps(result: LogResult, console: Console) -> None:
         for step, database in steps
     ]
     table(console, ("duration", "database", "", "revision", "message", "started (UTC)"), rows)
+
+
+def loss_report(result: LossReport, console: Console) -> None:
+    """Write the plan, a row for each loss, the most destructive first, the notes and a summary."""
+    from circle_migrate.safety.losses.describe import describe_loss, report_notes, summary
+
+    if not result.plan:
+        _unchanged(result.plan, "nothing to undo", console)
+        return
+    write_line(console, f"commit: {result.mode}")
+    show_plan(result.plan, console)
+    for title, losses in (
+        ("destroys data", result.destroyed),
+        ("makes the downgrade fail", result.rejected),
+        ("changes without loss of data", result.harmless),
+    ):
+        if losses:
+            write_line(console, f"{title}:", style="bold")
+            rows = [
+                (loss.name, loss.kind, loss.revision, describe_loss(loss, result.taken_at)) for loss in losses
+            ]
+            table(console, ("name", "kind", "by", "what"), rows)
+    for remark in report_notes(result):
+        write_line(console, f"note: {visible(remark)}")
+    write_line(console, summary(result), style="" if result.destroyed else "green")

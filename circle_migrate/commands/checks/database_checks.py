@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown_revision_findings
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
+from circle_migrate.migrate.contradictions import contradiction_error
 from circle_migrate.migrate.edited_files import edited_revision_error
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import ensure_distinct, verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.graph import Graph
 
 FactsOrError = Mapping[str, DatabaseFacts | MigrateError]
 
 
-def several_heads(graphs: Iterable[Graph], severity: Severity = Severity.ERROR) -> Check:
-    """Return a check with a finding for each tree with several heads."""
-    findings = []
-    for graph in graphs:
+def single_head(deployment: Deployment, severity: Severity = Severity.ERROR) -> Check:
+    """Return a check with a finding for each tree with several heads, and one for a missing tree."""
+    findings = list(_error_findings(lambda _: deployment.ensure_revisions(), {}))
+    for graph in deployment.graphs.values():
         try:
             graph.head()
         except MigrateError as error:
@@ -81,19 +83,25 @@ def _identity_errors(deployment: Deployment, all_facts: Sequence[DatabaseFacts])
             yield from unknown_revision_findings(deployment.forest.graphs[name], facts, error)
         except MigrateError as error:
             yield _finding_without_state(error)
+        if facts.missing:
+            graph = deployment.forest.graphs[name]
+            yield _finding_without_state(contradiction_error(graph, facts.state, facts.missing))
 
 
 def _interrupted_runs(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         name, run = facts.state.database, facts.last_run
         yield from _error_findings(ensure_not_in_doubt, {name: facts.state})
-        if run and run.outcome == "started" and facts.holder is None and not facts.state.in_doubt:
-            yield _warning(
-                "interrupted",
-                name,
-                f"{name}: the last run ({run.command}, {run.run[:8]}) never ended",
-                "circle-migrate recover, then the same command again",
+        for gid in facts.state.not_ours:
+            message = (
+                f"{name}: prepared transaction {gid} has our prefix, but no run in the journal prepared it"
             )
+            remedy = f"if no program needs it, as its owner or a superuser: ROLLBACK PREPARED {literal(gid)};"
+            yield Finding("not-ours", Severity.WARNING, message, database=name, subject=gid, remedy=remedy)
+        if run and run.outcome == "started" and facts.holder is None and not facts.state.in_doubt:
+            message = f"{name}: the last run ({run.command}, {run.run[:8]}) never ended"
+            remedy = "circle-migrate recover, then the same command again"
+            yield Finding("interrupted", Severity.WARNING, message, database=name, remedy=remedy)
 
 
 def _unmet_requirements(deployment: Deployment, all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
@@ -140,36 +148,22 @@ def _changed_schemas(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         if facts.changed:
             name = facts.state.database
-            yield _warning(
-                "schema-changed",
-                name,
-                f"{name}: the schema has changed since the last run",
-                f"circle-migrate diff --drift --database {name}",
-            )
+            message = f"{name}: the schema has changed since the last run"
+            remedy = f"circle-migrate diff --drift --database {name}"
+            yield Finding("schema-changed", Severity.WARNING, message, database=name, remedy=remedy)
 
 
 def _invalid_indexes(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
     for facts in all_facts:
         for index in facts.invalid_indexes:
-            yield _warning(
+            yield Finding(
                 "invalid-index",
-                facts.state.database,
+                Severity.WARNING,
                 f"{facts.state.database}: the index {index} is INVALID",
-                f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
-                index,
+                database=facts.state.database,
+                subject=index,
+                remedy=f"REINDEX INDEX CONCURRENTLY {index.rpartition(' on ')[0]}; or run its revision again",
             )
-
-
-def _warning(rule: str, database: str, message: str, remedy: str, subject: str | None = None) -> Finding:
-    return Finding(
-        rule=rule,
-        severity=Severity.WARNING,
-        message=message,
-        status=ExitCode.DONE,
-        database=database,
-        subject=subject,
-        remedy=remedy,
-    )
 
 
 def pending_revisions(graph: Graph, facts: DatabaseFacts) -> tuple[str, ...]:

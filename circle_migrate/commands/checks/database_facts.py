@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity
+from circle_migrate.migrate.contradictions import missing_revisions
 from circle_migrate.migrate.edited_files import edited_revisions
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun
@@ -39,8 +40,8 @@ class DatabaseFacts(NamedTuple):
     `last_run` is without its steps. `edited` are applied revisions whose file has changed, with a diff. Both
     need a journal. `unknown_revisions` are the current revisions that the tree lacks, with what the journal
     knows about each. If there are any, `applied` are all applied revisions of the journal and the parents of
-    those that the tree lacks. `changed` says whether the schema has changed since the last run, None if that
-    is not known.
+    those that the tree lacks. `missing` are applied by the journal, but not by the version table. `changed`
+    says whether the schema has changed since the last run, None if that is not known.
     """
 
     state: State
@@ -49,6 +50,7 @@ class DatabaseFacts(NamedTuple):
     invalid_indexes: tuple[str, ...] = ()
     last_run: JournalRun | None = None
     edited: tuple[tuple[Revision, str], ...] = ()
+    missing: tuple[str, ...] = ()
     unknown_revisions: Mapping[str, AppliedBy | None] = MappingProxyType({})
     applied: Collection[str] = ()
     changed: bool | None = None
@@ -58,7 +60,7 @@ async def read_facts(database: Database) -> DatabaseFacts:
     """Read the facts of one database. Raises the errors of connecting and reading."""
     async with database.reading() as connection:
         state = await database.read_state(connection)
-        graph, journal = database.graph, Journal(database, state.schema)
+        graph, journal = database.graph, Journal(database, state)
         facts = DatabaseFacts(
             state,
             address=database.address.display(),
@@ -73,6 +75,7 @@ async def read_facts(database: Database) -> DatabaseFacts:
             if state.journal_of is None:
                 return facts
             facts = facts._replace(
+                missing=await missing_revisions(graph, state, journal, connection),
                 last_run=await journal.last_run(connection),
                 changed=await _has_schema_changed(journal, connection, state),
             )

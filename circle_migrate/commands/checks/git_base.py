@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.database import load_module
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.directory import is_revision_file, versions_folder
+from circle_migrate.revision_graph.directory import is_revision_file
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.parse_file import read_source
 from circle_migrate.revision_graph.revision import Revision
@@ -31,12 +31,12 @@ async def against_base(deployment: Deployment, base: str) -> list[Check]:
     unreachable: list[Finding] = []
     edited: list[Finding] = []
     for name in deployment.selected:
-        folder = versions_folder(deployment.databases[name].settings.revisions)
+        folders = deployment.databases[name].revision_folders
         graph = deployment.graphs[name]
-        fork = await _revisions_at_fork(base, graph, folder)
+        fork = await _revisions_at_fork(base, graph, folders)
         edited += _edited(base, graph, fork)
         added = [graph[key] for key in graph.sorted(graph.revisions) if key not in fork]
-        unreachable += _unreachable(base, graph, await _revisions_at(base, graph, folder), added)
+        unreachable += _unreachable(base, graph, await _revisions_at(base, graph, folders), added)
     return [
         Check("unedited-since-base", f"no revision of {base} was edited or removed", tuple(edited)),
         Check("on-top-of-base", f"merging with {base} leaves one head", tuple(unreachable)),
@@ -50,25 +50,37 @@ async def heads_at(deployment: Deployment, base: str) -> dict[str, tuple[str, ..
     """
     heads = {}
     for name, graph in deployment.forest.graphs.items():
-        folder = versions_folder(deployment.databases[name].settings.revisions)
-        fork = await _revisions_at_fork(base, graph, folder)
+        fork = await _revisions_at_fork(base, graph, deployment.databases[name].revision_folders)
         heads[name] = graph.version_rows({key for key in fork if key in graph})
     return heads
 
 
-async def _revisions_at_fork(base: str, graph: Graph, folder: Path) -> dict[str, Revision]:
-    return await _revisions_at((await _git(folder, "merge-base", base, "HEAD")).strip(), graph, folder)
+async def _revisions_at_fork(base: str, graph: Graph, folders: Sequence[Path]) -> dict[str, Revision]:
+    fork = (await _git(folders[0], "merge-base", base, "HEAD")).strip()
+    return await _revisions_at(fork, graph, folders)
 
 
-async def _revisions_at(base: str, graph: Graph, folder: Path) -> dict[str, Revision]:
-    """Return the revisions of `base`; only files that differ from the graph's are read from git."""
+async def _revisions_at(base: str, graph: Graph, folders: Sequence[Path]) -> dict[str, Revision]:
+    """Return the revisions of `base` in the folders."""
+    revisions = {}
+    for folder in folders:
+        revisions.update(await _revisions_of_folder(base, graph, folder))
+    return revisions
+
+
+async def _revisions_of_folder(base: str, graph: Graph, folder: Path) -> dict[str, Revision]:
+    """Return the revisions of one folder; only files that differ from the graph's are read from git."""
     root = Path((await _git(folder, "rev-parse", "--show-toplevel")).strip())
     await _git(folder, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
     prefix = (await _git(folder, "rev-parse", "--show-prefix")).strip()
     paths = await _git(folder, "ls-tree", "-z", "--full-tree", "--name-only", base, prefix)
     changed = await _git(folder, "diff", "-z", "--name-only", "--no-renames", base, "--", str(folder))
     changed_paths = set(changed.split("\0"))
-    by_file = {Path(revision.path).name: revision for revision in graph.revisions.values()}
+    by_file = {
+        file.name: revision
+        for revision in graph.revisions.values()
+        if (file := Path(revision.path)).parent == folder
+    }
     revisions: dict[str, Revision] = {}
     for path in filter(None, paths.split("\0")):
         name = PurePosixPath(path).name

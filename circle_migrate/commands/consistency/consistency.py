@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from circle_migrate.commands.consistency.merge import SortedMerge
+from circle_migrate.commands.consistency.merge import SortedMerge, reading_error, streaming
 from circle_migrate.commands.consistency.result import ConsistencyResult, RelationResult, RelationSide
-from circle_migrate.commands.consistency.stream import reading_error, streaming
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
@@ -183,11 +182,8 @@ async def consistency(
     is a finding; the others are compared. `limit` is the number of keys that a finding shows. Raises
     `UsageError` and `SettingsError` for missing relations or addresses.
     """
-    relations = [
-        relation
-        for relation in load_relations(deployment.settings, names)
-        if relation.databases.intersection(deployment.selected)
-    ]
+    declared = load_relations(deployment.settings, names)
+    relations = [relation for relation in declared if relation.databases.intersection(deployment.selected)]
     for name in sorted({name for relation in relations for name in relation.databases}):
         _ = deployment.databases[name].address  # raises for a missing URL before any server is queried
     comparison = _Comparison(deployment, limit, notify, pause)

@@ -16,7 +16,6 @@ from circle_migrate.core.errors import UsageError
 from circle_migrate.diff.side import Source
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.forest import CombinedGraph
-from circle_migrate.revision_graph.revision import Revision
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.catalog.snapshot import Snapshot
@@ -69,7 +68,7 @@ async def entities(deployment: Deployment, source: Source = Source.MODELS) -> Di
 
 async def _expected(deployment: Deployment, source: Source) -> list[Snapshot]:
     from circle_migrate.diff.expected.expected import expected
-    from circle_migrate.diff.expected.shipped import shipped_majors
+    from circle_migrate.diff.expected.snapshot_file import shipped_majors
     from circle_migrate.postgres.scratch.pool import ScratchServers
 
     snapshots = []
@@ -109,14 +108,13 @@ def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
 
     Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
     """
-    listed = {
-        revision.revision.qualified: revision
-        for revisions in listing.listed.values()
-        for revision in reversed(revisions)
-    }
+    items = [item for each in listing.listed.values() for item in reversed(each)]
+    listed = {item.revision.qualified: item for item in items}
     edges = tuple(edge for name in listed for edge in _edges(forest, name))
     outside = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
-    nodes = (*(_elsewhere(forest.revision(name)) for name in outside), *map(_node, listed.values()))
+    named = (forest.revision(name) for name in outside)
+    elsewhere = (Node(each.qualified, each.database, NodeKind.ELSEWHERE, each.id) for each in named)
+    nodes = (*elsewhere, *map(_node, listed.values()))
     groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
     return Diagram("Revisions of " + " and ".join(listing.listed), groups, nodes, edges)
 
@@ -129,10 +127,6 @@ def _node(listed: ListedRevision) -> Node:
     return Node(
         revision.qualified, revision.database, NodeKind.REVISION, revision.id, (*message, *labels), marks
     )
-
-
-def _elsewhere(revision: Revision) -> Node:
-    return Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id)
 
 
 def _edges(forest: CombinedGraph, name: str) -> Iterator[Edge]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from circle_migrate.commands.graph import drawing
-from circle_migrate.commands.graph.drawing import Diagram, Edge, EdgeKind, Node, NodeKind, Row, printable
+from circle_migrate.commands.graph.drawing import Diagram, EdgeKind, Node, NodeKind, Row, printable
 
 MAX_EDGES = 500
 MAX_CHARACTERS = 50_000
@@ -77,14 +77,8 @@ def _entities(diagram: Diagram, names: dict[str, str]) -> Iterator[str]:
         yield from (f"        {_attribute(row)}" for row in node.rows)
         yield "    }"
     for edge in diagram.edges:
-        yield f'    {names[edge.source]} {_relation(edge)} {names[edge.target]} : "{escape(edge.label)}"'
-
-
-def _relation(edge: Edge) -> str:
-    if edge.ends is None:
-        return "||..o{"
-    left, right = edge.ends
-    return f"{_ENDS[left][0]}--{_ENDS[right][1]}"
+        relation = f"{_ENDS[edge.ends[0]][0]}--{_ENDS[edge.ends[1]][1]}" if edge.ends else "||..o{"
+        yield f'    {names[edge.source]} {relation} {names[edge.target]} : "{escape(edge.label)}"'
 
 
 def _attribute(row: Row) -> str:

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from circle_migrate.config.url import keywords, tls
-from circle_migrate.config.url.keywords import InvalidUrl, unescape
-from circle_migrate.config.url.libpq_defaults import home, read_password_file
+from circle_migrate.config.url.keywords import InvalidUrl, home, read_password_file, unescape
 from circle_migrate.config.url.split import check_port, no_database
 from circle_migrate.core.redaction import MASK
 
@@ -146,6 +145,7 @@ def build(parameters: Mapping[str, str], environ: Mapping[str, str], notes: tupl
         "application_name": parameters.get("application_name") or parameters.get("fallback_application_name"),
         "target_session_attrs": keywords.choice(parameters, "target_session_attrs"),
     }
+    ignored = [f"{key} is ignored: {keywords.IGNORED[key]}" for key in parameters if key in keywords.IGNORED]
     return Address(
         endpoints=endpoints,
         user=user,
@@ -154,12 +154,7 @@ def build(parameters: Mapping[str, str], environ: Mapping[str, str], notes: tupl
         connect_timeout=_timeout(parameters),
         session_settings=settings,
         parameters={key: value for key, value in other.items() if value},
-        notes=(
-            *notes,
-            *(f"{key} is ignored: {keywords.IGNORED[key]}" for key in parameters if key in keywords.IGNORED),
-            *password_notes,
-            *option_notes,
-        ),
+        notes=(*notes, *ignored, *password_notes, *option_notes),
     )
 
 

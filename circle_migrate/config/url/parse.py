@@ -27,8 +27,7 @@ import os
 from collections.abc import Mapping
 
 from circle_migrate.config.url.address import Address, build
-from circle_migrate.config.url.keywords import InvalidUrl
-from circle_migrate.config.url.libpq_defaults import apply_libpq_defaults
+from circle_migrate.config.url.keywords import InvalidUrl, apply_libpq_defaults
 from circle_migrate.config.url.split import read
 from circle_migrate.core import redaction
 from circle_migrate.core.errors import SettingsError

@@ -24,8 +24,8 @@ from alembic.operations.ops import (
 
 from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable, dialect
 from circle_migrate.postgres.catalog.snapshot import Change, Op
-from circle_migrate.postgres.database import OWN_TABLES
 from circle_migrate.postgres.identifier import IDENTIFIER, split_identity, unquote
+from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, MetaData
@@ -43,17 +43,21 @@ class Suggestion:
 
 
 def suggest(
-    connection: Connection, metadata: MetaData, table: VersionTable, changes: Iterable[Change]
+    connection: Connection,
+    models: tuple[MetaData, ...],
+    table: VersionTable,
+    changes: Iterable[Change],
 ) -> tuple[Suggestion, ...]:
     """Return Alembic's operations for these changes, without those for which it fails."""
-    filters = _Filters(metadata, changes, connection.dialect.default_schema_name or "")
+    schemas = {table.schema for metadata in models for table in metadata.tables.values()}
+    filters = _Filters(schemas, changes, connection.dialect.default_schema_name or "")
     options = {
         "compare_type": filters.type_differs,
         "compare_server_default": True,
-        "include_schemas": any(table.schema for table in metadata.tables.values()),
+        "include_schemas": any(schemas),
         "include_name": filters.include_name,
         "include_object": filters.include_object,
-        "target_metadata": metadata,
+        "target_metadata": models,
         **table.options,
     }
     context = Context(connection.dialect, connection, options)
@@ -62,7 +66,7 @@ def suggest(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about objects that Alembic cannot compare
         try:
-            script = produce_migrations(context, metadata)
+            script = produce_migrations(context, models)  # type: ignore[arg-type] # it takes several
         except Exception:  # noqa: BLE001 - assertions, missing attributes, errors of custom types
             return ()
         suggestions = (_suggestion(operation, filters) for operation in _leaves(script.upgrade_ops))
@@ -93,8 +97,8 @@ def _code(operation: MigrateOperation) -> str:
 class _Filters:
     """Alembic's callbacks, which restrict the comparison to the changed objects."""
 
-    def __init__(self, metadata: MetaData, changes: Iterable[Change], default_schema: str) -> None:
-        self._schemas = {None, *(table.schema for table in metadata.tables.values())}
+    def __init__(self, schemas: Iterable[str | None], changes: Iterable[Change], default_schema: str) -> None:
+        self._schemas = {None, *schemas}
         self._default_schema = default_schema
         self._fields: dict[tuple[str, ...], frozenset[str]] = {}
         self._whole_tables: set[tuple[str, ...]] = set()
@@ -117,14 +121,7 @@ class _Filters:
             return name in self._schemas
         return kind != "table" or name not in OWN_TABLES
 
-    def include_object(
-        self,
-        item: Any,
-        name: str | None,
-        kind: str,
-        _reflected: bool,  # noqa: FBT001 - Alembic's signature
-        _other: object,
-    ) -> bool:
+    def include_object(self, item: Any, name: str | None, kind: str, *_: object) -> bool:
         """Include the objects that differ."""
         table = self._table(item if kind == "table" else item.table)
         if kind == "table" or table in self._whole_tables:
@@ -133,14 +130,11 @@ class _Filters:
             # Alembic fails with an assertion if a default becomes an identity.
             fields = self._fields.get((kind, *table, name or ""), frozenset({"default", "identity"}))
             return not fields >= {"default", "identity"}
-        is_index = kind == "index" and ("index", table[0], name or "") in self._fields
-        return is_index or self._is_constraint(table, name)
-
-    def _is_constraint(self, table: tuple[str, ...], name: str | None) -> bool:
-        """Return whether a constraint differs; without a name, whether any constraint of its table does."""
-        if not isinstance(name, str):
-            return table in self._constraints
-        return ("constraint", *table, name) in self._fields
+        if kind == "index" and ("index", table[0], name or "") in self._fields:
+            return True
+        if isinstance(name, str):
+            return ("constraint", *table, name) in self._fields
+        return table in self._constraints  # of a constraint without a name, any of its table
 
     def constraint_name(self, operation: CreateUniqueConstraintOp | CreateForeignKeyOp) -> str | None:
         """Return the name that PostgreSQL gives a new constraint without a name in the models."""

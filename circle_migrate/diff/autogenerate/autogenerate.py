@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from circle_migrate.config.load_objects import load_models
+from circle_migrate.config.object_reference import load_models
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.core.findings import Severity
 from circle_migrate.diff.autogenerate.proposal import ModelDiff, Proposal, compared, propose
@@ -24,8 +24,7 @@ from circle_migrate.diff.autogenerate.revision_file import (
 from circle_migrate.diff.compare import CompareOptions
 from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
-from circle_migrate.diff.expected.build import at_revisions
-from circle_migrate.diff.expected.expected import expected
+from circle_migrate.diff.expected.expected import at_revisions, expected
 from circle_migrate.diff.scope import Models
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.catalog.read_live import read_live_catalog

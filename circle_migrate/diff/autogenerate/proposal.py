@@ -46,7 +46,7 @@ class ModelDiff:
 
     head: Snapshot
     models: Snapshot
-    metadata: MetaData
+    metadata: tuple[MetaData, ...]
     options: CompareOptions
     hazards: HazardTexts
     open_scratch: OpenScratch
@@ -146,7 +146,7 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
             downgrade = _join(await trial.code(generate(comparison, undo=True)), downgrade)
             error = await trial.run(remainder)
             if error is not None:
-                return Proposal(upgrade, downgrade, (_failure(error),), runs=False), bool(runnable)
+                return Proposal(upgrade, downgrade, (error,), runs=False), bool(runnable)
         gaps = _summaries(await trial.compare_with_models())
         return Proposal(upgrade, downgrade, gaps, await trial.downgrade_gaps(downgrade)), bool(runnable)
 
@@ -186,7 +186,7 @@ class ScratchTrial:
         return await compared(current, self._goal.head, _ROUND_TRIP, self._open)
 
     async def run(self, code: str) -> str | None:
-        """Execute the body of a function as a revision would. Return the error, after a rollback, or None."""
+        """Execute a function body as a revision would. Return its failure as a gap, rolled back, or None."""
         from circle_migrate.migrate.alembic_adapter.run_source import run_source
 
         if not code:
@@ -194,15 +194,15 @@ class ScratchTrial:
         source = text(RevisionFile(self._database, "trial", (), upgrade=code))
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             try:
-                await connection.run_sync(run_source, source, "upgrade")
+                await connection.run_sync(run_source, source, "upgrade", self._database.settings)
             except Exception as error:  # noqa: BLE001 - generated code can raise anything
-                return server_message(error)
+                return f"all of it: it fails with {server_message(error)}"
         return None
 
     async def downgrade_gaps(self, downgrade: str) -> tuple[str, ...]:
         """Execute a downgrade, and return the remaining differences from the head."""
         error = await self.run(downgrade)
-        return (_failure(error),) if error is not None else _summaries(await self.compare_with_head())
+        return (error,) if error is not None else _summaries(await self.compare_with_head())
 
     async def suggestions(self, comparison: Comparison) -> tuple[Suggestion, ...]:
         """Return Alembic's operations for the differences."""
@@ -233,10 +233,6 @@ class ScratchTrial:
 
 def _summaries(comparison: Comparison) -> tuple[str, ...]:
     return tuple(summary(difference, comparison) for difference in comparison.differences)
-
-
-def _failure(error: str) -> str:
-    return f"all of it: it fails with {error}"
 
 
 def _file_hazards(statement: Statement, hazards: HazardTexts) -> tuple[str, ...]:

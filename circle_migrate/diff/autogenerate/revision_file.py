@@ -19,7 +19,6 @@ from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.result import Result
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.directory import versions_folder
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.naming import ensure_id, ensure_label
 from circle_migrate.revision_graph.parse_file import read_revision
@@ -45,10 +44,14 @@ class RevisionFile:
 
 
 def write(draft: RevisionFile) -> Revision:
-    """Write a new file. Raises `Refused` if the folder is not writable, `UsageError` on other errors."""
+    """Write a new file beside that of its parent.
+
+    Raises `Refused` if the folder is not writable, `UsageError` on other errors.
+    """
     from circle_migrate.revision_graph.modules import load_module
 
-    folder = versions_folder(draft.database.settings.revisions)
+    parents = [Path(draft.database.graph[key].path).parent for key in draft.down]
+    folder = (parents or draft.database.revision_folders)[0]
     _ensure_writable(folder, draft.database.name)
     path = folder / f"{draft.id}_{_slug(draft.message)}.py"
     if path.exists():

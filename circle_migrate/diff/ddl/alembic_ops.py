@@ -1,4 +1,4 @@
-"""Alembic operations that are equivalent to SQL statements."""
+"""Python code that runs SQL statements: the equivalent Alembic operations, else `op.execute`."""
 
 from __future__ import annotations
 
@@ -194,6 +194,7 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
     if statement.sql == f"ALTER TABLE {table} DROP CONSTRAINT {base_name(key.identity)}":
         type_ = _CONSTRAINTS.get(plan.before.value(key, "type") or "")
         arguments = [f"type_={string(type_)}"] if type_ else []
+        first = _final(first) if type_ == "check" else first
         return _call("op.drop_constraint", table, default, *arguments, first=first)
     match = _ADD_CONSTRAINT.fullmatch(statement.sql)
     definition = match[1] if match else ""
@@ -201,9 +202,14 @@ def _change_constraint(plan: ChangePlan, statement: Statement, default: str | No
         function = "op.create_primary_key" if match[1] == "PRIMARY KEY" else "op.create_unique_constraint"
         return _call(function, table, default, _names(match[2]), first=first)
     if match := _CHECK.fullmatch(definition):
-        return _call("op.create_check_constraint", table, default, sql_text(match[1]), first=first)
+        return _call("op.create_check_constraint", table, default, sql_text(match[1]), first=_final(first))
     match = _FOREIGN_KEY.fullmatch(definition)
     return _create_foreign_key(key, table, match, default) if match else None
+
+
+def _final(names: list[str]) -> list[str]:
+    """Return names of checks, to which a naming convention adds nothing more."""
+    return [f"op.f({name})" for name in names]
 
 
 def _create_foreign_key(key: ObjectKey, table: str, match: re.Match[str], default: str | None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from circle_migrate.diff.ddl.clauses import comment_on
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import ObjectChange, ObjectKind
+from circle_migrate.diff.ddl.statement import comment_on
 from circle_migrate.diff.scope import MAINTAIN_SINCE
 from circle_migrate.postgres.catalog.acl import OWNER
 from circle_migrate.postgres.catalog.snapshot import ObjectKey

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from circle_migrate.diff.ddl import attributes
-from circle_migrate.diff.ddl.clauses import comment_on, option_changes, split_field
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter_owner, clause
+from circle_migrate.diff.ddl.statement import comment_on, option_changes, split_field
 from circle_migrate.postgres.catalog.acl import OWNER
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, split_identity, unquote
@@ -248,13 +248,10 @@ def _owners(change: ObjectChange) -> tuple[str, str]:
     return before or OWNER, after or OWNER
 
 
-def _sequence_name(change: ObjectChange, fields: Fields) -> str:
-    _, table, column = split_identity(change.key.identity)
-    return fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
-
-
 def _sequence(change: ObjectChange, fields: Fields) -> str:
-    return f"{schema_of(change.key.identity)}.{_sequence_name(change, fields)}"
+    schema, table, column = split_identity(change.key.identity)
+    name = fields.get("identity_sequence") or quote_if_needed(f"{unquote(table)}_{unquote(column)}_seq")
+    return f"{schema}.{name}"
 
 
 def _alter_sequence(change: ObjectChange) -> Iterator[str]:
@@ -263,8 +260,7 @@ def _alter_sequence(change: ObjectChange) -> Iterator[str]:
         return
     sequence = _sequence(change, change.after)
     if change.differs("identity_sequence") and change.before.get("identity"):
-        name = _sequence_name(change, change.after)
-        yield f"ALTER SEQUENCE {_sequence(change, change.before)} RENAME TO {name}"
+        yield f"ALTER SEQUENCE {_sequence(change, change.before)} RENAME TO {base_name(sequence)}"
     if change.differs("sequence_acl"):
         owners = _owners(change)
         before, after = (

@@ -17,12 +17,7 @@ from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of,
 RELATIONS = ("table", "foreign table", "view", "materialized view")
 ROUTINES = ("function", "procedure", "aggregate", "window function")
 
-_NAMED_BY_FIELD = {
-    "schema": "schema",
-    "server": "foreign server",
-    "wrapper": "foreign data wrapper",
-    "language": "language",
-}
+_NAMED_BY_FIELD = {"server": "foreign server", "wrapper": "foreign data wrapper"}
 # Kinds that have an owner, but are not dropped with it.
 _NOT_PARTS = {"sequence", "default privileges", "user mapping"}
 _NO_TEXT = {"of", "comment", "owner", "acl", "position", "owned_by", "sequence_acl", "sequence_comment"}
@@ -110,8 +105,8 @@ class Catalog:
             yield owner
         if key.kind not in {"schema", "extension", "setting", "event trigger", "publication", "column"}:
             yield ObjectKey("schema", schema_of(key.identity))
-        for field, kind in _NAMED_BY_FIELD.items():
-            yield ObjectKey(kind, fields.get(field) or "")
+        for field in ("schema", "language", "server", "wrapper"):
+            yield ObjectKey(_NAMED_BY_FIELD.get(field, field), fields.get(field) or "")
         identifiers = {unquote(identifier) for identifier in _IDENTIFIERS.findall(text)}
         for relation in {owner, *named}:
             if relation is not None and relation.kind in RELATIONS:

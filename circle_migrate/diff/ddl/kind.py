@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from circle_migrate.diff.ddl.clauses import option_changes, optional_clauses, split_field
 from circle_migrate.diff.ddl.dependencies import Catalog
+from circle_migrate.diff.ddl.statement import option_changes, optional_clauses, split_field
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name
 
@@ -120,8 +120,9 @@ class ObjectKind:
     the text after CREATE and the noun: {0} is the identity, {1} the definition, {2} that in one line. The
     other fields of a new object start with the values in `defaults` and are then altered.
     `alters` has the writers that change a field in place. A change of another covered field replaces the
-    object, unless `in_place` accepts it and `rerun` writes it. `follows` are fields that another object or
-    field determines. `drop_hazards` are the hazards of the default DROP.
+    object, unless `in_place` accepts it; then `rerun` writes it, by default as the definition. `follows` are
+    fields that another object or field determines. `drop_hazards` are the hazards of the default DROP; an
+    object that belongs to a constraint or is inherited needs none.
     `unsupported` names the part of a change that has no command, if any. `can_create` is False if a snapshot
     does not contain the whole definition: secrets, or members of a family.
     """
@@ -136,7 +137,7 @@ class ObjectKind:
     drop_hazards: tuple[str, ...] = ()
     grant: str | None = None
     in_place: Callable[[ObjectChange], bool] | None = None
-    rerun: Write | None = None
+    rerun: Write = from_definition
     defaults: Mapping[str, str] = field(default_factory=dict)
     unsupported: Callable[[ObjectChange], str | None] | None = None
     can_create: bool = True
@@ -150,7 +151,7 @@ class ObjectKind:
         return [f"CREATE {self.noun} {text}"]
 
     def drop_commands(self, change: ObjectChange) -> Commands:
-        """Return the commands that drop an object; none if it is dropped with a constraint or a parent's."""
+        """Return the commands that drop an object; none if another object's drop includes it."""
         if self.drop is not None:
             return self.drop(change)
         if change.before.get("constraint") or change.before.get("inherited"):
@@ -163,7 +164,7 @@ class ObjectKind:
 
     def alter_commands(self, change: ObjectChange) -> Iterator[Command]:
         """Yield the commands that change an object in place."""
-        if self.rerun is not None and self._changes_definition(change):
+        if self._changes_definition(change):
             yield from self.rerun(change)
         for write in dict.fromkeys(write for name, write in self.alters.items() if change.differs(name)):
             yield from write(change)

@@ -207,10 +207,8 @@ class ChangePlan:
         """Detach the sequences that stay from columns that are dropped or no longer own them."""
         for key in self.common - self.replaced:
             owner = self.before.value(key, "owned_by") if key.kind == "sequence" else None
-            if not owner:
-                continue
-            column = ObjectKey("column", owner)
-            if self.is_dropped(column) or owner != self.after.value(key, "owned_by"):
+            stays = owner == self.after.value(key, "owned_by")
+            if owner and (not stays or self.is_dropped(ObjectKey("column", owner))):
                 self.detached.add(key)
 
     def _predecessors(self, nodes: Iterable[Node]) -> dict[Node, set[Node]]:

@@ -1,4 +1,4 @@
-"""Write the functions of a revision: Alembic's operations where they exist, else `op.execute`."""
+"""Write scripts as functions of a revision, with Alembic's operations where they exist, and as SQL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from circle_migrate import __version__
 from circle_migrate.diff.ddl.alembic_ops import indented, operation
 from circle_migrate.diff.ddl.script import MigrationScript, generate
-from circle_migrate.diff.ddl.statement import HazardTexts, Statement, hazard_comment, unsupported_comment
+from circle_migrate.diff.ddl.statement import HazardTexts, hazard_comment, unsupported_comment
 
 _INDENT = "    "
 
@@ -50,30 +50,23 @@ def render_sql(scripts: Sequence[MigrationScript], hazards: HazardTexts) -> str:
         if several and script.statements:
             parts.append(f"\\connect :{script.comparison.database}\n\n")
         parts += [f"-- {unsupported_comment(difference)}\n" for difference in script.incomplete]
-        parts += (f"{_statement(statement, hazards)}\n\n" for statement in script.statements)
+        for statement in script.statements:
+            parts += [f"-- {hazard_comment(hazard, hazards)}\n" for hazard in statement.hazards]
+            if not statement.transactional:
+                parts.append("-- NOT IN A TRANSACTION with the statements that follow\n")
+            parts.append(f"{statement.sql};\n\n")
     return "".join(parts)
 
 
 def _head(scripts: Sequence[MigrationScript], *, several: bool) -> str:
     lines = [f"-- circle-migrate {__version__}"]
-    lines += [
-        f"-- {script.comparison.database}: {_one_line(script.before)} to {_one_line(script.after)}"
-        for script in scripts
-    ]
+    comparisons = [script.comparison for script in scripts]
+    for comparison in comparisons:
+        # A line break would end the comment.
+        sides = (" ".join(side.origin.split()) for side in (comparison.before, comparison.after))
+        lines.append(f"-- {comparison.database}: {' to '.join(sides)}")
     lines.append("-- run as the role that owns the version table")
     if several:
-        variables = " ".join(f'-v {script.comparison.database}="postgresql://…"' for script in scripts)
+        variables = " ".join(f'-v {comparison.database}="postgresql://…"' for comparison in comparisons)
         lines += [f'-- run: psql -X {variables} -f THIS_FILE "postgresql://…"', "\\set ON_ERROR_STOP on"]
     return "\n".join(lines) + "\n\n"
-
-
-def _statement(statement: Statement, hazards: HazardTexts) -> str:
-    comments = [f"-- {hazard_comment(hazard, hazards)}" for hazard in statement.hazards]
-    if not statement.transactional:
-        comments.append("-- NOT IN A TRANSACTION with the statements that follow")
-    return "\n".join([*comments, f"{statement.sql};"])
-
-
-def _one_line(text: str) -> str:
-    """Return the text without line breaks, which would end the comment."""
-    return " ".join(text.split())

@@ -1,28 +1,28 @@
-"""SQL statements and their comments in scripts and revisions."""
+"""SQL statements with their clauses, and their comments in scripts and revisions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from circle_migrate.postgres.catalog.snapshot import ObjectKey
+from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
+from circle_migrate.postgres.identifier import literal, quote_if_needed
 
 
-class HazardText(Protocol):
-    """The properties of a hazard that comments need; `safety.hazards` has them."""
-
-    @property
-    def title(self) -> str:
-        """The hazard in a few words."""
+class _HazardText(Protocol):
+    """The title of a hazard and its class, for example `data-loss`; `safety.hazards` has them."""
 
     @property
-    def kind(self) -> str:
-        """The class of the hazard, for example `data-loss`."""
+    def title(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
 
-HazardTexts = Mapping[str, HazardText]
+HazardTexts = Mapping[str, _HazardText]
 """Hazards by id."""
 
 
@@ -65,3 +65,76 @@ def unsupported_comment(text: str) -> str:
 def hazard_comment(hazard: str, texts: HazardTexts) -> str:
     """Return the comment above a statement with a hazard."""
     return f"HAZARD: {hazard} {texts[hazard].title}"
+
+
+ENABLED = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA", "disabled": "DISABLE"}
+"""SQL for the values of the field `enabled`."""
+
+
+def split_field(text: str | None) -> list[str]:
+    """Return the lines of a field that holds a list."""
+    return text.split("\n") if text else []
+
+
+def parse_options(text: str | None) -> dict[str, str]:
+    """Return the `name=value` lines of a field; a line without `=` continues the value before it."""
+    options: dict[str, str] = {}
+    for line in split_field(text):
+        name, equals, value = line.partition("=")
+        if equals or not options:
+            options[name] = value
+        else:
+            options[next(reversed(options))] += f"\n{line}"
+    return options
+
+
+def optional_clauses(fields: Fields, templates: Mapping[str, str]) -> list[str]:
+    """Return a clause for each field that has a value, which replaces {0}, or {1} as a string literal."""
+    return [
+        template.format(value, literal(value))
+        for name, template in templates.items()
+        if (value := fields.get(name))
+    ]
+
+
+def comment_on(target: str, comment: str | None) -> str:
+    """Return the COMMENT command of an object; None removes the comment."""
+    return f"COMMENT ON {target} IS {'NULL' if comment is None else literal(comment)}"
+
+
+def option_changes(
+    head: str, before: str | None, after: str | None, *, foreign: bool = False
+) -> Iterator[str]:
+    """Yield the SET and RESET commands, or OPTIONS for foreign data, between two lists of options."""
+    old, new = parse_options(before), parse_options(after)
+    removed = [name for name in old if name not in new]
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
+    if foreign:
+        actions = [f"DROP {quote_if_needed(name)}" for name in removed]
+        actions += [
+            f"{'SET' if name in old else 'ADD'} {quote_if_needed(name)} {literal(value)}"
+            for name, value in changed.items()
+        ]
+        if actions:
+            yield f"{head} OPTIONS ({', '.join(actions)})"
+        return
+    if removed:
+        yield f"{head} RESET ({', '.join(removed)})"
+    if changed:
+        yield f"{head} SET ({_storage_parameters(changed)})"
+
+
+def with_options(fields: Fields, *, foreign: bool = False) -> list[str]:
+    """Return the clause WITH of a CREATE command, or OPTIONS for foreign data; none without options."""
+    values = parse_options(fields.get("options"))
+    if not foreign:
+        return [f"WITH ({_storage_parameters(values)})"] if values else []
+    options = ", ".join(f"{quote_if_needed(name)} {literal(value)}" for name, value in values.items())
+    return [f"OPTIONS ({options})"] if options else []
+
+
+def _storage_parameters(values: dict[str, str]) -> str:
+    plain = re.compile(r"[\w.]+")
+    return ", ".join(
+        f"{name}={value if plain.fullmatch(value) else literal(value)}" for name, value in values.items()
+    )

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from circle_migrate.diff.ddl.clauses import optional_clauses, with_options
 from circle_migrate.diff.ddl.column import constraint_clauses, definition, is_local
 from circle_migrate.diff.ddl.kind import (
     Commands,
@@ -18,6 +17,7 @@ from circle_migrate.diff.ddl.kind import (
     change_options,
     clause,
 )
+from circle_migrate.diff.ddl.statement import optional_clauses, with_options
 from circle_migrate.postgres.identifier import base_name, split_lines
 
 _SET_OPERATION = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b|^\s*WITH\b")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from circle_migrate.diff.ddl.attributes import sql_role
-from circle_migrate.diff.ddl.clauses import ENABLED, option_changes, optional_clauses
 from circle_migrate.diff.ddl.column import is_local, unsupported_declaration
 from circle_migrate.diff.ddl.kind import (
     Commands,
@@ -16,6 +15,7 @@ from circle_migrate.diff.ddl.kind import (
     clause,
     name_on_owner,
 )
+from circle_migrate.diff.ddl.statement import ENABLED, option_changes, optional_clauses
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import IDENTIFIER, base_name, schema_of, split_lines
 
@@ -77,10 +77,6 @@ def _validate_constraint(change: ObjectChange) -> Commands:
 
 def _alter_index_of_constraint(change: ObjectChange) -> str:
     return f"ALTER INDEX {schema_of(change.key.identity)}.{base_name(change.key.identity)}"
-
-
-def _change_index_options(change: ObjectChange) -> Commands:
-    return option_changes(_alter_index_of_constraint(change), *change.values("index_options"))
 
 
 def _unsupported_constraint(change: ObjectChange) -> str | None:
@@ -155,6 +151,7 @@ def _create_policy(change: ObjectChange) -> Commands:
 
 
 _TABLESPACE = ("SET TABLESPACE {}", "SET TABLESPACE pg_default", "CM058")
+_DEFAULTS = {"enabled": "origin"}
 _INHERITED = frozenset({"inherited", "local", "generated_name"})
 
 CONSTRAINT = ObjectKind(
@@ -164,12 +161,15 @@ CONSTRAINT = ObjectKind(
     covers={"type", "definition", "validated"},
     alters={
         "validated": _validate_constraint,
-        "index_options": _change_index_options,
+        "index_options": lambda change: option_changes(
+            _alter_index_of_constraint(change), *change.values("index_options")
+        ),
         "index_tablespace": clause("index_tablespace", *_TABLESPACE, head=_alter_index_of_constraint),
     },
     follows=_INHERITED | {"triggers"},
     name=name_on_owner,
     in_place=_only_validates,
+    rerun=lambda _change: [],
     unsupported=_unsupported_constraint,
 )
 INDEX = ObjectKind(
@@ -187,13 +187,9 @@ INDEX = ObjectKind(
     unsupported=_unsupported_index,
 )
 TRIGGER = ObjectKind(
-    "TRIGGER",
-    alters={"enabled": _enable},
-    defaults={"enabled": "origin"},
-    follows=_INHERITED,
-    name=name_on_owner,
+    "TRIGGER", alters={"enabled": _enable}, defaults=_DEFAULTS, follows=_INHERITED, name=name_on_owner
 )
-RULE = ObjectKind("RULE", alters={"enabled": _enable}, defaults={"enabled": "origin"}, name=name_on_owner)
+RULE = ObjectKind("RULE", alters={"enabled": _enable}, defaults=_DEFAULTS, name=name_on_owner)
 POLICY = ObjectKind(
     "POLICY",
     create=_create_policy,

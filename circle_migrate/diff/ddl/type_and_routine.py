@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circle_migrate.diff.ddl.clauses import comment_on, optional_clauses
-from circle_migrate.diff.ddl.kind import (
-    Commands,
-    Hazardous,
-    ObjectChange,
-    ObjectKind,
-    alter,
-    clause,
-    from_definition,
-)
+from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter, clause
+from circle_migrate.diff.ddl.statement import comment_on, optional_clauses
 from circle_migrate.postgres.catalog.enum_labels import labels
 from circle_migrate.postgres.catalog.snapshot import Fields
 from circle_migrate.postgres.identifier import literal, schema_of, split_lines
@@ -198,7 +190,6 @@ def routine(noun: str) -> ObjectKind:
         follows={"language", "security_definer"},
         grant="PROCEDURE" if noun == "PROCEDURE" else "FUNCTION",
         in_place=_same_signature,
-        rerun=from_definition,
     )
 
 

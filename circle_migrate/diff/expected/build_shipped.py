@@ -9,9 +9,9 @@ from pathlib import Path
 
 from circle_migrate.core.errors import ExitCode, SettingsError, UsageError
 from circle_migrate.core.findings import Check, Finding, Report, Severity
-from circle_migrate.diff.expected.build import upgrade_scratch
-from circle_migrate.diff.expected.shipped import file_name, majors_in, snapshots_folder, source_of
-from circle_migrate.diff.expected.snapshot_file import SnapshotFile, read, write
+from circle_migrate.diff.expected import snapshot_file as files
+from circle_migrate.diff.expected.expected import upgrade_scratch
+from circle_migrate.diff.expected.snapshot_file import SnapshotFile, majors_in, snapshots_folder
 from circle_migrate.migrate.planner import Planner
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -68,8 +68,8 @@ async def _build_major(
                 database = scratch.deployment.databases[name]
                 origin = f"revisions@{','.join(revisions) or 'base'}"
                 snapshot = replace(await read_live_catalog(database), origin=origin, revisions=revisions)
-                stored = SnapshotFile(snapshot, source_of(database, revisions))
-                states[name][file_name(revisions, snapshot.major)] = stored
+                stored = SnapshotFile(snapshot, files.source_of(database, revisions))
+                states[name][files.file_name(revisions, snapshot.major)] = stored
     return [_report(name, targets[name], states[name], major, check=check) for name in targets]
 
 
@@ -108,7 +108,7 @@ def _report(name: str, folder: Path, states: dict[str, SnapshotFile], major: int
         return Check(key, f"{name}: snapshots for PostgreSQL {major} are current", findings)
     folder.mkdir(parents=True, exist_ok=True)
     for file in outdated:
-        write(folder / file, states[file].snapshot, states[file].source, mode=_READABLE_FOR_ALL)
+        files.write(folder / file, states[file].snapshot, states[file].source, mode=_READABLE_FOR_ALL)
     for path in surplus:
         path.unlink()
     title = (
@@ -121,7 +121,7 @@ def _report(name: str, folder: Path, states: dict[str, SnapshotFile], major: int
 def _is_current(path: Path, built: SnapshotFile) -> bool:
     """Return whether the file is up to date; minor versions and the version of circle-migrate may differ."""
     with suppress(UsageError):
-        stored = read(path)
+        stored = files.read(path)
         same = replace(stored.snapshot, server_version_num=built.snapshot.server_version_num)
         return replace(stored, snapshot=same, tool=built.tool) == built
     return False

@@ -2,9 +2,9 @@
 
 The first of these sources that has it is used:
 
-    shipped     a snapshot beside the revision files (`shipped`)
+    shipped     a snapshot beside the revision files (`snapshot_file`)
     cached      a snapshot created before from the same source, on this machine
-    scratch     the revisions applied, or the models created, in a scratch database (`build`)
+    scratch     the revisions applied, or the models created, in a scratch database
 
 Each PostgreSQL major version prints definitions in its own way. If the requested version is not available,
 the nearest one is used, with a note.
@@ -14,22 +14,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.core.cache import CacheFile, cache_file
-from circle_migrate.core.errors import UsageError
-from circle_migrate.diff.expected.shipped import read_shipped, shipped_majors, source_of
-from circle_migrate.diff.expected.snapshot_file import FORMAT, SnapshotFile, decode, encode
+from circle_migrate.core.errors import MigrateError, SettingsError, UsageError
+from circle_migrate.core.events import ignore_event
+from circle_migrate.diff.expected import snapshot_file as files
+from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
-from circle_migrate.postgres.deployment import Deployment
+from circle_migrate.postgres.deployment import Current, Deployment
+from circle_migrate.postgres.scratch.databases import Scratch
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.postgres.scratch.providers import nearest, no_server_error
+from circle_migrate.postgres.search_path import CONFIGURED
+from circle_migrate.postgres.server_errors import server_message, sqlstate
+from circle_migrate.revision_graph.plan import Direction, Plan, plan_exactly
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+    from sqlalchemy.engine import Connection
+
+_UNDEFINED = ("42704", "42883", "3F000")
+"""SQLSTATEs for an undefined object (as a type), an undefined function and an undefined schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +94,6 @@ class _State:
 
 
 def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]) -> _State:
-    from circle_migrate.diff.expected.build import build_from_revisions
-
     database = alone.databases[alone.selected[0]]
     graph = database.graph
     revisions = graph.sorted(graph.find(name) for name in names)
@@ -92,24 +103,18 @@ def _state_at(alone: Deployment, servers: ScratchServers, names: tuple[str, ...]
         database,
         f"revisions@{','.join(revisions) or 'base'}",
         revisions,
-        None if uses_helpers else source_of(database, revisions),
+        None if uses_helpers else files.source_of(database, revisions),
         partial(build_from_revisions, alone, servers, revisions),
     )
 
 
 def _state_of_models(alone: Deployment, servers: ScratchServers) -> _State:
-    from circle_migrate.config.load_objects import load_models
-    from circle_migrate.diff.expected.build import build_from_models, models_source
+    from circle_migrate.config.object_reference import load_models
 
     database = alone.databases[alone.selected[0]]
-    metadata = load_models(database.settings)
-
-    async def at_heads(major: int) -> Snapshot:
-        state = _state_at(alone, servers, database.graph.effective_heads)
-        return (await _obtain(state, servers, major)).snapshot
-
-    build = partial(build_from_models, alone, servers, metadata, at_heads)
-    return _State(database, "models", None, models_source(database, metadata), build)
+    models = load_models(database.settings)
+    build = partial(_build_from_models, alone, servers, models)
+    return _State(database, "models", None, _models_source(database, models), build)
 
 
 async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expected:
@@ -121,7 +126,7 @@ async def _obtain(state: _State, servers: ScratchServers, major: int) -> Expecte
     possible = await servers.majors(name, major)
     if major in possible:
         return Expected(await _build(state, major))
-    shipped = () if state.revisions is None else shipped_majors(state.database, state.revisions)
+    shipped = () if state.revisions is None else files.shipped_majors(state.database, state.revisions)
     others = {other: snapshot for other in shipped if (snapshot := _read_stored(state, other, problems))}
     near = nearest((*others, *possible), major)
     if near is None:
@@ -139,13 +144,13 @@ def _read_stored(state: _State, major: int, problems: list[str]) -> Snapshot | N
     """Return the shipped snapshot or the cached one; note why the shipped one is not valid."""
     try:
         if state.revisions is not None:
-            return replace(read_shipped(state.database, state.revisions, major), origin=state.origin)
+            return replace(files.read_shipped(state.database, state.revisions, major), origin=state.origin)
     except UsageError as error:
         problems.append(error.message)
     file = _cache(state, major)
     content = file.read() if file else None
     with suppress(UsageError):
-        stored = decode(content, "the cache") if content is not None else None
+        stored = files.decode(content, "the cache") if content is not None else None
         return stored.snapshot if stored and stored.source == state.source else None
     return None
 
@@ -154,14 +159,14 @@ async def _build(state: _State, major: int) -> Snapshot:
     snapshot = replace(await state.build(major), origin=state.origin, revisions=state.revisions)
     file = _cache(state, major)
     if file is not None:
-        file.write(encode(SnapshotFile(snapshot, state.source)))
+        file.write(files.encode(files.SnapshotFile(snapshot, state.source)))
     return snapshot
 
 
 def _cache(state: _State, major: int) -> CacheFile | None:
     if state.source is None:
         return None
-    reader = [__version__, FORMAT, _reader_digest()]
+    reader = [__version__, files.FORMAT, _reader_digest()]
     return cache_file(
         json.dumps(["snapshot", *reader, state.database.name, state.origin, state.source, major])
     )
@@ -173,3 +178,137 @@ def _reader_digest() -> str:
     folder = Path(__file__).parents[2] / "postgres" / "catalog"
     files = sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".sql"})
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+
+
+async def build_from_revisions(
+    alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+) -> Snapshot:
+    """Return the catalog of the selected database at these revisions. Raises the errors of the executor."""
+    async with at_revisions(alone, servers, revisions, major) as database:
+        return await read_live_catalog(database)
+
+
+@asynccontextmanager
+async def at_revisions(
+    alone: Deployment, servers: ScratchServers, revisions: tuple[str, ...], major: int
+) -> AsyncIterator[Database]:
+    """Open a scratch copy of the selected database at these revisions.
+
+    Revisions of other databases that they depend on are applied too. Raises the errors of the executor.
+    """
+    (name,) = alone.selected
+    needed = dict.fromkeys([name, *alone.reachable_databases(Direction.UP)])
+    async with servers.databases(needed, major=major) as scratch:
+        forest = scratch.deployment.forest
+        await upgrade_scratch(scratch, forest.with_dependencies(f"{name}@{key}" for key in revisions))
+        yield scratch.deployment.databases[name]
+
+
+async def upgrade_scratch(scratch: Scratch, revisions: Collection[str]) -> None:
+    """Apply exactly these revisions (`database@id`) to scratch databases. Raises the executor's errors."""
+    from circle_migrate.migrate.executor import RunOptions, execute
+
+    deployment = scratch.deployment
+
+    def planner(current: Current) -> Plan:
+        return plan_exactly(deployment.forest, current, revisions, deployment.grouping)
+
+    options = RunOptions("upgrade", allow_edited=True)
+    run = partial(execute, deployment, tuple(scratch.majors), planner, ignore_event, options)
+    await scratch.run_adding_missing_roles(run)
+
+
+async def _build_from_models(
+    alone: Deployment, servers: ScratchServers, models: tuple[MetaData, ...], major: int
+) -> Snapshot:
+    """Return the catalog of the selected database with its models created.
+
+    Models do not define the types and functions that they use. If one is missing, the extensions, schemas and
+    functions of the revisions are created first. Raises `SettingsError` if the models cannot be created then
+    either.
+    """
+    (name,) = alone.selected
+    async with servers.databases([name], major=major) as scratch:
+        database = scratch.deployment.databases[name]
+
+        async def create() -> None:
+            try:
+                await scratch.run_adding_missing_roles(partial(_create, database, models))
+            except MigrateError:
+                raise
+            except Exception as error:
+                raise SettingsError(
+                    f"the models of {name} cannot be created in an empty database",
+                    database=name,
+                    detail=server_message(error),
+                    hint="Let the revisions create the objects that the models use.",
+                ) from error
+
+        try:
+            await create()
+        except MigrateError as error:
+            if sqlstate(error) not in _UNDEFINED:
+                raise
+            heads = _state_at(alone, servers, alone.databases[name].graph.effective_heads)
+            await _create_requirements(database, (await _obtain(heads, servers, major)).snapshot)
+            await create()
+        return await read_live_catalog(database)
+
+
+def _models_source(database: Database, models: tuple[MetaData, ...]) -> str | None:
+    """Return a digest of the DDL of the models; None if it is not known before it runs."""
+    from sqlalchemy import create_mock_engine
+
+    statements: list[str] = []
+
+    def record(statement: object, *_: object, **__: object) -> None:
+        statements.append(str(statement.compile(dialect=engine.dialect)))  # type: ignore[attr-defined]
+
+    engine = create_mock_engine("postgresql+asyncpg://", record)
+    try:
+        for metadata in models:
+            metadata.create_all(engine, checkfirst=False)
+    except Exception:  # noqa: BLE001 - event listeners of the models may use the mock connection
+        return None
+    # Extensions and schemas may come from the revisions.
+    files = sorted((revision.id, revision.checksum) for revision in database.graph.revisions.values())
+    # The indexes of a table are created in no fixed order.
+    text = json.dumps([database.name, database.settings.effective_path, sorted(statements), files])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _create(database: Database, models: tuple[MetaData, ...]) -> None:
+    def create_all(connection: Connection) -> None:
+        from sqlalchemy.schema import CreateSchema
+
+        schemas = {table.schema for metadata in models for table in metadata.tables.values()}
+        schemas |= {*(metadata.schema for metadata in models), *database.settings.own_path_schemas}
+        for schema in sorted(filter(None, schemas)):
+            connection.execute(CreateSchema(schema, if_not_exists=True))
+        for metadata in models:
+            metadata.create_all(connection)
+
+    async with database.working("circle-migrate models", {}) as connection:
+        await connection.run_sync(create_all)
+        await connection.commit()
+
+
+async def _create_requirements(database: Database, snapshot: Snapshot) -> None:
+    """Create the schemas, extensions and functions of the revisions."""
+    import asyncpg
+
+    connection = await database.connect()
+    try:
+        await connection.execute(CONFIGURED)
+        for key, _ in snapshot.of_kind("schema"):
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {key.identity}")
+        for key, fields in snapshot.of_kind("extension"):
+            schema = f" SCHEMA {fields['schema']}" if fields.get("schema") else ""
+            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {key.identity}{schema} CASCADE")
+        await connection.execute("SET check_function_bodies = off")
+        for _, fields in snapshot.of_kind("function"):
+            # A function that needs a table or a type cannot be part of a table's definition.
+            with suppress(asyncpg.PostgresError):
+                await connection.execute(fields["definition"] or "")
+    finally:
+        connection.terminate()

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from circle_migrate.core.errors import MissingPrivilege, UsageError
 from circle_migrate.diff.expected.expected import expected
-from circle_migrate.diff.expected.shipped import shipped_majors
-from circle_migrate.diff.expected.snapshot_file import read
+from circle_migrate.diff.expected.snapshot_file import read, shipped_majors
 from circle_migrate.diff.side import CURRENT, ComparisonSide, Source
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.postgres.catalog.read_live import read_live_catalog

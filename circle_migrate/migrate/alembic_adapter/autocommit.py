@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -11,13 +12,24 @@ from sqlalchemy.util import await_only
 
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.sql_text import without_comments_and_literals
-from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
+from circle_migrate.postgres.statements import split_statements
 
 if TYPE_CHECKING:
     import asyncpg
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
+
+_NEEDS_AUTOCOMMIT = re.compile(
+    r"(?:(?:create|drop)\s+(?:unique\s+)?index\s+concurrently|reindex\b.*\bconcurrently"
+    r"|alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently|vacuum|alter\s+system"
+    r"|(?:create|drop)\s+(?:database|tablespace))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def needs_autocommit(sql: str) -> bool:
+    """Return whether the text has a statement that PostgreSQL refuses in a transaction."""
+    return any(map(_NEEDS_AUTOCOMMIT.match, split_statements(sql)))
 
 
 @contextmanager
@@ -61,7 +73,7 @@ def _patient_builds(connection: Connection, driver: asyncpg.Connection) -> Itera
     saved: list[str] = []
 
     def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        is_build = NOT_IN_TRANSACTION.search(without_comments_and_literals(statement)) is not None
+        is_build = needs_autocommit(statement)
         if is_build and not saved:
             saved.append(await_only(driver.fetchval("SHOW lock_timeout")))
             await_only(driver.execute("SET lock_timeout = 0"))

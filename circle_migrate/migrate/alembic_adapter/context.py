@@ -9,20 +9,20 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from alembic.config import Config
 from alembic.operations import Operations
-from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import String
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
 from circle_migrate.migrate.alembic_adapter.transcript import Transcript
-from circle_migrate.revision_graph.modules import load
-from circle_migrate.revision_graph.revision import Revision
+from circle_migrate.revision_graph.modules import ExitCalled, load_for_run
+from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
 if TYPE_CHECKING:
     from alembic.operations.ops import MigrateOperation
+    from alembic.runtime.environment import EnvironmentContext
 
 
 _STEP = threading.Lock()
@@ -44,15 +44,20 @@ async def step_lock() -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class VersionTable:
-    """The table with the current revisions of a database."""
+    """The table with the current revisions of a database, which is made for ids of `id_length`."""
 
     name: str = "alembic_version"
     schema: str | None = None
+    id_length: int = MAX_ID_LENGTH
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of Alembic's migration context."""
-        return {"version_table": self.name, "version_table_schema": self.schema}
+        return {
+            "version_table": self.name,
+            "version_table_schema": self.schema,
+            "version_id_length": self.id_length,
+        }
 
 
 class OutsideTransaction(Refused):
@@ -69,6 +74,10 @@ class Context(MigrationContext):
     known_heads: tuple[str, ...] = ()
     revision: Revision | None = None
     transcript: Transcript | None = None
+
+    def __init__(self, dialect: Any, connection: Any, opts: dict[str, Any]) -> None:
+        super().__init__(dialect, connection, opts)
+        self._version.c.version_num.type = String(opts["version_id_length"])
 
     def get_current_heads(self) -> tuple[str, ...]:
         """Return the known heads. With none, read the table, which Alembic creates where it is missing."""
@@ -103,18 +112,27 @@ class Context(MigrationContext):
 
 
 @contextmanager
-def bind_revision(context: MigrationContext, revision: Revision) -> Iterator[None]:
-    """Bind the revision's `op` and Alembic's global proxies to the context while a step runs."""
+def bind_revision(
+    context: MigrationContext, revision: Revision, environment: EnvironmentContext
+) -> Iterator[None]:
+    """Bind the revision's `op` and Alembic's global proxies to the context while a step runs.
+
+    Raises `ExitCalled` in place of SystemExit.
+    """
     operations = _operations(context)
-    loaded = load(revision.path, revision.checksum)
-    for name, function in loaded.operations.items():
-        setattr(loaded.module, name, getattr(operations, function) if function else operations)
-    environment = EnvironmentContext(Config(), None)  # type: ignore[arg-type]
     environment._migration_context = context
+    environment.context_opts["as_sql"] = context.as_sql
+    context.environment_context = environment
+    context.script = environment.script
     operations._install_proxy()
     environment._install_proxy()
     try:
+        loaded = load_for_run(revision)
+        for name, function in loaded.operations.items():
+            setattr(loaded.module, name, getattr(operations, function) if function else operations)
         yield
+    except SystemExit as error:
+        raise ExitCalled(error).with_traceback(error.__traceback__) from None
     finally:
         environment._remove_proxy()
         operations._remove_proxy()

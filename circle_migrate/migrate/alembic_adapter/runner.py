@@ -1,9 +1,11 @@
-"""Run, rehearse, stamp and render the steps of one database."""
+"""Run, stamp and render the steps of one database."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial, wraps
 from io import StringIO
 from types import ModuleType
@@ -15,19 +17,19 @@ from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 from sqlalchemy.util import await_only
 
+from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
-    OutsideTransaction,
     VersionTable,
     bind_revision,
     dialect,
 )
+from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
 from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.modules import failing_line, module_of, module_with
-from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
+from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
@@ -36,21 +38,32 @@ if TYPE_CHECKING:
 
     from circle_migrate.postgres.simple_protocol import Adapter
 
+_LOG = logging.getLogger(__name__)
+
 
 class Runner:
     """The steps of one database, run by Alembic.
 
     `restore` is the text that ends the settings of a step, before its version row. `transcript` is that of
-    the step that runs or has failed. The constructor loads the files of all steps. It raises `TreeError` for
-    a broken file.
+    the step that runs or has failed. The constructor loads the files of all steps, so the caller holds the
+    step lock. It raises `TreeError` for a broken file, and `SettingsError` for a broken alembic.ini.
     """
 
-    def __init__(self, graph: Graph, table: VersionTable, steps: Collection[Step]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        table: VersionTable,
+        steps: Collection[Step],
+        settings: DatabaseSettings | None = None,
+    ) -> None:
         self.graph = graph
-        self.table = table
+        self.table = replace(table, id_length=max(table.id_length, len(graph.longest_id)))
         self.restore = ""
         self.transcript: Transcript | None = None
-        modules = {step.revision.id: module_with(step) for step in steps}
+        self._environment = environment(graph, steps, settings)
+        self._naming = naming_options(settings)
+        with self._environment:
+            modules = {step.revision.id: module_with(step) for step in steps}
         self._map = RevisionMap(lambda: _as_alembic(graph, modules))
 
     def run(
@@ -80,7 +93,7 @@ class Runner:
         context.revision = action.revision
         refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
         context.transcript = self.transcript = Transcript(driver, refusal)
-        with bind_revision(context, action.revision):
+        with bind_revision(context, action.revision, self._environment):
             try:
                 context.run_migrations()
             finally:
@@ -101,7 +114,11 @@ class Runner:
         driver = cast("asyncpg.Connection", connection.connection.driver_connection)
         await_only(driver.execute(CONFIGURED))
         adapter.watch = context.transcript
-        function()
+        driver.add_log_listener(self._log_notice)
+        try:
+            function()
+        finally:
+            driver.remove_log_listener(self._log_notice)
         if adapter.has_lost_transaction:
             if context.owned_by_us and context.transcript is not None:
                 context.transcript.end()
@@ -111,6 +128,10 @@ class Runner:
         commits = driver.is_in_transaction() and not context.owned_by_us
         end = self.restore or PINNED
         await_only(driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
+
+    def _log_notice(self, _connection: object, message: Any) -> None:
+        if not message.severity_en.startswith("DEBUG"):
+            _LOG.info("%s  %s: %s", self.graph.database, message.severity_en, message.message)
 
     def render(
         self, segment: Segment, start: tuple[str, ...], output: StringIO, *, owned: bool = False
@@ -131,40 +152,20 @@ class Runner:
             }
             context = Context(dialect(), None, self._options(step) | offline)
             context.owned_by_us = owned
-            with bind_revision(context, step.revision):
-                try:
+            try:
+                with bind_revision(context, step.revision, self._environment):
                     context.run_migrations()
-                except MigrateError:
-                    raise
-                except Exception as error:
-                    raise _not_renderable_error(step, error) from error
+            except MigrateError:
+                raise
+            except Exception as error:
+                raise _not_renderable_error(step, error) from error
             start = step.heads_after(self.graph, start)
         return start
-
-    def rehearse(self, step: Step) -> None:
-        """Run the step without a database. Raises `OutsideTransaction` where it ends its transaction.
-
-        Other errors are ignored, as some revisions cannot be rendered as SQL.
-        """
-        output = StringIO()
-        offline = {"as_sql": True, "output_buffer": output, "transaction_per_migration": False}
-        context = Context(dialect(), None, self._options(step) | offline | {"starting_rev": None})
-        context.owned_by_us = True
-        context.revision = step.revision
-        with bind_revision(context, step.revision):
-            try:
-                getattr(module_of(step.revision), step.function)()
-            except OutsideTransaction:
-                raise
-            except Exception:  # noqa: BLE001, S110 - the run reports it
-                pass
-        match = NOT_IN_TRANSACTION.search(output.getvalue())
-        if match is not None:
-            raise context.refusal(f"runs {' '.join(match[0].split()).upper()}")
 
     def _options(self, step: Step) -> dict[str, Any]:
         def one_step(_heads: object, context: Context) -> list[RevisionStep]:
             script = cast("Script", self._map.get_revision(step.revision.id))
+            script.module = module_of(step.revision)  # that of this run
             alembic_step = RevisionStep(self._map, script, step.direction is Direction.UP)
             function = alembic_step.migration_fn
             declared = getattr(script.module, "transactional", True) is False
@@ -181,7 +182,7 @@ class Runner:
             alembic_step.migration_fn = call
             return [alembic_step]
 
-        return {"fn": one_step, "transaction_per_migration": True, **self.table.options}
+        return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:
@@ -199,8 +200,9 @@ def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[Ale
 
 
 def _not_renderable_error(step: Step, error: Exception) -> Refused:
+    reason = "exits" if isinstance(error, ExitCalled) else "reads the database"
     return Refused(
-        f"revision {step.revision.id} reads the database while it runs, so it cannot be written as SQL",
+        f"revision {step.revision.id} {reason} while it runs, so it cannot be written as SQL",
         database=step.database,
         location=failing_line(step.revision, error),
         detail=f"{type(error).__name__}: {error}",

@@ -10,6 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, TypeGuard
 
 from circle_migrate.core.errors import MigrationFailed, MissingPrivilege, Refused
+from circle_migrate.migrate.alembic_adapter.autocommit import needs_autocommit
 from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, step_lock
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import Copy, copy, record_kept_rows
@@ -17,9 +18,8 @@ from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowC
 from circle_migrate.migrate.kept_data.restore import restore_rows
 from circle_migrate.migrate.kept_data.tables import TablesState, find_losses, read_tables
 from circle_migrate.migrate.run import Hooks, MigrationRun
-from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.revision_graph.parse_file import NOT_IN_TRANSACTION
+from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...
     try:
         with suppress(OutsideTransaction):
             runner.render(Segment((step,), transactional=True), current, output, owned=True)
-            if not NOT_IN_TRANSACTION.search(output.getvalue()) and "COMMIT" not in _statements(output):
+            if not needs_autocommit(output.getvalue()) and "COMMIT" not in _statements(output):
                 return True
         output = StringIO()
         runner.render(Segment((step,), transactional=False), current, output)

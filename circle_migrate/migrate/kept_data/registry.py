@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptState
-from circle_migrate.postgres.database import KEPT_SCHEMA
 from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.journal_tables import KEPT_SCHEMA
 
 if TYPE_CHECKING:
     import asyncpg

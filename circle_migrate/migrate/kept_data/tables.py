@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.postgres.database import KEPT_SCHEMA, OWN_TABLES, STEPS
 from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -17,7 +17,7 @@ _FIRST_USER_OID = 16384
 """The lowest OID of objects that users create (FirstNormalObjectId in PostgreSQL's source)."""
 
 # The counters count the running transaction only, including savepoints that were rolled back.
-_TABLES = """
+_TABLES = f"""
 SELECT json_build_object(
     'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'partitioned', c.relkind = 'p',
     'parent', (SELECT inhparent::bigint FROM pg_catalog.pg_inherits
@@ -37,15 +37,15 @@ SELECT json_build_object(
 )::text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-  AND n.nspname NOT IN ('information_schema', $1::text)
-  AND NOT (n.nspname = $2::text AND c.relname = ANY ($3::text[]))
+  AND n.nspname <> 'information_schema' AND n.nspname NOT IN {OWN_SCHEMAS}
+  AND NOT (n.nspname = $1::text AND c.relname = $2::text)
 ORDER BY c.oid
 """
-_SEQUENCES = """
+_SEQUENCES = f"""
 SELECT c.oid::bigint, n.nspname, c.relname
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> $1::text
-  AND NOT (n.nspname = $2::text AND starts_with(c.relname, $3::text || '_'))
+WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+  AND n.nspname NOT IN {OWN_SCHEMAS}
 ORDER BY c.oid
 """
 
@@ -152,11 +152,10 @@ class TableLoss:
 
 
 def read_tables(connection: Connection, schema: str, version_table: str) -> TablesState:
-    """Read the tables, without the version table and the journal in `schema` and without kept data."""
-    own_tables = [version_table, *OWN_TABLES]
-    rows = connection.exec_driver_sql(_TABLES, (KEPT_SCHEMA, schema, own_tables)).scalars()
+    """Read the tables, without the version table in `schema`, and without the journal and kept data."""
+    rows = connection.exec_driver_sql(_TABLES, (schema, version_table)).scalars()
     tables = (_table(json.loads(row)) for row in rows)
-    sequences = connection.exec_driver_sql(_SEQUENCES, (KEPT_SCHEMA, schema, STEPS))
+    sequences = connection.exec_driver_sql(_SEQUENCES)
     return TablesState(
         {table.oid: table for table in tables},
         {oid: (sequence_schema, name) for oid, sequence_schema, name in sequences},

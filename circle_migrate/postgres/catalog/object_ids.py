@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.snapshot import Address, ObjectKey
-from circle_migrate.postgres.database import OWN_TABLES
+from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg

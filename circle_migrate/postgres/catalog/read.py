@@ -10,7 +10,7 @@ from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.acl import format_acl, role
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
-from circle_migrate.postgres.database import OWN_TABLES
+from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg

@@ -136,6 +136,14 @@ class Change:
         text = after or before or self.of
         return ObjectKey.parse(text) if text else None
 
+    def old(self, field: str) -> str:
+        """Return a field's value before the change; empty without one, or where the field is the same."""
+        return self.fields.get(field, ("", ""))[0] or ""
+
+    def new(self, field: str) -> str:
+        """Return a field's value after the change; empty without one, or where the field is the same."""
+        return self.fields.get(field, ("", ""))[1] or ""
+
 
 def changes_between(before: Snapshot, after: Snapshot) -> tuple[Change, ...]:
     """Return every object that differs, sorted by kind and identity."""

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
@@ -30,6 +31,7 @@ COMMENT = "scratch database of circle-migrate, dropped after use; without one, t
 _ROLE_COMMENT = "role of circle-migrate's scratch databases, dropped with them"
 
 _CONNECTIONS = 16
+_CREATES_SCHEMA = re.compile(r"create[\s_]*schema")
 _NAME = re.compile(rf"{PREFIX}(?P<token>[0-9a-f]{{8}})_")
 _UNDEFINED_OBJECT = "42704"
 _MISSING_ROLE = re.compile(r'role "(?P<name>.+)" does not exist')
@@ -113,13 +115,19 @@ async def create_databases(
     for name, host in hosts.items():
         by_host.setdefault(host, []).append(names[name])
     urls = {name: host.address(names[name]) for name, host in hosts.items()}
-    databases = tuple(item._replace(url=urls.get(item.name)) for item in deployment.settings.databases)
+    databases = tuple(
+        item._replace(url=urls.get(item.name), search_path=item.effective_path)
+        for item in deployment.settings.databases
+    )
     settings = deployment.settings._replace(databases=databases, embedded=False, atomic=False)
     only = deployment.selected[0] if len(deployment.selected) == 1 else None
     async with AsyncExitStack() as stack:
         for host, host_names in by_host.items():
             await stack.enter_async_context(_create_on_host(host, token, host_names))
-        yield Scratch(Deployment(settings, only), majors, hosts)
+        scratch = Scratch(Deployment(settings, only), majors, hosts)
+        for name in hosts:
+            await _create_schemas(scratch.deployment.databases[name])
+        yield scratch
 
 
 @asynccontextmanager
@@ -151,6 +159,23 @@ async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) 
         raise _creation_error(host.maintenance_database, error) from error
     await connection.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote(name)} FROM PUBLIC")
     await connection.execute(f"COMMENT ON DATABASE {quote(name)} IS {literal(COMMENT)}")
+
+
+async def _create_schemas(database: Database) -> None:
+    """Create the schemas that the settings name and no revision creates; live, somebody did."""
+    schemas = [database.settings.version_table_schema or ""]
+    for schema in database.settings.own_path_schemas:
+        files = (Path(revision.path) for revision in database.graph.revisions.values())
+        texts = (file.read_text(encoding="utf-8", errors="replace").lower() for file in files)
+        if not any(schema.lower() in text and _CREATES_SCHEMA.search(text) for text in texts):
+            schemas.append(schema)
+    if any(schemas):
+        connection = await database.connect()
+        try:
+            for schema in filter(None, schemas):
+                await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+        finally:
+            connection.terminate()
 
 
 def _creation_error(database: Database, error: Exception) -> MigrateError:

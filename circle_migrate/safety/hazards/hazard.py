@@ -197,15 +197,10 @@ SQLSTATES: Mapping[str, SqlState] = _Records(lambda: _read("sqlstates"), _sqlsta
 
 def render_hazard(hazard: Hazard) -> str:
     """Return a hazard as Markdown, without its heading."""
-    return "\n".join(
-        (
-            f"Class `{hazard.kind}`. {hazard.condition}\n",
-            f"**Effect.** {hazard.effect}\n",
-            f"**Remedy.** {hazard.remedy}\n",
-            _example("Bad", hazard, hazard.bad),
-            _example("Good", hazard, hazard.good),
-        )
-    )
+    class_ = f"Class `{hazard.kind}`. {hazard.condition}\n"
+    texts = f"**Effect.** {hazard.effect}\n", f"**Remedy.** {hazard.remedy}\n"
+    examples = _example("Bad", hazard, hazard.bad), _example("Good", hazard, hazard.good)
+    return "\n".join((class_, *texts, *examples))
 
 
 def _example(title: str, hazard: Hazard, revisions: Sequence[ExampleRevision]) -> str:

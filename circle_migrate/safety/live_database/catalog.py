@@ -1,28 +1,31 @@
-"""Read sizes, sequences, domains, invalid indexes and publications from the live catalogue, without locks."""
+"""Read sizes, lock holders, sequences, domains, invalid indexes and publications from the live catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from circle_migrate.postgres.bounded_read import bounded_read
-from circle_migrate.postgres.database import OWN_TABLES, Database
+from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
-from circle_migrate.safety.live_database.record import ColumnName, InvalidIndex, ObjectUsage, Size
+from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
+from circle_migrate.safety.live_database.record import Blocker, ColumnName, ObjectUsage, Size
+from circle_migrate.safety.trace.record import Lock
 
-_NAMED = """
+NAMED = """
 SELECT c.oid, c.relkind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
 
 _INVALID = f"""
 SELECT asked.name AS relation, named.name AS index
-FROM ({_NAMED}) asked JOIN pg_catalog.pg_index i ON i.indrelid = asked.oid AND NOT i.indisvalid
-JOIN ({_NAMED}) named ON named.oid = i.indexrelid
+FROM ({NAMED}) asked JOIN pg_catalog.pg_index i ON i.indrelid = asked.oid AND NOT i.indisvalid
+JOIN ({NAMED}) named ON named.oid = i.indexrelid
 WHERE asked.name = ANY ($1) AND named.relkind = 'i' ORDER BY 1, 2
 """
 
 _PUBLISHED = f"""
-SELECT asked.name FROM ({_NAMED}) asked WHERE asked.name = ANY ($1) AND EXISTS (
+SELECT asked.name FROM ({NAMED}) asked WHERE asked.name = ANY ($1) AND EXISTS (
     SELECT FROM pg_catalog.pg_publication_tables t JOIN pg_catalog.pg_publication p USING (pubname)
     WHERE (p.pubupdate OR p.pubdelete)
       AND quote_ident(t.schemaname) || '.' || quote_ident(t.tablename) = asked.name
@@ -32,8 +35,8 @@ SELECT asked.name FROM ({_NAMED}) asked WHERE asked.name = ANY ($1) AND EXISTS (
 _SEQUENCES = f"""
 SELECT sequence.name AS sequence, owner.name AS relation, quote_ident(a.attname) AS column
 FROM pg_catalog.pg_depend d
-JOIN ({_NAMED}) sequence ON sequence.oid = d.objid AND sequence.relkind = 'S'
-JOIN ({_NAMED}) owner ON owner.oid = d.refobjid
+JOIN ({NAMED}) sequence ON sequence.oid = d.objid AND sequence.relkind = 'S'
+JOIN ({NAMED}) owner ON owner.oid = d.refobjid
 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
   AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0 ORDER BY 1
@@ -46,49 +49,20 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(t.typname) AS domain,
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 JOIN pg_catalog.pg_attribute a
     ON a.atttypid = t.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attinhcount = 0
-JOIN ({_NAMED}) owner ON owner.oid = a.attrelid AND owner.relkind IN ('r', 'p', 'm')
+JOIN ({NAMED}) owner ON owner.oid = a.attrelid AND owner.relkind IN ('r', 'p', 'm')
 WHERE t.typtype = 'd' AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, 3
 """
-
-
-async def object_usage(database: Database) -> ObjectUsage:
-    """Return the columns of owned sequences and of domains. Raises what `bounded_read` raises."""
-    async with bounded_read(database) as connection:
-        sequences = await connection.fetch(_SEQUENCES)
-        columns = await connection.fetch(_DOMAINS)
-    domains: dict[str, tuple[ColumnName, ...]] = {}
-    for row in columns:
-        domains[row["domain"]] = (*domains.get(row["domain"], ()), ColumnName(row["relation"], row["column"]))
-    owned = {row["sequence"]: ColumnName(row["relation"], row["column"]) for row in sequences}
-    return ObjectUsage(owned, domains)
-
-
-async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple[InvalidIndex, ...]:
-    """Return the INVALID indexes of these relations. Raises what `bounded_read` raises."""
-    async with bounded_read(database) as connection:
-        rows = await connection.fetch(_INVALID, sorted(relations))
-    return tuple(InvalidIndex(*row) for row in rows)
-
-
-async def published_tables(database: Database, relations: Iterable[str]) -> frozenset[str]:
-    """Return those of these relations of which UPDATE or DELETE is published.
-
-    Raises what `bounded_read` raises.
-    """
-    async with bounded_read(database) as connection:
-        return frozenset(row["name"] for row in await connection.fetch(_PUBLISHED, sorted(relations)))
-
 
 # pg_table_size opens the relation and would wait for an ACCESS EXCLUSIVE lock: of a locked relation the pages
 # of its last VACUUM or ANALYZE are taken. The number of rows since then grows with the pages, as in the
 # planner (estimate_rel_size in src/backend/optimizer/util/plancat.c); of a table that was never analysed the
 # rows are taken that were written since the server collects statistics.
-_SIZES = """
+_SIZES = f"""
 WITH RECURSIVE asked AS (
     SELECT c.oid, c.relkind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm')
-      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname NOT IN {OWN_SCHEMAS}
       AND ($1::text[] IS NULL OR quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1))
 ),
 part AS (
@@ -130,6 +104,75 @@ SELECT asked.name, CASE WHEN count(root) = count(rows) THEN coalesce(sum(rows), 
 FROM asked LEFT JOIN counted ON counted.root = asked.oid
 GROUP BY asked.name HAVING count(root) = count(bytes) ORDER BY asked.name
 """
+CONFLICTS: Mapping[Lock, frozenset[Lock]] = {
+    Lock.AccessShare: frozenset({Lock.AccessExclusive}),
+    Lock.RowShare: frozenset({Lock.Exclusive, Lock.AccessExclusive}),
+    Lock.RowExclusive: frozenset(lock for lock in Lock if lock >= Lock.Share),
+    Lock.ShareUpdateExclusive: frozenset(lock for lock in Lock if lock >= Lock.ShareUpdateExclusive),
+    Lock.Share: frozenset(lock for lock in Lock if lock >= Lock.RowExclusive) - {Lock.Share},
+    Lock.ShareRowExclusive: frozenset(lock for lock in Lock if lock >= Lock.RowExclusive),
+    Lock.Exclusive: frozenset(lock for lock in Lock if lock >= Lock.RowShare),
+    Lock.AccessExclusive: frozenset(Lock),
+}
+"""The modes that a mode conflicts with, from table 13.2 of
+https://www.postgresql.org/docs/current/explicit-locking.html.
+"""
+
+_WRAPAROUND = "to prevent wraparound"
+# A prepared transaction has no process: its lock on its own transaction id leads to its other locks.
+_HOLDERS = f"""
+SELECT asked.name, replace(l.mode, 'Lock', '') AS mode, l.pid,
+       a.usename AS role, a.application_name AS application, a.backend_type, a.state,
+       a.query LIKE '%' || $2 || '%' AS wraparound, a.xact_start IS NULL AS hidden,
+       p.gid, p.owner,
+       coalesce(extract(epoch FROM clock_timestamp() - coalesce(p.prepared, a.xact_start)), 0)::float8 AS age
+FROM ({NAMED}) asked
+JOIN pg_catalog.pg_locks l ON l.relation = asked.oid AND l.locktype = 'relation' AND l.granted
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_catalog.pg_locks own
+    ON own.locktype = 'transactionid' AND own.virtualtransaction = l.virtualtransaction
+LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = own.transactionid
+WHERE asked.name = ANY ($1) AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND (a.leader_pid IS NULL OR a.leader_pid = a.pid)
+ORDER BY asked.name, age DESC, l.pid, l.mode
+"""
+# CREATE INDEX CONCURRENTLY also waits for every older snapshot in this database (WaitForOlderSnapshots in
+# src/backend/commands/indexcmds.c).
+_SNAPSHOTS = """
+SELECT pid, usename AS role, application_name AS application, backend_type, state, false AS wraparound,
+       xact_start IS NULL AS hidden, NULL AS gid, NULL AS owner,
+       coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::float8 AS age
+FROM pg_catalog.pg_stat_activity
+WHERE datname = current_database() AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+  AND backend_type = 'client backend' AND query NOT LIKE 'VACUUM%'
+ORDER BY age DESC, pid
+"""
+
+
+async def object_usage(database: Database) -> ObjectUsage:
+    """Return the columns of owned sequences and of domains. Raises what `bounded_read` raises."""
+    async with bounded_read(database) as connection:
+        sequences = await connection.fetch(_SEQUENCES)
+        columns = await connection.fetch(_DOMAINS)
+    domains: dict[str, tuple[ColumnName, ...]] = {}
+    for row in columns:
+        domains[row["domain"]] = (*domains.get(row["domain"], ()), ColumnName(row["relation"], row["column"]))
+    owned = {row["sequence"]: ColumnName(row["relation"], row["column"]) for row in sequences}
+    return ObjectUsage(owned, domains)
+
+
+async def invalid_indexes(database: Database, relations: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return (table, index) of INVALID indexes of these relations. Raises what `bounded_read` raises."""
+    async with bounded_read(database) as connection:
+        rows = await connection.fetch(_INVALID, sorted(relations))
+    return tuple((row["relation"], row["index"]) for row in rows)
+
+
+async def published_tables(database: Database, relations: Iterable[str]) -> frozenset[str]:
+    """Return the relations of which UPDATE or DELETE is published. Raises what `bounded_read` raises."""
+    async with bounded_read(database) as connection:
+        return frozenset(row["name"] for row in await connection.fetch(_PUBLISHED, sorted(relations)))
 
 
 async def relation_sizes(database: Database, relations: Iterable[str] | None = None) -> dict[str, Size]:
@@ -149,3 +192,46 @@ async def relation_sizes(database: Database, relations: Iterable[str] | None = N
         for row in rows
         if unquote_and_fold(split_identity(row["name"])[-1]) not in ours
     }
+
+
+async def find_blockers(
+    database: Database, locks: Mapping[str, Lock], concurrent: Collection[str] = ()
+) -> tuple[Blocker, ...]:
+    """Return the sessions and prepared transactions that block these locks, by relation, the oldest first.
+
+    `concurrent` are relations on which an index is built CONCURRENTLY, which also waits for their writers and
+    for every older snapshot. An autovacuum ends when it blocks a lock and is left out, unless it prevents
+    wraparound. A role without pg_read_all_stats does not see details of other roles' sessions. Raises what
+    `bounded_read` raises.
+    """
+    modes = {**locks, **{name: max(Lock.Share, locks.get(name, Lock.Share)) for name in concurrent}}
+    if not modes:
+        return ()
+    async with bounded_read(database) as connection:
+        holders = await connection.fetch(_HOLDERS, sorted(modes), _WRAPAROUND)
+        snapshots = await connection.fetch(_SNAPSHOTS) if concurrent else ()
+    blockers = [
+        Blocker(row["name"], Lock[row["mode"]], _describe(row), row["age"])
+        for row in holders
+        if Lock[row["mode"]] in CONFLICTS[modes[row["name"]]]
+        and (row["backend_type"] != "autovacuum worker" or row["wraparound"])
+    ]
+    known = {(blocker.relation, blocker.who) for blocker in blockers}
+    waits = (
+        Blocker(name, None, _describe(row), row["age"]) for name in sorted(concurrent) for row in snapshots
+    )
+    blockers += (blocker for blocker in waits if (blocker.relation, blocker.who) not in known)
+    return tuple(blockers)
+
+
+def _describe(row: Any) -> str:
+    """Describe a session or prepared transaction, without its query."""
+    if row["gid"] is not None:
+        return f"prepared transaction {row['gid']} of role {row['owner']}"
+    if row["wraparound"]:
+        return f"pid {row['pid']}: autovacuum {_WRAPAROUND}"
+    parts = [row["application"], f"role {row['role']}" if row["role"] else row["backend_type"], row["state"]]
+    if row["hidden"]:
+        parts.append("details are hidden from this role: GRANT pg_read_all_stats")
+    details = ", ".join(filter(None, parts))
+    return f"pid {row['pid']} ({details})" if details else f"pid {row['pid']}"

@@ -1,10 +1,18 @@
-"""Probes for constraints and unique indexes, of tables and of domains, that existing rows have to satisfy."""
+"""Probes for constraints and unique indexes that existing rows have to satisfy, and for sequences.
+
+The catalogue does not show a restart, as the last value is a row of the sequence: it is read from the
+statement's text, constant numbers only. `setval` to a computed maximum yields no value again.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from circle_migrate.postgres.catalog.snapshot import Change, Op
+from circle_migrate.postgres.identifier import IDENTIFIER, literal, split_identity, unquote_and_fold
+from circle_migrate.postgres.sql_text import compile_pattern
 from circle_migrate.safety.live_database.parse_definition import (
     Uniqueness,
     UnreadableError,
@@ -16,14 +24,27 @@ from circle_migrate.safety.live_database.probe_context import (
     STORING,
     NoLiveName,
     ProbeContext,
+    column_of,
     count_query,
-    new_value,
-    old_value,
 )
-from circle_migrate.safety.live_database.record import Probe, ProbeKind
+from circle_migrate.safety.live_database.record import ColumnName, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
 
 _KINDS = ("constraint", "index", "domain constraint")
+_NAME = rf"(?:{IDENTIFIER}\s*\.\s*)?{IDENTIFIER}"
+_OPTIONAL = r"(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
+_RESTART = r"[^;]*?\bRESTART\b(?:\s+WITH)?(?:\s+(?P<start>-?\d+))?"
+_RESTARTED = compile_pattern(rf"\bALTER\s+SEQUENCE\s+{_OPTIONAL}(?P<sequence>{_NAME})\b{_RESTART}")
+_IDENTITY_RESTARTED = compile_pattern(
+    rf"\bALTER\s+TABLE\s+{_OPTIONAL}(?P<table>{_NAME})\s+ALTER\s+(?:COLUMN\s+)?(?P<column>{IDENTIFIER}){_RESTART}"
+)
+_SET = compile_pattern(
+    rf"\bsetval\s*\(\s*'(?P<sequence>{_NAME})'(?:\s*::\s*regclass)?\s*,\s*(?P<start>-?\d+)"
+    r"(?:\s*,\s*(?P<called>true|false))?\s*\)"
+)
+_NEXT = re.compile(r"nextval\('(?P<sequence>(?:[^']|'')+)'::regclass\)")
+_IDENTITY_OPTION = re.compile(r"^(START WITH|MINVALUE) (-?\d+)$", re.MULTILINE)
+_NUMBERING_FIELDS = frozenset({"start", "increment", "minimum", "maximum", "type"})
 
 
 def constraint_probes(context: ProbeContext) -> Iterator[Probe]:
@@ -35,14 +56,14 @@ def constraint_probes(context: ProbeContext) -> Iterator[Probe]:
         if owner.kind in STORING:
             yield from _relation_probes(change, owner.identity, context)
         elif owner.kind == "domain":
-            violation = f"NOT {parse_check(new_value(change, 'definition') or '')}"
+            violation = f"NOT {parse_check(change.new('definition'))}"
             subject = change.key.identity
             yield from context.domain_probes(ProbeKind.VIOLATIONS, owner.identity, subject, violation)
     yield from _partition_probes(context)
 
 
 def _relation_probes(change: Change, relation: str, context: ProbeContext) -> Iterator[Probe]:
-    definition, subject = new_value(change, "definition") or "", change.key.identity
+    definition, subject = change.new("definition"), change.key.identity
     match definition.partition(" ")[0].upper():
         case "FOREIGN":
             kind, probes = ProbeKind.ORPHANS, _orphans
@@ -58,8 +79,8 @@ def _relation_probes(change: Change, relation: str, context: ProbeContext) -> It
 
 def _is_new(change: Change, context: ProbeContext) -> bool:
     """Return whether existing rows have to satisfy a constraint that they did not have to before."""
-    definition = new_value(change, "definition")
-    if change.op is Op.REMOVED or change.key.kind not in _KINDS or definition is None:
+    definition = change.new("definition")
+    if change.op is Op.REMOVED or change.key.kind not in _KINDS or not definition:
         return False
     if not _checks_rows(change, definition):
         return False
@@ -71,7 +92,7 @@ def _is_new(change: Change, context: ProbeContext) -> bool:
 def _checks_rows(change: Change, definition: str) -> bool:
     if change.key.kind == "index":
         return definition.startswith("CREATE UNIQUE ") and "no" not in change.fields.get("valid", ())
-    return new_value(change, "validated") != "no" and not definition.startswith(("NOT NULL ", "TRIGGER"))
+    return change.new("validated") != "no" and not definition.startswith(("NOT NULL ", "TRIGGER"))
 
 
 def _has_new_type(change: Change, context: ProbeContext) -> bool:
@@ -90,9 +111,7 @@ def _is_covered_by_parent(change: Change, context: ProbeContext) -> bool:
 def _attached(context: ProbeContext) -> frozenset[str]:
     """Return the tables that a statement makes partitions of others."""
     tables = context.renames.changes(Op.CHANGED, "table")
-    return frozenset(
-        change.key.identity for change in tables if new_value(change, "partition_of") is not None
-    )
+    return frozenset(change.key.identity for change in tables if change.new("partition_of"))
 
 
 def _held_before(change: Change, definition: str, context: ProbeContext) -> bool:
@@ -106,8 +125,7 @@ def _held_before(change: Change, definition: str, context: ProbeContext) -> bool
         _demand(old_definition) == demand
         for old in renames.statement.changes
         if old.op is not Op.ADDED and old.key.kind in _KINDS and old.of == change.of
-        if (old_definition := old_value(old, "definition")) is not None
-        and "no" not in (old_value(old, "validated"), old_value(old, "valid"))
+        if (old_definition := old.old("definition")) and "no" not in (old.old("validated"), old.old("valid"))
     )
 
 
@@ -171,10 +189,99 @@ def _partition_probes(context: ProbeContext) -> Iterator[Probe]:
     """
     attached = _attached(context)
     tables = context.renames.changes(Op.ADDED, "table")
-    created = any(new_value(change, "partition_of") is not None for change in tables)
+    created = any(change.new("partition_of") for change in tables)
     scanned = {work.relation for work in context.renames.statement.work if work.task is Task.SCAN}
     for relation in sorted(scanned) if attached or created else ():
         reason = "rows of the default partition that belong into the new one are not counted"
         if relation in attached:
             reason = "rows outside the bounds of the partition are not counted"
         yield from context.unknown(ProbeKind.VIOLATIONS, relation, relation, reason)
+
+
+def sequence_probes(context: ProbeContext) -> Iterator[Probe]:
+    """Yield the probes for changed sequences and for columns that a statement gives a sequence."""
+    for change in context.renames.changes(Op.CHANGED, "column"):
+        if change.owner is not None and change.owner.kind in STORING:
+            yield from _new_sequence_of(change, context)
+    for change in context.renames.changes(Op.CHANGED, "sequence"):
+        if not _NUMBERING_FIELDS.isdisjoint(change.fields):
+            yield from _owned_column_probes(change.key.identity, _next_of(change.key.identity), context)
+            yield from _out_of_bounds(change, context)
+    yield from _restarted(context)
+
+
+def _out_of_bounds(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    """Check whether the sequence is already beyond its new bounds, which PostgreSQL refuses (22023)."""
+    bounds = (("maximum", ">"), ("minimum", "<"))
+    tests = [f"last_value {sign} {change.fields[name][1]}" for name, sign in bounds if name in change.fields]
+    sequence = change.key.identity
+    if tests:
+        yield from context.row_probe(ProbeKind.VIOLATIONS, sequence, sequence, " OR ".join(tests))
+
+
+def _new_sequence_of(change: Change, context: ProbeContext) -> Iterator[Probe]:
+    """Yield the probes for a column that becomes an identity, or has its default from another sequence."""
+    column = column_of(change)
+    was_identity, identity = change.fields.get("identity", ("", None))
+    if was_identity is None and identity is not None:
+        options = dict(_IDENTITY_OPTION.findall(identity))  # PostgreSQL prints those that are not the default
+        start = options.get("START WITH") or options.get("MINVALUE") or "1"
+        yield from _repeated_values(context, column, start, change.key.identity)
+    default = _NEXT.search(change.new("default"))
+    if default is not None and not context.renames.is_rename:
+        sequence = default["sequence"].replace("''", "'")
+        start = context.starts.get(sequence, _next_of(sequence))
+        yield from _repeated_values(context, column, start, change.key.identity, sequence)
+
+
+def _restarted(context: ProbeContext) -> Iterator[Probe]:
+    sql = context.renames.statement.sql
+    for match in _IDENTITY_RESTARTED.finditer(sql):
+        table, name = _name_parts(match["table"]), unquote_and_fold(match["column"])
+        for sequence, column in (context.usage.sequences if context.usage else {}).items():
+            if _is_named(column.relation, table) and unquote_and_fold(column.name) == name:
+                start = match["start"] or _declared_start(sequence)
+                yield from _repeated_values(context, column, start, sequence, sequence)
+    for match in (*_RESTARTED.finditer(sql), *_SET.finditer(sql)):
+        start = match["start"]
+        if match.re is _SET and (match["called"] or "true").lower() == "true":
+            start = str(int(start) + 1)
+        yield from _owned_column_probes(match["sequence"], start, context)
+
+
+def _owned_column_probes(name: str, start: str | None, context: ProbeContext) -> Iterator[Probe]:
+    """Yield a probe for the column of a sequence that begins at `start`, by default at its declared start."""
+    if context.usage is None:
+        yield Probe(ProbeKind.BEHIND, name, name, unknown="the column of the sequence is not known")
+        return
+    for sequence, column in context.usage.sequences.items():
+        if _is_named(sequence, _name_parts(name)):
+            first = start or _declared_start(sequence)
+            yield from _repeated_values(context, column, first, sequence, sequence)
+
+
+def _repeated_values(
+    context: ProbeContext, column: ColumnName, start: str, subject: str, *sequences: str
+) -> Iterator[Probe]:
+    """Count the values of a column that a sequence which begins at `start` would yield again."""
+    live = context.after.column(*column)
+    condition = live if isinstance(live, NoLiveName) else f"{live} >= {start}"
+    for probe in context.row_probe(ProbeKind.BEHIND, column.relation, subject, condition):
+        yield replace(probe, related=sequences)
+
+
+def _next_of(sequence: str) -> str:
+    return f"(SELECT last_value + is_called::int FROM {sequence})"
+
+
+def _declared_start(sequence: str) -> str:
+    return f"(SELECT seqstart FROM pg_catalog.pg_sequence WHERE seqrelid = {literal(sequence)}::regclass)"
+
+
+def _name_parts(name: str) -> tuple[str, ...]:
+    return tuple(unquote_and_fold(part.strip()) for part in split_identity(name) if part.strip())
+
+
+def _is_named(printed: str, name: tuple[str, ...]) -> bool:
+    """Return whether a printed name is `name`, which may leave out the schema."""
+    return _name_parts(printed)[-len(name) :] == name

@@ -22,6 +22,13 @@ from circle_migrate.safety.trace.record import TracedStatement
 LIMIT = 1000
 """Rows up to which probes count."""
 
+STORING = frozenset({"table", "materialized view"})
+"""Kinds of relations that store rows of their own."""
+
+_RENAMES = re.compile(r"\b(?:RENAME|SET\s+SCHEMA)\b", re.IGNORECASE)
+_PLAIN_DDL = re.compile(r"\s*(?:ALTER|CREATE|DROP)\b", re.IGNORECASE)
+_SHAPE = ("type", "position", "generated", "identity", "collation")
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeContext:
@@ -85,29 +92,11 @@ def count_query(relation: str, condition: str, grouping: str = "") -> str:
     return f"SELECT count(*) FROM (SELECT 1 FROM {relation}{where}{grouping} LIMIT {LIMIT + 1}) AS counted"
 
 
-STORING = frozenset({"table", "materialized view"})
-"""Kinds of relations that store rows of their own."""
-
-_RENAMES = re.compile(r"\b(?:RENAME|SET\s+SCHEMA)\b", re.IGNORECASE)
-_PLAIN_DDL = re.compile(r"\s*(?:ALTER|CREATE|DROP)\b", re.IGNORECASE)
-_SHAPE = ("type", "position", "generated", "identity", "collation")
-
-
 class NoLiveName(Enum):
     """Why the live database has no name for an object."""
 
     NEW = "the plan creates it"
     AMBIGUOUS = "the statement does not say whether it is new or renamed"
-
-
-def old_value(change: Change, field: str) -> str | None:
-    """Return a field of the object before the change."""
-    return change.fields.get(field, (None, None))[0]
-
-
-def new_value(change: Change, field: str) -> str | None:
-    """Return a field of the object after the change."""
-    return change.fields.get(field, (None, None))[1]
 
 
 def column_of(change: Change) -> ColumnName:
@@ -175,9 +164,9 @@ class StatementRenames:
         return pairs
 
     def _shape(self, op: Op, relation: str) -> frozenset[object]:
-        value = new_value if op is Op.ADDED else old_value
+        side = Change.new if op is Op.ADDED else Change.old
         return frozenset(
-            (split_identity(change.key.identity)[-1], *(value(change, name) for name in _SHAPE))
+            (split_identity(change.key.identity)[-1], *(side(change, name) for name in _SHAPE))
             for change in self.changes(op, "column")
             if change.owner is not None and change.owner.identity == relation
         )
@@ -187,8 +176,8 @@ class StatementRenames:
         """Removed columns with the added one of their relation, position and type."""
 
         def key(change: Change) -> tuple[str | None, ...]:
-            value = new_value if change.op is Op.ADDED else old_value
-            return (change.of, value(change, "position"), value(change, "type"))
+            side = Change.new if change.op is Op.ADDED else Change.old
+            return (change.of, side(change, "position"), side(change, "type"))
 
         added = {key(change): column_of(change) for change in self.changes(Op.ADDED, "column")}
         pairs = {}

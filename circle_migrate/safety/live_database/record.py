@@ -63,10 +63,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a probe: `count` is None where unknown, for the reason in `why`.
-
-    With `more`, `count` is a minimum.
-    """
+    """The answer to a probe: `count`, a minimum with `more`; None where unknown, for the reason in `why`."""
 
     probe: Probe
     count: int | None
@@ -101,11 +98,3 @@ class ObjectUsage:
 
     sequences: Mapping[str, ColumnName] = field(default_factory=dict)
     domains: Mapping[str, tuple[ColumnName, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidIndex:
-    """An index that a failed concurrent build left behind: writes maintain it, queries do not use it."""
-
-    relation: str
-    index: str

@@ -134,10 +134,7 @@ def _differences(old: Fields, new: Fields, renames: Mapping[str, str]) -> str:
 
 
 def _without_renames(definition: str, renames: Mapping[str, str]) -> str:
-    """Return a definition with the old names of renamed objects, and without the aliases of a view.
-
-    PostgreSQL adds an alias where the source of a view's column is renamed.
-    """
+    """Return a definition with old names, and without the aliases that renames of columns add to views."""
     return _ALIAS.sub("", _WORD.sub(lambda word: renames.get(word[0], word[0]), definition))
 
 
@@ -163,10 +160,7 @@ def _parents(key: ObjectKey, fields: Fields) -> Iterator[ObjectKey]:
 
 @dataclass(slots=True)
 class CatalogWatch:
-    """The catalogues of databases before and after a plan, and the object addresses after each step.
-
-    A step that runs again, as it did not get its locks, replaces its record.
-    """
+    """Catalogues before and after a plan, and object addresses after the last attempt of each step."""
 
     plan: Plan
     before: dict[str, Catalogue] = field(default_factory=dict)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import asyncpg
 
-from circle_migrate.config.load_objects import load_relations
+from circle_migrate.config.object_reference import load_relations
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.bounded_read import (
     LiveQuery,
@@ -73,9 +73,8 @@ async def loss_report(deployment: Deployment, collector: LossCollector) -> LossR
 
 
 async def recount(deployment: Deployment, collector: LossCollector) -> tuple[Loss, ...]:
-    """Return the losses with their current counts, without the rows of other databases.
+    """Return the losses with current counts, or those of the rehearsal, without rows of other databases.
 
-    Rows that the revisions' own statements change have the counts of the rehearsal, if there was one.
     Raises what connecting raises.
     """
     databases = {name: deployment.databases[name] for name in collector.plan.databases}
@@ -122,10 +121,7 @@ def _without_dropped_columns(losses: Sequence[Loss]) -> list[Loss]:
 
 
 async def _count(database: Database, losses: Sequence[Loss], before: Snapshot) -> list[Loss]:
-    """Count the losses of one database, without those of objects that it does not have.
-
-    `before` is the catalogue in which the losses were found.
-    """
+    """Count the losses, found in the catalogue `before`, of the objects that a database still has."""
     tables = {loss.identity if loss.kind in _TABLES else _table_of(loss, before) for loss in losses}
     known = await relation_sizes(database, filter(None, tables))
     async with open_live_query(database) as live:
@@ -133,24 +129,12 @@ async def _count(database: Database, losses: Sequence[Loss], before: Snapshot) -
         return [counted for loss in losses if (counted := await counter.count(loss)) is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class _RowCount:
-    """The number of rows of a table; None for the reason in `unknown`."""
-
-    count: Count | None
-    unknown: str = ""
-
-    @property
-    def exact(self) -> bool:
-        return self.count is not None and self.count.exact
-
-
+@dataclass(slots=True)
 class _LossCounter:
-    def __init__(self, live: LiveQuery, before: Snapshot, sizes: Mapping[str, Size]) -> None:
-        self._live = live
-        self._before = before
-        self._sizes = sizes
-        self._rows: dict[str, _RowCount] = {}
+    _live: LiveQuery
+    _before: Snapshot
+    _sizes: Mapping[str, Size]
+    _rows: dict[str, tuple[Count | None, str]] = field(default_factory=dict)
 
     async def count(self, loss: Loss) -> Loss | None:
         """Return the loss with its counts; None where the live database has no such object."""
@@ -182,14 +166,16 @@ class _LossCounter:
         if loss.rows is not None or loss.unknown:
             return loss
         size = self._sizes.get(loss.identity)
-        rows = await self._row_count(loss.identity)
-        newest = await self._newest(loss.identity) if rows.exact and loss.kind == "table" else None
+        rows, unknown = await self._row_count(loss.identity)
+        is_exact = rows is not None and rows.exact
+        newest = await self._newest(loss.identity) if is_exact and loss.kind == "table" else None
         size_bytes = Count(size.bytes) if size is not None else None
-        return replace(loss, rows=rows.count, bytes=size_bytes, newest=newest, unknown=rows.unknown)
+        return replace(loss, rows=rows, bytes=size_bytes, newest=newest, unknown=unknown)
 
     async def _narrowed_column(self, loss: Loss) -> Loss:
         table = _table_of(loss, self._before)
-        if not table or not (await self._row_count(table)).exact:
+        rows, _ = await self._row_count(table) if table else (None, "")
+        if not table or rows is None or not rows.exact:
             return loss
         row = await self._select(table, f"count({loss.identity[len(table) + 1 :]}) AS non_null")
         return replace(loss, non_null=Count(row["non_null"]))
@@ -199,9 +185,9 @@ class _LossCounter:
         if not table:  # The plan itself has given the column this name.
             return loss
         column = loss.identity[len(table) + 1 :]
-        rows = await self._row_count(table)
-        loss = replace(loss, rows=rows.count, unknown=rows.unknown)
-        if not rows.exact:
+        rows, unknown = await self._row_count(table)
+        loss = replace(loss, rows=rows, unknown=unknown)
+        if rows is None or not rows.exact:
             return await self._estimate(loss, table, column)
         try:
             row = await self._count_values(table, column)
@@ -247,18 +233,19 @@ class _LossCounter:
             bytes=_estimated(values * row["width"]),
         )
 
-    async def _row_count(self, table: str) -> _RowCount:
+    async def _row_count(self, table: str) -> tuple[Count | None, str]:
+        """Return the number of rows of a table; if it is None, also the reason."""
         if table not in self._rows:
             size = self._sizes.get(table)
             estimate = _estimated(size.rows) if size is not None and size.rows is not None else None
             if estimate is not None and estimate.value >= EXACT_ROWS:
-                self._rows[table] = _RowCount(estimate)
+                self._rows[table] = estimate, ""
             else:
                 try:
                     row = await self._select(table, "count(*) AS rows")
-                    self._rows[table] = _RowCount(Count(row["rows"]))
+                    self._rows[table] = Count(row["rows"]), ""
                 except QueryTimeoutError as error:
-                    self._rows[table] = _RowCount(estimate, "" if estimate else str(error))
+                    self._rows[table] = estimate, "" if estimate else str(error)
         return self._rows[table]
 
     async def _newest(self, table: str, condition: str = "") -> datetime | None:

@@ -84,7 +84,7 @@ async def find(
     where there is neither a server nor a snapshot, what connecting raises, and of a rehearsal `NotWritable`
     and `Interrupted`.
     """
-    paths = {name: deployment.databases[name].settings.search_path for name in plan.databases}
+    paths = {name: deployment.databases[name].settings.effective_path for name in plan.databases}
     collector = LossCollector(plan, {name: LossNamer.of(name, path) for name, path in paths.items()})
     if plan:
         await _from_scratch(deployment, collector)

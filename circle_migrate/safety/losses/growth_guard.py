@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 ESTIMATES_DIFFER = 1.1
 """Factor up to which an estimate that is higher than before is no increase, as two estimates differ."""
 
+_KEYS = """
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+       ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
+                 ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+             WHERE i.indrelid = c.oid AND i.indisprimary)::text[] AS columns
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1)
+"""
+
 
 def increased_losses(accepted: Iterable[Loss], now: Iterable[Loss]) -> Iterator[tuple[Loss | None, Loss]]:
     """Yield the losses that were not accepted, or were accepted with a lower count: as accepted and as now.
@@ -85,16 +94,6 @@ def _describe_amount(loss: Loss) -> str:
     count = _amount(loss)
     unknown = f" ({loss.unknown})" if count is None and loss.unknown else ""
     return f"{quantity(count, 'value' if _is_dropped_column(loss) else 'row')}{unknown}"
-
-
-_KEYS = """
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
-       ARRAY(SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
-                 ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
-             WHERE i.indrelid = c.oid AND i.indisprimary)::text[] AS columns
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY ($1)
-"""
 
 
 async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:

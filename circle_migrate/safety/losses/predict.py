@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import asyncpg
 
 from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.postgres.bounded_read import QueryError, open_live_query
-from circle_migrate.postgres.catalog.snapshot import ObjectKey
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Op
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 from circle_migrate.postgres.key_column import KeyColumn, find_column
 from circle_migrate.safety.live_database.catalog import object_usage
-from circle_migrate.safety.live_database.probes import derive_probes
-from circle_migrate.safety.live_database.query import run_probes
+from circle_migrate.safety.live_database.column import OWN_EXPRESSION
+from circle_migrate.safety.live_database.probes import derive_probes, run_probes
 from circle_migrate.safety.live_database.record import Answer, ProbeKind
-from circle_migrate.safety.live_database.type_change import OWN_EXPRESSION
 from circle_migrate.safety.losses.report import Count, Dependents, Effect, Loss, LossNamer, Precision
 from circle_migrate.safety.trace.record import Task, TracedStatement
 
@@ -27,18 +29,26 @@ REHEARSE = "only a rehearsal can count the rows (--rehearse)"
 TRUNCATED = "TRUNCATE"
 """The detail of a loss of all rows of a table by TRUNCATE."""
 
-_REPORTED = frozenset(
-    (
-        ProbeKind.NULLS,
-        ProbeKind.DUPLICATES,
-        ProbeKind.ORPHANS,
-        ProbeKind.VIOLATIONS,
-        ProbeKind.UNCASTABLE,
-        ProbeKind.TOO_LONG,
-        ProbeKind.CUT,
-    )
-)
+_NOT_REPORTED = (ProbeKind.VALUES, ProbeKind.ROWS, ProbeKind.BEHIND)
 _WRITING = {Task.DELETE: Effect.DELETED, Task.UPDATE: Effect.UPDATED, Task.TRUNCATE: Effect.DELETED}
+# Conversions without an expression are counted by probes, without a rehearsal.
+_OWN_EXPRESSION = re.compile(r"\bUSING\b", re.IGNORECASE)
+_COLUMN = """
+SELECT a.attrelid::bigint AS relation, a.attnum AS number,
+       ARRAY(SELECT unnest(indkey::int2[]) FROM pg_catalog.pg_index
+             WHERE indrelid = a.attrelid AND indisprimary) AS key
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = to_regclass($1) AND quote_ident(a.attname) = $2
+  AND has_database_privilege(current_database(), 'TEMPORARY')
+"""
+_NAMES = """
+SELECT (SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::bigint::oid) AS relation,
+       ARRAY(SELECT quote_ident(a.attname) FROM unnest($2::int2[]) WITH ORDINALITY AS asked (number, position)
+             JOIN pg_catalog.pg_attribute a
+               ON a.attrelid = $1::bigint::oid AND a.attnum = asked.number AND NOT a.attisdropped
+             ORDER BY position) AS columns
+"""
 
 
 def predict_row_losses(
@@ -60,16 +70,13 @@ def predict_row_losses(
 async def predict_value_losses(
     databases: Mapping[str, Database], namers: Mapping[str, LossNamer], statements: Sequence[TracedStatement]
 ) -> list[Loss]:
-    """Return the values that these statements would alter and the rows that constraints would reject.
-
-    Raises what connecting raises.
-    """
+    """Return the values these statements alter and rows constraints reject. Raises what connecting raises."""
     usage = {name: await object_usage(database) for name, database in databases.items()}
     reported = [
         # Truncated values are counted as they are now, even if the revision changes rows before.
         replace(probe, fixed_by="") if probe.kind is ProbeKind.CUT else probe
         for probe in derive_probes(statements, usage)
-        if probe.kind in _REPORTED
+        if probe.kind not in _NOT_REPORTED
     ]
     losses: list[Loss] = []
     for name, database in databases.items():
@@ -106,10 +113,7 @@ def _loss(namer: LossNamer, answer: Answer, statement: TracedStatement) -> Loss:
 async def with_cross_database_rows(
     deployment: Deployment, relations: Sequence[Relation], losses: Sequence[Loss]
 ) -> tuple[Loss, ...]:
-    """Return the losses with the rows of other databases that would be left without a matching row.
-
-    A relation whose other side is lost as well leaves none.
-    """
+    """Add the rows of other databases that would lose their matching row and are not lost themselves."""
     pairs = list(_unmatched_columns(relations, losses))
     wanted = dict.fromkeys(column for loss, column in pairs if not _is_partial(loss))
     counted: dict[ColumnReference, Dependents] = {}
@@ -170,3 +174,71 @@ async def _count_rows(
         unread = (column for column in columns if column not in counted)
         counted |= {column: Dependents(str(column), why=str(error)) for column in unread}
     return counted
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A copy of a column's values in `table`; `numbers` are those of the column and of the primary key."""
+
+    identity: str
+    table: str
+    relation: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class TypeConversionProbe:
+    """A comparison of columns that steps convert by an expression, in tables whose primary key lacks them."""
+
+    statements: Iterable[TracedStatement]
+    _copies: list[_Copy] = field(default_factory=list)
+
+    async def before(self, driver: asyncpg.Connection, database: str, revision: str) -> None:
+        """Copy the values, in the transaction of the step and before it."""
+        self._copies = []
+        for number, (table, identity) in enumerate(sorted(self._columns(database, revision))):
+            column = split_identity(identity)[-1]
+            row = await driver.fetchrow(_COLUMN, table, column)
+            if row is None or not row["key"] or row["number"] in row["key"]:
+                continue
+            numbers = (row["number"], *row["key"])
+            copy = _Copy(identity, f"pg_temp.circle_retyped_{number}", row["relation"], numbers)
+            names = await _current_names(driver, copy)
+            if names is not None:
+                values = f"{names[1]} AS key, t.{column}::text AS value"
+                query = f"SELECT {values} FROM {table} t WHERE {column} IS NOT NULL"  # noqa: S608 - names as SQL
+                await driver.execute(f"CREATE TEMPORARY TABLE {copy.table} AS {query}")
+                self._copies.append(copy)
+
+    async def after(self, driver: asyncpg.Connection) -> dict[str, int]:
+        """Return the number of altered values by column, without those of deleted rows."""
+        altered = {}
+        for copy in self._copies:
+            names = await _current_names(driver, copy)
+            if names is not None:
+                relation, key, column = names
+                rows = f"{copy.table} s JOIN {relation} t ON s.key = {key}"
+                query = f"SELECT count(*) FROM {rows} WHERE s.value IS DISTINCT FROM t.{column}::text"  # noqa: S608
+                altered[copy.identity] = await driver.fetchval(query)
+            await driver.execute(f"DROP TABLE {copy.table}")
+        return altered
+
+    def _columns(self, database: str, revision: str) -> set[tuple[str, str]]:
+        return {
+            (change.owner.identity, change.key.identity)
+            for statement in self.statements
+            if (statement.database, statement.revision) == (database, revision)
+            and _OWN_EXPRESSION.search(statement.sql)
+            for change in statement.changes
+            if change.op is Op.CHANGED and change.key.kind == "column" and "type" in change.fields
+            if change.owner is not None
+        }
+
+
+async def _current_names(driver: asyncpg.Connection, copy: _Copy) -> tuple[str, str, str] | None:
+    """Return the relation, its key as an expression, and the column; None where one no longer exists."""
+    row = await driver.fetchrow(_NAMES, copy.relation, list(copy.numbers))
+    if row["relation"] is None or len(row["columns"]) != len(copy.numbers):
+        return None
+    column, *key = row["columns"]
+    return row["relation"], f"ROW({', '.join(f't.{name}' for name in key)})::text", column

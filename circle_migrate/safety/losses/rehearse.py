@@ -26,9 +26,8 @@ from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 from circle_migrate.safety.losses.catalog_outcome import Catalogue, CatalogWatch
-from circle_migrate.safety.losses.predict import TRUNCATED
+from circle_migrate.safety.losses.predict import TRUNCATED, TypeConversionProbe
 from circle_migrate.safety.losses.report import Count, Effect, Failure, Loss, LossNamer, Method
-from circle_migrate.safety.losses.type_conversion import TypeConversionProbe
 from circle_migrate.safety.trace.record import TracedStatement
 
 _Counters = Mapping[int, "asyncpg.Record"]
@@ -129,9 +128,8 @@ async def rehearse(
             notify(event)
 
     try:
-        await execute(
-            _with_time_limits(deployment, seconds), tuple(plan.current), planner, notify_waits, options
-        )
+        limited = _with_time_limits(deployment, seconds)
+        await execute(limited, tuple(plan.current), planner, notify_waits, options)
     except (Interrupted, NotWritable, Unreachable):
         raise
     except LockNotObtained as error:

@@ -27,11 +27,7 @@ class Effect(StrEnum):
 
 
 class Method(StrEnum):
-    """How losses were found.
-
-    SCRATCH ran the downgrade on scratch databases, REHEARSAL on the live ones with a rollback. SNAPSHOTS
-    compared the snapshots of the revisions, by name.
-    """
+    """How losses were found: by a run on scratch databases or (REHEARSAL) live ones, or by SNAPSHOTS."""
 
     SCRATCH = "scratch"
     REHEARSAL = "rehearsal"
@@ -61,10 +57,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Dependents:
-    """The column of another database, as `database.table.column`, whose rows match lost rows.
-
-    `rows` is None where they could not be counted, for the reason in `why`.
-    """
+    """Rows that match lost rows, by `database.table.column`; None if not counted, for the reason in `why`."""
 
     column: str
     rows: Count | None = None
@@ -120,10 +113,7 @@ class Loss:
     def to_dict(self) -> dict[str, Any]:
         """Return the loss for JSON output."""
         return {
-            "database": self.database,
-            "kind": self.kind,
-            "name": self.name,
-            "identity": self.identity,
+            **{name: getattr(self, name) for name in ("database", "kind", "name", "identity")},
             "effect": str(self.effect),
             "destroys_data": self.destroys_data,
             "revision": self.revision or None,
@@ -184,11 +174,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class LossReport(Result):
-    """All losses of a downgrade, counted at the time `taken_at`.
-
-    `not_rehearsed` has the reasons for revisions that a rehearsal left out. `notes` say in what the report is
-    incomplete.
-    """
+    """All losses, counted at `taken_at`; `not_rehearsed` (reasons) and `notes` say what is incomplete."""
 
     plan: Plan
     mode: str

@@ -1,9 +1,10 @@
-"""Find changes after which statements of the running application fail."""
+"""Find changes that break statements of the running application, or that another database contradicts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name, view_columns
@@ -12,9 +13,8 @@ from circle_migrate.safety.rules.context import (
     RELATIONS,
     STORING,
     CatalogState,
+    PlanContext,
     StatementContext,
-    new_value,
-    old_value,
 )
 from circle_migrate.safety.rules.failure import lacks_extension
 
@@ -33,6 +33,11 @@ _IMPLICIT_VALUES = ("default", "identity", "generated")
 # https://www.postgresql.org/docs/current/sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS
 _READ_ONLY_VIEW = compile_pattern(
     r"\b(?:JOIN|WITH|DISTINCT|GROUP BY|HAVING|LIMIT|OFFSET|UNION|INTERSECT|EXCEPT)\b"
+)
+
+_SECRET = compile_pattern(
+    r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|salt|otp|totp|pin_code|private_key|api_key|access_key"
+    r"|encryption_key|refresh_token|access_token|token|credentials?|password_hash|hashed_\w+|\w+_hash)(?:$|_hash$)"
 )
 
 
@@ -111,7 +116,7 @@ def _columns(catalog: CatalogState, relation: ObjectKey) -> set[str]:
 
 def _renamed_enum_values(context: StatementContext) -> Iterator[HazardFinding]:
     for change in context.changes(Op.CHANGED, "enum"):
-        old, new = (value(change, "labels").split("\n") for value in (old_value, new_value))
+        old, new = (labels.split("\n") for labels in (change.old("labels"), change.new("labels")))
         missing = sorted(set(old) - set(new))
         if missing and len(old) == len(new) and context.existed(change.key):
             reason = f"the value {', '.join(missing)} is renamed"
@@ -122,7 +127,7 @@ def check_alterations(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield a finding for each column of an existing table that gets the type json."""
     reason = "json has no equality: DISTINCT, GROUP BY and UNION over the table's columns fail (42883)"
     for change in (*context.added, *context.changes(Op.CHANGED, "column")):
-        if _is_in_existing_table(context, change) and new_value(change, "type") == "json":
+        if _is_in_existing_table(context, change) and change.new("type") == "json":
             name = change.key.identity
             yield context.finding("CM031", Severity.WARNING, name, reason, relation=change.owner)
 
@@ -140,9 +145,73 @@ def _lost_default(context: StatementContext, change: Change, last: CatalogState)
     now, before = last.get(change.key, {}), context.before.get(change.key, {})
     if not _is_in_existing_table(context, change) or any(now.get(field) for field in _IMPLICIT_VALUES):
         return
-    required = any(old_value(change, field) for field in _IMPLICIT_VALUES) and now.get("not_null") == "yes"
+    required = any(change.old(field) for field in _IMPLICIT_VALUES) and now.get("not_null") == "yes"
     if not required and not (now.get("not_null") and not before.get("not_null") and context.before):
         return
     severity = Severity.WARNING if required else Severity.NOTE
     reason = "an INSERT that omits the column fails (23502)"
     yield context.finding("CM036", severity, change.key.identity, reason, relation=change.owner)
+
+
+def check_cross_database(plan: PlanContext) -> Iterator[HazardFinding]:
+    """Yield findings that concern two databases."""
+    for context in plan.statements:
+        if context.statement.error is None:
+            yield from _moved(context)
+            yield from _secret(context)
+            yield from _type_mismatch(context)
+
+
+def _moved(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for what is dropped here and created in another database in a later segment."""
+    database, segment = context.statement.database, context.statement.segment
+    for change in context.dropped:
+        if change.key.kind not in ("column", "table") or change.owner in context.removed:
+            continue
+        kind, name = change.key.kind, own_name(change.key.identity)
+        elsewhere = (each for each in context.plan.statements if each.statement.database != database)
+        later = (each for each in elsewhere if each.statement.segment > segment)
+        created = ((each.statement, added.key) for each in later for added in each.added)
+        same = (by for by, key in created if key.kind == kind and own_name(key.identity) == name)
+        target = next(same, None)
+        if target is not None:
+            reason = f"{target.database} gets it in segment {target.segment}, after segment {segment} commits"
+            yield context.finding("CM070", Severity.WARNING, change.key.identity, reason)
+
+
+def _secret(context: StatementContext) -> Iterator[HazardFinding]:
+    home = context.plan.evidence.secrets
+    if home is None or context.statement.database == home:
+        return
+    for change in context.added:
+        stored = change.owner is not None and change.owner.kind in STORING
+        if change.key.kind == "column" and stored and _SECRET.search(own_name(change.key.identity)):
+            reason = f"secrets belong to database {home}"
+            yield context.finding("CM071", Severity.WARNING, change.key.identity, reason)
+
+
+def _type_mismatch(context: StatementContext) -> Iterator[HazardFinding]:
+    """Yield a finding for a key that two databases share and that has two types after the plan."""
+    for change in context.changes(Op.CHANGED, "column"):
+        if "type" not in change.fields:
+            continue
+        for relation in context.plan.evidence.relations:
+            sides = [ColumnReference.parse(text) for text in (relation.left, relation.right)]
+            own = [column for column in sides if _is_column(column, context.statement.database, change.key)]
+            for partner in [column for column in sides if column not in own] if own else ():
+                type_ = _type(context.plan, partner)
+                if type_ != change.new("type"):
+                    reason = f"{partner} holds the same keys and is {type_ or 'of unknown type'}"
+                    yield context.finding("CM072", Severity.WARNING, change.key.identity, reason)
+
+
+def _is_column(column: ColumnReference, database: str, key: ObjectKey) -> bool:
+    suffix = column.within if column.schema else f".{column.within}"
+    return column.database == database and f".{key.identity}".endswith(suffix)
+
+
+def _type(plan: PlanContext, column: ColumnReference) -> str | None:
+    for key, fields in plan.last.get(column.database, {}).items():
+        if key.kind == "column" and _is_column(column, column.database, key):
+            return fields.get("type")
+    return None

@@ -9,13 +9,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import (
-    STORING,
-    CatalogState,
-    PlanContext,
-    StatementContext,
-    new_value,
-)
+from circle_migrate.safety.rules.context import STORING, CatalogState, PlanContext, StatementContext
 from circle_migrate.safety.trace.record import Task
 
 _FOREIGN_KEY = compile_pattern(
@@ -39,11 +33,14 @@ _REPEATABLE = compile_pattern(
     r"|\bALTER\s+INDEX\b.*\bATTACH\s+PARTITION\b"
 )
 
+_EXPRESSION_FIELDS = {"index": "definition", "constraint": "definition", "column": "generated"}
+"""For each kind of object with computed values, the field that has the expression."""
+
 
 def check_new_objects(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about objects that a statement creates."""
     for change in context.added:
-        if change.key.kind == "constraint" and new_value(change, "type") == "foreign key":
+        if change.key.kind == "constraint" and change.new("type") == "foreign key":
             yield from _foreign_key(context, change)
         elif change.key.kind == "column":
             yield from _column_type(context, change)
@@ -52,7 +49,7 @@ def check_new_objects(context: StatementContext) -> Iterator[HazardFinding]:
 
 
 def _foreign_key(context: StatementContext, change: Change) -> Iterator[HazardFinding]:
-    match = _FOREIGN_KEY.match(new_value(change, "definition"))
+    match = _FOREIGN_KEY.match(change.new("definition"))
     owner = change.owner
     if match is None or owner is None or not context.plan.evidence.traced:
         return
@@ -88,10 +85,9 @@ def _split_columns(columns: str) -> list[str]:
 
 
 def _column_type(context: StatementContext, change: Change) -> Iterator[HazardFinding]:
-    type_ = new_value(change, "type")
-    serial = new_value(change, "default").startswith("nextval(") and any(
-        new_value(sequence, "owned_by") == change.key.identity
-        for sequence in context.changes(Op.ADDED, "sequence")
+    type_ = change.new("type")
+    serial = change.new("default").startswith("nextval(") and any(
+        sequence.new("owned_by") == change.key.identity for sequence in context.changes(Op.ADDED, "sequence")
     )
     with_time_zone = type_.startswith("timestamp(") and not type_.endswith("without time zone")
     if serial or (type_.startswith(_DISCOURAGED_TYPES) and not with_time_zone):
@@ -105,19 +101,13 @@ def _invalid_index(context: StatementContext) -> Iterator[HazardFinding]:
     if match is None:
         return
     name = match["name"].rpartition(".")[2].strip('"')
-    for invalid in context.plan.evidence.invalid_indexes.get(context.statement.database, ()):
-        dropped = any(
-            ObjectKey("index", invalid.index) in earlier.removed
-            for earlier in context.plan.statements[: context.index]
-        )
-        if invalid.index.rpartition(".")[2].strip('"') == name and not dropped:
+    for relation, index in context.plan.evidence.invalid_indexes.get(context.statement.database, ()):
+        key = ObjectKey("index", index)
+        dropped = any(key in earlier.removed for earlier in context.plan.statements[: context.index])
+        if index.rpartition(".")[2].strip('"') == name and not dropped:
+            reason = f"{index} exists and is INVALID, so the statement does not build it"
             yield context.finding(
-                "CM022",
-                Severity.WARNING,
-                invalid.index,
-                f"{invalid.index} exists and is INVALID, so the statement does not build it",
-                relation=invalid.relation,
-                confidence=Confidence.LIVE,
+                "CM022", Severity.WARNING, index, reason, relation=relation, confidence=Confidence.LIVE
             )
 
 
@@ -143,10 +133,6 @@ def check_commits(plan: PlanContext) -> Iterator[HazardFinding]:
         if committed and same_revision and statement.changes and not _REPEATABLE.search(statement.sql):
             reason = "it commits before the rest of the revision, and fails if the revision is run again"
             yield context.finding("CM040", Severity.WARNING, str(statement.changes[0].key), reason)
-
-
-_EXPRESSION_FIELDS = {"index": "definition", "constraint": "definition", "column": "generated"}
-"""For each kind of object with computed values, the field that has the expression."""
 
 
 def check_stored_expressions(context: StatementContext) -> Iterator[HazardFinding]:

@@ -29,10 +29,7 @@ _LONGEST_FIRST = (*LONG_TASKS, Task.UPDATE, Task.INSERT, Task.DELETE, Task.TRUNC
 
 
 class PlanContext:
-    """All statements of a trace, and the evidence about their databases by name.
-
-    `first` and `last` are the catalogs before and after the plan.
-    """
+    """All statements of a trace; `first` and `last` are the catalogs before and after the plan."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
@@ -245,16 +242,6 @@ class StatementContext:
             size="" if size is None else format_size(size),
             estimate="" if seconds is None else format_estimate(seconds),
         )
-
-
-def old_value(change: Change, field: str) -> str:
-    """Return a field's value before a change; empty without one."""
-    return change.fields.get(field, (None, None))[0] or ""
-
-
-def new_value(change: Change, field: str) -> str:
-    """Return a field's value after a change; empty without one."""
-    return change.fields.get(field, (None, None))[1] or ""
 
 
 def describe_waits(locks: Mapping[str, Lock]) -> str:

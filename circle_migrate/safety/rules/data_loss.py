@@ -14,7 +14,7 @@ from circle_migrate.postgres.sql_text import (
 )
 from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import STORING, StatementContext, new_value, old_value
+from circle_migrate.safety.rules.context import STORING, StatementContext
 from circle_migrate.safety.rules.evidence import Mode, format_size, is_empty
 from circle_migrate.safety.rules.row_estimate import RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task, Work
@@ -45,7 +45,7 @@ def check_data_loss(context: StatementContext) -> Iterator[HazardFinding]:
 
 
 def _relation(context: StatementContext, change: Change) -> Iterator[HazardFinding]:
-    parents = old_value(change, "partition_of").split("\n")
+    parents = change.old("partition_of").split("\n")
     if not any(ObjectKey("table", parent) in context.removed for parent in parents):
         hazard = "CM013" if change.key.kind == "table" else "CM014"
         yield _lost_rows(context, hazard, change, context.live_relation(change.key), ProbeKind.ROWS)
@@ -67,16 +67,14 @@ def _lost_rows(
     size = context.size(relation)
     generated = _has_field(change, "generated")
     count = 0 if generated or (answer is None and is_empty(size)) else answer.count if answer else None
+    rule, severity = ("CM012", Severity.WARNING) if count == 0 else (hazard, Severity.ERROR)
+    reason = "its values are generated from other columns"
+    if not generated:
+        reason = _describe_count(context, probe, answer, count, size)
+    confidence = Confidence.LIVE if count is not None and not generated and answer else None
+    locks = context.statement.acquired
     return context.finding(
-        "CM012" if count == 0 else hazard,
-        Severity.WARNING if count == 0 else Severity.ERROR,
-        subject,
-        "its values are generated from other columns"
-        if generated
-        else _describe_count(context, probe, answer, count, size),
-        relation=relation,
-        confidence=Confidence.LIVE if count is not None and not generated and answer else None,
-        locks=context.statement.acquired,
+        rule, severity, subject, reason, relation=relation, confidence=confidence, locks=locks
     )
 
 
@@ -93,11 +91,8 @@ def _describe_count(
 
 
 def _sequence_or_type(context: StatementContext, change: Change) -> Iterator[HazardFinding]:
-    """Yield a finding for a dropped sequence or type, but not for a sequence dropped with its column.
-
-    No default uses the sequence any more, or PostgreSQL would refuse to drop it.
-    """
-    owned_by = old_value(change, "owned_by")
+    """Yield a finding for a dropped sequence or type, but not for a sequence dropped with its column."""
+    owned_by = change.old("owned_by")
     if owned_by and any(key.kind == "column" and key.identity == owned_by for key in context.removed):
         return
     if change.owner in context.removed or context.origin(change.key) in context.last:
@@ -112,7 +107,7 @@ def _sequence_or_type(context: StatementContext, change: Change) -> Iterator[Haz
 
 def _enum_values(context: StatementContext) -> Iterator[HazardFinding]:
     for change in context.changes(Op.CHANGED, "enum"):
-        old, new = (set(value(change, "labels").split("\n")) for value in (old_value, new_value))
+        old, new = (set(labels.split("\n")) for labels in (change.old("labels"), change.new("labels")))
         if context.existed(change.key) and len(new) < len(old):
             reason = f"the type loses the value {', '.join(sorted(old - new))}"
             yield context.finding("CM014", Severity.ERROR, change.key.identity, reason)
@@ -141,7 +136,7 @@ def _cascade_drops(context: StatementContext) -> Iterator[HazardFinding]:
         for change in context.dropped
         if not mentions(sql, own_name(change.key.identity))
         and change.owner not in context.removed
-        and old_value(change, "owned_by") not in columns
+        and change.old("owned_by") not in columns
         and change.key.kind in _USED_BY_QUERIES | _DEPENDENT_PARTS
     ]
     if not keys:
@@ -166,14 +161,12 @@ def _truncated(context: StatementContext, relation: str) -> HazardFinding:
     answer = context.answer(ProbeKind.ROWS, relation)
     size = context.size(relation)
     count = answer.count if answer is not None else 0 if is_empty(size) else None
+    severity = Severity.NOTE if count == 0 else Severity.ERROR
+    reason = _describe_count(context, ProbeKind.ROWS, answer, count, size)
+    locks = {relation: context.statement.locks.get(relation, Lock.AccessExclusive)}
+    confidence = Confidence.LIVE if answer is not None and count is not None else None
     return context.finding(
-        "CM006",
-        Severity.NOTE if count == 0 else Severity.ERROR,
-        relation,
-        _describe_count(context, ProbeKind.ROWS, answer, count, size),
-        relation=relation,
-        locks={relation: context.statement.locks.get(relation, Lock.AccessExclusive)},
-        confidence=Confidence.LIVE if answer is not None and answer.count is not None else None,
+        "CM006", severity, relation, reason, relation=relation, locks=locks, confidence=confidence
     )
 
 
@@ -182,14 +175,15 @@ def _deleted(context: StatementContext, relation: str) -> Iterator[HazardFinding
     rows = estimate_rows(context, relation)
     if is_empty(size) or rows is RowEstimate.FEW:
         return
-    yield context.finding(
-        "CM015",
-        {RowEstimate.ALL: Severity.ERROR, RowEstimate.BATCH: Severity.NOTE}.get(rows, Severity.WARNING),
-        relation,
+    severities = {RowEstimate.ALL: Severity.ERROR, RowEstimate.BATCH: Severity.NOTE}
+    severity = severities.get(rows, Severity.WARNING)
+    reason, works = (
         f"it deletes {rows} of {relation}, which is {format_size(size)}",
-        relation=relation,
-        works=[Work(Task.DELETE, relation)],
-        confidence=Confidence.LIVE if context.index in context.plan.evidence.expected_rows else None,
+        [Work(Task.DELETE, relation)],
+    )
+    confidence = Confidence.LIVE if context.index in context.plan.evidence.expected_rows else None
+    yield context.finding(
+        "CM015", severity, relation, reason, relation=relation, works=works, confidence=confidence
     )
 
 

@@ -8,7 +8,7 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.context import CatalogState, StatementContext, new_value, old_value
+from circle_migrate.safety.rules.context import CatalogState, StatementContext
 
 _NOT_NULL = compile_pattern(r'CHECK \(\(("(?:[^"]|"")+"|\w+) IS NOT NULL\)\)(?: NO INHERIT)?(?: NOT VALID)?')
 _REFERENCE = compile_pattern(r"FOREIGN KEY \(.*?\) REFERENCES .*?\(.*?\)")
@@ -26,7 +26,7 @@ _EVERY_ROLE = "public"
 def check_dropped_guards(context: StatementContext) -> Iterator[HazardFinding]:
     """Yield findings about constraints, triggers, policies and privileges that are dropped or changed."""
     for change in context.dropped:
-        definition = old_value(change, "definition")
+        definition = change.old("definition")
         if change.key.kind == "constraint":
             yield from _constraint(context, change, definition)
         elif change.key.kind == "index" and (unique := _UNIQUE.fullmatch(definition)):
@@ -92,11 +92,11 @@ def _disabled_reason(context: StatementContext, change: Change) -> str:
     if change.op is not Op.CHANGED:
         return ""
     if kind == "table" and fields.keys() & {"rls", "rls_forced"}:
-        return "all rows are hidden without a policy" if new_value(change, "rls") else _REWRITING["policy"]
+        return "all rows are hidden without a policy" if change.new("rls") else _REWRITING["policy"]
     disabled = ("disabled", "replica")
-    if kind == "trigger" and new_value(change, "enabled") in disabled:
+    if kind == "trigger" and change.new("enabled") in disabled:
         return "the trigger does not fire"
-    if kind == "constraint" and any(word in new_value(change, "triggers") for word in disabled):
+    if kind == "constraint" and any(word in change.new("triggers") for word in disabled):
         return "the foreign key is not checked"
     return ""
 
@@ -113,7 +113,7 @@ def _privileges(context: StatementContext) -> Iterator[HazardFinding]:
         if not context.existed(change.key):
             continue
         owner = change.fields.get("owner")
-        before, after = (set(_privileges_by_role(value(change, "acl"))) for value in (old_value, new_value))
+        before, after = (set(_privileges_by_role(acl)) for acl in (change.old("acl"), change.new("acl")))
         if owner is not None or before - after:
             if owner is not None and change.owner in new_owners:
                 continue  # an owned sequence gets the owner of its table
@@ -153,7 +153,7 @@ def _newly_published(contexts: tuple[StatementContext, ...], published: set[str]
         for change in context.statement.changes:
             if change.key.kind != "publication" or change.op is Op.REMOVED:
                 continue
-            before, after = (set(value(change, "tables").split("\n")) for value in (old_value, new_value))
+            before, after = (set(side.split("\n")) for side in (change.old("tables"), change.new("tables")))
             for table in sorted((after - before) & published):
                 key = ObjectKey("table", table)
                 identity = _has_identity(contexts[-1].after, key)

@@ -9,14 +9,17 @@ from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres import sql_text
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.application_breakage import check_alterations, check_removed_names
+from circle_migrate.safety.rules.application_breakage import (
+    check_alterations,
+    check_cross_database,
+    check_removed_names,
+)
 from circle_migrate.safety.rules.constraint_and_type import (
     check_commits,
     check_new_objects,
     check_stored_expressions,
 )
 from circle_migrate.safety.rules.context import PlanContext
-from circle_migrate.safety.rules.cross_database import check_cross_database
 from circle_migrate.safety.rules.data_loss import check_data_loss
 from circle_migrate.safety.rules.dropped_guards import check_dropped_guards, check_replication
 from circle_migrate.safety.rules.evidence import Evidence
@@ -56,14 +59,10 @@ def run_rules(evidence: Evidence) -> tuple[HazardFinding, ...]:
     findings = [*_run_rules(plan)]
     notes = "; ".join(("it was not traced to its end", *trace.notes))
     findings += (_revision_finding("CM060", Severity.WARNING, name, notes) for name in trace.untraced)
-    findings += (
-        _revision_finding("CM045", Severity.WARNING, name, reason, Confidence.TRACED)
-        for name, reason in trace.round_trip_issues.items()
-    )
-    findings += (
-        _revision_finding("CM044", Severity.NOTE, name, reason)
-        for name, reason in trace.render_differences.items()
-    )
+    issues, differences = trace.round_trip_issues.items(), trace.render_differences.items()
+    traced = Confidence.TRACED
+    findings += (_revision_finding("CM045", Severity.WARNING, name, why, traced) for name, why in issues)
+    findings += (_revision_finding("CM044", Severity.NOTE, name, why) for name, why in differences)
     findings += _opaque(plan)
     return tuple(_complete(plan, finding) for finding in sorted(_merge(findings), key=_sort_key))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import reduce
 
 from circle_migrate.config.relation import Relation
 from circle_migrate.postgres.catalog.snapshot import Snapshot
-from circle_migrate.safety.live_database.record import Answer, Blocker, InvalidIndex, Size
+from circle_migrate.safety.live_database.record import Answer, Blocker, Size
 from circle_migrate.safety.trace.record import Task, Trace
 
 MEGABYTE = 1 << 20
@@ -85,7 +84,7 @@ class Evidence:
     traced: bool = True
     catalogues: Mapping[str, Snapshot] = field(default_factory=dict)
     published: Mapping[str, Collection[str]] = field(default_factory=dict)
-    invalid_indexes: Mapping[str, Sequence[InvalidIndex]] = field(default_factory=dict)
+    invalid_indexes: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     expected_rows: Mapping[int, int] = field(default_factory=dict)
     relations: Sequence[Relation] = ()
     secrets: str | None = None
@@ -98,7 +97,11 @@ class Evidence:
         """Return the total size of relations; None if one size is unknown."""
         sizes = [self.size(database, relation) for relation in relations]
         known = [size for size in sizes if size is not None]
-        return reduce(_sum, known) if known and len(known) == len(sizes) else None
+        if not known or len(known) < len(sizes):
+            return None
+        rows = None if any(size.rows is None for size in known) else sum(size.rows or 0 for size in known)
+        table, indexes = sum(size.bytes for size in known), sum(size.index_bytes for size in known)
+        return replace(known[0], rows=rows, bytes=table, index_bytes=indexes)
 
     def is_large(self, database: str, relation: str, size: Size | None) -> bool:
         """Return whether a relation of this size counts as large; one of unknown size does."""
@@ -131,11 +134,6 @@ def format_size(size: Size | None) -> str:
     total = size.bytes + size.index_bytes
     text = f"{rows}, {total / MEGABYTE:,.0f} MB" if total >= MEGABYTE else rows
     return text if size.source == "live" else f"{text} ({size.source})"
-
-
-def _sum(a: Size, b: Size) -> Size:
-    rows = None if a.rows is None or b.rows is None else a.rows + b.rows
-    return replace(a, rows=rows, bytes=a.bytes + b.bytes, index_bytes=a.index_bytes + b.index_bytes)
 
 
 def format_estimate(seconds: tuple[float, float]) -> str:

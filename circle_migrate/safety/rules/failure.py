@@ -91,14 +91,9 @@ def _required_column(context: StatementContext, change: Change) -> HazardFinding
         severity, reason = Severity.WARNING, f"could not check whether the table has rows: {answer.why}"
     elif answer.count == 0 if answer is not None else is_empty(size):
         severity, reason = Severity.WARNING, "the table is empty; an INSERT that omits the column fails"
-    return context.finding(
-        "CM028",
-        severity,
-        change.key.identity,
-        reason,
-        relation=relation,
-        confidence=Confidence.LIVE if answer is not None and answer.count else None,
-    )
+    confidence = Confidence.LIVE if answer is not None and answer.count else None
+    subject = change.key.identity
+    return context.finding("CM028", severity, subject, reason, relation=relation, confidence=confidence)
 
 
 def _shifted_times(context: StatementContext) -> Iterator[HazardFinding]:
@@ -114,10 +109,7 @@ def _shifted_times(context: StatementContext) -> Iterator[HazardFinding]:
 
 
 def _restarted_sequence(context: StatementContext) -> Iterator[HazardFinding]:
-    """Yield a finding for a restarted sequence that was not compared with its column.
-
-    The catalog does not show a restart: the last value is a row of the sequence.
-    """
+    """Yield a finding for a restart, which the catalog does not show, that no probe has compared."""
     restart = _RESTART.search(without_comments_and_literals(context.statement.sql))
     probed = any(
         answer.probe.kind is ProbeKind.BEHIND and answer.probe.statement == context.index

@@ -56,14 +56,9 @@ def _several_relations(context: StatementContext) -> Iterator[HazardFinding]:
     new = _exclusive(context, statement.acquired) - _exclusive(context, statement.before)
     if new and len(names) > 1:
         subject = max(new)
-        yield context.finding(
-            "CM004",
-            Severity.WARNING,
-            subject,
-            f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together",
-            relation=subject,
-            locks=dict.fromkeys(names, Lock.AccessExclusive),
-        )
+        reason = f"the transaction holds ACCESS EXCLUSIVE on {' and '.join(names)} together"
+        locks = dict.fromkeys(names, Lock.AccessExclusive)
+        yield context.finding("CM004", Severity.WARNING, subject, reason, relation=subject, locks=locks)
 
 
 def _exclusive(context: StatementContext, locks: Mapping[str, Lock]) -> set[str]:
@@ -109,16 +104,18 @@ def check_blockers(plan: PlanContext) -> Iterator[HazardFinding]:
 
 def _blockers(context: StatementContext, blockers: Iterable[Blocker]) -> Iterator[HazardFinding]:
     for blocker in blockers:
-        mode = context.statement.acquired.get(blocker.relation)
+        who, name = blocker.who, blocker.relation
+        mode = context.statement.acquired.get(name)
         if mode is None or mode < Lock.ShareUpdateExclusive:
             continue
         held = "a snapshot" if blocker.held is None else blocker.held.sql
+        reason = f"{who} has held {held} on {name} for {blocker.since_seconds:.0f} s"
         yield context.finding(
             "CM050",
             Severity.WARNING,
-            blocker.who,
-            f"{blocker.who} has held {held} on {blocker.relation} for {blocker.since_seconds:.0f} s",
-            relation=blocker.relation,
-            locks={blocker.relation: mode},
+            who,
+            reason,
+            relation=name,
+            locks={name: mode},
             confidence=Confidence.LIVE,
         )

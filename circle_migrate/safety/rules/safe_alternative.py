@@ -11,7 +11,7 @@ from circle_migrate.postgres.identifier import quote_if_needed
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
 from circle_migrate.safety.hazards.hazard import ExampleRevision, render_revisions
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.context import StatementContext, new_value
+from circle_migrate.safety.rules.context import StatementContext
 
 _INDEX = compile_pattern(r"CREATE (?:UNIQUE )?INDEX ")
 _KEY = compile_pattern(
@@ -20,7 +20,7 @@ _KEY = compile_pattern(
 )
 _COLON = re.compile(r"(?<!:):(?=\w)")
 _LONGEST_NAME = 63
-_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE = "25001", "55P04"
+_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE = ("25001", "2D000"), "55P04"
 
 Revisions = tuple[ExampleRevision, ...]
 
@@ -30,7 +30,7 @@ def safe_alternative(context: StatementContext, finding: HazardFinding) -> str |
 
     The text is empty for a statement that fails for other reasons than its transaction.
     """
-    if finding.rule == "CM021" and finding.subject not in (_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE):
+    if finding.rule == "CM021" and finding.subject not in (*_NOT_IN_TRANSACTION, _NEW_ENUM_VALUE):
         return ""
     writer = _ALTERNATIVES.get(finding.rule)
     revisions = None if writer is None else writer(context, finding)
@@ -42,7 +42,7 @@ def _not_null_by_check(context: StatementContext, finding: HazardFinding) -> Rev
     columns = [
         change
         for change in context.changes(Op.CHANGED, "column")
-        if new_value(change, "not_null") == "yes" and change.owner is not None
+        if change.new("not_null") == "yes" and change.owner is not None
     ]
     if len(columns) != 1 or columns[0].owner is None:
         return None
@@ -77,7 +77,7 @@ def _validated(context: StatementContext, finding: HazardFinding) -> Revisions |
 def _concurrent_index(context: StatementContext, _: HazardFinding) -> Revisions | None:
     """Build an index concurrently, after dropping one that an interrupted build left."""
     indexes = [change for change in context.added if change.key.kind == "index"]
-    definition = new_value(indexes[0], "definition") if len(indexes) == 1 else ""
+    definition = indexes[0].new("definition") if len(indexes) == 1 else ""
     if not _INDEX.match(definition):
         return None
     name = indexes[0].key.identity
@@ -111,10 +111,10 @@ def _own_transaction(context: StatementContext, _: HazardFinding) -> Revisions |
 
 
 def _without_transaction(context: StatementContext, finding: HazardFinding) -> Revisions | None:
-    if finding.subject != _NOT_IN_TRANSACTION:
+    if finding.subject not in _NOT_IN_TRANSACTION:
         return None
     sql = context.statement.sql.strip().rstrip(";")
-    return (ExampleRevision(_autocommit_block(_execute(sql)), transactional=False),)
+    return (ExampleRevision(_execute(sql), transactional=False),)
 
 
 def _keep_column(_: StatementContext, finding: HazardFinding) -> Revisions:
@@ -138,23 +138,20 @@ _ALTERNATIVES: Mapping[str, Callable[[StatementContext, HazardFinding], Revision
 
 
 def _only_constraint(context: StatementContext, *types: str) -> tuple[str, str, str] | None:
-    """Return table, name and definition of the constraint that is the only object a statement creates.
-
-    None if there are others, or if the table is partitioned.
-    """
+    """Return table, name and definition of the only new object, a constraint of an unpartitioned table."""
     # PostgreSQL 18 has a constraint for each NOT NULL.
     created = [
         change
         for change in context.added
         if change.key.kind != "index"
-        and not (change.key.kind == "constraint" and new_value(change, "type") == "not null")
+        and not (change.key.kind == "constraint" and change.new("type") == "not null")
     ]
     change = created[0] if len(created) == 1 else None
-    if change is None or change.key.kind != "constraint" or new_value(change, "type") not in types:
+    if change is None or change.key.kind != "constraint" or change.new("type") not in types:
         return None
     if change.owner is None or context.before.get(change.owner, {}).get("partition_key"):
         return None
-    return change.owner.identity, _name_in_table(change), new_value(change, "definition")
+    return change.owner.identity, _name_in_table(change), change.new("definition")
 
 
 def _revisions(*bodies: tuple[str, ...]) -> Revisions:

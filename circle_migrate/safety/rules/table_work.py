@@ -18,7 +18,7 @@ from circle_migrate.postgres.sql_text import (
     without_comments_and_literals,
 )
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.context import LONG_TASKS, StatementContext, describe_waits, new_value
+from circle_migrate.safety.rules.context import LONG_TASKS, StatementContext, describe_waits
 from circle_migrate.safety.rules.evidence import format_size
 from circle_migrate.safety.rules.row_estimate import WRITING, RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task, Work
@@ -29,6 +29,7 @@ _REFRESH = compile_pattern(r"\bREFRESH\s+MATERIALIZED\b")
 _CONCURRENTLY = compile_pattern(r"\bCONCURRENTLY\b")
 _ATTACH = compile_pattern(r"\bATTACH\s+PARTITION\b")
 _REWRITTEN_FIELDS = {"type", "collation", "generated"}
+_FROM = compile_pattern(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
 def check_table_work(context: StatementContext) -> Iterator[HazardFinding]:
@@ -60,18 +61,12 @@ def _blocking(context: StatementContext, hazard: str, root: str, works: Sequence
     large = context.plan.evidence.is_large(statement.database, root, size) and context.holds_rows(root)
     blocked = bool(blocking) and large
     locks = blocking or {name: mode for name, mode in statement.locks.items() if mode.blocks_writes}
-    duration = "others wait until it is done" if blocked else "it takes a short time"
-    return context.finding(
-        hazard,
-        Severity.ERROR if blocked else Severity.WARNING if large_sources else Severity.NOTE,
-        root,
-        f"its query reads {', '.join(large_sources)}"
-        if large_sources and not blocked
-        else f"{root} is {format_size(size)}: {duration}",
-        relation=root,
-        locks=locks,
-        works=works,
-    )
+    severity, reason = Severity.NOTE, f"{root} is {format_size(size)}: it takes a short time"
+    if blocked:
+        severity, reason = Severity.ERROR, f"{root} is {format_size(size)}: others wait until it is done"
+    elif large_sources:
+        severity, reason = Severity.WARNING, f"its query reads {', '.join(large_sources)}"
+    return context.finding(hazard, severity, root, reason, relation=root, locks=locks, works=works)
 
 
 def _under_locks(
@@ -108,13 +103,10 @@ def _hazard(context: StatementContext, work: Work) -> str:
         return "CM067"
     if any(_REWRITTEN_FIELDS & change.fields.keys() for change in context.changes(Op.CHANGED, "column")):
         return "CM061"
-    if any(
-        other.task is Task.REWRITE and other.relation == work.relation for other in context.statement.work
-    ):
-        new_column = any(
-            change.key.kind == "column" and context.existed(change.owner) for change in context.added
-        )
-        return "CM001" if new_column else "CM069"
+    rewritten = {other.relation for other in context.statement.work if other.task is Task.REWRITE}
+    if work.relation in rewritten:
+        columns = (change for change in context.added if change.key.kind == "column")
+        return "CM001" if any(context.existed(column.owner) for column in columns) else "CM069"
     return _scan_hazard(context, work.task)
 
 
@@ -130,7 +122,7 @@ def _scan_hazard(context: StatementContext, task: Task) -> str:
 
 
 def _index_hazard(context: StatementContext) -> str:
-    constraints = {new_value(change, "type") for change in context.added if change.key.kind == "constraint"}
+    constraints = {change.new("type") for change in context.added if change.key.kind == "constraint"}
     if "exclusion" in constraints:
         return "CM063"
     if constraints & {"unique", "primary key"}:
@@ -147,8 +139,8 @@ def is_required(change: Change) -> bool:
     """Return whether a change adds a NOT NULL column without a default."""
     if change.key.kind != "column" or change.op is not Op.ADDED:
         return False
-    implicit = any(new_value(change, name) for name in ("default", "generated", "identity", "inherited"))
-    return new_value(change, "not_null") == "yes" and not implicit
+    implicit = any(change.new(name) for name in ("default", "generated", "identity", "inherited"))
+    return change.new("not_null") == "yes" and not implicit
 
 
 def _from_other_revisions(context: StatementContext, relations: Iterable[str]) -> bool:
@@ -161,9 +153,6 @@ def _from_other_revisions(context: StatementContext, relations: Iterable[str]) -
         if mode.blocks_writes and name in relations
     }
     return bool(holders) and context.statement.revision not in holders.values()
-
-
-_FROM = compile_pattern(r"\b(?:FROM|JOIN|USING)\b.*")
 
 
 def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:

@@ -45,21 +45,15 @@ async def render(deployment: Deployment, plan: Plan, major: int) -> Trace:
     for step in steps:
         revision, sql = step.step.revision, redact("".join(step.statements))
         if not step.refused:
-            statements.append(
-                TracedStatement(
-                    revision.database, step.segment, revision.id, sql, revision.path, revision.line
-                )
-            )
+            place = revision.path, revision.line
+            statements.append(TracedStatement(revision.database, step.segment, revision.id, sql, *place))
     refused = {step.step.revision.qualified: step.refused for step in steps if step.refused}
     notes = tuple(f"{name}: {reason}" for name, reason in refused.items())
     return Trace(tuple(statements), tuple(refused), major, notes)
 
 
 async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> dict[str, str]:
-    """Describe by revision how rendered statements differ from those that ran.
-
-    Revisions that cannot be rendered or did not run to their end are skipped. Raises `TreeError`.
-    """
+    """Describe by revision how statements differ when rendered, if they all ran. Raises `TreeError`."""
     ran: dict[str, set[str]] = {}
     for statement in trace.statements:
         ran.setdefault(statement.qualified, set()).update(_starts([statement.sql]))
@@ -102,7 +96,7 @@ async def _render_steps(deployment: Deployment, plan: Plan) -> list[_Rendered]:
         for name in plan.databases:
             settings = deployment.databases[name].settings
             table = VersionTable(settings.version_table, settings.version_table_schema)
-            runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name))
+            runners[name] = Runner(deployment.forest.graphs[name], table, plan.steps(name), settings)
         for number, segment in enumerate(plan.segments, 1):
             for step in segment.actions:
                 if isinstance(step, Step):

@@ -10,11 +10,9 @@ from circle_migrate.postgres.catalog.snapshot import Change
 
 
 class Lock(IntEnum):
-    """Table lock modes, the weakest first, named as in pg_locks without the suffix `Lock`.
+    """Table lock modes, the weakest first, named as in pg_locks without the suffix `Lock`."""
 
-    See https://www.postgresql.org/docs/current/explicit-locking.html.
-    """
-
+    # https://www.postgresql.org/docs/current/explicit-locking.html
     AccessShare = 1
     RowShare = 2
     RowExclusive = 3
@@ -63,10 +61,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class TracedRelation:
-    """A table, view or sequence; `name` is quoted and has its schema, `file` is the number of its data file.
-
-    `visible` relations are found by `relname` alone under the search_path.
-    """
+    """A relation: `name` is quoted with its schema, `file` its data file, `visible` if `relname` finds it."""
 
     oid: int
     name: str

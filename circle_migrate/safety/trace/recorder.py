@@ -131,14 +131,9 @@ class Recorder:
         line = self.origin()
         if line is None:
             return None
+        name, file, number = traced.settings.name, line.file, line.line
         return TracedStatement(
-            traced.settings.name,
-            self.segment,
-            self.revision,
-            redact(sql),
-            line.file,
-            line.line,
-            repeatable=line.is_guarded,
+            name, self.segment, self.revision, redact(sql), file, number, repeatable=line.is_guarded
         )
 
 

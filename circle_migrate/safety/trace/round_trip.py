@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from itertools import takewhile
 
@@ -21,14 +20,14 @@ from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op, Snapshot, changes_between
 from circle_migrate.postgres.deployment import Current
 from circle_migrate.postgres.scratch.databases import Scratch
+from circle_migrate.postgres.sql_text import compile_pattern
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Step, TransactionMode, plan_downgrade
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.trace.traced_connection import read_own_catalog
 
-_CLUSTER_WIDE = re.compile(
+_CLUSTER_WIDE = compile_pattern(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|TABLESPACE|DATABASE|SUBSCRIPTION)\b"
-    r"|\bALTER\s+SYSTEM\b|\b(?:DROP|REASSIGN)\s+OWNED\b|\bdblink",
-    re.IGNORECASE,
+    r"|\bALTER\s+SYSTEM\b|\b(?:DROP|REASSIGN)\s+OWNED\b|\bdblink"
 )
 """Statements about the cluster, which may have databases other than the scratch database."""
 
@@ -104,10 +103,7 @@ class _ClusterWideError(Exception):
 
 
 class _RoundTripHooks(Hooks):
-    """Compares the catalog after each downgrade with the one from before the upgrade.
-
-    A difference is reported once, for the last revision that has it.
-    """
+    """Compares catalogs after each downgrade and before the upgrade; a difference is reported once."""
 
     def __init__(self, catalogues: Mapping[str, Snapshot]) -> None:
         self.issues: dict[str, str] = {}

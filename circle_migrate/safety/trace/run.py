@@ -23,6 +23,25 @@ if TYPE_CHECKING:
     from circle_migrate.safety.trace.recorder import TracingHooks
 
 COMMAND = "safety-check"
+# Settings of the server that affect work, and all that the database, the role or the URL sets. Excluded are
+# settings of our own sessions, logging, timeouts, roles, and libraries that the scratch server may lack.
+_SETTINGS = """
+SELECT name, current_setting(name) AS value
+FROM pg_catalog.pg_settings
+WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'default_tablespace', 'default_table_access_method')
+   OR (source IN ('database', 'user', 'database user', 'session') AND context IN ('user', 'superuser')
+       AND name <> 'search_path' AND name NOT LIKE '%timeout' AND name NOT LIKE 'log\\_%'
+       AND name NOT LIKE 'ssl%' AND name NOT LIKE '%libraries' AND name <> ALL (ARRAY[
+           'application_name', 'client_encoding', 'client_min_messages', 'default_transaction_read_only',
+           'transaction_read_only', 'transaction_isolation', 'transaction_deferrable', 'role',
+           'session_authorization', 'session_replication_role', 'track_counts',
+           'client_connection_check_interval'
+       ]))
+"""
+_EXISTS = {
+    "default_tablespace": "SELECT bool_or($1::text IN ('', spcname::text)) FROM pg_catalog.pg_tablespace",
+    "default_table_access_method": "SELECT EXISTS (SELECT FROM pg_catalog.pg_am WHERE amname::text = $1)",
+}
 
 
 async def trace_plan(
@@ -52,29 +71,25 @@ async def trace_plan(
                 f"traced on PostgreSQL {scratch_major}, because no server of version {major} is available"
             )
         hooks, error = await _run(databases, plan, notify, hooks)
-        if error is None:
-            from circle_migrate.safety.trace.round_trip import check_round_trips
+        if error is not None:
+            statements, untraced, reasons = _explain(plan, hooks, error)
+            return Trace(statements, untraced, scratch_major, (*notes, *reasons))
+        from circle_migrate.safety.trace.round_trip import check_round_trips
 
-            issues = (
-                await check_round_trips(databases, plan, hooks.catalogues, COMMAND) if round_trips else {}
-            )
-            return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
-        statements, untraced, reasons = _explain(plan, hooks, error)
-        return Trace(statements, untraced, scratch_major, (*notes, *reasons))
+        issues = await check_round_trips(databases, plan, hooks.catalogues, COMMAND) if round_trips else {}
+        return Trace(hooks.statements, (), scratch_major, tuple(notes), issues)
 
 
 async def _prepare(deployment: Deployment, databases: Scratch, current: Current) -> list[str]:
     """Copy the live settings to the scratch databases and upgrade them to the current revisions."""
-    from circle_migrate.diff.expected.build import upgrade_scratch
+    from circle_migrate.diff.expected.expected import upgrade_scratch
 
     notes: list[str] = []
     for name in current:
         notes += await copy_settings(deployment.databases[name], databases.deployment.databases[name])
     graphs = deployment.forest.graphs
-    await upgrade_scratch(
-        databases,
-        {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)},
-    )
+    applied = {f"{name}@{key}" for name, heads in current.items() for key in graphs[name].ancestors(heads)}
+    await upgrade_scratch(databases, applied)
     return notes
 
 
@@ -125,32 +140,8 @@ def _explain(
     return hooks.statements, tuple(rest), (" ".join(redact(note).split()),)
 
 
-# Settings of the server that affect work, and all that the database, the role or the URL sets. Excluded are
-# settings of our own sessions, logging, timeouts, roles, and libraries that the scratch server may lack.
-_SETTINGS = """
-SELECT name, current_setting(name) AS value
-FROM pg_catalog.pg_settings
-WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'default_tablespace', 'default_table_access_method')
-   OR (source IN ('database', 'user', 'database user', 'session') AND context IN ('user', 'superuser')
-       AND name <> 'search_path' AND name NOT LIKE '%timeout' AND name NOT LIKE 'log\\_%'
-       AND name NOT LIKE 'ssl%' AND name NOT LIKE '%libraries' AND name <> ALL (ARRAY[
-           'application_name', 'client_encoding', 'client_min_messages', 'default_transaction_read_only',
-           'transaction_read_only', 'transaction_isolation', 'transaction_deferrable', 'role',
-           'session_authorization', 'session_replication_role', 'track_counts',
-           'client_connection_check_interval'
-       ]))
-"""
-_EXISTS = {
-    "default_tablespace": "SELECT bool_or($1::text IN ('', spcname::text)) FROM pg_catalog.pg_tablespace",
-    "default_table_access_method": "SELECT EXISTS (SELECT FROM pg_catalog.pg_am WHERE amname::text = $1)",
-}
-
-
 async def copy_settings(live: Database, scratch: Database) -> tuple[str, ...]:
-    """Copy settings for future sessions; return notes about settings that could not be copied.
-
-    The search_path is not copied, as both databases have it from the settings of the deployment.
-    """
+    """Copy settings, without the search_path, which both have; return notes about those that failed."""
     if live.settings.url is None:
         return (f"{live.name}: TimeZone and other settings were not copied, because the database has no URL",)
     try:

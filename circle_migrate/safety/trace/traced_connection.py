@@ -11,24 +11,18 @@ import asyncpg
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
-from circle_migrate.postgres.database import OWN_TABLES
+from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
 from circle_migrate.safety.trace import work
 from circle_migrate.safety.trace.record import HeldLocks, Lock, ServerError, TracedRelation, TracedStatement
 
-_RELATIONS = """
+_RELATIONS = f"""
 SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, c.relname,
        c.relkind::text AS kind, pg_relation_filenode(c.oid)::bigint AS file,
        pg_table_is_visible(c.oid) AS visible
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND n.nspname !~ '^pg_'
-  AND n.nspname <> 'information_schema'
-  AND c.relname <> ALL ($1::text[])
-  AND NOT EXISTS (
-      SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class owner ON owner.oid = d.refobjid
-      WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-        AND c.relkind = 'S' AND owner.relname = ANY ($1::text[])
-  )
-"""
+  AND n.nspname <> 'information_schema' AND n.nspname NOT IN {OWN_SCHEMAS} AND c.relname <> $1::text
+"""  # noqa: S608 - constants
 
 # Counts of the running transaction only. The count of a catalog includes uncommitted rows, so that the sum
 # changes with any DDL, also inside functions.
@@ -271,7 +265,7 @@ class TracedConnection:
 
     async def _read_relations(self) -> None:
         """Read all relations of users, without indexes, Alembic's table and the journal."""
-        rows = await self.driver.fetch(_RELATIONS, [self.settings.version_table, *OWN_TABLES])
+        rows = await self.driver.fetch(_RELATIONS, self.settings.version_table)
         self.present = {row["oid"]: TracedRelation(*row) for row in rows}
 
 

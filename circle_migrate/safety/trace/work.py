@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from circle_migrate.postgres.identifier import unquote_and_fold
-from circle_migrate.postgres.sql_text import without_comments_and_literals
+from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.trace.record import HeldLocks, Lock, Task, TracedRelation, Work
 
 _MESSAGES = (
@@ -31,15 +31,13 @@ _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _PART = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _NAME = rf"{_PART}(?:\s*\.\s*{_PART})?"
 
-_WRITES = re.compile(
-    rf"(?P<verb>UPDATE|DELETE\s+FROM|MERGE\s+INTO|INSERT\s+INTO|COPY)\s+(?:ONLY\s+)?(?P<name>{_NAME})",
-    re.IGNORECASE,
+_WRITES = compile_pattern(
+    rf"(?P<verb>UPDATE|DELETE\s+FROM|MERGE\s+INTO|INSERT\s+INTO|COPY)\s+(?:ONLY\s+)?(?P<name>{_NAME})"
 )
 # The cost of such an INSERT does not depend on a table.
-_INSERT_VALUES = re.compile(
+_INSERT_VALUES = compile_pattern(
     rf"INSERT\s+INTO\s+{_NAME}\s*(?:AS\s+{_PART}\s*)?(?:\([^()]*\)\s*)?(?:OVERRIDING\s+\w+\s+VALUE\s+)?"
-    r"(?:VALUES|DEFAULT\s+VALUES)\b",
-    re.IGNORECASE,
+    r"(?:VALUES|DEFAULT\s+VALUES)\b"
 )
 _TASKS = {
     "UPDATE": Task.UPDATE,
@@ -51,38 +49,33 @@ _TASKS = {
 _NESTING = ("DO", "SELECT", "WITH", "CALL", "EXECUTE", "VALUES")
 """First words of statements that can run other statements."""
 
-_COPY_OUT = re.compile(r"COPY\b.*\bTO\b", re.IGNORECASE | re.DOTALL)
+_COPY_OUT = compile_pattern(r"COPY\b.*\bTO\b")
 
+_WEAK = Lock.ShareUpdateExclusive
 # The locks of statements that commit, so that their locks cannot be read after them, from
 # https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-TABLES.
 _AUTOCOMMIT = (
-    (
-        rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\b.*?\bON\s+(?:ONLY\s+)?({_NAME})",
-        "ShareUpdateExclusive",
-    ),
-    (r"DROP\s+INDEX\s+CONCURRENTLY\b", "ShareUpdateExclusive"),
-    (rf"REINDEX\b[^;]*?\b(?:TABLE|INDEX)\s+CONCURRENTLY\s+({_NAME})", "ShareUpdateExclusive"),
-    (r"REINDEX\b[^;]*?\bCONCURRENTLY\b", "ShareUpdateExclusive"),
-    (r"REINDEX\s+(?:\([^)]*\)\s*)?(?:SCHEMA|DATABASE|SYSTEM)\b", "Share"),
+    (rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\b.*?\bON\s+(?:ONLY\s+)?({_NAME})", _WEAK),
+    (r"DROP\s+INDEX\s+CONCURRENTLY\b", _WEAK),
+    (rf"REINDEX\b[^;]*?\b(?:TABLE|INDEX)\s+CONCURRENTLY\s+({_NAME})", _WEAK),
+    (r"REINDEX\b[^;]*?\bCONCURRENTLY\b", _WEAK),
+    (r"REINDEX\s+(?:\([^)]*\)\s*)?(?:SCHEMA|DATABASE|SYSTEM)\b", Lock.Share),
     (
         rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_NAME})\s+DETACH\s+PARTITION\s+({_NAME})\s+CONCURRENTLY\b",
-        "ShareUpdateExclusive",
+        _WEAK,
     ),
-    (rf"VACUUM\s+(?:FULL|\([^)]*\bFULL\b[^)]*\))[A-Z\s]*?({_NAME})?\s*;?\s*$", "AccessExclusive"),
-    (rf"VACUUM\b\s*(?:\([^)]*\))?(?:\s*(?:VERBOSE|ANALYZE|FREEZE)\b)*\s*({_NAME})?", "ShareUpdateExclusive"),
-    (rf"CLUSTER\b\s*(?:\([^)]*\)\s*|VERBOSE\s+)?({_NAME})?", "AccessExclusive"),
+    (rf"VACUUM\s+(?:FULL|\([^)]*\bFULL\b[^)]*\))[A-Z\s]*?({_NAME})?\s*;?\s*$", Lock.AccessExclusive),
+    (rf"VACUUM\b\s*(?:\([^)]*\))?(?:\s*(?:VERBOSE|ANALYZE|FREEZE)\b)*\s*({_NAME})?", _WEAK),
+    (rf"CLUSTER\b\s*(?:\([^)]*\)\s*|VERBOSE\s+)?({_NAME})?", Lock.AccessExclusive),
 )
-_AUTOCOMMIT_PATTERNS = tuple(
-    (re.compile(pattern, re.IGNORECASE | re.DOTALL), Lock[mode]) for pattern, mode in _AUTOCOMMIT
-)
-_TRANSACTIONAL = re.compile(
+_AUTOCOMMIT_PATTERNS = tuple((compile_pattern(pattern), lock) for pattern, lock in _AUTOCOMMIT)
+_TRANSACTIONAL = compile_pattern(
     r"(?:ALTER|CREATE|DROP|COMMENT|INSERT|UPDATE|DELETE|MERGE|TRUNCATE|REFRESH|REINDEX|ANALYZE|SELECT|WITH"
     r"|GRANT|REVOKE|DO)\b"
-    r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)",
-    re.IGNORECASE,
+    r"(?!\s+(?:DATABASE|SYSTEM|SUBSCRIPTION|TABLESPACE)\b)"
 )
 _CALLS = re.compile(rf"({_PART})\s*\(")
-_ENDS_TRANSACTION = re.compile(r"\b(?:COMMIT|ROLLBACK)\b", re.IGNORECASE)
+_ENDS_TRANSACTION = compile_pattern(r"\b(?:COMMIT|ROLLBACK)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +92,7 @@ class RowWrite:
 
 
 def classify_write(sql: str) -> RowWrite | None:
-    """Return how a statement writes rows; None if it writes none or only literal ones.
-
-    For a statement that can run others, the first write in its text counts, else UPDATE.
-    """
+    """Return how a statement, or the first write in its text, writes rows; None for none or literal ones."""
     text = _code(sql)
     first = _first_word(text)
     if first in _NESTING:
@@ -116,10 +106,7 @@ def classify_write(sql: str) -> RowWrite | None:
 
 
 def nested_writes(sql: str, bodies: str) -> dict[str, Task]:
-    """Return the tables that an UPDATE or DELETE inside a statement or these function bodies names.
-
-    On empty tables, a loop over rows runs none of its statements.
-    """
+    """Return the tables of UPDATE and DELETE in nested texts, which do not run in loops over empty tables."""
     text = _without_comments(sql)
     own = text if _first_word(text) == "DO" else without_comments_and_literals(sql)
     matches = _WRITES.finditer(f"{own}\n{_without_comments(bodies)}")
@@ -238,11 +225,8 @@ def find_work(observation: Observation) -> tuple[Work, ...]:
 
 def _work_of_messages(observation: Observation) -> Iterator[Work]:
     for notice in observation.notices:
-        oids = (
-            observation.by_name(notice.table)
-            if notice.table
-            else observation.foreign_keys.get(notice.constraint or "", ())
-        )
+        referencing = observation.foreign_keys.get(notice.constraint or "", ())
+        oids = observation.by_name(notice.table) if notice.table else referencing
         used = [oid for oid in oids if oid in observation.after.modes or oid in observation.named] or oids
         name = observation.name(used[0]) if used else None
         if name is not None:  # TOAST and temporary tables have no name here

@@ -1,5 +1,6 @@
 -- Common table expressions of all queries: the objects and their names. Objects of extensions, of the system and of
--- temporary schemas are omitted, as are the tables named $2 in schema $1 with their dependent objects.
+-- temporary schemas are omitted, as are our own schemas, and the tables named $2 in schema $1 with their dependent
+-- objects.
 -- $3 is the role that is written as <owner>.
 WITH member AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend
@@ -8,6 +9,7 @@ WITH member AS MATERIALIZED (
 space AS MATERIALIZED (
     SELECT oid, nspname, quote_ident(nspname) AS name FROM pg_namespace
     WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
+      AND nspname <> coalesce(current_setting('circle_migrate.journal_schema', true), 'circle_migrate')
 ),
 relation AS MATERIALIZED (
     SELECT oid, relkind, relname, relowner, named.kind, named.identity, named.kind || ' ' || named.identity AS key

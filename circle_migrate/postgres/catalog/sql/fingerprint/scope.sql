@@ -4,6 +4,7 @@
 -- TRUNCATE and CLUSTER change.
 WITH space AS MATERIALIZED (
     SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'circle_kept')
+      AND nspname <> coalesce(current_setting('circle_migrate.journal_schema', true), 'circle_migrate')
 ),
 ours AS MATERIALIZED (
     SELECT oid FROM pg_class WHERE relname = ANY ($1::text[]::name[]) AND relkind = 'r'

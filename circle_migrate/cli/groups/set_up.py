@@ -1,4 +1,4 @@
-"""The commands for developers: the embedded server, and the snapshots that ship with the revisions."""
+"""The commands config, schema and dev: settings, JSON Schemas, the embedded server and shipped snapshots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,30 @@ _WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group to the application."""
+    """Add the commands to the application."""
+    config = group(app, "config", "Show the settings.", _PANEL)
+
+    @command(config, "show", panel=_PANEL, without=("database",))
+    def show(context: CommandContext) -> Result:
+        """Show the value and the source of every setting, without passwords."""
+        from circle_migrate.commands.set_up_results import ConfigurationResult
+
+        values = context.settings(notes=True).values
+        return ConfigurationResult(
+            "config show", tuple((value.key, value.shown, value.source) for value in values)
+        )
+
+    @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet"))
+    def schema(
+        context: CommandContext,
+        name: list[str] = argument("COMMAND", "For example: status, config show.", default=...),
+    ) -> Result:
+        """Print the JSON Schema of what a command writes with --format json."""
+        from circle_migrate.cli.json_schema.command_schema import schema as command_schema
+        from circle_migrate.commands.set_up_results import SchemaResult
+
+        return SchemaResult(context.command, command_schema(" ".join(name)))
+
     description = "Control the private PostgreSQL of --embedded, and write snapshots to ship."
     dev = group(app, "dev", description, _PANEL)
 
@@ -83,9 +106,7 @@ def register(app: typer.Typer) -> None:
     async def snapshots(
         context: CommandContext,
         major: list[int] | None = option(
-            "N",
-            "Write for this major version of PostgreSQL.",
-            show_default="all that have a configured_server",
+            "N", "Write for this major version of PostgreSQL.", show_default="all that have a server"
         ),
         folder: Path | None = option(
             "FOLDER", "Write to this folder.", show_default="beside the revision files"

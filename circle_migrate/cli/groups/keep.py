@@ -1,4 +1,4 @@
-"""The commands backup, restore and kept."""
+"""The commands backup, restore, kept, protect and unprotect."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from circle_migrate.core.result import Result
 _PANEL = "Keep"
 _BACKUP_OPTIONS = ("lock_wait", "pg_bin")
 _KEPT_OPTIONS = ("atomic", "lock_wait", "lock_timeout")
+_MARKER_OPTIONS = ("atomic", "lock_wait")
 
 _NAMES = argument("RUN|ID", "The beginning of a run's id, or the id of one entry: main/3.", default=...)
 
@@ -23,21 +24,18 @@ _NAMES = argument("RUN|ID", "The beginning of a run's id, or the id of one entry
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=_BACKUP_OPTIONS,
-        examples=(
-            "circle-migrate backup [dim]# to a new folder in backups/[/dim]",
-            "circle-migrate backup /srv/backups --encrypt-to age1… [dim]# credentials encrypted[/dim]",
-        ),
-    )
+    @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
     async def backup(
         context: CommandContext,
         folder: Path = argument("FOLDER", "Create the backup's folder in this one.", default=Path("backups")),
         encrypt_to: str | None = ENCRYPT_TO,
     ) -> Result:
-        """Dump both databases at one point in time, with a manifest of checksums and revisions."""
+        """Dump both databases at one point in time, with a manifest of checksums and revisions.
+
+        Examples:
+            circle-migrate backup [dim]# to a new folder in backups/[/dim]
+            circle-migrate backup /srv/backups --encrypt-to age1… [dim]# credentials encrypted[/dim]
+        """
         from circle_migrate.commands.backup import BackupOptions
         from circle_migrate.commands.backup import backup as action
 
@@ -46,16 +44,7 @@ def register(app: typer.Typer) -> None:
         options = BackupOptions(parent, deployment.settings.pg_bin, encrypt_to)
         return await action(deployment, options, notify=context.progress)
 
-    @command(
-        app,
-        panel=_PANEL,
-        options=_BACKUP_OPTIONS,
-        examples=(
-            "circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]",
-            "circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]",
-            "circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials",
-        ),
-    )
+    @command(app, panel=_PANEL, options=_BACKUP_OPTIONS)
     async def restore(
         context: CommandContext,
         manifest: Path = argument("MANIFEST", "The manifest of a backup, or its folder.", default=...),
@@ -75,8 +64,14 @@ def register(app: typer.Typer) -> None:
         no_privileges: bool = flag("--no-privileges", "Restore no privileges."),
         override_protection: list[str] | None = OVERRIDE_PROTECTION,
     ) -> Result:
-        """Restore a backup into empty databases, or with --replace over databases with data."""
-        from circle_migrate.backup.preflight import RestoreOptions
+        """Restore a backup into empty databases, or with --replace over databases with data.
+
+        Examples:
+            circle-migrate restore backups/20260301T120000Z-1f2e3d [dim]# into empty databases[/dim]
+            circle-migrate restore BACKUP --replace [dim]# ask, then keep the old databases aside[/dim]
+            circle-migrate restore BACKUP --replace --accept-loss main --accept-loss credentials
+        """
+        from circle_migrate.backup.dump import RestoreOptions
         from circle_migrate.cli.confirm import confirm_replace
         from circle_migrate.commands.restore import restore as action
 
@@ -111,8 +106,7 @@ def register(app: typer.Typer) -> None:
 
     @command(kept, "list", panel=_PANEL)
     async def kept_list(
-        context: CommandContext,
-        everything: bool = flag("--all", "List restored and dropped entries too."),
+        context: CommandContext, everything: bool = flag("--all", "List restored and dropped entries too.")
     ) -> Result:
         """List the kept tables, columns and rows with their run."""
         from circle_migrate.commands.kept import list_kept
@@ -144,3 +138,40 @@ def register(app: typer.Typer) -> None:
             overridden=override_protection or (),
             notify=context.progress,
         )
+
+    @command(app, panel=_PANEL, options=_MARKER_OPTIONS)
+    async def protect(
+        context: CommandContext, reason: str | None = option("TEXT", "Show this reason in every refusal.")
+    ) -> Result:
+        """Mark databases as protected: downgrades, stamps and replacing restores are refused.
+
+        Examples:
+            circle-migrate protect --reason "live since March, ask the platform team"
+        """
+        from circle_migrate.commands.protect import protect as action
+
+        if reason is not None and not (reason.strip() and reason.isprintable()):
+            raise UsageError("the reason is not a line of text", hint="give a reason, or leave out --reason")
+        return await action(await context.ready(), reason, context.progress)
+
+    @command(app, panel=_PANEL, options=_MARKER_OPTIONS)
+    async def unprotect(
+        context: CommandContext, override_protection: list[str] | None = OVERRIDE_PROTECTION
+    ) -> Result:
+        """Remove the protection of one database. Give --database, and type its name to confirm.
+
+        Examples:
+            circle-migrate unprotect --database main
+        """
+        from circle_migrate.cli.confirm import confirm_unprotect
+        from circle_migrate.commands.protect import unprotect as action
+
+        if context.database is None:
+            raise UsageError("unprotect takes one database at a time", hint="add --database NAME")
+        overridden = override_protection or []
+        if any(name != context.database for name in overridden):
+            raise UsageError(
+                f"--database names {context.database}, --override-protection another database",
+                hint=f"--override-protection {context.database}, or leave it out and type the name",
+            )
+        return await action(await context.ready(), partial(confirm_unprotect, overridden), context.progress)

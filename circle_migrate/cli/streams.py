@@ -1,0 +1,66 @@
+"""The standard streams of a command: stdout is kept for its result, and a closed reader is no error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, TextIO, cast
+
+
+@contextmanager
+def stdout_for_result() -> Iterator[None]:
+    """Send to stderr what anything else writes to stdout: revisions, models, loggers, child processes."""
+    sys.stdout.flush()
+    reserved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(cast("TextIO", SafeStream(sys.stderr))):
+            yield
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os.dup2(reserved, 1)
+        os.close(reserved)
+
+
+def end_stdout() -> None:
+    """Send to stderr what is written while the process ends, as by functions that a revision registered."""
+    original = sys.__stdout__
+    if original is not None and original is sys.stdout:
+        with suppress(OSError):
+            original.flush()
+            os.dup2(2, 1)
+
+
+class SafeStream:
+    """A stream whose reader may close it: the output ends, and the migration goes on.
+
+    Rich would end the process and redirect stdout to the null device.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text if there is a reader."""
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream if there is a reader."""
+        self._try(self._stream.flush)
+
+    def _try(self, function: Any, *arguments: str) -> None:
+        try:
+            function(*arguments)
+        except BlockingIOError:
+            pass  # a reader that is too slow misses a line
+        except OSError:
+            from circle_migrate.cli.write import discard
+
+            discard(self._stream)

@@ -1,0 +1,111 @@
+"""Where Alembic's own configuration says that the revisions of an environment are.
+
+It is an `alembic.ini` in the environment's folder or above it, up to the project's, or `[tool.alembic]` in
+pyproject.toml. Only the options that name folders are read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from circle_migrate.config.settings import Locations
+from circle_migrate.core.errors import SettingsError
+
+_SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
+_DEFAULT_SEPARATOR = r"[,\s]+"
+
+_OPTIONS = (
+    "script_location",
+    "version_locations",
+    "path_separator",
+    "version_path_separator",
+    "recursive_version_locations",
+)
+_TRUE = ("1", "yes", "true", "on")
+
+Resolve = Callable[[str, Path, str], Path]
+"""Returns the folder of a text, a base folder and a subject for messages. Raises `SettingsError`."""
+
+
+class _Section(NamedTuple):
+    """The options of one environment, and the file that has them."""
+
+    file: Path
+    name: str
+    options: Mapping[str, Any]
+
+    def expand(self, text: object) -> str:
+        """Replace the folder of the file; in an ini file, its reader has done so."""
+        return str(text).replace("%(here)s", str(self.file.parent))
+
+    @property
+    def locations(self) -> list[str]:
+        value = self.options.get("version_locations") or ()
+        if not isinstance(value, str):
+            return [self.expand(text) for text in value]
+        separator = self.options.get("path_separator") or self.options.get("version_path_separator")
+        if separator is None:
+            return list(filter(None, re.split(_DEFAULT_SEPARATOR, value)))
+        if separator not in _SEPARATORS:
+            raise SettingsError(
+                f"path_separator in {self.file} [{self.name}] is {separator!r}",
+                hint=f"write one of {', '.join(_SEPARATORS)}",
+            )
+        return [text.strip() for text in value.split(_SEPARATORS[separator]) if text.strip()]
+
+
+def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve) -> Locations:
+    """Return where the revisions of `folder` are: an environment, or one of an environment's folders.
+
+    `table` is [tool.alembic] of the pyproject.toml in `root`. Raises `SettingsError` for a file that cannot
+    be read and for a folder that does not exist.
+    """
+    for section in _sections(folder, root, table):
+        base = section.file.parent
+        try:
+            environment = resolve(section.expand(section.options["script_location"]), base, "script_location")
+        except SettingsError:
+            continue  # the file is of another project, or part of it
+        recursive = str(section.options.get("recursive_version_locations")).lower() in _TRUE
+        if folder == environment:
+            subject = f"version_locations in {section.file} [{section.name}]"
+            folders = tuple(resolve(text, base, subject) for text in section.locations)
+            return Locations(folders or (folder,), recursive)
+        if folder == environment / "versions" or any(
+            (base / text).resolve() == folder for text in section.locations
+        ):
+            return Locations((folder,), recursive)
+    return Locations((folder,))
+
+
+def _sections(folder: Path, root: Path, table: Mapping[str, Any]) -> Iterator[_Section]:
+    inside = [each for each in (folder, *folder.parents) if each.is_relative_to(root)]
+    for each in inside or (folder, folder.parent):
+        if (file := each / "alembic.ini").is_file():
+            yield from _read(file)
+    if "script_location" in table:
+        yield _Section(root / "pyproject.toml", "tool.alembic", table)
+
+
+def _read(file: Path) -> Iterator[_Section]:
+    from configparser import ConfigParser, Error
+
+    parser = ConfigParser({"here": str(file.parent)})
+    try:
+        parser.read_string(file.read_text(encoding="utf-8-sig"))
+        for section in parser.sections():
+            options = {
+                name: parser.get(section, name) for name in _OPTIONS if parser.has_option(section, name)
+            }
+            if "script_location" in options:
+                yield _Section(file, section, options)
+    except (OSError, UnicodeDecodeError, Error) as error:
+        raise SettingsError(
+            f"{file} cannot be read",
+            detail=type(error).__name__,  # the message may quote a line with a password
+            hint="correct the file: it says where the revisions of the environment are",
+        ) from None

@@ -1,0 +1,76 @@
+"""Version tables that lack revisions which are applied by the journal: emptied, set back or dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.errors import InDoubt
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
+from circle_migrate.revision_graph.graph import Graph
+from circle_migrate.revision_graph.plan import Plan, Stamp
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from circle_migrate.migrate.journal import Journal
+    from circle_migrate.migrate.run import MigrationRun
+    from circle_migrate.postgres.database import State
+
+_HAS_TABLES = f"""
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN {OWN_SCHEMAS}
+      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      AND NOT (n.nspname = $1::text AND c.relname = ANY ($2::text[]))
+)
+"""  # noqa: S608 - a constant
+
+
+class ContradictoryState(InDoubt, code="contradictory-state"):
+    """The version table and the journal of a database contradict each other."""
+
+
+async def missing_revisions(
+    graph: Graph, state: State, journal: Journal, connection: asyncpg.Connection
+) -> tuple[str, ...]:
+    """Return the revisions that are applied by the journal, but not by the version table.
+
+    Plain Alembic writes no journal, so revisions that only the version table has are right. A database
+    without any table was emptied together with its version table.
+    """
+    if state.journal_of is None or any(key not in graph for key in state.current):
+        return ()
+    pending = graph.pending(state.current)
+    missing = pending & await journal.applied_revisions(connection, graph) if pending else set()
+    names = [state.version_table, *OWN_TABLES]
+    if not missing or not await connection.fetchval(_HAS_TABLES, state.schema, names):
+        return ()
+    return graph.sorted(missing)
+
+
+def contradiction_error(graph: Graph, state: State, missing: tuple[str, ...]) -> ContradictoryState:
+    """Return the error for revisions that are missing in the version table."""
+    name = state.database
+    table = f"{quote(state.schema)}.{quote(state.version_table)}"
+    heads = graph.version_rows(graph.ancestors((*state.current, *missing)))
+    stamps = [" ".join(f"{name}@{key}" for key in rows or ("base",)) for rows in (heads, state.current)]
+    return ContradictoryState(
+        f"{name}: applied by the journal, but not by the version table: {', '.join(missing)}; "
+        f"{table} has {', '.join(state.current) or 'no revision'}",
+        database=name,
+        state="nothing was changed",
+        hint=f"if the schema has what the journal says: circle-migrate stamp {stamps[0]}; "
+        f"if it is as the version table says: circle-migrate stamp {stamps[1]} --purge",
+    )
+
+
+async def ensure_no_contradiction(run: MigrationRun, plan: Plan) -> None:
+    """Raise `ContradictoryState`, except for a stamp, which ends the contradiction."""
+    if all(isinstance(action, Stamp) and action.sets_revisions for action in plan.actions):
+        return
+    for name, journal in run.journals.items():
+        graph, state = run.deployment.forest.graphs[name], run.states[name]
+        missing = await missing_revisions(graph, state, journal, run.sessions[name].driver)
+        if missing:
+            raise contradiction_error(graph, state, missing)

@@ -1,0 +1,164 @@
+"""The version table, and our own tables: their names, and what the state of a database has from them.
+
+Our tables live in the schema of the setting journal-schema, which revisions, comparisons and grants do not
+meet. Where an earlier release has made them beside the version table, the next run moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from circle_migrate.core.errors import Refused, SettingsError
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.protection_marker import ProtectionMarker
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from circle_migrate.config.settings import DatabaseSettings
+
+RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
+"""Our tables; the row of the last one is the marker of a protected database."""
+
+OLD_PREFIX = "circle_migrate_"
+"""Prefix of their names beside the version table."""
+
+OWN_TABLES = tuple(f"{OLD_PREFIX}{name}" for name in (RUNS, STEPS, PROTECTION))
+"""Their names beside the version table, which neither models nor revisions contain."""
+
+KEPT_SCHEMA = "circle_kept"
+"""The schema in which `downgrade --keep` archives data."""
+
+JOURNAL_SETTING = "circle_migrate.journal_schema"
+"""The setting of our sessions that has the journal's schema, for queries that leave it out."""
+
+OWN_SCHEMAS = f"('{KEPT_SCHEMA}', coalesce(current_setting('{JOURNAL_SETTING}', true), 'circle_migrate'))"
+"""Our schemas as a list in SQL."""
+
+_MAX_ROWS = 1000
+"""Rows of a version table; no tree has so many heads."""
+
+# To read a view, a type that a user created, or a table with policies, can run code of its owner. Columns
+# that were dropped have the type 0.
+_UNFIT = """
+    CASE WHEN relkind NOT IN ('r', 'p') THEN 'is not an ordinary table'
+         WHEN row_security_active(oid) THEN 'hides rows from this role by row level security'
+         WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND atttypid >= 16384)
+         THEN 'has a column of a type that a user created'
+         WHEN relname = $1 AND NOT EXISTS (
+             SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND attname = 'version_num'
+               AND atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
+         ) THEN 'has no column version_num of a text type'
+    END
+"""
+
+TABLES = f"""
+    ARRAY(SELECT ARRAY[(relnamespace = to_regnamespace(quote_ident($3)))::text, relname::text,
+                       pg_get_userbyid(relowner)::text, has_table_privilege(oid, 'SELECT')::text, {_UNFIT},
+                       (SELECT atttypmod - 4 FROM pg_catalog.pg_attribute
+                        WHERE attrelid = pg_class.oid AND attname = 'version_num' AND atttypmod > 4)::text]
+          FROM pg_catalog.pg_class
+          WHERE relnamespace IN (to_regnamespace(quote_ident(own.schema)), to_regnamespace(quote_ident($3)))
+            AND relname = ANY ($5::text[]::name[]))
+"""
+"""An array of the tables named $5 in the schemas own.schema and $3; $1 is the version table."""
+
+
+class Contents(NamedTuple):
+    """Where our tables are, as the start of their names in SQL, and what they have.
+
+    `id_length` is the length of ids that the version table can hold, None without a limit.
+    """
+
+    journal: str
+    current: tuple[str, ...] = ()
+    journal_of: str | None = None
+    marker: ProtectionMarker | None = None
+    id_length: int | None = None
+
+
+async def read_contents(
+    connection: asyncpg.Connection, settings: DatabaseSettings, schema: str, tables: Sequence[Sequence[str]]
+) -> Contents:
+    """Return the contents of `tables`, as `TABLES` lists them. Raises `Refused` for one that is not ours."""
+    version_table = f"{quote(schema)}.{quote(settings.version_table)}"
+    places = (f"{quote(settings.journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
+    names = {version_table, *(place + name for place in places for name in (RUNS, STEPS, PROTECTION))}
+    readable = {}
+    id_length = None
+    for in_own, name, owner, may_read, unfit, length in tables:
+        place = quote(settings.journal_schema if in_own == "true" else schema)
+        table = f"{place}.{quote(name) if name == settings.version_table else name}"
+        if table in names and unfit:
+            mend = "rename or drop it, after you have read its definition; if it is the version table, "
+            raise _unfit_error(settings, f"{table}, whose owner is {owner}, {unfit}", mend)
+        readable[table] = may_read == "true"
+        if table == version_table and length is not None:
+            id_length = int(length)
+    journal, marker = (
+        next((place for place in places if place + name in readable), None) for name in (RUNS, PROTECTION)
+    )
+    queries = [
+        f"SELECT version_num::text FROM (SELECT version_num FROM {version_table} LIMIT {_MAX_ROWS + 1}) "
+        "rows ORDER BY 1"
+        if version_table in readable
+        else "SELECT NULL::text LIMIT 0",
+        f"SELECT database FROM {journal}{RUNS} LIMIT 1" if journal else "NULL",
+        f"SELECT to_json(marker)::text FROM {marker}{PROTECTION} marker LIMIT 1"
+        if marker and readable[marker + PROTECTION]
+        else "NULL",
+    ]
+    current, journal_of, row = await connection.fetchrow("SELECT ARRAY({}), ({}), ({})".format(*queries))
+    if len(current) > _MAX_ROWS:
+        raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
+    if None in current:
+        mend = f"if it is Alembic's: DELETE FROM {version_table} WHERE version_num IS NULL; else "
+        raise _unfit_error(settings, f"{version_table} has a row without a revision", mend)
+    unreadable = ProtectionMarker() if marker and not readable[marker + PROTECTION] else None
+    return Contents(
+        journal or places[0],
+        tuple(current),
+        journal_of,
+        ProtectionMarker.from_row(row) if row else unreadable,
+        id_length,
+    )
+
+
+async def prepared_by_runs(
+    connection: asyncpg.Connection, contents: Contents, gids: Sequence[str]
+) -> tuple[str, ...]:
+    """Return those of the prepared transactions that a run in the journal has prepared, as its role.
+
+    Any role may prepare a transaction of any name.
+    """
+    if not gids or contents.journal_of is None:
+        return ()
+    rows = await connection.fetch(
+        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {contents.journal}{RUNS} run "
+        "ON run.run::text = split_part(x.gid, ':', 2) AND run.db_role = x.owner "
+        "WHERE x.gid = ANY ($1::text[]) ORDER BY x.gid",
+        gids,
+    )
+    return tuple(row["gid"] for row in rows)
+
+
+def _unfit_error(settings: DatabaseSettings, message: str, mend: str = "") -> Refused:
+    return Refused(
+        f"{settings.name}: {message}",
+        database=settings.name,
+        state="nothing was changed",
+        hint=f"{mend}set version-table in [tool.circle-migrate.databases.{settings.name}] to another table",
+    )
+
+
+def ensure_out_of_sight(settings: DatabaseSettings, visible: Collection[str]) -> None:
+    """Raise `SettingsError` where revisions see the journal's schema among the `visible` ones."""
+    if settings.journal_schema in visible:
+        raise SettingsError(
+            f"{settings.name}: the search_path has the schema {settings.journal_schema} of the journal, "
+            "so revisions would see it",
+            database=settings.name,
+            state="nothing was changed",
+            hint=f"set journal-schema in [tool.circle-migrate.databases.{settings.name}] to another schema",
+        )

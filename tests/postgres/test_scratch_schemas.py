@@ -1,0 +1,91 @@
+"""Schemas that the settings name and no revision creates are made in scratch databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.deployments import environment, execute, invoke, project_folder
+from tests.projects import Project
+from tests.servers import Databases, run
+
+__all__ = ["project_folder"]
+
+MODELS = 'import sqlalchemy as sa\nBase = sa.MetaData()\nsa.Table("t", Base, sa.Column("id", sa.Integer))\n'
+
+
+@pytest.fixture
+def project(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name, url in environment(empty_databases).items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", empty_databases.server.admin_url)
+    project = Project(project_folder)
+    project.write_settings()
+    project.write("shop/models.py", MODELS)
+    return project
+
+
+def use(project: Project, settings: str) -> None:
+    text = (project.folder / "pyproject.toml").read_text(encoding="utf-8")
+    project.write_settings(
+        text.replace('models = "shop.models:Base"', f'models = "shop.models:Base"\n{settings}')
+    )
+
+
+def succeed(*arguments: str) -> None:
+    answer = invoke(arguments)
+    assert answer.status == 0, f"{arguments}: {answer.everything}"
+
+
+def go_round() -> None:
+    """Autogenerate, apply, compare, judge and undo."""
+    for line in (
+        "revision --autogenerate -m first -d main",
+        "upgrade",
+        "diff",
+        "diff models live -d main",
+        "check --models -d main",
+        "safety-check --down -- main@-1",
+        "downgrade main@-1 -y --no-backup",
+        "upgrade",
+        "diff",
+    ):
+        succeed(*line.split())
+
+
+@pytest.mark.parametrize(
+    ("settings", "schemas"),
+    [
+        ('version-table-schema = "Meta data"', ["Meta data"]),
+        ('search-path = "App, \\"Odd \\"\\"one\\"\\"\\", public"', ["app", 'Odd "one"']),
+        ("search-path = \"'Quoted', pg_temp\"", ["Quoted"]),
+        ('search-path = "app, public"\nversion-table-schema = "meta"', ["meta", "app"]),
+    ],
+)
+def test_schemas_of_the_settings(
+    project: Project, empty_databases: Databases, settings: str, schemas: list[str]
+) -> None:
+    use(project, settings)
+    quoted = ['"{}"'.format(schema.replace('"', '""')) for schema in schemas]
+    run(execute(empty_databases, "main", *(f"CREATE SCHEMA {schema}" for schema in quoted)))
+    go_round()
+
+
+def test_search_path_of_the_url(
+    project: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(execute(empty_databases, "main", "CREATE SCHEMA side"))
+    url = environment(empty_databases)["DATABASE_URL"]
+    monkeypatch.setenv(
+        "DATABASE_URL", f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3Dside,public"
+    )
+    go_round()
+
+
+def test_schema_that_a_revision_creates(project: Project) -> None:
+    use(project, 'search-path = "app, public"\nversion-table-schema = "public"')
+    body = 'op.execute(sa.schema.CreateSchema("app"))\nop.execute("CREATE TABLE t (id int)")'
+    project.revision("main", "m1", None, body, 'op.drop_table("t")\nop.execute("DROP SCHEMA app")')
+    for line in "upgrade", "diff", "diff models live -d main", "downgrade base -d main -y --no-backup":
+        succeed(*line.split())
