@@ -17,6 +17,7 @@ from circle_migrate.core.errors import Interrupted, MigrateError, RestoreFailed
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.protection import copy_marker
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.protection_marker import ProtectionMarker
@@ -77,8 +78,12 @@ async def _copy_marker(copy: StagedDatabase, marker: ProtectionMarker) -> None:
     name, database = copy.database.name, copy.connection_target
     connection = await database.connect(NAME)
     try:
-        await Journal(database, await database.read_state(connection)).ensure(connection)
+        state = await database.read_state(connection)
+        await ensure_own_tables(connection, state)
+        await Journal(database, state).ensure(connection)
         await copy_marker(connection, database.settings.journal_schema, marker)
+    except MigrateError:
+        raise
     except Exception as error:
         raise RestoreFailed(
             f"{name}: the protection cannot be copied to the restored database",

@@ -101,13 +101,19 @@ def failure(error: MigrateError, command: str, form: Format) -> None:
     lines = [f"error: {error.message}"]
     for label, text in (
         ("at", error.location and relative(error.location)),
-        ("server" if "SQLSTATE" in (error.detail or "") else "cause", error.detail),
+        (_label(error.detail or ""), error.detail),
         ("state", error.state),
         ("hint", error.hint),
     ):
         if text:
             lines.append(f"  {label:<6} " + text.replace("\n", "\n         "))
     write_stderr(*lines)
+
+
+def _label(detail: str) -> str:
+    if detail.startswith("asyncpg: "):
+        return "driver"
+    return "server" if "SQLSTATE" in detail else "cause"
 
 
 def write_stderr(*lines: str) -> None:

@@ -19,6 +19,7 @@ from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.result import Result
 from circle_migrate.migrate.commit import Gid
 from circle_migrate.migrate.journal import Journal
+from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.session import ensure_dedicated_session
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -79,8 +80,8 @@ async def recover(
     """Finish every prepared transaction of ours and close interrupted runs.
 
     Takes the deployer lock on every database, so that no run is alive. Raises `UsageError` for a selected
-    database, since another one may decide, `LockNotObtained`, and `InDoubt` for a transaction that cannot be
-    finished.
+    database, since another one may decide, `LockNotObtained`, `Refused` for a journal that another role
+    controls, and `InDoubt` for a transaction that cannot be finished.
     """
     if len(deployment.selected) != len(deployment.databases):
         raise UsageError(
@@ -102,6 +103,8 @@ async def recover(
             name: await deployment.databases[name].read_state(connection)
             for name, connection in connections.items()
         }
+        for name, connection in connections.items():
+            await ensure_own_tables(connection, states[name])
         settled = [
             await _finish(deployment, connections, states, name, text, dry_run=dry_run)
             for name, state in states.items()

@@ -19,6 +19,7 @@ from circle_migrate.backup.manifest import Manifest, RestoreResult, read_manifes
 from circle_migrate.backup.preflight import RestoreTarget, preflight
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
+from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -108,7 +109,10 @@ async def _contents(target: RestoreTarget) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify) -> AsyncIterator[None]:
-    """Hold the deployer locks of all targets; `wait` is in seconds. Raises `LockNotObtained`."""
+    """Hold the deployer locks of all targets; `wait` is in seconds.
+
+    Raises `LockNotObtained`, and `Refused` for tables of ours that another role controls.
+    """
     async with AsyncExitStack() as stack:
         for target in targets:
             connection = await target.database.connect(restore_targets.NAME)
@@ -116,6 +120,7 @@ async def _locked(targets: Sequence[RestoreTarget], wait: float, notify: Notify)
             if connection.get_server_version().major >= 14:
                 await connection.execute("SET idle_session_timeout = 0")
             await stack.enter_async_context(deployer_lock(connection, target.name, wait, notify))
+            await ensure_own_tables(connection, await target.database.read_state(connection))
         yield
 
 

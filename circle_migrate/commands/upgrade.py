@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.guards import ensure_not_in_doubt
 from circle_migrate.migrate.identity import verify_identity
@@ -64,14 +65,21 @@ async def upgrade(
             planner = planner.guarded(partial(ensure_no_new_steps, plan))
     options = RunOptions("upgrade", allow_edited=allow_edited, hooks=hooks, notes=notes)
     outcome = await execute(deployment, names, planner, notify, options)
+    present: dict[str, tuple[str, ...]] = {}
+    remarks: tuple[str, ...] = ()
+    try:
+        present = await tables(deployment)
+    except Unreachable as error:
+        remarks = (f"everything was committed; the tables cannot be listed: {error.message}",)
     return MigrationResult(
         "upgrade",
         outcome.plan,
         deployment.commit_mode,
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
-        tables=await tables(deployment),
+        tables=present,
         kept=hooks.restored,
+        notes=remarks,
     )
 
 

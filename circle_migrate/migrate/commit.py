@@ -121,7 +121,7 @@ async def _serial(run: MigrationRun, number: int, sessions: Mapping[str, Session
     for name, session in sessions.items():
         run.checkpoint(f"before commit {name}")
         error = await _commit(session)
-        if error is not None and not await _commit_applied(run, number, name, error):
+        if error is not None and not await commit_applied(run, number, name, error):
             raise await _not_committed(run, name, committed, error)
         committed.append(name)
         run.checkpoint(f"after commit {name}")
@@ -162,7 +162,7 @@ async def _atomic(run: MigrationRun, number: int, sessions: Mapping[str, Session
             run.checkpoint(f"after prepare {name}")
         run.checkpoint(f"before commit {first}")
         error = await _commit(sessions[first])
-        if error is not None and not await _commit_applied(run, number, first, error):
+        if error is not None and not await commit_applied(run, number, first, error):
             raise await _not_committed(run, first, [], error)
     except InDoubt:
         raise
@@ -244,7 +244,7 @@ async def _in_doubt_error(run: MigrationRun, gid: Gid, failure: str, error: Exce
     )
 
 
-async def _commit_applied(run: MigrationRun, number: int, name: str, error: Exception) -> bool:
+async def commit_applied(run: MigrationRun, number: int, name: str, error: Exception) -> bool:
     """Return whether a COMMIT without an answer was applied. Raises `InDoubt` where that is unknown."""
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:

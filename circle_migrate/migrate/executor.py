@@ -20,7 +20,7 @@ from circle_migrate.core.events import EventKind, Notify
 from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
-from circle_migrate.migrate.commit import commit, ensure_atomic_possible, roll_back
+from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
 from circle_migrate.migrate.contradictions import ensure_no_contradiction
 from circle_migrate.migrate.edited_files import ensure_not_edited
 from circle_migrate.migrate.failure import (
@@ -98,12 +98,13 @@ class RunOptions:
 
 
 class _StepFailedError(Exception):
-    """An action raised `error`; its transaction is still open."""
+    """An action raised `error`; its transaction is still open unless the connection `is_lost`."""
 
-    def __init__(self, action: Action, error: Exception | SystemExit) -> None:
+    def __init__(self, run: MigrationRun, action: Action, error: Exception | SystemExit) -> None:
         super().__init__(str(error))
         self.action = action
         self.error = error
+        self.is_lost = run.sessions[action.database].driver.is_closed()
 
 
 async def execute(
@@ -126,7 +127,7 @@ async def execute(
         if plan:
             await _prepare(run, plan, options)
             await _run_segments(run, plan)
-        return RunResult(run.id, plan, tuple(run.applied))
+    return RunResult(run.id, plan, tuple(run.applied))
 
 
 async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack: AsyncExitStack) -> None:
@@ -191,6 +192,7 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
     except MigrateError as error:
         await finish_run(run, "failed", error)
         raise
+    run.is_committed = not run.rehearsal
     await shielded(finish_run(run, "done"), raise_error=True)
 
 
@@ -203,7 +205,9 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
             await _try_segment(run, number, segment)
         except _StepFailedError as failed:
             if not is_lock_conflict(failed.error):
-                raise await step_error(run, failed.action, failed.error) from failed.error
+                raise await step_error(
+                    run, failed.action, failed.error, is_lost=failed.is_lost
+                ) from failed.error
             pause = min(_BACKOFF[0] * 2 ** (attempt - 1), _BACKOFF[1]) * random.uniform(0.5, 1.0)  # noqa: S311
             if attempt == MAX_ATTEMPTS or time.monotonic() + pause > deadline:
                 raise await lock_timeout_error(run, failed.action, failed.error, attempt) from failed.error
@@ -252,14 +256,17 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
     run.hooks.before_segment(number, segment)
     try:
         applied = await _run_action(run, number, action)
-        await roll_back(session)  # what the step has left open
-        if not await run.journals[action.database].has_committed(session.driver, run.id, number):
+        if not await _is_recorded(run, number, action):
             raise await not_recorded_error(run, action)
     except _StepFailedError as failed:
         await roll_back(session)  # the error reports the state after it
+        runner = run.runners[action.database]
+        is_committing = runner.transcript is not None and runner.transcript.failing == "COMMIT"
+        if failed.is_lost and is_committing and await _is_recorded(run, number, action):
+            runner.transcript = None  # all of it is committed
         if is_lock_conflict(failed.error):
             raise await lock_timeout_error(run, action, failed.error, 1) from failed.error
-        raise await step_error(run, action, failed.error) from failed.error
+        raise await step_error(run, action, failed.error, is_lost=failed.is_lost) from failed.error
     except MigrateError as error:
         await roll_back(session)
         if await what_stays(run, action.database):
@@ -272,6 +279,16 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
         await roll_back(session)
         with suppress(Exception):  # the server may be lost; then there is no session either
             await session.driver.execute(run.runners[action.database].restore)
+
+
+async def _is_recorded(run: MigrationRun, number: int, action: Action) -> bool:
+    """Roll back what the step of a segment left open; return whether its version row is committed."""
+    session = run.sessions[action.database]
+    await roll_back(session)
+    try:
+        return await run.journals[action.database].has_committed(session.driver, run.id, number)
+    except Exception as error:  # noqa: BLE001 - a new connection is asked
+        return await commit_applied(run, number, action.database, error)
 
 
 async def _run_action(run: MigrationRun, segment: int, action: Action) -> AppliedAction:
@@ -302,7 +319,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     ):  # a signal that arrived while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
-        raise _StepFailedError(action, error) from error
+        raise _StepFailedError(run, action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
@@ -316,6 +333,7 @@ async def _check_deferred(
     try:
         await check(run.sessions[action.database].driver)
     except Exception as error:
-        if is_lock_conflict(error):
-            raise _StepFailedError(action, error) from error
+        failed = _StepFailedError(run, action, error)
+        if failed.is_lost or is_lock_conflict(error):
+            raise failed from error
         raise await deferred_constraint_error(run, action, error) from error

@@ -12,6 +12,7 @@ from circle_migrate.core.errors import (
     MigrateError,
     MigrationFailed,
     MissingPrivilege,
+    Unreachable,
 )
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.half_applied import what_stays
@@ -19,6 +20,8 @@ from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
+    driver_hint,
+    driver_message,
     privilege_hint,
     server_error,
     server_message,
@@ -54,14 +57,22 @@ async def describe_current_revisions(run: MigrationRun) -> str:
     )
 
 
-async def step_error(run: MigrationRun, action: Action, error: Exception | SystemExit) -> MigrateError:
-    """Return the error for an action that raised; its transaction has been rolled back."""
+async def step_error(
+    run: MigrationRun, action: Action, error: Exception | SystemExit, *, is_lost: bool = False
+) -> MigrateError:
+    """Return the error for an action that raised; its transaction has been rolled back.
+
+    `is_lost` says that its connection was lost.
+    """
     message = f"{action.database}: {describe(action)} failed"
     stays = await what_stays(run, action.database)
     if stays and isinstance(action, Step):
-        return await _half_applied_error(run, action, error, stays)
+        return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
     failure = statement_error(error, action.database, "run the step") or MigrationFailed(message)
     failure.message = message
+    if is_lost:
+        hint = "when the server answers, run the same command again"
+        failure = Unreachable(f"{action.database}: {describe(action)} has lost its connection", hint=hint)
     failure.database = action.database
     failure.detail = _cause(error)
     if isinstance(action, Step):
@@ -72,14 +83,15 @@ async def step_error(run: MigrationRun, action: Action, error: Exception | Syste
     failure.hint = (
         failure.hint
         or _REMEDIES.get(sqlstate(error) or "")
+        or driver_hint(error)
         or missing_package_hint(error)
         or "correct the cause and run the same command again"
     )
     return failure
 
 
-async def _half_applied_error(
-    run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str]
+def _half_applied_error(
+    run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str], state: str
 ) -> HalfApplied:
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
     if isinstance(error, MigrateError):
@@ -89,8 +101,7 @@ async def _half_applied_error(
         database=step.database,
         detail="; ".join(filter(None, parts)),
         location=failing_line(step.revision, error),
-        state=f"{await describe_current_revisions(run)}; {step.revision.id} is half applied, "
-        f"these stay: {'; '.join(stays)}",
+        state=f"{state}; {step.revision.id} is half applied, these stay: {'; '.join(stays)}",
         hint="undo by hand what stays, or change the revision so that it can run again "
         "(IF EXISTS, IF NOT EXISTS); then run the same command again",
     )
@@ -115,7 +126,7 @@ def is_lock_conflict(error: BaseException) -> bool:
 
 def _cause(error: Exception | SystemExit) -> str:
     message = redact(server_message(error))
-    if server_error(error) is None:
+    if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
     statement = " ".join(redact(str(getattr(error, "statement", None) or "")).split())
     if len(statement) > _MAX_STATEMENT_LENGTH:
@@ -163,7 +174,13 @@ async def interrupted_error(run: MigrationRun, segment: Segment) -> MigrateError
     except TimeoutError:
         state = "the servers do not answer; `circle-migrate current` shows their revisions when they do"
     if not segment.transactional:
+        (action,) = segment.actions
+        stays = await what_stays(run, action.database)
+        if run.lost is not None and stays and isinstance(action, Step):
+            return _half_applied_error(run, action, run.lost, stays, state)
         state += "; the step ran without a transaction and may be incomplete: run the same command again"
+        if stays:
+            state += f"; these stay: {'; '.join(stays)}"
     if run.lost is not None:
         run.lost.state = state
         return run.lost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.sql_text import without_comments_and_literals
 
@@ -31,9 +32,10 @@ SELECT EXISTS (
 """
 
 _INVALID = """
-SELECT index.indexrelid::regclass::text
+SELECT pg_catalog.format('%I.%I', namespace.nspname, named.relname)
 FROM pg_catalog.pg_index AS index
 JOIN pg_catalog.pg_class AS named ON named.oid = index.indexrelid
+JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = named.relnamespace
 JOIN pg_catalog.pg_class AS of_table ON of_table.oid = index.indrelid
 WHERE NOT index.indisvalid
   AND (strpos(lower($1), lower(named.relname)) > 0 OR strpos(lower($1), lower(of_table.relname)) > 0)
@@ -49,32 +51,45 @@ async def what_stays(run: MigrationRun, database: str) -> tuple[str, ...]:
     The transaction that was open has been rolled back.
     """
     transcript = run.runners[database].transcript
-    if transcript is None:
+    if transcript is None or not (transcript.committed or transcript.unknown or transcript.failing):
         return ()
-    driver = run.sessions[database].driver
-    stays = [text for text in transcript.committed if await _changes_something(driver, text)]
+    connection = run.sessions[database].driver
+    if not connection.is_closed():
+        return await _what_stays(connection, transcript)
+    try:
+        connection = await run.deployment.databases[database].connect()
+    except MigrateError:
+        return await _what_stays(None, transcript)
+    try:
+        return await _what_stays(connection, transcript)
+    finally:
+        connection.terminate()
+
+
+async def _what_stays(connection: asyncpg.Connection | None, transcript: Transcript) -> tuple[str, ...]:
+    stays = [text for text in transcript.committed if await _changes_something(connection, text)]
     texts = [_shortened(text) for text in stays[:_SHOWN]]
     if len(stays) > _SHOWN:
         texts.append(f"{len(stays) - _SHOWN} more")
-    return (*texts, *await _invalid_indexes(driver, transcript))
+    unknown = [text for text in transcript.unknown if await _changes_something(connection, text)]
+    texts += [f"perhaps {_shortened(text)}" for text in unknown]
+    if connection is not None and "concurrently" in transcript.failing.lower():
+        rows = await connection.fetch(_INVALID, transcript.failing)
+        texts += [f"the INVALID index {row[0]}" for row in rows]
+    return tuple(texts)
 
 
-async def _changes_something(driver: asyncpg.Connection, sql: str) -> bool:
+async def _changes_something(connection: asyncpg.Connection | None, sql: str) -> bool:
+    """Return whether a statement may change something; without a connection its functions are not known."""
     text = without_comments_and_literals(sql)
     if not _READS.match(text):
         return not _CHANGES_NOTHING.match(text)
     if _WRITES.search(text):
         return True
-    functions = [name.lower() for name in _CALLS.findall(text)]
-    return bool(functions) and (driver.is_closed() or bool(await driver.fetchval(_IS_VOLATILE, functions)))
-
-
-async def _invalid_indexes(driver: asyncpg.Connection, transcript: Transcript) -> list[str]:
-    if "concurrently" not in transcript.failing.lower():
-        return []
-    if driver.is_closed():
-        return ["perhaps an INVALID index"]
-    return [f"the INVALID index {row[0]}" for row in await driver.fetch(_INVALID, transcript.failing)]
+    functions = [name.lower() for name in _CALLS.findall(text) if not name.lower().startswith("pg_")]
+    return bool(functions) and (
+        connection is None or bool(await connection.fetchval(_IS_VOLATILE, functions))
+    )
 
 
 def _shortened(sql: str) -> str:

@@ -8,6 +8,7 @@ The rows of the first database of a segment are the decision of an atomic commit
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,18 +16,11 @@ from typing import TYPE_CHECKING
 
 from circle_migrate import __version__
 from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun, JournalStep, storable
+from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun, JournalStep
+from circle_migrate.migrate.journal_schema import ensure_tables
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import (
-    OLD_PREFIX,
-    OWN_TABLES,
-    PROTECTION,
-    RUNS,
-    STEPS,
-    ensure_out_of_sight,
-)
-from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
+from circle_migrate.postgres.journal_tables import RUNS, STEPS
 from circle_migrate.postgres.server_errors import statement_error
 
 if TYPE_CHECKING:
@@ -35,65 +29,9 @@ if TYPE_CHECKING:
     from circle_migrate.revision_graph.graph import Graph
     from circle_migrate.revision_graph.plan import Action
 
-_CREATE = """
-CREATE TABLE {runs} (
-    run uuid PRIMARY KEY,
-    database text NOT NULL,
-    command text NOT NULL,
-    mode text NOT NULL,
-    planned jsonb NOT NULL,
-    outcome text NOT NULL DEFAULT 'started'
-        CHECK (outcome IN ('started', 'done', 'failed', 'interrupted', 'lost')),
-    error text,
-    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    ended_at timestamptz,
-    db_role text NOT NULL DEFAULT current_user,
-    os_user text NOT NULL,
-    host text NOT NULL,
-    tool_version text NOT NULL,
-    notes jsonb NOT NULL DEFAULT '{{}}',
-    fingerprint text
-);
-COMMENT ON TABLE {runs} IS 'circle-migrate: one row per run on this database';
-CREATE TABLE {steps} (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    run uuid NOT NULL REFERENCES {runs} (run),
-    segment integer NOT NULL,
-    direction text NOT NULL CHECK (direction IN ('up', 'down', 'stamp')),
-    revision text NOT NULL,
-    message text NOT NULL,
-    started_at timestamptz NOT NULL,
-    duration_ms double precision NOT NULL,
-    checksum text,
-    source text,
-    elsewhere jsonb NOT NULL
-);
-COMMENT ON TABLE {steps} IS 'circle-migrate: one row per step that was committed on this database';
-CREATE INDEX ON {steps} (run, segment);
-CREATE INDEX ON {steps} (revision, id DESC);
-"""
-
-_TABLES = """
-SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, ARRAY(
-    SELECT relname::text FROM pg_catalog.pg_class
-    WHERE relnamespace = to_regnamespace(quote_ident($1)) AND relname = ANY ($2::text[]::name[])
-) AS present, ARRAY(
-    SELECT relname::text FROM pg_catalog.pg_class
-    WHERE relnamespace = to_regnamespace(quote_ident($3)) AND relname = ANY ($4::text[]::name[])
-) AS old
-"""
-_MOVE = """
-ALTER TABLE {old}{table} SET SCHEMA {schema};
-ALTER TABLE {schema}.{prefix}{table} RENAME TO {table};
-"""
-# An earlier release has run after the move.
-_STEP = "run, segment, direction, revision, message, started_at, duration_ms, checksum, source, elsewhere"
-_MERGE = {
-    RUNS: "INSERT INTO {schema}.runs SELECT * FROM {old}runs ON CONFLICT DO NOTHING",
-    STEPS: f"INSERT INTO {{schema}}.steps ({_STEP}) SELECT {_STEP} FROM {{old}}steps ORDER BY id;"
-    "DROP TABLE {old}steps, {old}runs",
-    PROTECTION: "INSERT INTO {schema}.protection SELECT * FROM {old}protection; DROP TABLE {old}protection",
-}
+_NOT_ASCII = r"[^\0-\x7f]"
+_LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1": r"[^\0-\xff]"}
+"""Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
 
 _RUNS = """
 SELECT run::text, database, command, mode, {planned} AS planned, outcome, error, started_at, ended_at,
@@ -113,31 +51,9 @@ class Journal:
         self._version_schema = state.schema
 
     async def ensure(self, connection: asyncpg.Connection) -> None:
-        """Create the tables where they are missing, in a transaction of their own.
-
-        Tables that an earlier release has made beside the version table are moved. Raises `SettingsError`
-        where revisions would see the schema.
-        """
-        schema, old = quote(self.schema), f"{quote(self._version_schema)}.{OLD_PREFIX}"
-        names = (self.schema, list(_MERGE), self._version_schema, OWN_TABLES)
-        found = await connection.fetchrow(_TABLES, *names)
-        statements = [] if found["schema"] else [f"CREATE SCHEMA {schema}"]
-        for table, merge in _MERGE.items():
-            if f"{OLD_PREFIX}{table}" in found["old"]:
-                text = merge if table in found["present"] else _MOVE
-                statements.append(text.format(schema=schema, old=old, prefix=OLD_PREFIX, table=table))
-        self.runs, self.steps = f"{schema}.{RUNS}", f"{schema}.{STEPS}"
-        if RUNS not in found["present"] and OWN_TABLES[0] not in found["old"]:
-            statements.append(_CREATE.format(runs=self.runs, steps=self.steps))
-        if not statements:
-            return
-        async with connection.transaction():
-            for statement in statements:
-                await connection.execute(statement)
-            await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
-            # The text sets the path of revisions first.
-            text = f"{CONFIGURED_LOCALLY}, pg_catalog.current_schemas(false)::text[]"
-            ensure_out_of_sight(self.database.settings, (await connection.fetchrow(text))[1])
+        """Create the tables where they are missing, or move them to their schema (`ensure_tables`)."""
+        await ensure_tables(connection, self.database.settings, self._version_schema)
+        self.runs, self.steps = (f"{quote(self.schema)}.{name}" for name in (RUNS, STEPS))
 
     @contextmanager
     def reading_as(self, role: str) -> Iterator[None]:
@@ -212,7 +128,9 @@ class Journal:
         return self._storable(json.dumps(value, ensure_ascii=False), r"\\u")
 
     def _storable(self, text: str, escape: str = r"\u") -> str:
-        return storable(text, self._encoding, escape)
+        """Return the text with escapes for characters that the database's encoding may not have."""
+        lacking = _LACKING.get(self._encoding, _NOT_ASCII)
+        return re.sub(lacking, lambda found: f"{escape}{ord(found[0]):04x}", text)
 
     async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
         """Return whether this database has committed the segment of the run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -48,17 +47,3 @@ class AppliedBy(NamedTuple):
     tool_version: str
     at: datetime
     by: str
-
-
-_NOT_ASCII = r"[^\0-\x7f]"
-_LACKING = {
-    **dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"),
-    "LATIN1": r"[^\0-\xff]",
-}
-"""Characters that a server encoding lacks; any that is not named here may lack all but ASCII."""
-
-
-def storable(text: str, encoding: str, escape: str) -> str:
-    """Return the text with escapes for characters that the server's encoding may not have."""
-    lacking = _LACKING.get(encoding, _NOT_ASCII)
-    return re.sub(lacking, lambda found: f"{escape}{ord(found[0]):04x}", text)

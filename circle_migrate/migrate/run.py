@@ -91,7 +91,7 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    A `rehearsal` writes no journal and commits nothing.
+    A `rehearsal` writes no journal and commits nothing. `is_committed` is true after the last segment.
     """
 
     deployment: Deployment
@@ -109,6 +109,7 @@ class MigrationRun:
     blockers: dict[str, str] = field(default_factory=dict)
     applied: list[AppliedAction] = field(default_factory=list)
     lost: MigrateError | None = None
+    is_committed: bool = False
     task: asyncio.Task[object] | None = None
     step_number: int = 0
     step_count: int = 0
@@ -125,10 +126,17 @@ class MigrationRun:
 
     def translate_cancellation(
         self, kind: type[BaseException] | None, _error: object, _trace: object
-    ) -> None:
-        """Raise the error of the lost server instead of the cancellation that it caused."""
-        if kind is asyncio.CancelledError and self.lost is not None:
-            raise self.lost
+    ) -> bool:
+        """Raise the error of the lost server instead of the cancellation that it caused.
+
+        Return whether the cancellation is void, because everything had been committed.
+        """
+        if kind is not asyncio.CancelledError or self.lost is None:
+            return False
+        if self.is_committed and self.task is not None:
+            self.task.uncancel()
+            return True
+        raise self.lost
 
     def abort(self, error: MigrateError) -> None:
         """End the run because a server was lost."""

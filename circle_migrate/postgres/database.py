@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circle_migrate.core.errors import MigrateError, MissingPrivilege
+from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.journal_tables import (
     JOURNAL_SETTING,
@@ -240,8 +240,13 @@ class Database:
 
         from circle_migrate.postgres.simple_protocol import adapt
 
+        connections: list[asyncpg.Connection] = []
+
         async def connect() -> asyncpg.Connection:
+            if connections:  # SQLAlchemy replaces a lost connection, but ours has a lock and settings
+                raise Unreachable(f"{self.name}: the connection was lost", database=self.name)
             connection = await self.connect(application_name)
+            connections.append(connection)
             await connection.execute(self.session_sql(settings) + ("" if pinned else f";{CONFIGURED}"))
             return connection
 

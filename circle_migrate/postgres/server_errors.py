@@ -29,15 +29,60 @@ INSUFFICIENT_PRIVILEGE = "42501"
 READ_ONLY_TRANSACTION = "25006"
 
 
-def server_error(error: BaseException | None) -> BaseException | None:
-    """Return the driver's error inside SQLAlchemy's and Alembic's wrappers, or None."""
+_ARGUMENT = re.compile(
+    r"invalid input for query argument (?P<name>\$\d+)(?P<row> in element #\d+)?.*?: "
+    r"(?P<value>.*) \((?P<reason>.*)\)",
+    re.DOTALL,
+)
+_DRIVER_HINTS = {
+    r"^asyncpg: argument": "asyncpg takes only values of the column's own type: int for integer, "
+    "str for text, datetime.date for date, datetime without time zone for timestamp and with one for "
+    "timestamptz, json.dumps(value) for json; or let the server convert text: "
+    "CAST(CAST(:name AS text) AS date)",
+    r'at or near "%"': "write $1, $2 for parameters of driver SQL, or use sa.text with :name",
+    r"\bin\s+\$\d": "asyncpg takes no list after IN: write = ANY(:names), or give "
+    'sa.bindparam("names", expanding=True)',
+    r"cannot insert multiple commands": "send each statement that has parameters by itself",
+}
+"""What to write instead, by a pattern of the error or its statement."""
+
+
+def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and those inside SQLAlchemy's and Alembic's wrappers."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if getattr(error, "sqlstate", None) and not hasattr(error, "statement"):
-            return getattr(error, "__cause__", None) or error
+        yield error
         error = getattr(error, "driver_exception", None) or getattr(error, "orig", None) or error.__cause__
+
+
+def server_error(error: BaseException | None) -> BaseException | None:
+    """Return the server's error inside the wrappers, or None; errors of the driver itself are none."""
+    for each in _wrapped(error):
+        if getattr(each, "sqlstate", None) and not hasattr(each, "statement"):
+            return None if _ARGUMENT.search(str(each)) else each.__cause__ or each
     return None
+
+
+def driver_message(error: BaseException) -> str | None:
+    """Return what the driver itself refuses, without values of arguments; None for other errors."""
+    for each in _wrapped(error):
+        if not type(each).__module__.startswith("asyncpg"):
+            continue
+        if match := _ARGUMENT.search(str(each)):
+            value = match["value"].strip("'\"")
+            reason = match["reason"].replace(value, "…") if len(value) > 1 else match["reason"]
+            return f"asyncpg: argument {match['name']}{match['row'] or ''}: {reason}"
+        if not getattr(each, "sqlstate", None):
+            return "asyncpg: " + " ".join(redact(str(each)).split())
+    return None
+
+
+def driver_hint(error: BaseException) -> str | None:
+    """Return what to write instead of what the driver does not take."""
+    text = f"{server_message(error)}\n{getattr(error, 'statement', None) or ''}"
+    hints = (hint for pattern, hint in _DRIVER_HINTS.items() if re.search(pattern, text, re.IGNORECASE))
+    return next(hints, None)
 
 
 def sqlstate(error: BaseException | None) -> str | None:
@@ -52,7 +97,8 @@ def server_message(error: BaseException) -> str:
     """
     original = server_error(error)
     if original is None:
-        return " ".join(redact(str(error)).split()) or type(error).__name__
+        text = driver_message(error) or " ".join(redact(str(error)).split())
+        return text or type(error).__name__
     message = getattr(original, "message", None) or str(original).partition("\n")[0]
     hint = getattr(original, "hint", None)
     state = getattr(original, "sqlstate", "?")

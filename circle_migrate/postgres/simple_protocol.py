@@ -35,8 +35,8 @@ class Watch:
     def done(self, sql: str) -> None:
         """Act after the text has run."""
 
-    def failed(self, sql: str) -> None:
-        """Act after the text has failed."""
+    def failed(self, sql: str, error: BaseException) -> None:
+        """Act after the text has failed, or was cancelled."""
 
 
 class _Cursor(AsyncAdapt_asyncpg_cursor):
@@ -85,10 +85,19 @@ class Adapter(AsyncAdapt_asyncpg_connection):
     watch: Watch | None
 
     @property
+    def driver(self) -> asyncpg.Connection:
+        """The driver's connection."""
+        return cast("asyncpg.Connection", self._connection)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether the server has a transaction; no server has one of a lost connection."""
+        return not self.driver.is_closed() and self.driver.is_in_transaction()
+
+    @property
     def has_lost_transaction(self) -> bool:
         """Whether the transaction that the adapter has begun was ended past it."""
-        driver = cast("asyncpg.Connection", self._connection)
-        return self._transaction is not None and not driver.is_in_transaction()
+        return self._transaction is not None and not self.is_in_transaction
 
     @contextmanager
     def watched(self, sql: str) -> Iterator[None]:
@@ -97,8 +106,8 @@ class Adapter(AsyncAdapt_asyncpg_connection):
         watch.before(sql)
         try:
             yield
-        except BaseException:
-            watch.failed(sql)
+        except BaseException as error:
+            watch.failed(sql, error)
             raise
         watch.done(sql)
 

@@ -72,12 +72,16 @@ def missing_package_hint(error: BaseException) -> str | None:
 
 @dataclass(slots=True)
 class Loaded:
-    """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function."""
+    """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function.
+
+    `is_stale` says that what it imports from its folder is to be loaded again, and it with that.
+    """
 
     module: ModuleType
     operations: Mapping[str, str | None]
     checksum: str
     has_run: bool = False
+    is_stale: bool = False
 
 
 _loaded: dict[str, Loaded] = {}
@@ -87,11 +91,14 @@ _loaded: dict[str, Loaded] = {}
 def load_for_run(revision: Revision) -> Loaded:
     """Load the revision's module, and what it imports from its folder, without the state of earlier runs."""
     loaded = _load(revision)
-    if loaded.has_run:
+    if loaded.has_run and not loaded.is_stale:
         _forget(Path(revision.path))
+    if loaded.is_stale:
+        del _loaded[revision.path]
         try:
             loaded = _load(revision)
         except TreeError:  # it defines something in an installed package, where it exists by now
+            loaded.is_stale = False
             _loaded[revision.path] = loaded
     loaded.has_run = True
     return loaded
@@ -116,8 +123,8 @@ def _load(revision: Revision) -> Loaded:
 def _forget(path: Path) -> None:
     """Forget the modules of the folder with the revisions, or with their `env.py`; not installed packages."""
     folder = next((each for each in path.parents[:3] if (each / "env.py").is_file()), path.parent)
-    for name in [name for name in _loaded if folder in Path(name).parents]:
-        del _loaded[name]
+    for name, loaded in _loaded.items():
+        loaded.is_stale = loaded.is_stale or folder in Path(name).parents
     for name in [name for name, module in list(sys.modules.items()) if _is_below(folder, module)]:
         module = sys.modules.pop(name)
         parent, _, child = name.rpartition(".")

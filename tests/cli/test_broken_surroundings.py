@@ -74,6 +74,40 @@ def test_version_table_with_null(project: Project, empty_databases: Databases, l
     assert "DELETE FROM" in answer.everything
 
 
+_CAST = (
+    "CREATE TYPE own AS ENUM ('m1')",
+    "CREATE FUNCTION trap(own) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$",
+    "CREATE CAST (own AS text) WITH FUNCTION trap(own)",
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (
+            ["CREATE TABLE alembic_version AS SELECT g::text version_num FROM generate_series(1, 999999) g"],
+            "more than 1000 rows",
+        ),
+        (["CREATE TABLE alembic_version AS SELECT 1 AS version_num"], "no column version_num of a text type"),
+        (["CREATE TABLE alembic_version (version text)"], "no column version_num of a text type"),
+        (["CREATE SEQUENCE alembic_version"], "not an ordinary table"),
+        (
+            [*_CAST, "CREATE TABLE alembic_version AS SELECT 'm1'::own AS version_num"],
+            "a type that a user created",
+        ),
+    ],
+)
+def test_version_table_of_somebody_else(
+    project: Project, empty_databases: Databases, statements: list[str], words: str
+) -> None:
+    run(execute(empty_databases, "main", *statements))
+    for line in ("status", "current", "check", "upgrade", "diff --drift", "stamp main@m1 --purge --yes"):
+        answer = invoke(line.split())
+        assert (answer.status, "trapped" in answer.everything) == (5, False), (line, answer)
+        for text in (words, "version-table in"):
+            assert text in " ".join(answer.everything.split()), (line, answer)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -120,9 +120,10 @@ def test_file_that_is_no_whole_snapshot_is_named(
 def test_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read(tmp_path / "none.json")
+    (tmp_path / "file").touch()
     for path, said in [
         (tmp_path / "a.yaml", "suffix"),
-        (tmp_path / "no" / "a.json", "cannot be written"),
+        (tmp_path / "file" / "a.json", "cannot be written"),
         (Path(os.devnull).with_name("null"), "suffix"),
     ]:
         with pytest.raises(UsageError, match=said):

@@ -15,6 +15,7 @@ class Cut(Enum):
     BEFORE_IT_ARRIVES = "before it arrives"
     BEFORE_ITS_ANSWER = "before its answer"
     IT_ARRIVES_LATE = "it arrives late"
+    BLACK_HOLE = "nothing passes any more, and nobody is told"
 
 
 _LATE_SECONDS = 1.0
@@ -31,6 +32,8 @@ class Proxy:
     port: int = 0
     cuts: list[str] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    hole: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Event = field(default_factory=asyncio.Event)
     _statement: bytes | None = None
     _cut: Cut = Cut.BEFORE_IT_ARRIVES
 
@@ -40,10 +43,19 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
+        if self.hole.is_set():
+            await self.end.wait()
+            writer.close()
+            return
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
         back = asyncio.create_task(_pump(server_reader, writer))
         try:
             while data := await reader.read(65536):
+                if self._meant(data) and self._cut is Cut.BLACK_HOLE:
+                    self.hole.set()
+                if self.hole.is_set():
+                    await self.end.wait()
+                    return
                 if self._meant(data):
                     await self._lose(data, back, writer, server_reader, server_writer)
                     return
@@ -104,3 +116,5 @@ async def proxied(target: int) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
+        proxy.end.set()
+        await asyncio.sleep(0)

@@ -6,12 +6,16 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import InDoubt, MigrateError, MigrationFailed, Unreachable
-from circle_migrate.migrate import commit
+from circle_migrate.migrate import commit, executor, session
+from circle_migrate.migrate import run as run_module
+from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.migrate.session import working_session
 from circle_migrate.postgres.embedded.cluster import Cluster
 from tests.deployments import deployment
@@ -42,7 +46,7 @@ class Crashable:
 
 
 @pytest.fixture(scope="module")
-def _crashable() -> Iterator[Crashable]:
+def crashable_server() -> Iterator[Crashable]:
     with socket.socket() as free:
         free.bind((_ADDRESS, 0))
         port: int = free.getsockname()[1]
@@ -56,10 +60,10 @@ def _crashable() -> Iterator[Crashable]:
 
 
 @pytest.fixture
-def crashable(_crashable: Crashable) -> Crashable:
-    _crashable.cluster.start()
-    run(clear(_crashable.databases))
-    return _crashable
+def crashable(crashable_server: Crashable) -> Crashable:
+    crashable_server.cluster.start()
+    run(clear(crashable_server.databases))
+    return crashable_server
 
 
 def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
@@ -164,7 +168,7 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.value)
+@pytest.mark.parametrize("cut", [cut for cut in Cut if cut is not Cut.BLACK_HOLE], ids=lambda cut: cut.value)
 @pytest.mark.parametrize(
     ("case", "database"),
     [
@@ -183,7 +187,7 @@ def test_connection_cut(
 
     async def scenario() -> tuple[MigrateError | None, Proxy]:
         async with proxied(crashable.port) as proxy:
-            through = _through(crashable.databases, {database: proxy.port})
+            through = rerouted(crashable.databases, {database: proxy.port})
             arm = at(point, lambda: proxy.arm(statement, cut))
             raised = await upgraded(shop, through, atomic=case[0], checkpoint=arm)
             await asyncio.wait_for(proxy.over.wait(), PATIENCE_SECONDS)
@@ -197,10 +201,43 @@ def test_connection_cut(
     check_mended(shop, crashable.databases)
 
 
-def _through(databases: Databases, ports: dict[str, int]) -> Databases:
+@pytest.mark.parametrize(
+    ("point", "statement", "expected"),
+    [
+        ("before prepare credentials", "PREPARE TRANSACTION", BASE),
+        ("before commit prepared credentials", "COMMIT PREPARED", HEAD),
+    ],
+)
+def test_network_that_swallows_everything(
+    shop: Shop,
+    crashable: Crashable,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    statement: str,
+    expected: Position,
+) -> None:
+    monkeypatch.setattr(commit, "_OUTCOME_SECONDS", 0.0)
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.5)
+
+    async def scenario() -> MigrateError | None:
+        async with proxied(crashable.port) as proxy:
+            through = rerouted(crashable.databases, {"credentials": proxy.port}, "?connect_timeout=2")
+            arm = at(point, lambda: proxy.arm(statement, Cut.BLACK_HOLE))
+            return await upgraded(shop, through, atomic=True, checkpoint=arm)
+
+    raised = run(scenario())
+    assert isinstance(raised, InDoubt), raised
+    assert raised.status == 8
+    assert str(raised.state).endswith("credentials does not answer")
+    run(shop.recover(crashable.databases))
+    assert run(position(crashable.databases)) == expected
+    check_mended(shop, crashable.databases)
+
+
+def rerouted(databases: Databases, ports: dict[str, int], query: str = "") -> Databases:
     """Return the same databases, some of them on other ports."""
     urls = {
-        name: urlunsplit(urlsplit(url)._replace(netloc=f"postgres@{_ADDRESS}:{ports[name]}"))
+        name: urlunsplit(urlsplit(url)._replace(netloc=f"postgres@{_ADDRESS}:{ports[name]}")) + query
         if name in ports
         else url
         for name, url in databases.urls.items()
@@ -218,6 +255,38 @@ class _Rerouted(Databases):
     def urls(self) -> dict[str, str]:
         assert self.routes is not None
         return {name: self.routes[name] for name in NAMES}
+
+
+@pytest.mark.parametrize("how", ["killed", "swallowed"])
+def test_everything_committed_before_the_server_is_gone(
+    shop: Shop, crashable: Crashable, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The upgrade has succeeded, and says what it cannot read any more."""
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.5)
+    original = run_module.finish_run
+
+    async def lose(*arguments: Any) -> None:
+        if how == "killed":
+            await asyncio.to_thread(crashable.kill)
+        else:
+            proxies[0].hole.set()
+            await asyncio.sleep(4)
+        await original(*arguments)
+
+    monkeypatch.setattr(executor, "finish_run", lose)
+    proxies: list[Proxy] = []
+
+    async def scenario() -> MigrationResult:
+        async with proxied(crashable.port) as proxy:
+            proxies.append(proxy)
+            ports = dict.fromkeys(NAMES, proxy.port)
+            return await upgrade(shop.deployment(rerouted(crashable.databases, ports, "?connect_timeout=1")))
+
+    result = run(scenario())
+    assert result.plan
+    assert result.notes[0].startswith("everything was committed; the tables cannot be listed: ")
+    crashable.cluster.start()
+    assert run(position(crashable.databases)) == HEAD
 
 
 def test_session_of_a_client_that_is_gone_ends_within_a_minute(crashable: Crashable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,15 @@ def test_roles_that_the_migrator_trusts_may_own_the_tables(eve: str, empty_datab
     owner = f"ALTER TABLE {RUNS} OWNER TO {eve}"
     run(execute(empty_databases, "main", owner, f"GRANT {eve} TO CURRENT_USER"))
     assert invoke(["upgrade"]).status == 0
+
+
+def test_recover_and_restore_refuse_them_too(eve: str, empty_databases: Databases) -> None:
+    assert invoke(["upgrade"]).status == 0
+    assert invoke(["backup", "saved"]).status == 0
+    run(execute(empty_databases, "main", f"ALTER TABLE {RUNS} OWNER TO {eve}"))
+    accept = ["--accept-loss", "main", "--accept-loss", "credentials"]
+    manifest = next(Path("saved").rglob("manifest.json"))
+    for command in (["recover"], ["restore", str(manifest), "--replace", *accept]):
+        answer = invoke(command)
+        assert (answer.status, eve in answer.stderr) == (5, True), answer
+        assert "nothing was changed" in answer.stderr

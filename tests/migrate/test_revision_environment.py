@@ -89,7 +89,7 @@ def test_arguments_from_the_settings(project: Project) -> None:
     wanted = {"who": "a=b", "flag": ""}
     body = f"assert context.get_x_argument(as_dictionary=True) == {wanted}"
     project.revision("credentials", "c1", None, body, "pass", imports=CONTEXT)
-    done = invoke(["upgrade"])
+    done = invoke(["upgrade", "-d", "credentials"])
     assert done.status == 0, done.stderr
 
 

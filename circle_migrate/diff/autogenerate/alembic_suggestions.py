@@ -43,10 +43,7 @@ class Suggestion:
 
 
 def suggest(
-    connection: Connection,
-    models: tuple[MetaData, ...],
-    table: VersionTable,
-    changes: Iterable[Change],
+    connection: Connection, models: tuple[MetaData, ...], table: VersionTable, changes: Iterable[Change]
 ) -> tuple[Suggestion, ...]:
     """Return Alembic's operations for these changes, without those for which it fails."""
     schemas = {table.schema for metadata in models for table in metadata.tables.values()}

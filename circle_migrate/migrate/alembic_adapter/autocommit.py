@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
 
+    from circle_migrate.postgres.simple_protocol import Adapter
+
 _NEEDS_AUTOCOMMIT = re.compile(
     r"(?:(?:create|drop)\s+(?:unique\s+)?index\s+concurrently|reindex\b.*\bconcurrently"
     r"|alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently|vacuum|alter\s+system"
@@ -50,20 +52,21 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
     context._transaction = None
     level = connection.get_isolation_level()
     connection.execution_options(isolation_level="AUTOCOMMIT")
-    driver = cast("asyncpg.Connection", connection.connection.driver_connection)
+    adapter = cast("Adapter", connection.connection.dbapi_connection)
     try:
-        with _patient_builds(connection, driver):
+        with _patient_builds(connection, adapter.driver):
             try:
                 yield
-                if driver.is_in_transaction():
+                if adapter.is_in_transaction:
                     raise MigrationFailed("the step leaves a transaction open that it began")
             finally:
-                if driver.is_in_transaction():
-                    await_only(driver.execute("ROLLBACK"))
+                if adapter.is_in_transaction:
+                    await_only(adapter.driver.execute("ROLLBACK"))
     finally:
         if connection.in_transaction():
             connection.rollback()  # of SQLAlchemy's alone: the server has none
-        connection.execution_options(isolation_level=level)
+        if not adapter.driver.is_closed():  # SQLAlchemy would connect again, without our lock
+            connection.execution_options(isolation_level=level)
     context._transaction = connection.begin()
 
 

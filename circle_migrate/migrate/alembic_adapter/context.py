@@ -77,7 +77,7 @@ class Context(MigrationContext):
 
     def __init__(self, dialect: Any, connection: Any, opts: dict[str, Any]) -> None:
         super().__init__(dialect, connection, opts)
-        self._version.c.version_num.type = String(opts["version_id_length"])
+        self._version.c.version_num.type = String(opts.get("version_id_length", MAX_ID_LENGTH))
 
     def get_current_heads(self) -> tuple[str, ...]:
         """Return the known heads. With none, read the table, which Alembic creates where it is missing."""

@@ -68,9 +68,11 @@ def _config(settings: DatabaseSettings) -> Config:
         for name, value in options.items():
             config.set_main_option(name, value.replace("%", "%%"))
     except (Error, OSError, ValueError) as error:
+        # The message may quote a line with a password.
+        detail = type(error).__name__
         raise SettingsError(
-            f"{file} cannot be read", database=settings.name, detail=str(error), hint="correct the file"
-        ) from error
+            f"{file} cannot be read", database=settings.name, detail=detail, hint="correct the file"
+        ) from None
     return config
 
 

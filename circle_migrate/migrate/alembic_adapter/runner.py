@@ -15,6 +15,7 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
+from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.config.settings import DatabaseSettings
@@ -33,12 +34,14 @@ from circle_migrate.revision_graph.modules import ExitCalled, failing_line, modu
 from circle_migrate.revision_graph.plan import Action, Direction, Segment, Stamp, Step
 
 if TYPE_CHECKING:
-    import asyncpg
     from sqlalchemy.engine import Connection
 
     from circle_migrate.postgres.simple_protocol import Adapter
 
 _LOG = logging.getLogger(__name__)
+
+LITERAL_PERCENT = {"circle_migrate_literal_percent": True}
+"""The execution option of driver SQL whose %% stays as it is."""
 
 
 class Runner:
@@ -85,14 +88,12 @@ class Runner:
             return
         recording = {"on_version_apply": (lambda **_: record(connection),)}
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        driver = cast("asyncpg.Connection", connection.connection.driver_connection)
-
         context = Context(connection.dialect, connection, self._options(action) | recording)
         context.owned_by_us = connection.in_transaction()
         context.known_heads = current
         context.revision = action.revision
         refusal = partial(context.refusal, "ends its transaction") if context.owned_by_us else None
-        context.transcript = self.transcript = Transcript(driver, refusal)
+        context.transcript = self.transcript = Transcript(adapter, refusal)
         with bind_revision(context, action.revision, self._environment):
             try:
                 context.run_migrations()
@@ -111,23 +112,24 @@ class Runner:
             function()
             return
         adapter = cast("Adapter", connection.connection.dbapi_connection)
-        driver = cast("asyncpg.Connection", connection.connection.driver_connection)
-        await_only(driver.execute(CONFIGURED))
+        await_only(adapter.driver.execute(CONFIGURED))
         adapter.watch = context.transcript
-        driver.add_log_listener(self._log_notice)
+        adapter.driver.add_log_listener(self._log_notice)
+        event.listen(connection, "before_cursor_execute", _halve_percents, retval=True)
         try:
             function()
         finally:
-            driver.remove_log_listener(self._log_notice)
+            event.remove(connection, "before_cursor_execute", _halve_percents)
+            adapter.driver.remove_log_listener(self._log_notice)
         if adapter.has_lost_transaction:
             if context.owned_by_us and context.transcript is not None:
                 context.transcript.end()
                 raise RuntimeError("the step ended its transaction on the driver's connection")
             connection.rollback()  # of SQLAlchemy's alone
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
-        commits = driver.is_in_transaction() and not context.owned_by_us
+        commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.restore or PINNED
-        await_only(driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
+        await_only(adapter.driver.execute(f"SET CONSTRAINTS ALL IMMEDIATE;{end}" if commits else end))
 
     def _log_notice(self, _connection: object, message: Any) -> None:
         if not message.severity_en.startswith("DEBUG"):
@@ -183,6 +185,19 @@ class Runner:
             return [alembic_step]
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
+
+
+def _halve_percents(
+    _connection: object, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
+) -> tuple[str, Any]:
+    """Let %% of driver SQL without parameters mean %, as it does with psycopg.
+
+    Text with a single % is not written for psycopg, which refuses it.
+    """
+    keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
+    if not keeps and not parameters and "%" not in statement.replace("%%", ""):
+        statement = statement.replace("%%", "%")
+    return statement, parameters
 
 
 def _as_alembic(graph: Graph, modules: Mapping[str, ModuleType]) -> Iterator[AlembicRevision]:

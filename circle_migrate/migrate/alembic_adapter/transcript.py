@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from circle_migrate.postgres.simple_protocol import Watch
+from circle_migrate.postgres.simple_protocol import Adapter, Watch
 from circle_migrate.postgres.statements import split_statements
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _ENDS_TRANSACTION = re.compile(
     r"\s*(?:commit|end|abort|begin|start\s+transaction|prepare\s+transaction"
@@ -22,17 +18,21 @@ _COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
 
 
 class Transcript(Watch):
-    """The statements of a step; `committed` are those that a rollback does not undo, `failing` is the last.
+    """The statements of a step.
 
-    `refusal` is the error for a statement that ends the transaction, None where the step may end it.
+    `committed` are those that a rollback does not undo, `unknown` those that may be committed, as the
+    connection was lost or the run was cancelled while they ran; `failing` is the text that failed. `refusal`
+    is the error for a statement that ends the transaction, None where the step may end it.
     """
 
-    def __init__(self, driver: asyncpg.Connection, refusal: Callable[[], Exception] | None) -> None:
+    def __init__(self, adapter: Adapter, refusal: Callable[[], Exception] | None) -> None:
         self.committed: list[str] = []
+        self.unknown: list[str] = []
         self.failing = ""
         self._pending: list[str] = []
-        self._driver = driver
+        self._adapter = adapter
         self._refusal = refusal
+        self._has_begun = False
 
     def before(self, sql: str) -> None:
         """Raise the refusal where the text ends the transaction."""
@@ -42,13 +42,18 @@ class Transcript(Watch):
     def done(self, sql: str) -> None:
         """Add the statements of the text to those that are committed if the transaction has ended."""
         self._pending += split_statements(sql)
-        if not self._driver.is_in_transaction():
+        self._has_begun = self._adapter.is_in_transaction
+        if not self._has_begun:
             self.end(undone=bool(self._pending and _UNDOES.match(self._pending[-1])))
 
-    def failed(self, sql: str) -> None:
-        """Add a text that may have committed a part of its work before it failed."""
+    def failed(self, sql: str, error: BaseException) -> None:
+        """Note what a text may have committed before it failed."""
         self.failing = sql
-        if _COMMITS_INSIDE.search(sql) and not self._driver.is_in_transaction():
+        commits = _COMMITS_INSIDE.search(sql) is not None
+        if self._adapter.driver.is_closed() or not isinstance(error, Exception):
+            if commits or (self._adapter.autocommit and not self._has_begun):
+                self.unknown = [*self._pending, sql]
+        elif commits and not self._adapter.is_in_transaction:
             self.committed += [*self._pending, f"a part of {sql}"]
             self._pending.clear()
 

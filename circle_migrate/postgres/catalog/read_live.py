@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import LockNotObtained, MigrateError, Unreachable
+from circle_migrate.core.errors import LockNotObtained, MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.postgres.catalog import queries
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
 from circle_migrate.postgres.catalog.read import read_catalog
@@ -43,22 +43,6 @@ SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text
             ELSE pg_current_wal_insert_lsn()::text END
 """
 _TRANSACTION_SNAPSHOT = "SELECT pg_current_snapshot()::text"
-
-# Uses the first schema of the search_path, even if the role has no USAGE on it: its contents are then
-# unknown.
-_VERSION_TABLE = """
-SELECT format('%I.%I', n.nspname, c.relname) AS name,
-       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = $1::name AND c.relkind IN ('r', 'p') AND n.nspname = coalesce($2::name, (
-    SELECT n.nspname
-    FROM unnest(string_to_array(
-        coalesce(current_setting('circle_migrate.search_path', true), current_setting('search_path')), ','
-    )) WITH ORDINALITY path (name, nth)
-    JOIN pg_catalog.pg_namespace n ON n.nspname = replace(btrim(path.name, ' "'), '$user', current_user)
-    ORDER BY nth LIMIT 1
-))
-"""
 
 _HOLDER = """
 SELECT format('pid %s (%s, role %s) holds a lock on %s', l.pid, coalesce(NULLIF(a.application_name, ''), '?'),
@@ -130,14 +114,12 @@ async def _row_versions(connection: asyncpg.Connection) -> str:
 
 
 async def _revisions(connection: asyncpg.Connection, database: Database) -> tuple[str, ...] | None:
-    settings = database.settings
-    table = await connection.fetchrow(_VERSION_TABLE, settings.version_table, settings.version_table_schema)
-    if table is None:
-        return ()
-    if not table["readable"]:
+    """Return the current revisions, None if the role may not read them."""
+    try:
+        async with read_transaction(connection):
+            return (await database.read_state(connection)).current
+    except MissingPrivilege:
         return None
-    rows = await connection.fetch(f"SELECT version_num::text FROM {table['name']} ORDER BY 1")  # noqa: S608
-    return tuple(row[0] for row in rows)
 
 
 def _is_transient(error: Exception) -> bool:

@@ -20,10 +20,11 @@ from sqlalchemy.util import await_only
 import circle_migrate
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.alembic_adapter.runner import LITERAL_PERCENT
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
-from circle_migrate.postgres.server_errors import server_error
+from circle_migrate.postgres.server_errors import driver_message, server_error
 from circle_migrate.postgres.statements import split_statements
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
@@ -90,11 +91,12 @@ class Recorder:
         """Record the statements that are sent over a connection."""
 
         def before(
-            _: object, _cursor: object, statement: str, parameters: Any, *__: object
+            _: object, _cursor: object, statement: str, parameters: Any, context: Any, __: object
         ) -> tuple[str, Any]:
             if not parameters and self.origin() is not None and (several := split_statements(statement)[:-1]):
+                options = {} if context.compiled is None else LITERAL_PERCENT
                 for each in several:
-                    connection.exec_driver_sql(each)  # calls this listener
+                    connection.exec_driver_sql(each, execution_options=options)  # calls this listener
                 statement = split_statements(statement)[-1]
             sent = self._statement(traced, statement)
             self._pending = None
@@ -141,7 +143,7 @@ def error_summary(error: BaseException) -> ServerError:
     """Return the error of a statement; no SQLSTATE if the server did not raise it."""
     cause = server_error(error)
     if cause is None:
-        message = str(error.args[0]) if error.args else type(error).__name__
+        message = driver_message(error) or (str(error.args[0]) if error.args else type(error).__name__)
         return ServerError("", " ".join(redact(message).split()))
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]
     return ServerError(str(getattr(cause, "sqlstate", "")), redact(message))

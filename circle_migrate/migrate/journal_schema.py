@@ -1,0 +1,104 @@
+"""The tables of the journal: made in their schema, or moved there from beside the version table."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from circle_migrate.config.settings import DatabaseSettings
+from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.journal_tables import (
+    OLD_PREFIX,
+    OWN_TABLES,
+    PROTECTION,
+    RUNS,
+    STEPS,
+    ensure_out_of_sight,
+)
+from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
+
+_CREATE = """
+CREATE TABLE {schema}.runs (
+    run uuid PRIMARY KEY,
+    database text NOT NULL,
+    command text NOT NULL,
+    mode text NOT NULL,
+    planned jsonb NOT NULL,
+    outcome text NOT NULL DEFAULT 'started'
+        CHECK (outcome IN ('started', 'done', 'failed', 'interrupted', 'lost')),
+    error text,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
+    db_role text NOT NULL DEFAULT current_user,
+    os_user text NOT NULL,
+    host text NOT NULL,
+    tool_version text NOT NULL,
+    notes jsonb NOT NULL DEFAULT '{{}}',
+    fingerprint text
+);
+COMMENT ON TABLE {schema}.runs IS 'circle-migrate: one row per run on this database';
+CREATE TABLE {schema}.steps (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run uuid NOT NULL REFERENCES {schema}.runs (run),
+    segment integer NOT NULL,
+    direction text NOT NULL CHECK (direction IN ('up', 'down', 'stamp')),
+    revision text NOT NULL,
+    message text NOT NULL,
+    started_at timestamptz NOT NULL,
+    duration_ms double precision NOT NULL,
+    checksum text,
+    source text,
+    elsewhere jsonb NOT NULL
+);
+COMMENT ON TABLE {schema}.steps IS 'circle-migrate: one row per step that was committed on this database';
+CREATE INDEX ON {schema}.steps (run, segment);
+CREATE INDEX ON {schema}.steps (revision, id DESC);
+"""
+
+_TABLES = """
+SELECT to_regnamespace(quote_ident($1)) IS NOT NULL AS schema, ARRAY(
+    SELECT relname::text FROM pg_catalog.pg_class
+    WHERE relnamespace = to_regnamespace(quote_ident($1)) AND relname = ANY ($2::text[]::name[])
+) AS present, ARRAY(
+    SELECT relname::text FROM pg_catalog.pg_class
+    WHERE relnamespace = to_regnamespace(quote_ident($3)) AND relname = ANY ($4::text[]::name[])
+) AS old
+"""
+_MOVE = """
+ALTER TABLE {old}{table} SET SCHEMA {schema};
+ALTER TABLE {schema}.{prefix}{table} RENAME TO {table};
+"""
+# An earlier release has run after the move.
+_STEP = "run, segment, direction, revision, message, started_at, duration_ms, checksum, source, elsewhere"
+_MERGE = {
+    RUNS: "INSERT INTO {schema}.runs SELECT * FROM {old}runs ON CONFLICT DO NOTHING",
+    STEPS: f"INSERT INTO {{schema}}.steps ({_STEP}) SELECT {_STEP} FROM {{old}}steps ORDER BY id;"
+    "DROP TABLE {old}steps, {old}runs",
+    PROTECTION: "INSERT INTO {schema}.protection SELECT * FROM {old}protection; DROP TABLE {old}protection",
+}
+
+
+async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettings, beside: str) -> None:
+    """Create the tables where they are missing, in a transaction of their own.
+
+    Tables that an earlier release has made in the schema `beside` are moved. Raises `SettingsError` where
+    revisions would see the schema.
+    """
+    schema, old = quote(settings.journal_schema), f"{quote(beside)}.{OLD_PREFIX}"
+    names = (settings.journal_schema, list(_MERGE), beside, OWN_TABLES)
+    found = await connection.fetchrow(_TABLES, *names)
+    statements = [] if found["schema"] else [f"CREATE SCHEMA {schema}"]
+    for table, merge in _MERGE.items():
+        if f"{OLD_PREFIX}{table}" in found["old"]:
+            text = merge if table in found["present"] else _MOVE
+            statements.append(text.format(schema=schema, old=old, prefix=OLD_PREFIX, table=table))
+    if RUNS not in found["present"] and f"{OLD_PREFIX}{RUNS}" not in found["old"]:
+        statements.append(_CREATE.format(schema=schema))
+    if not statements:
+        return
+    async with connection.transaction():
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
+        # The text sets the path of revisions first.
+        text = f"{CONFIGURED_LOCALLY}, pg_catalog.current_schemas(false)::text[]"
+        ensure_out_of_sight(settings, (await connection.fetchrow(text))[1])
