@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import pytest
-from sqlalchemy import Connection, event, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from circle_migrate.core.errors import MigrateError
@@ -18,6 +19,7 @@ from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lo
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.postgres.search_path import SETTING
 from circle_migrate.postgres.server_errors import sqlstate
+from circle_migrate.postgres.simple_protocol import adapt
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.plan import Plan, Segment, Step, plan_downgrade
 from circle_migrate.safety.hazards.hazard import HazardClass
@@ -119,6 +121,16 @@ class Session:
         return cls(connection, watch)
 
 
+def engine_of_steps(url: str) -> AsyncEngine:
+    """Return an engine whose connections are those of the package."""
+    engine: AsyncEngine = create_async_engine(
+        "postgresql+asyncpg://",
+        creator=lambda: adapt(engine.dialect.dbapi, asyncpg.connect(url)),
+        poolclass=NullPool,
+    )
+    return engine
+
+
 async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
     """Run the case's revisions through the package's own runner, and nothing else of a run around it."""
     folders = {name: folder / name for name in NAMES}
@@ -130,8 +142,7 @@ async def carry_out(case: Case, databases: Databases, folder: Path) -> Ending:
     async with prepared(case, databases), AsyncExitStack() as stack:
         sessions = {}
         for name in made.databases:
-            url = make_url(databases.urls[name]).set(drivername="postgresql+asyncpg")
-            engine = create_async_engine(url, poolclass=NullPool)
+            engine = engine_of_steps(databases.urls[name])
             sessions[name] = await Session.start(await stack.enter_async_context(engine.connect()))
         runners = {
             name: Runner(trees.graphs[name], VersionTable(schema="public"), made.steps(name))

@@ -783,14 +783,16 @@ def test_role_that_is_missing_on_a_server_of_ours_is_added_and_the_segment_recor
     assert found.untraced == ("main@r3",)
 
 
-def test_segment_that_is_tried_again_is_recorded_once(project: Project, server: Server) -> None:
+def test_segment_that_is_tried_again_is_recorded_once(
+    project: Project, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = """
 op.execute("ALTER TABLE users ADD COLUMN a int")
-if not tries:
-    tries.append(1)
+if os.environ.pop("IS_LOCKED", ""):
     op.execute("DO $$ BEGIN RAISE lock_not_available; END $$")
 """
-    project.revision("main", "r1", "r0", code, "pass", more="tries = []")
+    monkeypatch.setenv("IS_LOCKED", "1")
+    project.revision("main", "r1", "r0", code, "pass", more="import os")
     (statement,) = traced_plan(server).statements
     assert (shown(statement), changed(statement)) == ("users:AE", {"+column public.users.a"})
 
