@@ -83,9 +83,9 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
 
 
 def _sections(folder: Path, root: Path, table: Mapping[str, Any]) -> Iterator[_Section]:
-    inside = [each for each in (folder, *folder.parents) if each.is_relative_to(root)]
-    for each in inside or (folder, folder.parent):
-        if (file := each / "alembic.ini").is_file():
+    inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
+    for parent in inside or (folder, folder.parent):
+        if (file := parent / "alembic.ini").is_file():
             yield from _read(file)
     if "script_location" in table:
         yield _Section(root / "pyproject.toml", "tool.alembic", table)

@@ -85,13 +85,13 @@ async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettin
     """
     schema, old = quote(settings.journal_schema), f"{quote(beside)}.{OLD_PREFIX}"
     names = (settings.journal_schema, list(_MERGE), beside, OWN_TABLES)
-    found = await connection.fetchrow(_TABLES, *names)
-    statements = [] if found["schema"] else [f"CREATE SCHEMA {schema}"]
+    existing = await connection.fetchrow(_TABLES, *names)
+    statements = [] if existing["schema"] else [f"CREATE SCHEMA {schema}"]
     for table, merge in _MERGE.items():
-        if f"{OLD_PREFIX}{table}" in found["old"]:
-            text = merge if table in found["present"] else _MOVE
+        if f"{OLD_PREFIX}{table}" in existing["old"]:
+            text = merge if table in existing["present"] else _MOVE
             statements.append(text.format(schema=schema, old=old, prefix=OLD_PREFIX, table=table))
-    if RUNS not in found["present"] and f"{OLD_PREFIX}{RUNS}" not in found["old"]:
+    if RUNS not in existing["present"] and f"{OLD_PREFIX}{RUNS}" not in existing["old"]:
         statements.append(_CREATE.format(schema=schema))
     if not statements:
         return
