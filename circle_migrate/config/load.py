@@ -125,10 +125,10 @@ class SettingsLoader:
         url_flags = [url for url in urls if url.is_flag]
         if url_flags and not origin.is_flag:
             return False, url_flags[0].label
-        rivals = url_flags if origin.is_flag else urls
-        if rivals:
+        conflicting = url_flags if origin.is_flag else urls
+        if conflicting:
             self.provenance.problem(
-                f"{origin.subject} and {rivals[0].subject} contradict each other",
+                f"{origin.subject} and {conflicting[0].subject} contradict each other",
                 hint="keep one of them: the embedded server, or the URLs",
             )
         return True, origin.label

@@ -1,4 +1,4 @@
-"""What a failed step leaves in its database although it has failed."""
+"""The changes of a failed step that stay in its database."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ORDER BY 1
 _SHOWN, _LENGTH = 5, 100
 
 
-async def what_stays(run: MigrationRun, database: str) -> tuple[str, ...]:
+async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]:
     """Return the statements and INVALID indexes that the step which has failed leaves, for messages.
 
     The transaction that was open has been rolled back.
@@ -55,18 +55,20 @@ async def what_stays(run: MigrationRun, database: str) -> tuple[str, ...]:
         return ()
     connection = run.sessions[database].driver
     if not connection.is_closed():
-        return await _what_stays(connection, transcript)
+        return await _remaining_changes(connection, transcript)
     try:
         connection = await run.deployment.databases[database].connect()
     except MigrateError:
-        return await _what_stays(None, transcript)
+        return await _remaining_changes(None, transcript)
     try:
-        return await _what_stays(connection, transcript)
+        return await _remaining_changes(connection, transcript)
     finally:
         connection.terminate()
 
 
-async def _what_stays(connection: asyncpg.Connection | None, transcript: Transcript) -> tuple[str, ...]:
+async def _remaining_changes(
+    connection: asyncpg.Connection | None, transcript: Transcript
+) -> tuple[str, ...]:
     stays = [text for text in transcript.committed if await _changes_something(connection, text)]
     texts = [_shortened(text) for text in stays[:_SHOWN]]
     if len(stays) > _SHOWN:

@@ -21,7 +21,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 class ExitCalled(Exception):
-    """A revision calls sys.exit(), which would end the run without a word."""
+    """A revision calls sys.exit(), which would end the run without an error."""
 
     def __init__(self, error: SystemExit) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ def missing_package_hint(error: BaseException) -> str | None:
 class Loaded:
     """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function.
 
-    `is_stale` says that what it imports from its folder is to be loaded again, and it with that.
+    `is_stale` means that the module, and those that it imports from its folder, must be loaded again.
     """
 
     module: ModuleType
