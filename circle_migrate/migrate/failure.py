@@ -28,6 +28,7 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
     statement_error,
 )
+from circle_migrate.postgres.sql_text import one_line
 from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
 from circle_migrate.revision_graph.plan import Action, Segment, Step
 
@@ -128,9 +129,7 @@ def _cause(error: Exception | SystemExit) -> str:
     message = redact(server_message(error))
     if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
-    statement = " ".join(redact(str(getattr(error, "statement", None) or "")).split())
-    if len(statement) > _MAX_STATEMENT_LENGTH:
-        statement = statement[:_MAX_STATEMENT_LENGTH] + " …"
+    statement = one_line(redact(str(getattr(error, "statement", None) or "")), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 
 

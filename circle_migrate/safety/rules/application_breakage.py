@@ -8,10 +8,10 @@ from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name, view_columns
+from circle_migrate.safety.live_database.record import STORING
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import (
     RELATIONS,
-    STORING,
     CatalogState,
     PlanContext,
     StatementContext,
