@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from alembic.operations import Operations
     from alembic.operations.ops import MigrateOperation
 
-# Names are SQL text, as a statement has them: PostgreSQL folds and cuts them. It finds the table as the
-# revision does. Functions are qualified and operators have exact types, so that
-# objects of other roles do not fit better.
+# Names are SQL text, as in a statement: PostgreSQL folds and truncates them, and finds the table as for the
+# revision. Functions are qualified and operators have exact types, so that none of another role is called.
 _FIND = text(
     """
     SELECT named.relname::text AS name,
@@ -174,7 +173,7 @@ def _set(connection: Connection, values: dict[str, str]) -> None:
 
 
 def _effective_name(op: Operations, name: str) -> str:
-    """Return the name that the index gets: SQLAlchemy cuts names of conventions, PostgreSQL all others."""
+    """Return the name of the index: SQLAlchemy shortens names of conventions, PostgreSQL all others."""
     if isinstance(name, conv):
         preparer = op.get_context().dialect.identifier_preparer
         return preparer.truncate_and_render_index_name(name, _alembic_quote=False)

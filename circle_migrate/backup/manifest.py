@@ -1,7 +1,7 @@
 """The manifest of a backup and its file, and the results of `backup` and `restore`.
 
-The checksum in the manifest detects damage and accidental edits. It is not a signature: whoever can write to
-the folder can write another manifest.
+The checksum in the manifest detects damage and accidental edits. It is not a signature: a user who can write
+to the folder can write another manifest.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def _common(
 ) -> None: ...
 
 
-def _of_some(
+def _specific(
     *,
     atomic: bool | None = _choice(
         "Commit both databases by one decision (two-phase commit), or one after the other.",
@@ -204,7 +204,7 @@ def _of_some(
 COMMON = signature(_common, eval_str=True).parameters
 """The options of every command."""
 
-OPTIONS = signature(_of_some, eval_str=True).parameters
+OPTIONS = signature(_specific, eval_str=True).parameters
 """The options of some commands; both by the name of the parameter that receives the value."""
 
 SCRATCH = ("scratch_url", "scratch_on_target", "x_arguments")

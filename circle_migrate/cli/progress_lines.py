@@ -75,9 +75,9 @@ class RunProgress:
                 progress.done.append(event.number)
                 progress.running = ""
             case EventKind.RETRY:
-                for each in self.databases.values():
-                    each.done = [step for step in each.done if step <= event.number]
-                    each.running, each.kind, each.activity = "", EventKind.RETRY, ""
+                for other in self.databases.values():
+                    other.done = [step for step in other.done if step <= event.number]
+                    other.running, other.kind, other.activity = "", EventKind.RETRY, ""
                 progress.activity = event.text
             case EventKind.COMMITTED:
                 progress.committed = len(progress.done)

@@ -21,7 +21,7 @@ from circle_migrate.postgres.deployment import Deployment, revision_folders
 _MIN_PAUSE, _MAX_PAUSE = 0.2, 3.0
 """Seconds between two polls."""
 _MIN_POLL_SECONDS = 1.0
-"""Seconds that a poll may take at least, also where no time is left."""
+"""Time limit of a poll in seconds where less time is left."""
 
 
 async def wait(

@@ -1,4 +1,4 @@
-"""Where Alembic's own configuration says that the revisions of an environment are.
+"""Alembic's own configuration: its file, and the folders of revisions that it names.
 
 It is an `alembic.ini` in the environment's folder or above it, up to the project's, or `[tool.alembic]` in
 pyproject.toml. Only the options that name folders are read.
@@ -82,10 +82,30 @@ def locate(folder: Path, root: Path, table: Mapping[str, Any], resolve: Resolve)
     return Locations((folder,))
 
 
+def nearest_ini(folder: Path) -> Path | None:
+    """Return the alembic.ini in a folder or above it, up to the folder that has a pyproject.toml."""
+    for parent in (folder, *folder.parents):
+        if (parent / "alembic.ini").is_file():
+            return parent / "alembic.ini"
+        if (parent / "pyproject.toml").exists():
+            break
+    return None
+
+
+def unreadable_error(file: Path | None, error: Exception, database: str | None = None) -> SettingsError:
+    """Return the error for a file that cannot be read."""
+    return SettingsError(
+        f"{file} cannot be read",
+        database=database,
+        detail=type(error).__name__,  # the message may quote a line with a password
+        hint="correct the file: it says where the revisions of the environment are",
+    )
+
+
 def _sections(folder: Path, root: Path, table: Mapping[str, Any]) -> Iterator[_Section]:
-    inside = [each for each in (folder, *folder.parents) if each.is_relative_to(root)]
-    for each in inside or (folder, folder.parent):
-        if (file := each / "alembic.ini").is_file():
+    inside = [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
+    for parent in inside or (folder, folder.parent):
+        if (file := parent / "alembic.ini").is_file():
             yield from _read(file)
     if "script_location" in table:
         yield _Section(root / "pyproject.toml", "tool.alembic", table)
@@ -104,8 +124,4 @@ def _read(file: Path) -> Iterator[_Section]:
             if "script_location" in options:
                 yield _Section(file, section, options)
     except (OSError, UnicodeDecodeError, Error) as error:
-        raise SettingsError(
-            f"{file} cannot be read",
-            detail=type(error).__name__,  # the message may quote a line with a password
-            hint="correct the file: it says where the revisions of the environment are",
-        ) from None
+        raise unreadable_error(file, error) from None

@@ -142,10 +142,10 @@ class SettingsLoader:
         url_flags = [url for url in urls if url.is_flag]
         if url_flags and not origin.is_flag:
             return False, url_flags[0].label
-        rivals = url_flags if origin.is_flag else urls
-        if rivals:
+        conflicting = url_flags if origin.is_flag else urls
+        if conflicting:
             self.provenance.problem(
-                f"{origin.subject} and {rivals[0].subject} contradict each other",
+                f"{origin.subject} and {conflicting[0].subject} contradict each other",
                 hint="keep one of them: the embedded server, or the URLs",
             )
         return True, origin.label
@@ -206,19 +206,16 @@ class SettingsLoader:
         from circle_migrate.config.alembic_ini import locate
 
         value = self.values[name]
-        found = []
+        places = []
         for text in value.splitlines() if isinstance(value, str) else value:
             try:
                 folder = self.packages.folder(text.strip(), origin.folder, origin.subject)
-                found.append(
-                    locate(
-                        folder, self.provenance.project_root, self.provenance.alembic, self.packages.folder
-                    )
-                )
+                root, table = self.provenance.project_root, self.provenance.alembic
+                places.append(locate(folder, root, table, self.packages.folder))
             except SettingsError as error:
                 self.provenance.problems.append(error)
-        folders = dict.fromkeys(folder for locations in found for folder in locations.folders)
-        return Locations(tuple(folders), any(locations.recursive for locations in found))
+        folders = dict.fromkeys(folder for place in places for folder in place.folders)
+        return Locations(tuple(folders), any(place.recursive for place in places))
 
     def _relations(self) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""

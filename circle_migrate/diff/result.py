@@ -27,7 +27,7 @@ class Difference:
     """One change with its severity under the profile of its database.
 
     The severity ERROR sets the exit status. `renamed` is the only object of the other side that differs in
-    its name alone: a hint, never acted upon.
+    its name alone: a hint, which changes nothing else.
     """
 
     change: Change

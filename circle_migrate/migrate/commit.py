@@ -284,7 +284,7 @@ async def _retry_until_known(
 
 
 async def roll_back(session: Session) -> None:
-    """Roll back, or close the connection, upon which the server rolls back."""
+    """Roll back, or close the connection, so that the server rolls back."""
     try:
         async with asyncio.timeout(2):
             await asyncio.shield(session.connection.rollback())

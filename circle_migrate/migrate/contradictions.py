@@ -1,4 +1,4 @@
-"""Version tables that lack revisions which are applied by the journal: emptied, set back or dropped."""
+"""Version tables that were emptied, set back or dropped: the journal has applied revisions that they lack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ContradictoryState(InDoubt, code="contradictory-state"):
 async def missing_revisions(
     graph: Graph, state: State, journal: Journal, connection: asyncpg.Connection
 ) -> tuple[str, ...]:
-    """Return the revisions that are applied by the journal, but not by the version table.
+    """Return the applied revisions of the journal that the version table lacks.
 
     Plain Alembic writes no journal, so revisions that only the version table has are right. A database
     without any table was emptied together with its version table.
@@ -56,7 +56,7 @@ def contradiction_error(graph: Graph, state: State, missing: tuple[str, ...]) ->
     heads = graph.version_rows(graph.ancestors((*state.current, *missing)))
     stamps = [" ".join(f"{name}@{key}" for key in rows or ("base",)) for rows in (heads, state.current)]
     return ContradictoryState(
-        f"{name}: applied by the journal, but not by the version table: {', '.join(missing)}; "
+        f"{name}: applied according to the journal, but not to the version table: {', '.join(missing)}; "
         f"{table} has {', '.join(state.current) or 'no revision'}",
         database=name,
         state="nothing was changed",

@@ -32,7 +32,7 @@ from circle_migrate.migrate.failure import (
     step_error,
 )
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
-from circle_migrate.migrate.half_applied import what_stays
+from circle_migrate.migrate.half_applied import remaining_changes
 from circle_migrate.migrate.identity import verify_identity
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.own_tables import ensure_own_tables
@@ -269,7 +269,7 @@ async def _run_without_transaction(run: MigrationRun, number: int, segment: Segm
         raise await step_error(run, action, failed.error, is_lost=failed.is_lost) from failed.error
     except MigrateError as error:
         await roll_back(session)
-        if await what_stays(run, action.database):
+        if await remaining_changes(run, action.database):
             raise await step_error(run, action, error) from error
         raise
     else:

@@ -15,7 +15,7 @@ from circle_migrate.core.errors import (
     Unreachable,
 )
 from circle_migrate.core.redaction import redact
-from circle_migrate.migrate.half_applied import what_stays
+from circle_migrate.migrate.half_applied import remaining_changes
 from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
@@ -28,6 +28,7 @@ from circle_migrate.postgres.server_errors import (
     sqlstate,
     statement_error,
 )
+from circle_migrate.postgres.sql_text import one_line
 from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
 from circle_migrate.revision_graph.plan import Action, Segment, Step
 
@@ -65,7 +66,7 @@ async def step_error(
     `is_lost` says that its connection was lost.
     """
     message = f"{action.database}: {describe(action)} failed"
-    stays = await what_stays(run, action.database)
+    stays = await remaining_changes(run, action.database)
     if stays and isinstance(action, Step):
         return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
     failure = statement_error(error, action.database, "run the step") or MigrationFailed(message)
@@ -128,9 +129,7 @@ def _cause(error: Exception | SystemExit) -> str:
     message = redact(server_message(error))
     if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
-    statement = " ".join(redact(str(getattr(error, "statement", None) or "")).split())
-    if len(statement) > _MAX_STATEMENT_LENGTH:
-        statement = statement[:_MAX_STATEMENT_LENGTH] + " …"
+    statement = one_line(redact(str(getattr(error, "statement", None) or "")), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 
 
@@ -150,7 +149,7 @@ async def lock_timeout_error(
     run: MigrationRun, action: Action, error: Exception | SystemExit, attempts: int
 ) -> MigrateError:
     """Return the error for an action that did not get a lock within the time allowed."""
-    if await what_stays(run, action.database):
+    if await remaining_changes(run, action.database):
         return await step_error(run, action, error)
     return LockNotObtained(
         f"{action.database}: {describe(action)} did not get its lock in {attempts} "
@@ -175,7 +174,7 @@ async def interrupted_error(run: MigrationRun, segment: Segment) -> MigrateError
         state = "the servers do not answer; `circle-migrate current` shows their revisions when they do"
     if not segment.transactional:
         (action,) = segment.actions
-        stays = await what_stays(run, action.database)
+        stays = await remaining_changes(run, action.database)
         if run.lost is not None and stays and isinstance(action, Step):
             return _half_applied_error(run, action, run.lost, stays, state)
         state += "; the step ran without a transaction and may be incomplete: run the same command again"

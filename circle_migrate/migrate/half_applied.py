@@ -1,4 +1,4 @@
-"""What a failed step leaves in its database although it has failed."""
+"""The changes of a failed step that stay in its database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.redaction import redact
-from circle_migrate.postgres.sql_text import without_comments_and_literals
+from circle_migrate.postgres.sql_text import one_line, without_comments_and_literals
 
 if TYPE_CHECKING:
     import asyncpg
@@ -45,7 +45,7 @@ ORDER BY 1
 _SHOWN, _LENGTH = 5, 100
 
 
-async def what_stays(run: MigrationRun, database: str) -> tuple[str, ...]:
+async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]:
     """Return the statements and INVALID indexes that the step which has failed leaves, for messages.
 
     The transaction that was open has been rolled back.
@@ -55,24 +55,26 @@ async def what_stays(run: MigrationRun, database: str) -> tuple[str, ...]:
         return ()
     connection = run.sessions[database].driver
     if not connection.is_closed():
-        return await _what_stays(connection, transcript)
+        return await _remaining_changes(connection, transcript)
     try:
         connection = await run.deployment.databases[database].connect()
     except MigrateError:
-        return await _what_stays(None, transcript)
+        return await _remaining_changes(None, transcript)
     try:
-        return await _what_stays(connection, transcript)
+        return await _remaining_changes(connection, transcript)
     finally:
         connection.terminate()
 
 
-async def _what_stays(connection: asyncpg.Connection | None, transcript: Transcript) -> tuple[str, ...]:
+async def _remaining_changes(
+    connection: asyncpg.Connection | None, transcript: Transcript
+) -> tuple[str, ...]:
     stays = [text for text in transcript.committed if await _changes_something(connection, text)]
-    texts = [_shortened(text) for text in stays[:_SHOWN]]
+    texts = [one_line(redact(text), _LENGTH) for text in stays[:_SHOWN]]
     if len(stays) > _SHOWN:
         texts.append(f"{len(stays) - _SHOWN} more")
     unknown = [text for text in transcript.unknown if await _changes_something(connection, text)]
-    texts += [f"perhaps {_shortened(text)}" for text in unknown]
+    texts += [f"perhaps {one_line(redact(text), _LENGTH)}" for text in unknown]
     if connection is not None and "concurrently" in transcript.failing.lower():
         rows = await connection.fetch(_INVALID, transcript.failing)
         texts += [f"the INVALID index {row[0]}" for row in rows]
@@ -90,8 +92,3 @@ async def _changes_something(connection: asyncpg.Connection | None, sql: str) ->
     return bool(functions) and (
         connection is None or bool(await connection.fetchval(_IS_VOLATILE, functions))
     )
-
-
-def _shortened(sql: str) -> str:
-    text = " ".join(redact(sql).split())
-    return text if len(text) <= _LENGTH else f"{text[:_LENGTH]} …"

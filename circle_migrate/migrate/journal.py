@@ -130,7 +130,7 @@ class Journal:
     def _storable(self, text: str, escape: str = r"\u") -> str:
         """Return the text with escapes for characters that the database's encoding may not have."""
         lacking = _LACKING.get(self._encoding, _NOT_ASCII)
-        return re.sub(lacking, lambda found: f"{escape}{ord(found[0]):04x}", text)
+        return re.sub(lacking, lambda match: f"{escape}{ord(match[0]):04x}", text)
 
     async def has_committed(self, connection: asyncpg.Connection, run: str, segment: int) -> bool:
         """Return whether this database has committed the segment of the run."""

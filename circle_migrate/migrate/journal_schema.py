@@ -1,4 +1,4 @@
-"""The tables of the journal: made in their schema, or moved there from beside the version table."""
+"""Create the tables of the journal in their schema, or move them from the schema of the version table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circle_migrate.postgres.journal_tables import (
     PROTECTION,
     RUNS,
     STEPS,
-    ensure_out_of_sight,
+    ensure_not_in_search_path,
 )
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 
@@ -77,21 +77,21 @@ _MERGE = {
 }
 
 
-async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettings, beside: str) -> None:
+async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettings, old_schema: str) -> None:
     """Create the tables where they are missing, in a transaction of their own.
 
-    Tables that an earlier release has made in the schema `beside` are moved. Raises `SettingsError` where
+    Tables that an earlier release has made in `old_schema` are moved. Raises `SettingsError` where
     revisions would see the schema.
     """
-    schema, old = quote(settings.journal_schema), f"{quote(beside)}.{OLD_PREFIX}"
-    names = (settings.journal_schema, list(_MERGE), beside, OWN_TABLES)
-    found = await connection.fetchrow(_TABLES, *names)
-    statements = [] if found["schema"] else [f"CREATE SCHEMA {schema}"]
+    schema, old = quote(settings.journal_schema), f"{quote(old_schema)}.{OLD_PREFIX}"
+    names = (settings.journal_schema, list(_MERGE), old_schema, OWN_TABLES)
+    existing = await connection.fetchrow(_TABLES, *names)
+    statements = [] if existing["schema"] else [f"CREATE SCHEMA {schema}"]
     for table, merge in _MERGE.items():
-        if f"{OLD_PREFIX}{table}" in found["old"]:
-            text = merge if table in found["present"] else _MOVE
+        if f"{OLD_PREFIX}{table}" in existing["old"]:
+            text = merge if table in existing["present"] else _MOVE
             statements.append(text.format(schema=schema, old=old, prefix=OLD_PREFIX, table=table))
-    if RUNS not in found["present"] and f"{OLD_PREFIX}{RUNS}" not in found["old"]:
+    if RUNS not in existing["present"] and f"{OLD_PREFIX}{RUNS}" not in existing["old"]:
         statements.append(_CREATE.format(schema=schema))
     if not statements:
         return
@@ -101,4 +101,4 @@ async def ensure_tables(connection: asyncpg.Connection, settings: DatabaseSettin
         await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
         # The text sets the path of revisions first.
         text = f"{CONFIGURED_LOCALLY}, pg_catalog.current_schemas(false)::text[]"
-        ensure_out_of_sight(settings, (await connection.fetchrow(text))[1])
+        ensure_not_in_search_path(settings, (await connection.fetchrow(text))[1])

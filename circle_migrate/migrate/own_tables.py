@@ -1,4 +1,4 @@
-"""A check that nobody else controls the tables that a run writes."""
+"""Check that no other role controls the tables that a run writes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _DEAD_CLIENT = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "45s",
 }
-"""Settings with which a server ends, within a minute, a session whose client is gone without a word."""
+"""Settings with which a server ends, within a minute, a session whose client no longer answers."""
 
 _BLOCKERS = """
 SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,

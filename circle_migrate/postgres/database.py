@@ -22,7 +22,7 @@ from circle_migrate.postgres.journal_tables import (
     RUNS,
     STEPS,
     TABLES,
-    ensure_out_of_sight,
+    ensure_not_in_search_path,
     prepared_by_runs,
     read_contents,
 )
@@ -187,7 +187,7 @@ class Database:
                     database=self.name,
                     hint=f'GRANT USAGE ON SCHEMA {self.settings.search_path} TO "{row["role"]}";',
                 )
-            ensure_out_of_sight(settings, [row["schema"]])
+            ensure_not_in_search_path(settings, [row["schema"]])
             contents = await read_contents(connection, settings, row["schema"], row["tables"])
             in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
         except MigrateError:

@@ -1,7 +1,7 @@
-"""The version table, and our own tables: their names, and what the state of a database has from them.
+"""The names of the version table and of our own tables, and their contents.
 
-Our tables live in the schema of the setting journal-schema, which revisions, comparisons and grants do not
-meet. Where an earlier release has made them beside the version table, the next run moves them.
+Our tables are in the schema of the setting journal-schema, which revisions, comparisons and grants leave out.
+If an earlier release has created them in the schema of the version table, the next run moves them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
 """Our tables; the row of the last one is the marker of a protected database."""
 
 OLD_PREFIX = "circle_migrate_"
-"""Prefix of their names beside the version table."""
+"""Prefix of their names in the schema of the version table, where earlier releases created them."""
 
 OWN_TABLES = tuple(f"{OLD_PREFIX}{name}" for name in (RUNS, STEPS, PROTECTION))
-"""Their names beside the version table, which neither models nor revisions contain."""
+"""Their names in the schema of the version table, which neither models nor revisions contain."""
 
 KEPT_SCHEMA = "circle_kept"
 """The schema in which `downgrade --keep` archives data."""
@@ -39,8 +39,7 @@ OWN_SCHEMAS = f"('{KEPT_SCHEMA}', coalesce(current_setting('{JOURNAL_SETTING}', 
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
 
-# To read a view or a type that a user created can run code of its owner. Columns that were dropped have the
-# type 0.
+# Reading a view, or a type that a user created, can run code of its owner. Dropped columns have the type 0.
 _UNFIT = """
     CASE WHEN relkind NOT IN ('r', 'p') THEN 'is not an ordinary table'
          WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_class.oid AND atttypid >= 16384)
@@ -90,8 +89,8 @@ async def read_contents(
         place = quote(settings.journal_schema if in_own == "true" else schema)
         table = f"{place}.{quote(name) if name == settings.version_table else name}"
         if table in names and unfit:
-            mend = "rename or drop it, after you have read its definition; if it is the version table, "
-            raise _unfit_error(settings, f"{table}, whose owner is {owner}, {unfit}", mend)
+            remedy = "rename or drop it, after you have read its definition; if it is the version table, "
+            raise _unfit_error(settings, f"{table}, whose owner is {owner}, {unfit}", remedy)
         readable[table] = may_read == "true"
         if table == version_table and length is not None:
             id_length = int(length)
@@ -112,8 +111,8 @@ async def read_contents(
     if len(current) > _MAX_ROWS:
         raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
-        mend = f"if it is Alembic's: DELETE FROM {version_table} WHERE version_num IS NULL; else "
-        raise _unfit_error(settings, f"{version_table} has a row without a revision", mend)
+        remedy = f"if it is Alembic's: DELETE FROM {version_table} WHERE version_num IS NULL; else "
+        raise _unfit_error(settings, f"{version_table} has a row without a revision", remedy)
     unreadable = ProtectionMarker() if marker and not readable[marker + PROTECTION] else None
     return Contents(
         journal or places[0],
@@ -142,16 +141,16 @@ async def prepared_by_runs(
     return tuple(row["gid"] for row in rows)
 
 
-def _unfit_error(settings: DatabaseSettings, message: str, mend: str = "") -> Refused:
+def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> Refused:
     return Refused(
         f"{settings.name}: {message}",
         database=settings.name,
         state="nothing was changed",
-        hint=f"{mend}set version-table in [tool.circle-migrate.databases.{settings.name}] to another table",
+        hint=f"{remedy}set version-table in [tool.circle-migrate.databases.{settings.name}] to another table",
     )
 
 
-def ensure_out_of_sight(settings: DatabaseSettings, visible: Collection[str]) -> None:
+def ensure_not_in_search_path(settings: DatabaseSettings, visible: Collection[str]) -> None:
     """Raise `SettingsError` where revisions see the journal's schema among the `visible` ones."""
     if settings.journal_schema in visible:
         raise SettingsError(

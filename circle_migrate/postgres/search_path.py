@@ -2,7 +2,7 @@
 
 Our own queries run with `pg_catalog` only: a role that may create objects in a schema of the configured path
 could otherwise give them functions and operators with better fitting argument types. Only statements of
-revisions, and what fires their triggers, see the configured path. The server keeps it in a setting of ours.
+revisions, and what fires their triggers, see the configured path. A setting on the server stores it.
 """
 
 from __future__ import annotations

@@ -58,23 +58,23 @@ def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
 
 def server_error(error: BaseException | None) -> BaseException | None:
     """Return the server's error inside the wrappers, or None; errors of the driver itself are none."""
-    for each in _wrapped(error):
-        if getattr(each, "sqlstate", None) and not hasattr(each, "statement"):
-            return None if _ARGUMENT.search(str(each)) else each.__cause__ or each
+    for inner in _wrapped(error):
+        if getattr(inner, "sqlstate", None) and not hasattr(inner, "statement"):
+            return None if _ARGUMENT.search(str(inner)) else inner.__cause__ or inner
     return None
 
 
 def driver_message(error: BaseException) -> str | None:
     """Return what the driver itself refuses, without values of arguments; None for other errors."""
-    for each in _wrapped(error):
-        if not type(each).__module__.startswith("asyncpg"):
+    for inner in _wrapped(error):
+        if not type(inner).__module__.startswith("asyncpg"):
             continue
-        if match := _ARGUMENT.search(str(each)):
+        if match := _ARGUMENT.search(str(inner)):
             value = match["value"].strip("'\"")
             reason = match["reason"].replace(value, "…") if len(value) > 1 else match["reason"]
             return f"asyncpg: argument {match['name']}{match['row'] or ''}: {reason}"
-        if not getattr(each, "sqlstate", None):
-            return "asyncpg: " + " ".join(redact(str(each)).split())
+        if not getattr(inner, "sqlstate", None):
+            return "asyncpg: " + " ".join(redact(str(inner)).split())
     return None
 
 

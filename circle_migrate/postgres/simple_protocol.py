@@ -78,7 +78,7 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
 
 
 class Adapter(AsyncAdapt_asyncpg_connection):
-    """The adapter, with somebody who watches what is sent through it."""
+    """The adapter; `watch` is called for every text that is sent through it."""
 
     __slots__ = ("watch",)
     _cursor_cls = _Cursor

@@ -16,7 +16,6 @@ _SELECT = re.compile(r"\s*SELECT\s+(?:DISTINCT\s+(?:ON\s+\([^()]*\)\s+)?)?")
 _AFTER_TARGETS = frozenset({"FROM", "UNION", "INTERSECT", "EXCEPT", "WHERE", "ORDER", "LIMIT"})
 _IDENTIFIERS = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
 _TARGET_WORD = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[()\[\],;]|\b[A-Z]+\b")
-_MOST_CHARACTERS = 200
 
 Matcher = re.Pattern[str]
 
@@ -36,10 +35,10 @@ def mentions(sql: str, name: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sql, re.IGNORECASE) is not None
 
 
-def one_line(sql: str) -> str:
-    """Return the statement in one line of at most 200 characters."""
+def one_line(sql: str, limit: int = 200) -> str:
+    """Return the statement in one line of at most `limit` characters."""
     line = " ".join(sql.split())
-    return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def view_columns(definition: str) -> list[str]:

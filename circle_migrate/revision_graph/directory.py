@@ -22,7 +22,7 @@ def versions_folder(folder: Path) -> Path:
             is_revision_file(path.name) for path in folder.iterdir()
         )
     except OSError:
-        return folder  # whoever lists it says why it cannot be read
+        return folder  # listing it raises the error
     return inner if environment else folder
 
 

@@ -51,8 +51,8 @@ def read_graph(database: str, folders: Sequence[Path], load_module: ModuleLoader
 
     Raises `TreeError` where a folder or a file cannot be read, or the revisions do not form a graph.
     """
-    of_folders = [_read_folder(database, folder, load_module) for folder in folders]
-    return Graph(database, chain.from_iterable(of_folders))
+    by_folder = [_read_folder(database, folder, load_module) for folder in folders]
+    return Graph(database, chain.from_iterable(by_folder))
 
 
 def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list[Revision]:

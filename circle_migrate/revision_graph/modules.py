@@ -21,7 +21,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 class ExitCalled(Exception):
-    """A revision calls sys.exit(), which would end the run without a word."""
+    """A revision calls sys.exit(), which would end the run without an error."""
 
     def __init__(self, error: SystemExit) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ def missing_package_hint(error: BaseException) -> str | None:
 class Loaded:
     """A revision's module, and its names from Alembic: `op` itself (None) or the name of its function.
 
-    `is_stale` says that what it imports from its folder is to be loaded again, and it with that.
+    `is_stale` means that the module, and those that it imports from its folder, must be loaded again.
     """
 
     module: ModuleType
@@ -122,7 +122,7 @@ def _load(revision: Revision) -> Loaded:
 
 def _forget(path: Path) -> None:
     """Forget the modules of the folder with the revisions, or with their `env.py`; not installed packages."""
-    folder = next((each for each in path.parents[:3] if (each / "env.py").is_file()), path.parent)
+    folder = next((parent for parent in path.parents[:3] if (parent / "env.py").is_file()), path.parent)
     for name, loaded in _loaded.items():
         loaded.is_stale = loaded.is_stale or folder in Path(name).parents
     for name in [name for name, module in list(sys.modules.items()) if _is_below(folder, module)]:
@@ -135,8 +135,10 @@ def _forget(path: Path) -> None:
 def _is_below(folder: Path, module: ModuleType) -> bool:
     values = getattr(module, "__dict__", {})
     places = [values.get("__file__"), *values.get("__path__", ())]
-    found = [Path(place) for place in places if str(place).startswith(str(folder))]
-    return any(folder in (place, *place.parents) and not _INSTALLED & set(place.parts) for place in found)
+    candidates = [Path(place) for place in places if str(place).startswith(str(folder))]
+    return any(
+        folder in (place, *place.parents) and not _INSTALLED & set(place.parts) for place in candidates
+    )
 
 
 def module_of(revision: Revision) -> ModuleType:

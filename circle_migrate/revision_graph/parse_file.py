@@ -146,10 +146,10 @@ def _targets(target: ast.expr, value: ast.expr | None) -> Iterator[_Binding]:
         yield from _targets(target.value, None)
     elif isinstance(target, ast.Tuple | ast.List):
         values = value.elts if isinstance(value, ast.Tuple | ast.List) else []
-        starred = any(isinstance(each, ast.Starred) for each in (*target.elts, *values))
+        starred = any(isinstance(part, ast.Starred) for part in (*target.elts, *values))
         known = len(values) == len(target.elts) and not starred
-        for part, of_part in zip(target.elts, values if known else repeat(None)):  # noqa: B905 - endless
-            yield from _targets(part, of_part)
+        for element, element_value in zip(target.elts, values if known else repeat(None)):  # noqa: B905 - endless
+            yield from _targets(element, element_value)
 
 
 def _literal(value: ast.AST | None) -> Any:

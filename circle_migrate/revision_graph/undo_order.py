@@ -47,7 +47,7 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
         key = branches[position]
         if waiting[key]:
             if key not in above:
-                above[key] = closure([key], lambda each: waiting.keys() & graph.children[each])
+                above[key] = closure([key], lambda parent: waiting.keys() & graph.children[parent])
                 above[key].discard(key)
             others = (index for index, branch in enumerate(branches) if branch in above[key])
             position = next(others, -1)
@@ -64,7 +64,9 @@ def undo_order(graph: _Graph, keys: Collection[str]) -> list[str]:
         for parent in follows:
             if parent in waiting:
                 waiting[parent] -= 1
-        below = [each for each in _below(graph, key, shared) if each in waiting and each not in listed]
+        below = [
+            parent for parent in _below(graph, key, shared) if parent in waiting and parent not in listed
+        ]
         listed.update(below)
         branches[position : position + 1] = below[:1]
         branches += below[1:]

@@ -104,7 +104,8 @@ def _notes(gate: Gate, safety: SafetyReport | None = None, unknown: str | None =
 
     notes["coverage"] = safety.coverage.description
     names = ("hazard", "class", "verdict", "database", "revision", "subject")
-    found = (each.to_hazard_dict() for each in safety.hazard_findings if each.severity is not Severity.NOTE)
-    notes["found"] = [{name: values[name] for name in names} for values in found]
+    findings = (finding for finding in safety.hazard_findings if finding.severity is not Severity.NOTE)
+    entries = (finding.to_hazard_dict() for finding in findings)
+    notes["found"] = [{name: entry[name] for name in names} for entry in entries]
     notes["suppressed"] = [suppressed.to_dict() for suppressed in safety.suppressed]
     return {"safety": notes}

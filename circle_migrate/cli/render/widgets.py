@@ -94,7 +94,7 @@ def relative(location: str) -> str:
     """Return the location relative to the current directory if it is in there."""
     try:
         return location.removeprefix(getcwd() + sep)  # noqa: PTH109 - a prefix to remove, not a path to use
-    except FileNotFoundError:  # somebody has deleted it
+    except FileNotFoundError:  # it was deleted
         return location
 
 

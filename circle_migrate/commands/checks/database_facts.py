@@ -40,8 +40,8 @@ class DatabaseFacts(NamedTuple):
     `last_run` is without its steps. `edited` are applied revisions whose file has changed, with a diff. Both
     need a journal. `unknown_revisions` are the current revisions that the tree lacks, with what the journal
     knows about each. If there are any, `applied` are all applied revisions of the journal and the parents of
-    those that the tree lacks. `missing` are applied by the journal, but not by the version table. `changed`
-    says whether the schema has changed since the last run, None if that is not known.
+    those that the tree lacks. `missing` are applied revisions of the journal that the version table lacks.
+    `changed` says whether the schema has changed since the last run, None if that is not known.
     """
 
     state: State

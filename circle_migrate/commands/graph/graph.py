@@ -108,12 +108,14 @@ def revision_trees(forest: CombinedGraph, listing: RevisionList) -> Diagram:
 
     Revisions outside the listing that a listed revision names are nodes of the kind `elsewhere`.
     """
-    items = [item for each in listing.listed.values() for item in reversed(each)]
+    items = [item for items in listing.listed.values() for item in reversed(items)]
     listed = {item.revision.qualified: item for item in items}
     edges = tuple(edge for name in listed for edge in _edges(forest, name))
     outside = dict.fromkeys(edge.source for edge in edges if edge.source not in listed)
     named = (forest.revision(name) for name in outside)
-    elsewhere = (Node(each.qualified, each.database, NodeKind.ELSEWHERE, each.id) for each in named)
+    elsewhere = (
+        Node(revision.qualified, revision.database, NodeKind.ELSEWHERE, revision.id) for revision in named
+    )
     nodes = (*elsewhere, *map(_node, listed.values()))
     groups = tuple(name for name in forest.graphs if any(node.group == name for node in nodes))
     return Diagram("Revisions of " + " and ".join(listing.listed), groups, nodes, edges)

@@ -54,7 +54,7 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
     connection.execution_options(isolation_level="AUTOCOMMIT")
     adapter = cast("Adapter", connection.connection.dbapi_connection)
     try:
-        with _patient_builds(connection, adapter.driver):
+        with _without_lock_timeout(connection, adapter.driver):
             try:
                 yield
                 if adapter.is_in_transaction:
@@ -71,8 +71,8 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
 
 
 @contextmanager
-def _patient_builds(connection: Connection, driver: asyncpg.Connection) -> Iterator[None]:
-    """Turn lock_timeout off for concurrent builds, which block nobody and are INVALID if they end early."""
+def _without_lock_timeout(connection: Connection, driver: asyncpg.Connection) -> Iterator[None]:
+    """Turn off lock_timeout for concurrent builds, which block no session and are INVALID if they fail."""
     saved: list[str] = []
 
     def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:

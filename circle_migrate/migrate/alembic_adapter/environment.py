@@ -15,9 +15,9 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
+from circle_migrate.config.alembic_ini import nearest_ini, unreadable_error
 from circle_migrate.config.object_reference import naming_metadata
 from circle_migrate.config.settings import DatabaseSettings
-from circle_migrate.core.errors import SettingsError
 from circle_migrate.core.redaction import MASK
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.plan import Direction, Step
@@ -60,7 +60,7 @@ def naming_options(settings: DatabaseSettings | None) -> dict[str, Any]:
 
 
 def _config(settings: DatabaseSettings) -> Config:
-    file = _ini_file(settings.revisions[0])
+    file = nearest_ini(settings.revisions[0])
     config = Config(file, cmd_opts=Namespace(x=list(settings.x_arguments)))
     url = settings.url.display().replace(f":{MASK}@", "@") if settings.url else ""
     options = {"sqlalchemy.url": url, "script_location": str(settings.revisions[0])}
@@ -68,19 +68,5 @@ def _config(settings: DatabaseSettings) -> Config:
         for name, value in options.items():
             config.set_main_option(name, value.replace("%", "%%"))
     except (Error, OSError, ValueError) as error:
-        # The message may quote a line with a password.
-        detail = type(error).__name__
-        raise SettingsError(
-            f"{file} cannot be read", database=settings.name, detail=detail, hint="correct the file"
-        ) from None
+        raise unreadable_error(file, error, settings.name) from None
     return config
-
-
-def _ini_file(folder: Path) -> Path | None:
-    """Return the alembic.ini of the revisions, up to the project's folder."""
-    for parent in (folder, *folder.parents):
-        if (parent / "alembic.ini").is_file():
-            return parent / "alembic.ini"
-        if (parent / "pyproject.toml").exists():
-            break
-    return None

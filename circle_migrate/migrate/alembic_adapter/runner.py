@@ -104,8 +104,8 @@ class Runner:
     def _run_function(self, context: Context, function: Callable[[], None]) -> None:
         """Let the revision's own statements, and no others, see the configured search_path and its settings.
 
-        The driver sends the settings, so that listeners on statements of revisions do not meet them. An error
-        leaves the path as it is: whoever rolls back sets it.
+        The driver sends the settings, so that listeners on statements of revisions do not receive them. An
+        error leaves the path as it is: the caller sets it after the rollback.
         """
         connection = context.connection
         if context.as_sql or connection is None:
@@ -115,11 +115,11 @@ class Runner:
         await_only(adapter.driver.execute(CONFIGURED))
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
-        event.listen(connection, "before_cursor_execute", _halve_percents, retval=True)
+        event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
         try:
             function()
         finally:
-            event.remove(connection, "before_cursor_execute", _halve_percents)
+            event.remove(connection, "before_cursor_execute", _unescape_percents)
             adapter.driver.remove_log_listener(self._log_notice)
         if adapter.has_lost_transaction:
             if context.owned_by_us and context.transcript is not None:
@@ -187,7 +187,7 @@ class Runner:
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
 
 
-def _halve_percents(
+def _unescape_percents(
     _connection: object, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
 ) -> tuple[str, Any]:
     """Let %% of driver SQL without parameters mean %, as it does with psycopg.

@@ -1,4 +1,4 @@
-"""What a step has sent, and what of it stays whatever happens next."""
+"""The statements that a step has sent, and those of them that a rollback does not undo."""
 
 from __future__ import annotations
 

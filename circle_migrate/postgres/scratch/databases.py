@@ -162,7 +162,7 @@ async def _create(connection: asyncpg.Connection, host: ScratchHost, name: str) 
 
 
 async def _create_schemas(database: Database) -> None:
-    """Create the schemas that the settings name and no revision creates; live, somebody did."""
+    """Create the schemas that the settings name and no revision creates; live databases have them."""
     schemas = [database.settings.version_table_schema or ""]
     for schema in database.settings.own_path_schemas:
         files = (Path(revision.path) for revision in database.graph.revisions.values())

@@ -14,13 +14,12 @@ from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
 from circle_migrate.safety.live_database.parse_definition import Token, split_items, tokenize, without_spaces
 from circle_migrate.safety.live_database.probe_context import (
-    STORING,
     NoLiveName,
     ProbeContext,
     column_of,
     count_query,
 )
-from circle_migrate.safety.live_database.record import Probe, ProbeKind
+from circle_migrate.safety.live_database.record import STORING, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
 
 _TYPES = ("enum", "domain", "composite type", "range type")

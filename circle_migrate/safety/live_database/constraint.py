@@ -21,13 +21,12 @@ from circle_migrate.safety.live_database.parse_definition import (
     parse_uniqueness,
 )
 from circle_migrate.safety.live_database.probe_context import (
-    STORING,
     NoLiveName,
     ProbeContext,
     column_of,
     count_query,
 )
-from circle_migrate.safety.live_database.record import ColumnName, Probe, ProbeKind
+from circle_migrate.safety.live_database.record import STORING, ColumnName, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
 
 _KINDS = ("constraint", "index", "domain constraint")

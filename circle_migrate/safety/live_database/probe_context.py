@@ -16,14 +16,11 @@ from functools import cached_property
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import split_identity
 from circle_migrate.safety.live_database.parse_definition import columns_in, replace_columns
-from circle_migrate.safety.live_database.record import ColumnName, ObjectUsage, Probe, ProbeKind
+from circle_migrate.safety.live_database.record import STORING, ColumnName, ObjectUsage, Probe, ProbeKind
 from circle_migrate.safety.trace.record import TracedStatement
 
 LIMIT = 1000
 """Rows up to which probes count."""
-
-STORING = frozenset({"table", "materialized view"})
-"""Kinds of relations that store rows of their own."""
 
 _RENAMES = re.compile(r"\b(?:RENAME|SET\s+SCHEMA)\b", re.IGNORECASE)
 _PLAIN_DDL = re.compile(r"\s*(?:ALTER|CREATE|DROP)\b", re.IGNORECASE)

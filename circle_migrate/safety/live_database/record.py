@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from circle_migrate.safety.trace.record import Lock
 
+STORING = frozenset({"table", "materialized view"})
+"""Kinds of relations that store rows of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:

@@ -8,10 +8,10 @@ from circle_migrate.config.relation import ColumnReference
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name, view_columns
+from circle_migrate.safety.live_database.record import STORING
 from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.context import (
     RELATIONS,
-    STORING,
     CatalogState,
     PlanContext,
     StatementContext,
@@ -76,7 +76,7 @@ def _renamed(context: StatementContext, old: ObjectKey) -> Iterator[HazardFindin
             return
     elif old.kind not in _NAMED_IN_QUERIES:
         return
-    if old.kind not in ("column", "schema") and any(each.kind == "schema" for each in context.renamed):
+    if old.kind not in ("column", "schema") and any(key.kind == "schema" for key in context.renamed):
         return
     reason = f"it is renamed to {new.identity}, and the old name does not exist after the transaction"
     relation = owner if old.kind == "column" else old
@@ -169,9 +169,9 @@ def _moved(context: StatementContext) -> Iterator[HazardFinding]:
         if change.key.kind not in ("column", "table") or change.owner in context.removed:
             continue
         kind, name = change.key.kind, own_name(change.key.identity)
-        elsewhere = (each for each in context.plan.statements if each.statement.database != database)
-        later = (each for each in elsewhere if each.statement.segment > segment)
-        created = ((each.statement, added.key) for each in later for added in each.added)
+        elsewhere = (other for other in context.plan.statements if other.statement.database != database)
+        later = (other for other in elsewhere if other.statement.segment > segment)
+        created = ((other.statement, added.key) for other in later for added in other.added)
         same = (by for by, key in created if key.kind == kind and own_name(key.identity) == name)
         target = next(same, None)
         if target is not None:

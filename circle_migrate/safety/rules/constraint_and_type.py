@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
+from circle_migrate.safety.live_database.record import STORING
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import STORING, CatalogState, PlanContext, StatementContext
+from circle_migrate.safety.rules.context import CatalogState, PlanContext, StatementContext
 from circle_migrate.safety.trace.record import Task
 
 _FOREIGN_KEY = compile_pattern(

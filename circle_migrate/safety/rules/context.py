@@ -10,7 +10,7 @@ from circle_migrate.core.errors import ExitCode
 from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name
-from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
+from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
 from circle_migrate.safety.rules.evidence import Evidence, estimate, format_estimate, format_size
 from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
@@ -18,7 +18,6 @@ from circle_migrate.safety.trace.record import Lock, Task, TracedStatement, Work
 CatalogState = Mapping[ObjectKey, Mapping[str, str | None]]
 """The objects of a database and their fields."""
 
-STORING = frozenset({"table", "materialized view"})
 RELATIONS = STORING | {"view", "foreign table"}
 """Kinds of objects that a query reads by their name."""
 

@@ -12,9 +12,9 @@ from circle_migrate.postgres.sql_text import (
     own_name,
     without_comments_and_literals,
 )
-from circle_migrate.safety.live_database.record import Answer, ProbeKind, Size
+from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind, Size
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import STORING, StatementContext
+from circle_migrate.safety.rules.context import StatementContext
 from circle_migrate.safety.rules.evidence import Mode, format_size, is_empty
 from circle_migrate.safety.rules.row_estimate import RowEstimate, estimate_rows
 from circle_migrate.safety.trace.record import Lock, Task, Work

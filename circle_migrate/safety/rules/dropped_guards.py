@@ -140,8 +140,8 @@ def check_replication(contexts: tuple[StatementContext, ...]) -> Iterator[Hazard
         key = ObjectKey("table", table)
         if key not in last.after or not last.existed(key) or _has_identity(last.after, key):
             continue
-        had = (each for each in contexts if _has_identity(each.before, key))
-        losing = next((each for each in had if not _has_identity(each.after, key)), None)
+        with_identity = (context for context in contexts if _has_identity(context.before, key))
+        losing = next((context for context in with_identity if not _has_identity(context.after, key)), None)
         if losing is not None:
             reason = f"{table} is published, and nothing identifies the rows that an UPDATE or DELETE changes"
             yield losing.finding("CM033", Severity.ERROR, table, reason, relation=losing.root(table))

@@ -8,9 +8,9 @@ from circle_migrate.core.findings import Severity
 from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, without_comments_and_literals
 from circle_migrate.safety.hazards.hazard import SQLSTATES
-from circle_migrate.safety.live_database.record import Answer, ProbeKind
+from circle_migrate.safety.live_database.record import STORING, Answer, ProbeKind
 from circle_migrate.safety.result import Confidence, HazardFinding
-from circle_migrate.safety.rules.context import STORING, PlanContext, StatementContext
+from circle_migrate.safety.rules.context import PlanContext, StatementContext
 from circle_migrate.safety.rules.evidence import format_size, is_empty
 from circle_migrate.safety.rules.table_work import is_required
 from circle_migrate.safety.trace.record import ServerError, Task

@@ -164,4 +164,6 @@ class Trace:
     @property
     def incomplete(self) -> frozenset[str]:
         """The revisions that did not run to their end, failed ones too, as `database@id`."""
-        return frozenset(self.untraced).union(each.qualified for each in self.statements if each.error)
+        return frozenset(self.untraced).union(
+            statement.qualified for statement in self.statements if statement.error
+        )

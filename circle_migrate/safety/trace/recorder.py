@@ -93,10 +93,10 @@ class Recorder:
         def before(
             _: object, _cursor: object, statement: str, parameters: Any, context: Any, __: object
         ) -> tuple[str, Any]:
-            if not parameters and self.origin() is not None and (several := split_statements(statement)[:-1]):
+            if not parameters and self.origin() is not None and (earlier := split_statements(statement)[:-1]):
                 options = {} if context.compiled is None else LITERAL_PERCENT
-                for each in several:
-                    connection.exec_driver_sql(each, execution_options=options)  # calls this listener
+                for text in earlier:
+                    connection.exec_driver_sql(text, execution_options=options)  # calls this listener
                 statement = split_statements(statement)[-1]
             sent = self._statement(traced, statement)
             self._pending = None

@@ -53,7 +53,9 @@ async def check_round_trips(
     if any(step.direction is Direction.DOWN for step in steps):
         return {}
     undone = list(
-        takewhile(lambda each: each.has_downgrade and each.irreversible is None, reversed(revisions))
+        takewhile(
+            lambda revision: revision.has_downgrade and revision.irreversible is None, reversed(revisions)
+        )
     )
     missing = {
         revision.qualified: "it has no downgrade() and does not declare that it is irreversible"
