@@ -243,6 +243,8 @@ class Database:
         connections: list[asyncpg.Connection] = []
 
         async def connect() -> asyncpg.Connection:
+            if connections and not connections[0].is_closed():
+                raise RuntimeError("a revision has only one connection, op.get_bind()")
             if connections:  # SQLAlchemy replaces a lost connection, but ours has a lock and settings
                 raise Unreachable(f"{self.name}: the connection was lost", database=self.name)
             connection = await self.connect(application_name)

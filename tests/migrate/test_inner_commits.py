@@ -130,6 +130,11 @@ HALF_APPLIED = {
         DECLARED,
         ["CREATE TABLE u ()"],
     ),
+    "transaction after transaction": (
+        'op.execute("BEGIN; CREATE TABLE u (); COMMIT AND CHAIN"); op.execute("CREATE TABLE undone ()")',
+        DECLARED,
+        ["CREATE TABLE u ()"],
+    ),
     "driver": (
         """
 from sqlalchemy.util import await_only
@@ -177,6 +182,11 @@ NOT_APPLIED = {
     ),
     "rolled back": ('op.execute("BEGIN; CREATE TABLE u (); ROLLBACK"); raise ValueError', DECLARED),
     "before its block": ('op.execute("CREATE TABLE u ()"); op.execute("SELECT 1 / 0")' + BLOCK, ""),
+    "open after a rollback": (
+        'op.execute("BEGIN; CREATE TABLE u (); ROLLBACK AND CHAIN"); op.execute("SELECT 1")',
+        DECLARED,
+    ),
+    "another connection": ("op.get_bind().engine.connect()", DECLARED),
     "no index": ('op.create_index("t_v", "nowhere", ["v"], postgresql_concurrently=True)', DECLARED),
 }
 
@@ -192,6 +202,8 @@ def test_step_that_leaves_nothing_has_failed(
     with pytest.raises(MigrationFailed) as caught:
         run(shop.upgrade(empty_databases))
     assert caught.value.status == 10
+    assert caught.value.location
+    assert caught.value.hint
     assert caught.value.state == "main is at m1, credentials is at base"
     assert run(rows(empty_databases, "main", "SELECT to_regclass('u')")) == [(None,)]
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy import event
 from sqlalchemy.util import await_only
 
-from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.statements import split_statements
 
@@ -38,7 +37,7 @@ def needs_autocommit(sql: str) -> bool:
 def autocommit(context: MigrationContext) -> Iterator[None]:
     """Commit, run the block in autocommit mode, and begin the transaction that writes the version table.
 
-    Raises `MigrationFailed` where the block leaves a transaction open, which is rolled back.
+    Raises `RuntimeError` where the block leaves a transaction open, which is rolled back.
     """
     if context.as_sql or context.connection is None:
         context.impl.emit_commit()
@@ -58,7 +57,7 @@ def autocommit(context: MigrationContext) -> Iterator[None]:
             try:
                 yield
                 if adapter.is_in_transaction:
-                    raise MigrationFailed("the step leaves a transaction open that it began")
+                    raise RuntimeError("the step leaves a transaction open that it began")
             finally:
                 if adapter.is_in_transaction:
                     await_only(adapter.driver.execute("ROLLBACK"))

@@ -41,10 +41,13 @@ class Transcript(Watch):
 
     def done(self, sql: str) -> None:
         """Add the statements of the text to those that are committed if the transaction has ended."""
-        self._pending += split_statements(sql)
+        for statement in split_statements(sql):
+            self._pending.append(statement)
+            if _ENDS_TRANSACTION.match(statement):  # another one may begin in the same text
+                self.end(undone=_UNDOES.match(statement) is not None)
         self._has_begun = self._adapter.is_in_transaction
         if not self._has_begun:
-            self.end(undone=bool(self._pending and _UNDOES.match(self._pending[-1])))
+            self.end()
 
     def failed(self, sql: str, error: BaseException) -> None:
         """Note what a text may have committed before it failed."""
