@@ -20,6 +20,7 @@ import asyncpg
 
 from circle_migrate.core.errors import BackupFailed, MigrateError
 from circle_migrate.core.events import Notify
+from circle_migrate.migrate.session import ensure_dedicated_session
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
 from circle_migrate.postgres.deployer_lock import deployer_lock
@@ -68,6 +69,13 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
 ORDER BY 1
 """
 
+# A role that a session gets after the connection, as in docs/operations.md, needs no CONNECT itself.
+_SIZE = """
+SELECT CASE WHEN has_database_privilege(current_database(), 'CONNECT')
+    THEN pg_database_size(current_database())
+    ELSE (SELECT sum(pg_table_size(oid)) FROM pg_catalog.pg_class WHERE relkind <> 'I') END
+"""
+
 # An empty database may already have these, or a restore may leave them out.
 _IGNORED_KINDS = frozenset({"setting", "extension", "subscription", "default privileges"})
 _PUBLIC = ObjectKey("schema", "public")
@@ -98,7 +106,7 @@ async def user_objects(connection: asyncpg.Connection) -> tuple[str, ...]:
 
 async def database_size(connection: asyncpg.Connection) -> int:
     """Return the size of the connection's database in bytes."""
-    return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
+    return int(await connection.fetchval(_SIZE))
 
 
 async def uses_tls(connection: asyncpg.Connection) -> bool:
@@ -170,6 +178,7 @@ async def export_snapshots(
         for name, database in databases.items():
             pinned, connection = await _connect_to_one_host(database)
             stack.callback(connection.terminate)
+            await ensure_dedicated_session(pinned, connection)
             sessions[name] = (pinned, connection)
             if locked:
                 continue

@@ -90,13 +90,24 @@ class DumpJob:
         self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
     ) -> None:
         """Dump the exported snapshot into the file; `lock_wait` is in seconds. Raises `BackupFailed`."""
-        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", _VERBOSE]
-        argv += [f"--snapshot={snapshot}", f"--lock-wait-timeout={round(lock_wait * 1000)}"]
+        argv = self._argv(snapshot, lock_wait)
         if self.encryption:
             await self._dump_encrypted(argv, database, path, env)
             return
         async with start([*argv, f"--file={path}"], env) as dumper:
             await _wait_for_success(dumper, database, "pg_dump")
+
+    async def dump_schema(
+        self, database: str, snapshot: str, path: Path, env: Mapping[str, str], lock_wait: float
+    ) -> None:
+        """Dump only the schema into a file that is not encrypted. Raises `BackupFailed`."""
+        argv = [*self._argv(snapshot, lock_wait), "--schema-only", f"--file={path}"]
+        async with start(argv, env) as dumper:
+            await _wait_for_success(dumper, database, "pg_dump")
+
+    def _argv(self, snapshot: str, lock_wait: float) -> list[str | Path]:
+        argv: list[str | Path] = [self.dumper.path, "--format=custom", "--no-password", _VERBOSE]
+        return [*argv, f"--snapshot={snapshot}", f"--lock-wait-timeout={round(lock_wait * 1000)}"]
 
     async def _dump_encrypted(
         self, argv: list[str | Path], database: str, path: Path, env: Mapping[str, str]

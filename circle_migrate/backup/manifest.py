@@ -139,15 +139,24 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult(Result):
-    """A complete and verified backup, the folder it is in, and notes for the user."""
+    """A complete backup, the folder it is in, and notes for the user.
+
+    It is `verified` if the schema of every dump was restored into a scratch database and compared.
+    """
 
     manifest: Manifest
     folder: str
     notes: tuple[str, ...] = ()
+    verified: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the folder, the manifest and the notes."""
-        return {"folder": self.folder, "backup": self.manifest.to_dict(), "notes": list(self.notes)}
+        """Return the folder, the manifest, whether it is verified, and the notes."""
+        return {
+            "folder": self.folder,
+            "backup": self.manifest.to_dict(),
+            "verified": self.verified,
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True, slots=True)

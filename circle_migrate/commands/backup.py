@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +78,8 @@ async def backup(
             locked=snapshots.locked,
             dumps=dumps,
         )
-        return _complete(folder, manifest)
+        unverified = await _verify(deployment, folder, dumps, options.programs)
+        return _complete(folder, manifest, unverified)
     except OSError as error:
         raise BackupFailed(
             f"the backup cannot be written to {options.folder}", detail=error.strerror
@@ -141,6 +142,10 @@ async def _dump(
     with environment(database.address, contents.NAME, encrypted=await contents.uses_tls(connection)) as env:
         async with contents.report_growth(measure, report):
             await job.dump(database.name, snapshot.snapshot, path, env, lock_wait)
+            if job.encryption:
+                schema = _schema_file(folder, database.name)
+                os.close(new_file(schema))
+                await job.dump_schema(database.name, snapshot.snapshot, schema, env, lock_wait)
     if not job.encryption:
         await ensure_readable(job.lister, path, database.name)
     return Dump(
@@ -159,6 +164,27 @@ async def _dump(
         objects=digest.objects,
         catalogue=digest.digest,
     )
+
+
+def _schema_file(folder: Path, name: str) -> Path:
+    """Return the file of a schema without rows, by which an encrypted dump is verified."""
+    return folder / f"{name}.schema"
+
+
+async def _verify(
+    deployment: Deployment, folder: Path, dumps: Sequence[Dump], programs: Path | None
+) -> dict[str, str]:
+    """Restore the schemas into scratch databases; return by database why that is impossible."""
+    from circle_migrate.backup.verify import verify_schemas
+
+    files = {
+        dump.database: _schema_file(folder, dump.database) if dump.encrypted else folder / dump.file
+        for dump in dumps
+    }
+    reasons = await verify_schemas(deployment, [(dump, files[dump.database]) for dump in dumps], programs)
+    for dump in dumps:
+        _schema_file(folder, dump.database).unlink(missing_ok=True)
+    return reasons
 
 
 async def _read_catalog_digest(snapshot: contents.ExportedSnapshot) -> contents.CatalogDigest:
@@ -197,7 +223,7 @@ def _create_folder(parent: Path) -> Path:
     return folder
 
 
-def _complete(folder: Path, manifest: Manifest) -> BackupResult:
+def _complete(folder: Path, manifest: Manifest, unverified: Mapping[str, str]) -> BackupResult:
     """Write the manifest and give the folder its final name."""
     unfinished = sorted(path.name for path in folder.parent.glob(f"*{_UNFINISHED}") if path != folder)
     write_manifest(folder, manifest)
@@ -210,7 +236,11 @@ def _complete(folder: Path, manifest: Manifest) -> BackupResult:
     if not manifest.locked:
         notes.append("a standby has no deployer lock: a migration may have been replayed during the backup")
     notes += [f"remove {final.parent / name}: an earlier backup did not complete" for name in unfinished]
-    return BackupResult("backup", manifest, str(final), tuple(notes))
+    notes += [
+        f"{name}: whether the dump can be restored was not verified: {reason}"
+        for name, reason in unverified.items()
+    ]
+    return BackupResult("backup", manifest, str(final), tuple(notes), verified=not unverified)
 
 
 def _sync(folder: Path) -> None:

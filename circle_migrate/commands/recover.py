@@ -20,6 +20,7 @@ from circle_migrate.core.result import Result
 from circle_migrate.migrate.commit import Gid
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.own_tables import ensure_own_tables
+from circle_migrate.migrate.session import ensure_dedicated_session
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Deployment
@@ -93,6 +94,7 @@ async def recover(
         for name, database in deployment.databases.items():
             connection = await database.connect("circle-migrate recover")
             stack.callback(connection.terminate)
+            await ensure_dedicated_session(database, connection)
             connections[name] = connection
         for name, connection in connections.items():
             wait = deployment.settings.lock_wait

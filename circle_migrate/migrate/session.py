@@ -103,8 +103,7 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         await driver.execute(";".join(f"SET {name} = '{value}'" for name, value in settings.items()))
         pid, actual, schema = await driver.fetchrow(_HANDSHAKE)
         connection.dialect.default_schema_name = schema
-        if pid != driver.get_server_pid():
-            await _ensure_dedicated_session(database, driver, pid)
+        await ensure_dedicated_session(database, driver)
         if abs(actual - lock_timeout) > 0.001:
             raise SettingsError(
                 f"{database.name}: lock_timeout was set to {lock_timeout:g} s, but is {actual:g} s",
@@ -114,11 +113,15 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         yield Session(connection, driver, pid)
 
 
-async def _ensure_dedicated_session(database: Database, driver: asyncpg.Connection, pid: int) -> None:
+async def ensure_dedicated_session(database: Database, driver: asyncpg.Connection) -> None:
     """Raise `SettingsError` where a pooler gives our backend to another client between two statements.
 
-    A transaction of a second client shows that: it gets our backend, or moves us to another one.
+    A transaction of a second client shows that: it gets our backend, or moves us to another one. Without a
+    pooler, the process id is that of the handshake.
     """
+    pid = await driver.fetchval("SELECT pg_backend_pid()")
+    if pid == driver.get_server_pid():
+        return
     client = await database.connect()
     try:
         async with client.transaction():

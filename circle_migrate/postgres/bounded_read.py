@@ -101,10 +101,10 @@ def _set_local(settings: Mapping[str, object]) -> str:
 
 
 class LiveQuery:
-    """Queries of one connection, each in its own transaction, with time limits per query and in total."""
+    """Queries of one `connection`, each in its own transaction, with time limits per query and in total."""
 
     def __init__(self, connection: asyncpg.Connection, seconds: float, total: float) -> None:
-        self._connection = connection
+        self.connection = connection
         self._seconds = seconds
         self._deadline = time.monotonic() + total
 
@@ -115,21 +115,21 @@ class LiveQuery:
         seconds = min(self._seconds, self._deadline - time.monotonic())
         if seconds <= 0:
             raise QueryTimeoutError("not queried: earlier queries took all of the time")
-        if self._connection.is_closed():
+        if self.connection.is_closed():
             raise QueryError("not queried: the connection was lost")
         settings = _set_local({**_limits(seconds, _LOCK_SECONDS), **_SETTINGS})
         try:
             async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                await self._connection.execute(f"BEGIN READ ONLY;{settings}")
+                await self.connection.execute(f"BEGIN READ ONLY;{settings}")
                 try:
                     if configured_path:
-                        await self._connection.execute(CONFIGURED_LOCALLY)
-                    return list(await self._connection.fetch(query, *arguments))
+                        await self.connection.execute(CONFIGURED_LOCALLY)
+                    return list(await self.connection.fetch(query, *arguments))
                 finally:
-                    await self._connection.execute("ROLLBACK")
+                    await self.connection.execute("ROLLBACK")
         except Exception as error:
             if isinstance(error, TimeoutError):
-                self._connection.terminate()
+                self.connection.terminate()
             raise _query_error(error, seconds) from error
 
 

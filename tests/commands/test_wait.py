@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from circle_migrate.postgres.database import RUNS
-from tests.deployments import Answer, environment, invoke
+from tests.deployments import RUNS, Answer, environment, invoke
 from tests.servers import Databases, run
 
 _GRACE = 2.0
@@ -48,7 +47,7 @@ def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch, seconds: flo
     assert seconds <= took < max(seconds, 1) + _GRACE
 
 
-@pytest.mark.parametrize("table", ["alembic_version", f"circle_migrate.{RUNS}"])
+@pytest.mark.parametrize("table", ["alembic_version", RUNS])
 def test_locked_table(migrated_databases: Databases, table: str) -> None:
     async def scenario() -> tuple[Answer, float]:
         async with migrated_databases.connect("main") as connection, connection.transaction():

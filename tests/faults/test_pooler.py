@@ -15,6 +15,7 @@ import pytest
 
 from circle_migrate.core.errors import SettingsError
 from circle_migrate.postgres.embedded.os_user import OsUser
+from tests.deployments import environment, invoke
 from tests.faults.shop import BASE, HEAD, Shop
 from tests.faults.states import outcomes, position
 from tests.servers import NAMES, Databases, Server, any_major, run, start_binaries
@@ -116,3 +117,20 @@ def test_session_mode_works(shop: Shop, direct: Databases, tmp_path: Path, atomi
         run(shop.downgrade(databases, atomic=atomic))
     assert run(position(direct)) == BASE
     assert all(set(ended) == {"done"} for ended in run(outcomes(direct)).values())
+
+
+@pytest.mark.parametrize("command", ["recover", "recover --dry-run", "backup"])
+def test_other_commands_that_need_a_session_of_their_own(
+    shop: Shop, direct: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    run(shop.upgrade(direct))
+    monkeypatch.chdir(shop.folder)
+    words = [*command.split(), *([str(tmp_path / "saved")] if command == "backup" else [])]
+    for mode, status in (("transaction", 2), ("session", 0)):
+        with pooled(direct, tmp_path, mode) as databases:
+            for name, url in environment(databases).items():
+                monkeypatch.setenv(name, url)
+            answer = invoke(words)
+        assert answer.status == status, answer
+        assert ("pooler in transaction mode" in answer.stderr) is (status == 2)
+        assert ("direct URL" in answer.stderr) is (status == 2)

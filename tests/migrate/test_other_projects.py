@@ -297,7 +297,7 @@ def test_autogenerate_writes_one_file_for_each_database_that_changed(
 
 def test_autogenerate_in_both_databases_at_once(empty_databases: Databases, project: Project) -> None:
     run(upgrade(deployment(empty_databases)))
-    project.write("shop/models.py", MODELS.replace("String(50)", "String(60)"))
+    project.write("shop/models.py", MODELS.replace("String(50)", "String(160)"))
     project.write(
         "shop/secrets.py", SECRETS.replace('Column("token", Text)', 'Column("token", Text, index=True)')
     )

@@ -79,7 +79,7 @@ def test_version_table_with_policies(shop: Shop, empty_databases: Databases) -> 
         run(execute(empty_databases, "main", f"ALTER TABLE alembic_version {how} ROW LEVEL SECURITY"))
     for line in ("current", "check", "upgrade"):
         answer = invoke([line])
-        assert answer.status == 9, answer
+        assert answer.status in {5, 9}, answer
         assert "alembic_version" in answer.everything
 
 

@@ -36,7 +36,10 @@ def backup_result(result: BackupResult, console: Console) -> None:
     if len(result.manifest.dumps) > 1:
         write_line(console, f"the snapshots were taken within {result.manifest.apart:.1f} ms")
     _notes(result.notes, console)
-    write_line(console, f"complete and verified: {relative(result.folder)}", style="green")
+    state, style = (
+        ("complete and verified", "green") if result.verified else ("complete, not verified", "yellow")
+    )
+    write_line(console, f"{state}: {relative(result.folder)}", style=style)
 
 
 def restore_result(result: RestoreResult, console: Console) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.run import Hooks, MigrationRun
+from circle_migrate.postgres.bounded_read import LiveQuery, QueryError, open_live_query
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.describe import quantity
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import Count, Effect, Loss, LossReport, Precision
+
+if TYPE_CHECKING:
+    import asyncpg
 
 ESTIMATES_DIFFER = 1.1
 """Factor up to which an estimate that is higher than before is no increase, as two estimates differ."""
@@ -100,14 +105,14 @@ async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
         losses = list(_in_remaining_tables([loss for loss in report.destroyed if loss.database == name]))
         if not losses:
             continue
-        async with deployment.databases[name].reading() as connection:
-            rows = await connection.fetch(_KEYS, [table for table, _ in losses])
+        async with open_live_query(deployment.databases[name]) as live:
+            rows = await _rows(name, live, _KEYS, [table for table, _ in losses])
             keys = {row["name"]: row["columns"] for row in rows}
             for table, loss in losses:
                 reason = _missing_key(loss, keys[table]) if table in keys else ""
                 # Where the rows were not counted, any row of the table may be lost.
                 if reason and (
-                    loss.rows is not None or await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})")
+                    loss.rows is not None or await _rows(name, live, f"SELECT FROM {table} LIMIT 1")
                 ):
                     raise Refused(
                         f"--keep cannot restore {loss.name} to the right rows: the table {reason}",
@@ -115,6 +120,19 @@ async def ensure_restorable(deployment: Deployment, report: LossReport) -> None:
                         state="nothing was changed",
                         hint="add a primary key to the table, or run without --keep and take a backup",
                     )
+
+
+async def _rows(name: str, live: LiveQuery, query: str, *arguments: object) -> list[asyncpg.Record]:
+    try:
+        return await live.rows(query, *arguments)
+    except QueryError as error:
+        raise Refused(
+            f"{name}: whether --keep can restore the lost rows cannot be read",
+            database=name,
+            detail=f"{error}; in: {' '.join(query.split())[:80]}",
+            state="nothing was changed",
+            hint="run the same command again when no session has locked the table, or without --keep",
+        ) from error
 
 
 def _in_remaining_tables(losses: Sequence[Loss]) -> Iterator[tuple[str, Loss]]:

@@ -114,15 +114,16 @@ async def with_cross_database_rows(
     deployment: Deployment, relations: Sequence[Relation], losses: Sequence[Loss]
 ) -> tuple[Loss, ...]:
     """Add the rows of other databases that would lose their matching row and are not lost themselves."""
-    dependents: dict[Loss, tuple[Dependents, ...]] = {}
+    pairs = list(_unmatched_columns(relations, losses))
+    wanted = dict.fromkeys(column for loss, column in pairs if not _is_partial(loss))
     counted: dict[ColumnReference, Dependents] = {}
-    for loss, column in _unmatched_columns(relations, losses):
-        if loss.effect is Effect.DELETED and loss.detail != TRUNCATED:
-            rows = Dependents(str(column), why="which rows are deleted is not known")
-        else:
-            if column not in counted:
-                counted[column] = await _count_rows(deployment, column)
-            rows = counted[column]
+    for name in dict.fromkeys(column.database for column in wanted):
+        columns = [column for column in wanted if column.database == name]
+        counted |= await _count_rows(deployment.databases[name], columns)
+    dependents: dict[Loss, tuple[Dependents, ...]] = {}
+    for loss, column in pairs:
+        unknown = Dependents(str(column), why="which rows are deleted is not known")
+        rows = unknown if _is_partial(loss) else counted[column]
         dependents[loss] = (*dependents.get(loss, ()), rows)
     return tuple(replace(loss, dependents=dependents.get(loss, ())) for loss in losses)
 
@@ -148,18 +149,31 @@ def _is_loss_of(loss: Loss, column: ColumnReference) -> bool:
     return loss.database == column.database and identity[-len(names) :] == names
 
 
-async def _count_rows(deployment: Deployment, column: ColumnReference) -> Dependents:
-    database = deployment.databases[column.database]
+def _is_partial(loss: Loss) -> bool:
+    return loss.effect is Effect.DELETED and loss.detail != TRUNCATED
+
+
+async def _count_rows(
+    database: Database, columns: Sequence[ColumnReference]
+) -> dict[ColumnReference, Dependents]:
+    """Count the rows of each column over one connection."""
+    counted: dict[ColumnReference, Dependents] = {}
     try:
-        async with database.reading() as connection:
-            key = await find_column(connection, column)
-        if not isinstance(key, KeyColumn):
-            return Dependents(str(column), why=str(key))
         async with open_live_query(database) as live:
-            [row] = await live.rows(f"SELECT count({key.name}) AS rows FROM {key.relation}")  # noqa: S608
-    except (MigrateError, QueryError) as error:
-        return Dependents(str(column), why=str(error))
-    return Dependents(str(column), Count(row["rows"]))
+            for column in columns:
+                try:
+                    key = await find_column(live.connection, column)
+                    if not isinstance(key, KeyColumn):
+                        counted[column] = Dependents(str(column), why=str(key))
+                        continue
+                    [row] = await live.rows(f"SELECT count({key.name}) AS rows FROM {key.relation}")  # noqa: S608
+                    counted[column] = Dependents(str(column), Count(row["rows"]))
+                except (MigrateError, QueryError) as error:
+                    counted[column] = Dependents(str(column), why=str(error))
+    except MigrateError as error:
+        unread = (column for column in columns if column not in counted)
+        counted |= {column: Dependents(str(column), why=str(error)) for column in unread}
+    return counted
 
 
 @dataclass(frozen=True, slots=True)
