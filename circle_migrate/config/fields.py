@@ -67,7 +67,7 @@ SHARED: dict[str, Any] = {
 
 TABLE_FIELDS = ("version_table", "version_table_schema", "journal_schema")
 _DATABASE_TEXTS = ("revisions", "models", *TABLE_FIELDS, "search_path")
-DATABASE_FIELDS = (*_DATABASE_TEXTS, "profile", "protected")
+DATABASE_FIELDS = (*_DATABASE_TEXTS, "profile", "driver", "protected")
 """The settings that exist once per database."""
 
 TEXT_FIELDS = tuple(f"{known.name}_{field}" for known in DATABASES for field in _DATABASE_TEXTS)
@@ -89,6 +89,7 @@ DEFAULTS: dict[str, Any] = {
     **SHARED,
     **dict(zip(TEXT_FIELDS, _TEXT_DEFAULTS, strict=True)),
     **{f"{known.name}_profile": known.profile for known in DATABASES},
+    **{f"{known.name}_driver": "asyncpg" for known in DATABASES},
     **{f"{known.name}_protected": None for known in DATABASES},  # None: the shared `protected` applies
 }
 BOOLEAN_FIELDS = frozenset(

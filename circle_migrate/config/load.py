@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, KnownDatabase
+from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, TABLE_FIELDS, KnownDatabase
 from circle_migrate.config.object_reference import ObjectResolver
 from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
 from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
@@ -26,7 +26,7 @@ _NAMES = tuple(known.name for known in DATABASES)
 _SAFETY = ("safety", "safety_rows", "safety_bytes")
 _SHARED = ("lock_wait", "lock_timeout", "atomic", "transaction", "scratch_on_target", *_SAFETY)
 _LINES = ("diff_ignore", "safety_ignore", "safety_tables")
-_PER_DATABASE = ("version_table", "version_table_schema", "journal_schema", "search_path", "profile")
+_PER_DATABASE = (*TABLE_FIELDS, "search_path", "profile", "driver")
 
 T = TypeVar("T")
 

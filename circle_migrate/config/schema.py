@@ -103,6 +103,7 @@ _DATABASE_TYPES: dict[str, Any] = {
     "journal_schema": _Journal,
     "search_path": _Text,
     "profile": Literal["default", "strict"],
+    "driver": Literal["asyncpg", "psycopg"],
     "protected": bool | None,
 }
 _TYPES = _SHARED_TYPES | {

@@ -44,7 +44,7 @@ class DatabaseSettings(NamedTuple):
     the severity of differences. `protected_by` is the source of `protected`.
     With `names_from_models`, constraints that revisions create get names by the naming convention of the
     models; the package's own revisions state every name. `x_arguments` is what revisions read with
-    `context.get_x_argument`; it is the same for all databases.
+    `context.get_x_argument`; it is the same for all databases. `driver` runs the steps of revisions.
     """
 
     name: str
@@ -62,6 +62,7 @@ class DatabaseSettings(NamedTuple):
     recursive_revisions: bool = False
     names_from_models: bool = False
     x_arguments: tuple[str, ...] = ()
+    driver: Literal["asyncpg", "psycopg"] = "asyncpg"
 
     @property
     def default_schema(self) -> str | None:

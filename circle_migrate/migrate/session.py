@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
@@ -22,6 +22,8 @@ from circle_migrate.postgres.server_errors import sqlstate
 if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from circle_migrate.postgres.simple_protocol import Adapter
 
 CONNECTION_CHECK = "500ms"
 """Interval at which a backend checks that its client exists; by default it finishes its statement first."""
@@ -94,8 +96,8 @@ async def working_session(database: Database, run: str, lock_timeout: float) -> 
         **_DEAD_CLIENT,
     }
     async with database.working(f"{APPLICATION_NAME} {run[:8]}", settings, pinned=True) as connection:
-        raw = await connection.get_raw_connection()
-        driver: asyncpg.Connection = raw.driver_connection
+        adapter = cast("Adapter", (await connection.get_raw_connection()).dbapi_connection)
+        driver = adapter.driver
         major = driver.get_server_version().major
         settings = {name: value for name, (since, value) in _SETTINGS_SINCE.items() if major >= since}
         await driver.execute(";".join(f"SET {name} = '{value}'" for name, value in settings.items()))

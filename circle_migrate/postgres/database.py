@@ -1,19 +1,20 @@
 """A database of a deployment: its connections, its state and its revisions.
 
 Reads use asyncpg in READ ONLY transactions, without SQLAlchemy and Alembic, and can never write. Connections
-for steps are SQLAlchemy's, created by the same `connect` on the same driver.
+for steps are SQLAlchemy's, created by the same `connect` on the same driver, or by psycopg.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
+from circle_migrate.core.errors import MigrateError, MissingPrivilege, SettingsError, Unreachable
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.journal_tables import (
     JOURNAL_SETTING,
@@ -29,7 +30,13 @@ from circle_migrate.postgres.journal_tables import (
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
-from circle_migrate.postgres.server_errors import connecting, privilege_hint, server_message, statement_error
+from circle_migrate.postgres.server_errors import (
+    connecting,
+    connection_error,
+    privilege_hint,
+    server_message,
+    statement_error,
+)
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.index import read_graph
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.config.settings import DatabaseSettings
     from circle_migrate.config.url.address import Address
+    from circle_migrate.postgres.psycopg_driver import Driver
 
 APPLICATION_NAME = "circle-migrate"
 _CLOSE_SECONDS = 2.0
@@ -233,31 +241,38 @@ class Database:
     ) -> AsyncIterator[AsyncConnection]:
         """Yield a connection for steps, with these session settings. Only this connection can write.
 
-        It has the configured search_path, unless the caller sets it where it is needed (`pinned`).
+        It has the configured search_path, unless the caller runs revisions and sets it where it is needed
+        (`pinned`); then it is of the driver in the settings. Raises `SettingsError` where that is missing.
         """
         from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
         from sqlalchemy.pool import NullPool
 
         from circle_migrate.postgres.simple_protocol import adapt
 
-        connections: list[asyncpg.Connection] = []
+        opening: Callable[[str], Awaitable[Any]] = self.connect
+        is_psycopg = pinned and self.settings.driver == "psycopg"
+        if is_psycopg:
+            adapt, opening = _psycopg_driver(self.name).adapt, self._connect_psycopg
+        connections: list[Any] = []
 
-        async def connect() -> asyncpg.Connection:
+        async def connect() -> Any:
             if connections and not connections[0].is_closed():
                 raise RuntimeError("a revision has only one connection, op.get_bind()")
             if connections:  # SQLAlchemy replaces a lost connection, but ours has a lock and settings
                 raise Unreachable(f"{self.name}: the connection was lost", database=self.name)
-            connection = await self.connect(application_name)
+            connection = await opening(application_name)
             connections.append(connection)
             await connection.execute(self.session_sql(settings) + ("" if pinned else f";{CONFIGURED}"))
             return connection
 
         engine: AsyncEngine = create_async_engine(
-            "postgresql+asyncpg://",
+            f"postgresql+{'psycopg_async' if is_psycopg else 'asyncpg'}://",
             creator=lambda: adapt(engine.dialect.dbapi, connect()),
             poolclass=NullPool,
             hide_parameters=True,
         )
+        if is_psycopg:
+            _psycopg_driver(self.name).number_own_parameters(engine)
         with connecting(self.name, self.address):
             connection = await engine.connect()
         try:
@@ -268,6 +283,14 @@ class Database:
             except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 
+    async def _connect_psycopg(self, application_name: str) -> Driver:
+        try:
+            driver: Driver = await _psycopg_driver(self.name).connect(self.address, application_name)
+        except Exception as error:
+            (await self.connect()).terminate()  # says why: psycopg's error has no SQLSTATE
+            raise connection_error(error, self.name, self.address) from error
+        return driver
+
     def session_sql(self, settings: Mapping[str, str]) -> str:
         """Return SET statements, because poolers refuse settings in the startup packet.
 
@@ -277,6 +300,21 @@ class Database:
         path = merged.pop("search_path", self.settings.search_path)
         merged[JOURNAL_SETTING] = self.settings.journal_schema
         return ";".join((pin(path), *(f"SET {name} = {literal(value)}" for name, value in merged.items())))
+
+
+def _psycopg_driver(database: str) -> ModuleType:
+    """Return the module for psycopg. Raises `SettingsError` where psycopg is not installed."""
+    try:
+        from circle_migrate.postgres import psycopg_driver
+    except ImportError as error:
+        raise SettingsError(
+            f'{database}: driver = "psycopg" needs psycopg, which cannot be imported',
+            database=database,
+            detail=str(error),
+            state="nothing was changed",
+            hint="run pip install 'circle-migrate[psycopg]'",
+        ) from error
+    return psycopg_driver
 
 
 def _raise_lost_cancellation() -> None:

@@ -39,7 +39,8 @@ _DRIVER_HINTS = {
     "str for text, datetime.date for date, datetime without time zone for timestamp and with one for "
     "timestamptz, json.dumps(value) for json; or let the server convert text: "
     "CAST(CAST(:name AS text) AS date)",
-    r'at or near "%"': "write $1, $2 for parameters of driver SQL, or use sa.text with :name",
+    r'at or near "%"': "write $1, $2 for parameters of driver SQL, or use sa.text with :name; revisions that "
+    'are written for psycopg run with the setting driver = "psycopg"',
     r"\bin\s+\$\d": "asyncpg takes no list after IN: write = ANY(:names), or give "
     'sa.bindparam("names", expanding=True)',
     r"cannot insert multiple commands": "send each statement that has parameters by itself",
@@ -67,14 +68,15 @@ def server_error(error: BaseException | None) -> BaseException | None:
 def driver_message(error: BaseException) -> str | None:
     """Return what the driver itself refuses, without values of arguments; None for other errors."""
     for inner in _wrapped(error):
-        if not type(inner).__module__.startswith("asyncpg"):
+        driver = type(inner).__module__.partition(".")[0]
+        if driver not in ("asyncpg", "psycopg"):
             continue
         if match := _ARGUMENT.search(str(inner)):
             value = match["value"].strip("'\"")
             reason = match["reason"].replace(value, "…") if len(value) > 1 else match["reason"]
             return f"asyncpg: argument {match['name']}{match['row'] or ''}: {reason}"
         if not getattr(inner, "sqlstate", None):
-            return "asyncpg: " + " ".join(redact(str(inner)).split())
+            return f"{driver}: " + " ".join(redact(str(inner)).split())
     return None
 
 
@@ -99,8 +101,10 @@ def server_message(error: BaseException) -> str:
     if original is None:
         text = driver_message(error) or " ".join(redact(str(error)).split())
         return text or type(error).__name__
-    message = getattr(original, "message", None) or str(original).partition("\n")[0]
-    hint = getattr(original, "hint", None)
+    diagnostic = getattr(original, "diag", None)  # of psycopg
+    message = getattr(original, "message", None) or getattr(diagnostic, "message_primary", None)
+    message = message or str(original).partition("\n")[0]
+    hint = getattr(original, "hint", None) or getattr(diagnostic, "message_hint", None)
     state = getattr(original, "sqlstate", "?")
     return f"{message} (SQLSTATE {state})" + (f"; server's hint: {hint}" if hint else "")
 

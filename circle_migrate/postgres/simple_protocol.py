@@ -77,27 +77,21 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
         self._rowcount = int(count[1]) if count else -1
 
 
-class Adapter(AsyncAdapt_asyncpg_connection):
-    """The adapter; `watch` is called for every text that is sent through it."""
+class Watched:
+    """What steps need of an adapter, with any driver.
 
-    __slots__ = ("watch",)
-    _cursor_cls = _Cursor
+    `runs_step` holds while the function of a revision runs.
+    """
+
+    __slots__ = ()
     watch: Watch | None
-
-    @property
-    def driver(self) -> asyncpg.Connection:
-        """The driver's connection."""
-        return cast("asyncpg.Connection", self._connection)
+    runs_step: bool
+    driver: Any
 
     @property
     def is_in_transaction(self) -> bool:
         """Whether the server has a transaction; no server has one of a lost connection."""
-        return not self.driver.is_closed() and self.driver.is_in_transaction()
-
-    @property
-    def has_lost_transaction(self) -> bool:
-        """Whether the transaction that the adapter has begun was ended past it."""
-        return self._transaction is not None and not self.is_in_transaction
+        return not self.driver.is_closed() and bool(self.driver.is_in_transaction())
 
     @contextmanager
     def watched(self, sql: str) -> Iterator[None]:
@@ -114,12 +108,29 @@ class Adapter(AsyncAdapt_asyncpg_connection):
     def commit(self) -> None:
         """Commit."""
         with self.watched("COMMIT"):
-            super().commit()  # type: ignore[no-untyped-call]
+            super().commit()  # type: ignore[misc]
 
     def rollback(self) -> None:
         """Roll back."""
         with self.watched("ROLLBACK"):
-            super().rollback()  # type: ignore[no-untyped-call]
+            super().rollback()  # type: ignore[misc]
+
+
+class Adapter(Watched, AsyncAdapt_asyncpg_connection):
+    """The adapter, with somebody who watches what is sent through it."""
+
+    __slots__ = ("runs_step", "watch")
+    _cursor_cls = _Cursor
+
+    @property
+    def driver(self) -> asyncpg.Connection:
+        """The driver's connection."""
+        return cast("asyncpg.Connection", self._connection)
+
+    @property
+    def has_lost_transaction(self) -> bool:
+        """Whether the transaction that the adapter has begun was ended past it."""
+        return self._transaction is not None and not self.is_in_transaction
 
 
 def adapt(dbapi: Any, connecting: Awaitable[asyncpg.Connection]) -> Adapter:
@@ -128,5 +139,5 @@ def adapt(dbapi: Any, connecting: Awaitable[asyncpg.Connection]) -> Adapter:
     The adapter keeps no prepared statements, which fail after an ALTER of what they read.
     """
     adapter: Adapter = await_only(Adapter.create(dbapi, connecting, prepared_statement_cache_size=0))
-    adapter.watch = None
+    adapter.watch, adapter.runs_step = None, False
     return adapter

@@ -116,16 +116,19 @@ class Runner:
         adapter.watch = context.transcript
         adapter.driver.add_log_listener(self._log_notice)
         event.listen(connection, "before_cursor_execute", _unescape_percents, retval=True)
+        adapter.runs_step = True
         try:
             function()
         finally:
+            adapter.runs_step = False
             event.remove(connection, "before_cursor_execute", _unescape_percents)
             adapter.driver.remove_log_listener(self._log_notice)
         if adapter.has_lost_transaction:
             if context.owned_by_us and context.transcript is not None:
                 context.transcript.end()
                 raise RuntimeError("the step ended its transaction on the driver's connection")
-            connection.rollback()  # of SQLAlchemy's alone
+            if not adapter.is_in_transaction:
+                connection.rollback()  # of SQLAlchemy's alone
         # Deferred triggers belong to the step, and would fire at a COMMIT under our own path.
         commits = adapter.is_in_transaction and not context.owned_by_us
         end = self.restore or PINNED
@@ -188,13 +191,14 @@ class Runner:
 
 
 def _unescape_percents(
-    _connection: object, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
+    connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: object
 ) -> tuple[str, Any]:
-    """Let %% of driver SQL without parameters mean %, as it does with psycopg.
+    """Let %% of driver SQL without parameters mean %, as it does with psycopg, which halves it itself.
 
     Text with a single % is not written for psycopg, which refuses it.
     """
     keeps = context.compiled is not None or LITERAL_PERCENT.items() <= context.execution_options.items()
+    keeps = keeps or connection.dialect.driver == "psycopg"
     if not keeps and not parameters and "%" not in statement.replace("%%", ""):
         statement = statement.replace("%%", "%")
     return statement, parameters

@@ -98,7 +98,8 @@ class Recorder:
                 for text in earlier:
                     connection.exec_driver_sql(text, execution_options=options)  # calls this listener
                 statement = split_statements(statement)[-1]
-            sent = self._statement(traced, statement)
+            halved = statement.replace("%%", "%") if connection.dialect.driver == "psycopg" else statement
+            sent = self._statement(traced, halved)
             self._pending = None
             if sent is None:
                 return statement, parameters

@@ -12,6 +12,7 @@ from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.postgres.catalog.read import read_catalog
 from circle_migrate.postgres.catalog.snapshot import Change, Op, Snapshot, changes_between
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS
+from circle_migrate.postgres.server_errors import sqlstate
 from circle_migrate.safety.trace import work
 from circle_migrate.safety.trace.record import HeldLocks, Lock, ServerError, TracedRelation, TracedStatement
 
@@ -171,7 +172,9 @@ class TracedConnection:
             return HeldLocks()
         try:
             total, *rows = await self.driver.fetch(_HELD)
-        except asyncpg.InFailedSQLTransactionError:
+        except Exception as error:
+            if sqlstate(error) != "25P02":
+                raise
             return HeldLocks()
         return HeldLocks(
             modes={row["oid"]: frozenset(row["modes"]) for row in rows if row["modes"]},
