@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from circle_migrate.core.errors import MigrateError, SettingsError, UsageError
+from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
@@ -35,8 +35,8 @@ class Deployment:
     def __init__(self, settings: Settings, only: str | None = None) -> None:
         self.settings = settings
         self.databases = {database.name: Database(database) for database in settings.databases}
-        if only is not None and only not in self.databases:
-            raise UsageError(f"there is no database {only!r}", hint="databases: " + ", ".join(self.databases))
+        if only is not None:
+            settings.ensure_database(only)
         self.selected = (only,) if only is not None else tuple(self.databases)
 
     @property

@@ -83,10 +83,7 @@ def register(app: typer.Typer) -> None:
         deployment = await context.ready()
         accepted = accept_loss or []
         for name in accepted:
-            if name not in deployment.databases:
-                raise UsageError(
-                    f"there is no database {name!r}", hint="databases: " + ", ".join(deployment.databases)
-                )
+            deployment.settings.ensure_database(name)
         options = RestoreOptions(
             replace=replace,
             disconnect=disconnect,
