@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from circle_migrate.config.assumed_size import parse_assumption
 from circle_migrate.config.fields import DATABASE_FIELDS, DATABASES, SHARED, KnownDatabase
-from circle_migrate.config.ignore_rule import parse_difference_rule, parse_hazard_rule
 from circle_migrate.config.object_reference import ObjectResolver
 from circle_migrate.config.provenance import DEFAULT_SECRETS, Provenance, read_text
 from circle_migrate.config.settings import DatabaseSettings, Locations, Settings, Value
@@ -17,6 +15,10 @@ from circle_migrate.config.url.address import Address
 from circle_migrate.config.url.parse import has_password, parse
 from circle_migrate.core.errors import SettingsError, UsageError
 from circle_migrate.core.redaction import redact
+
+if TYPE_CHECKING:
+    from circle_migrate.config.assumed_size import SizeAssumption
+    from circle_migrate.config.ignore_rule import IgnoreRule
 
 _EMBEDDED_DATA = Path(".circle-migrate") / "postgres"
 _NAMES = tuple(known.name for known in DATABASES)
@@ -66,11 +68,26 @@ class SettingsLoader:
         databases = tuple(self._database(known, embedded=embedded) for known in self._configured())
         scratch_url = self._address("scratch_url")
         known_hazards = hazard_ids() if values["safety_ignore"] else None
-        diff_ignore = self._parse_lines("diff_ignore", lambda line: parse_difference_rule(line, _NAMES))
-        safety_ignore = self._parse_lines(
-            "safety_ignore", lambda line: parse_hazard_rule(line, _NAMES, known_hazards)
-        )
-        assumptions = self._parse_lines("safety_tables", lambda line: parse_assumption(line, _NAMES))
+
+        # Each module takes a millisecond to import, and most projects need none.
+        def parse_difference(line: str) -> IgnoreRule:
+            from circle_migrate.config.ignore_rule import parse_difference_rule
+
+            return parse_difference_rule(line, _NAMES)
+
+        def parse_hazard(line: str) -> IgnoreRule:
+            from circle_migrate.config.ignore_rule import parse_hazard_rule
+
+            return parse_hazard_rule(line, _NAMES, known_hazards)
+
+        def parse_size(line: str) -> SizeAssumption:
+            from circle_migrate.config.assumed_size import parse_assumption
+
+            return parse_assumption(line, _NAMES)
+
+        diff_ignore = self._parse_lines("diff_ignore", parse_difference)
+        safety_ignore = self._parse_lines("safety_ignore", parse_hazard)
+        assumptions = self._parse_lines("safety_tables", parse_size)
         relations = self._relations(databases)
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.provenance.project_root / _EMBEDDED_DATA

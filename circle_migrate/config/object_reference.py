@@ -13,7 +13,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circle_migrate.config.relation import Relation
 from circle_migrate.core.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import MetaData
 
+    from circle_migrate.config.relation import Relation
     from circle_migrate.config.settings import DatabaseSettings, Settings
 
 _PACKAGE = r"(?P<package>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::(?P<folder>.+))?"
@@ -165,6 +165,8 @@ def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relat
 
 
 def _load(reference: str, settings: Settings) -> tuple[Relation, ...]:
+    from circle_migrate.config.relation import Relation
+
     try:
         relations = _import(reference)
     except Exception as error:

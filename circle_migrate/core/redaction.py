@@ -59,6 +59,7 @@ _CONNECTION_PASSWORD = re.compile(
     r"(?P<head>'\s*(?:\w+\s*=\s*(?:''[^']*''|[^\s'=]+)\s+)*(?:ssl)?password\s*=\s*)(?P<secret>[^\s'=]+)",
     re.IGNORECASE,
 )
+_START_OF_LITERAL = re.compile(r"['\"$]")
 _SUSPICIOUS = re.compile("pass|pwd|secret|_?key|_token", re.IGNORECASE)
 
 
@@ -89,7 +90,7 @@ def redact(text: str) -> str:
 
 def redact_sql(text: str) -> str:
     """Return the text with `'***'` for every SQL literal that stands for a password, token or key."""
-    if not _SUSPICIOUS.search(text):
+    if not (_SUSPICIOUS.search(text) and _START_OF_LITERAL.search(text)):
         return text
     for pattern in _SQL_SECRETS:
         text = re.sub(pattern, rf"\g<head>'{MASK}'", text)
