@@ -11,6 +11,7 @@ import typer
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, YES, argument, flag, option
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.postgres.embedded.deployment import configured_server, database_name
 
         settings = context.settings()
-        name = Deployment(settings, context.database).selected[0]
+        name, *others = Deployment(settings, context.database).selected
+        if context.database and others:
+            raise UsageError("psql connects to one database", hint="give one --database NAME")
         await _start(settings)
         argv = configured_server(settings).psql_command(database_name(name), *(arguments or ()))
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
