@@ -265,5 +265,6 @@ async def _execute(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keeping.kept if keeping else (),
+        notes=outcome.warnings,
         restore_instructions=backing.restore_instructions if backing else None,
     )
