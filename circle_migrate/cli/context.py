@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class CommandContext(NamedTuple):
     """One call of a command.
 
-    `database` is the value of --database, `flags` are the options that override settings, by name, None
+    `database` has the values of --database, `flags` are the options that override settings, by name, None
     if not given. `progress` is called with the events of a run.
     """
 
     command: str
-    database: str | None
+    database: list[str] | None
     flags: dict[str, object]
     format: Format
     progress: Progress

@@ -126,9 +126,9 @@ _output = partial(flag, panel="Output")
 
 def _common(
     *,
-    database: str | None = option(
+    database: list[str] | None = option(
         "NAME",
-        "Use only this database: main or credentials.",
+        "Use only this database: main or credentials. Repeatable.",
         "--database",
         "-d",
         autocompletion=lambda: ["main", "credentials"],

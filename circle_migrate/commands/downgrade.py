@@ -60,7 +60,7 @@ class BackupPolicy:
     def require(self, deployment: Deployment, states: Mapping[str, State]) -> None:
         """Raise `SettingsError` if a backup is required and there is no suitable pg_dump."""
         if self.when is BackupWhen.ALWAYS:
-            plan_dumps(_restrict_to(deployment, states), states, self.options)
+            plan_dumps(Deployment(deployment.settings, states), states, self.options)
 
     def decide(self, deployment: Deployment, states: Mapping[str, State], *, lossy: bool) -> BackupDecision:
         """Decide whether to back up the databases with these states.
@@ -72,7 +72,7 @@ class BackupPolicy:
         if self.when is BackupWhen.NEVER:
             return BackupDecision(explanation="no backup is made", skip_reason="--no-backup")
         try:
-            plan_dumps(_restrict_to(deployment, states), states, self.options)
+            plan_dumps(Deployment(deployment.settings, states), states, self.options)
         except SettingsError as error:
             if self.when is BackupWhen.ALWAYS or self.options.programs or self.options.encrypt_to:
                 raise
@@ -95,7 +95,7 @@ class BackupHooks(Hooks):
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:  # noqa: ARG002 - as declared
         """Dump every database of the run. Raises the errors of `backup`."""
-        deployment = _restrict_to(run.deployment, run.sessions)
+        deployment = Deployment(run.deployment.settings, run.sessions)
         try:
             result = await backup(deployment, self._options, locked=True, notify=run.notify)
         except MigrateError as error:
@@ -106,16 +106,11 @@ class BackupHooks(Hooks):
         self._notes["backup"] = self.restore_instructions.to_dict()
 
 
-def _restrict_to(deployment: Deployment, names: Mapping[str, object]) -> Deployment:
-    """Return the deployment of these databases, which are one or all."""
-    return Deployment(deployment.settings, next(iter(names)) if len(names) == 1 else None)
-
-
 def _restore_instructions(deployment: Deployment, result: BackupResult) -> RestoreInstructions:
     path = Path(result.folder) / MANIFEST
     argv = ["circle-migrate", "restore", str(path), "--replace"]
     if len(deployment.selected) < len(deployment.databases):
-        argv += ["--database", *deployment.selected]
+        argv += [word for name in deployment.selected for word in ("--database", name)]
     if deployment.settings.embedded:
         argv.append("--embedded")
     if any(dump.encrypted for dump in result.manifest.dumps):
@@ -270,5 +265,6 @@ async def _execute(
         run=outcome.run,
         seconds=tuple(applied.seconds for applied in outcome.applied),
         kept=keeping.kept if keeping else (),
+        notes=outcome.warnings,
         restore_instructions=backing.restore_instructions if backing else None,
     )

@@ -79,7 +79,7 @@ async def upgrade(
         seconds=tuple(applied.seconds for applied in outcome.applied),
         tables=present,
         kept=hooks.restored,
-        notes=remarks,
+        notes=(*outcome.warnings, *remarks),
     )
 
 

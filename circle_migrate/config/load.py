@@ -65,7 +65,7 @@ class SettingsLoader:
         """Return the settings. Raises SettingsError with all problems."""
         values = self.values
         embedded, embedded_source = self._embedded()
-        databases = tuple(self._database(known, embedded=embedded) for known in DATABASES)
+        databases = tuple(self._database(known, embedded=embedded) for known in self._configured())
         scratch_url = self._address("scratch_url")
         known_hazards = hazard_ids() if values["safety_ignore"] else None
 
@@ -88,7 +88,7 @@ class SettingsLoader:
         diff_ignore = self._parse_lines("diff_ignore", parse_difference)
         safety_ignore = self._parse_lines("safety_ignore", parse_hazard)
         assumptions = self._parse_lines("safety_tables", parse_size)
-        relations = self._relations()
+        relations = self._relations(databases)
         self.provenance.raise_problems()
         data = self._path("embedded_data") or self.provenance.project_root / _EMBEDDED_DATA
         programs = self._path("pg_bin")
@@ -149,6 +149,14 @@ class SettingsLoader:
                 hint="keep one of them: the embedded server, or the URLs",
             )
         return True, origin.label
+
+    def _configured(self) -> Iterator[KnownDatabase]:
+        """Yield the databases; where pyproject.toml declares one, the other only with a setting or a URL."""
+        declared, origins = self.provenance.declared, self.provenance.origins
+        for known in DATABASES:
+            settings = {f"{known.name}_{field}" for field in DATABASE_FIELDS}
+            if not declared or self.values[known.url_field] or not settings.isdisjoint(origins):
+                yield known
 
     def _database(self, known: KnownDatabase, *, embedded: bool) -> DatabaseSettings:
         own = f"{known.name}_protected"
@@ -217,10 +225,11 @@ class SettingsLoader:
         folders = dict.fromkeys(folder for place in places for folder in place.folders)
         return Locations(tuple(folders), any(place.recursive for place in places))
 
-    def _relations(self) -> str | None:
+    def _relations(self, databases: tuple[DatabaseSettings, ...]) -> str | None:
         """Return the reference to the relations; the default applies only to the package's own revisions."""
         origins = self.provenance.origins
-        if "relations" not in origins and any(f"{name}_revisions" in origins for name in _NAMES):
+        is_own = len(databases) == len(_NAMES) and not any(f"{name}_revisions" in origins for name in _NAMES)
+        if "relations" not in origins and not is_own:
             return None
         return self._attribute("relations")
 
@@ -247,9 +256,11 @@ class SettingsLoader:
         return Value(name.replace("_", "-"), _format(value), self._source(name))
 
     def _list_urls(self, databases: tuple[DatabaseSettings, ...], *, embedded: bool) -> Iterator[Value]:
-        for known, database in zip(DATABASES, databases, strict=True):
+        urls = {database.name: database.url for database in databases}
+        for known in DATABASES:
             unused = "not used: embedded" if embedded and known.url_field in self.provenance.origins else None
-            yield self._value(known.url_field, database.url.display() if database.url else unused)
+            url = urls.get(known.name)
+            yield self._value(known.url_field, url.display() if url else unused)
 
     def _list_database_settings(self, databases: tuple[DatabaseSettings, ...]) -> Iterator[Value]:
         for database in databases:

@@ -28,7 +28,8 @@ class Origin(NamedTuple):
 class Provenance:
     """The effective value of every setting and its origin, by field name, and all problems.
 
-    Defaults have no origin. `alembic` is the table [tool.alembic].
+    Defaults have no origin. `alembic` is the table [tool.alembic]. `declared` are the databases whose
+    revisions pyproject.toml names.
     `misspelt` and `unknown` are messages on variables with our prefix that set nothing.
     """
 
@@ -36,6 +37,7 @@ class Provenance:
         self.project_root = Path()
         self.values: dict[str, Any] = {}
         self.alembic: dict[str, Any] = {}
+        self.declared: set[str] = set()
         self.origins: dict[str, Origin] = {}
         self.problems: list[SettingsError] = []
         self.misspelt: list[str] = []

@@ -247,7 +247,10 @@ def _pyproject(table: Mapping[str, Any], path: Path, record: Provenance) -> None
     for name, entries in _table(table.get(_DATABASES_KEY, {}), header, path, record).items():
         if name in names:
             nested = f"{header}.{name}"
-            add(_table(entries, nested, path, record), fields.DATABASE_FIELDS, nested, f"{name}_")
+            table = _table(entries, nested, path, record)
+            if "revisions" in table:
+                record.declared.add(name)
+            add(table, fields.DATABASE_FIELDS, nested, f"{name}_")
         else:
             _add_unknown_key(name, names, f"{path} [{header}]", record)
 

@@ -44,6 +44,7 @@ from circle_migrate.migrate.run import (
     describe,
     finish_run,
     start_run,
+    warn_of_changes,
 )
 from circle_migrate.migrate.session import monitor, working_session
 from circle_migrate.migrate.step_end import check_all_constraints, check_deferred_constraints, restoring_sql
@@ -69,11 +70,12 @@ _BACKOFF = (0.2, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The plan that a run made under the lock, and its actions in the order in which they ran."""
+    """The plan that a run made under the lock, its actions in the order in which they ran, and warnings."""
 
     run: str
     plan: Plan
     applied: tuple[AppliedAction, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ async def execute(
         if plan:
             await _prepare(run, plan, options)
             await _run_segments(run, plan)
-    return RunResult(run.id, plan, tuple(run.applied))
+    return RunResult(run.id, plan, tuple(run.applied), tuple(run.warnings))
 
 
 async def _connect_and_lock(run: MigrationRun, databases: tuple[str, ...], stack: AsyncExitStack) -> None:
@@ -169,6 +171,7 @@ async def _prepare(run: MigrationRun, plan: Plan, options: RunOptions) -> None:
     if not options.allow_edited and any(isinstance(action, Step) for action in plan.actions):
         await ensure_not_edited(run)
     await ensure_no_contradiction(run, plan)
+    await warn_of_changes(run, plan)
     await run.hooks.before_run(run, plan)
     for name in plan.databases:
         database = run.deployment.databases[name]

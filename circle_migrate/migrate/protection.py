@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Refused, UsageError
+from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.journal import os_user
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import PROTECTION
@@ -43,9 +43,7 @@ class ProtectionGuard:
         self.settings = {name: database.settings for name, database in deployment.databases.items()}
         self.overridden = tuple(dict.fromkeys(overridden))
         for name in self.overridden:
-            if name not in self.settings:
-                databases = ", ".join(self.settings)
-                raise UsageError(f"there is no database {name!r}", hint=f"the databases are {databases}")
+            deployment.settings.ensure_database(name)
 
     def protections(self, states: Mapping[str, State]) -> dict[str, Protection]:
         """Return the protections of the protected databases."""

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Interrupted, MigrateError
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
 from circle_migrate.migrate.guards import journal_error
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp
+from circle_migrate.revision_graph.plan import Action, Plan, Segment, Stamp, Step
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from circle_migrate.migrate.alembic_adapter.runner import Runner
     from circle_migrate.migrate.session import Session
-
-_FINGERPRINT_SECONDS = 2.0
-"""Time limit for the fingerprint of a schema; one of 5,000 tables takes 0.6 s."""
 
 Checkpoint = Callable[[str], None]
 """Called with the name of a point of the commit protocol, where tests end the process."""
@@ -91,6 +91,7 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
+    `changes` says how schemas have changed since the last run.
     A `rehearsal` writes no journal and commits nothing. `is_committed` is true after the last segment.
     """
 
@@ -108,6 +109,8 @@ class MigrationRun:
     current: dict[str, tuple[str, ...]] = field(default_factory=dict)
     blockers: dict[str, str] = field(default_factory=dict)
     applied: list[AppliedAction] = field(default_factory=list)
+    changes: dict[str, Change] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     lost: MigrateError | None = None
     is_committed: bool = False
     task: asyncio.Task[object] | None = None
@@ -217,16 +220,24 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
 
 
 async def _fingerprint(run: MigrationRun, name: str) -> str | None:
-    """Return the fingerprint of the schema after the run, None where that fails or takes too long.
+    """Return the fingerprint to record; a run that set no revision keeps that of the run before it."""
+    driver = run.sessions[name].driver
+    actions = [applied.action for applied in run.applied if applied.action.database == name]
+    if any(isinstance(action, Step) or action.sets_revisions for action in actions):
+        return await fingerprint_after(driver, run.states[name], run.current[name], run.changes.get(name))
+    with suppress(Exception):
+        async with asyncio.timeout(2):
+            return await run.journals[name].last_fingerprint(driver)
+    return None
 
-    A run that changed no revision keeps the fingerprint of the run before it.
-    """
-    from circle_migrate.postgres.catalog.fingerprint import schema_fingerprint
 
-    try:
-        async with asyncio.timeout(_FINGERPRINT_SECONDS):
-            if run.current[name] == run.states[name].current:
-                return await run.journals[name].last_fingerprint(run.sessions[name].driver)
-            return await schema_fingerprint(run.sessions[name].driver, run.states[name], run.current[name])
-    except Exception:  # noqa: BLE001 - the run has succeeded without it
-        return None
+async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
+    """Log a warning for each schema that has changed since the last run; a stamp accepts the schema."""
+    for name, journal in run.journals.items():
+        state = run.states[name]
+        change = plan.steps(name) and await find_change(journal, run.sessions[name].driver, state)
+        if change:
+            run.changes[name] = change
+            text = f"{name}: the schema has changed since the last run: {remedy_of_change(state)}"
+            run.warnings.append(text)
+            logging.getLogger("circle_migrate").warning(text)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from circle_migrate.core.errors import MigrateError, SettingsError, UsageError
+from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.revision_graph.forest import CombinedGraph
 from circle_migrate.revision_graph.graph import Graph
@@ -29,15 +29,16 @@ files of a database are read, so that the servers work in the meantime."""
 class Deployment:
     """All databases, in the order in which they are locked and committed.
 
-    `only` selects one database; the others are still read if a requirement leads to them.
+    `only` selects one database or several; the others are still read if a requirement leads to them.
     """
 
-    def __init__(self, settings: Settings, only: str | None = None) -> None:
+    def __init__(self, settings: Settings, only: str | Collection[str] | None = None) -> None:
         self.settings = settings
         self.databases = {database.name: Database(database) for database in settings.databases}
-        if only is not None and only not in self.databases:
-            raise UsageError(f"there is no database {only!r}", hint="databases: " + ", ".join(self.databases))
-        self.selected = (only,) if only is not None else tuple(self.databases)
+        wanted = {only} if isinstance(only, str) else set(only or self.databases)
+        for name in wanted:
+            settings.ensure_database(name)
+        self.selected = tuple(name for name in self.databases if name in wanted)
 
     @property
     def grouping(self) -> TransactionMode:

@@ -362,6 +362,29 @@ def test_protection_of_both_databases_or_of_one(
     assert (shown.shown, shown.source) == (str(protected[0]).lower(), source)
 
 
+@pytest.mark.parametrize(
+    ("tables", "environment", "names"),
+    [
+        ({"main": "revisions = '.'"}, {}, ["main"]),
+        ({"main": "revisions = '.'"}, {"CREDS_DATABASE_URL": " ", "DATABASE_URL": MAIN}, ["main"]),
+        ({"credentials": "revisions = '.'"}, {"CIRCLE_MIGRATE_CREDENTIALS_REVISIONS": "."}, ["credentials"]),
+        ({"main": "revisions = '.'"}, {"CREDS_DATABASE_URL": CREDENTIALS}, ["main", "credentials"]),
+        ({"main": "revisions = '.'", "credentials": "profile = 'default'"}, {}, ["main", "credentials"]),
+        ({"main": "revisions = '.'"}, {"CIRCLE_MIGRATE_CREDENTIALS_MODELS": "os:x"}, ["main", "credentials"]),
+        ({"main": "protected = true"}, {}, ["main", "credentials"]),
+        ({}, {"CIRCLE_MIGRATE_MAIN_REVISIONS": "."}, ["main", "credentials"]),
+    ],
+)
+def test_database_is_left_out_where_only_the_other_is_declared(
+    project: Project, tables: dict[str, str], environment: dict[str, str], names: list[str]
+) -> None:
+    lines = [f"[tool.circle-migrate.databases.{name}]\n{line}" for name, line in tables.items()]
+    project.table("\n".join(lines))
+    settings = project.load(**environment)
+    assert [database.name for database in settings.databases] == names
+    assert {"database-url", "creds-database-url"} <= {item.key for item in settings.values}
+
+
 def test_scratch_url_stands_wherever_other_settings_do(project: Project) -> None:
     project.table('scratch-url = "postgresql://ada@scratch/postgres"\nscratch-on-target = true')
     settings = project.load()
@@ -543,7 +566,9 @@ def test_a_folder_of_revisions_is_relative_to_where_it_stands(project: Project) 
     inner = project.write("sub/migrations/x.py", "").parent
     project.table("[tool.circle-migrate.databases.credentials]\nrevisions = 'migrations'")
     assert project.load(cwd="sub").database("credentials").revisions == (outer,)
-    from_environment = project.load(cwd="sub", CIRCLE_MIGRATE_CREDENTIALS_REVISIONS="migrations")
+    from_environment = project.load(
+        cwd="sub", CIRCLE_MIGRATE_CREDENTIALS_REVISIONS="migrations", DATABASE_URL="postgresql://u@h/d"
+    )
     assert from_environment.database("credentials").revisions == (inner,)
     assert from_environment.database("main").revisions[0].name == "main"
 

@@ -83,10 +83,7 @@ def register(app: typer.Typer) -> None:
         deployment = await context.ready()
         accepted = accept_loss or []
         for name in accepted:
-            if name not in deployment.databases:
-                raise UsageError(
-                    f"there is no database {name!r}", hint="databases: " + ", ".join(deployment.databases)
-                )
+            deployment.settings.ensure_database(name)
         options = RestoreOptions(
             replace=replace,
             disconnect=disconnect,
@@ -166,12 +163,14 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.cli.confirm import confirm_unprotect
         from circle_migrate.commands.protect import unprotect as action
 
-        if context.database is None:
-            raise UsageError("unprotect takes one database at a time", hint="add --database NAME")
+        names = set(context.database or ())
+        if len(names) != 1:
+            raise UsageError("unprotect takes one database at a time", hint="give one --database NAME")
         overridden = override_protection or []
-        if any(name != context.database for name in overridden):
+        if not names.issuperset(overridden):
+            (name,) = names
             raise UsageError(
-                f"--database names {context.database}, --override-protection another database",
-                hint=f"--override-protection {context.database}, or leave it out and type the name",
+                f"--database names {name}, --override-protection another database",
+                hint=f"--override-protection {name}, or leave it out and type the name",
             )
         return await action(await context.ready(), partial(confirm_unprotect, overridden), context.progress)

@@ -11,6 +11,7 @@ import typer
 from circle_migrate.cli.command import command, group
 from circle_migrate.cli.context import CommandContext
 from circle_migrate.cli.options import CHECKS, YES, argument, flag, option
+from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
 
 if TYPE_CHECKING:
@@ -52,23 +53,26 @@ def register(app: typer.Typer) -> None:
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(context: CommandContext) -> Result:
         """Start the server, create both databases and print their URLs."""
-        return _result("dev start", await _start(context.settings()))
+        settings = context.settings()
+        return _result("dev start", settings, await _start(settings))
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def stop(context: CommandContext) -> Result:
         """Stop the server. Its data stays."""
         from circle_migrate.postgres.embedded.deployment import configured_server
 
-        embedded = configured_server(context.settings())
+        settings = context.settings()
+        embedded = configured_server(settings)
         embedded.stop()
-        return _result("dev stop", embedded.status())
+        return _result("dev stop", settings, embedded.status())
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     def status(context: CommandContext) -> Result:
         """Show whether the server runs and its URLs."""
         from circle_migrate.postgres.embedded.deployment import configured_server
 
-        return _result("dev status", configured_server(context.settings()).status())
+        settings = context.settings()
+        return _result("dev status", settings, configured_server(settings).status())
 
     @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
     async def psql(
@@ -80,7 +84,9 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.postgres.embedded.deployment import configured_server, database_name
 
         settings = context.settings()
-        name = Deployment(settings, context.database).selected[0]
+        name, *others = Deployment(settings, context.database).selected
+        if context.database and others:
+            raise UsageError("psql connects to one database", hint="give one --database NAME")
         await _start(settings)
         argv = configured_server(settings).psql_command(database_name(name), *(arguments or ()))
         os.execv(argv[0], argv)  # noqa: S606 - psql takes over the terminal
@@ -91,10 +97,11 @@ def register(app: typer.Typer) -> None:
         from circle_migrate.cli.confirm import confirm_reset
         from circle_migrate.postgres.embedded.deployment import configured_server
 
-        embedded = configured_server(context.settings())
+        settings = context.settings()
+        embedded = configured_server(settings)
         confirm_reset(str(embedded.status().data), yes=yes)
         embedded.reset()
-        return _result("dev reset", embedded.status())
+        return _result("dev reset", settings, embedded.status())
 
     @command(
         dev,
@@ -130,7 +137,7 @@ async def _start(settings: Settings) -> ServerStatus:
     return status
 
 
-def _result(command_name: str, status: ServerStatus) -> Result:
+def _result(command_name: str, settings: Settings, status: ServerStatus) -> Result:
     from circle_migrate.commands.set_up_results import ServerResult
     from circle_migrate.postgres.embedded.deployment import urls
 
@@ -145,4 +152,4 @@ def _result(command_name: str, status: ServerStatus) -> Result:
         if status.moved
         else None,
     }
-    return ServerResult(command_name, facts, urls(status))
+    return ServerResult(command_name, facts, urls(settings, status))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown_revision_findings
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
+from circle_migrate.migrate.changed_schema import remedy_of_change
 from circle_migrate.migrate.contradictions import contradiction_error
 from circle_migrate.migrate.edited_files import edited_revision_error
 from circle_migrate.migrate.guards import ensure_not_in_doubt
@@ -149,8 +150,11 @@ def _changed_schemas(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:
         if facts.changed:
             name = facts.state.database
             message = f"{name}: the schema has changed since the last run"
-            remedy = f"circle-migrate diff --drift --database {name}"
-            yield Finding("schema-changed", Severity.WARNING, message, database=name, remedy=remedy)
+            yield Finding(
+                *("schema-changed", Severity.WARNING, message),
+                database=name,
+                remedy=remedy_of_change(facts.state),
+            )
 
 
 def _invalid_indexes(all_facts: Sequence[DatabaseFacts]) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ async def build_snapshots(
     Raises `SettingsError` for a version without a server, and what the revisions raise.
     """
     settings = deployment.settings._replace(scratch_on_target=False)
-    here = Deployment(settings, deployment.selected[0] if len(deployment.selected) == 1 else None)
+    here = Deployment(settings, deployment.selected)
     targets = {
         name: folder / name if folder else snapshots_folder(here.databases[name]) for name in here.selected
     }

@@ -38,6 +38,13 @@ async def schema_fingerprint(connection: asyncpg.Connection, state: State, heads
     return f"{query_hash}:{state.cluster}/{state.oid}:{'+'.join(sorted(heads))}:{schema}"
 
 
+def without_change(fingerprint: str, before: str, after: str) -> str:
+    """Return the fingerprint as if the change between two others had not been made."""
+    origin, _, total = fingerprint.rpartition(":")
+    was, is_now = (int(text.rpartition(":")[2]) for text in (before, after))
+    return f"{origin}:{int(total) - is_now + was}"
+
+
 def has_changed(recorded: str, now: str) -> bool | None:
     """Return whether the schema has changed between two fingerprints; None if they are not comparable."""
     is_comparable = recorded.rpartition(":")[0] == now.rpartition(":")[0]

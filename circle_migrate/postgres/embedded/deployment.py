@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from circle_migrate.config.fields import DATABASES
 from circle_migrate.config.settings import Settings
 from circle_migrate.config.url.parse import parse
 
@@ -33,8 +32,7 @@ def with_embedded_urls(settings: Settings, status: ServerStatus) -> Settings:
     return settings._replace(databases=tuple(databases))
 
 
-def urls(status: ServerStatus) -> dict[str, str]:
+def urls(settings: Settings, status: ServerStatus) -> dict[str, str]:
     """Return the URLs by environment variable; empty if the server is not running."""
-    if not status.running:
-        return {}
-    return {known.url_variable: status.url(database_name(known.name)) for known in DATABASES}
+    databases = settings.databases if status.running else ()
+    return {database.url_variable: status.url(database_name(database.name)) for database in databases}

@@ -120,11 +120,10 @@ async def create_databases(
         for item in deployment.settings.databases
     )
     settings = deployment.settings._replace(databases=databases, embedded=False, atomic=False)
-    only = deployment.selected[0] if len(deployment.selected) == 1 else None
     async with AsyncExitStack() as stack:
         for host, host_names in by_host.items():
             await stack.enter_async_context(_create_on_host(host, token, host_names))
-        scratch = Scratch(Deployment(settings, only), majors, hosts)
+        scratch = Scratch(Deployment(settings, deployment.selected), majors, hosts)
         for name in hosts:
             await _create_schemas(scratch.deployment.databases[name])
         yield scratch

@@ -167,7 +167,7 @@ def _with_time_limits(deployment: Deployment, seconds: float) -> Deployment:
         lock_timeout=min(deployment.settings.lock_timeout, seconds),
         lock_wait=min(deployment.settings.lock_wait, seconds),
     )
-    return Deployment(settings, deployment.selected[0] if len(deployment.selected) == 1 else None)
+    return Deployment(settings, deployment.selected)
 
 
 def _timeout_message(seconds: float) -> str:
