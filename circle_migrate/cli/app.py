@@ -80,6 +80,15 @@ class _Commands(CommandGroup):
 
             show_usage_error(error)
             status = error.exit_code
+        except OSError as error:  # of --help and --version; errors of commands do not come here
+            from circle_migrate.cli.options import Format
+            from circle_migrate.cli.write import discard, failure
+            from circle_migrate.core.errors import UsageError
+
+            discard(sys.stdout)
+            unwritten = UsageError(f"the text cannot be written to stdout: {error.strerror}")
+            failure(unwritten, "help", Format.TABLE)
+            status = unwritten.status
         end_stdout()
         sys.exit(status)
 
