@@ -23,10 +23,6 @@ def _create_event_trigger(change: ObjectChange) -> Commands:
     yield f"{head} EXECUTE FUNCTION {fields.get('function')}"
 
 
-def _enable_event_trigger(change: ObjectChange) -> Commands:
-    yield f"{alter(change)} {ENABLED[change.after.get('enabled') or 'origin']}"
-
-
 def _published_objects(fields: Fields) -> str:
     tables = [f"TABLE {table}" for table in split_field(fields.get("tables"))]
     return ", ".join(tables + [f"TABLES IN SCHEMA {schema}" for schema in split_field(fields.get("schemas"))])
@@ -101,7 +97,9 @@ EVENT_TRIGGER = ObjectKind(
     "EVENT TRIGGER",
     create=_create_event_trigger,
     covers={"event", "tags", "function"},
-    alters={"enabled": _enable_event_trigger},
+    alters={
+        "enabled": lambda change: [f"{alter(change)} {ENABLED[change.after.get('enabled') or 'origin']}"]
+    },
     defaults={"enabled": "origin"},
 )
 PUBLICATION = ObjectKind(
@@ -151,20 +149,12 @@ def _change_wrapper(change: ObjectChange) -> Commands:
 def _create_collation(change: ObjectChange) -> Commands:
     fields = change.after
     locale, slash, ctype = (fields.get("locale") or "").partition(" / ")
-    clauses = [f"PROVIDER = {fields.get('provider')}"]
-    clauses.append(
-        f"LC_COLLATE = {literal(locale)}, LC_CTYPE = {literal(ctype)}"
-        if slash
-        else f"LOCALE = {literal(locale)}"
-    )
+    both = f"LC_COLLATE = {literal(locale)}, LC_CTYPE = {literal(ctype)}"
+    clauses = [f"PROVIDER = {fields.get('provider')}", both if slash else f"LOCALE = {literal(locale)}"]
     if fields.get("deterministic") == "no":
         clauses.append("DETERMINISTIC = false")
     clauses += optional_clauses(fields, {"rules": "RULES = {1}"})
     yield f"CREATE COLLATION {change.key.identity} ({', '.join(clauses)})"
-
-
-def _unsupported_version(change: ObjectChange) -> str | None:
-    return "version" if change.differs("version") and change.before.get("version") else None
 
 
 def _create_operator(change: ObjectChange) -> Commands:
@@ -243,7 +233,9 @@ COLLATION = ObjectKind(
     create=_create_collation,
     covers={"provider", "locale", "deterministic", "rules"},
     follows={"version"},
-    unsupported=_unsupported_version,
+    unsupported=lambda change: (
+        "version" if change.differs("version") and change.before.get("version") else None
+    ),
 )
 CAST = ObjectKind("CAST", create="({0}) {1}", name=lambda key, _fields: f"({key.identity})")
 OPERATOR = ObjectKind("OPERATOR", create=_create_operator)

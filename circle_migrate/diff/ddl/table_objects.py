@@ -77,10 +77,6 @@ def _alter_index_of_constraint(change: ObjectChange) -> str:
     return f"ALTER INDEX {schema_of(change.key.identity)}.{base_name(change.key.identity)}"
 
 
-def _unsupported_constraint(change: ObjectChange) -> str | None:
-    return "state of the triggers" if change.differs("triggers") else unsupported_declaration(change)
-
-
 def _create_index(change: ObjectChange) -> Commands:
     """The index of a constraint or of a partitioned index is created with that.
 
@@ -168,7 +164,9 @@ CONSTRAINT = ObjectKind(
     name=name_on_owner,
     in_place=_only_validates,
     rerun=lambda _change: [],
-    unsupported=_unsupported_constraint,
+    unsupported=lambda change: (
+        "state of the triggers" if change.differs("triggers") else unsupported_declaration(change)
+    ),
 )
 INDEX = ObjectKind(
     "INDEX",
