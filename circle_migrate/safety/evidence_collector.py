@@ -161,11 +161,10 @@ def assumed_limits(
     assumptions: Sequence[SizeAssumption], relations: Mapping[str, Iterable[str]]
 ) -> dict[str, Limits]:
     """Return the limits by `database@schema.name` of relations with an assumption; the first one decides."""
-    limits = {}
-    for database, names in relations.items():
-        for relation in names:
-            sizes = (assumption.size for assumption in assumptions if assumption.covers(database, relation))
-            size = next(sizes, None)
-            if size is not None:
-                limits[f"{database}@{relation}"] = _LIMITS[size]
-    return limits
+    return {
+        f"{database}@{relation}": _LIMITS[assumption.size]
+        for assumption in reversed(assumptions)  # so that the first one replaces the others
+        for database, names in relations.items()
+        for relation in names
+        if assumption.covers(database, relation)
+    }

@@ -18,12 +18,7 @@ from circle_migrate.safety.live_database.parse_definition import (
     parse_reference,
     parse_uniqueness,
 )
-from circle_migrate.safety.live_database.probe_context import (
-    NoLiveName,
-    ProbeContext,
-    column_of,
-    count_query,
-)
+from circle_migrate.safety.live_database.probe_context import NoLiveName, ProbeContext, column_of, count_query
 from circle_migrate.safety.live_database.record import STORING, ColumnName, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
 

@@ -103,7 +103,10 @@ class Recorder:
                 return statement, parameters
             autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
             if not autocommit and not traced.driver.is_in_transaction():
-                _begin_transaction(connection)
+                # The driver begins its transaction, so that its counters start before the statement.
+                cursor = connection.connection.cursor()
+                cursor.execute("SELECT 1")
+                cursor.close()
             self._pending = await_only(traced.before_statement(sent, autocommit=autocommit))
             return statement, parameters
 
@@ -146,13 +149,6 @@ def error_summary(error: BaseException) -> ServerError:
         return ServerError("", " ".join(redact(message).split()))
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]
     return ServerError(str(getattr(cause, "sqlstate", "")), redact(message))
-
-
-def _begin_transaction(connection: Connection) -> None:
-    """Make the driver begin a transaction, so that its counters start before the statement."""
-    cursor = connection.connection.cursor()
-    cursor.execute("SELECT 1")
-    cursor.close()
 
 
 @dataclass(slots=True)
