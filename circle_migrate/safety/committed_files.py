@@ -138,9 +138,8 @@ def read_baseline(path: Path) -> frozenset[str]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path} is not a baseline", detail=f"{type(error).__name__}: {error}", hint=hint
-        ) from error
+        detail = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path} is not a baseline", detail=detail, hint=hint) from error
 
 
 def _write(path: Path, option: str, kind: str, content: Mapping[str, Any]) -> None:

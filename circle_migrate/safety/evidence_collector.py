@@ -131,11 +131,8 @@ class EvidenceCollector:
 
     def _statements(self, name: str) -> dict[int, TracedStatement]:
         """Return the statements of a database by their index in the trace."""
-        return {
-            index: statement
-            for index, statement in enumerate(self.trace.statements)
-            if statement.database == name
-        }
+        numbered = enumerate(self.trace.statements)
+        return {index: statement for index, statement in numbered if statement.database == name}
 
     def _relations(self, name: str) -> frozenset[str]:
         """Return the relations from before the plan that it locks or works on."""

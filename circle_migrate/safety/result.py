@@ -161,11 +161,8 @@ class SafetyReport(Report):
 
     def dangers(self, allowed: Collection[HazardClass] = ()) -> tuple[HazardFinding, ...]:
         """Return the findings of severity error, except hazards of the allowed classes."""
-        return tuple(
-            finding
-            for finding in self.hazard_findings
-            if finding.severity is Severity.ERROR and finding.hazard.kind not in allowed
-        )
+        errors = (finding for finding in self.hazard_findings if finding.severity is Severity.ERROR)
+        return tuple(finding for finding in errors if finding.hazard.kind not in allowed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return checks, findings, hazards in full, coverage, notes and suppressed findings."""

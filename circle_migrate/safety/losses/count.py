@@ -104,11 +104,8 @@ def _with_rehearsed_count(loss: Loss, altered: Mapping[tuple[str, str], int]) ->
 
 def _without_dropped_columns(losses: Sequence[Loss]) -> list[Loss]:
     """Leave out changes of columns whose table is dropped."""
-    tables = {
-        (loss.database, loss.identity)
-        for loss in losses
-        if (loss.kind, loss.effect) == ("table", Effect.DROPPED)
-    }
+    dropped = (loss for loss in losses if (loss.kind, loss.effect) == ("table", Effect.DROPPED))
+    tables = {(loss.database, loss.identity) for loss in dropped}
     return [
         loss
         for loss in losses

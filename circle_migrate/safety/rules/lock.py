@@ -108,12 +108,7 @@ def _blockers(context: StatementContext, blockers: Iterable[Blocker]) -> Iterato
             continue
         held = "a snapshot" if blocker.held is None else blocker.held.sql
         reason = f"{who} has held {held} on {name} for {blocker.since_seconds:.0f} s"
+        locks, live = {name: mode}, Confidence.LIVE
         yield context.finding(
-            "CM050",
-            Severity.WARNING,
-            who,
-            reason,
-            relation=name,
-            locks={name: mode},
-            confidence=Confidence.LIVE,
+            "CM050", Severity.WARNING, who, reason, relation=name, locks=locks, confidence=live
         )

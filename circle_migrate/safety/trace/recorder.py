@@ -237,9 +237,8 @@ class TracingHooks(Hooks):
             revision = self.running.revision
             file, _, line = (error.location or revision.location).rpartition(":")
             segment, summary = self._recorder.segment, error_summary(cause)
-            return (
-                TracedStatement(revision.database, segment, revision.id, "", file, int(line), error=summary),
-            )
+            place = revision.database, segment, revision.id
+            return (TracedStatement(*place, "", file, int(line), error=summary),)
         if cause is None or not self._recorder.statements:
             return None
         failed = self._recorder.statements[-1].error

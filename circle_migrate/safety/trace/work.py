@@ -203,10 +203,8 @@ class Observation:
 
     def by_name(self, relname: str) -> list[int]:
         """Return the relations that have or had this name, visible ones first and dropped ones last."""
-        present = sorted(
-            (oid for oid, relation in self.present.items() if relation.relname == relname),
-            key=lambda oid: not self.present[oid].visible,
-        )
+        named = (oid for oid, relation in self.present.items() if relation.relname == relname)
+        present = sorted(named, key=lambda oid: not self.present[oid].visible)
         dropped = self.known.keys() - self.present.keys()
         return [*present, *(oid for oid in dropped if self.known[oid].relname == relname)]
 
