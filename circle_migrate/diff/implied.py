@@ -1,7 +1,5 @@
 """Find changes that another change implies, and objects that differ in their name only."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -73,11 +71,8 @@ def _is_same_change(parent: Change, child: Change) -> bool:
 
 
 def _inherited_fields(change: Change) -> dict[str, tuple[str | None, str | None]]:
-    return {
-        name: sides
-        for name, sides in change.fields.items()
-        if name not in _NOT_INHERITED and sides != (None, None)
-    }
+    fields = change.fields.items()
+    return {name: sides for name, sides in fields if name not in _NOT_INHERITED and sides != (None, None)}
 
 
 def _field(key: ObjectKey, name: str, snapshot: Snapshot) -> str | None:
@@ -96,11 +91,8 @@ def without_generated_names(changes: Sequence[Change]) -> list[Change]:
 
     The number in a generated name depends on the names in use when the object was created.
     """
-    generated = [
-        change
-        for change in changes
-        if change.op is not Op.CHANGED and "yes" in change.fields.get("generated_name", ())
-    ]
+    one_sided = (change for change in changes if change.op is not Op.CHANGED)
+    generated = [change for change in one_sided if "yes" in change.fields.get("generated_name", ())]
     missing: dict[object, list[ObjectKey]] = {}
     for change in generated:
         if change.op is Op.REMOVED:

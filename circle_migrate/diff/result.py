@@ -1,7 +1,5 @@
 """Results of `diff`: two snapshots of each database, and the classified differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -105,11 +103,8 @@ class DiffResult(Report):
     def comparison_errors(self) -> tuple[Finding, ...]:
         """The errors of databases without a comparison, or of all databases."""
         compared = {comparison.database for comparison in self.comparisons}
-        return tuple(
-            finding
-            for finding in self.findings
-            if finding.severity is Severity.ERROR and finding.database not in compared
-        )
+        errors = (finding for finding in self.findings if finding.severity is Severity.ERROR)
+        return tuple(finding for finding in errors if finding.database not in compared)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checks and findings, and all comparisons."""

@@ -1,7 +1,5 @@
 """Filter changes: by models, server versions, options, ignore rules and equivalent texts."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -70,9 +68,8 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
     """Leave out what models cannot express."""
     op, snapshot = (Op.ADDED, after) if models is Models.BEFORE else (Op.REMOVED, before)
     not_in_models = [change for change in change_set.changes if change.op is op]
-    change_set.leave_out(
-        [change for change in not_in_models if _unsupported_by_models(change)], UNSUPPORTED_BY_MODELS
-    )
+    unsupported = [change for change in not_in_models if _unsupported_by_models(change)]
+    change_set.leave_out(unsupported, UNSUPPORTED_BY_MODELS)
     tables = {change.key for change in not_in_models} | {None}
     partitions = [change for change in not_in_models if _root_table(change.key, snapshot) not in tables]
     change_set.leave_out(partitions, "they are partitions, which models do not list")
@@ -82,9 +79,8 @@ def within_models(change_set: ChangeSet, models: Models, before: Snapshot, after
         for name in _unsupported_fields(change)
     )
     if counts:
-        texts = (
-            f"{name} of {format_counts({kind: count})}" for (name, kind), count in sorted(counts.items())
-        )
+        fields = sorted(counts.items())
+        texts = (f"{name} of {format_counts({kind: count})}" for (name, kind), count in fields)
         change_set.not_compared.append(f"{', '.join(texts)}: {UNSUPPORTED_BY_MODELS}")
     change_set.keep(without_fields(change, _unsupported_fields(change)) for change in change_set.changes)
 
@@ -116,9 +112,8 @@ def without_order(change_set: ChangeSet, *snapshots: Snapshot) -> None:
     moved = {item.owner for item in change_set.changes if item.op is Op.CHANGED and "position" in item.fields}
     tables = moved and _count_reordered(moved, *snapshots)
     if tables:
-        change_set.not_compared.append(
-            f"the order of columns of {format_counts({'table': tables})}: use --column-order to compare it"
-        )
+        order = f"the order of columns of {format_counts({'table': tables})}"
+        change_set.not_compared.append(f"{order}: use --column-order to compare it")
     change_set.keep(without_fields(change, {"position"}) for change in change_set.changes)
 
 
@@ -166,16 +161,13 @@ def _without_maintain(change: Change) -> Change | None:
 
 def drop_version_formatting(change_set: ChangeSet, answers: EquivalenceAnswers) -> None:
     """Leave out definitions without an answer that two server versions print differently."""
+    changed = (change for change in change_set.changes if change.op is Op.CHANGED)
+    printed = {change.key for change in changed if "definition" in change.fields}
     unknown = {
-        change.key: change.key.kind
-        for change in change_set.changes
-        if change.op is Op.CHANGED
-        and change.key.kind in _PRINTED_DIFFERENTLY
-        and "definition" in change.fields
-        and (change.key, "definition") not in answers
+        key for key in printed if key.kind in _PRINTED_DIFFERENTLY and (key, "definition") not in answers
     }
     if unknown:
-        texts = format_counts(count_kinds(unknown.values()))
+        texts = format_counts(count_kinds(key.kind for key in unknown))
         change_set.not_compared.append(f"the text of {texts}: the servers print it differently")
     change_set.keep(
         without_fields(change, {"definition"}) if change.key in unknown else change

@@ -1,7 +1,5 @@
 """Assess a plan before it runs: trace it, collect evidence, run the rules, apply suppressions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -86,7 +84,10 @@ async def assess(
         direction=direction if error is None else None,
         untraced=frozenset(trace.untraced),
     )
-    coverage = _coverage(revisions, trace, traced=error is None)
+    coverage = Coverage(len(revisions))
+    if error is None:
+        complete = len(revisions) - len(trace.incomplete)
+        coverage = Coverage(len(revisions), complete, len(trace.statements), trace.scratch_major)
     return SafetyReport(
         COMMAND,
         _checks(revisions, result, _not_traced(error, options)),
@@ -106,10 +107,16 @@ async def _trace(
     from circle_migrate.safety.trace.offline import compare_rendered, render
     from circle_migrate.safety.trace.run import trace_plan
 
+    def notify_trace(event: Event) -> None:
+        """Mark the steps of an event as those of the trace."""
+        steps = tuple(f"trace: {step}" for step in event.steps)
+        text = f"trace: {event.text}" if event.text and event.number else event.text
+        notify(replace(event, text=text, steps=steps))
+
     majors = [versions[name] // 10000 for name in plan.databases if name in versions]
     major = min(majors, default=None)
     try:
-        traced = await trace_plan(deployment, plan, major=major, notify=_prefixed(notify), round_trips=True)
+        traced = await trace_plan(deployment, plan, major=major, notify=notify_trace, round_trips=True)
     except (SettingsError, MigrationFailed, Unreachable) as error:
         return await render(deployment, plan, major or _DEFAULT_MAJOR), error
     refused = (
@@ -126,24 +133,6 @@ async def _trace(
         note = f"the servers run PostgreSQL {' and '.join(map(str, sorted(set(majors))))}"
         traced = replace(traced, notes=(*traced.notes, note))
     return traced, None
-
-
-def _prefixed(notify: Notify) -> Notify:
-    """Return a callback that marks the steps of events as those of the trace."""
-
-    def notify_trace(event: Event) -> None:
-        steps = tuple(f"trace: {step}" for step in event.steps)
-        text = f"trace: {event.text}" if event.text and event.number else event.text
-        notify(replace(event, text=text, steps=steps))
-
-    return notify_trace
-
-
-def _coverage(revisions: Sequence[Revision], trace: Trace, *, traced: bool) -> Coverage:
-    if not traced:
-        return Coverage(len(revisions))
-    complete = len(revisions) - len(trace.incomplete)
-    return Coverage(len(revisions), complete, len(trace.statements), trace.scratch_major)
 
 
 def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Finding, ...]:

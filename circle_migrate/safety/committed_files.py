@@ -4,8 +4,6 @@ Statistics have rows and bytes of each table, so that no database is needed. The
 checksum. In a baseline a finding has its hazard, revision, statement and subject, and not its line.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -140,9 +138,8 @@ def read_baseline(path: Path) -> frozenset[str]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read", detail=error.strerror, hint=hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path} is not a baseline", detail=f"{type(error).__name__}: {error}", hint=hint
-        ) from error
+        detail = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path} is not a baseline", detail=detail, hint=hint) from error
 
 
 def _write(path: Path, option: str, kind: str, content: Mapping[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """Collect evidence about a plan from its trace and the live databases, or from a file of statistics."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -133,11 +131,8 @@ class EvidenceCollector:
 
     def _statements(self, name: str) -> dict[int, TracedStatement]:
         """Return the statements of a database by their index in the trace."""
-        return {
-            index: statement
-            for index, statement in enumerate(self.trace.statements)
-            if statement.database == name
-        }
+        numbered = enumerate(self.trace.statements)
+        return {index: statement for index, statement in numbered if statement.database == name}
 
     def _relations(self, name: str) -> frozenset[str]:
         """Return the relations from before the plan that it locks or works on."""
@@ -163,11 +158,10 @@ def assumed_limits(
     assumptions: Sequence[SizeAssumption], relations: Mapping[str, Iterable[str]]
 ) -> dict[str, Limits]:
     """Return the limits by `database@schema.name` of relations with an assumption; the first one decides."""
-    limits = {}
-    for database, names in relations.items():
-        for relation in names:
-            sizes = (assumption.size for assumption in assumptions if assumption.covers(database, relation))
-            size = next(sizes, None)
-            if size is not None:
-                limits[f"{database}@{relation}"] = _LIMITS[size]
-    return limits
+    return {
+        f"{database}@{relation}": _LIMITS[assumption.size]
+        for assumption in reversed(assumptions)  # so that the first one replaces the others
+        for database, names in relations.items()
+        for relation in names
+        if assumption.covers(database, relation)
+    }

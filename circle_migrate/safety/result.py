@@ -1,7 +1,5 @@
 """Results of `safety-check`: hazards found, suppressed findings, how much was traced; lists of hazards."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -72,6 +70,7 @@ class HazardFinding(Finding):
 
     def to_hazard_dict(self) -> dict[str, Any]:
         """Return all fields for the JSON output, which has them in addition to the finding."""
+        texts = ("relation", "lock", "work", "size", "estimate")
         return {
             "fingerprint": self.fingerprint,
             "hazard": self.rule,
@@ -82,9 +81,7 @@ class HazardFinding(Finding):
             **{name: getattr(self, name) for name in ("database", "revision", "file", "line")},
             "statement": self.statement or None,
             "subject": self.subject,
-            **{
-                name: getattr(self, name) or None for name in ("relation", "lock", "work", "size", "estimate")
-            },
+            **{name: getattr(self, name) or None for name in texts},
             "fix": self.fix,
         }
 
@@ -135,11 +132,8 @@ class Coverage:
             return "no revision is pending"
         if self.major is None:
             return f"none of {_count(self.revisions, 'revision')} was traced"
-        statements = _count(self.statements, "statement")
-        return (
-            f"{statements} traced on PostgreSQL {self.major}, "
-            f"{self.traced} of {_count(self.revisions, 'revision')} in full"
-        )
+        in_full = f"{self.traced} of {_count(self.revisions, 'revision')} in full"
+        return f"{_count(self.statements, 'statement')} traced on PostgreSQL {self.major}, {in_full}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers for the JSON output."""
@@ -167,11 +161,8 @@ class SafetyReport(Report):
 
     def dangers(self, allowed: Collection[HazardClass] = ()) -> tuple[HazardFinding, ...]:
         """Return the findings of severity error, except hazards of the allowed classes."""
-        return tuple(
-            finding
-            for finding in self.hazard_findings
-            if finding.severity is Severity.ERROR and finding.hazard.kind not in allowed
-        )
+        errors = (finding for finding in self.hazard_findings if finding.severity is Severity.ERROR)
+        return tuple(finding for finding in errors if finding.hazard.kind not in allowed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return checks, findings, hazards in full, coverage, notes and suppressed findings."""
@@ -214,9 +205,8 @@ def explain_hazard(command: str, key: str) -> HazardList:
     """Return one hazard. Raises `UsageError` for an unknown id."""
     hazard = HAZARDS.get(key.upper())
     if hazard is None:
-        raise UsageError(
-            f"there is no hazard {key}", hint="list the hazards: circle-migrate safety-check --list-rules"
-        )
+        hint = "list the hazards: circle-migrate safety-check --list-rules"
+        raise UsageError(f"there is no hazard {key}", hint=hint)
     return HazardList(command, (hazard,), explained=True)
 
 

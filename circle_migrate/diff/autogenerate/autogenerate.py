@@ -71,13 +71,9 @@ async def _states(deployment: Deployment) -> dict[str, State]:
     for name, current in verify_identity(deployment, states).items():
         pending = graphs[name].pending(current)
         if pending:
-            raise Refused(
-                f"database {name} has {format_counts({'pending revision': len(pending)})}",
-                database=name,
-                state="nothing was written",
-                hint="Run circle-migrate upgrade first, or unset the database's URL to compare the files "
-                "only.",
-            )
+            message = f"database {name} has {format_counts({'pending revision': len(pending)})}"
+            hint = "Run circle-migrate upgrade first, or unset the database's URL to compare the files only."
+            raise Refused(message, database=name, state="nothing was written", hint=hint)
     return states
 
 

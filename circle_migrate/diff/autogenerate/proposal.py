@@ -67,11 +67,8 @@ class Proposal:
 
     def fill(self, draft: RevisionFile) -> RevisionFile:
         """Return the draft with these bodies and with comments on the remaining differences."""
-        return replace(
-            draft,
-            upgrade=_with_comments(self.upgrade, self.upgrade_gaps),
-            downgrade=_with_comments(self.downgrade, self.downgrade_gaps),
-        )
+        upgrade = _with_comments(self.upgrade, self.upgrade_gaps)
+        return replace(draft, upgrade=upgrade, downgrade=_with_comments(self.downgrade, self.downgrade_gaps))
 
     def notes(self) -> Iterator[str]:
         """Yield the remaining differences as notes."""
@@ -109,7 +106,11 @@ async def propose(goal: ModelDiff) -> Proposal | None:
         proposal = min(proposal, without, key=lambda choice: (not choice.runs, len(choice.upgrade_gaps)))
     if proposal.downgrade_gaps:
         async with goal.open_scratch() as database:
-            proposal = await _replace_downgrade(ScratchTrial(database, goal), proposal)
+            trial = ScratchTrial(database, goal)
+            if await trial.run(proposal.upgrade) is None:  # the catalog tells what to undo
+                downgrade = await trial.code(generate(await trial.compare_with_head()))
+                gaps = await trial.downgrade_gaps(downgrade)
+                return replace(proposal, downgrade=downgrade, downgrade_gaps=gaps)
     return proposal
 
 
@@ -156,14 +157,6 @@ async def _runnable(trial: ScratchTrial, suggestions: tuple[Suggestion, ...]) ->
     if await trial.run(_join(*(suggestion.upgrade for suggestion in suggestions))) is None:
         return list(suggestions)
     return [suggestion for suggestion in suggestions if await trial.run(suggestion.upgrade) is None]
-
-
-async def _replace_downgrade(trial: ScratchTrial, proposal: Proposal) -> Proposal:
-    """Return the proposal with a downgrade generated from the catalog after its upgrade."""
-    if await trial.run(proposal.upgrade) is not None:
-        return proposal
-    downgrade = await trial.code(generate(await trial.compare_with_head()))
-    return replace(proposal, downgrade=downgrade, downgrade_gaps=await trial.downgrade_gaps(downgrade))
 
 
 class ScratchTrial:

@@ -1,7 +1,5 @@
 """Columns of tables, foreign tables, views and typed tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -205,11 +203,6 @@ def _set_storage(change: ObjectChange) -> Commands:
     yield f"{_alter_column(change)} SET STORAGE {(change.after.get('storage') or default).upper()}"
 
 
-def _change_column_options(change: ObjectChange) -> Commands:
-    foreign = change.owner.kind == "foreign table"
-    yield from option_changes(_alter_column(change), *change.values("options"), foreign=foreign)
-
-
 def _identity_clause(key: ObjectKey, fields: Fields) -> str:
     """Return the GENERATED ... AS IDENTITY clause of a column definition."""
     always, *options = split_field(fields.get("identity"))
@@ -288,11 +281,6 @@ def unsupported_declaration(change: ObjectChange) -> str | None:
     return None
 
 
-def _unsupported(change: ObjectChange) -> str | None:
-    privileges = attributes.unsupported_grants(change, "sequence_acl", "privileges on its sequence")
-    return privileges or unsupported_declaration(change)
-
-
 COLUMN = ObjectKind(
     "COLUMN",
     create=_add,
@@ -305,10 +293,15 @@ COLUMN = ObjectKind(
             "compression", "SET COMPRESSION {}", "SET COMPRESSION default", head=_alter_column
         ),
         "statistics": clause("statistics", "SET STATISTICS {}", "SET STATISTICS -1", head=_alter_column),
-        "options": _change_column_options,
+        "options": lambda change: option_changes(
+            _alter_column(change), *change.values("options"), foreign=change.owner.kind == "foreign table"
+        ),
         **dict.fromkeys(_SEQUENCE_FIELDS, _alter_sequence),
     },
     follows={"position", "inherited", "local"},
-    unsupported=_unsupported,
+    unsupported=lambda change: (
+        attributes.unsupported_grants(change, "sequence_acl", "privileges on its sequence")
+        or unsupported_declaration(change)
+    ),
     grant="TABLE",
 )

@@ -1,7 +1,5 @@
 """Kinds apart from tables, types and routines: schemas, extensions, foreign data, text search, settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -23,10 +21,6 @@ def _create_event_trigger(change: ObjectChange) -> Commands:
     when = f" WHEN TAG IN ({tags})" if tags else ""
     head = f"CREATE EVENT TRIGGER {change.key.identity} ON {fields.get('event')}{when}"
     yield f"{head} EXECUTE FUNCTION {fields.get('function')}"
-
-
-def _enable_event_trigger(change: ObjectChange) -> Commands:
-    yield f"{alter(change)} {ENABLED[change.after.get('enabled') or 'origin']}"
 
 
 def _published_objects(fields: Fields) -> str:
@@ -103,7 +97,9 @@ EVENT_TRIGGER = ObjectKind(
     "EVENT TRIGGER",
     create=_create_event_trigger,
     covers={"event", "tags", "function"},
-    alters={"enabled": _enable_event_trigger},
+    alters={
+        "enabled": lambda change: [f"{alter(change)} {ENABLED[change.after.get('enabled') or 'origin']}"]
+    },
     defaults={"enabled": "origin"},
 )
 PUBLICATION = ObjectKind(
@@ -153,20 +149,12 @@ def _change_wrapper(change: ObjectChange) -> Commands:
 def _create_collation(change: ObjectChange) -> Commands:
     fields = change.after
     locale, slash, ctype = (fields.get("locale") or "").partition(" / ")
-    clauses = [f"PROVIDER = {fields.get('provider')}"]
-    clauses.append(
-        f"LC_COLLATE = {literal(locale)}, LC_CTYPE = {literal(ctype)}"
-        if slash
-        else f"LOCALE = {literal(locale)}"
-    )
+    both = f"LC_COLLATE = {literal(locale)}, LC_CTYPE = {literal(ctype)}"
+    clauses = [f"PROVIDER = {fields.get('provider')}", both if slash else f"LOCALE = {literal(locale)}"]
     if fields.get("deterministic") == "no":
         clauses.append("DETERMINISTIC = false")
     clauses += optional_clauses(fields, {"rules": "RULES = {1}"})
     yield f"CREATE COLLATION {change.key.identity} ({', '.join(clauses)})"
-
-
-def _unsupported_version(change: ObjectChange) -> str | None:
-    return "version" if change.differs("version") and change.before.get("version") else None
 
 
 def _create_operator(change: ObjectChange) -> Commands:
@@ -245,7 +233,9 @@ COLLATION = ObjectKind(
     create=_create_collation,
     covers={"provider", "locale", "deterministic", "rules"},
     follows={"version"},
-    unsupported=_unsupported_version,
+    unsupported=lambda change: (
+        "version" if change.differs("version") and change.before.get("version") else None
+    ),
 )
 CAST = ObjectKind("CAST", create="({0}) {1}", name=lambda key, _fields: f"({key.identity})")
 OPERATOR = ObjectKind("OPERATOR", create=_create_operator)

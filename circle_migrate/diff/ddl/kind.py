@@ -1,7 +1,5 @@
 """The properties of an object kind from which its DDL is written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -57,11 +55,10 @@ class ObjectChange:
 
     def changed_entries(self, name: str) -> list[tuple[str, str | None]]:
         """Return the entries that differ in a field of `name: value` lines; None for a removed entry."""
-        before, after = (
-            dict(line.split(": ", 1) for line in split_field(text)) for text in self.values(name)
-        )
-        entries = sorted(before.keys() | after.keys())
-        return [(entry, after.get(entry)) for entry in entries if before.get(entry) != after.get(entry)]
+        lines = (split_field(text) for text in self.values(name))
+        before, after = (dict(line.split(": ", 1) for line in entries) for entries in lines)
+        names = sorted(before.keys() | after.keys())
+        return [(entry, after.get(entry)) for entry in names if before.get(entry) != after.get(entry)]
 
 
 Write = Callable[[ObjectChange], Commands]

@@ -1,7 +1,5 @@
 """Plan the operations on the objects of two catalogs, and their order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -131,7 +129,12 @@ class ChangePlan:
             seen.add(key)
             for user in sorted(self.before.needed_by.get(key, ())):
                 self._invalidate(user, key, pending)
-        self._detach_sequences()
+        # Sequences that stay lose columns that are dropped or no longer own them.
+        for key in self.common - self.replaced:
+            owner = self.before.value(key, "owned_by") if key.kind == "sequence" else None
+            stays = owner == self.after.value(key, "owned_by")
+            if owner and (not stays or self.is_dropped(ObjectKey("column", owner))):
+                self.detached.add(key)
 
     def _classify(self, key: ObjectKey, pending: list[ObjectKey]) -> None:
         """Decide whether an object that differs is altered, replaced or renamed."""
@@ -203,14 +206,6 @@ class ChangePlan:
             return comparable(before, after)
         return not using("", before, after)
 
-    def _detach_sequences(self) -> None:
-        """Detach the sequences that stay from columns that are dropped or no longer own them."""
-        for key in self.common - self.replaced:
-            owner = self.before.value(key, "owned_by") if key.kind == "sequence" else None
-            stays = owner == self.after.value(key, "owned_by")
-            if owner and (not stays or self.is_dropped(ObjectKey("column", owner))):
-                self.detached.add(key)
-
     def _predecessors(self, nodes: Iterable[Node]) -> dict[Node, set[Node]]:
         """Return the predecessors of each operation, from what the objects need on both sides."""
         predecessors: dict[Node, set[Node]] = {}
@@ -229,10 +224,8 @@ class ChangePlan:
                 needs = set(self.after.needs(key))
                 if verb is Verb.ATTACH:
                     needs.add(ObjectKey("column", self.after.value(key, "owned_by") or ""))
-                for needed in needs:
-                    earlier.update(
-                        node for node in by_key.get(needed, ()) if node[0] in {Verb.CREATE, Verb.ALTER}
-                    )
+                needed_nodes = (node for needed in needs for node in by_key.get(needed, ()))
+                earlier.update(node for node in needed_nodes if node[0] in {Verb.CREATE, Verb.ALTER})
         return {node: earlier - {node} for node, earlier in predecessors.items()}
 
     def _rank(self, node: Node) -> tuple[int, int, int, ObjectKey]:

@@ -1,7 +1,5 @@
 """Generate the DDL that changes the first side of a comparison into the second."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -50,8 +48,10 @@ def generate(comparison: Comparison, *, undo: bool = False) -> MigrationScript:
     catalogs = [Catalog(comparison.before.objects), Catalog(_target(comparison))]
     before, after = reversed(catalogs) if undo else catalogs
     plan = ChangePlan(before, after, comparison.before.major)
-    incomplete = (*_incomplete(plan), *_unsupported_privileges(comparison))
-    return MigrationScript(comparison, _statements(plan), incomplete, plan)
+    changed = sorted(plan.created | plan.altered | plan.replaced | plan.renamed)
+    differences = (f"{difference} of {key}" for key in changed for difference in _unsupported(plan, key))
+    incomplete = dict.fromkeys([*differences, *_column_orders(plan), *_unsupported_privileges(comparison)])
+    return MigrationScript(comparison, _statements(plan), tuple(incomplete), plan)
 
 
 def _statements(plan: ChangePlan) -> tuple[Statement, ...]:
@@ -153,13 +153,6 @@ def _with_implied(comparison: Comparison) -> list[Change]:
     while independent := {change.key for change in drop_implied([*reported, *implied], before, after)} - keys:
         implied = [change for change in implied if change.key not in independent]
     return [*reported, *implied]
-
-
-def _incomplete(plan: ChangePlan) -> tuple[str, ...]:
-    """Return the differences without a statement."""
-    changed = sorted(plan.created | plan.altered | plan.replaced | plan.renamed)
-    differences = (f"{difference} of {key}" for key in changed for difference in _unsupported(plan, key))
-    return tuple(dict.fromkeys([*differences, *_column_orders(plan)]))
 
 
 def _unsupported(plan: ChangePlan, key: ObjectKey) -> list[str]:

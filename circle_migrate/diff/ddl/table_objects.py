@@ -1,7 +1,5 @@
 """Objects of a table: constraints, indexes, triggers, rules, policies, statistics."""
 
-from __future__ import annotations
-
 import re
 
 from circle_migrate.diff.ddl.attributes import sql_role
@@ -77,10 +75,6 @@ def _validate_constraint(change: ObjectChange) -> Commands:
 
 def _alter_index_of_constraint(change: ObjectChange) -> str:
     return f"ALTER INDEX {schema_of(change.key.identity)}.{base_name(change.key.identity)}"
-
-
-def _unsupported_constraint(change: ObjectChange) -> str | None:
-    return "state of the triggers" if change.differs("triggers") else unsupported_declaration(change)
 
 
 def _create_index(change: ObjectChange) -> Commands:
@@ -170,7 +164,9 @@ CONSTRAINT = ObjectKind(
     name=name_on_owner,
     in_place=_only_validates,
     rerun=lambda _change: [],
-    unsupported=_unsupported_constraint,
+    unsupported=lambda change: (
+        "state of the triggers" if change.differs("triggers") else unsupported_declaration(change)
+    ),
 )
 INDEX = ObjectKind(
     "INDEX",

@@ -1,7 +1,5 @@
 """Types, sequences and routines."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter, clause
@@ -33,20 +31,14 @@ def _add_labels(change: ObjectChange) -> Iterator[str]:
 
 
 def _create_domain(change: ObjectChange) -> Commands:
-    fields = change.after
-    clauses = optional_clauses(
-        fields, {"collation": "COLLATE {}", "default": "DEFAULT {}", "not_null": "NOT NULL"}
-    )
-    yield " ".join([f"CREATE DOMAIN {change.key.identity} AS {fields.get('type')}", *clauses])
+    templates = {"collation": "COLLATE {}", "default": "DEFAULT {}", "not_null": "NOT NULL"}
+    clauses = optional_clauses(change.after, templates)
+    yield " ".join([f"CREATE DOMAIN {change.key.identity} AS {change.after.get('type')}", *clauses])
 
 
 def _domain_not_null(change: ObjectChange) -> Commands:
     sql = f"{alter(change)} {'SET' if change.after.get('not_null') else 'DROP'} NOT NULL"
     yield Hazardous(sql, ("CM007",)) if change.after.get("not_null") else sql
-
-
-def _create_composite(change: ObjectChange) -> Commands:
-    yield f"CREATE TYPE {change.key.identity} AS ({', '.join(split_lines(change.after.get('attributes')))})"
 
 
 def _attributes(text: str | None) -> dict[str, str]:
@@ -78,11 +70,6 @@ def _change_attributes(change: ObjectChange) -> Commands:
             yield f"{head} ADD ATTRIBUTE {name} {type_}{tail}"
         elif before[name] != type_:
             yield Hazardous(f"{head} ALTER ATTRIBUTE {name} TYPE {type_}{tail}", ("CM016",))
-
-
-def _attribute_comments(change: ObjectChange) -> Iterator[str]:
-    for name, comment in change.changed_entries("attribute_comments"):
-        yield comment_on(f"COLUMN {change.key.identity}.{name}", comment)
 
 
 _RANGE = {
@@ -136,8 +123,7 @@ def _change_sequence(change: ObjectChange) -> Commands:
 def _sequence_persistence(change: ObjectChange) -> Commands:
     """The sequence of a column has the persistence of its table."""
     if not change.after.get("owned_by"):
-        logged = "UNLOGGED" if change.after.get("persistence") else "LOGGED"
-        yield f"{alter(change)} SET {logged}"
+        yield f"{alter(change)} SET {'UNLOGGED' if change.after.get('persistence') else 'LOGGED'}"
 
 
 def _same_signature(change: ObjectChange) -> bool:
@@ -172,9 +158,16 @@ DOMAIN = ObjectKind(
 )
 COMPOSITE_TYPE = ObjectKind(
     "TYPE",
-    create=_create_composite,
+    create=lambda change: [
+        f"CREATE TYPE {change.key.identity} AS ({', '.join(split_lines(change.after.get('attributes')))})"
+    ],
     covers={"attributes"},
-    alters={"attribute_comments": _attribute_comments},
+    alters={
+        "attribute_comments": lambda change: [
+            comment_on(f"COLUMN {change.key.identity}.{name}", comment)
+            for name, comment in change.changed_entries("attribute_comments")
+        ]
+    },
     grant="TYPE",
     in_place=_only_appends_attributes,
     rerun=_change_attributes,

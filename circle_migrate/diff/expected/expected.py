@@ -166,10 +166,8 @@ async def _build(state: _State, major: int) -> Snapshot:
 def _cache(state: _State, major: int) -> CacheFile | None:
     if state.source is None:
         return None
-    reader = [__version__, files.FORMAT, _reader_digest()]
-    return cache_file(
-        json.dumps(["snapshot", *reader, state.database.name, state.origin, state.source, major])
-    )
+    reader = ["snapshot", __version__, files.FORMAT, _reader_digest()]
+    return cache_file(json.dumps([*reader, state.database.name, state.origin, state.source, major]))
 
 
 @cache

@@ -8,8 +8,6 @@ production needs only the privilege CONNECT. They are in `snapshots/DATABASE` be
 revision files. One is valid while the files of its revision and all ancestors are unchanged.
 """
 
-from __future__ import annotations
-
 import glob
 import gzip
 import hashlib
@@ -69,10 +67,8 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
     Raises `UsageError` if the name has another suffix or the file cannot be written.
     """
     if not path.name.endswith(SUFFIXES):
-        raise UsageError(
-            f"{path} has no suffix of a snapshot file",
-            hint=f"Use a name with the suffix {' or '.join(SUFFIXES)}.",
-        )
+        hint = f"Use a name with the suffix {' or '.join(SUFFIXES)}."
+        raise UsageError(f"{path} has no suffix of a snapshot file", hint=hint)
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise UsageError(f"{path} is not a file", hint="Choose another path.")
@@ -81,9 +77,8 @@ def write(path: Path, snapshot: Snapshot, source: str | None = None, *, mode: in
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content, mode=mode)
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written", detail=error.strerror, hint="Choose another path."
-        ) from error
+        hint = "Choose another path."
+        raise UsageError(f"{path} cannot be written", detail=error.strerror, hint=hint) from error
 
 
 def encode(stored: SnapshotFile, *, compress: bool = True) -> bytes:
@@ -101,10 +96,8 @@ def decode(content: bytes, name: str) -> SnapshotFile:
     if document.get("kind") != _KIND or not isinstance(document.get("format"), int):
         raise UsageError(f"{name} is not a snapshot of circle-migrate", hint=_hint(name))
     if document["format"] > FORMAT:
-        raise UsageError(
-            f"{name} has a newer format, written by circle-migrate {document.get('tool')}",
-            hint=f"Use that version, or run: {_command(name)}",
-        )
+        message = f"{name} has a newer format, written by circle-migrate {document.get('tool')}"
+        raise UsageError(message, hint=f"Use that version, or run: {_command(name)}")
     body = {key: document.get(key) for key in ("source", "snapshot")}
     if document.get("checksum") != _checksum(body):
         raise UsageError(f"{name} is damaged or was edited: its checksum is wrong", hint=_hint(name))
@@ -121,9 +114,8 @@ def _document(content: bytes, name: str) -> dict[str, Any]:
     except (EOFError, zlib.error) as error:
         raise UsageError(f"{name} is damaged or truncated", detail=str(error), hint=_hint(name)) from error
     except ValueError as error:
-        raise UsageError(
-            f"{name} is truncated or not a snapshot of circle-migrate", detail=str(error), hint=_hint(name)
-        ) from error
+        message = f"{name} is truncated or not a snapshot of circle-migrate"
+        raise UsageError(message, detail=str(error), hint=_hint(name)) from error
     return document if isinstance(document, dict) else {}
 
 

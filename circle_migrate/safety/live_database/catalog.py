@@ -1,7 +1,5 @@
 """Read sizes, lock holders, sequences, domains, invalid indexes and publications from the live catalogue."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -187,11 +185,8 @@ async def relation_sizes(database: Database, relations: Iterable[str] | None = N
     async with bounded_read(database) as connection:
         rows = await connection.fetch(_SIZES, names)
     ours = {database.settings.version_table, *OWN_TABLES} if names is None else set()
-    return {
-        row["name"]: Size(*row)
-        for row in rows
-        if unquote_and_fold(split_identity(row["name"])[-1]) not in ours
-    }
+    sizes = ((row["name"], Size(*row)) for row in rows)
+    return {name: size for name, size in sizes if unquote_and_fold(split_identity(name)[-1]) not in ours}
 
 
 async def find_blockers(

@@ -13,12 +13,7 @@ from dataclasses import dataclass
 from circle_migrate.postgres.catalog.snapshot import Change, Op
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold
 from circle_migrate.safety.live_database.parse_definition import Token, split_items, tokenize, without_spaces
-from circle_migrate.safety.live_database.probe_context import (
-    NoLiveName,
-    ProbeContext,
-    column_of,
-    count_query,
-)
+from circle_migrate.safety.live_database.probe_context import NoLiveName, ProbeContext, column_of, count_query
 from circle_migrate.safety.live_database.record import STORING, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
 
@@ -70,7 +65,10 @@ def column_probes(context: ProbeContext) -> Iterator[Probe]:
         elif (change.key.kind, change.op) == ("domain", Op.CHANGED) and change.new("not_null") == "yes":
             domain = change.key.identity
             yield from context.domain_probes(ProbeKind.NULLS, domain, domain, "VALUE IS NULL")
-    yield from _truncated_rows(context)
+    for work in context.renames.statement.work:
+        live = context.before.relation(work.relation)
+        if work.task is Task.TRUNCATE and not isinstance(live, NoLiveName):
+            yield Probe(ProbeKind.ROWS, live, work.relation, count_query(live, ""))
 
 
 def _dropped_values(change: Change, context: ProbeContext) -> Iterator[Probe]:
@@ -101,23 +99,13 @@ def _dropped_rows(change: Change, context: ProbeContext) -> Iterator[Probe]:
         yield Probe(ProbeKind.ROWS, live, name, count_query(live, ""))
 
 
-def _truncated_rows(context: ProbeContext) -> Iterator[Probe]:
-    for work in context.renames.statement.work:
-        live = context.before.relation(work.relation)
-        if work.task is Task.TRUNCATE and not isinstance(live, NoLiveName):
-            yield Probe(ProbeKind.ROWS, live, work.relation, count_query(live, ""))
-
-
 def _required_values(change: Change, context: ProbeContext) -> Iterator[Probe]:
     """Count all rows where a new column is NOT NULL and nothing gives it a value."""
     column, renames = column_of(change), context.renames
     if column in renames.columns.values() or column.relation in renames.added:
         return
-    if (
-        not _has_any(change, "inherited", *_VALUE_FIELDS)
-        and _has_any(change, "not_null")
-        and not _is_not_valid(change, context)
-    ):
+    required = _has_any(change, "not_null") and not _has_any(change, "inherited", *_VALUE_FIELDS)
+    if required and not _is_not_valid(change, context):
         yield from context.row_probe(ProbeKind.NULLS, column.relation, change.key.identity, "")
 
 

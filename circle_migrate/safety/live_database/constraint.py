@@ -4,8 +4,6 @@ The catalogue does not show a restart, as the last value is a row of the sequenc
 statement's text, constant numbers only. `setval` to a computed maximum yields no value again.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,12 +18,7 @@ from circle_migrate.safety.live_database.parse_definition import (
     parse_reference,
     parse_uniqueness,
 )
-from circle_migrate.safety.live_database.probe_context import (
-    NoLiveName,
-    ProbeContext,
-    column_of,
-    count_query,
-)
+from circle_migrate.safety.live_database.probe_context import NoLiveName, ProbeContext, column_of, count_query
 from circle_migrate.safety.live_database.record import STORING, ColumnName, Probe, ProbeKind
 from circle_migrate.safety.trace.record import Task
 

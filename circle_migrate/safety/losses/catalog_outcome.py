@@ -1,7 +1,5 @@
 """Record catalogues during a run, and compare them by the addresses of objects, which renames keep."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -221,9 +219,6 @@ async def _catalogue(run: MigrationRun, name: str) -> Catalogue:
 
 
 async def _addresses(run: MigrationRun, name: str) -> dict[ObjectKey, Address]:
-    settings = run.deployment.databases[name].settings
-    return await object_ids(
-        run.sessions[name].driver,
-        version_table=settings.version_table,
-        version_table_schema=settings.version_table_schema,
-    )
+    settings, driver = run.deployment.databases[name].settings, run.sessions[name].driver
+    table, schema = settings.version_table, settings.version_table_schema
+    return await object_ids(driver, version_table=table, version_table_schema=schema)

@@ -1,7 +1,5 @@
 """Count the rows and values of losses: exactly up to a limit, above it by the planner's statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -106,11 +104,8 @@ def _with_rehearsed_count(loss: Loss, altered: Mapping[tuple[str, str], int]) ->
 
 def _without_dropped_columns(losses: Sequence[Loss]) -> list[Loss]:
     """Leave out changes of columns whose table is dropped."""
-    tables = {
-        (loss.database, loss.identity)
-        for loss in losses
-        if (loss.kind, loss.effect) == ("table", Effect.DROPPED)
-    }
+    dropped = (loss for loss in losses if (loss.kind, loss.effect) == ("table", Effect.DROPPED))
+    tables = {(loss.database, loss.identity) for loss in dropped}
     return [
         loss
         for loss in losses

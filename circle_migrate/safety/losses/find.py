@@ -8,7 +8,7 @@ request the downgrade is rehearsed on the live databases and rolled back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.pool import ScratchServers
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.report import Effect, Failure, Loss, LossNamer, Method, merge
-from circle_migrate.safety.trace.record import Trace, TracedStatement
+from circle_migrate.safety.trace.record import TracedStatement
 from circle_migrate.safety.trace.run import trace_plan
 
 if TYPE_CHECKING:
@@ -118,7 +118,12 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
     collector.notes += traced.notes
     collector.statements += traced.statements
     collector.add_watched(watch)
-    collector.failures += _failures(traced)
+    for statement in traced.statements:
+        if statement.error is not None:
+            location = f"{statement.file}:{statement.line}" if statement.file else None
+            message = f"{statement.error.message} (SQLSTATE {statement.error.sqlstate})"
+            failure = Failure(statement.database, statement.revision, Method.SCRATCH, message, location)
+            collector.failures.append(failure)
     if collector.failures or traced.untraced:
         try:
             await _from_snapshots(deployment, collector, majors)
@@ -126,14 +131,6 @@ async def _from_scratch(deployment: Deployment, collector: LossCollector) -> Non
             collector.notes.append(f"the snapshots of the revisions could not be compared: {error.message}")
         else:
             collector.notes.append(_INCOMPLETE)
-
-
-def _failures(traced: Trace) -> Iterator[Failure]:
-    for statement in traced.statements:
-        if statement.error is not None:
-            location = f"{statement.file}:{statement.line}" if statement.file else None
-            message = f"{statement.error.message} (SQLSTATE {statement.error.sqlstate})"
-            yield Failure(statement.database, statement.revision, Method.SCRATCH, message, location)
 
 
 async def _from_snapshots(

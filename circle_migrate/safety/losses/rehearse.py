@@ -5,8 +5,6 @@ that cannot run in a transaction are left out, and statements with effects that 
 sequences or outside of the database. Rolled back rows leave dead tuples for VACUUM.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -110,8 +108,7 @@ async def rehearse(
     }
     for statement in statements:
         if (match := _NOT_ROLLED_BACK.search(statement.sql)) is not None:
-            reason = f"a rollback does not undo {match[0].rstrip(' (')}"
-            skipped[statement.qualified] = reason
+            skipped[statement.qualified] = f"a rollback does not undo {match[0].rstrip(' (')}"
     rehearsed = _rehearsable(deployment, plan, skipped)
     rehearsal = Rehearsal(CatalogWatch(rehearsed), skipped)
     if all(step.revision.qualified in skipped for step in steps):
@@ -128,7 +125,10 @@ async def rehearse(
             notify(event)
 
     try:
-        limited = _with_time_limits(deployment, seconds)
+        settings = deployment.settings
+        lock_timeout, lock_wait = min(settings.lock_timeout, seconds), min(settings.lock_wait, seconds)
+        settings = settings._replace(atomic=False, lock_timeout=lock_timeout, lock_wait=lock_wait)
+        limited = Deployment(settings, deployment.selected)
         await execute(limited, tuple(plan.current), planner, notify_waits, options)
     except (Interrupted, NotWritable, Unreachable):
         raise
@@ -159,15 +159,6 @@ def _rehearsable(deployment: Deployment, plan: Plan, skipped: Mapping[str, str])
         is_skipped = isinstance(action, Step) and action.revision.qualified in skipped
         actions.append(Stamp(name, heads[name]) if is_skipped else action)
     return replace(plan, segments=(Segment(tuple(actions), transactional=True),))
-
-
-def _with_time_limits(deployment: Deployment, seconds: float) -> Deployment:
-    settings = deployment.settings._replace(
-        atomic=False,
-        lock_timeout=min(deployment.settings.lock_timeout, seconds),
-        lock_wait=min(deployment.settings.lock_wait, seconds),
-    )
-    return Deployment(settings, deployment.selected)
 
 
 def _timeout_message(seconds: float) -> str:

@@ -198,9 +198,8 @@ class LossReport(Result):
     @property
     def harmless(self) -> tuple[Loss, ...]:
         """The other losses: objects that are dropped or changed without loss of data."""
-        return tuple(
-            loss for loss in self.losses if not loss.destroys_data and loss.effect is not Effect.REJECTED
-        )
+        others = (loss for loss in self.losses if not loss.destroys_data)
+        return tuple(loss for loss in others if loss.effect is not Effect.REJECTED)
 
     @property
     def exit_code(self) -> ExitCode:

@@ -1,7 +1,5 @@
 """Find changes that break statements of the running application, or that another database contradicts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.config.relation import ColumnReference
@@ -10,12 +8,7 @@ from circle_migrate.postgres.catalog.snapshot import Change, ObjectKey, Op
 from circle_migrate.postgres.sql_text import compile_pattern, own_name, view_columns
 from circle_migrate.safety.live_database.record import STORING
 from circle_migrate.safety.result import HazardFinding
-from circle_migrate.safety.rules.context import (
-    RELATIONS,
-    CatalogState,
-    PlanContext,
-    StatementContext,
-)
+from circle_migrate.safety.rules.context import RELATIONS, CatalogState, PlanContext, StatementContext
 from circle_migrate.safety.rules.failure import lacks_extension
 
 _ROUTINES = frozenset({"function", "procedure", "aggregate", "window function"})

@@ -1,7 +1,5 @@
 """Check new constraints, columns, indexes and names, stored values, and whether a revision can run again."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 
@@ -125,12 +123,9 @@ def _long_names(context: StatementContext) -> Iterator[HazardFinding]:
 def check_commits(plan: PlanContext) -> Iterator[HazardFinding]:
     """Yield a finding for each statement that commits before its revision ends and cannot be repeated."""
     for context, following in zip(plan.statements, plan.statements[1:], strict=False):
-        statement, following_statement = context.statement, following.statement
+        statement = context.statement
         committed = not statement.transactional and not statement.repeatable and statement.error is None
-        same_revision = (statement.database, statement.revision) == (
-            following_statement.database,
-            following_statement.revision,
-        )
+        same_revision = statement.qualified == following.statement.qualified
         if committed and same_revision and statement.changes and not _REPEATABLE.search(statement.sql):
             reason = "it commits before the rest of the revision, and fails if the revision is run again"
             yield context.finding("CM040", Severity.WARNING, str(statement.changes[0].key), reason)

@@ -137,11 +137,8 @@ class StatementContext:
     @cached_property
     def dropped(self) -> tuple[Change, ...]:
         """The removals of objects that existed before the plan; renames are none."""
-        return tuple(
-            change
-            for change in self.changes(Op.REMOVED)
-            if change.key not in self.renamed and self.existed(change.key)
-        )
+        removals = (change for change in self.changes(Op.REMOVED) if change.key not in self.renamed)
+        return tuple(change for change in removals if self.existed(change.key))
 
     @cached_property
     def removed(self) -> frozenset[ObjectKey]:
@@ -290,11 +287,8 @@ def _find_renames(statement: TracedStatement) -> dict[ObjectKey, ObjectKey]:
     pairs: dict[ObjectKey, ObjectKey] = {}
     for old in sorted(removed, key=lambda change: change.owner is not None):
         owner = old.owner and pairs.get(old.owner, old.owner)
-        candidates = [
-            new
-            for new in added
-            if new.key.kind == old.key.kind and new.owner == owner and new.key not in pairs.values()
-        ]
+        free = (new for new in added if new.key not in pairs.values())
+        candidates = [new for new in free if new.key.kind == old.key.kind and new.owner == owner]
         successor = _successor(old, candidates)
         if successor is not None:
             pairs[old.key] = successor.key

@@ -1,7 +1,5 @@
 """Check what a statement drops, empties or deletes: rows, values, types, indexes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from circle_migrate.core.findings import Severity
@@ -177,10 +175,8 @@ def _deleted(context: StatementContext, relation: str) -> Iterator[HazardFinding
         return
     severities = {RowEstimate.ALL: Severity.ERROR, RowEstimate.BATCH: Severity.NOTE}
     severity = severities.get(rows, Severity.WARNING)
-    reason, works = (
-        f"it deletes {rows} of {relation}, which is {format_size(size)}",
-        [Work(Task.DELETE, relation)],
-    )
+    reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
+    works = [Work(Task.DELETE, relation)]
     confidence = Confidence.LIVE if context.index in context.plan.evidence.expected_rows else None
     yield context.finding(
         "CM015", severity, relation, reason, relation=relation, works=works, confidence=confidence

@@ -1,7 +1,5 @@
 """Run every rule on every statement and keep one finding for each cause."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -122,9 +120,8 @@ def _complete(plan: PlanContext, finding: HazardFinding) -> HazardFinding:
     index = finding.statement_index
     facts = {"statement": sql_text.one_line(finding.statement)}
     facts |= {name: getattr(finding, name) for name in ("lock", "work", "size", "estimate")}
-    finding = replace(
-        finding, code=None if index is None else safe_alternative(plan.statements[index], finding)
-    )
+    code = None if index is None else safe_alternative(plan.statements[index], finding)
+    finding = replace(finding, code=code)
     return replace(
         finding,
         message=f"{finding.database}: {finding.hazard.title}: {reason}",

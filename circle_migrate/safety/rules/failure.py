@@ -1,7 +1,5 @@
 """Check whether steps fail: on a scratch database, or on the rows of the live database."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
@@ -51,12 +49,8 @@ def check_failures(context: StatementContext) -> Iterator[HazardFinding]:
 
 def check_probe_answers(plan: PlanContext) -> Iterator[HazardFinding]:
     """Yield findings for the answers of live databases."""
-    required = {
-        (context.index, change.key.identity)
-        for context in plan.statements
-        for change in context.added
-        if is_required(change)
-    }
+    added = ((context.index, change) for context in plan.statements for change in context.added)
+    required = {(index, change.key.identity) for index, change in added if is_required(change)}
     for answer in plan.evidence.answers:
         probe = answer.probe
         if probe.kind in _HAZARDS and (probe.statement, probe.subject) not in required:

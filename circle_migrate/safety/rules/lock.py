@@ -1,7 +1,5 @@
 """Check the locks of statements: on unnamed tables, on several tables, without a timeout, held by others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
@@ -110,12 +108,7 @@ def _blockers(context: StatementContext, blockers: Iterable[Blocker]) -> Iterato
             continue
         held = "a snapshot" if blocker.held is None else blocker.held.sql
         reason = f"{who} has held {held} on {name} for {blocker.since_seconds:.0f} s"
+        locks, live = {name: mode}, Confidence.LIVE
         yield context.finding(
-            "CM050",
-            Severity.WARNING,
-            who,
-            reason,
-            relation=name,
-            locks={name: mode},
-            confidence=Confidence.LIVE,
+            "CM050", Severity.WARNING, who, reason, relation=name, locks=locks, confidence=live
         )

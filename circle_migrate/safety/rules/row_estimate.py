@@ -1,7 +1,5 @@
 """Estimate how many rows of a table a statement writes, by its text and the live planner."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from enum import StrEnum
@@ -88,11 +86,9 @@ def _estimate_by_text(sql: str, unique: Collection[str], large: int) -> RowEstim
         every_row = verb in ("UPDATE", "DELETE") or (verb == "INSERT" and not _WHERE.search(text))
         return RowEstimate.ALL if every_row else RowEstimate.SOME
     terms = _AND.split(_BETWEEN.sub(r"\1TO", condition).partition("RETURNING")[0])
-    by_key = any(
-        match["column"].strip('"').lower() in unique and _is_short(match, large)
-        for match in map(_KEY_CONDITION.fullmatch, terms)
-        if match
-    )
+    matches = filter(None, map(_KEY_CONDITION.fullmatch, terms))
+    keys = (match for match in matches if match["column"].strip('"').lower() in unique)
+    by_key = any(_is_short(match, large) for match in keys)
     few = by_key and not _OR_SELECT.search(terms[0]) and not _has_top_level_or(condition)
     return RowEstimate.FEW if few else RowEstimate.SOME
 

@@ -1,7 +1,5 @@
 """Write revisions that do what a statement does without its hazard, from the objects that it creates."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -39,11 +37,8 @@ def safe_alternative(context: StatementContext, finding: HazardFinding) -> str |
 
 def _not_null_by_check(context: StatementContext, finding: HazardFinding) -> Revisions | None:
     """Set NOT NULL after a validated CHECK constraint, so that it scans no rows."""
-    columns = [
-        change
-        for change in context.changes(Op.CHANGED, "column")
-        if change.new("not_null") == "yes" and change.owner is not None
-    ]
+    changes = context.changes(Op.CHANGED, "column")
+    columns = [change for change in changes if change.new("not_null") == "yes" and change.owner is not None]
     if len(columns) != 1 or columns[0].owner is None:
         return None
     table, column = columns[0].owner.identity, _name_in_table(columns[0])

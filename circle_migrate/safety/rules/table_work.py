@@ -4,8 +4,6 @@ The trace shows the work and the locks; the changes of the catalog tell which ha
 others pass is a hazard only under locks that its transaction already holds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -53,11 +51,8 @@ def _blocking(context: StatementContext, hazard: str, root: str, works: Sequence
     size = context.total_size(works)
     statement = context.statement
     blocking = context.blocking_locks(statement.locks)
-    large_sources = sorted(
-        name
-        for name, mode in statement.acquired.items()
-        if hazard == "CM066" and mode is Lock.AccessShare and context.is_large(name)
-    )
+    read = (name for name, mode in statement.acquired.items() if mode is Lock.AccessShare)
+    large_sources = sorted(filter(context.is_large, read)) if hazard == "CM066" else []
     large = context.plan.evidence.is_large(statement.database, root, size) and context.holds_rows(root)
     blocked = bool(blocking) and large
     locks = blocking or {name: mode for name, mode in statement.locks.items() if mode.blocks_writes}
@@ -166,13 +161,10 @@ def check_row_writes(context: StatementContext) -> Iterator[HazardFinding]:
             continue
         locks = context.blocking_locks(context.statement.locks)  # a DO block may take locks itself
         large = _large_relation(context, work)
+        is_long = work.task is not Task.DELETE and (work.task is not Task.INSERT or large is not None)
         if locks and large is not None:
             yield _under_locks(context, "CM064", large, [Work(work.task, large)], locks)
-        elif (
-            work.task is not Task.DELETE
-            and context.is_large(work.relation)
-            and (work.task is not Task.INSERT or large is not None)
-        ):
+        elif is_long and context.is_large(work.relation):
             yield _without_locks(context, work, rows)
 
 

@@ -1,7 +1,5 @@
 """Record the statements of a run with the lines of the revision files that send them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable
@@ -105,7 +103,10 @@ class Recorder:
                 return statement, parameters
             autocommit = bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
             if not autocommit and not traced.driver.is_in_transaction():
-                _begin_transaction(connection)
+                # The driver begins its transaction, so that its counters start before the statement.
+                cursor = connection.connection.cursor()
+                cursor.execute("SELECT 1")
+                cursor.close()
             self._pending = await_only(traced.before_statement(sent, autocommit=autocommit))
             return statement, parameters
 
@@ -148,13 +149,6 @@ def error_summary(error: BaseException) -> ServerError:
         return ServerError("", " ".join(redact(message).split()))
     message = getattr(cause, "message", None) or str(cause).partition("\n")[0]
     return ServerError(str(getattr(cause, "sqlstate", "")), redact(message))
-
-
-def _begin_transaction(connection: Connection) -> None:
-    """Make the driver begin a transaction, so that its counters start before the statement."""
-    cursor = connection.connection.cursor()
-    cursor.execute("SELECT 1")
-    cursor.close()
 
 
 @dataclass(slots=True)
@@ -243,9 +237,8 @@ class TracingHooks(Hooks):
             revision = self.running.revision
             file, _, line = (error.location or revision.location).rpartition(":")
             segment, summary = self._recorder.segment, error_summary(cause)
-            return (
-                TracedStatement(revision.database, segment, revision.id, "", file, int(line), error=summary),
-            )
+            place = revision.database, segment, revision.id
+            return (TracedStatement(*place, "", file, int(line), error=summary),)
         if cause is None or not self._recorder.statements:
             return None
         failed = self._recorder.statements[-1].error

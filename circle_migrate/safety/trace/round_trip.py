@@ -1,7 +1,5 @@
 """Check that the downgrades of a traced upgrade restore the catalogs from before it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import takewhile
 
@@ -52,11 +50,8 @@ async def check_round_trips(
     revisions = [step.revision for step in steps]
     if any(step.direction is Direction.DOWN for step in steps):
         return {}
-    undone = list(
-        takewhile(
-            lambda revision: revision.has_downgrade and revision.irreversible is None, reversed(revisions)
-        )
-    )
+    backwards = reversed(revisions)
+    undone = list(takewhile(lambda item: item.has_downgrade and item.irreversible is None, backwards))
     missing = {
         revision.qualified: "it has no downgrade() and does not declare that it is irreversible"
         for revision in revisions

@@ -67,9 +67,8 @@ async def trace_plan(
         notes = await _prepare(deployment, databases, plan.current)
         scratch_major = min(databases.majors.values())
         if major not in (None, scratch_major):
-            notes.append(
-                f"traced on PostgreSQL {scratch_major}, because no server of version {major} is available"
-            )
+            reason = f"because no server of version {major} is available"
+            notes.append(f"traced on PostgreSQL {scratch_major}, {reason}")
         hooks, error = await _run(databases, plan, notify, hooks)
         if error is not None:
             statements, untraced, reasons = _explain(plan, hooks, error)
@@ -148,9 +147,8 @@ async def copy_settings(live: Database, scratch: Database) -> tuple[str, ...]:
         async with live.reading() as connection:
             rows = await connection.fetch(_SETTINGS)
     except MigrateError as error:
-        return (
-            f"{live.name}: TimeZone and other settings could not be read: {error.detail or error.message}",
-        )
+        reason = error.detail or error.message
+        return (f"{live.name}: TimeZone and other settings could not be read: {reason}",)
     connection = await scratch.connect()
     try:
         problems = [await _set(connection, scratch, row["name"], row["value"]) for row in rows]

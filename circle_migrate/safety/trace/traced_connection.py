@@ -1,7 +1,5 @@
 """A connection to a scratch database that observes the locks, work and changes of each statement."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -274,10 +272,7 @@ class TracedConnection:
 
 async def read_own_catalog(driver: asyncpg.Connection, settings: DatabaseSettings) -> Snapshot:
     """Read the catalog over a connection of a run, within its transaction."""
+    table, schema = settings.version_table, settings.version_table_schema
     return await read_catalog(
-        driver,
-        settings.name,
-        "scratch",
-        version_table=settings.version_table,
-        version_table_schema=settings.version_table_schema,
+        driver, settings.name, "scratch", version_table=table, version_table_schema=schema
     )

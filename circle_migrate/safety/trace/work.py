@@ -6,8 +6,6 @@ and index.c. Work without a message shows in a new file of a table (CLUSTER, REF
 number of scans; writes show only in the lock and the text, because scratch tables are empty.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -205,10 +203,8 @@ class Observation:
 
     def by_name(self, relname: str) -> list[int]:
         """Return the relations that have or had this name, visible ones first and dropped ones last."""
-        present = sorted(
-            (oid for oid, relation in self.present.items() if relation.relname == relname),
-            key=lambda oid: not self.present[oid].visible,
-        )
+        named = (oid for oid, relation in self.present.items() if relation.relname == relname)
+        present = sorted(named, key=lambda oid: not self.present[oid].visible)
         dropped = self.known.keys() - self.present.keys()
         return [*present, *(oid for oid in dropped if self.known[oid].relname == relname)]
 
