@@ -207,9 +207,7 @@ def statement_error(error: BaseException, database: str, action: str) -> Migrate
     state = sqlstate(error)
     if state == INSUFFICIENT_PRIVILEGE:
         return MissingPrivilege(
-            f"{database}: the role may not {action}",
-            database=database,
-            detail=server_message(error),
+            f"{database}: the role may not {action}", database=database, detail=server_message(error)
         )
     if state == READ_ONLY_TRANSACTION:
         return NotWritable(

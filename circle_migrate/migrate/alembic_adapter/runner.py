@@ -20,12 +20,7 @@ from sqlalchemy.util import await_only
 
 from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
-from circle_migrate.migrate.alembic_adapter.context import (
-    Context,
-    VersionTable,
-    bind_revision,
-    dialect,
-)
+from circle_migrate.migrate.alembic_adapter.context import Context, VersionTable, bind_revision, dialect
 from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
 from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED

@@ -60,11 +60,7 @@ class OsUser:
             return f"uid {self.uid}"
 
     def run(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        stderr: int = subprocess.PIPE,
-        new_session: bool = False,
+        self, argv: Sequence[str | Path], *, stderr: int = subprocess.PIPE, new_session: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as this user, in `/`, with an empty environment; the exit status is not checked.
 
