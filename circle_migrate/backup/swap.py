@@ -56,10 +56,7 @@ class StagedDatabase:
 
 
 async def create(database: Database, token: str) -> StagedDatabase:
-    """Create an empty copy of a database, with its encoding, locale, owner, settings and privileges.
-
-    Raises `MissingPrivilege`, `RestoreFailed`, and the errors of connecting.
-    """
+    """Create an empty copy of a database by `create_like`. Raises `MissingPrivilege`, `RestoreFailed`."""
     live = database.address.database
     copy = StagedDatabase(
         database, _new_name(live, "restore", token), live, _new_name(live, "replaced", token)

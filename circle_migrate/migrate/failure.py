@@ -61,10 +61,7 @@ async def describe_current_revisions(run: MigrationRun) -> str:
 async def step_error(
     run: MigrationRun, action: Action, error: Exception | SystemExit, *, is_lost: bool = False
 ) -> MigrateError:
-    """Return the error for an action that raised; its transaction has been rolled back.
-
-    `is_lost` says that its connection was lost.
-    """
+    """Return the error for an action that raised and was rolled back; `is_lost`: its connection is lost."""
     message = f"{action.database}: {describe(action)} failed"
     stays = await remaining_changes(run, action.database)
     if stays and isinstance(action, Step):

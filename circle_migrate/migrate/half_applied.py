@@ -46,10 +46,7 @@ _SHOWN, _LENGTH = 5, 100
 
 
 async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]:
-    """Return the statements and INVALID indexes that the step which has failed leaves, for messages.
-
-    The transaction that was open has been rolled back.
-    """
+    """Return the statements and INVALID indexes that a failed step leaves after its rollback."""
     transcript = run.runners[database].transcript
     if transcript is None or not (transcript.committed or transcript.unknown or transcript.failing):
         return ()

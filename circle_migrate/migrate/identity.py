@@ -48,10 +48,7 @@ def ensure_distinct(states: Mapping[str, State]) -> None:
 
 
 def ensure_not_swapped(deployment: Deployment, states: Mapping[str, State]) -> None:
-    """Raise `WrongDatabase` where a current revision or a journal belongs to another database.
-
-    Unknown revisions are accepted: a database at one can be backed up and restored.
-    """
+    """Raise `WrongDatabase` for a revision or journal of another database; unknown revisions are accepted."""
     for name, state in states.items():
         try:
             verify_identity(deployment, {name: state})

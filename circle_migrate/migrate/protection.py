@@ -34,10 +34,7 @@ def protection(settings: DatabaseSettings, state: State) -> Protection | None:
 
 
 class ProtectionGuard:
-    """The guard against downgrades of protected databases, except those named in `overridden`.
-
-    Raises `UsageError` for a name that no database has.
-    """
+    """The guard against downgrades, except of `overridden`. Raises `UsageError` for an unknown name."""
 
     def __init__(self, deployment: Deployment, overridden: Iterable[str] = ()) -> None:
         self.settings = {name: database.settings for name, database in deployment.databases.items()}

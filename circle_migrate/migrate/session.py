@@ -85,10 +85,7 @@ class Session:
 
 @asynccontextmanager
 async def working_session(database: Database, run: str, lock_timeout: float) -> AsyncIterator[Session]:
-    """Open a session for the steps of a run; `lock_timeout` is in seconds.
-
-    Raises `SettingsError` behind a pooler that shares a session between clients or drops settings.
-    """
+    """Open a session for steps; `lock_timeout` is in seconds. Raises `SettingsError` behind some poolers."""
     settings = {
         "lock_timeout": f"{round(lock_timeout * 1000)}ms",
         "statement_timeout": "0",

@@ -18,10 +18,7 @@ _DUPLICATE_DATABASE = ("42P04", "23505")
 
 
 async def create_missing(deployment: Deployment) -> tuple[str, ...]:
-    """Create the selected databases that do not exist and return their names.
-
-    Raises `MissingPrivilege` with the statement that grants the privilege, and the errors of connecting.
-    """
+    """Create missing databases; return their names. Raises `MissingPrivilege`, the errors of connecting."""
     states = await deployment.states_or_errors()
     missing = [name for name, state in states.items() if isinstance(state, MissingDatabase)]
     for state in states.values():

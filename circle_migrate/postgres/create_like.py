@@ -1,8 +1,4 @@
-"""Create a database with the properties of another one.
-
-A dump does not contain these properties (pg_dump has them only for `pg_restore --create`, which keeps the
-name).
-"""
+"""Create a database with the properties of another one, which a dump has only for `--create`."""
 
 from __future__ import annotations
 
@@ -64,10 +60,7 @@ async def locale_options(connection: asyncpg.Connection, name: str | None = None
 
 
 async def create_like(connection: asyncpg.Connection, model: str, name: str) -> None:
-    """Create an empty database with owner, locale, settings and privileges of `model`, on the same server.
-
-    Raises the driver's errors; the database may then exist.
-    """
+    """Create an empty database with `model`'s owner, locale, settings, privileges; an error may leave it."""
     properties = await connection.fetchrow(_PROPERTIES, model)
     options = [
         "TEMPLATE template0",

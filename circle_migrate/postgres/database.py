@@ -124,10 +124,7 @@ class Database:
 
     @cached_property
     def graph(self) -> Graph:
-        """The revisions.
-
-        Raises `TreeError` if the files do not form a valid graph, `SettingsError` if all are elsewhere.
-        """
+        """The revisions. Raises `TreeError` for an invalid graph, `SettingsError` if all are elsewhere."""
         graph = read_graph(self.name, self.revision_folders, load_module)
         if not graph:
             ensure_nothing_elsewhere(self.name, self.settings.revisions)
@@ -141,10 +138,7 @@ class Database:
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
     ) -> asyncpg.Connection:
-        """Connect, apply the settings of the URL, and begin a transaction by the statement `begin`.
-
-        Raises the errors of `server_errors.connecting`.
-        """
+        """Connect, apply the URL's settings, and run the statement `begin`. Raises as `connecting` does."""
         import asyncpg
 
         with connecting(self.name, self.address):

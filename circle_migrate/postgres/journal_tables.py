@@ -64,10 +64,7 @@ TABLES = f"""
 
 
 class Contents(NamedTuple):
-    """Where our tables are, as the start of their names in SQL, and what they have.
-
-    `id_length` is the length of ids that the version table can hold, None without a limit.
-    """
+    """Where our tables are, as the start of SQL names, and what they have; `id_length` None is no limit."""
 
     journal: str
     current: tuple[str, ...] = ()

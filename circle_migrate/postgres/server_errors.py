@@ -93,10 +93,7 @@ def sqlstate(error: BaseException | None) -> str | None:
 
 
 def server_message(error: BaseException) -> str:
-    """Return the server's message with its SQLSTATE and hint.
-
-    DETAIL is omitted: it can quote rows, and rows of a credentials database are secrets.
-    """
+    """Return the server's message, SQLSTATE and hint; DETAIL is omitted, as it can quote secret rows."""
     original = server_error(error)
     if original is None:
         text = driver_message(error) or " ".join(redact(str(error)).split())
@@ -180,10 +177,7 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
 def privilege_hint(
     message: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE", schema: str = ""
 ) -> str:
-    """Return the statement that grants the missing privilege; `needed` are the privileges on tables.
-
-    `schema` is that of our own tables, as SQL, since the server's message has no schema.
-    """
+    """Return the GRANT of the missing privilege, `needed` on tables; `schema` is our tables', as SQL."""
     if match := re.search(r"row-level security policy for table (.+?)( \(SQLSTATE|$)", message):
         return (
             f"policies of {match[1]} may hide rows from it: run it as a role with BYPASSRLS, or as the owner"

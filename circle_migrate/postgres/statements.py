@@ -29,10 +29,7 @@ def split_statements(sql: str) -> list[str]:
 
 
 def split_last_rows(sql: str) -> tuple[str, str]:
-    """Split the text before its last statement if that may return rows.
-
-    Return what needs no rows and what may return them; one of both can be empty.
-    """
+    """Split text into what needs no rows and a last statement that may return some; one can be empty."""
     spans = list(_statement_spans(sql))
     if not spans:
         return "", sql

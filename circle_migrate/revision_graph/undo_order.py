@@ -1,7 +1,4 @@
-"""The order of the revisions of one database: Alembic's, for every tree.
-
-It follows from ids and from what revisions follow and depend on; names of files do not matter.
-"""
+"""The order of one database's revisions: Alembic's, by ids and what they follow, not by file names."""
 
 from __future__ import annotations
 

@@ -30,10 +30,7 @@ _STEP = threading.Lock()
 
 @asynccontextmanager
 async def step_lock() -> AsyncIterator[None]:
-    """Hold the lock that serializes steps, as Alembic's proxies `op` and `context` are global in a process.
-
-    It is a thread lock, as event loops in other threads use the same proxies.
-    """
+    """Hold the lock of Alembic's global proxies; a thread lock, as loops in other threads use them too."""
     while not _STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread lock has no event to await
         await asyncio.sleep(0.01)
     try:
@@ -115,10 +112,7 @@ class Context(MigrationContext):
 def bind_revision(
     context: MigrationContext, revision: Revision, environment: EnvironmentContext
 ) -> Iterator[None]:
-    """Bind the revision's `op` and Alembic's global proxies to the context while a step runs.
-
-    Raises `ExitCalled` in place of SystemExit.
-    """
+    """Bind `op` and Alembic's proxies to the context in the block. Raises `ExitCalled` for SystemExit."""
     operations = _operations(context)
     environment._migration_context = context
     environment.context_opts["as_sql"] = context.as_sql
@@ -153,10 +147,7 @@ def _operations(context: MigrationContext) -> Operations:
 
 
 def dialect() -> Any:
-    """Return the dialect for rendered SQL.
-
-    It is the driver's: plain "postgresql" doubles every % in offline SQL (sqlalchemy/alembic#562).
-    """
+    """Return the driver's dialect: plain postgresql doubles % in offline SQL (sqlalchemy/alembic#562)."""
     from sqlalchemy.dialects import registry
 
     return registry.load("postgresql.asyncpg")()

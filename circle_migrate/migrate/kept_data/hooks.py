@@ -258,10 +258,7 @@ async def _ensure_can_keep(run: MigrationRun, name: str) -> None:
 
 
 def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...]) -> bool:
-    """Return whether a downgrade can run in a transaction although its revision declares that it cannot.
-
-    Raises `Refused` where it cannot and may change values.
-    """
+    """Return whether the downgrade can run in a transaction; raise `Refused` if not and it changes values."""
     runner = run.runners[step.database]
     output = StringIO()
     try:

@@ -1,8 +1,4 @@
-"""Snapshots of catalogues, and the comparison of two snapshots.
-
-A snapshot is independent of kinds: an object is a set of named text fields, whether it is a table or a
-policy.
-"""
+"""Snapshots of catalogues and their comparison; an object of any kind is a set of named text fields."""
 
 from __future__ import annotations
 

@@ -26,10 +26,7 @@ ScratchHosts = Mapping[str, ScratchHost]
 
 @dataclass(frozen=True, slots=True)
 class ServerProvider:
-    """A provider of servers: the major version of the server for every database, and its start.
-
-    `start` starts a server if needed; its hosts are valid until the context ends.
-    """
+    """The servers' major versions by database, and their start; hosts are valid until the context ends."""
 
     majors: Mapping[str, int]
     start: Callable[[], AbstractAsyncContextManager[ScratchHosts]]
