@@ -57,7 +57,7 @@ class CommandContext(NamedTuple):
         """Return the databases; creates those that are missing on the embedded server."""
         deployment = self.deployment()
         if deployment.settings.embedded:
-            from circle_migrate.postgres.create_database import create_missing
+            from circle_migrate.postgres.create_like import create_missing
 
             await create_missing(deployment)
         return deployment
@@ -66,7 +66,7 @@ class CommandContext(NamedTuple):
         """Return the databases with their `current` revisions, or the revision trees alone."""
         if not current:
             return self.files(), None
-        from circle_migrate.migrate.identity import verify_identity
+        from circle_migrate.migrate.guards import verify_identity
 
         deployment = await self.ready()
         return deployment, verify_identity(deployment, await deployment.states())

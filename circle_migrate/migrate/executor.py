@@ -29,13 +29,16 @@ from circle_migrate.migrate.failure import (
     is_lock_conflict,
     lock_timeout_error,
     not_recorded_error,
+    remaining_changes,
     step_error,
 )
-from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
-from circle_migrate.migrate.half_applied import remaining_changes
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import (
+    ensure_not_in_doubt,
+    ensure_own_tables,
+    ensure_writable,
+    verify_identity,
+)
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.run import (
     AppliedAction,
     Checkpoint,

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.journal import os_user
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import PROTECTION
-from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
+from circle_migrate.postgres.journal_tables import PROTECTION, Protection, ProtectionMarker
 
 if TYPE_CHECKING:
     import asyncpg

@@ -23,12 +23,12 @@ from circle_migrate.postgres.journal_tables import (
     RUNS,
     STEPS,
     TABLES,
+    ProtectionMarker,
     ensure_not_in_search_path,
     prepared_by_runs,
     read_contents,
 )
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
-from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
     connecting,

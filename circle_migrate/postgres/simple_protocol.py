@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, AsyncAdapt_asyncpg_cursor
 from sqlalchemy.util import await_only
 
-from circle_migrate.postgres.statements import split_last_rows
+from circle_migrate.postgres.sql_text import split_last_rows
 
 if TYPE_CHECKING:
     import asyncpg

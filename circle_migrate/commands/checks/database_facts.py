@@ -11,8 +11,7 @@ from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, Unknow
 from circle_migrate.core.findings import Finding, Severity
 from circle_migrate.migrate.contradictions import missing_revisions
 from circle_migrate.migrate.edited_files import edited_revisions
-from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun
+from circle_migrate.migrate.journal import AppliedBy, Journal, JournalRun
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.kept_data import registry
-from circle_migrate.migrate.kept_data.entry import KeptKind
+from circle_migrate.migrate.kept_data.registry import KeptKind
 from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TableLoss, TablesState
 from circle_migrate.postgres.identifier import literal, quote
 

@@ -14,7 +14,7 @@ from circle_migrate.migrate.alembic_adapter.autocommit import needs_autocommit
 from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, step_lock
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import Copy, copy, record_kept_rows
-from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
+from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptRowCount, KeptState
 from circle_migrate.migrate.kept_data.restore import restore_rows
 from circle_migrate.migrate.kept_data.tables import TablesState, find_losses, read_tables
 from circle_migrate.migrate.run import Hooks, MigrationRun

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_security
-from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
+from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptRowCount, KeptState
 from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TablesState, read_tables
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
