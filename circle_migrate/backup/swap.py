@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
-from circle_migrate.postgres.create_like import connect_to_maintenance_database, create_like
+from circle_migrate.postgres.create_database import connect_to_maintenance_database, create_like
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error

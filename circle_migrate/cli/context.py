@@ -57,7 +57,7 @@ class CommandContext(NamedTuple):
         """Return the databases; creates those that are missing on the embedded server."""
         deployment = self.deployment()
         if deployment.settings.embedded:
-            from circle_migrate.postgres.create_like import create_missing
+            from circle_migrate.postgres.create_database import create_missing
 
             await create_missing(deployment)
         return deployment

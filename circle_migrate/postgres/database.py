@@ -211,8 +211,7 @@ class Database:
         async with self.reading() as connection:
             rows = await connection.fetch(
                 "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + ")))"
-                " "
+                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + "))) "
                 "AND relname <> ALL($1::text[]) ORDER BY relname",
                 [self.settings.version_table, *OWN_TABLES],
                 self.settings.version_table_schema,

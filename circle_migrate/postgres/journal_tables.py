@@ -129,7 +129,7 @@ TABLES = f"""
 
 
 class Contents(NamedTuple):
-    """Where our tables are, as the start of SQL names, and what they have; `id_length` None is no limit."""
+    """Where our tables are, as the start of SQL names, and what they have; without `id_length`, no limit."""
 
     journal: str
     current: tuple[str, ...] = ()

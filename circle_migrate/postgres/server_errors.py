@@ -137,9 +137,7 @@ def connection_error(error: Exception, database: str, address: Address) -> Migra
     elif isinstance(error, OSError):
         message, detail = f"no server answers at {where}", error.strerror or str(error)
         hint = "start PostgreSQL there, or add `--embedded` to use a local server"
-    elif (
-        type(error).__name__ == "TargetServerAttributeNotMatched"
-    ):  # compared by name: asyncpg is not imported
+    elif type(error).__name__ == "TargetServerAttributeNotMatched":  # asyncpg is not imported
         message, detail = f"no server at {where} is {address.target_session_attrs}", None
         hint = "correct target_session_attrs in the URL, or use the URL of such a server"
     else:
@@ -177,7 +175,7 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
 def privilege_hint(
     message: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE", schema: str = ""
 ) -> str:
-    """Return the GRANT of the missing privilege, `needed` on tables; `schema` is our tables', as SQL."""
+    """Return the statement that grants a privilege (`needed` for tables); `schema` is that of our tables."""
     if match := re.search(r"row-level security policy for table (.+?)( \(SQLSTATE|$)", message):
         return (
             f"policies of {match[1]} may hide rows from it: run it as a role with BYPASSRLS, or as the owner"

@@ -11,7 +11,7 @@ from circle_migrate.commands.upgrade import initialise
 from circle_migrate.core.errors import (
     MissingDatabase,
 )
-from circle_migrate.postgres.create_like import create_missing
+from circle_migrate.postgres.create_database import create_missing
 from tests.commands.shortcuts import HEADS
 from tests.deployments import (
     deployment,

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
     async def init(context: CommandContext) -> Result:
         """Create missing databases and upgrade them to head."""
         from circle_migrate.commands.upgrade import initialise
-        from circle_migrate.postgres.create_like import create_missing
+        from circle_migrate.postgres.create_database import create_missing
 
         deployment = context.deployment()
         return await initialise(deployment, await create_missing(deployment), context.progress)

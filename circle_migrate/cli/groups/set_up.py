@@ -128,7 +128,7 @@ def register(app: typer.Typer) -> None:
 
 async def _start(settings: Settings) -> ServerStatus:
     """Start the server and create both databases."""
-    from circle_migrate.postgres.create_like import create_missing
+    from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.postgres.embedded.deployment import configured_server, with_embedded_urls
 

@@ -9,8 +9,7 @@ from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.changed_schema import remedy_of_change
-from circle_migrate.migrate.contradictions import contradiction_error
-from circle_migrate.migrate.edited_files import edited_revision_error
+from circle_migrate.migrate.contradictions import contradiction_error, edited_revision_error
 from circle_migrate.migrate.guards import ensure_distinct, ensure_not_in_doubt, verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shielded
-from circle_migrate.postgres.create_like import locale_options
+from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote

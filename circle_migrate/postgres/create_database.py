@@ -1,4 +1,4 @@
-"""Create missing databases, and ones like another: properties that a dump has only for `--create`."""
+"""Create missing databases, and databases with the properties of another one, which dumps lack."""
 
 from __future__ import annotations
 
