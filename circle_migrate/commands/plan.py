@@ -11,6 +11,7 @@ from circle_migrate import __version__
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
+from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
 from circle_migrate.migrate.result import PlanResult, plan_dict
@@ -21,15 +22,24 @@ _FORMAT = 1
 
 
 async def plan(
-    deployment: Deployment, targets: Sequence[str], direction: Direction, *, cascade: bool = False
+    deployment: Deployment,
+    targets: Sequence[str],
+    direction: Direction,
+    *,
+    cascade: bool = False,
+    into_existing: bool = False,
 ) -> PlanResult:
-    """Plan an upgrade or downgrade to the targets, without changes or locks."""
+    """Plan an upgrade or downgrade to the targets, without changes or locks.
+
+    Raises `Refused` for an upgrade of a database that looks like another application's, as `upgrade` does.
+    """
     states = await deployment.states(deployment.reachable_databases(direction))
     current = verify_identity(deployment, states)
     ensure_not_in_doubt(states)
-    return PlanResult(
-        "plan", Planner(deployment, targets, direction, cascade)(current), deployment.commit_mode
-    )
+    planned = Planner(deployment, targets, direction, cascade)(current)
+    if not into_existing:
+        await ensure_not_foreign(deployment, states, planned)
+    return PlanResult("plan", planned, deployment.commit_mode)
 
 
 def save(

@@ -9,6 +9,7 @@ from itertools import groupby
 from circle_migrate import __version__
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
+from circle_migrate.migrate.contradictions import ensure_agreement
 from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.migrate.result import ScriptResult
@@ -19,13 +20,17 @@ from circle_migrate.revision_graph.plan import Direction, Plan, Segment
 async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> ScriptResult:
     """Return the SQL from the current revisions to the targets, or for `FROM:TO` without a server.
 
-    Raises `UsageError` for a bad span, `Refused` for a revision that reads the database while it runs.
+    Raises `UsageError` for a bad span, `ContradictoryState` where the journal contradicts the version table,
+    `Refused` for a revision that reads the database while it runs.
     """
     if any(":" in text for text in texts):
         plan = plan_offline(deployment, texts, direction)
     else:
         names = deployment.reachable_databases(direction)
-        current = verify_identity(deployment, await deployment.states(names))
+        states = await deployment.states(names)
+        current = verify_identity(deployment, states)
+        for name in names:
+            await ensure_agreement(deployment.databases[name], states[name])
         plan = Planner(deployment, texts, direction, cascade=True)(current)
     async with step_lock():
         text = render(deployment, plan)

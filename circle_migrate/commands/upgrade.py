@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
+from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult
@@ -26,6 +27,7 @@ async def upgrade(
     targets: Sequence[str] = ("head",),
     *,
     dry_run: bool = False,
+    into_existing: bool = False,
     allow_edited: bool = False,
     saved: SavedPlan | None = None,
     gate: Gate | None = None,
@@ -36,8 +38,9 @@ async def upgrade(
 
     A `saved` plan must equal the plan of this run. A `gate` assesses the pending revisions before the locks
     are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
-    the rows that downgrades of these revisions have kept. Raises the errors of the deployment, the executor
-    and the gate.
+    the rows that downgrades of these revisions have kept. Unless `into_existing` allows it, a database that
+    looks like another application's is refused. Raises the errors of the deployment, the executor and the
+    gate.
     """
     targets = targets or ("head",)
     guards = (saved.guard(deployment),) if saved else ()
@@ -45,6 +48,8 @@ async def upgrade(
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
+    if not into_existing:
+        await ensure_not_foreign(deployment, states, plan)
     if dry_run:
         ensure_not_in_doubt(states)
     if dry_run or not (plan or any(state.in_doubt for state in states.values())):

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import InDoubt, Refused
+from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
 from circle_migrate.revision_graph.graph import Graph
@@ -15,9 +16,8 @@ from circle_migrate.revision_graph.revision import Revision
 if TYPE_CHECKING:
     import asyncpg
 
-    from circle_migrate.migrate.journal import Journal
     from circle_migrate.migrate.run import MigrationRun
-    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.database import Database, State
 
 _HAS_TABLES = f"""
 SELECT EXISTS (
@@ -65,6 +65,16 @@ def contradiction_error(graph: Graph, state: State, missing: tuple[str, ...]) ->
         hint=f"if the schema has what the journal says: circle-migrate stamp {stamps[0]}; "
         f"if it is as the version table says: circle-migrate stamp {stamps[1]} --purge",
     )
+
+
+async def ensure_agreement(database: Database, state: State) -> None:
+    """Raise `ContradictoryState` where the version table lacks applied revisions."""
+    if state.journal_of is None:
+        return
+    async with database.reading() as connection:
+        missing = await missing_revisions(database.graph, state, Journal(database, state), connection)
+    if missing:
+        raise contradiction_error(database.graph, state, missing)
 
 
 async def ensure_no_contradiction(run: MigrationRun, plan: Plan) -> None:

@@ -177,6 +177,8 @@ def privilege_hint(
 ) -> str:
     """Return the statement that grants a privilege (`needed` for tables); `schema` is that of our tables."""
     if match := re.search(r"row-level security policy for table (.+?)( \(SQLSTATE|$)", message):
+        if message.startswith("new row violates"):
+            return f"the policies of {match[1]} refuse a row: correct it, or run it as a role with BYPASSRLS"
         return (
             f"policies of {match[1]} may hide rows from it: run it as a role with BYPASSRLS, or as the owner"
             " without FORCE ROW LEVEL SECURITY; to see only the rows that the policies show, execute"

@@ -306,7 +306,9 @@ def test_the_way_back_is_tried(shop: Project) -> None:
 
 def test_rendered_sql_is_compared_with_what_runs(shop: Project) -> None:
     guarded = f"if not op.get_context().as_sql:\n    {_HARMLESS}"
-    body = "op.execute(\"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM 1;\\n\\nEND;'\")"
+    create = "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM 1;\n\nEND;'"
+    create += "; COMMENT ON FUNCTION f() IS 'f'"
+    body = f"op.execute({create!r})"
     back = 'op.drop_column("users", "note")'
     shop.revision("main", "m2", "m1", guarded, back)
     shop.revision("main", "m3", "m2", body, 'op.execute("DROP FUNCTION f()")')

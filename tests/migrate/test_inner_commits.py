@@ -187,6 +187,7 @@ NOT_APPLIED = {
         DECLARED,
     ),
     "another connection": ("op.get_bind().engine.connect()", DECLARED),
+    "generator": ('yield op.execute("CREATE TABLE u ()")', DECLARED),
     "no index": ('op.create_index("t_v", "nowhere", ["v"], postgresql_concurrently=True)', DECLARED),
 }
 

@@ -72,6 +72,15 @@ def test_revision_that_asks_for_the_policies(shop: Shop, empty_databases: Databa
     assert run(rows(empty_databases, "main", "SELECT id FROM doc ORDER BY 1")) == [(2,), (11,)]
 
 
+def test_row_that_the_policies_refuse(shop: Shop) -> None:
+    statements = ["SET row_security = on", "UPDATE doc SET tenant = tenant + 1"]
+    shop.add("main", "m1", None, [_FORCED, *statements], [])
+    answer = invoke(["upgrade"])
+    assert answer.status == 9
+    assert 'the policies of "doc" refuse a row' in answer.stderr
+    assert "hide rows" not in answer.stderr
+
+
 def test_version_table_with_policies(shop: Shop, empty_databases: Databases) -> None:
     shop.add("main", "m1", None, [], [])
     assert invoke(["upgrade"]).status == 0

@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
         dry_run: bool = shared.DRY_RUN,
         sql: bool = shared.SQL,
         plan: Path | None = shared.PLAN_FILE,
+        into_existing: bool = shared.INTO_EXISTING,
         allow_edited: bool = flag("--allow-edited", "Run although files of applied revisions have changed."),
         allow: list[str] | None = option("CLASS", "Allow dangers of this class: data-loss. Repeatable."),
         no_restore_kept: bool = flag(
@@ -69,6 +70,7 @@ def register(app: typer.Typer) -> None:
             deployment,
             targets,
             dry_run=dry_run,
+            into_existing=into_existing,
             allow_edited=allow_edited,
             saved=saved,
             gate=_gate(context, deployment, allow or ()),
@@ -149,6 +151,7 @@ def register(app: typer.Typer) -> None:
         down: bool = shared.DOWN,
         output: Path | None = option("FILE", "Save the plan for --plan FILE.", "--output", "-o"),
         cascade: bool = shared.CASCADE,
+        into_existing: bool = shared.INTO_EXISTING,
     ) -> Result:
         """Show the steps, their transactions, and why each transaction ends."""
         from circle_migrate.commands.plan import plan as action
@@ -159,7 +162,8 @@ def register(app: typer.Typer) -> None:
             raise UsageError("a downgrade needs a target", hint="give -1, base or a revision id")
         targets = target or ["head"]
         direction = Direction.DOWN if down else Direction.UP
-        result = await action(await context.ready(), targets, direction, cascade=cascade)
+        deployment = await context.ready()
+        result = await action(deployment, targets, direction, cascade=cascade, into_existing=into_existing)
         if output is None:
             return result
         save(result, targets, direction, output, cascade=cascade)

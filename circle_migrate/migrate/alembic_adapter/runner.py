@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial, wraps
@@ -180,7 +180,7 @@ class Runner:
             @wraps(function)
             def call(**arguments: Any) -> None:
                 with mode:
-                    self._run_function(context, partial(function, **arguments))
+                    self._run_function(context, partial(_run_whole, function, **arguments))
                 if context.connection is not None and not context.as_sql and not context.owned_by_us:
                     # Alembic commits this one, after the version row; the step may have ended its first.
                     context._transaction = context.connection.get_transaction() or context.connection.begin()
@@ -189,6 +189,13 @@ class Runner:
             return [alembic_step]
 
         return {"fn": one_step, "transaction_per_migration": True, **self.table.options, **self._naming}
+
+
+def _run_whole(function: Callable[..., Any], **arguments: Any) -> None:
+    returned = function(**arguments)
+    if isinstance(returned, Coroutine | Generator):
+        returned.close()
+        raise TypeError(f"{function.__name__}() is async or has yield, so that a call runs nothing of it")
 
 
 def _unescape_percents(

@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.sql_text import without_comments_and_literals
+from circle_migrate.postgres.sql_text import split_statements, without_comments_and_literals
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 
@@ -72,7 +73,7 @@ async def compare_rendered(deployment: Deployment, plan: Plan, trace: Trace) -> 
 
 def _starts(statements: Iterable[str]) -> Iterator[str]:
     """Yield the first words of each statement that changes data or schema."""
-    for statement in statements:
+    for statement in chain.from_iterable(map(split_statements, statements)):
         words = _WORD.findall(without_comments_and_literals(statement))[:_COMPARED_WORDS]
         if words and words[0].upper() not in _READING:
             yield " ".join(words)

@@ -1,0 +1,69 @@
+"""Relations that no revision file names: before the first revision, the URL is probably wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from circle_migrate.core.errors import Refused
+from circle_migrate.postgres.journal_tables import OWN_SCHEMAS, OWN_TABLES
+
+if TYPE_CHECKING:
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.revision_graph.graph import Graph
+    from circle_migrate.revision_graph.plan import Plan
+
+# Without partitions and sequences of columns, which go with their table.
+_RELATIONS = f"""
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT c.relispartition
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname NOT IN {OWN_SCHEMAS}
+  AND NOT (n.nspname = $1::text AND c.relname = ANY ($2::text[]))
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d
+      WHERE d.deptype = 'e' AND (d.classid, d.objid) IN (
+          ('pg_catalog.pg_class'::regclass, c.oid), ('pg_catalog.pg_namespace'::regclass, n.oid)
+      ) OR c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.objid = c.oid
+          AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+  )
+ORDER BY n.nspname, c.relname
+"""  # noqa: S608 - a constant
+_SHOWN = 5
+
+
+async def ensure_not_foreign(deployment: Deployment, states: Mapping[str, State], plan: Plan) -> None:
+    """Raise `Refused` where a database has no current revision, no journal, and relations of no revision."""
+    for name in plan.databases:
+        state, database = states[name], deployment.databases[name]
+        if state.current or state.journal_of is not None:
+            continue
+        async with database.reading() as connection:
+            rows = await connection.fetch(_RELATIONS, state.schema, [state.version_table, *OWN_TABLES])
+        foreign = _unnamed([(row["schema"], row["name"]) for row in rows], database.graph)
+        if foreign:
+            more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+            raise Refused(
+                f"{name}: the version table is missing or empty, but the database {state.name} has relations"
+                f" that no revision file names: {', '.join(foreign[:_SHOWN])}{more}",
+                database=name,
+                state="nothing was changed",
+                hint="if it is another application's, correct the URL: `circle-migrate config show`; "
+                "to upgrade beside these relations, add --into-existing; "
+                f"if revisions made them: circle-migrate stamp {name}@REVISION",
+            )
+
+
+def _unnamed(relations: list[tuple[str, str]], graph: Graph) -> list[str]:
+    """Return the relations whose name is no word in the text of any revision file."""
+    if not relations:
+        return []
+    text = "\n".join(revision.read_source() for revision in graph.revisions.values())
+    words = set(re.findall(r"\w+", text))
+    return [
+        f"{schema}.{name}"
+        for schema, name in relations
+        if name not in words and not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)
+    ]
