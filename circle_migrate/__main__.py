@@ -7,7 +7,8 @@ import os
 import sys
 
 _INTERRUPTED = 130
-"""The exit status for Ctrl-C; `core.errors`, which has it too, may not be imported yet."""
+_USAGE = 2
+"""Exit statuses; `core.errors`, which has them too, may not be imported yet."""
 
 
 def main() -> None:
@@ -21,6 +22,10 @@ def main() -> None:
         app(prog_name="circle-migrate")
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except OSError as error:  # of --help and --version; a command's own errors do not come here
+        sys.stderr.write(f"error: the text cannot be written to stdout: {error.strerror}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries to write it again at exit
+        sys.exit(_USAGE)
     finally:
         # The collection at exit takes a sixth of the time of `status`.
         gc.disable()

@@ -39,6 +39,8 @@ def project(project_folder: Path, empty_databases: Databases, monkeypatch: pytes
         ("heads --format json", 2, "cannot be written to stdout: No space left"),
         ("check", 3, "cannot be written to stdout: No space left"),
         ("upgrade nosuch --format json", 2, "nosuch"),
+        ("--version", 2, "No space left on device"),
+        ("status --help", 2, "No space left on device"),
     ],
 )
 def test_full_stdout(project: Project, line: str, status: int, text: str) -> None:

@@ -12,8 +12,8 @@ from circle_migrate.core.redaction import redact
 if TYPE_CHECKING:
     from circle_migrate.core.findings import Finding, Report
 
-# Characters that XML 1.0 does not allow, or that control a terminal.
-_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
+# Characters that XML 1.0 does not allow, that control a terminal, or that reverse what it shows.
+_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 # The start of a line that GitHub, Azure or TeamCity obeys, also behind blanks.
 _CI_COMMAND = re.compile(r"^(\s*)(?=::|##)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&!])")
