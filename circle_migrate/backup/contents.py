@@ -152,10 +152,7 @@ class ExportedSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ConsistentSnapshots:
-    """The snapshots by database, exported within `skew_ms` milliseconds.
-
-    `locked` says whether the deployer lock of every database is held.
-    """
+    """The snapshots by database, exported within `skew_ms`; `locked` if all deployer locks are held."""
 
     by_database: Mapping[str, ExportedSnapshot]
     skew_ms: float

@@ -127,10 +127,7 @@ class DumpJob:
 
 
 async def copy(source: Child, *targets: Child) -> None:
-    """Copy the output of one program to the input of the others.
-
-    A target that closes its input gets no more; its exit status tells why.
-    """
+    """Copy a program's output to the input of others; one that closes its input gets no more."""
     writers = [target.process.stdin for target in targets if target.process.stdin]
     open_writers = list(writers)
     assert source.process.stdout  # noqa: S101 - it is a pipe

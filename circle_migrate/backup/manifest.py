@@ -139,10 +139,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult(Result):
-    """A complete backup, the folder it is in, and notes for the user.
-
-    It is `verified` if the schema of every dump was restored into a scratch database and compared.
-    """
+    """A complete backup in `folder`, `verified` if the schemas of its dumps were restored and compared."""
 
     manifest: Manifest
     folder: str

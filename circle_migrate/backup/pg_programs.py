@@ -107,10 +107,7 @@ class Child:
 async def start(
     argv: Sequence[str | Path], env: Mapping[str, str], *, stdin: Any = DEVNULL, stdout: Any = DEVNULL
 ) -> AsyncIterator[Child]:
-    """Run a program while the block runs, and terminate it at the end of the block.
-
-    Raises `SettingsError` if it cannot be started.
-    """
+    """Run a program during the block, then terminate it. Raises `SettingsError` if it cannot be started."""
     try:
         process = await asyncio.create_subprocess_exec(
             *map(str, argv), env=env, stdin=stdin, stdout=stdout, stderr=PIPE

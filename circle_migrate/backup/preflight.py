@@ -10,8 +10,12 @@ from pathlib import Path
 from circle_migrate.backup.dump import RestoreJob, RestoreOptions, decrypt_command, ensure_readable
 from circle_migrate.backup.manifest import Dump, Manifest, verify_dump
 from circle_migrate.core.errors import MissingDatabase, Refused, UnknownRevision, WrongDatabase
-from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
-from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
+from circle_migrate.migrate.guards import (
+    ensure_distinct,
+    ensure_not_in_doubt,
+    ensure_not_swapped,
+    ensure_writable,
+)
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
 

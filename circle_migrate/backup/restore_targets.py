@@ -16,11 +16,11 @@ from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import Interrupted, MigrateError, RestoreFailed
 from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.shield import shielded
+from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.protection import copy_marker
 from circle_migrate.postgres.database import APPLICATION_NAME, Database, State
-from circle_migrate.postgres.protection_marker import ProtectionMarker
+from circle_migrate.postgres.journal_tables import ProtectionMarker
 from circle_migrate.postgres.server_errors import server_message
 
 NAME = f"{APPLICATION_NAME} restore"

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Refused, RestoreFailed
-from circle_migrate.postgres.create_database import connect_to_maintenance_database
-from circle_migrate.postgres.create_like import create_like
+from circle_migrate.postgres.create_database import connect_to_maintenance_database, create_like
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
 from circle_migrate.postgres.identifier import quote
 from circle_migrate.postgres.server_errors import server_message, sqlstate, statement_error
@@ -56,10 +55,7 @@ class StagedDatabase:
 
 
 async def create(database: Database, token: str) -> StagedDatabase:
-    """Create an empty copy of a database, with its encoding, locale, owner, settings and privileges.
-
-    Raises `MissingPrivilege`, `RestoreFailed`, and the errors of connecting.
-    """
+    """Create an empty copy of a database by `create_like`. Raises `MissingPrivilege`, `RestoreFailed`."""
     live = database.address.database
     copy = StagedDatabase(
         database, _new_name(live, "restore", token), live, _new_name(live, "replaced", token)

@@ -79,10 +79,7 @@ class _MissingRoleError(Exception):
 async def verify_schemas(
     deployment: Deployment, dumps: Sequence[tuple[Dump, Path]], programs: Path | None
 ) -> dict[str, str]:
-    """Restore the schemas in these dumps; return by database why a dump could not be verified.
-
-    Raises `BackupFailed` for a dump that cannot be restored, or makes another schema.
-    """
+    """Restore the schemas; return by database why one could not be verified. Raises `BackupFailed`."""
     reasons: dict[str, str] = {}
     async with ScratchServers(deployment) as servers:
         for dump, path in dumps:

@@ -12,8 +12,8 @@ from circle_migrate.backup.manifest import Manifest
 from circle_migrate.cli.formats.sanitize import visible
 from circle_migrate.cli.write import write_stderr
 from circle_migrate.core.errors import NotConfirmed
-from circle_migrate.migrate.kept_data.entry import KeptEntry
-from circle_migrate.postgres.protection_marker import ProtectionMarker
+from circle_migrate.migrate.kept_data.registry import KeptEntry
+from circle_migrate.postgres.journal_tables import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan, Stamp
 from circle_migrate.safety.losses.report import LossReport
 

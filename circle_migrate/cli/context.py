@@ -66,7 +66,7 @@ class CommandContext(NamedTuple):
         """Return the databases with their `current` revisions, or the revision trees alone."""
         if not current:
             return self.files(), None
-        from circle_migrate.migrate.identity import verify_identity
+        from circle_migrate.migrate.guards import verify_identity
 
         deployment = await self.ready()
         return deployment, verify_identity(deployment, await deployment.states())

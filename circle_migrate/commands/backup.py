@@ -24,8 +24,7 @@ from circle_migrate.config.url.environment import environment
 from circle_migrate.core.byte_size import format_bytes
 from circle_migrate.core.errors import BackupFailed, UsageError
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
-from circle_migrate.migrate.guards import ensure_not_in_doubt
-from circle_migrate.migrate.identity import ensure_distinct, ensure_not_swapped
+from circle_migrate.migrate.guards import ensure_distinct, ensure_not_in_doubt, ensure_not_swapped
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.server_errors import server_message

@@ -14,8 +14,7 @@ from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
 from circle_migrate.commands.plan import SavedPlan
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult, RestoreInstructions

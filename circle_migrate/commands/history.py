@@ -8,8 +8,7 @@ from typing import Any
 
 from circle_migrate.core.errors import ExitCode, MigrateError, UsageError
 from circle_migrate.core.result import Result, worst_exit_code
-from circle_migrate.migrate.guards import ensure_not_in_doubt
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.graph import Graph

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.kept_data import registry
-from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptState
+from circle_migrate.migrate.kept_data.registry import KeptEntries, KeptEntry, KeptState
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes

@@ -10,8 +10,7 @@ import asyncpg
 
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.result import Result
-from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.journal_entry import JournalRun
+from circle_migrate.migrate.journal import Journal, JournalRun
 from circle_migrate.postgres.deployment import Deployment
 
 T = TypeVar("T")

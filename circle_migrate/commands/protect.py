@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.result import Result
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.protection import ProtectionGuard, remove_marker, write_marker
 from circle_migrate.migrate.run import Hooks, MigrationRun
-from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
+from circle_migrate.postgres.journal_tables import Protection, ProtectionMarker
 from circle_migrate.revision_graph.plan import Action, Plan, plan_without_changes
 
 if TYPE_CHECKING:

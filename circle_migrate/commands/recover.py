@@ -18,8 +18,8 @@ from circle_migrate.core.errors import ExitCode, InDoubt, UsageError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.result import Result
 from circle_migrate.migrate.commit import Gid
+from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.session import ensure_dedicated_session
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock

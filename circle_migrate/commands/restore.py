@@ -19,7 +19,7 @@ from circle_migrate.backup.manifest import Manifest, RestoreResult, read_manifes
 from circle_migrate.backup.preflight import RestoreTarget, preflight
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.own_tables import ensure_own_tables
+from circle_migrate.migrate.guards import ensure_own_tables
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock

@@ -9,8 +9,7 @@ from pathlib import Path
 from circle_migrate.core.errors import UsageError
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.core.findings import Finding, Severity
-from circle_migrate.migrate.guards import ensure_not_in_doubt
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan

@@ -10,7 +10,7 @@ from circle_migrate import __version__
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.contradictions import ensure_agreement
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.planner import Planner, plan_offline
 from circle_migrate.migrate.result import ScriptResult
 from circle_migrate.postgres.deployment import Deployment

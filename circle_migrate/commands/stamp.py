@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from circle_migrate.core.events import Notify, ignore_event
-from circle_migrate.migrate.guards import ensure_not_in_doubt
-from circle_migrate.migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.migrate.guards import ensure_distinct, ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult

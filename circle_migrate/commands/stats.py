@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.safety.committed_files import DatabaseStats, Statistics, StatsResult, write_statistics
 from circle_migrate.safety.live_database.catalog import relation_sizes

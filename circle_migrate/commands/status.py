@@ -9,10 +9,10 @@ from circle_migrate.commands.checks.database_checks import pending_revisions, si
 from circle_migrate.commands.checks.database_facts import DatabaseFacts, is_ahead, read_all_facts
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.findings import Report, Severity
-from circle_migrate.migrate.journal_entry import JournalRun
+from circle_migrate.migrate.journal import JournalRun
 from circle_migrate.migrate.protection import protection
 from circle_migrate.postgres.deployment import Deployment, revision_folders
-from circle_migrate.postgres.protection_marker import Protection
+from circle_migrate.postgres.journal_tables import Protection
 from circle_migrate.revision_graph.revision import Revision
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.foreign_relations import ensure_not_foreign
-from circle_migrate.migrate.guards import ensure_not_in_doubt
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.deployment import Deployment

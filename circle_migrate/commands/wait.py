@@ -14,7 +14,7 @@ from circle_migrate.commands.checks.database_facts import (
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision, Unreachable
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Report, Severity, from_error
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 

@@ -44,10 +44,7 @@ class NoDateError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class IgnoreRule:
-    """A rule for `hazards`, or for differences (of one `field`, if given).
-
-    `text` is its source, `until` the last day on which it applies.
-    """
+    """A rule for `hazards`, or differences (of one `field`); `until` is the last day on which it applies."""
 
     text: str
     pattern: str = "*"

@@ -98,10 +98,7 @@ class ObjectResolver:
 
 
 def load_models(settings: DatabaseSettings) -> tuple[MetaData, ...]:
-    """Return the metadata that the setting `models` names: one, several, or the result of a function.
-
-    Raises `SettingsError` if it cannot be loaded.
-    """
+    """Return the metadata of `models`: one, several, or a function's result. Raises `SettingsError`."""
     hint = f'write models = "package.module:metadata" in [tool.circle-migrate.databases.{settings.name}]'
     try:
         models = _all_metadata(_import(settings.models))
@@ -151,11 +148,7 @@ def _import(reference: str) -> Any:
 
 
 def load_relations(settings: Settings, names: Sequence[str] = ()) -> tuple[Relation, ...]:
-    """Return all relations, or those with these names; empty if the setting is unset.
-
-    Raises `SettingsError` if they cannot be loaded or contradict the settings, `UsageError` for an unknown
-    name.
-    """
+    """Return all relations, or those named. Raises `SettingsError`, `UsageError` for an unknown name."""
     relations = () if settings.relations is None else _load(settings.relations, settings)
     for name in names:
         if name not in {relation.name for relation in relations}:

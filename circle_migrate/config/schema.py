@@ -165,10 +165,7 @@ def _record_problems(error: ValidationError, record: Provenance) -> set[str]:
 
 
 def read_secret_files(folder: Path, record: Provenance) -> None:
-    """Record a folder with one file per setting, as Docker and Kubernetes mount secrets.
-
-    Unreadable files become problems.
-    """
+    """Record a folder of files named as settings (Docker, Kubernetes); unreadable ones become problems."""
     source = SecretsSettingsSource(DeclaredSettings, folder)
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -22,10 +22,7 @@ _SIMILARITY = 0.75
 
 
 def collect(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Provenance:
-    """Read all sources; an invalid value is recorded as a problem and replaced by the default.
-
-    Raises SettingsError for a file of another user.
-    """
+    """Read all sources; invalid values become problems. Raises SettingsError for a file of another user."""
     record = Provenance()
     tables, root = _read_pyproject(cwd, environ, record)
     for name, value in flags.items():

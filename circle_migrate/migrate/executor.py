@@ -21,21 +21,23 @@ from circle_migrate.core.shield import shielded
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
-from circle_migrate.migrate.contradictions import ensure_no_contradiction
-from circle_migrate.migrate.edited_files import ensure_not_edited
+from circle_migrate.migrate.contradictions import ensure_no_contradiction, ensure_not_edited
 from circle_migrate.migrate.failure import (
     deferred_constraint_error,
     interrupted_error,
     is_lock_conflict,
     lock_timeout_error,
     not_recorded_error,
+    remaining_changes,
     step_error,
 )
-from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable
-from circle_migrate.migrate.half_applied import remaining_changes
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import (
+    ensure_not_in_doubt,
+    ensure_own_tables,
+    ensure_writable,
+    verify_identity,
+)
 from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.own_tables import ensure_own_tables
 from circle_migrate.migrate.run import (
     AppliedAction,
     Checkpoint,
@@ -46,8 +48,13 @@ from circle_migrate.migrate.run import (
     start_run,
     warn_of_changes,
 )
-from circle_migrate.migrate.session import monitor, working_session
-from circle_migrate.migrate.step_end import check_all_constraints, check_deferred_constraints, restoring_sql
+from circle_migrate.migrate.session import (
+    check_all_constraints,
+    check_deferred_constraints,
+    monitor,
+    restoring_sql,
+    working_session,
+)
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.revision_graph.plan import Action, Plan, Segment, Step
@@ -317,9 +324,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
             await run.sessions[action.database].connection.run_sync(run_with_hooks)
     except MigrateError:
         raise
-    except (
-        KeyboardInterrupt
-    ):  # a signal that arrived while the step ran Python, not while it awaited the server
+    except KeyboardInterrupt:  # a signal while the step ran Python, not while it awaited the server
         raise asyncio.CancelledError from None
     except (Exception, SystemExit) as error:
         raise _StepFailedError(run, action, error) from error

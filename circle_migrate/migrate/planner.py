@@ -30,11 +30,7 @@ class Planner:
     guards: tuple[PlanGuard, ...] = ()
 
     def __call__(self, current: Current) -> Plan:
-        """Plan over the databases in `current`.
-
-        Raises `UsageError` for an unknown target and for an upgrade without any revision, the errors of
-        `revision_graph.plan` and of the guards.
-        """
+        """Plan over the databases in `current`. Raises `UsageError`, and the errors of plans and guards."""
         plan = self._plan(current)
         for guard in self.guards:
             guard(plan)

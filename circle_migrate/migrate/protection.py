@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.journal import os_user
 from circle_migrate.postgres.identifier import quote
-from circle_migrate.postgres.journal_tables import PROTECTION
-from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
+from circle_migrate.postgres.journal_tables import PROTECTION, Protection, ProtectionMarker
 
 if TYPE_CHECKING:
     import asyncpg
@@ -34,10 +33,7 @@ def protection(settings: DatabaseSettings, state: State) -> Protection | None:
 
 
 class ProtectionGuard:
-    """The guard against downgrades of protected databases, except those named in `overridden`.
-
-    Raises `UsageError` for a name that no database has.
-    """
+    """The guard against downgrades, except of `overridden`. Raises `UsageError` for an unknown name."""
 
     def __init__(self, deployment: Deployment, overridden: Iterable[str] = ()) -> None:
         self.settings = {name: database.settings for name, database in deployment.databases.items()}

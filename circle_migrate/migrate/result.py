@@ -10,7 +10,7 @@ from circle_migrate.core.result import Result
 from circle_migrate.revision_graph.plan import Action, Plan, Stamp
 
 if TYPE_CHECKING:
-    from circle_migrate.migrate.kept_data.entry import KeptRowCount
+    from circle_migrate.migrate.kept_data.registry import KeptRowCount
 
 
 def action_dict(action: Action) -> dict[str, Any]:

@@ -31,10 +31,7 @@ Checkpoint = Callable[[str], None]
 
 
 class Hooks:
-    """Methods that the executor calls; they do nothing unless they are overridden.
-
-    An error that a method raises ends the run as an error of the step would.
-    """
+    """Methods that the executor calls, empty by default; their errors end the run as those of a step do."""
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
         """Act under the deployer locks, when every check has passed and no step has run."""
@@ -43,10 +40,7 @@ class Hooks:
         """Act before every attempt of a segment; `number` starts at 1."""
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """Act before the action, in its transaction.
-
-        A step that cannot run in a transaction has none here, and the method must not leave one open.
-        """
+        """Act before the action, in its transaction; where it has none, the method may leave none open."""
 
     def after_step(self, connection: Connection, action: Action) -> None:
         """Act after the action and its version row; transactions are as for `before_step`."""
@@ -130,10 +124,7 @@ class MigrationRun:
     def translate_cancellation(
         self, kind: type[BaseException] | None, _error: object, _trace: object
     ) -> bool:
-        """Raise the error of the lost server instead of the cancellation that it caused.
-
-        Return whether the cancellation is void, because everything had been committed.
-        """
+        """Raise the lost server's error for its cancellation; return whether all had been committed."""
         if kind is not asyncio.CancelledError or self.lost is None:
             return False
         if self.is_committed and self.task is not None:
@@ -157,10 +148,7 @@ def describe(action: Action) -> str:
 
 
 async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) -> None:
-    """Record the run in every journal and report its steps. Raises the errors of `journal_error`.
-
-    Where that is interrupted or fails, the journals that have the run record its end.
-    """
+    """Record the run in every journal, and its end if that fails. Raises the errors of `journal_error`."""
     mode = run.deployment.commit_mode
     planned = {
         name: tuple(describe(action) for action in plan.actions if action.database == name)

@@ -1,4 +1,4 @@
-"""Sessions that run steps: their settings, a check for poolers, and a monitor.
+"""Sessions that run steps: their settings, a check for poolers, what happens between steps, and a monitor.
 
 The monitor uses a second connection. It detects a lost server, reads which sessions block the running step,
 and reads the progress of index builds.
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, cast
 from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
-from circle_migrate.postgres.search_path import FIRST_SCHEMA
+from circle_migrate.postgres.identifier import literal
+from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, PINNED
 from circle_migrate.postgres.server_errors import sqlstate
 
 if TYPE_CHECKING:
@@ -85,10 +86,7 @@ class Session:
 
 @asynccontextmanager
 async def working_session(database: Database, run: str, lock_timeout: float) -> AsyncIterator[Session]:
-    """Open a session for the steps of a run; `lock_timeout` is in seconds.
-
-    Raises `SettingsError` behind a pooler that shares a session between clients or drops settings.
-    """
+    """Open a session for steps; `lock_timeout` is in seconds. Raises `SettingsError` behind some poolers."""
     settings = {
         "lock_timeout": f"{round(lock_timeout * 1000)}ms",
         "statement_timeout": "0",
@@ -238,3 +236,58 @@ def _progress(row: asyncpg.Record) -> str:
         if total:
             return f"the index: {row['phase']}, {done} of {total} {kind}"
     return f"the index: {row['phase']}"
+
+
+_OWN_SETTINGS = """
+SELECT name::text, setting::text FROM pg_catalog.pg_settings
+WHERE source OPERATOR(pg_catalog.=) 'session' ORDER BY 1
+"""
+
+_DEFERRABLE = """
+SELECT pg_catalog.string_agg(name, ', '), pg_catalog.string_agg(name, ', ') FILTER (WHERE deferred)
+FROM (
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.conname) AS name,
+           pg_catalog.bool_or(c.condeferred) AS deferred
+    FROM pg_catalog.pg_constraint c
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.connamespace
+    WHERE c.condeferrable AND NOT pg_catalog.pg_is_other_temp_schema(n.oid)
+      AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+    GROUP BY 1
+) constraints
+"""
+
+
+async def check_deferred_constraints(driver: asyncpg.Connection) -> None:
+    """Check deferred constraints, whose pending events would refuse the next ALTER of their table.
+
+    Afterwards each constraint is deferred exactly if it is so initially. `SET CONSTRAINTS ALL` would change
+    also constraints that are created later in the transaction.
+    """
+    deferrable, deferred = await driver.fetchrow(_DEFERRABLE)
+    if deferrable is not None:
+        await _set_constraints(driver, f"{deferrable} IMMEDIATE")
+    if deferred is not None:
+        await driver.execute(f"SET CONSTRAINTS {deferred} DEFERRED")
+
+
+async def check_all_constraints(driver: asyncpg.Connection) -> None:
+    """Check every deferred constraint, also of schemas that the role may not name, before the commit."""
+    await _set_constraints(driver, "ALL IMMEDIATE")
+
+
+async def _set_constraints(driver: asyncpg.Connection, change: str) -> None:
+    """Run the triggers of constraints, which are the revisions', under the configured search_path."""
+    await driver.execute(f"{CONFIGURED}; SET CONSTRAINTS {change}; {PINNED}")
+
+
+async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
+    """Return the text that gives a session the role and the settings that it has now.
+
+    Settings of extensions and roles are not in the view, so those of the URL are set first.
+    """
+    own = [
+        f"SELECT pg_catalog.set_config({literal(name)}, {literal(value)}, false)"
+        for name, value in await driver.fetch(_OWN_SETTINGS)
+    ]
+    resets = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
+    return "; ".join([*resets, database.session_sql({}), *own])

@@ -137,10 +137,7 @@ class LiveQuery:
 async def open_live_query(
     database: Database, seconds: float = 5.0, total: float = TOTAL_SECONDS
 ) -> AsyncIterator[LiveQuery]:
-    """Open a connection for queries of `seconds` each and `total` seconds together.
-
-    Raises the errors of connecting.
-    """
+    """Open a connection for queries of `seconds` each, `total` together. Raises the errors of connecting."""
     async with database.reading() as connection:
         await connection.execute("COMMIT")  # each query has its own transaction; SET is kept
         yield LiveQuery(connection, seconds, total)

@@ -1,4 +1,4 @@
-"""Creation of missing databases."""
+"""Create missing databases, and databases with the properties of another one, which dumps lack."""
 
 from __future__ import annotations
 
@@ -7,21 +7,99 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import MissingDatabase, MissingPrivilege
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.identifier import quote
+from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import PINNED
 from circle_migrate.postgres.server_errors import connecting, server_message, sqlstate
 
 if TYPE_CHECKING:
     import asyncpg
 
+_LOCALE = """
+SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,
+       to_jsonb(d) ->> 'datlocprovider' AS provider,
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
+       to_jsonb(d) ->> 'daticurules' AS rules
+FROM pg_catalog.pg_database d WHERE datname = coalesce($1, current_database())
+"""
+_PROPERTIES = """
+SELECT pg_get_userbyid(datdba) AS owner, datconnlimit AS connections, spcname AS tablespace, datacl IS NULL AS
+       standard, shobj_description(d.oid, 'pg_database') AS comment
+FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = dattablespace WHERE datname = $1
+"""
+_SETTINGS = """
+SELECT CASE WHEN setrole <> 0 THEN pg_get_userbyid(setrole) END AS role, split_part(entry, '=', 1) AS name,
+       substr(entry, strpos(entry, '=') + 1) AS value
+FROM pg_catalog.pg_db_role_setting s, unnest(setconfig) AS entry
+WHERE setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = $1)
+"""
+_PRIVILEGES = """
+SELECT CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee) END AS role, privilege_type AS privilege,
+       is_grantable AS grantable
+FROM pg_catalog.pg_database d, aclexplode(datacl) WHERE datname = $1
+"""
+# Settings whose stored value is already quoted (variable_is_guc_list_quote in PostgreSQL's dumputils.c).
+_QUOTED_LISTS = {
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+}
+
+
+async def locale_options(connection: asyncpg.Connection, name: str | None = None) -> list[str]:
+    """Return the encoding and locale of a database, by default the current one, for CREATE DATABASE."""
+    row = await connection.fetchrow(_LOCALE, name)
+    value = {key: literal(text or "") for key, text in row.items()}
+    options = [f"ENCODING {value['encoding']}", f"LC_COLLATE {value['datcollate']}"]
+    options.append(f"LC_CTYPE {value['datctype']}")
+    if row["provider"] == "i":
+        options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {value['locale']}")
+        options += [f"ICU_RULES {value['rules']}"] if row["rules"] else []
+    elif row["provider"] == "b":
+        options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {value['locale']}")
+    elif row["provider"] == "c":
+        options.append("LOCALE_PROVIDER libc")
+    return options
+
+
+async def create_like(connection: asyncpg.Connection, model: str, name: str) -> None:
+    """Create an empty database with `model`'s owner, locale, settings, privileges; an error may leave it."""
+    properties = await connection.fetchrow(_PROPERTIES, model)
+    options = [
+        "TEMPLATE template0",
+        f"OWNER {quote(properties['owner'])}",
+        f"TABLESPACE {quote(properties['tablespace'])}",
+        f"CONNECTION LIMIT {properties['connections']}",
+        *await locale_options(connection, model),
+    ]
+    new = quote(name)
+    await connection.execute(f"CREATE DATABASE {new} {' '.join(options)}")
+    if properties["comment"]:
+        await connection.execute(f"COMMENT ON DATABASE {new} IS {literal(properties['comment'])}")
+    for row in await connection.fetch(_SETTINGS, model):
+        value = row["value"] if row["name"] in _QUOTED_LISTS else literal(row["value"])
+        role = f"ROLE {quote(row['role'])} IN " if row["role"] else ""
+        setting = ".".join(map(quote, row["name"].split(".")))
+        await connection.execute(f"ALTER {role}DATABASE {new} SET {setting} TO {value}")
+    if not properties["standard"]:
+        await _grant(connection, model, new, properties["owner"])
+
+
+async def _grant(connection: asyncpg.Connection, model: str, new: str, owner: str) -> None:
+    await connection.execute(f"REVOKE ALL ON DATABASE {new} FROM PUBLIC, {quote(owner)}")
+    for row in await connection.fetch(_PRIVILEGES, model):
+        grantee = quote(row["role"]) if row["role"] else "PUBLIC"
+        option = " WITH GRANT OPTION" if row["grantable"] else ""
+        await connection.execute(f"GRANT {row['privilege']} ON DATABASE {new} TO {grantee}{option}")
+
+
 _DUPLICATE_DATABASE = ("42P04", "23505")
 
 
 async def create_missing(deployment: Deployment) -> tuple[str, ...]:
-    """Create the selected databases that do not exist and return their names.
-
-    Raises `MissingPrivilege` with the statement that grants the privilege, and the errors of connecting.
-    """
+    """Create missing databases; return their names. Raises `MissingPrivilege`, the errors of connecting."""
     states = await deployment.states_or_errors()
     missing = [name for name, state in states.items() if isinstance(state, MissingDatabase)]
     for state in states.values():

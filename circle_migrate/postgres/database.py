@@ -23,12 +23,12 @@ from circle_migrate.postgres.journal_tables import (
     RUNS,
     STEPS,
     TABLES,
+    ProtectionMarker,
     ensure_not_in_search_path,
     prepared_by_runs,
     read_contents,
 )
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
-from circle_migrate.postgres.protection_marker import ProtectionMarker
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
     connecting,
@@ -124,10 +124,7 @@ class Database:
 
     @cached_property
     def graph(self) -> Graph:
-        """The revisions.
-
-        Raises `TreeError` if the files do not form a valid graph, `SettingsError` if all are elsewhere.
-        """
+        """The revisions. Raises `TreeError` for an invalid graph, `SettingsError` if all are elsewhere."""
         graph = read_graph(self.name, self.revision_folders, load_module)
         if not graph:
             ensure_nothing_elsewhere(self.name, self.settings.revisions)
@@ -141,10 +138,7 @@ class Database:
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
     ) -> asyncpg.Connection:
-        """Connect, apply the settings of the URL, and begin a transaction by the statement `begin`.
-
-        Raises the errors of `server_errors.connecting`.
-        """
+        """Connect, apply the URL's settings, and run the statement `begin`. Raises as `connecting` does."""
         import asyncpg
 
         with connecting(self.name, self.address):
@@ -217,8 +211,7 @@ class Database:
         async with self.reading() as connection:
             rows = await connection.fetch(
                 "SELECT relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + ")))"
-                " "
+                "AND relnamespace = to_regnamespace(quote_ident(coalesce($2::name, " + FIRST_SCHEMA + "))) "
                 "AND relname <> ALL($1::text[]) ORDER BY relname",
                 [self.settings.version_table, *OWN_TABLES],
                 self.settings.version_table_schema,

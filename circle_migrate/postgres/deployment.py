@@ -27,10 +27,7 @@ files of a database are read, so that the servers work in the meantime."""
 
 
 class Deployment:
-    """All databases, in the order in which they are locked and committed.
-
-    `only` selects one database or several; the others are still read if a requirement leads to them.
-    """
+    """All databases in the order of locks and commits; those outside `only` are read if required."""
 
     def __init__(self, settings: Settings, only: str | Collection[str] | None = None) -> None:
         self.settings = settings
@@ -63,10 +60,7 @@ class Deployment:
         return {name: self.forest.graphs[name] for name in self.selected}
 
     def ensure_revisions(self) -> None:
-        """Raise `SettingsError` if the first selected database has no revision.
-
-        A wrong folder looks like that. The other one may have none, in a project with one database.
-        """
+        """Raise `SettingsError` if the first selected database has no revision: its folder may be wrong."""
         name = self.selected[0]
         if not self.forest.graphs[name]:
             folders = ", ".join(map(str, self.databases[name].revision_folders))

@@ -85,10 +85,7 @@ class MissingColumn(str):
 
 
 async def find_column(connection: asyncpg.Connection, column: ColumnReference) -> KeyColumn | MissingColumn:
-    """Find a column in the catalogue.
-
-    Raises `MissingPrivilege`, or `SettingsError` for a type that cannot be compared.
-    """
+    """Find a column. Raises `MissingPrivilege`, or `SettingsError` for a type that cannot be compared."""
     row = await connection.fetchrow(_LOCATE, column.schema, column.table, column.name)
     if row is None:
         return MissingColumn(f"{column.database} has no table {column.table}")
@@ -123,10 +120,7 @@ def _ensure_readable(row: asyncpg.Record, column: ColumnReference) -> None:
 
 @dataclass(frozen=True, slots=True)
 class KeyEncoding:
-    """How the keys of a column are read, so that equal keys of both sides are equal in Python.
-
-    `family` is the type family of both columns, or text if they differ.
-    """
+    """How keys are read, equal in Python on both sides; `family` is that of both columns, or text."""
 
     located: KeyColumn
     family: Family

@@ -93,10 +93,7 @@ def sqlstate(error: BaseException | None) -> str | None:
 
 
 def server_message(error: BaseException) -> str:
-    """Return the server's message with its SQLSTATE and hint.
-
-    DETAIL is omitted: it can quote rows, and rows of a credentials database are secrets.
-    """
+    """Return the server's message, SQLSTATE and hint; DETAIL is omitted, as it can quote secret rows."""
     original = server_error(error)
     if original is None:
         text = driver_message(error) or " ".join(redact(str(error)).split())
@@ -140,9 +137,7 @@ def connection_error(error: Exception, database: str, address: Address) -> Migra
     elif isinstance(error, OSError):
         message, detail = f"no server answers at {where}", error.strerror or str(error)
         hint = "start PostgreSQL there, or add `--embedded` to use a local server"
-    elif (
-        type(error).__name__ == "TargetServerAttributeNotMatched"
-    ):  # compared by name: asyncpg is not imported
+    elif type(error).__name__ == "TargetServerAttributeNotMatched":  # asyncpg is not imported
         message, detail = f"no server at {where} is {address.target_session_attrs}", None
         hint = "correct target_session_attrs in the URL, or use the URL of such a server"
     else:
@@ -180,10 +175,7 @@ def _server_refusal(error: Exception, state: str, database: str, address: Addres
 def privilege_hint(
     message: str, role: str, needed: str = "SELECT, INSERT, UPDATE, DELETE", schema: str = ""
 ) -> str:
-    """Return the statement that grants the missing privilege; `needed` are the privileges on tables.
-
-    `schema` is that of our own tables, as SQL, since the server's message has no schema.
-    """
+    """Return the statement that grants a privilege (`needed` for tables); `schema` is that of our tables."""
     if match := re.search(r"row-level security policy for table (.+?)( \(SQLSTATE|$)", message):
         if message.startswith("new row violates"):
             return f"the policies of {match[1]} refuse a row: correct it, or run it as a role with BYPASSRLS"
@@ -209,9 +201,7 @@ def statement_error(error: BaseException, database: str, action: str) -> Migrate
     state = sqlstate(error)
     if state == INSUFFICIENT_PRIVILEGE:
         return MissingPrivilege(
-            f"{database}: the role may not {action}",
-            database=database,
-            detail=server_message(error),
+            f"{database}: the role may not {action}", database=database, detail=server_message(error)
         )
     if state == READ_ONLY_TRANSACTION:
         return NotWritable(

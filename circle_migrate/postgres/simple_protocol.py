@@ -12,13 +12,10 @@ from collections.abc import Awaitable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy.dialects.postgresql.asyncpg import (
-    AsyncAdapt_asyncpg_connection,
-    AsyncAdapt_asyncpg_cursor,
-)
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, AsyncAdapt_asyncpg_cursor
 from sqlalchemy.util import await_only
 
-from circle_migrate.postgres.statements import split_last_rows
+from circle_migrate.postgres.sql_text import split_last_rows
 
 if TYPE_CHECKING:
     import asyncpg
@@ -78,10 +75,7 @@ class _Cursor(AsyncAdapt_asyncpg_cursor):
 
 
 class Watched:
-    """What steps need of an adapter, with any driver.
-
-    `runs_step` holds while the function of a revision runs.
-    """
+    """What steps need of any driver's adapter; `runs_step` holds while a revision's function runs."""
 
     __slots__ = ()
     watch: Watch | None
@@ -134,10 +128,7 @@ class Adapter(Watched, AsyncAdapt_asyncpg_connection):
 
 
 def adapt(dbapi: Any, connecting: Awaitable[asyncpg.Connection]) -> Adapter:
-    """Await the driver's connection and return SQLAlchemy's adapter of it.
-
-    The adapter keeps no prepared statements, which fail after an ALTER of what they read.
-    """
+    """Await the connection, return its adapter, without prepared statements: they fail after an ALTER."""
     adapter: Adapter = await_only(Adapter.create(dbapi, connecting, prepared_statement_cache_size=0))
     adapter.watch, adapter.runs_step = None, False
     return adapter

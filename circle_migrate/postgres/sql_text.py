@@ -1,8 +1,9 @@
-"""Text search in SQL statements and definitions."""
+"""Text of SQL: its statements, found without a parser, and search in statements and definitions."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from circle_migrate.postgres.identifier import base_name, unquote
 
@@ -60,3 +61,85 @@ def view_columns(definition: str) -> list[str]:
 def without_comments_and_literals(sql: str) -> str:
     """Return the statement without comments, and with empty literals."""
     return _NOT_CODE.sub(lambda match: " " if match["comment"] else match["name"] or "''", sql).strip()
+
+
+_TOKEN = re.compile(
+    r"--[^\n]*+|(?P<comment>/\*)|\"[^\"]*+\"|(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*+'|'[^']*+(?:''[^']*+)*+'"
+    r"|(?<![\w$])(?P<dollars>\$(?:[^\W\d]\w*+)?\$)|(?P<mark>[();])"
+    r"|\b(?P<word>begin\s+atomic|case|end)\b",
+    re.DOTALL | re.IGNORECASE,
+)
+_COMMENT_MARK = re.compile(r"/\*|\*/")
+_BLANK = re.compile(r"(?:\s|--[^\n]*+)++")
+_WITHOUT_ROWS = re.compile(
+    r"(?:alter|analyze|cluster|comment|create|do|drop|grant|lock|refresh|reindex|reset|revoke|savepoint"
+    r"|security|set|truncate|vacuum)\b",
+    re.IGNORECASE,
+)
+_WRITES = re.compile(r"(?:delete|insert|merge|update)\b", re.IGNORECASE)
+_RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
+
+
+def split_statements(sql: str) -> list[str]:
+    """Return the statements of the text, without the semicolons and the comments before each."""
+    spans = list(_statement_spans(sql)) if sql else []
+    return [sql[begin:end] for begin, end in spans]
+
+
+def split_last_rows(sql: str) -> tuple[str, str]:
+    """Split text into what needs no rows and a last statement that may return some; one can be empty."""
+    spans = list(_statement_spans(sql))
+    if not spans:
+        return "", sql
+    begin, end = spans[-1]
+    last = sql[begin:end]
+    if _WITHOUT_ROWS.match(last) or (_WRITES.match(last) and not _RETURNING.search(last)):
+        return sql, ""
+    return (sql[:begin], sql[begin:]) if len(spans) > 1 else ("", sql)
+
+
+def _statement_spans(sql: str) -> Iterator[tuple[int, int]]:
+    """Yield where each statement begins and ends; `BEGIN ATOMIC` bodies and parentheses belong to one."""
+    begin = position = _skip_blank(sql, 0)
+    depth = blocks = 0
+    while match := _TOKEN.search(sql, position):
+        position = match.end()
+        word = (match["word"] or "").lower()
+        if match["comment"]:
+            position = _end_of_comment(sql, match.start())
+        elif match["dollars"]:
+            end = sql.find(match["dollars"], position)
+            position = len(sql) if end < 0 else end + len(match["dollars"])
+        elif match["mark"] in ("(", ")"):
+            depth = max(0, depth + (1 if match["mark"] == "(" else -1))
+        elif word == "end":
+            blocks = max(0, blocks - 1)
+        elif word and (blocks or word != "case"):
+            blocks += 1
+        elif match["mark"] == ";" and depth == blocks == 0:
+            if begin < match.start():
+                yield begin, match.start()
+            begin = position = _skip_blank(sql, position)
+    if begin < len(sql):
+        yield begin, len(sql)
+
+
+def _skip_blank(sql: str, position: int) -> int:
+    """Return where code begins after spaces and comments."""
+    while True:
+        if blank := _BLANK.match(sql, position):
+            position = blank.end()
+        elif sql.startswith("/*", position):
+            position = _end_of_comment(sql, position)
+        else:
+            return position
+
+
+def _end_of_comment(sql: str, begin: int) -> int:
+    """Return where a comment ends, which may contain comments; the end of the text if it does not end."""
+    depth = 0
+    for mark in _COMMENT_MARK.finditer(sql, begin):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return len(sql)

@@ -56,10 +56,7 @@ def ensure_nothing_elsewhere(database: str, configured: Iterable[Path]) -> None:
 
 
 def is_revision_file(name: str) -> bool:
-    """Whether a file of that name counts as a revision.
-
-    Alembic's own rule: every Python file but packages' `__init__` and what editors and systems hide.
-    """
+    """Whether a file is a revision by Alembic's rule: Python, neither `__init__` nor hidden."""
     return name.endswith(".py") and not name.startswith((".", "__init__"))
 
 

@@ -8,8 +8,7 @@ from itertools import chain, pairwise
 from circle_migrate.core.errors import TreeError
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.revision import Revision
-from circle_migrate.revision_graph.traversal import closure, topological
-from circle_migrate.revision_graph.undo_order import undo_order
+from circle_migrate.revision_graph.traversal import closure, topological, undo_order
 
 
 class CombinedGraph:

@@ -11,8 +11,13 @@ from functools import cached_property
 
 from circle_migrate.core.errors import SeveralHeads, TreeError, UsageError
 from circle_migrate.revision_graph.revision import Revision, files_digest
-from circle_migrate.revision_graph.traversal import Edges, closure, topological, without_successors
-from circle_migrate.revision_graph.undo_order import undo_order
+from circle_migrate.revision_graph.traversal import (
+    Edges,
+    closure,
+    topological,
+    undo_order,
+    without_successors,
+)
 
 
 class Graph:

@@ -47,10 +47,7 @@ Entries = dict[str, Entry]
 
 
 def read_graph(database: str, folders: Sequence[Path], load_module: ModuleLoader) -> Graph:
-    """Read the revisions of a database, those of unchanged files from the cache.
-
-    Raises `TreeError` where a folder or a file cannot be read, or the revisions do not form a graph.
-    """
+    """Read the revisions, those of unchanged files from the cache. Raises `TreeError` for broken ones."""
     by_folder = [_read_folder(database, folder, load_module) for folder in folders]
     return Graph(database, chain.from_iterable(by_folder))
 

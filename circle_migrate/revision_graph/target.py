@@ -131,10 +131,7 @@ def upgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[s
 
 
 def downgrade_set(graph: Graph, current: Collection[str], target: Target) -> set[str]:
-    """Return the applied revisions that a downgrade to `target` undoes.
-
-    Raises `UsageError` for a target that is not applied, and for more steps than there are.
-    """
+    """Return the applied revisions to undo. Raises `UsageError` if the target is not applied or too far."""
     applied = graph.ancestors(current)
     key = _downgrade_target(graph, current, target)
     if key is not None and key not in applied:

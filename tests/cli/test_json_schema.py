@@ -40,11 +40,17 @@ from circle_migrate.core.findings import Check, Finding, Report, Severity
 from circle_migrate.core.result import Result
 from circle_migrate.diff.autogenerate.revision_file import RevisionFilesResult
 from circle_migrate.diff.result import Aspect, Comparison, Difference, DiffResult
-from circle_migrate.migrate.journal_entry import JournalRun, JournalStep
-from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry, KeptKind, KeptRowCount, KeptState
+from circle_migrate.migrate.journal import JournalRun, JournalStep
+from circle_migrate.migrate.kept_data.registry import (
+    KeptEntries,
+    KeptEntry,
+    KeptKind,
+    KeptRowCount,
+    KeptState,
+)
 from circle_migrate.migrate.result import MigrationResult, PlanResult, RestoreInstructions, ScriptResult
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
-from circle_migrate.postgres.protection_marker import Protection, ProtectionMarker
+from circle_migrate.postgres.journal_tables import Protection, ProtectionMarker
 from circle_migrate.revision_graph.plan import Direction, Plan, Segment, Stamp, Step
 from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.committed_files import DatabaseStats, Statistics, StatsResult

@@ -23,7 +23,7 @@ from circle_migrate.postgres.catalog.fingerprint import fingerprint
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.protection_marker import ProtectionMarker
+from circle_migrate.postgres.journal_tables import ProtectionMarker
 from circle_migrate.revision_graph.plan import Plan
 from circle_migrate.safety.losses.find import LossCollector
 from circle_migrate.safety.losses.report import LossReport

@@ -15,7 +15,7 @@ import pytest
 from circle_migrate.commands.history import current, history
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.core.errors import UsageError
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.models.relations import RELATIONS
 from circle_migrate.postgres.embedded.cluster import Cluster
 from tests.cli.test_contract import COMMANDS

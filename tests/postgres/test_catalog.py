@@ -16,8 +16,8 @@ from circle_migrate.config.load import load as load_settings
 from circle_migrate.core.errors import ExitCode, LockNotObtained, MigrateError
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.catalog import queries, read_live
-from circle_migrate.postgres.catalog.acl import format_acl
 from circle_migrate.postgres.catalog.fingerprint import fingerprint
+from circle_migrate.postgres.catalog.read import format_acl
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, changes_between
 from circle_migrate.postgres.database import OWN_TABLES, Database

@@ -27,8 +27,7 @@ from circle_migrate.postgres.embedded.server import EmbeddedServer
 from circle_migrate.postgres.scratch import temporary_server
 from circle_migrate.postgres.scratch.container import image, pull_image
 from circle_migrate.postgres.scratch.databases import COMMENT, LOCK_CLASS, PREFIX
-from circle_migrate.postgres.scratch.pool import ScratchServers, scratch_databases
-from circle_migrate.postgres.scratch.providers import nearest
+from circle_migrate.postgres.scratch.pool import ScratchServers, nearest, scratch_databases
 from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
 from tests.deployments import environment, execute
 from tests.embedded import entries, open_folder

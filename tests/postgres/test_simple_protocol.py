@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from circle_migrate.core.errors import MigrateError
-from circle_migrate.postgres.statements import split_last_rows, split_statements
+from circle_migrate.postgres.sql_text import split_last_rows, split_statements
 from tests.deployments import project_folder
 from tests.faults.shop import Shop
 from tests.faults.states import rows

@@ -15,10 +15,9 @@ import pytest
 from circle_migrate.commands.upgrade import upgrade
 from circle_migrate.config.load import load
 from circle_migrate.core.errors import ExitCode, SettingsError
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.migrate.planner import Planner
-from circle_migrate.postgres.catalog.object_ids import object_ids
-from circle_migrate.postgres.catalog.read import read_catalog
+from circle_migrate.postgres.catalog.read import object_ids, read_catalog
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.scratch.databases import PREFIX
 from circle_migrate.revision_graph.plan import Direction

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.backup.manifest import BackupResult, RestoreResult
     from circle_migrate.commands.protect import ProtectionResult
-    from circle_migrate.migrate.kept_data.entry import KeptEntries, KeptEntry
+    from circle_migrate.migrate.kept_data.registry import KeptEntries, KeptEntry
 
 
 def backup_result(result: BackupResult, console: Console) -> None:

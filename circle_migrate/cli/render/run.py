@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from circle_migrate.commands.log import LogResult, SourceResult
     from circle_migrate.commands.recover import RecoverResult
-    from circle_migrate.migrate.kept_data.entry import KeptRowCount
+    from circle_migrate.migrate.kept_data.registry import KeptRowCount
     from circle_migrate.migrate.result import MigrationResult, PlanResult, ScriptResult
     from circle_migrate.safety.losses.report import LossReport
 

@@ -9,10 +9,8 @@ from circle_migrate.commands.checks.database_facts import DatabaseFacts, unknown
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
 from circle_migrate.migrate.changed_schema import remedy_of_change
-from circle_migrate.migrate.contradictions import contradiction_error
-from circle_migrate.migrate.edited_files import edited_revision_error
-from circle_migrate.migrate.guards import ensure_not_in_doubt
-from circle_migrate.migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.migrate.contradictions import contradiction_error, edited_revision_error
+from circle_migrate.migrate.guards import ensure_distinct, ensure_not_in_doubt, verify_identity
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from circle_migrate.core.errors import ExitCode, MigrateError, TreeError, UnknownRevision
 from circle_migrate.core.findings import Finding, Severity
-from circle_migrate.migrate.contradictions import missing_revisions
-from circle_migrate.migrate.edited_files import edited_revisions
-from circle_migrate.migrate.journal import Journal
-from circle_migrate.migrate.journal_entry import AppliedBy, JournalRun
+from circle_migrate.migrate.contradictions import edited_revisions, missing_revisions
+from circle_migrate.migrate.journal import AppliedBy, Journal, JournalRun
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployer_lock import LockHolder, find_lock_holder
 from circle_migrate.postgres.deployment import Deployment

@@ -24,7 +24,7 @@ from circle_migrate.config.relation import ColumnReference, Relation, Side
 from circle_migrate.core.errors import ExitCode, MigrateError, UnknownRevision
 from circle_migrate.core.events import Event, EventKind, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity, from_error
-from circle_migrate.migrate.identity import ensure_distinct, verify_identity
+from circle_migrate.migrate.guards import ensure_distinct, verify_identity
 from circle_migrate.postgres.bounded_read import bounded_read
 from circle_migrate.postgres.deployment import Deployment, revision_folders
 from circle_migrate.postgres.key_column import (

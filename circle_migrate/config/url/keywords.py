@@ -87,10 +87,7 @@ class InvalidUrl(ValueError):
 
 
 def canonical(keyword: str, *, may_be_secret: bool) -> str:
-    """Return libpq's name of a keyword.
-
-    Raises InvalidUrl for an unknown one, whose name is shown only if it cannot be part of a password.
-    """
+    """Return libpq's name of a keyword. Raises InvalidUrl, which hides a name that may be a password."""
     if keyword in KNOWN:
         return ALIASES.get(keyword, keyword)
     if may_be_secret or "pass" in keyword.lower() or not re.fullmatch(_PRINTABLE_KEY, keyword):
@@ -131,10 +128,7 @@ def home(environ: Mapping[str, str]) -> Path:
 
 
 def apply_libpq_defaults(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Add parameters from the service file, then from the environment, as libpq does.
-
-    Raises InvalidUrl for an unknown service.
-    """
+    """Add the service file's parameters, then the environment's. Raises InvalidUrl for an unknown service."""
     parameters = {key: value for key, value in given.items() if value}
     service = parameters.pop("service", None)
     file = parameters.pop("servicefile", None) or environ.get("PGSERVICEFILE")

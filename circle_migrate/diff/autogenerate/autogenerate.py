@@ -26,13 +26,12 @@ from circle_migrate.diff.ddl.statement import HazardTexts
 from circle_migrate.diff.describe import format_counts
 from circle_migrate.diff.expected.expected import at_revisions, expected
 from circle_migrate.diff.scope import Models
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database, State
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.postgres.scratch.providers import nearest, no_server_error
+from circle_migrate.postgres.scratch.pool import ScratchServers, nearest, no_server_error
 
 
 async def autogenerate(

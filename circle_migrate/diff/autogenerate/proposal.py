@@ -180,7 +180,7 @@ class ScratchTrial:
 
     async def run(self, code: str) -> str | None:
         """Execute a function body as a revision would. Return its failure as a gap, rolled back, or None."""
-        from circle_migrate.migrate.alembic_adapter.run_source import run_source
+        from circle_migrate.migrate.alembic_adapter.runner import run_source
 
         if not code:
             return None

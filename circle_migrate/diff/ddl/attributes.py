@@ -7,7 +7,7 @@ from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import ObjectChange, ObjectKind
 from circle_migrate.diff.ddl.statement import comment_on
 from circle_migrate.diff.scope import MAINTAIN_SINCE
-from circle_migrate.postgres.catalog.acl import OWNER
+from circle_migrate.postgres.catalog.read import OWNER
 from circle_migrate.postgres.catalog.snapshot import ObjectKey
 from circle_migrate.postgres.identifier import base_name, schema_of, split_lines
 

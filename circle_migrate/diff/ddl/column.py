@@ -8,7 +8,7 @@ from circle_migrate.diff.ddl import attributes
 from circle_migrate.diff.ddl.dependencies import Catalog
 from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter_owner, clause
 from circle_migrate.diff.ddl.statement import comment_on, option_changes, split_field
-from circle_migrate.postgres.catalog.acl import OWNER
+from circle_migrate.postgres.catalog.read import OWNER
 from circle_migrate.postgres.catalog.snapshot import Fields, ObjectKey
 from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, split_identity, unquote
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter, clause
 from circle_migrate.diff.ddl.statement import comment_on, optional_clauses
-from circle_migrate.postgres.catalog.enum_labels import labels
-from circle_migrate.postgres.catalog.snapshot import Fields
+from circle_migrate.postgres.catalog.snapshot import Fields, labels
 from circle_migrate.postgres.identifier import literal, schema_of, split_lines
 
 

@@ -31,8 +31,7 @@ from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Current, Deployment
 from circle_migrate.postgres.scratch.databases import Scratch
-from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.postgres.scratch.providers import nearest, no_server_error
+from circle_migrate.postgres.scratch.pool import ScratchServers, nearest, no_server_error
 from circle_migrate.postgres.search_path import CONFIGURED
 from circle_migrate.postgres.server_errors import server_message, sqlstate
 from circle_migrate.revision_graph.plan import Direction, Plan, plan_exactly

@@ -8,12 +8,11 @@ from circle_migrate.core.errors import MissingPrivilege, UsageError
 from circle_migrate.diff.expected.expected import expected
 from circle_migrate.diff.expected.snapshot_file import read, shipped_majors
 from circle_migrate.diff.side import CURRENT, ComparisonSide, Source
-from circle_migrate.migrate.identity import verify_identity
+from circle_migrate.migrate.guards import verify_identity
 from circle_migrate.postgres.catalog.read_live import read_live_catalog
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.scratch.pool import ScratchServers
-from circle_migrate.postgres.scratch.providers import no_server_error
+from circle_migrate.postgres.scratch.pool import ScratchServers, no_server_error
 from circle_migrate.revision_graph import target as targets
 from circle_migrate.revision_graph.target import Target
 

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.statements import split_statements
+from circle_migrate.postgres.sql_text import split_statements
 
 if TYPE_CHECKING:
     import asyncpg

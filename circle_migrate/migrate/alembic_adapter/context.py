@@ -1,10 +1,11 @@
-"""Alembic's migration context, operations and global proxies, for one step at a time."""
+"""Alembic's migration context, operations and global proxies, and what was sent, for one step at a time."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from sqlalchemy import String
 from circle_migrate.core.errors import Refused
 from circle_migrate.indexes import drop_invalid
 from circle_migrate.migrate.alembic_adapter.autocommit import autocommit
-from circle_migrate.migrate.alembic_adapter.transcript import Transcript
+from circle_migrate.postgres.simple_protocol import Adapter, Watch
+from circle_migrate.postgres.sql_text import split_statements
 from circle_migrate.revision_graph.modules import ExitCalled, load_for_run
 from circle_migrate.revision_graph.revision import MAX_ID_LENGTH, Revision
 
@@ -24,16 +26,71 @@ if TYPE_CHECKING:
     from alembic.operations.ops import MigrateOperation
     from alembic.runtime.environment import EnvironmentContext
 
+_ENDS_TRANSACTION = re.compile(
+    r"\s*(?:commit|end|abort|begin|start\s+transaction|prepare\s+transaction"
+    r"|rollback(?!\s+(?:work\s+|transaction\s+)?to))\b",
+    re.IGNORECASE,
+)
+_UNDOES = re.compile(r"\s*(?:rollback|abort)\b", re.IGNORECASE)
+_COMMITS_INSIDE = re.compile(r"\s*call\b|\bcommit\b", re.IGNORECASE)
+
+
+class Transcript(Watch):
+    """The statements of a step.
+
+    `committed` are those that a rollback does not undo, `unknown` those that may be committed, as the
+    connection was lost or the run was cancelled while they ran; `failing` is the text that failed. `refusal`
+    is the error for a statement that ends the transaction, None where the step may end it.
+    """
+
+    def __init__(self, adapter: Adapter, refusal: Callable[[], Exception] | None) -> None:
+        self.committed: list[str] = []
+        self.unknown: list[str] = []
+        self.failing = ""
+        self._pending: list[str] = []
+        self._adapter = adapter
+        self._refusal = refusal
+        self._has_begun = False
+
+    def before(self, sql: str) -> None:
+        """Raise the refusal where the text ends the transaction."""
+        if self._refusal is not None and any(map(_ENDS_TRANSACTION.match, split_statements(sql))):
+            raise self._refusal()
+
+    def done(self, sql: str) -> None:
+        """Add the statements of the text to those that are committed if the transaction has ended."""
+        for statement in split_statements(sql):
+            self._pending.append(statement)
+            if _ENDS_TRANSACTION.match(statement):  # another one may begin in the same text
+                self.end(undone=_UNDOES.match(statement) is not None)
+        self._has_begun = self._adapter.is_in_transaction
+        if not self._has_begun:
+            self.end()
+
+    def failed(self, sql: str, error: BaseException) -> None:
+        """Note what a text may have committed before it failed."""
+        self.failing = sql
+        commits = _COMMITS_INSIDE.search(sql) is not None
+        if self._adapter.driver.is_closed() or not isinstance(error, Exception):
+            if commits or (self._adapter.autocommit and not self._has_begun):
+                self.unknown = [*self._pending, sql]
+        elif commits and not self._adapter.is_in_transaction:
+            self.committed += [*self._pending, f"a part of {sql}"]
+            self._pending.clear()
+
+    def end(self, *, undone: bool = False) -> None:
+        """Act after the transaction has ended."""
+        if not undone:
+            self.committed += self._pending
+        self._pending.clear()
+
 
 _STEP = threading.Lock()
 
 
 @asynccontextmanager
 async def step_lock() -> AsyncIterator[None]:
-    """Hold the lock that serializes steps, as Alembic's proxies `op` and `context` are global in a process.
-
-    It is a thread lock, as event loops in other threads use the same proxies.
-    """
+    """Hold the lock of Alembic's global proxies; a thread lock, as loops in other threads use them too."""
     while not _STEP.acquire(blocking=False):  # noqa: ASYNC110 - a thread lock has no event to await
         await asyncio.sleep(0.01)
     try:
@@ -115,10 +172,7 @@ class Context(MigrationContext):
 def bind_revision(
     context: MigrationContext, revision: Revision, environment: EnvironmentContext
 ) -> Iterator[None]:
-    """Bind the revision's `op` and Alembic's global proxies to the context while a step runs.
-
-    Raises `ExitCalled` in place of SystemExit.
-    """
+    """Bind `op` and Alembic's proxies to the context in the block. Raises `ExitCalled` for SystemExit."""
     operations = _operations(context)
     environment._migration_context = context
     environment.context_opts["as_sql"] = context.as_sql
@@ -153,10 +207,7 @@ def _operations(context: MigrationContext) -> Operations:
 
 
 def dialect() -> Any:
-    """Return the dialect for rendered SQL.
-
-    It is the driver's: plain "postgresql" doubles every % in offline SQL (sqlalchemy/alembic#562).
-    """
+    """Return the driver's dialect: plain postgresql doubles % in offline SQL (sqlalchemy/alembic#562)."""
     from sqlalchemy.dialects import registry
 
     return registry.load("postgresql.asyncpg")()

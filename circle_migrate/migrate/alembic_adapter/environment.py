@@ -26,10 +26,7 @@ from circle_migrate.revision_graph.plan import Direction, Step
 def environment(
     graph: Graph, steps: Collection[Step], settings: DatabaseSettings | None
 ) -> EnvironmentContext:
-    """Return the environment of the steps of one database; without settings it has no configuration.
-
-    Raises `SettingsError` if alembic.ini cannot be read.
-    """
+    """Return the environment of one database's steps. Raises `SettingsError` for a broken alembic.ini."""
     if settings is None:
         return EnvironmentContext(Config(), None)  # type: ignore[arg-type]
     config = _config(settings)

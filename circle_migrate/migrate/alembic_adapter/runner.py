@@ -11,6 +11,7 @@ from io import StringIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from alembic.operations import Operations
 from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script.revision import Revision as AlembicRevision
@@ -22,12 +23,12 @@ from circle_migrate.config.settings import DatabaseSettings
 from circle_migrate.core.errors import MigrateError, Refused
 from circle_migrate.migrate.alembic_adapter.context import (
     Context,
+    Transcript,
     VersionTable,
     bind_revision,
     dialect,
 )
 from circle_migrate.migrate.alembic_adapter.environment import environment, naming_options
-from circle_migrate.migrate.alembic_adapter.transcript import Transcript
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.revision_graph.graph import Graph
 from circle_migrate.revision_graph.modules import ExitCalled, failing_line, module_of, module_with
@@ -242,3 +243,13 @@ def _stamp(connection: Connection, stamp: Stamp, table: VersionTable) -> None:
     if stamp.heads:
         rows = [{"version_num": head} for head in stamp.heads]
         connection.execute(context._version.insert(), rows)
+
+
+def run_source(connection: Connection, source: str, function: str, settings: DatabaseSettings) -> None:
+    """Call a function of the revision and commit. Raises the function's errors."""
+    context = Context(connection.dialect, connection, naming_options(settings))
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "the new revision", "exec"), namespace)  # noqa: S102 - this package wrote it
+    namespace["op"] = Operations(context)
+    with context.begin_transaction():
+        namespace[function]()

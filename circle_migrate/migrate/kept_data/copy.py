@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import Refused
 from circle_migrate.migrate.kept_data import registry
-from circle_migrate.migrate.kept_data.entry import KeptKind
+from circle_migrate.migrate.kept_data.registry import KeptKind
 from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TableLoss, TablesState
 from circle_migrate.postgres.identifier import literal, quote
 
@@ -61,10 +61,7 @@ class Copy:
 
 
 def copy(connection: Connection, database: str, run: str, revision: str, loss: TableLoss) -> Copy:
-    """Lock a table against writes and copy the data that will be lost.
-
-    Raises `Refused` where there is data, but no primary key to restore it by.
-    """
+    """Lock a table against writes and copy what will be lost. Raises `Refused` without a primary key."""
     table = loss.table
     # Reads go on: the statement that drops the table or column waits for them.
     connection.exec_driver_sql(f"LOCK TABLE {table.rows} IN SHARE ROW EXCLUSIVE MODE")

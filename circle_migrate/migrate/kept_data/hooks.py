@@ -14,7 +14,7 @@ from circle_migrate.migrate.alembic_adapter.autocommit import needs_autocommit
 from circle_migrate.migrate.alembic_adapter.context import OutsideTransaction, step_lock
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import Copy, copy, record_kept_rows
-from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
+from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptRowCount, KeptState
 from circle_migrate.migrate.kept_data.restore import restore_rows
 from circle_migrate.migrate.kept_data.tables import TablesState, find_losses, read_tables
 from circle_migrate.migrate.run import Hooks, MigrationRun
@@ -258,10 +258,7 @@ async def _ensure_can_keep(run: MigrationRun, name: str) -> None:
 
 
 def _can_be_transactional(run: MigrationRun, step: Step, current: tuple[str, ...]) -> bool:
-    """Return whether a downgrade can run in a transaction although its revision declares that it cannot.
-
-    Raises `Refused` where it cannot and may change values.
-    """
+    """Return whether the downgrade can run in a transaction; raise `Refused` if not and it changes values."""
     runner = run.runners[step.database]
     output = StringIO()
     try:

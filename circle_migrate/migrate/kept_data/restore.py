@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from circle_migrate.core.errors import MigrationFailed
 from circle_migrate.migrate.kept_data import registry
 from circle_migrate.migrate.kept_data.copy import LOST_COLUMNS, without_row_security
-from circle_migrate.migrate.kept_data.entry import KeptEntry, KeptKind, KeptRowCount, KeptState
+from circle_migrate.migrate.kept_data.registry import KeptEntry, KeptKind, KeptRowCount, KeptState
 from circle_migrate.migrate.kept_data.tables import Table, TableColumn, TablesState, read_tables
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
@@ -71,10 +71,7 @@ def restore_rows(
 def _in_order(
     connection: Connection, entries: Iterable[KeptEntry], state: TablesState
 ) -> list[tuple[KeptEntry, Table]]:
-    """Return entries with their tables, a table before those whose foreign keys to it cannot be deferred.
-
-    Where such foreign keys form a cycle, the order is that of `entries`.
-    """
+    """Return entries with tables, referenced tables first; foreign keys in a cycle leave the given order."""
     tables = {entry: _table(entry, state) for entry in entries if entry.kind is not KeptKind.SEQUENCE}
     by_oid = {table.oid: entry for entry, table in tables.items()}
     referenced: dict[KeptEntry, set[KeptEntry]] = {entry: set() for entry in tables}

@@ -163,10 +163,7 @@ _NESTED = ("SAVEPOINT circle_view", "ROLLBACK TO circle_view; RELEASE circle_vie
 
 @asynccontextmanager
 async def read_transaction(connection: asyncpg.Connection, settings: str = "") -> AsyncIterator[None]:
-    """Open a READ ONLY transaction with one snapshot, or a savepoint inside of a transaction.
-
-    Its end rolls it back, with its settings, to release locks.
-    """
+    """Open a READ ONLY transaction with one snapshot, or a savepoint; its end rolls back its settings too."""
     begin, end = _NESTED if connection.is_in_transaction() else _TOP_LEVEL
     await connection.execute(f"{begin};{settings}")
     try:

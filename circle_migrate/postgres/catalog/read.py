@@ -3,17 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from circle_migrate.postgres.catalog import queries
-from circle_migrate.postgres.catalog.acl import format_acl, role
 from circle_migrate.postgres.catalog.queries import PINS, read_transaction
-from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
+from circle_migrate.postgres.catalog.snapshot import Address, ObjectKey, Snapshot
+from circle_migrate.postgres.identifier import quote_if_needed, unquote
 from circle_migrate.postgres.journal_tables import OWN_TABLES
 
 if TYPE_CHECKING:
     import asyncpg
+
+OWNER = "<owner>"
+"""Placeholder for the owner of the version table, whose name differs between servers."""
+
+# https://www.postgresql.org/docs/18/ddl-priv.html#PRIVILEGE-ABBREVS-TABLE
+_RIGHTS = {
+    "r": "SELECT",
+    "a": "INSERT",
+    "w": "UPDATE",
+    "d": "DELETE",
+    "D": "TRUNCATE",
+    "x": "REFERENCES",
+    "t": "TRIGGER",
+    "m": "MAINTAIN",
+    "X": "EXECUTE",
+    "U": "USAGE",
+    "C": "CREATE",
+    "c": "CONNECT",
+    "T": "TEMPORARY",
+    "s": "SET",
+    "A": "ALTER SYSTEM",
+}
+_NAME = r'"(?:[^"]|"")*"|[^"=/]*'
+_ITEM = re.compile(rf"({_NAME})=([A-Za-z*]*)/({_NAME})", re.DOTALL)
+
+
+def format_acl(items: Iterable[str], owner: str, object_owner: str | None) -> str:
+    """Return a line per grantee: `reader: SELECT, UPDATE*`; `*` is the grant option, PUBLIC is `public`.
+
+    `owner` is the role that is written as `<owner>`. Grants of other roles than `object_owner` end with ` by
+    ROLE`.
+    """
+    return "\n".join(sorted(_format_item(item, owner, object_owner) for item in items))
+
+
+@lru_cache(maxsize=1024)
+def _format_item(item: str, owner: str, object_owner: str | None) -> str:
+    match = _ITEM.fullmatch(item)
+    if match is None:  # an unknown format is kept as it is
+        return item
+    grantee, letters, grantor = (unquote(match[1]), match[2], unquote(match[3]))
+    granted = (_RIGHTS.get(letter, letter) + star for letter, star in re.findall(r"(\w)(\*?)", letters))
+    by = "" if grantor == object_owner else f" by {role(grantor, owner)}"
+    return f"{role(grantee, owner) if grantee else 'public'}: {', '.join(granted)}{by}"
+
+
+def role(name: str, owner: str) -> str:
+    """Return a role as in snapshots: `<owner>`, or its name, quoted if needed."""
+    return OWNER if name == owner else quote_if_needed(name)
+
 
 _UNMODELLED = "unmodelled"
 
@@ -87,3 +139,17 @@ def _format_roles(fields: dict[str, Any], owner: str) -> None:
         fields[name] = format_acl(fields[name], owner, object_owner)
     for name in _ROLES & fields.keys():
         fields[name] = role(fields[name], owner)
+
+
+async def object_ids(
+    connection: asyncpg.Connection, *, version_table: str, version_table_schema: str | None
+) -> dict[ObjectKey, Address]:
+    """Return the ids of the objects that `read_catalog` returns, and of some others; rare kinds have none."""
+    async with read_transaction(connection):
+        context = await connection.fetchrow(queries.session_context(), version_table, version_table_schema)
+        await connection.execute(PINS)
+        arguments = (context["schema"], [version_table, *OWN_TABLES], context["role"])
+        rows = await connection.fetch(queries.object_ids_query(), *arguments)
+    return {
+        ObjectKey(row["kind"], row["object"]): (row["catalogue"], row["oid"], row["part"]) for row in rows
+    }

@@ -68,9 +68,7 @@ async def read_live_catalog(database: Database) -> Snapshot:
     lock or keeps changing the schema, `Unreachable` if reading fails, and the errors of connecting.
     """
     async with database.reading() as connection:
-        await connection.execute(
-            "COMMIT"
-        )  # an attempt has its own transaction; ROLLBACK would undo the settings
+        await connection.execute("COMMIT")  # attempts have their own; ROLLBACK would undo the settings
         attempt = 1
         while True:
             try:

@@ -1,13 +1,10 @@
-"""Snapshots of catalogues, and the comparison of two snapshots.
-
-A snapshot is independent of kinds: an object is a set of named text fields, whether it is a table or a
-policy.
-"""
+"""Snapshots of catalogues and their comparison; an object of any kind is a set of named text fields."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -205,3 +202,16 @@ class Ownership:
             level = [owned for owner in level for owned in self._owned.get(owner, ()) if owned not in seen]
             seen.update(level)
             yield from level
+
+
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def labels(field: str | None) -> list[str]:
+    """Return the unescaped labels of a snapshot's field."""
+    return [label(line) for line in field.split("\n")] if field is not None else []
+
+
+def label(line: str) -> str:
+    r"""Return the unescaped label of a line: `\n` is a line break, two backslashes are one."""
+    return _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], line)

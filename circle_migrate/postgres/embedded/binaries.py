@@ -86,10 +86,7 @@ def installed() -> dict[int, Binaries]:
 
 
 def find(major: int | None = None, *, program: str = "postgres") -> Binaries:
-    """Return the programs of a major version (default: the newest), preferably from the wheel.
-
-    Raises SettingsError if no installation of that version has the program.
-    """
+    """Return the programs of a version (default: newest), preferably the wheel's, or raise SettingsError."""
     try:
         known = {**installed(), **embedded()}
     except SettingsError:

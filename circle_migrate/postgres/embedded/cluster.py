@@ -136,10 +136,7 @@ class Cluster:
             )
 
     def stop(self) -> None:
-        """Stop the server and its sessions (`fast`), or without a checkpoint if that takes too long.
-
-        Raises Unreachable if the server does not stop.
-        """
+        """Stop the server (`fast`), or without a checkpoint. Raises Unreachable if it does not stop."""
         for mode in ("fast", "immediate"):
             message = self._pg_ctl_stop(mode)
             if message is None:

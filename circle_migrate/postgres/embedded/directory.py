@@ -54,10 +54,7 @@ class ServerFolder:
 
     @classmethod
     def at(cls, requested: Path) -> ServerFolder:
-        """Resolve a path, which need not exist.
-
-        Raises SettingsError for a path with a line break, which PostgreSQL's own files do not support.
-        """
+        """Resolve a path. Raises SettingsError for a line break, which PostgreSQL's files do not support."""
         path = requested.resolve()
         if "\n" in str(path) or "\r" in str(path):
             raise SettingsError(f"the folder {str(path)!r} has a line break in its name", hint=MOVE_HINT)
@@ -131,10 +128,7 @@ class ServerFolder:
 
     @contextmanager
     def locked(self, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
-        """Create and mark the folder if needed, and lock it.
-
-        Raises LockNotObtained if another process holds the lock for too long.
-        """
+        """Create, mark and lock the folder. Raises LockNotObtained if another process keeps the lock."""
         handle = self._lock(time.monotonic() + seconds)
         try:
             yield

@@ -39,10 +39,7 @@ class OsUser:
 
     @classmethod
     def unprivileged(cls) -> OsUser:
-        """Return the user of a server that root starts, and create it if needed.
-
-        Raises SettingsError if `useradd` is missing or fails.
-        """
+        """Return the user of root's server; create it if needed. Raises SettingsError if `useradd` fails."""
         for name in _UNPRIVILEGED:
             with suppress(KeyError):
                 entry = pwd.getpwnam(name)
@@ -60,16 +57,9 @@ class OsUser:
             return f"uid {self.uid}"
 
     def run(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        stderr: int = subprocess.PIPE,
-        new_session: bool = False,
+        self, argv: Sequence[str | Path], *, stderr: int = subprocess.PIPE, new_session: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as this user, in `/`, with an empty environment; the exit status is not checked.
-
-        Raises Unreachable if the program cannot be started.
-        """
+        """Run a program in `/`, with an empty environment. Raises Unreachable if it cannot be started."""
         switch_user = self.uid != os.geteuid()
         try:
             return subprocess.run(
@@ -97,11 +87,7 @@ class OsUser:
         return self.run(["/bin/sh", "-c", 'test -x "$1"', "sh", folder]).returncode == 0
 
     def take_ownership(self, folder: Path) -> None:
-        """Change owner and mode (0700) of a folder to make it private to this user.
-
-        Raises OSError for a link or a file, SettingsError for a folder of a third user, which may be an
-        attack.
-        """
+        """Make a folder this user's, mode 0700. Raises OSError for a link, SettingsError for another's."""
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             owner = os.fstat(handle).st_uid

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
 from circle_migrate.core.shield import shielded
-from circle_migrate.postgres.create_like import locale_options
+from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
@@ -70,20 +70,14 @@ class ScratchHost:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """New, empty databases, with `deployment` for them.
-
-    `majors` has the PostgreSQL major version by name. A database that was not requested has no address.
-    """
+    """New, empty databases in a `deployment`, with their major versions; others have no address."""
 
     deployment: Deployment
     majors: Mapping[str, int]
     _hosts: Mapping[str, ScratchHost]
 
     async def run_adding_missing_roles(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Await `work`, and repeat it after creating a missing role on a local server.
-
-        On other servers, the hint of the error is the statement that creates the role.
-        """
+        """Await `work`, again after creating a missing role; remotely, the error's hint creates it."""
         added: set[str] = set()
         while True:
             try:
@@ -105,10 +99,7 @@ class Scratch:
 async def create_databases(
     deployment: Deployment, hosts: Mapping[str, ScratchHost], majors: Mapping[str, int]
 ) -> AsyncIterator[Scratch]:
-    """Create a scratch database on the host of every name in `hosts`; drop all at the end.
-
-    Raises `MissingPrivilege` if the role may not create databases, and the errors of connecting.
-    """
+    """Create a database for each name in `hosts`; drop all at the end. Raises `MissingPrivilege`."""
     token = secrets.randbelow(2**31)
     names = {name: f"{PREFIX}{token:08x}_{name}" for name in hosts}
     by_host: dict[ScratchHost, list[str]] = {}
@@ -203,10 +194,7 @@ async def _drop_stale(connection: asyncpg.Connection) -> None:
 
 
 async def _drop(host: ScratchHost, connection: asyncpg.Connection, names: list[str]) -> None:
-    """Drop the databases, over another connection if this one is lost.
-
-    If the server does not answer, the next run drops them.
-    """
+    """Drop the databases, over a new connection if this one is lost; else the next run drops them."""
     import asyncpg
 
     with suppress(OSError, MigrateError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):

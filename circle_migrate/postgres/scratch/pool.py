@@ -1,27 +1,146 @@
-"""The servers for the scratch databases of one command."""
+"""The servers for the scratch databases of one command, and their providers in order of preference."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from circle_migrate.postgres.scratch.container import NEWEST
-from circle_migrate.postgres.scratch.databases import Scratch, create_databases
-from circle_migrate.postgres.scratch.providers import (
-    ScratchHosts,
-    ServerProvider,
-    available_providers,
-    container_provider,
-    nearest,
-    no_server_error,
-)
+from circle_migrate.config.url.address import Address
+from circle_migrate.config.url.parse import parse
+from circle_migrate.core.errors import SettingsError
+from circle_migrate.core.shield import in_thread
+from circle_migrate.postgres.database import Database
+from circle_migrate.postgres.scratch.container import NEWEST, Container, pull_image
+from circle_migrate.postgres.scratch.databases import Scratch, ScratchHost, create_databases
 from circle_migrate.revision_graph.plan import Direction
 
 if TYPE_CHECKING:
     from circle_migrate.postgres.deployment import Deployment
+    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
+
+ScratchHosts = Mapping[str, ScratchHost]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProvider:
+    """The servers' major versions by database, and their start; hosts are valid until the context ends."""
+
+    majors: Mapping[str, int]
+    start: Callable[[], AbstractAsyncContextManager[ScratchHosts]]
+
+
+async def available_providers(deployment: Deployment) -> tuple[ServerProvider, ...]:
+    """Return the providers except containers. Raises the errors of connecting to configured servers."""
+    return (*await _from_url(deployment), *_embedded(deployment), *await _target(deployment))
+
+
+async def container_provider(deployment: Deployment, major: int) -> ServerProvider | str:
+    """Return a provider of this version in a container, or the reason against it; pulls the image."""
+    reason = await in_thread(pull_image, major)
+    if reason is not None:
+        return reason
+    start = partial(_start_temporary, deployment, partial(Container.start, major))
+    return ServerProvider(dict.fromkeys(deployment.databases, major), start)
+
+
+def no_server_error(consequence: str = "", detail: str | None = None) -> SettingsError:
+    """Return the error for having no provider, whose hint lists the options."""
+    return SettingsError(
+        f"{consequence}there is no server for scratch databases",
+        detail=detail,
+        state="nothing was changed",
+        hint="run pip install 'circle-migrate[embedded]' to use a private server;\n"
+        "or pip install 'circle-migrate[container]' to use a container, if a Docker engine is running;\n"
+        "or set --scratch-url URL, or CIRCLE_MIGRATE_SCRATCH_URL in the environment, to a server on which "
+        "the role may create databases;\n"
+        "or add --scratch-on-target to use the live servers, if the role has CREATEDB",
+    )
+
+
+async def _from_url(deployment: Deployment) -> list[ServerProvider]:
+    address = deployment.settings.scratch_url
+    if address is None:
+        return []
+    database = _maintenance_database(deployment, address)
+    return [_running_provider(deployment, ScratchHost(database), await _major(database))]
+
+
+async def _target(deployment: Deployment) -> list[ServerProvider]:
+    if not deployment.settings.scratch_on_target:
+        return []
+    databases = {name: deployment.databases[name] for name in deployment.reachable_databases(Direction.UP)}
+    hosts = {name: ScratchHost(database, copy_locale=True) for name, database in databases.items()}
+    majors = {name: await _major(database) for name, database in databases.items()}
+    return [ServerProvider(majors, lambda: nullcontext(hosts))]
+
+
+def _embedded(deployment: Deployment) -> list[ServerProvider]:
+    from circle_migrate.postgres.embedded import binaries
+    from circle_migrate.postgres.embedded.deployment import configured_server
+    from circle_migrate.postgres.scratch.temporary_server import TemporaryServer
+
+    try:
+        known = binaries.embedded()
+    except SettingsError:
+        return []
+    providers = []
+    status = configured_server(deployment.settings).status()
+    if status.running and status.major is not None:
+        url = parse(status.url("postgres"), source="the embedded server")
+        host = ScratchHost(_maintenance_database(deployment, url), is_local=True)
+        providers.append(_running_provider(deployment, host, status.major))
+    for major in sorted(known, reverse=True):
+        majors = dict.fromkeys(deployment.databases, major)
+        start = partial(TemporaryServer.start, known[major])
+        providers.append(ServerProvider(majors, partial(_start_temporary, deployment, start)))
+    return providers
+
+
+def _running_provider(deployment: Deployment, host: ScratchHost, major: int) -> ServerProvider:
+    hosts = dict.fromkeys(deployment.databases, host)
+    return ServerProvider(dict.fromkeys(deployment.databases, major), lambda: nullcontext(hosts))
+
+
+@asynccontextmanager
+async def _start_temporary(
+    deployment: Deployment, start: Callable[[], TemporaryServer | Container]
+) -> AsyncIterator[ScratchHosts]:
+    started: list[TemporaryServer | Container] = []
+    try:
+        # The server must be in the list before a cancellation is raised.
+        await in_thread(lambda: started.append(start()))
+        url = parse(started[0].url, source="a temporary server")
+        yield dict.fromkeys(
+            deployment.databases, ScratchHost(_maintenance_database(deployment, url), is_local=True)
+        )
+    finally:
+        for temporary_server in started:
+            await in_thread(temporary_server.remove)
+
+
+def _maintenance_database(deployment: Deployment, address: Address) -> Database:
+    """Return the maintenance database of a server, to which connections are made as to the first database."""
+    return Database(
+        deployment.settings.databases[0]._replace(name="scratch", url=address, search_path="public")
+    )
+
+
+async def _major(database: Database) -> int:
+    connection = await database.connect()
+    try:
+        return int(connection.get_server_version().major)
+    finally:
+        connection.terminate()
+
+
+def nearest(majors: Iterable[int], major: int) -> int | None:
+    """Return the nearest major version; of two, the newer, which supports the features of the older."""
+    return min(majors, key=lambda item: (abs(item - major), -item), default=None)
 
 
 class ScratchServers:

@@ -68,10 +68,7 @@ class TemporaryServer:
 
     @classmethod
     def start(cls, binaries: Binaries) -> TemporaryServer:
-        """Remove the servers of killed runs, then create and start a server. Blocks.
-
-        Raises `SettingsError` without a usable folder, `Unreachable` if the server does not start.
-        """
+        """Remove killed runs' servers, start a new one; blocks. Raises `SettingsError`, `Unreachable`."""
         account = OsUser.current() if os.geteuid() != 0 else OsUser.unprivileged()
         home = _home()
         for path in (home, *_other_homes(home)):

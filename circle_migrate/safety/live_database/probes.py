@@ -18,9 +18,8 @@ from circle_migrate.postgres.bounded_read import (
     bounded_read,
     open_live_query,
 )
-from circle_migrate.postgres.catalog.enum_labels import labels
 from circle_migrate.postgres.catalog.queries import read_transaction
-from circle_migrate.postgres.catalog.snapshot import Op
+from circle_migrate.postgres.catalog.snapshot import Op, labels
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.identifier import split_identity, unquote_and_fold
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY, PINNED_LOCALLY

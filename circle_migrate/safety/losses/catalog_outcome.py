@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.util import await_only
 
 from circle_migrate.migrate.run import MigrationRun
-from circle_migrate.postgres.catalog.object_ids import object_ids
+from circle_migrate.postgres.catalog.read import object_ids
 from circle_migrate.postgres.catalog.snapshot import Address, Fields, ObjectKey, Ownership, Snapshot
 from circle_migrate.revision_graph.plan import Action, Plan, Step
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer

@@ -15,8 +15,7 @@ from circle_migrate.postgres.bounded_read import (
     QueryTimeoutError,
     open_live_query,
 )
-from circle_migrate.postgres.catalog.enum_labels import label
-from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot
+from circle_migrate.postgres.catalog.snapshot import ObjectKey, Snapshot, label
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, split_identity, unquote_and_fold

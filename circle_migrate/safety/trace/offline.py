@@ -12,8 +12,7 @@ from itertools import chain
 from circle_migrate.core.errors import Refused
 from circle_migrate.core.redaction import redact
 from circle_migrate.postgres.deployment import Deployment
-from circle_migrate.postgres.sql_text import without_comments_and_literals
-from circle_migrate.postgres.statements import split_statements
+from circle_migrate.postgres.sql_text import split_statements, without_comments_and_literals
 from circle_migrate.revision_graph.plan import Plan, Segment, Step
 from circle_migrate.safety.trace.record import Trace, TracedStatement
 

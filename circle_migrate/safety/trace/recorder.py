@@ -23,7 +23,7 @@ from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.catalog.snapshot import Snapshot
 from circle_migrate.postgres.search_path import CONFIGURED, PINNED
 from circle_migrate.postgres.server_errors import driver_message, server_error
-from circle_migrate.postgres.statements import split_statements
+from circle_migrate.postgres.sql_text import split_statements
 from circle_migrate.revision_graph.modules import module_of
 from circle_migrate.revision_graph.plan import Action, Direction, Plan, Segment, Step
 from circle_migrate.safety.trace.record import ServerError, TracedRelation, TracedStatement
