@@ -1,5 +1,7 @@
 """Kinds apart from tables, types and routines: schemas, extensions, foreign data, text search, settings."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -1,5 +1,7 @@
 """Write scripts as functions of a revision, with Alembic's operations where they exist, and as SQL."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from circle_migrate import __version__

@@ -1,5 +1,7 @@
 """SQL statements with their clauses, and their comments in scripts and revisions."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Tables, foreign tables and views."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import replace

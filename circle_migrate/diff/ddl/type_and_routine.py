@@ -1,5 +1,7 @@
 """Types, sequences and routines."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from circle_migrate.diff.ddl.kind import Commands, Hazardous, ObjectChange, ObjectKind, alter, clause

@@ -4,6 +4,8 @@ The catalogue does not show a restart, as the last value is a row of the sequenc
 statement's text, constant numbers only. `setval` to a computed maximum yields no value again.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import replace

@@ -4,6 +4,8 @@ A probe counts up to LIMIT rows and one more; where there are fewer, it reads th
 time limit of `run_probes`. A probe without an answer is unknown, never a guess.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """Describe losses for the people who have to accept them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from datetime import datetime
 

@@ -1,5 +1,7 @@
 """Check whether steps fail: on a scratch database, or on the rows of the live database."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 
 from circle_migrate.core.findings import Severity
