@@ -14,6 +14,7 @@ from circle_migrate.commands.backup import BackupOptions, backup, plan_dumps
 from circle_migrate.commands.plan import SavedPlan
 from circle_migrate.core.errors import MigrateError, SettingsError
 from circle_migrate.core.events import Notify, ignore_event
+from circle_migrate.migrate.contradictions import ensure_agreement
 from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable, verify_identity
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
@@ -175,6 +176,7 @@ async def downgrade(
     names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
+    await ensure_agreement(deployment, states)
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)

@@ -11,6 +11,7 @@ from circle_migrate import __version__
 from circle_migrate.core.atomic_write import write_text
 from circle_migrate.core.errors import Refused, UsageError
 from circle_migrate.core.json_file import parse_json, read_bounded
+from circle_migrate.migrate.contradictions import ensure_agreement
 from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
 from circle_migrate.migrate.planner import PlanGuard, Planner
@@ -37,6 +38,7 @@ async def plan(
     current = verify_identity(deployment, states)
     ensure_not_in_doubt(states)
     planned = Planner(deployment, targets, direction, cascade)(current)
+    await ensure_agreement(deployment, states)
     if not into_existing:
         await ensure_not_foreign(deployment, states, planned)
     return PlanResult("plan", planned, deployment.commit_mode)

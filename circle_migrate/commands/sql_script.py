@@ -29,8 +29,7 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
         names = deployment.reachable_databases(direction)
         states = await deployment.states(names)
         current = verify_identity(deployment, states)
-        for name in names:
-            await ensure_agreement(deployment.databases[name], states[name])
+        await ensure_agreement(deployment, states)
         plan = Planner(deployment, texts, direction, cascade=True)(current)
     async with step_lock():
         text = render(deployment, plan)

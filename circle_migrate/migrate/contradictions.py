@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.migrate.run import MigrationRun
-    from circle_migrate.postgres.database import Database, State
+    from circle_migrate.postgres.database import State
+    from circle_migrate.postgres.deployment import Deployment
 
 _HAS_TABLES = f"""
 SELECT EXISTS (
@@ -67,14 +69,16 @@ def contradiction_error(graph: Graph, state: State, missing: tuple[str, ...]) ->
     )
 
 
-async def ensure_agreement(database: Database, state: State) -> None:
-    """Raise `ContradictoryState` where the version table lacks applied revisions."""
-    if state.journal_of is None:
-        return
-    async with database.reading() as connection:
-        missing = await missing_revisions(database.graph, state, Journal(database, state), connection)
-    if missing:
-        raise contradiction_error(database.graph, state, missing)
+async def ensure_agreement(deployment: Deployment, states: Mapping[str, State]) -> None:
+    """Raise `ContradictoryState` where the version table of a database lacks applied revisions."""
+    for name, state in states.items():
+        database = deployment.databases[name]
+        if state.journal_of is None:
+            continue
+        async with database.reading() as connection:
+            missing = await missing_revisions(database.graph, state, Journal(database, state), connection)
+        if missing:
+            raise contradiction_error(database.graph, state, missing)
 
 
 async def ensure_no_contradiction(run: MigrationRun, plan: Plan) -> None:

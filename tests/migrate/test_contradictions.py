@@ -55,7 +55,15 @@ def test_version_table_that_lacks_applied_revisions(
     shop: Shop, empty_databases: Databases, damage: str, missing: set[str]
 ) -> None:
     run(execute(empty_databases, "main", damage))
-    for line in ("status", "check --no-pending", "upgrade heads", "upgrade heads --sql", "protect"):
+    commands = [
+        "status",
+        "check --no-pending",
+        "plan heads",
+        "upgrade heads",
+        "upgrade heads --sql",
+        "protect",
+    ]
+    for line in (*commands, "downgrade main@base", "plan main@base --down"):
         answer = invoke(line.split())
         assert answer.status == 8, (line, answer)
         assert all(key in answer.everything for key in missing), (line, answer)
