@@ -613,6 +613,7 @@ def test_rows_in_a_failing_statement_stay_secret(
         assert "hunter2hunter2" not in answer.everything
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "statement",
     [

@@ -40,6 +40,7 @@ def write(shop: Shop, *statements: str) -> None:
     assert invoke(["upgrade", "--safety", "off"]).status == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "statements",
     [

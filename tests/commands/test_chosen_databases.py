@@ -16,6 +16,7 @@ __all__ = ["project_folder"]
 _VARIABLES = {"main": "DATABASE_URL", "credentials": "CREDS_DATABASE_URL"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "other", "url"), [("main", "credentials", ""), ("credentials", "main", None)]
 )

@@ -61,6 +61,7 @@ def documented(empty_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> I
         run(execute(empty_databases, database, f'DROP ROLE "{role}"'))
 
 
+@pytest.mark.thorough
 def test_migrator(
     shop: Shop, empty_databases: Databases, documented: dict[str, list[str]], tmp_path: Path
 ) -> None:

@@ -201,6 +201,7 @@ def test_connection_cut(
     check_mended(shop, crashable.databases)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("point", "statement", "expected"),
     [
@@ -257,6 +258,7 @@ class _Rerouted(Databases):
         return {name: self.routes[name] for name in NAMES}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["killed", "swallowed"])
 def test_everything_committed_before_the_server_is_gone(
     shop: Shop, crashable: Crashable, monkeypatch: pytest.MonkeyPatch, how: str

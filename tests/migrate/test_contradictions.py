@@ -42,6 +42,7 @@ def stamps(answer: Answer) -> list[list[str]]:
     return [shlex.split(words) for words in re.findall(r"circle-migrate (stamp [^;]+?)(?:;|$)", text)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("damage", "missing"),
     [

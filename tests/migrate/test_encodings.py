@@ -14,6 +14,7 @@ from tests.servers import Databases, run
 __all__ = ["project_folder"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "SQL_ASCII", "EUC_JP", "KOI8R"])
 def test_revision_that_the_encoding_lacks_characters_for(
     project_folder: Path, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, encoding: str

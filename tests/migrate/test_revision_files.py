@@ -147,6 +147,7 @@ def test_missing_package_is_named_with_the_place_to_install_it(
 LONG = "20260102_every_colour_of_every_thing_that_we_have_ever_sold"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [None, "text", "varchar(100)", "varchar", "char(80)"])
 def test_long_ids_fit_into_a_wide_version_table(
     project: Project, empty_databases: Databases, kind: str | None

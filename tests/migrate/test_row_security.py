@@ -34,6 +34,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
     run(execute(empty_databases, "main", f"DROP OWNED BY {role}", f"DROP ROLE {role}"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("statement", "more"),
     [

@@ -54,6 +54,7 @@ def go_round() -> None:
         succeed(*line.split())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("settings", "schemas"),
     [
