@@ -48,6 +48,7 @@ def circle_migrate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_output_of_revisions_goes_to_stderr(project: Project) -> None:
     body = "make_noise()\nop.execute(\"DO $$ BEGIN RAISE NOTICE 'moved'; END $$\")"
     helper = f"def make_noise():\n{textwrap.indent(NOISE, '    ')}"
@@ -70,6 +71,7 @@ def test_output_of_revisions_goes_to_stderr(project: Project) -> None:
             assert "moved" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_verbose_shows_notices_and_alembics_log(project: Project) -> None:
     for level in "NOTICE", "WARNING", "DEBUG":
         project.revision(

@@ -40,6 +40,7 @@ def checked() -> tuple[int, list[str]]:
     return answer.status, [finding["rule"] for finding in found if finding["database"] == "main"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "back"),
     [

@@ -76,6 +76,7 @@ def test_version_table_that_lacks_applied_revisions(
     assert contents(empty_databases) == ["b1", "m2"]
 
 
+@pytest.mark.thorough
 def test_version_table_can_be_declared_right(shop: Shop, empty_databases: Databases) -> None:
     run(execute(empty_databases, "main", "DELETE FROM alembic_version WHERE version_num = 'b1'"))
     run(execute(empty_databases, "main", "DELETE FROM t WHERE id = 'b1'"))
@@ -95,6 +96,7 @@ def test_stamped_revisions_count_as_applied(shop: Shop, empty_databases: Databas
     assert (answer.status, "m1, m2;" in answer.stderr) == (8, True), answer
 
 
+@pytest.mark.thorough
 def test_version_table_may_be_ahead_of_the_journal(shop: Shop, empty_databases: Databases) -> None:
     """Plain Alembic writes no journal."""
     shop.add("main", "m3", "m2", ["INSERT INTO t VALUES ('m3')"], [])

@@ -25,6 +25,7 @@ def shop(project_folder: Path, empty_databases: Databases, monkeypatch: pytest.M
     return shop
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("database", "statements", "shown"),
     [

@@ -61,6 +61,7 @@ def table(shop: Shop) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("more", ["", DECLARED], ids=["undeclared", "declared"])
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("how", COMMITTING)

@@ -69,6 +69,7 @@ connection.connection.dbapi_connection.run_async(copy)
 """
 
 
+@pytest.mark.thorough
 def test_revisions_written_for_psycopg(project: Project, empty_databases: Databases) -> None:
     down = 'op.get_bind().connection.cursor().execute("DROP TABLE t")'
     imports = "from psycopg import sql"
@@ -91,6 +92,7 @@ def test_revisions_written_for_psycopg(project: Project, empty_databases: Databa
     assert run(rows(empty_databases, "main", "SELECT to_regclass('t')")) == [(None,)]
 
 
+@pytest.mark.thorough
 def test_downgrade_keeps_rows_and_the_upgrade_restores_them(
     project: Project, empty_databases: Databases
 ) -> None:
@@ -104,6 +106,7 @@ def test_downgrade_keeps_rows_and_the_upgrade_restores_them(
     assert run(rows(empty_databases, "main", "SELECT * FROM t ORDER BY id")) == [(1, "5%"), (2, None)]
 
 
+@pytest.mark.thorough
 def test_steps_in_autocommit_mode(project: Project, empty_databases: Databases) -> None:
     project.revision("main", "m1", None, 'op.execute("CREATE TABLE t (v text)")', "pass")
     body = """
@@ -130,6 +133,7 @@ op.execute("INSERT INTO t VALUES ('b')")
     assert run(rows(empty_databases, "main", journal)) == [("m1",), ("m2",), ("m3",)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("others_driver", ["asyncpg", "psycopg"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_atomic_commit(
@@ -169,6 +173,7 @@ FAILURES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("body", "status", "text"), FAILURES)
 def test_failures(project: Project, body: str, status: int, text: str) -> None:
     project.revision("main", "m1", None, body, "pass")
@@ -176,6 +181,7 @@ def test_failures(project: Project, body: str, status: int, text: str) -> None:
     assert (answer.status, text in answer.stderr) == (status, True), answer.stderr
 
 
+@pytest.mark.thorough
 def test_safety_check_runs_the_steps_on_psycopg(project: Project) -> None:
     body = 'op.get_bind().exec_driver_sql("CREATE TABLE t AS SELECT %s::int AS id", (1,))'
     project.revision("main", "m1", None, body, "pass")
@@ -183,6 +189,7 @@ def test_safety_check_runs_the_steps_on_psycopg(project: Project) -> None:
     assert "2 revisions" in succeed("safety-check", "-d", "main")
 
 
+@pytest.mark.thorough
 def test_notices_are_shown(project: Project) -> None:
     project.revision("main", "m1", None, 'op.execute("DROP TABLE IF EXISTS t")', "pass")
     answer = invoke(["upgrade", "-v", "--safety", "off"])
@@ -194,6 +201,7 @@ async def open_session(database: Database) -> None:
         pass
 
 
+@pytest.mark.thorough
 def test_refused_connection_is_named(project: Project, empty_databases: Databases) -> None:
     main = deployment(empty_databases).databases["main"]
     missing = main.settings._replace(driver="psycopg", url=main.address.with_database("nosuch"))
@@ -201,6 +209,7 @@ def test_refused_connection_is_named(project: Project, empty_databases: Database
         run(open_session(Database(missing)))
 
 
+@pytest.mark.thorough
 def test_without_psycopg(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     bare_project.revision("main", "m1", None, "pass", "pass")
     monkeypatch.delattr("circle_migrate.postgres.psycopg_driver", raising=False)
@@ -210,6 +219,7 @@ def test_without_psycopg(bare_project: Project, monkeypatch: pytest.MonkeyPatch)
     assert (answer.status, "pip install 'circle-migrate[psycopg]'" in answer.stderr) == (2, True), answer
 
 
+@pytest.mark.thorough
 def test_setting(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRCLE_MIGRATE_CREDENTIALS_DRIVER", "asyncpg")
     shown = " ".join(succeed("config", "show").split())
