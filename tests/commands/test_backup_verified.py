@@ -77,6 +77,7 @@ def roles(empty_databases: Databases) -> Iterator[list[str]]:
         run(execute(empty_databases, "main", f'DROP OWNED BY "{name}" CASCADE', f'DROP ROLE "{name}"'))
 
 
+@pytest.mark.thorough
 def test_dump_that_can_be_restored(shop: Shop, roles: list[str]) -> None:
     owner, reader = roles
     write(

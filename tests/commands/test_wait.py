@@ -37,6 +37,7 @@ def _urls(migrated_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Non
     assert invoke(["wait", "--timeout", "60"]).status == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seconds", [0, 3])
 def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     with _silent_server() as url:
@@ -47,6 +48,7 @@ def test_server_that_never_answers(monkeypatch: pytest.MonkeyPatch, seconds: flo
     assert seconds <= took < max(seconds, 1) + _GRACE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("table", ["alembic_version", RUNS])
 def test_locked_table(migrated_databases: Databases, table: str) -> None:
     async def scenario() -> tuple[Answer, float]:

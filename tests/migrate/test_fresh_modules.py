@@ -43,6 +43,7 @@ STATES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", STATES)
 def test_state_is_not_shared_between_runs(shop: Shop, empty_databases: Databases, state: str) -> None:
     """Runs on scratch databases, the way back and the runs themselves are in one process."""

@@ -82,6 +82,7 @@ def test_row_that_the_policies_refuse(shop: Shop) -> None:
     assert "hide rows" not in answer.stderr
 
 
+@pytest.mark.thorough
 def test_version_table_with_policies(shop: Shop, empty_databases: Databases) -> None:
     shop.add("main", "m1", None, [], [])
     assert invoke(["upgrade"]).status == 0

@@ -73,6 +73,7 @@ def test_schemas_of_the_settings(
     go_round()
 
 
+@pytest.mark.thorough
 def test_search_path_of_the_url(
     project: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
