@@ -31,7 +31,7 @@ from circle_migrate.postgres.server_errors import (
 )
 from circle_migrate.postgres.sql_text import one_line, without_comments_and_literals
 from circle_migrate.revision_graph.modules import failing_line, missing_package_hint
-from circle_migrate.revision_graph.plan import Action, Segment, Step
+from circle_migrate.revision_graph.plan import Action, Direction, Segment, Step
 
 if TYPE_CHECKING:
     import asyncpg
@@ -189,13 +189,17 @@ def _half_applied_error(
 
 async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:
     """Return the error for a step without transaction whose version row was not committed."""
+    reached: tuple[str, ...] = ()
+    if isinstance(action, Step):
+        is_upgrade = action.direction is Direction.UP
+        reached = (action.revision.id,) if is_upgrade else action.revision.down_revisions
+    targets = " ".join(f"{action.database}@{key}" for key in reached or ("base",))
     return HalfApplied(
         f"{action.database}: {describe(action)} ran, but its version row was not committed",
         database=action.database,
         location=action.revision.location if isinstance(action, Step) else None,
         state=await describe_current_revisions(run),
-        hint="compare the schema with the revision; if all of it is there: "
-        f"circle-migrate stamp {action.database}@REVISION",
+        hint=f"compare the schema with the revision; if all of it is done: circle-migrate stamp {targets}",
     )
 
 
