@@ -1,8 +1,8 @@
 """A cache of what revision files declare, so that a command does not parse thousands of unchanged files.
 
-One file per database and folder in the user's cache folder: a header line, then a marshalled dictionary
-`{file name: ((size, mtime_ns, ctime_ns, inode), revision)}`. An entry is valid while size, times and inode
-of the file are the same. Marshal, the format of Python's bytecode files, is read in half the time of JSON.
+One file per database and folder in the user's cache folder: a header line, then two marshalled lists, one of
+files and one of their revisions. An entry is valid while name, size, times and inode of the file are the
+same. Marshal, the format of Python's bytecode files, is read in half the time of JSON.
 
 A file that changed less than `_GRANULARITY_NS` ago gets no entry, as a second change could leave it with the
 same times (git calls that racy: https://git-scm.com/docs/racy-git). Neither does a file that computes
@@ -20,6 +20,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -33,17 +34,15 @@ from circle_migrate.revision_graph.revision import Revision
 if TYPE_CHECKING:
     from circle_migrate.revision_graph.parse_file import ModuleLoader
 
-_FORMAT = [9, *Revision._fields]
+_FORMAT = [10, *Revision._fields]
 """Raise the number when `parse_file` reads other values into the same fields."""
 _GRANULARITY_NS = 2_000_000_000
 """The coarsest granularity of file times among file systems in use (FAT)."""
 
-Identity = tuple[int, int, int, int]
-"""Size, mtime_ns, ctime_ns and inode of a file."""
-Entry = tuple[Identity, tuple[Any, ...]]
-"""The identity of a file and the fields of its `Revision`."""
-Entries = dict[str, Entry]
-"""By file name."""
+File = tuple[str, int | None]
+"""Name and a hash of size, mtime_ns, ctime_ns and inode; None where reading the file reports the error."""
+Row = tuple[Any, ...]
+"""The fields of a `Revision`."""
 
 
 def read_graph(database: str, folders: Sequence[Path], load_module: ModuleLoader) -> Graph:
@@ -54,26 +53,29 @@ def read_graph(database: str, folders: Sequence[Path], load_module: ModuleLoader
 
 def _read_folder(database: str, folder: Path, load_module: ModuleLoader) -> list[Revision]:
     cache = _RevisionCache(database, folder)
-    cached = cache.load()
-    entries: Entries = {}
+    cached_files, rows = cache.load()
+    files = _list_files(database, folder)
+    if files == cached_files:
+        return [*map(Revision._make, rows)]
+    cached = dict(zip(cached_files, rows, strict=True))
+    entries: dict[File, Row] = {}
     revisions = []
-    names = file_names(database, folder)
-    for name, identity in zip(names, _identities(folder, names), strict=True):
-        entry = cached.get(name)
-        if entry is not None and entry[0] == identity:
-            revision = Revision._make(entry[1])
+    for file in files:
+        entry = file if file in cached else None
+        if entry is not None:
+            revision = Revision._make(cached[entry])
         else:
-            revision, entry = _read(database, folder / name, load_module)
+            revision, entry = _read(database, folder / file[0], load_module)
         revisions.append(revision)
         if entry is not None:
-            entries[name] = entry
+            entries[entry] = tuple(revision)
     if entries != cached:
-        cache.store(entries)
+        cache.store([*entries], [*entries.values()])
     return revisions
 
 
-def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, Entry | None]:
-    """Return a file's revision and its cache entry, None where it must be read again next time."""
+def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revision, File | None]:
+    """Return a file's revision and the key of its cache entry, None where it must be read again next time."""
     from circle_migrate.revision_graph.parse_file import read_file, read_source
 
     computed = False
@@ -88,26 +90,30 @@ def _read(database: str, path: Path, load_module: ModuleLoader) -> tuple[Revisio
     revision = read_source(database, path, source, load)
     if computed or max(status.st_mtime_ns, status.st_ctime_ns) > latest:
         return revision, None
-    return revision, (_identity(status), tuple(revision))
+    return revision, (path.name, _identity(status))
 
 
-def _identities(folder: Path, names: Sequence[str]) -> list[Identity | None]:
-    """Return what identifies the state of each file; None where reading the file reports the error."""
-    identities: list[Identity | None] = []
+def _list_files(database: str, folder: Path) -> list[File]:
+    """Return the revision files of a folder, sorted by name."""
+    names = file_names(database, folder)
+    files: list[File] = []
     descriptor = os.open(folder, os.O_RDONLY)  # names relative to it resolve in half the time of paths
     try:
         for name in names:
             try:
-                identities.append(_identity(os.stat(name, dir_fd=descriptor)))
+                files.append((name, _identity(os.stat(name, dir_fd=descriptor))))
             except OSError:
-                identities.append(None)
+                files.append((name, None))
     finally:
         os.close(descriptor)
-    return identities
+    return files
 
 
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+def _identity(status: os.stat_result) -> int:
+    return hash(_compared(status))  # the same in each process, unlike that of text
+
+
+_compared = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 
 
 class _RevisionCache:
@@ -117,19 +123,23 @@ class _RevisionCache:
         self._key = [database, str(folder), os.path.realpath(folder)]
         self._file = cache_file(json.dumps(self._key))
 
-    def load(self) -> Entries:
-        """Return the entries; none where the file is missing, damaged or written by other code."""
-        header, _, body = ((self._file and self._file.read()) or b"").partition(b"\n")
-        entries: Entries = marshal.loads(body) if header == self._header(body) else {}  # noqa: S302 - the file is private
-        return entries
+    def load(self) -> tuple[list[File], list[Row]]:
+        """Return files and rows; none where the cache file is missing, damaged or written by other code."""
+        content = (self._file and self._file.read()) or b""
+        begin = content.find(b"\n") + 1
+        body = memoryview(content)[begin:]
+        if content[: begin - 1] != self._header(body):
+            return [], []
+        files, rows = marshal.loads(body)  # noqa: S302 - the file is private
+        return files, rows
 
-    def store(self, entries: Entries) -> None:
-        """Replace the file."""
+    def store(self, files: list[File], rows: list[Row]) -> None:
+        """Replace the cache file."""
         if self._file is not None:
-            body = marshal.dumps(entries)
+            body = marshal.dumps((files, rows))
             self._file.write(self._header(body) + b"\n" + body)
 
-    def _header(self, body: bytes) -> bytes:
+    def _header(self, body: bytes | memoryview) -> bytes:
         """Return what the entries depend on besides the files, and a checksum."""
         code = [_FORMAT, __version__, sys.implementation.cache_tag]
         return json.dumps(["circle-migrate revision cache", *code, *self._key, zlib.crc32(body)]).encode()

@@ -214,7 +214,7 @@ def test_a_file_that_changes_twice_within_a_clock_tick_is_read_again(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        tree_index, "_identity", lambda status: [status.st_size, status.st_mtime_ns, 0, status.st_ino]
+        tree_index, "_identity", lambda status: (status.st_size, status.st_mtime_ns, 0, status.st_ino)
     )
     path = tree.write("b", "a", age=0)
     before = path.stat()
@@ -386,7 +386,7 @@ def damage(path: Path, old: bytes, new: bytes) -> None:
         lambda path: path.write_bytes(path.read_bytes()[:-40]),
         lambda path: path.write_bytes(path.read_bytes() + b"\n"),
         lambda path: damage(path, b"Text", b"Lies"),
-        lambda path: damage(path, b'cache", [9', b'cache", [10'),
+        lambda path: damage(path, b'cache", [10', b'cache", [11'),
         lambda path: damage(path, b'"main"', b'"fake"'),
         lambda path: path.chmod(0o666),
         lambda path: path.unlink(),
