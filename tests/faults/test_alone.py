@@ -115,7 +115,11 @@ async def kill_while_building(shop: Shop, databases: Databases) -> None:
         await until(databases, "main", NOBODY_WORKS)
 
 
-@pytest.mark.parametrize("way", [WAYS["helper"], WAYS["helper, undeclared"]], ids=["declared", "undeclared"])
+@pytest.mark.parametrize(
+    "way",
+    [WAYS["helper"], pytest.param(WAYS["helper, undeclared"], marks=pytest.mark.thorough)],
+    ids=["declared", "undeclared"],
+)
 def test_killed_build_is_built_again(own_shop: Shop, databases: Databases, way: Way) -> None:
     write(own_shop, way)
     run(kill_while_building(own_shop, databases))
@@ -130,7 +134,9 @@ def test_killed_build_is_built_again(own_shop: Shop, databases: Databases, way: 
     assert run(steps(databases))["credentials"] == [("up", "c1")]
 
 
-@pytest.mark.parametrize("body", [RAW, RAW_IF_NOT_EXISTS], ids=["plain", "if_not_exists"])
+@pytest.mark.parametrize(
+    "body", [RAW, pytest.param(RAW_IF_NOT_EXISTS, marks=pytest.mark.thorough)], ids=["plain", "if_not_exists"]
+)
 def test_killed_raw_build_never_counts_as_done(own_shop: Shop, databases: Databases, body: str) -> None:
     write(own_shop, Way(body, more=DECLARED))
     run(kill_while_building(own_shop, databases))

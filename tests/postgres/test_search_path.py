@@ -213,6 +213,7 @@ async def _create_shadows(databases: Databases) -> None:
             assert created > 40
 
 
+@pytest.mark.thorough
 def test_better_fitting_objects_of_others_are_never_called(
     project: Project, empty_databases: Databases
 ) -> None:

@@ -108,7 +108,7 @@ def test_version_rows_are_the_same_step_by_step(data: st.DataObject, spec: Spec)
         assert tips == graph.version_rows(order[:number])
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.data(), trees(), st.randoms(use_true_random=False))
 def test_order_is_alembics_whatever_the_files_are_called(
     data: st.DataObject, spec: Spec, random: Random
