@@ -225,13 +225,8 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
             raise UsageError("--allow has no effect with --safety off", hint="add --safety require")
         return None
     from circle_migrate.safety.gate import Gate
-    from circle_migrate.safety.hazards.hazard import HazardClass
 
-    classes = {str(hazard_class): hazard_class for hazard_class in HazardClass}
-    for name in allow:
-        if name not in classes:
-            raise UsageError(f"there is no hazard class {name!r}", hint="classes: " + ", ".join(classes))
-    allowed = frozenset(classes[name] for name in allow)
+    allowed = frozenset(map(_hazard_class, allow))
 
     def show(report: SafetyReport) -> None:
         for line in _warnings(report, allowed):
@@ -241,6 +236,17 @@ def _gate(context: CommandContext, deployment: Deployment, allow: Sequence[str])
         context.progress.say(f"safety: {text}")
 
     return Gate(deployment, mode == "require", allowed, show, say)
+
+
+def _hazard_class(name: str) -> HazardClass:
+    from circle_migrate.safety.hazards.hazard import HazardClass
+
+    try:
+        return HazardClass(name)
+    except ValueError:
+        raise UsageError(
+            f"there is no hazard class {name!r}", hint="classes: " + ", ".join(HazardClass)
+        ) from None
 
 
 def _warnings(report: SafetyReport, allowed: frozenset[HazardClass]) -> list[str]:
