@@ -176,7 +176,7 @@ async def downgrade(
     names = deployment.reachable_databases(Direction.DOWN)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
-    await ensure_agreement(deployment, states)
+    await ensure_agreement(deployment, states, plan)
     guard.check_override_names(states)
     if dry_run or not plan:
         ensure_not_in_doubt(states)

@@ -38,7 +38,7 @@ async def plan(
     current = verify_identity(deployment, states)
     ensure_not_in_doubt(states)
     planned = Planner(deployment, targets, direction, cascade)(current)
-    await ensure_agreement(deployment, states)
+    await ensure_agreement(deployment, states, planned)
     if not into_existing:
         await ensure_not_foreign(deployment, states, planned)
     return PlanResult("plan", planned, deployment.commit_mode)

@@ -29,8 +29,8 @@ async def script(deployment: Deployment, texts: Sequence[str], direction: Direct
         names = deployment.reachable_databases(direction)
         states = await deployment.states(names)
         current = verify_identity(deployment, states)
-        await ensure_agreement(deployment, states)
         plan = Planner(deployment, texts, direction, cascade=True)(current)
+        await ensure_agreement(deployment, states, plan)
     async with step_lock():
         text = render(deployment, plan)
     return ScriptResult("upgrade" if direction is Direction.UP else "downgrade", text)

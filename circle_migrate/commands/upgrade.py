@@ -12,6 +12,7 @@ from circle_migrate.core.errors import Unreachable
 from circle_migrate.core.events import Notify, ignore_event
 from circle_migrate.migrate.foreign_relations import ensure_not_foreign
 from circle_migrate.migrate.guards import ensure_not_in_doubt, verify_identity
+from circle_migrate.migrate.half_done import ensure_not_half_undone
 from circle_migrate.migrate.planner import Planner, ensure_no_new_steps
 from circle_migrate.migrate.result import MigrationResult
 from circle_migrate.postgres.deployment import Deployment
@@ -48,6 +49,7 @@ async def upgrade(
     names = deployment.reachable_databases(Direction.UP)
     states = await deployment.states(names)
     plan = planner(verify_identity(deployment, states))
+    ensure_not_half_undone(deployment.forest.graphs, states, plan)
     if not into_existing:
         await ensure_not_foreign(deployment, states, plan)
     if dry_run:

@@ -17,6 +17,7 @@ from circle_migrate.core.errors import (
     Unreachable,
 )
 from circle_migrate.core.redaction import redact
+from circle_migrate.migrate.half_done import describe_half_done, half_done, remedy_of_half_done
 from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.migrate.alembic_adapter.context import Transcript
+    from circle_migrate.postgres.journal_tables import UnfinishedStep
 
 _CHANGES_NOTHING = re.compile(
     r"\s*(?:abort|analyze|begin|checkpoint|close|commit|deallocate|declare|discard|end|explain|fetch|listen|load"
@@ -68,11 +70,28 @@ ORDER BY 1
 _SHOWN, _LENGTH = 5, 100
 
 
+class StepFailedError(Exception):
+    """An action raised `error`; its transaction is still open unless the connection `is_lost`."""
+
+    def __init__(self, run: MigrationRun, action: Action, error: Exception | SystemExit) -> None:
+        super().__init__(str(error))
+        self.action = action
+        self.error = error
+        self.is_lost = run.sessions[action.database].driver.is_closed()
+
+
 async def remaining_changes(run: MigrationRun, database: str) -> tuple[str, ...]:
     """Return the statements and INVALID indexes that a failed step leaves after its rollback."""
+    run.stays = ()
     transcript = run.runners[database].transcript
-    if transcript is None or not (transcript.committed or transcript.unknown or transcript.failing):
-        return ()
+    if transcript is not None and (transcript.committed or transcript.unknown or transcript.failing):
+        run.stays = await _read_remaining_changes(run, database, transcript)
+    return run.stays
+
+
+async def _read_remaining_changes(
+    run: MigrationRun, database: str, transcript: Transcript
+) -> tuple[str, ...]:
     connection = run.sessions[database].driver
     if not connection.is_closed():
         return await _remaining_changes(connection, transcript)
@@ -146,9 +165,13 @@ async def step_error(
     """Return the error for an action that raised and was rolled back; `is_lost`: its connection is lost."""
     message = f"{action.database}: {describe(action)} failed"
     stays = await remaining_changes(run, action.database)
-    if stays and isinstance(action, Step):
-        return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
-    failure = statement_error(error, action.database, "run the step") or MigrationFailed(message)
+    failure = statement_error(error, action.database, "run the step")
+    if isinstance(action, Step):
+        earlier = _earlier_attempt(run, action) if failure is None and not is_lost else None
+        if stays or earlier:
+            state = await describe_current_revisions(run)
+            return _half_applied_error(run, action, error, stays, state)
+    failure = failure or MigrationFailed(message)
     failure.message = message
     if is_lost:
         hint = "when the server answers, run the same command again"
@@ -170,25 +193,39 @@ async def step_error(
     return failure
 
 
+def _earlier_attempt(run: MigrationRun, step: Step) -> UnfinishedStep | None:
+    """Return what earlier runs have left of the step."""
+    steps = half_done(run.deployment.forest.graphs[step.database], run.states[step.database])
+    return steps.get((step.revision.id, str(step.direction)))
+
+
 def _half_applied_error(
     run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str], state: str
 ) -> HalfApplied:
+    key, earlier = step.revision.id, _earlier_attempt(run, step)
+    what = "applied" if step.direction is Direction.UP else "undone"
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
     if isinstance(error, MigrateError):
         parts = [error.message, error.detail, error.hint]
+    if stays:
+        state += f"; {key} is half {what}, these stay: {'; '.join(stays)}"
+    if earlier:
+        state += f"; {describe_half_done(earlier)}"
+    graph, current = run.deployment.forest.graphs[step.database], run.current[step.database]
     return HalfApplied(
-        f"{step.database}: {describe(step)} failed after a part of it was committed",
+        f"{step.database}: {describe(step)} failed after "
+        + ("a part of it was committed" if stays else "an earlier run had committed a part of it"),
         database=step.database,
         detail="; ".join(filter(None, parts)),
         location=failing_line(step.revision, error),
-        state=f"{state}; {step.revision.id} is half applied, these stay: {'; '.join(stays)}",
-        hint="undo by hand what stays, or change the revision so that it can run again "
-        "(IF EXISTS, IF NOT EXISTS); then run the same command again",
+        state=state,
+        hint=remedy_of_half_done(graph, current, key, step.direction, "the same command again"),
     )
 
 
 async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:
     """Return the error for a step without transaction whose version row was not committed."""
+    run.stays = ("all of its statements",)
     reached: tuple[str, ...] = ()
     if isinstance(action, Step):
         is_upgrade = action.direction is Direction.UP

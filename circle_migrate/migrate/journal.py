@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from circle_migrate.revision_graph.graph import Graph
-    from circle_migrate.revision_graph.plan import Action
+    from circle_migrate.revision_graph.plan import Action, Step
 
 _NOT_ASCII = r"[^\0-\x7f]"
 _LACKING = {**dict.fromkeys(("UTF8", "SQL_ASCII"), r"[\ud800-\udfff]"), "LATIN1": r"[^\0-\xff]"}
@@ -88,6 +88,16 @@ class Journal:
                 *(*values, *origin, self._json(notes)),
             )
 
+    async def begin_step(self, connection: asyncpg.Connection, run: str, step: Step) -> None:
+        """Note that the run begins a step without transaction, until the step or the run has ended."""
+        note = self._json({"revision": step.revision.id, "direction": str(step.direction)})
+        await connection.execute(
+            f"UPDATE {self.runs} SET notes = notes || jsonb_build_object('unfinished', $2::text::jsonb || "
+            f"jsonb_build_object('after', (SELECT coalesce(max(id), 0) FROM {self.steps}))) "
+            "WHERE run = $1::text::uuid",
+            *(run, note),
+        )
+
     async def finish_run(
         self,
         connection: asyncpg.Connection,
@@ -95,12 +105,19 @@ class Journal:
         outcome: str,
         error: str | None = None,
         fingerprint: str | None = None,
+        stays: Sequence[str] | None = (),
     ) -> None:
-        """Record the end of a run, and the fingerprint of the schema after it."""
+        """Record the end of a run, and the fingerprint of the schema after it.
+
+        `stays` is what its unfinished step has committed, None if that is not known.
+        """
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
-            "ended_at = clock_timestamp() WHERE run = $1::text::uuid",
+            "ended_at = clock_timestamp(), notes = CASE WHEN $5::text IS NULL THEN notes "
+            "WHEN $5::text = '[]' THEN notes - 'unfinished' "
+            "ELSE jsonb_set(notes, '{unfinished,stays}', $5::text::jsonb) END WHERE run = $1::text::uuid",
             *(run, outcome, self._storable(redact(error)) if error else None, fingerprint),
+            None if stays is None else self._json(stays),
         )
 
     async def last_fingerprint(self, connection: asyncpg.Connection) -> str | None:

@@ -15,6 +15,7 @@ from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
 from circle_migrate.migrate.guards import journal_error
+from circle_migrate.migrate.half_done import describe_half_done, half_done
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -85,7 +86,8 @@ class AppliedAction:
 class MigrationRun:
     """The state of a run; `blockers` has the last sessions that a step waited for, by database.
 
-    `changes` says how schemas have changed since the last run.
+    `changes` says how schemas have changed since the last run. `stays` is what the step without transaction
+    that runs has committed, None if that is not known.
     A `rehearsal` writes no journal and commits nothing. `is_committed` is true after the last segment.
     """
 
@@ -105,6 +107,7 @@ class MigrationRun:
     applied: list[AppliedAction] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    stays: tuple[str, ...] | None = ()
     lost: MigrateError | None = None
     is_committed: bool = False
     task: asyncio.Task[object] | None = None
@@ -196,11 +199,11 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
         try:
             async with asyncio.timeout(2):
                 if not driver.is_closed():
-                    await journal.finish_run(driver, run.id, outcome, text, fingerprint)
+                    await journal.finish_run(driver, run.id, outcome, text, fingerprint, run.stays)
                     continue
                 connection = await run.deployment.databases[name].connect()
                 try:
-                    await journal.finish_run(connection, run.id, outcome, text)
+                    await journal.finish_run(connection, run.id, outcome, text, stays=run.stays)
                 finally:
                     connection.terminate()
         except Exception:  # noqa: BLE001, S112 - the next run marks it as lost
@@ -220,12 +223,20 @@ async def _fingerprint(run: MigrationRun, name: str) -> str | None:
 
 
 async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
-    """Log a warning for each schema that has changed since the last run; a stamp accepts the schema."""
+    """Log a warning for each schema that a run has left half done, or that has changed since the last run.
+
+    A stamp accepts the schema.
+    """
     for name, journal in run.journals.items():
         state = run.states[name]
-        change = plan.steps(name) and await find_change(journal, run.sessions[name].driver, state)
-        if change:
+        if not plan.steps(name):
+            continue
+        texts = [
+            describe_half_done(step) for step in half_done(run.deployment.forest.graphs[name], state).values()
+        ]
+        if not texts and (change := await find_change(journal, run.sessions[name].driver, state)):
             run.changes[name] = change
-            text = f"{name}: the schema has changed since the last run: {remedy_of_change(state)}"
-            run.warnings.append(text)
-            logging.getLogger("circle_migrate").warning(text)
+            texts = [f"the schema has changed since the last run: {remedy_of_change(state)}"]
+        for text in texts:
+            run.warnings.append(f"{name}: {text}")
+            logging.getLogger("circle_migrate").warning(run.warnings[-1])

@@ -24,6 +24,7 @@ from circle_migrate.postgres.journal_tables import (
     STEPS,
     TABLES,
     ProtectionMarker,
+    UnfinishedStep,
     ensure_not_in_search_path,
     prepared_by_runs,
     read_contents,
@@ -82,7 +83,8 @@ class State(NamedTuple):
     the version table, and is empty without one. `journal_of` is the database for which the journal was
     created, `in_doubt` has the identifiers of our prepared transactions, `not_ours` those that have our
     prefix, but no run in the journal. `journal` is the start of the names of our tables, as SQL,
-    `id_length` the length of ids that the version table can hold, None without a limit.
+    `id_length` the length of ids that the version table can hold, None without a limit. `unfinished` are
+    steps without transaction that runs began and did not complete.
     """
 
     database: str
@@ -103,6 +105,7 @@ class State(NamedTuple):
     not_ours: tuple[str, ...] = ()
     marker: ProtectionMarker | None = None
     id_length: int | None = None
+    unfinished: tuple[UnfinishedStep, ...] = ()
 
     @property
     def identity(self) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circle_migrate.core.errors import Refused, SettingsError
+from circle_migrate.postgres.deployer_lock import IS_DEPLOYER
 from circle_migrate.postgres.identifier import quote
 
 if TYPE_CHECKING:
@@ -83,6 +84,19 @@ class Protection(NamedTuple):
         return {"marker": self.marker.to_dict() if self.marker else None, "setting": self.setting}
 
 
+class UnfinishedStep(NamedTuple):
+    """A step without transaction that a run began and did not complete.
+
+    `stays` are its statements that are committed, empty where no run could record them.
+    """
+
+    revision: str
+    direction: str
+    run: str
+    at: str
+    stays: Sequence[str] = ()
+
+
 RUNS, STEPS, PROTECTION = "runs", "steps", "protection"
 """Our tables; the row of the last one is the marker of a protected database."""
 
@@ -100,6 +114,23 @@ JOURNAL_SETTING = "circle_migrate.journal_schema"
 
 OWN_SCHEMAS = f"('{KEPT_SCHEMA}', coalesce(current_setting('{JOURNAL_SETTING}', true), 'circle_migrate'))"
 """Our schemas as a list in SQL."""
+
+# A later step of the revision, or a stamp, settles it. Nothing is known of a run that is active.
+_UNFINISHED = f"""
+SELECT ((notes -> 'unfinished') - 'after' || jsonb_build_object(
+    'run', run, 'at', to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
+))::text
+FROM {{runs}}
+WHERE outcome <> 'done' AND notes ? 'unfinished' AND NOT EXISTS (
+    SELECT FROM {{steps}} step WHERE step.id > (notes -> 'unfinished' ->> 'after')::bigint AND (
+        step.direction <> 'stamp' AND step.revision = notes -> 'unfinished' ->> 'revision'
+        OR EXISTS (SELECT FROM {{runs}} later WHERE later.run = step.run AND later.command = 'stamp')
+    )
+) AND (outcome <> 'started' OR NOT EXISTS (
+    SELECT FROM pg_catalog.pg_locks l WHERE l.pid <> pg_backend_pid() AND {IS_DEPLOYER}
+))
+ORDER BY started_at
+"""
 
 _MAX_ROWS = 1000
 """Rows of a version table; no tree has so many heads."""
@@ -136,12 +167,15 @@ class Contents(NamedTuple):
     journal_of: str | None = None
     marker: ProtectionMarker | None = None
     id_length: int | None = None
+    unfinished: tuple[UnfinishedStep, ...] = ()
 
 
 async def read_contents(
     connection: asyncpg.Connection, settings: DatabaseSettings, schema: str, tables: Sequence[Sequence[str]]
 ) -> Contents:
     """Return the contents of `tables`, as `TABLES` lists them. Raises `Refused` for one that is not ours."""
+    import json
+
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"
     places = (f"{quote(settings.journal_schema)}.", f"{quote(schema)}.{OLD_PREFIX}")
     names = {version_table, *(place + name for place in places for name in (RUNS, STEPS, PROTECTION))}
@@ -168,8 +202,12 @@ async def read_contents(
         f"SELECT to_json(marker)::text FROM {marker}{PROTECTION} marker LIMIT 1"
         if marker and readable[marker + PROTECTION]
         else "NULL",
+        _UNFINISHED.format(runs=f"{journal}{RUNS}", steps=f"{journal}{STEPS}")
+        if journal and readable.get(journal + STEPS)
+        else "SELECT NULL::text LIMIT 0",
     ]
-    current, journal_of, row = await connection.fetchrow("SELECT ARRAY({}), ({}), ({})".format(*queries))
+    query = "SELECT ARRAY({}), ({}), ({}), ARRAY({})".format(*queries)
+    current, journal_of, row, unfinished = await connection.fetchrow(query)
     if len(current) > _MAX_ROWS:
         raise _unfit_error(settings, f"{version_table} has more than {_MAX_ROWS} rows")
     if None in current:
@@ -182,6 +220,7 @@ async def read_contents(
         journal_of,
         ProtectionMarker.from_row(row) if row else unreadable,
         id_length,
+        tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
     )
 
 

@@ -167,6 +167,17 @@ class Context(MigrationContext):
         finally:
             self.in_autocommit = False
 
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """Leave what the block sends out of the transcript."""
+        connection: Any = self.connection
+        adapter = connection.connection.dbapi_connection
+        watch, adapter.watch = adapter.watch, None
+        try:
+            yield
+        finally:
+            adapter.watch = watch
+
 
 @contextmanager
 def bind_revision(
