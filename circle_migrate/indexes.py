@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, TextClause, text
@@ -205,9 +205,11 @@ def drop_invalid(op: Operations, operation: MigrateOperation) -> None:
 
 
 def _drop_left(op: Operations, index: _Index) -> None:
-    """Drop what a build has left; where circle-migrate runs, it is no statement of the revision."""
-    with getattr(op.get_context(), "unwatched", nullcontext)():
-        _drop(op, index.name, index.table_name, index.schema)
+    """Drop what a build has left, and take it out of the transcript: the revision does not have it."""
+    committed = getattr(getattr(op.get_context(), "transcript", None), "committed", [])
+    count = len(committed)
+    _drop(op, index.name, index.table_name, index.schema)
+    del committed[count:]
 
 
 def _concurrent_index(op: Operations, operation: MigrateOperation) -> tuple[str, str] | None:

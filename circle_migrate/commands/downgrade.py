@@ -19,7 +19,7 @@ from circle_migrate.migrate.guards import ensure_not_in_doubt, ensure_writable, 
 from circle_migrate.migrate.planner import Planner, ensure_same_plan
 from circle_migrate.migrate.protection import ProtectionGuard
 from circle_migrate.migrate.result import MigrationResult, RestoreInstructions
-from circle_migrate.migrate.run import CompositeHooks, Hooks, MigrationRun
+from circle_migrate.migrate.run import Hooks, MigrationRun
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.revision_graph.plan import Direction, Plan
@@ -250,7 +250,7 @@ async def _execute(
     if confirmed.collector is not None and confirmed.report is not None and not keep:
         growth = GrowthHooks(confirmed.collector, confirmed.report)
     # The check runs again after a backup, which does not contain rows written since its snapshot.
-    hooks = CompositeHooks(*filter(None, (keeping, growth, backing, growth if backing else None)))
+    hooks = Hooks(*filter(None, (keeping, growth, backing, growth if backing else None)))
     options = RunOptions("downgrade", allow_edited=True, hooks=hooks, guard=guard, notes=notes)
     try:
         outcome = await execute(deployment, names, planner, notify, options)

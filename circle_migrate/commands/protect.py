@@ -80,7 +80,6 @@ async def unprotect(
             raise Refused(
                 f"{name} has no marker: it is protected {protection.description}",
                 database=name,
-                state="nothing was changed",
                 hint="change the setting; `circle-migrate config show` shows the source of every setting",
             )
     markers = {name: state.marker for name, state in states.items() if state.marker}
@@ -144,7 +143,6 @@ class _UnprotectHooks(Hooks):
                 raise Refused(
                     f"the marker of {name} has changed since it was shown",
                     database=name,
-                    state="nothing was changed",
                     hint="circle-migrate status",
                 )
 

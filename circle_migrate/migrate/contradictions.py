@@ -81,7 +81,7 @@ async def ensure_agreement(
 ) -> None:
     """Raise `ContradictoryState` where the version table of a database lacks applied revisions.
 
-    A stamp, which ends the contradiction, may run. Raises `HalfApplied` as `ensure_not_half_undone` does.
+    A stamp, which ends that, may run. Raises `HalfApplied` as `ensure_not_half_undone` does.
     """
     if plan and all(isinstance(action, Stamp) and action.sets_revisions for action in plan.actions):
         return
@@ -98,10 +98,8 @@ async def ensure_agreement(
             raise contradiction_error(database.graph, state, missing)
 
 
-class EditedRevision(Refused):
+class EditedRevision(Refused, code="edited-revision"):
     """The file of an applied revision was changed."""
-
-    code = "edited-revision"
 
 
 async def edited_revisions(
@@ -146,6 +144,5 @@ def edited_revision_error(revision: Revision, diff: str) -> EditedRevision:
         database=revision.database,
         location=revision.location,
         detail=diff,
-        state="nothing was changed",
         hint="restore the file and write a new revision, or add --allow-edited",
     )

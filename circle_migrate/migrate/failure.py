@@ -166,11 +166,8 @@ async def step_error(
     message = f"{action.database}: {describe(action)} failed"
     stays = await remaining_changes(run, action.database)
     failure = statement_error(error, action.database, "run the step")
-    if isinstance(action, Step):
-        earlier = _earlier_attempt(run, action) if failure is None and not is_lost else None
-        if stays or earlier:
-            state = await describe_current_revisions(run)
-            return _half_applied_error(run, action, error, stays, state)
+    if isinstance(action, Step) and (stays or (not (failure or is_lost) and _earlier_attempt(run, action))):
+        return _half_applied_error(run, action, error, stays, await describe_current_revisions(run))
     failure = failure or MigrationFailed(message)
     failure.message = message
     if is_lost:
@@ -193,34 +190,33 @@ async def step_error(
     return failure
 
 
-def _earlier_attempt(run: MigrationRun, step: Step) -> UnfinishedStep | None:
-    """Return what earlier runs have left of the step."""
-    steps = half_done(run.deployment.forest.graphs[step.database], run.states[step.database])
-    return steps.get((step.revision.id, str(step.direction)))
-
-
 def _half_applied_error(
     run: MigrationRun, step: Step, error: Exception | SystemExit, stays: Sequence[str], state: str
 ) -> HalfApplied:
-    key, earlier = step.revision.id, _earlier_attempt(run, step)
-    what = "applied" if step.direction is Direction.UP else "undone"
     parts = [_cause(error), run.blockers.get(step.database) if is_lock_conflict(error) else None]
     if isinstance(error, MigrateError):
         parts = [error.message, error.detail, error.hint]
+    key, graph = step.revision.id, run.deployment.forest.graphs[step.database]
+    what = "a part of it" if stays else "a part of it by an earlier run"
     if stays:
-        state += f"; {key} is half {what}, these stay: {'; '.join(stays)}"
-    if earlier:
+        done = "applied" if step.direction is Direction.UP else "undone"
+        state += f"; {key} is half {done}, these stay: {'; '.join(stays)}"
+    if earlier := _earlier_attempt(run, step):
         state += f"; {describe_half_done(earlier)}"
-    graph, current = run.deployment.forest.graphs[step.database], run.current[step.database]
     return HalfApplied(
-        f"{step.database}: {describe(step)} failed after "
-        + ("a part of it was committed" if stays else "an earlier run had committed a part of it"),
+        f"{step.database}: {describe(step)} failed after {what} was committed",
         database=step.database,
         detail="; ".join(filter(None, parts)),
         location=failing_line(step.revision, error),
         state=state,
-        hint=remedy_of_half_done(graph, current, key, step.direction, "the same command again"),
+        hint=remedy_of_half_done(graph, run.current[step.database], key, step.direction),
     )
+
+
+def _earlier_attempt(run: MigrationRun, step: Step) -> UnfinishedStep | None:
+    """Return what earlier runs have left of the step."""
+    steps = half_done(run.deployment.forest.graphs[step.database], run.states[step.database])
+    return steps.get((step.revision.id, step.direction))
 
 
 async def not_recorded_error(run: MigrationRun, action: Action) -> HalfApplied:

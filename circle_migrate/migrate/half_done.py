@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def half_done(graph: Graph, state: State) -> dict[tuple[str, str], UnfinishedStep]:
-    """Return the unfinished steps by revision and direction, without those that plain Alembic completed.
+    """Return the unfinished steps by revision and direction, several attempts as one.
 
-    Several attempts are one, with the run of the first and all that stays.
+    Those that plain Alembic has completed, and those of revisions that the graph lacks, are left out.
     """
     applied = graph.ancestors(key for key in state.current if key in graph)
     steps: dict[tuple[str, str], UnfinishedStep] = {}
     for step in state.unfinished:
-        if (step.revision in applied) == (step.direction == Direction.DOWN):
+        if step.revision in graph and (step.revision in applied) == (step.direction == Direction.DOWN):
             first = steps.setdefault((step.revision, step.direction), step)
             stays = tuple(dict.fromkeys((*first.stays, *step.stays)))
             steps[step.revision, step.direction] = first._replace(stays=stays)
@@ -31,30 +31,26 @@ def half_done(graph: Graph, state: State) -> dict[tuple[str, str], UnfinishedSte
 
 def describe_half_done(step: UnfinishedStep) -> str:
     """Return which run has left the step, and what stays."""
-    what = "undone" if step.direction == Direction.DOWN else "applied"
+    done = "undone" if step.direction == Direction.DOWN else "applied"
     stays = f"these stay: {'; '.join(step.stays)}" if step.stays else "what stays was not recorded"
-    return f"run {step.run[:8]} at {step.at} left {step.revision} half {what}, {stays}"
+    return f"run {step.run[:8]} at {step.at} left {step.revision} half {done}, {stays}"
 
 
-def remedy_of_half_done(
-    graph: Graph, current: tuple[str, ...], revision: str, direction: str, command: str = ""
-) -> str:
-    """Return what to do about a step that is half done; `command` repeats it."""
-    name, after, done = graph.database, current, "applied"
+def remedy_of_half_done(graph: Graph, current: tuple[str, ...], revision: str, direction: str) -> str:
+    """Return what to do about a step that is half done."""
+    name, done, command = graph.database, "applied", "upgrade"
     if direction == Direction.DOWN:
-        done, after = "undone", graph.version_rows_after_downgrade(current, revision)
         branch = "" if current == (revision,) else f"{revision}@"
-        command = command or f"circle-migrate downgrade {name}@{branch}-1"
-    elif revision in graph:
+        done, command = "undone", f"downgrade {name}@{branch}-1"
+        after = graph.version_rows_after_downgrade(current, revision)
+    else:
         after = graph.version_rows_after_upgrade(current, revision)
     stamps = [" ".join(f"{name}@{key}" for key in rows or ("base",)) for rows in (after, current)]
-    records = [f"circle-migrate stamp {stamps[1]} --purge (nothing of it is)"]
-    if after != current:
-        records.insert(0, f"circle-migrate stamp {stamps[0]} (all of {revision} is {done})")
     return (
-        "undo by hand what stays, or change the revision so that it can run again "
-        f"(IF EXISTS, IF NOT EXISTS), then: {command or 'circle-migrate upgrade'}; "
-        f"or finish by hand and record that: {' or '.join(records)}"
+        "undo by hand what stays, or change the revision so that it can run again (IF EXISTS, IF NOT EXISTS),"
+        f" then: circle-migrate {command}; or finish by hand and record that: "
+        f"circle-migrate stamp {stamps[0]} (all of {revision} is {done}) or "
+        f"circle-migrate stamp {stamps[1]} --purge (nothing of it is)"
     )
 
 
@@ -63,23 +59,16 @@ def half_done_error(graph: Graph, state: State, step: UnfinishedStep) -> HalfApp
     return HalfApplied(
         f"{state.database}: {describe_half_done(step)}",
         database=state.database,
-        location=graph[step.revision].location if step.revision in graph else None,
+        location=graph[step.revision].location,
         state="nothing was changed",
         hint=remedy_of_half_done(graph, state.current, step.revision, step.direction),
     )
 
 
 def ensure_not_half_undone(graphs: Mapping[str, Graph], states: Mapping[str, State], plan: Plan) -> None:
-    """Raise `HalfApplied` for a revision that is half undone, unless the plan undoes it.
-
-    A downgrade of other databases only may run, and a plan of stamps.
-    """
-    steps = [action for action in plan.actions if isinstance(action, Step)]
-    if plan and not steps:
-        return
-    undone = {step.revision.qualified for step in steps if step.direction is Direction.DOWN}
+    """Raise `HalfApplied` for a revision that is half undone, unless the plan undoes it."""
+    undone = {(a.database, a.revision.id, a.direction) for a in plan.actions if isinstance(a, Step)}
     for name, state in states.items():
         for (key, direction), step in half_done(graphs[name], state).items():
-            may_run = f"{name}@{key}" in undone or (undone and name not in plan.databases)
-            if direction == Direction.DOWN and not may_run:
+            if direction == Direction.DOWN and (name, key, direction) not in undone:
                 raise half_done_error(graphs[name], state, step)

@@ -154,19 +154,13 @@ class Journal:
         query = f"SELECT EXISTS (SELECT FROM {self.steps} WHERE run = $1::text::uuid AND segment = $2)"
         return bool(await connection.fetchval(query, run, segment))
 
-    async def mark_lost(self, connection: asyncpg.Connection) -> list[str]:
-        """Mark runs that have no end as lost. The caller holds the deployer lock, so none is active."""
-        rows = await connection.fetch(
-            f"UPDATE {self.runs} SET outcome = 'lost', ended_at = clock_timestamp() "
-            "WHERE outcome = 'started' RETURNING run::text"
-        )
-        return [row["run"] for row in rows]
-
-    async def lost_runs(self, connection: asyncpg.Connection) -> list[str]:
-        """Return the runs that have no end. The caller holds the deployer lock, so none is active."""
-        rows = await connection.fetch(
-            f"SELECT run::text FROM {self.runs} WHERE outcome = 'started' ORDER BY started_at"
-        )
+    async def lost_runs(self, connection: asyncpg.Connection, *, mark: bool) -> list[str]:
+        """Return the runs that have no end, and `mark` them: the caller has the lock, so none is active."""
+        lost = "WHERE outcome = 'started'"
+        rows = await connection.fetch(f"SELECT run::text FROM {self.runs} {lost} ORDER BY started_at")
+        if mark and rows:
+            values = "outcome = 'lost', ended_at = clock_timestamp()"
+            await connection.execute(f"UPDATE {self.runs} SET {values} {lost}")
         return [row["run"] for row in rows]
 
     async def checksums(self, connection: asyncpg.Connection) -> dict[str, str]:
@@ -214,21 +208,15 @@ class Journal:
         )
         return {row["revision"]: AppliedBy(row["tool_version"], row["at"], row["by"]) for row in rows}
 
-    async def sources(self, connection: asyncpg.Connection, revisions: Collection[str]) -> dict[str, str]:
-        """Return the sources of the revisions that ran, as last applied or undone, by id."""
-        return await self._sources(connection, "revision = ANY($1::text[])", list(revisions))
-
-    async def sources_by_prefix(self, connection: asyncpg.Connection, prefix: str) -> dict[str, str]:
-        """Return the sources of the revisions whose ids start with `prefix`, by id."""
-        return await self._sources(connection, "starts_with(revision, $1)", prefix)
-
-    async def _sources(
-        self, connection: asyncpg.Connection, condition: str, argument: object
+    async def sources(
+        self, connection: asyncpg.Connection, revisions: Collection[str] = (), *, prefix: str | None = None
     ) -> dict[str, str]:
+        """Return the sources, as last applied or undone, of these revisions and of ids with the prefix."""
         rows = await connection.fetch(
             f"SELECT DISTINCT ON (revision) revision, source FROM {self.steps} "
-            f"WHERE {condition} AND source IS NOT NULL ORDER BY revision, id DESC",
-            argument,
+            "WHERE (revision = ANY($1::text[]) OR starts_with(revision, $2::text)) AND source IS NOT NULL "
+            "ORDER BY revision, id DESC",
+            *(list(revisions), prefix),
         )
         return {row["revision"]: row["source"] for row in rows}
 

@@ -15,7 +15,7 @@ from circle_migrate.core.events import Event, EventKind, Notify
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.changed_schema import Change, find_change, fingerprint_after, remedy_of_change
 from circle_migrate.migrate.guards import journal_error
-from circle_migrate.migrate.half_done import describe_half_done, half_done
+from circle_migrate.migrate.half_done import half_done
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployment import Deployment
@@ -32,44 +32,33 @@ Checkpoint = Callable[[str], None]
 
 
 class Hooks:
-    """Methods that the executor calls, empty by default; their errors end the run as those of a step do."""
+    """Methods that the executor calls; here they call those of other hooks, in their order.
 
-    async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Act under the deployer locks, when every check has passed and no step has run."""
+    Their errors end the run as those of a step do.
+    """
 
-    def before_segment(self, number: int, segment: Segment) -> None:
-        """Act before every attempt of a segment; `number` starts at 1."""
-
-    def before_step(self, connection: Connection, action: Action) -> None:
-        """Act before the action, in its transaction; where it has none, the method may leave none open."""
-
-    def after_step(self, connection: Connection, action: Action) -> None:
-        """Act after the action and its version row; transactions are as for `before_step`."""
-
-
-class CompositeHooks(Hooks):
-    """Several hooks as one, called in their order; an error of one stops the calls."""
+    _hooks: tuple[Hooks, ...] = ()
 
     def __init__(self, *hooks: Hooks) -> None:
         self._hooks = hooks
 
     async def before_run(self, run: MigrationRun, plan: Plan) -> None:
-        """Call all."""
+        """Act under the deployer locks, when every check has passed and no step has run."""
         for hook in self._hooks:
             await hook.before_run(run, plan)
 
     def before_segment(self, number: int, segment: Segment) -> None:
-        """Call all."""
+        """Act before every attempt of a segment; `number` starts at 1."""
         for hook in self._hooks:
             hook.before_segment(number, segment)
 
     def before_step(self, connection: Connection, action: Action) -> None:
-        """Call all."""
+        """Act before the action, in its transaction; where it has none, the method may leave none open."""
         for hook in self._hooks:
             hook.before_step(connection, action)
 
     def after_step(self, connection: Connection, action: Action) -> None:
-        """Call all."""
+        """Act after the action and its version row; transactions are as for `before_step`."""
         for hook in self._hooks:
             hook.after_step(connection, action)
 
@@ -185,7 +174,7 @@ async def _close_lost(run: MigrationRun) -> None:
             continue
         journal = Journal(run.deployment.databases[name], state)
         try:
-            await journal.mark_lost(run.sessions[name].driver)
+            await journal.lost_runs(run.sessions[name].driver, mark=True)
         except Exception as error:
             raise journal_error(state, journal.schema, error) from error
 
@@ -223,20 +212,16 @@ async def _fingerprint(run: MigrationRun, name: str) -> str | None:
 
 
 async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
-    """Log a warning for each schema that a run has left half done, or that has changed since the last run.
+    """Log a warning for each schema that has changed since the last run, unless a run has left it half done.
 
     A stamp accepts the schema.
     """
     for name, journal in run.journals.items():
         state = run.states[name]
-        if not plan.steps(name):
+        if not plan.steps(name) or half_done(run.deployment.forest.graphs[name], state):
             continue
-        texts = [
-            describe_half_done(step) for step in half_done(run.deployment.forest.graphs[name], state).values()
-        ]
-        if not texts and (change := await find_change(journal, run.sessions[name].driver, state)):
+        if change := await find_change(journal, run.sessions[name].driver, state):
             run.changes[name] = change
-            texts = [f"the schema has changed since the last run: {remedy_of_change(state)}"]
-        for text in texts:
-            run.warnings.append(f"{name}: {text}")
-            logging.getLogger("circle_migrate").warning(run.warnings[-1])
+            text = f"{name}: the schema has changed since the last run: {remedy_of_change(state)}"
+            run.warnings.append(text)
+            logging.getLogger("circle_migrate").warning(text)

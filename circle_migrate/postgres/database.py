@@ -194,7 +194,8 @@ class Database:
                 )
             ensure_not_in_search_path(settings, [row["schema"]])
             contents = await read_contents(connection, settings, row["schema"], row["tables"])
-            in_doubt = await prepared_by_runs(connection, contents, row["prepared"])
+            gids = row["prepared"] if contents["journal_of"] else ()
+            in_doubt = await prepared_by_runs(connection, contents["journal"], gids)
         except MigrateError:
             raise
         except Exception as error:
@@ -206,7 +207,7 @@ class Database:
             version_table=settings.version_table,
             in_doubt=in_doubt,
             not_ours=tuple(gid for gid in row["prepared"] if gid not in in_doubt),
-            **contents._asdict(),
+            **contents,
         )
 
     async def tables(self) -> tuple[str, ...]:

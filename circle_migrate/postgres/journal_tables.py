@@ -85,10 +85,7 @@ class Protection(NamedTuple):
 
 
 class UnfinishedStep(NamedTuple):
-    """A step without transaction that a run began and did not complete.
-
-    `stays` are its statements that are committed, empty where no run could record them.
-    """
+    """A step without transaction that a run began and did not complete; `stays` is committed, if known."""
 
     revision: str
     direction: str
@@ -159,21 +156,13 @@ TABLES = f"""
 """An array of the tables named $5 in the schemas own.schema and $3; $1 is the version table."""
 
 
-class Contents(NamedTuple):
-    """Where our tables are, as the start of SQL names, and what they have; without `id_length`, no limit."""
-
-    journal: str
-    current: tuple[str, ...] = ()
-    journal_of: str | None = None
-    marker: ProtectionMarker | None = None
-    id_length: int | None = None
-    unfinished: tuple[UnfinishedStep, ...] = ()
-
-
 async def read_contents(
     connection: asyncpg.Connection, settings: DatabaseSettings, schema: str, tables: Sequence[Sequence[str]]
-) -> Contents:
-    """Return the contents of `tables`, as `TABLES` lists them. Raises `Refused` for one that is not ours."""
+) -> dict[str, Any]:
+    """Return the fields of the state that `tables` have, as `TABLES` lists them.
+
+    Raises `Refused` for a table that is not ours.
+    """
     import json
 
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"
@@ -214,27 +203,27 @@ async def read_contents(
         remedy = f"if it is Alembic's: DELETE FROM {version_table} WHERE version_num IS NULL; else "
         raise _unfit_error(settings, f"{version_table} has a row without a revision", remedy)
     unreadable = ProtectionMarker() if marker and not readable[marker + PROTECTION] else None
-    return Contents(
-        journal or places[0],
-        tuple(current),
-        journal_of,
-        ProtectionMarker.from_row(row) if row else unreadable,
-        id_length,
-        tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
-    )
+    return {
+        "journal": journal or places[0],
+        "current": tuple(current),
+        "journal_of": journal_of,
+        "marker": ProtectionMarker.from_row(row) if row else unreadable,
+        "id_length": id_length,
+        "unfinished": tuple(UnfinishedStep(**json.loads(text)) for text in unfinished),
+    }
 
 
 async def prepared_by_runs(
-    connection: asyncpg.Connection, contents: Contents, gids: Sequence[str]
+    connection: asyncpg.Connection, journal: str, gids: Sequence[str]
 ) -> tuple[str, ...]:
     """Return those of the prepared transactions that a run in the journal has prepared, as its role.
 
     Any role may prepare a transaction of any name.
     """
-    if not gids or contents.journal_of is None:
+    if not gids:
         return ()
     rows = await connection.fetch(
-        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {contents.journal}{RUNS} run "
+        f"SELECT x.gid FROM pg_catalog.pg_prepared_xacts x JOIN {journal}{RUNS} run "
         "ON run.run::text = split_part(x.gid, ':', 2) AND run.db_role = x.owner "
         "WHERE x.gid = ANY ($1::text[]) ORDER BY x.gid",
         gids,
@@ -246,7 +235,6 @@ def _unfit_error(settings: DatabaseSettings, message: str, remedy: str = "") -> 
     return Refused(
         f"{settings.name}: {message}",
         database=settings.name,
-        state="nothing was changed",
         hint=f"{remedy}set version-table in [tool.circle-migrate.databases.{settings.name}] to another table",
     )
 

@@ -116,9 +116,7 @@ def test_half_undone_revision_is_known_until_it_is_undone(
                 ["stamp", "main@m2", "--purge"],
             ]
     assert rules() == ["half-applied"]
-    assert command("protect --reason no -d main").status == 0
-    assert command("unprotect --override-protection main -d main").status == 0
-    assert rules() == ["half-applied"]
+    assert command("protect -d main").status == 8
     assert command("plan main@m1 --down").status == 0
     shop.add("main", "m2", "m1", CREATE, ["DROP TABLE IF EXISTS a", "DROP TABLE b"], more=DECLARED)
     undone = command("downgrade main@-1 --yes --no-backup")
@@ -157,9 +155,11 @@ def test_only_its_branch_is_undone_again(shop: Shop, empty_databases: Databases)
 
 
 @pytest.mark.thorough
-def test_downgrade_of_the_other_database_may_run(shop: Shop, empty_databases: Databases) -> None:
+def test_downgrade_of_the_other_database_may_run_alone(shop: Shop, empty_databases: Databases) -> None:
     fail_to_undo(shop, empty_databases)
-    assert command("downgrade credentials@base --yes --no-backup").status == 0
+    line = "downgrade credentials@base --yes --no-backup"
+    assert command(line).status == 8
+    assert command(f"{line} -d credentials").status == 0
     assert command("upgrade credentials@head").status == 8
 
 
@@ -185,7 +185,7 @@ def test_failure_recalls_what_an_earlier_run_has_committed(shop: Shop, empty_dat
     shop.add("main", "m3", "m2", ["CREATE TABLE IF NOT EXISTS c ()", "CREATE TABLE e ()"], [], more=DECLARED)
     repeated = command("upgrade --format json")
     assert repeated.status == 0, repeated
-    assert text in json.loads(repeated.stdout)["notes"][0]
+    assert json.loads(repeated.stdout)["notes"] == []
     assert rules() == []
 
 

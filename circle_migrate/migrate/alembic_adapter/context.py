@@ -117,10 +117,8 @@ class VersionTable:
         }
 
 
-class OutsideTransaction(Refused):
+class OutsideTransaction(Refused, code="not-transactional"):
     """A step ends its transaction and does not declare `transactional = False`."""
-
-    code = "not-transactional"
 
 
 class Context(MigrationContext):
@@ -166,17 +164,6 @@ class Context(MigrationContext):
                 yield
         finally:
             self.in_autocommit = False
-
-    @contextmanager
-    def unwatched(self) -> Iterator[None]:
-        """Leave what the block sends out of the transcript."""
-        connection: Any = self.connection
-        adapter = connection.connection.dbapi_connection
-        watch, adapter.watch = adapter.watch, None
-        try:
-            yield
-        finally:
-            adapter.watch = watch
 
 
 @contextmanager
