@@ -31,15 +31,15 @@ from circle_migrate.postgres.journal_tables import (
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
-    connecting,
     connection_error,
+    connection_errors,
     privilege_hint,
     server_message,
     statement_error,
 )
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.index import read_graph
+from circle_migrate.revision_graph.revision_cache import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -138,10 +138,10 @@ class Database:
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
     ) -> asyncpg.Connection:
-        """Connect, apply the URL's settings, and run the statement `begin`. Raises as `connecting` does."""
+        """Connect, apply the URL's settings, and run the statement `begin`. Raises `MigrateError`."""
         import asyncpg
 
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
             try:
@@ -266,7 +266,7 @@ class Database:
         )
         if is_psycopg:
             _psycopg_driver(self.name).number_own_parameters(engine)
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
             yield connection

@@ -107,7 +107,7 @@ def server_message(error: BaseException) -> str:
 
 
 @contextmanager
-def connecting(database: str, address: Address) -> Iterator[None]:
+def connection_errors(database: str, address: Address) -> Iterator[None]:
     """Convert the errors of a connection attempt to named errors about `database`."""
     try:
         yield

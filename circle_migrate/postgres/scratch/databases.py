@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from circle_migrate.core.errors import MigrateError, MissingPrivilege, Unreachable
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.shield import shield
 from circle_migrate.postgres.create_database import locale_options
 from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
@@ -132,9 +132,9 @@ async def _create_on_host(host: ScratchHost, token: int, names: list[str]) -> As
                 await _create(connection, host, name)
             yield
         finally:
-            await shielded(_drop(host, connection, names))
+            await shield(_drop(host, connection, names))
             if host.is_local and not connection.is_closed():
-                await shielded(_drop_stale(connection))
+                await shield(_drop_stale(connection))
     finally:
         connection.terminate()
 
