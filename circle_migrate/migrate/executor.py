@@ -37,6 +37,7 @@ from circle_migrate.migrate.guards import (
     ensure_writable,
     verify_identity,
 )
+from circle_migrate.migrate.held_lock import keep_lock
 from circle_migrate.migrate.journal import Journal
 from circle_migrate.migrate.run import (
     AppliedAction,
@@ -224,6 +225,7 @@ async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment)
             text = f"rolled back, attempt {attempt + 1} in {pause:.1f} s"
             run.emit(EventKind.RETRY, failed.action.database, text)
             await asyncio.sleep(pause)
+            await keep_lock(run, failed.action)
         else:
             return
 
@@ -329,6 +331,7 @@ async def _run_action(run: MigrationRun, segment: int, action: Action) -> Applie
     except (Exception, SystemExit) as error:
         raise _StepFailedError(run, action, error) from error
     run.current[action.database] = action.heads_after(run.deployment.forest.graphs[action.database], current)
+    await keep_lock(run, action, run.runners[action.database].restored)
     seconds = time.monotonic() - started
     run.emit(EventKind.DONE, action.database, describe(action), seconds)
     return AppliedAction(action, seconds)
