@@ -16,7 +16,7 @@ from circle_migrate.core.errors import (
     MissingPrivilege,
     Unreachable,
 )
-from circle_migrate.core.redaction import redact
+from circle_migrate.core.redaction import redact_quotation, redact_statement
 from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
     DEADLOCK_DETECTED,
@@ -90,11 +90,11 @@ async def _remaining_changes(
     connection: asyncpg.Connection | None, transcript: Transcript
 ) -> tuple[str, ...]:
     stays = [text for text in transcript.committed if await _changes_something(connection, text)]
-    texts = [one_line(redact(text), _LENGTH) for text in stays[:_SHOWN]]
+    texts = [one_line(redact_statement(text), _LENGTH) for text in stays[:_SHOWN]]
     if len(stays) > _SHOWN:
         texts.append(f"{len(stays) - _SHOWN} more")
     unknown = [text for text in transcript.unknown if await _changes_something(connection, text)]
-    texts += [f"perhaps {one_line(redact(text), _LENGTH)}" for text in unknown]
+    texts += [f"perhaps {one_line(redact_statement(text), _LENGTH)}" for text in unknown]
     if connection is not None and "concurrently" in transcript.failing.lower():
         rows = await connection.fetch(_INVALID, transcript.failing)
         texts += [f"the INVALID index {row[0]}" for row in rows]
@@ -209,10 +209,11 @@ def is_lock_conflict(error: BaseException) -> bool:
 
 
 def _cause(error: Exception | SystemExit) -> str:
-    message = redact(server_message(error))
+    sql = str(getattr(error, "statement", None) or "")
+    message = redact_quotation(server_message(error), sql)
     if server_error(error) is None and driver_message(error) is None:
         message = f"{type(error).__name__}: {message}"
-    statement = one_line(redact(str(getattr(error, "statement", None) or "")), _MAX_STATEMENT_LENGTH)
+    statement = one_line(redact_statement(sql), _MAX_STATEMENT_LENGTH)
     return f"{message}; in: {statement}" if statement else message
 
 
