@@ -85,6 +85,16 @@ def revisions(incomplete: str) -> list[tuple[str, str]]:
     return [target for target in targets if target[0].startswith(incomplete)]
 
 
+def databases(incomplete: str) -> list[str]:
+    """Return the names of databases that begin with the text, for a shell that completes them."""
+    try:
+        from circle_migrate.config.load import load
+
+        return [item.name for item in load().databases if item.name.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - a completing shell cannot show an error
+        return []
+
+
 def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str] | None:
     """Return the targets. Raises `NoSuchOption` for a misspelt option; `-1` is a target."""
     for text in targets or ():
@@ -95,7 +105,7 @@ def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str]
 
 
 TARGET = (
-    "head, base, +1, -2, a revision id or the beginning of one; main@… or credentials@… for one database."
+    "head, base, +1, -2, a revision id or the beginning of one; NAME@… for one database, as in main@head."
 )
 
 
@@ -129,11 +139,12 @@ def _common(
     *,
     database: list[str] | None = option(
         "NAME",
-        "Use only this database: main or credentials. Repeatable.",
+        "Use only this database. Repeatable.",
         "--database",
         "-d",
-        autocompletion=lambda: ["main", "credentials"],
+        autocompletion=databases,
     ),
+    url: list[str] | None = _connection("NAME=URL", "Connect to this database at this URL. Repeatable."),
     database_url: str | None = _connection("URL", "Connect to main at this URL. Environment: DATABASE_URL."),
     creds_database_url: str | None = _connection(
         "URL", "Connect to credentials at this URL. Environment: CREDS_DATABASE_URL."
@@ -157,7 +168,7 @@ def _common(
 def _specific(
     *,
     atomic: bool | None = _choice(
-        "Commit both databases by one decision (two-phase commit), or one after the other.",
+        "Commit all databases by one decision (two-phase commit), or one after the other.",
         "--atomic/--serial",
         show_default="serial",
     ),

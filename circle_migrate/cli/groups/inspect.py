@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         exit_code: bool = flag("--exit-code", "Exit with status 3 where revisions are pending."),
     ) -> Result:
-        """Show server, revisions, pending revisions, locks, last run and problems of both databases."""
+        """Show server, revisions, pending revisions, locks, last run and problems of all databases."""
         from circle_migrate.commands.status import status as action
 
         return await action(await context.ready(), strict=exit_code)
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
         ),
         compatible: bool = flag("--compatible", "Accept a database that is ahead."),
     ) -> Result:
-        """Wait until both databases are at the heads of this package. Reads only and locks nothing."""
+        """Wait until all databases are at the heads of this package. Reads only and locks nothing."""
         from circle_migrate.commands.wait import wait as action
 
         return await action(await context.ready(), timeout, compatible=compatible, notify=context.progress)

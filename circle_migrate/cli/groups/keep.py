@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         folder: Path = argument("FOLDER", "Create the backup's folder in this one.", default=Path("backups")),
         encrypt_to: str | None = ENCRYPT_TO,
     ) -> Result:
-        """Dump both databases at one point in time, with a manifest of checksums and revisions.
+        """Dump all databases at one point in time, with a manifest of checksums and revisions.
 
         Examples:
             circle-migrate backup [dim]# to a new folder in backups/[/dim]

@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
     ) -> Result:
         """Apply pending revisions up to head or to TARGET.
 
-        The transactions on both databases stay open until every step on both has succeeded.
+        The transactions on all databases stay open until every step on each has succeeded.
         """
         saved = _saved_plan(plan, target, "upgrade")
         targets = saved.targets if saved else target or ["head"]

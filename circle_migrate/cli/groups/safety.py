@@ -90,7 +90,7 @@ def register(app: typer.Typer) -> None:
         context: CommandContext,
         output: Path | None = option("FILE", "Save the sizes to this file as JSON.", "--output", "-o"),
     ) -> Result:
-        """Measure rows and bytes of every table of both databases.
+        """Measure rows and bytes of every table of all databases.
 
         Examples:
             circle-migrate stats -o stats.json [dim]# for safety-check --profile ci[/dim]

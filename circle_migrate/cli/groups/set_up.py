@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from circle_migrate.postgres.embedded.server import ServerStatus
 
 _PANEL = "Set up"
-_WITHOUT = ("database", "database_url", "creds_database_url", "embedded")
+_WITHOUT = ("database", "database_url", "creds_database_url", "url", "embedded")
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
     @command(dev, panel=_PANEL, without=_WITHOUT)
     async def start(context: CommandContext) -> Result:
-        """Start the server, create both databases and print their URLs."""
+        """Start the server, create the databases and print their URLs."""
         settings = context.settings()
         return _result("dev start", settings, await _start(settings))
 
@@ -74,7 +74,11 @@ def register(app: typer.Typer) -> None:
         settings = context.settings()
         return _result("dev status", settings, configured_server(settings).status())
 
-    @command(dev, panel=_PANEL, without=("database_url", "creds_database_url", "embedded", "format", "quiet"))
+    @command(
+        dev,
+        panel=_PANEL,
+        without=("database_url", "creds_database_url", "url", "embedded", "format", "quiet"),
+    )
     async def psql(
         context: CommandContext,
         arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Passed on to psql."),
@@ -107,7 +111,7 @@ def register(app: typer.Typer) -> None:
         dev,
         panel=_PANEL,
         options=("scratch_url",),
-        without=("database_url", "creds_database_url", "embedded"),
+        without=("database_url", "creds_database_url", "url", "embedded"),
         formats=CHECKS,
     )
     async def snapshots(
@@ -127,7 +131,7 @@ def register(app: typer.Typer) -> None:
 
 
 async def _start(settings: Settings) -> ServerStatus:
-    """Start the server and create both databases."""
+    """Start the server and create the databases."""
     from circle_migrate.postgres.create_database import create_missing
     from circle_migrate.postgres.deployment import Deployment
     from circle_migrate.postgres.embedded.deployment import configured_server, with_embedded_urls
