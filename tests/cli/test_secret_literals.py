@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.migrate.session import _blocker
 from tests.deployments import environment, invoke, project_folder
 from tests.faults.states import rows
 from tests.projects import Project
@@ -74,3 +75,9 @@ def test_secret_of_an_edited_revision(project: Project) -> None:
         answer = invoke([*line.split(), "-d", "main"])
         assert answer.status == 5, answer
         assert "Sesame" not in answer.everything, line
+
+
+def test_secret_in_the_statement_of_a_blocker() -> None:
+    query = "UPDATE users\n  SET password_hash = 'Sesame"
+    row = {"pid": 1, "role": "a", "application": "b", "state": "active", "seconds": None, "query": query}
+    assert _blocker(row) == "pid 1 (a, b, active): UPDATE users SET password_hash = '***'"
