@@ -23,7 +23,7 @@ from sqlalchemy import (
     DDL, CheckConstraint, Column, Computed, Date, DateTime, ForeignKey, Identity, Index, Integer,
     MetaData, Numeric, Sequence, event, String, Table, Text, UniqueConstraint, text,
 )
-from sqlalchemy.dialects.postgresql import DOMAIN, ENUM, ExcludeConstraint, INT4RANGE, JSON, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, ENUM, ExcludeConstraint, INT4RANGE, JSON, TIMESTAMP
 
 metadata = MetaData()
 key = lambda: Column("id", Integer, primary_key=True)

@@ -179,9 +179,11 @@ def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
         ("ALTER TYPE app.e ADD VALUE 'y'", True)
     ]
     column = ObjectKey("column", "app.t.a")
-    after |= {column: {**after[column], "default": "'y'::app.e"}}
-    made = generate(compared(before, after)).statements
-    assert [statement.transactional for statement in made] == [False, True]
+    for default in ("'y'::app.e", "'{x,y}'::app.e[]"):
+        after |= {column: {**after[column], "default": default}} | table("app.a", "a integer")
+        made = generate(compared(before, after)).statements
+        assert [statement.transactional for statement in made] == [False, True, True]
+        assert made[0].sql == "ALTER TYPE app.e ADD VALUE IF NOT EXISTS 'y'"
     assert "with op.get_context().autocommit_block():" in render(generate(compared(before, after)), HAZARDS)
 
 

@@ -152,10 +152,13 @@ async def _attempt(goal: ModelDiff, comparison: Comparison, *, with_alembic: boo
     """Return a proposal that was executed, and whether it contains operations of Alembic."""
     async with goal.open_scratch() as database:
         trial = ScratchTrial(database, goal)
+        labels, without_labels = await trial.labels(comparison) if with_alembic else ("", "")
+        await trial.run(labels)
         runnable = await _runnable(trial, await trial.suggestions(comparison)) if with_alembic else []
-        upgrade = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
-        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)))
-        if runnable:
+        operations = _with_hazards(_join(*(suggestion.upgrade for suggestion in runnable)), goal.hazards)
+        upgrade = _join(labels, operations)
+        downgrade = _join(*(suggestion.downgrade for suggestion in reversed(runnable)), without_labels)
+        if upgrade:
             comparison = await trial.compare_with_models()
         if comparison.differences:
             remainder = await trial.code(generate(comparison), with_hazards=True)
@@ -225,6 +228,15 @@ class ScratchTrial:
         changes = [difference.change for difference in comparison.differences]
         async with self._database.working("circle-migrate autogenerate", {}) as connection:
             return await connection.run_sync(suggest, self._goal.metadata, table, changes)
+
+    async def labels(self, comparison: Comparison) -> tuple[str, str]:
+        """Return the code that adds the enum labels that are committed before their use, and its reverse."""
+        script = generate(comparison)
+        first = tuple(statement for statement in script.statements if not statement.transactional)
+        enums = {statement.key for statement in first}
+        changes = tuple(item for item in comparison.differences if item.change.key in enums)
+        undo = generate(replace(comparison, differences=changes), undo=True)
+        return await self.code(replace(script, statements=first), with_hazards=True), await self.code(undo)
 
     async def code(self, script: MigrationScript, *, with_hazards: bool = False) -> str:
         """Return a script as a function body, empty without statements.

@@ -20,7 +20,7 @@ from circle_migrate.diff.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, changes_between
 from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, split_lines, unquote
 
-_ADD_VALUE = re.compile(r"ALTER TYPE (.*?) ADD VALUE (E?'(?:[^']|'')*')")
+_ADD_VALUE = re.compile(r"(ALTER TYPE .*? ADD VALUE )(E?'((?:[^']|'')*)'.*)", re.DOTALL)
 _QUOTED_BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)
 _OLD_SUFFIX = "__old"
 _MAX_NAME_BYTES = 63
@@ -67,7 +67,7 @@ def _statements(plan: ChangePlan) -> tuple[Statement, ...]:
     if routines:  # a body may name objects that are created later; pg_dump disables the check, too
         written.insert(0, Statement("SET check_function_bodies = off", routines[0]))
         written.append(Statement("RESET check_function_bodies", routines[-1]))
-    return tuple(_split_enum_additions(written))
+    return tuple(_used_labels_first(written))
 
 
 def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
@@ -79,12 +79,21 @@ def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
     return owner is not None and plan.is_created(owner) and plan.after.value(key, "type") != "foreign key"
 
 
-def _split_enum_additions(statements: list[Statement]) -> Iterator[Statement]:
-    """A new enum label cannot be used in the transaction that adds it."""
+def _used_labels_first(statements: list[Statement]) -> list[Statement]:
+    """Put the new enum labels that others use first: they must be committed before.
+
+    If a later statement fails, they stay, so they are written to be run again.
+    """
+    first, others = [], []
     for statement in statements:
-        label = _ADD_VALUE.match(statement.sql)
-        used = label is not None and any(f"{label[2]}::{label[1]}" in other.sql for other in statements)
-        yield replace(statement, transactional=False, hazards=("CM040",)) if used else statement
+        match = _ADD_VALUE.fullmatch(statement.sql)
+        label = re.compile(rf"'[^']*(?<!\w){re.escape(match[3])}(?!\w)[^']*'") if match else None
+        if match and label and any(label.search(it.sql) for it in statements if it.key != statement.key):
+            sql = f"{match[1]}IF NOT EXISTS {match[2]}"
+            first.append(replace(statement, sql=sql, transactional=False, hazards=("CM040",)))
+        else:
+            others.append(statement)
+    return first + others
 
 
 def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
