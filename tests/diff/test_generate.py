@@ -184,6 +184,12 @@ def test_a_label_that_is_used_at_once_has_to_be_committed_first() -> None:
         made = generate(compared(before, after)).statements
         assert [statement.transactional for statement in made] == [False, True, True]
         assert made[0].sql == "ALTER TYPE app.e ADD VALUE IF NOT EXISTS 'y'"
+    after |= {enum: {**OWNED, "labels": "new\ny\nx"}}
+    made = generate(compared(before, after)).statements
+    assert [statement.sql.partition("EXISTS ")[2] for statement in made[:2]] == [
+        "'new' BEFORE 'x'",
+        "'y' BEFORE 'x'",
+    ]
     assert "with op.get_context().autocommit_block():" in render(generate(compared(before, after)), HAZARDS)
 
 

@@ -20,7 +20,8 @@ from circle_migrate.diff.scope import MAINTAIN_ITEM, MAINTAIN_SINCE
 from circle_migrate.postgres.catalog.snapshot import Change, Fields, ObjectKey, Op, changes_between
 from circle_migrate.postgres.identifier import base_name, quote_if_needed, schema_of, split_lines, unquote
 
-_ADD_VALUE = re.compile(r"(ALTER TYPE .*? ADD VALUE )(E?'((?:[^']|'')*)'.*)", re.DOTALL)
+_ADD_VALUE = re.compile(r"(ALTER TYPE .*? ADD VALUE) E?'((?:[^']|'')*)'")
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 _QUOTED_BODY = re.compile(r"^CREATE .*\nAS \$", re.DOTALL)
 _OLD_SUFFIX = "__old"
 _MAX_NAME_BYTES = 63
@@ -80,20 +81,24 @@ def _is_part_of_new_object(plan: ChangePlan, key: ObjectKey) -> bool:
 
 
 def _used_labels_first(statements: list[Statement]) -> list[Statement]:
-    """Put the new enum labels that others use first: they must be committed before.
+    """Put the new labels of an enum first if others use one: they must be committed before.
 
     If a later statement fails, they stay, so they are written to be run again.
     """
-    first, others = [], []
-    for statement in statements:
-        match = _ADD_VALUE.fullmatch(statement.sql)
-        label = re.compile(rf"'[^']*(?<!\w){re.escape(match[3])}(?!\w)[^']*'") if match else None
-        if match and label and any(label.search(it.sql) for it in statements if it.key != statement.key):
-            sql = f"{match[1]}IF NOT EXISTS {match[2]}"
-            first.append(replace(statement, sql=sql, transactional=False, hazards=("CM040",)))
-        else:
-            others.append(statement)
-    return first + others
+    labels = {item: match for item in statements if (match := _ADD_VALUE.match(item.sql))}
+    others = "\n".join(item.sql for item in statements if item not in labels)
+    literals = "\n".join(_LITERAL.findall(others))
+    used = {
+        item.key
+        for item, match in labels.items()
+        if re.search(rf"(?<!\w){re.escape(match[2])}(?!\w)", literals)
+    }
+    first = []
+    for item, match in labels.items():
+        if item.key in used:
+            sql = f"{match[1]} IF NOT EXISTS{item.sql[match.end(1) :]}"
+            first.append(replace(item, sql=sql, transactional=False, hazards=("CM040",)))
+    return [*first, *(item for item in statements if item not in labels or item.key not in used)]
 
 
 def _commands(plan: ChangePlan, verb: Verb, key: ObjectKey) -> Commands:
