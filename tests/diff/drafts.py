@@ -20,7 +20,7 @@ from tests.servers import run
 
 HEAD = """
 from sqlalchemy import (
-    DDL, CheckConstraint, Column, Computed, Date, DateTime, ForeignKey, Identity, Index, Integer,
+    BigInteger, DDL, CheckConstraint, Column, Computed, Date, DateTime, ForeignKey, Identity, Index, Integer,
     MetaData, Numeric, Sequence, event, String, Table, Text, UniqueConstraint, text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, ENUM, ExcludeConstraint, INT4RANGE, JSON, TIMESTAMP
