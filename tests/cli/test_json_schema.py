@@ -325,7 +325,7 @@ EXAMPLES: dict[str, list[Result]] = {
     "status": [StatusResult("status", (), databases=(STANDING, DatabaseStatus("credentials", error=ERROR)))],
     **{
         command: [
-            RevisionFilesResult(command, (REVISION,), ("credentials",), ("note",)),
+            RevisionFilesResult(command, (REVISION,), ("credentials",), ("note",), ("main",)),
             RevisionFilesResult(command, ()),
         ]
         for command in ("revision", "merge")

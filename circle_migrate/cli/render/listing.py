@@ -84,7 +84,8 @@ def _revision(item: ListedRevision, console: Console) -> None:
 def revision_files_result(result: RevisionFilesResult, console: Console) -> None:
     """Write the files that were created."""
     for revision in result.revisions:
-        write_line(console, f"{revision.database}: {relative(revision.path)}", style="green")
+        style = "red" if revision.database in result.failed else "green"
+        write_line(console, f"{revision.database}: {relative(revision.path)}", style=style)
     reason = "nothing has changed" if result.command == "revision" else "one head, nothing to merge"
     for name in result.unchanged:
         write_line(console, f"{name}: {reason}")

@@ -12,6 +12,7 @@ from sqlalchemy.util import await_only
 from circle_migrate.migrate.run import MigrationRun
 from circle_migrate.postgres.catalog.read import object_ids
 from circle_migrate.postgres.catalog.snapshot import Address, Fields, ObjectKey, Ownership, Snapshot
+from circle_migrate.postgres.identifier import literal
 from circle_migrate.revision_graph.plan import Action, Plan, Step
 from circle_migrate.safety.losses.report import Effect, Loss, LossNamer
 from circle_migrate.safety.trace.recorder import TraceHooks
@@ -62,7 +63,8 @@ def catalog_losses(
     parts = _parts(before.snapshot, lost)
     for key in sorted(lost - parts):
         detail = "another one of the same name is created" if key in new else ""
-        yield replace(namer.loss(key, Effect.DROPPED, dropped[key], detail), derived=_is_derived(old[key]))
+        derived = _is_derived(old[key]) or (key.kind == "sequence" and _is_continued(key, old, new))
+        yield replace(namer.loss(key, Effect.DROPPED, dropped[key], detail), derived=derived)
     if after is None:
         return
     by_address = {address: key for key, address in after.addresses.items()}
@@ -99,6 +101,16 @@ def _is_derived(fields: Fields) -> bool:
     """Return whether the values of a column are computed, or stored elsewhere."""
     owner = ObjectKey.parse(fields.get("of") or "")
     return fields.get("generated") is not None or owner.kind in _WITHOUT_OWN_ROWS
+
+
+def _is_continued(sequence: ObjectKey, *sides: Mapping[ObjectKey, Fields]) -> bool:
+    """Return whether all columns that take their numbers from a sequence have another one afterwards."""
+    old, new = sides
+    call = f"nextval({literal(sequence.identity)}::regclass)"
+    columns = [new.get(key, {}) for key, fields in old.items() if call in (fields.get("default") or "")]
+    return bool(columns) and all(
+        fields.get("identity") or "nextval(" in (fields.get("default") or "") for fields in columns
+    )
 
 
 def _dropped(
