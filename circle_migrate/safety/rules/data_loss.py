@@ -61,13 +61,14 @@ def _column(context: StatementContext, change: Change) -> Iterator[HazardFinding
 def _lost_rows(
     context: StatementContext, hazard: str, change: Change, relation: str | None, probe: ProbeKind
 ) -> HazardFinding:
-    """Return an error if there are values or their number is unknown, a warning if there are none."""
+    """Return a finding for a dropped relation or column: its values are lost, and its name."""
     subject = change.key.identity
     answer = context.answer(probe, subject)
     size = context.size(relation)
     generated = _has_field(change, "generated")
     count = 0 if generated or (answer is None and is_empty(size)) else answer.count if answer else None
-    rule, severity = ("CM012", Severity.WARNING) if count == 0 else (hazard, Severity.ERROR)
+    rule = "CM012" if count == 0 else hazard
+    severity = Severity.WARNING if count == 0 and change.key in context.last else Severity.ERROR
     reason = "its values are generated from other columns"
     if not generated:
         reason = _describe_count(context, probe, answer, count, size)
@@ -83,7 +84,7 @@ def _describe_count(
 ) -> str:
     if count is not None:
         more = "more than " if answer is not None and answer.more else ""
-        return f"{more}{count} {probe}" if count else f"no {probe}"
+        return f"{more}{count} {probe}" if count else f"no {probe}; statements that name it fail"
     if answer is not None:
         return f"its rows could not be counted ({answer.why}), so it is assumed to hold values"
     reason = "CI mode queries no database" if context.plan.evidence.mode is Mode.CI else "not counted"
@@ -97,10 +98,9 @@ def _sequence_or_type(context: StatementContext, change: Change) -> Iterator[Haz
         return
     if change.owner in context.removed or context.origin(change.key) in context.last:
         return
-    severity = Severity.WARNING
+    severity = Severity.WARNING if owned_by else Severity.ERROR
     reason = f"no column uses this {change.key.kind} any more; statements that cast to it fail"
     if change.key.kind == "sequence":
-        severity = Severity.WARNING if owned_by else Severity.ERROR
         reason = "its position is lost, and nextval() of it fails"
     yield context.finding("CM014", severity, change.key.identity, reason)
 
