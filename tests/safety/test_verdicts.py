@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from circle_migrate.safety.result import HazardFinding
 from circle_migrate.safety.rules.engine import run_rules
 from circle_migrate.safety.rules.evidence import Limits, Thresholds
 from tests.projects import Project
@@ -27,14 +28,36 @@ def databases(server: Server) -> Iterator[Databases]:
     run(pair.drop())
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_verdict(case: SafetyCase, databases: Databases, project_folder: Path) -> None:
+def judged(case: SafetyCase, databases: Databases, folder: Path) -> tuple[HazardFinding, ...]:
+    """Return the findings about a case, whose project is written into the current directory."""
     version = run(version_of(databases))
     if case.since > version // 10000:
         pytest.skip(f"its statements are new in PostgreSQL {case.since}")
-    project = Project(project_folder)
+    project = Project(folder)
     project.write_settings()
     write(case, project)
-    found = replace(run(evidence(case, databases, version)), thresholds=Thresholds(Limits(rows=ROWS)))
-    findings = run_rules(found)
+    found = run(evidence(case, databases, version))
+    return run_rules(replace(found, thresholds=Thresholds(Limits(rows=ROWS))))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_verdict(case: SafetyCase, databases: Databases, project_folder: Path) -> None:
+    findings = judged(case, databases, project_folder)
     assert verdict_of(findings) == case.expect, [(each.rule, each.message) for each in findings]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("DELETE FROM visits", "every row"),
+        ("DELETE FROM visits WHERE id > 0", "every row"),
+        ("DELETE FROM visits WHERE pages > 100", "a large part of the rows"),
+        ("DELETE FROM visits WHERE pages = 5", "a small part of the rows"),
+        ("DELETE FROM visits WHERE id IN (SELECT id FROM visits LIMIT 10)", "a batch of rows"),
+    ],
+)
+def test_finding_says_which_part_of_the_rows(
+    sql: str, rows: str, databases: Databases, project_folder: Path
+) -> None:
+    found = judged(replace(CASES[0], migration=("BEGIN", sql, "COMMIT")), databases, project_folder)
+    assert [each.message.rpartition("it deletes ")[2].partition(" of public")[0] for each in found] == [rows]

@@ -119,5 +119,62 @@ LOST_NAMES = [
         },
     ),
 ]
+DELETES = [
+    *_cases(
+        "danger",
+        {
+            "merge-that-deletes": "MERGE INTO visits USING users ON visits.user_id = users.id WHEN MATCHED THEN DELETE",
+            "merge-that-deletes-and-updates": "MERGE INTO visits v USING users u ON v.user_id = u.id WHEN MATCHED AND age > 3 THEN DELETE WHEN MATCHED THEN UPDATE SET pages = 1",
+            "function-that-deletes": "SELECT wipe()",
+            "function-that-calls-another": (
+                "CREATE FUNCTION wipe2() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM wipe(); END'",
+                "SELECT wipe2()",
+            ),
+            "procedure-that-deletes": (
+                "CREATE PROCEDURE clear() LANGUAGE plpgsql AS 'BEGIN DELETE FROM visits; END'",
+                "CALL clear()",
+            ),
+            "function-called-for-each-row": (
+                "CREATE FUNCTION one(bigint) RETURNS void LANGUAGE sql AS 'DELETE FROM visits WHERE id = $1'",
+                "SELECT one(id) FROM users",
+            ),
+            "delete-under-if": "DO $$ BEGIN IF EXISTS (SELECT FROM visits) THEN DELETE FROM visits; END IF; END $$",
+            "truncate-under-if": "DO $$ BEGIN IF EXISTS (SELECT FROM visits) THEN TRUNCATE TABLE visits; END IF; END $$",
+            "truncate-in-a-function": (
+                "CREATE FUNCTION clear() RETURNS void LANGUAGE sql AS 'TRUNCATE visits'",
+                "SELECT clear()",
+            ),
+            "delete-in-a-loop": "DO $$ DECLARE r record; BEGIN FOR r IN SELECT id FROM users LOOP DELETE FROM visits WHERE user_id = r.id; END LOOP; END $$",
+            "delete-in-batches": "DO $$ BEGIN LOOP DELETE FROM visits WHERE id IN (SELECT id FROM visits LIMIT 10); EXIT WHEN NOT FOUND; END LOOP; END $$",
+            "delete-in-a-computed-text": "DO $$ BEGIN EXECUTE format('DELETE FROM %I', 'visits'); END $$",
+            "delete-in-with": "WITH gone AS (DELETE FROM visits RETURNING id) SELECT count(*) FROM gone",
+            "most-rows-deleted": "DELETE FROM visits WHERE pages > 100",
+        },
+    ),
+    *_cases(
+        "warn",
+        {
+            "a-few-rows-deleted-in-do": "DO $$ BEGIN DELETE FROM visits WHERE pages = 5; END $$",
+            "no-row-deleted": "DELETE FROM visits WHERE id < 0",
+            "merge-that-updates": "MERGE INTO visits USING users ON visits.user_id = users.id WHEN MATCHED THEN UPDATE SET pages = 1",
+        },
+    ),
+    *_cases(
+        "safe",
+        {
+            "merge-of-a-list-of-values": "MERGE INTO visits USING (VALUES (1::bigint)) v (i) ON visits.id = v.i WHEN MATCHED THEN DELETE",
+            "row-deleted-in-a-function": (
+                "CREATE FUNCTION one(bigint) RETURNS void LANGUAGE sql AS 'DELETE FROM visits WHERE id = $1'",
+                "SELECT * FROM one(5)",
+            ),
+            "row-deleted-after-a-loop": "DO $$ BEGIN FOR i IN 1..2 LOOP PERFORM 1; END LOOP; DELETE FROM visits WHERE id = 1; END $$",
+            "row-updated-in-a-function": (
+                "CREATE FUNCTION one() RETURNS void LANGUAGE sql AS 'UPDATE visits SET pages = 1 WHERE id = 5'",
+                "SELECT one()",
+            ),
+            "row-inserted-after-a-delete": "DO $$ BEGIN DELETE FROM visits WHERE id = 1; INSERT INTO users VALUES (-1); END $$",
+        },
+    ),
+]
 
-CASES = [*INSERTS, *LOST_NAMES]
+CASES = [*INSERTS, *LOST_NAMES, *DELETES]

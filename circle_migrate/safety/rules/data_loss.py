@@ -25,6 +25,12 @@ _TYPES = frozenset({"enum", "domain", "composite type", "range type"})
 _USED_BY_QUERIES = frozenset(
     {"table", "view", "materialized view", "function", "procedure", "column", "sequence"}
 )
+_DELETED = {
+    RowEstimate.ALL: Severity.ERROR,
+    RowEstimate.MANY: Severity.ERROR,
+    RowEstimate.UNKNOWN: Severity.ERROR,
+    RowEstimate.BATCH: Severity.NOTE,
+}
 _DEPENDENT_PARTS = frozenset({"constraint", "index", "trigger", "policy", "rule", "statistics"})
 
 
@@ -154,7 +160,7 @@ def _rows(context: StatementContext) -> Iterator[HazardFinding]:
         if work.task is Task.TRUNCATE:
             yield _truncated(context, work.relation)
         elif work.task is Task.DELETE:
-            yield from _deleted(context, work.relation)
+            yield from _deleted(context, work)
 
 
 def _truncated(context: StatementContext, relation: str) -> HazardFinding:
@@ -170,18 +176,18 @@ def _truncated(context: StatementContext, relation: str) -> HazardFinding:
     )
 
 
-def _deleted(context: StatementContext, relation: str) -> Iterator[HazardFinding]:
+def _deleted(context: StatementContext, work: Work) -> Iterator[HazardFinding]:
+    relation, evidence = work.relation, context.plan.evidence
     size = context.size(relation)
-    rows = estimate_rows(context, relation)
+    rows = estimate_rows(context, work)
     if is_empty(size) or rows is RowEstimate.FEW:
         return
-    severities = {RowEstimate.ALL: Severity.ERROR, RowEstimate.BATCH: Severity.NOTE}
-    severity = severities.get(rows, Severity.WARNING)
+    severity = _DELETED.get(rows, Severity.WARNING)
     reason = f"it deletes {rows} of {relation}, which is {format_size(size)}"
-    works = [Work(Task.DELETE, relation)]
-    confidence = Confidence.LIVE if context.index in context.plan.evidence.expected_rows else None
+    planned = (context.statement.database, work.sql or context.statement.sql) in evidence.expected_rows
+    confidence = Confidence.LIVE if planned else None
     yield context.finding(
-        "CM015", severity, relation, reason, relation=relation, works=works, confidence=confidence
+        "CM015", severity, relation, reason, relation=relation, works=[work], confidence=confidence
     )
 
 
