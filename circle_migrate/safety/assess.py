@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, SettingsError, Unreachable
+from circle_migrate.core.errors import ExitCode, MigrateError, MigrationFailed, Unreachable, UsageError
 from circle_migrate.core.events import Event, Notify, ignore_event
 from circle_migrate.core.findings import Check, Finding, Severity
 from circle_migrate.postgres.deployment import Deployment, revision_folders
@@ -119,7 +119,7 @@ async def _trace(
     major = min(majors, default=None)
     try:
         traced = await trace_plan(deployment, plan, major=major, notify=notify_trace, round_trips=True)
-    except (SettingsError, MigrationFailed, Unreachable) as error:
+    except (UsageError, MigrationFailed, Unreachable) as error:
         return await render(deployment, plan, major or _DEFAULT_MAJOR), error
     refused = (
         f"{statement.database}@{statement.revision}"
@@ -143,9 +143,8 @@ def _not_traced(error: MigrateError | None, options: SafetyOptions) -> tuple[Fin
         return ()
     severity = Severity.WARNING if options.allow_unknown else Severity.ERROR
     message = f"the plan could not be traced, so that most hazards cannot be found: {error.message}"
-    not_attempted = error.status in (ExitCode.USAGE, ExitCode.UNREACHABLE)
-    status = error.status if not_attempted else ExitCode.REFUSED
-    return (Finding(NOT_TRACED, severity, message, status, detail=error.detail, remedy=error.hint),)
+    finding = Finding(NOT_TRACED, severity, message, ExitCode.REFUSED, detail=error.detail, remedy=error.hint)
+    return (replace(finding, not_checked=True),)
 
 
 def _with_locations(
@@ -176,11 +175,13 @@ def _checks(
     for finding in result.findings:
         of_revision.setdefault(f"{finding.database}@{finding.revision}", []).append(finding)
     checks = [Check("trace", _TRACE_TITLE, tuple(not_traced))]
+    skipped = "not traced, only its text was checked" if not_traced else None
     of_settings = tuple(finding for finding in result.findings if finding.revision is None)
     if of_settings:
         checks.insert(0, Check("safety-ignore", "the setting safety-ignore is valid", of_settings))
     for revision in revisions:
         name = f"{revision.database}-{revision.id}"
         title = f"{revision.qualified} {revision.message}".rstrip()
-        checks.append(Check(name, title, sort_by_severity(of_revision.get(revision.qualified, []))))
+        findings = sort_by_severity(of_revision.get(revision.qualified, []))
+        checks.append(Check(name, title, findings, skipped))
     return tuple(checks)

@@ -229,12 +229,24 @@ def test_where_nothing_is_pending_nothing_is_started(shop: Project, monkeypatch:
     assert invoke(["upgrade", "--safety", "require"]).stderr == ""
 
 
-def test_what_cannot_be_traced_is_never_fine(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE)
+@pytest.mark.parametrize("refusal", ["no server", "no role", "no privilege"])
+def test_what_cannot_be_traced_is_never_fine(
+    shop: Project, empty_databases: Databases, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    role = f"scratch_{empty_databases.names['main']}"
+    as_role = re.sub("//[^@]*@", f"//{role}:x@", empty_databases.server.admin_url)
+    monkeypatch.setenv("CIRCLE_MIGRATE_SCRATCH_URL", _NOWHERE if refusal == "no server" else as_role)
     shop.revision("main", "m2", "m1", f'op.execute("ALTER TABLE users RENAME age TO {"a" * 64}")', "pass")
+    if refusal == "no privilege":
+        run(execute(empty_databases, "main", f"CREATE ROLE {role} LOGIN PASSWORD 'x'"))
     found = judged()
-    assert found["exit_code"] == 9
-    assert [each["rule"] for each in found["findings"] if each["severity"] == "error"] == ["not-traced"]
+    run(execute(empty_databases, "main", f"DROP ROLE IF EXISTS {role}"))
+    assert found["exit_code"] == 5
+    (error,) = [each for each in found["findings"] if each["severity"] == "error"]
+    assert error["rule"] == "not-traced"
+    assert "--scratch-url" in error["remedy"]
+    outcomes = {each["name"]: each["outcome"] for each in found["checks"]}
+    assert outcomes == {"trace": "failed", "main-m2": "skipped"}
     assert [(each["hazard"], each["confidence"]) for each in found["verdicts"]] == [("CM047", "static")]
     assert judged("--allow-unknown")["exit_code"] == 0
 
