@@ -16,7 +16,6 @@ from circle_migrate.revision_graph.revision import Revision
 from circle_migrate.safety.committed_files import Statistics
 from circle_migrate.safety.result import Coverage, HazardFinding, SafetyReport, sort_by_severity
 from circle_migrate.safety.rules.evidence import Mode
-from circle_migrate.safety.rules.failure import lacks_extension
 from circle_migrate.safety.suppressions import SuppressionResult, apply_suppressions, read_annotations
 from circle_migrate.safety.trace.record import Trace
 
@@ -121,14 +120,15 @@ async def _trace(
         traced = await trace_plan(deployment, plan, major=major, notify=notify_trace, round_trips=True)
     except (UsageError, MigrationFailed, Unreachable) as error:
         return await render(deployment, plan, major or _DEFAULT_MAJOR), error
-    refused = (
-        f"{statement.database}@{statement.revision}"
+    refused = {
+        statement.qualified: statement.error.lacked
         for statement in traced.statements
-        if statement.error and lacks_extension(statement.error)
-    )
+        if statement.error and statement.error.lacked
+    }
     traced = replace(
         traced,
         untraced=tuple(dict.fromkeys((*refused, *traced.untraced))),
+        notes=tuple(dict.fromkeys((*traced.notes, *refused.values()))),
         render_differences=await compare_rendered(deployment, plan, traced),
     )
     if len(set(majors)) > 1:
@@ -157,7 +157,7 @@ def _with_locations(
     """
     known = {revision.qualified: revision for revision in revisions}
     errors = (statement.error for statement in trace.statements)
-    fails = any(error is not None and not lacks_extension(error) for error in errors)
+    fails = any(error is not None and not error.lacked for error in errors)
     allowed = options.allow_unknown or fails
     for finding in findings:
         revision = known.get(f"{finding.database}@{finding.revision}", revisions[0])
