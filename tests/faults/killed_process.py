@@ -20,10 +20,10 @@ _ROOT = Path(__file__).parents[2]
 _FAILED = 70
 
 
-class Victims:
+class KilledProcesses:
     """The process that forks a process per job."""
 
-    def __enter__(self) -> Victims:
+    def __enter__(self) -> KilledProcesses:
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -68,12 +68,12 @@ def _serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _be_victim(json.loads(line))
+            _run_and_die(json.loads(line))
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
         sys.stdout.flush()
 
 
-def _be_victim(job: dict[str, Any]) -> None:
+def _run_and_die(job: dict[str, Any]) -> None:
     status = 0
     try:
         asyncio.run(_move(job))
