@@ -63,10 +63,7 @@ class BackupPolicy:
             plan_dumps(Deployment(deployment.settings, states), states, self.options)
 
     def decide(self, deployment: Deployment, states: Mapping[str, State], *, lossy: bool) -> BackupDecision:
-        """Decide whether to back up the databases with these states.
-
-        Raises `SettingsError` if a backup is required, or has options, and there is no suitable pg_dump.
-        """
+        """Decide on a backup. Raises `SettingsError` if one is required and there is no suitable pg_dump."""
         if not lossy and self.when is not BackupWhen.ALWAYS:
             return BackupDecision()
         if self.when is BackupWhen.NEVER:
@@ -120,10 +117,7 @@ def _restore_instructions(deployment: Deployment, result: BackupResult) -> Resto
 
 @dataclass(frozen=True, slots=True)
 class LossConfirmation:
-    """A confirmation of the losses of a plan.
-
-    `find` finds the losses; `accept` asks whether to accept them and raises `NotConfirmed` if not.
-    """
+    """Functions that `find` the losses of a plan, and `accept` them or raise `NotConfirmed`."""
 
     find: Callable[[Plan], Awaitable[LossCollector]]
     accept: Callable[[LossReport], None]
@@ -166,9 +160,8 @@ async def downgrade(
 
     With a `LossConfirmation`, a dry run returns the report of the losses, and a run that would lose more than
     was accepted is stopped. `keep` copies lost rows to side tables. `backing` decides on a backup under the
-    same locks. Raises `Refused` for a protected database that is not in `overridden`, for a revision that
-    another database still requires, for an irreversible revision, or if the databases have changed since the
-    confirmation; and the errors of a backup.
+    same locks. Raises `Refused` for a protected database that is not in `overridden`, and the errors of plans
+    and backups.
     """
     guard = ProtectionGuard(deployment, overridden)
     guards = (saved.guard(deployment),) if saved else ()

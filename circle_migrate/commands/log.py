@@ -54,10 +54,7 @@ class SourceResult(Result):
 
 
 async def log(deployment: Deployment, limit: int, *, slowest: bool = False) -> LogResult:
-    """Return the latest `limit` runs of each selected database, newest first.
-
-    `slowest` shows their steps by duration. Only reads; a database without a journal has no runs.
-    """
+    """Return the latest `limit` runs of each database that has a journal, newest first; only reads."""
     runs: list[JournalRun] = []
     for name in deployment.selected:
         runs += await _read(deployment, name, lambda journal, connection: journal.read(connection, limit))

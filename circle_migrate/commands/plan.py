@@ -30,10 +30,7 @@ async def plan(
     cascade: bool = False,
     into_existing: bool = False,
 ) -> PlanResult:
-    """Plan an upgrade or downgrade to the targets, without changes or locks.
-
-    Raises `Refused` for an upgrade of a database that looks like another application's, as `upgrade` does.
-    """
+    """Plan an upgrade or downgrade to the targets, without changes or locks; it is refused as a run is."""
     states = await deployment.states(deployment.reachable_databases(direction))
     current = verify_identity(deployment, states)
     ensure_not_in_doubt(states)

@@ -18,11 +18,7 @@ from circle_migrate.revision_graph.plan import Direction, Plan, Segment
 
 
 async def script(deployment: Deployment, texts: Sequence[str], direction: Direction) -> ScriptResult:
-    """Return the SQL from the current revisions to the targets, or for `FROM:TO` without a server.
-
-    Raises `UsageError` for a bad span, `ContradictoryState` where the journal contradicts the version table,
-    `Refused` for a revision that reads the database while it runs.
-    """
+    """Return the SQL from the current revisions to the targets, or for `FROM:TO` without a server."""
     if any(":" in text for text in texts):
         plan = plan_offline(deployment, texts, direction)
     else:

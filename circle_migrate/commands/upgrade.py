@@ -40,8 +40,7 @@ async def upgrade(
     A `saved` plan must equal the plan of this run. A `gate` assesses the pending revisions before the locks
     are taken. If nothing is pending, no lock is taken and Alembic is not imported. `restore_kept` restores
     the rows that downgrades of these revisions have kept. Unless `into_existing` allows it, a database that
-    looks like another application's is refused. Raises the errors of the deployment, the executor and the
-    gate.
+    looks like another application's is refused.
     """
     targets = targets or ("head",)
     guards = (saved.guard(deployment),) if saved else ()

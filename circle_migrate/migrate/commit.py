@@ -217,10 +217,7 @@ async def _finish(run: MigrationRun, session: Session, gid: Gid, verb: str) -> N
 async def _finish_on_new_connection(
     run: MigrationRun, gid: Gid, verb: str, backend: int | None = None
 ) -> bool:
-    """Finish a transaction, if it is prepared, on a new connection, after its backend has ended.
-
-    Return whether that succeeded in time.
-    """
+    """Finish a prepared transaction on a new connection, after its backend has ended, if that is in time."""
 
     async def attempt(connection: asyncpg.Connection) -> bool | None:
         if backend is not None and await connection.fetchval(_IS_BACKEND_ALIVE, backend):

@@ -113,8 +113,7 @@ async def execute(
 ) -> RunResult:
     """Lock the databases, plan from their current revisions and run the plan.
 
-    Raises `LockNotObtained`, `InDoubt`, `NotWritable`, the errors of the planner and the hooks,
-    `MigrationFailed` with the state of the databases, or `Interrupted`.
+    Raises the errors of the planner and the hooks, and those of a run with the state of the databases.
     """
     run = MigrationRun(
         *(deployment, options.command, notify, options.checkpoint, options.hooks, options.rehearsal),

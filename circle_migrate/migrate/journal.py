@@ -107,10 +107,7 @@ class Journal:
         fingerprint: str | None = None,
         stays: Sequence[str] | None = (),
     ) -> None:
-        """Record the end of a run, and the fingerprint of the schema after it.
-
-        `stays` is what its unfinished step has committed, None if that is not known.
-        """
+        """Record the end of a run, the fingerprint after it, and what `stays` of its step, if known."""
         await connection.execute(
             f"UPDATE {self.runs} SET outcome = $2, error = $3, fingerprint = $4, "
             "ended_at = clock_timestamp(), notes = CASE WHEN $5::text IS NULL THEN notes "

@@ -32,10 +32,7 @@ Checkpoint = Callable[[str], None]
 
 
 class Hooks:
-    """Methods that the executor calls; here they call those of other hooks, in their order.
-
-    Their errors end the run as those of a step do.
-    """
+    """Methods that the executor calls; here they call those of other hooks. Their errors end the run."""
 
     _hooks: tuple[Hooks, ...] = ()
 
@@ -217,10 +214,7 @@ async def _fingerprint(run: MigrationRun, name: str) -> str | None:
 
 
 async def warn_of_changes(run: MigrationRun, plan: Plan) -> None:
-    """Log a warning for each schema that has changed since the last run, unless a run has left it half done.
-
-    A stamp accepts the schema.
-    """
+    """Log a warning for each schema that was changed since the last run, unless that run was half done."""
     for name, journal in run.journals.items():
         state = run.states[name]
         if not plan.steps(name) or half_done(run.deployment.forest.graphs[name], state):

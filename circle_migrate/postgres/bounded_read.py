@@ -64,10 +64,7 @@ def milliseconds(seconds: float) -> int:
 async def bounded_read(
     database: Database, seconds: float | None = 5.0, lock_seconds: float = _LOCK_SECONDS
 ) -> AsyncIterator[asyncpg.Connection]:
-    """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit.
-
-    Raises `Unreachable`, or its subclass for a missing privilege, if the server or the connection fails.
-    """
+    """Open a READ ONLY transaction in which each statement may take `seconds`; None sets no limit."""
     import asyncpg
 
     try:

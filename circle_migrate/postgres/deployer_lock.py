@@ -83,10 +83,7 @@ async def acquire(connection: asyncpg.Connection) -> bool:
 async def deployer_lock(
     connection: asyncpg.Connection, database: str, wait: float, notify: Notify
 ) -> AsyncIterator[None]:
-    """Hold the deployer lock of a database; `connection` must not be in a transaction.
-
-    Waits up to `wait` seconds, and notifies once. Raises `LockNotObtained`, which names the holder.
-    """
+    """Hold the deployer lock of a database outside of a transaction, after at most `wait` seconds."""
     deadline = time.monotonic() + wait
     holder: LockHolder | None = None
     notified = False

@@ -194,10 +194,7 @@ async def read_contents(
     journal_schema: str,
     tables: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    """Return the fields of the state that `tables` have, as `TABLES` lists them.
-
-    Raises `Refused` for a table that is not ours.
-    """
+    """Return the fields of the state from `tables`, in the form of `TABLES`; refuses those of others."""
     import json
 
     version_table = f"{quote(schema)}.{quote(settings.version_table)}"

@@ -171,11 +171,7 @@ class ScratchServers:
         return await self._stack.__aexit__(kind, error, trace)
 
     async def majors(self, name: str, *wanted: int) -> tuple[int, ...]:
-        """Return the available PostgreSQL major versions for a database, the preferred one first.
-
-        They include the `wanted` versions that a container provides. Empty without any server. Raises the
-        errors of `available_providers`.
-        """
+        """Return the major versions for a database, the preferred one first, with those of containers."""
         return tuple(dict.fromkeys(provider.majors[name] for provider in await self._find(name, wanted)))
 
     @asynccontextmanager
