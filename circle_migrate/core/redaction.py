@@ -9,7 +9,12 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
+
+if TYPE_CHECKING:
+    import ast
 
 MASK = "***"
 
@@ -71,7 +76,7 @@ _WORD = (
     r"|(?:api|access|private|signing|encryption)_?key)"
 )
 _SQL_PARTS = (
-    r"(?s)(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|\"[^\"]*\"|(?P<escaped>\b[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z))"
+    r"(?s)(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<name>\"[^\"]*\")|(?P<escaped>\b[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z))"
     r"|'(?P<quoted>(?:[^']|'')*)(?:'|\Z)|\$(?P<tag>\w*)\$(?P<body>.*?)(?:\$(?P=tag)\$|\Z)"
 )
 _PYTHON_PARTS = (
@@ -124,22 +129,20 @@ def redact_statement(sql: str) -> str:
         return text
 
     def code(part: re.Match[str]) -> str:
-        if part["comment"]:
-            return " "
-        return part[0] if part[0].startswith('"') or MASK in part[0] else "''"
+        return "" if part["comment"] else part["name"] or (part[0] if MASK in part[0] else "''")
 
     is_open = re.search(rf"{_WORD}(?![^']*'\*\*\*')", re.sub(_SQL_PARTS, code, text))
 
     def masked(part: re.Match[str]) -> str:
-        if part["comment"] or part[0].startswith('"'):
+        if part["name"] or part["comment"]:
             return part[0]
         if is_open or (part["escaped"] and re.search(_WORD, part[0])):
             return f"'{MASK}'"
-        inner = (part["quoted"] or "").replace("''", "'") or part["body"] or ""
+        if part["body"]:
+            return part[0].replace(part["body"], redact_statement(part["body"]))
+        inner = (part["quoted"] or "").replace("''", "'")
         safe = redact_statement(inner)  # it may be SQL, too
-        if safe == inner:
-            return part[0]
-        return part[0].replace(part["body"], safe) if part["body"] else "'" + safe.replace("'", "''") + "'"
+        return part[0] if safe == inner else "'" + safe.replace("'", "''") + "'"
 
     return re.sub(_SQL_PARTS, masked, text)
 
@@ -161,16 +164,10 @@ def redact_source(lines: list[str]) -> list[str]:
     source = "\n".join(lines)
     if not re.search(_WORD, source):
         return lines
-
-    def last_line(statement: ast.stmt) -> int:
-        body: list[ast.stmt] = getattr(statement, "body", [])
-        return max(statement.lineno, body[0].lineno - 1 if body else statement.end_lineno or 0)
-
-    spans = [(0, len(lines))]
+    spans, redacted = [(0, len(lines))], list(lines)
     with suppress(SyntaxError, ValueError, RecursionError):
-        statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
-        spans = [(statement.lineno - 1, last_line(statement)) for statement in statements]
-    redacted = list(lines)
+        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+        spans = [(node.lineno - 1, max(node.lineno, _last_line(node))) for node in nodes]
     for begin, end in spans:
         if re.search(_WORD, "\n".join(lines[max(begin - 1, 0) : end + 1])):
             text = "\n".join(lines[begin:end])
@@ -179,17 +176,22 @@ def redact_source(lines: list[str]) -> list[str]:
     return redacted
 
 
+def _last_line(statement: ast.stmt) -> int:
+    """Return the last line of a statement, or of the head of one that has a body."""
+    body: list[ast.stmt] = getattr(statement, "body", [])
+    return body[0].lineno - 1 if body else statement.end_lineno or 0
+
+
 def redact_traceback(text: str) -> str:
     """Return a traceback with redacted source, and with redacted statements in SQLAlchemy's messages."""
     import linecache
 
-    files: dict[str, list[str]] = {}
+    @cache
+    def source(file: str) -> list[str]:
+        return redact_source("".join(linecache.getlines(file)).split("\n"))
 
     def frame(found: re.Match[str]) -> str:
-        file = found["file"]
-        if file not in files:
-            files[file] = redact_source("".join(linecache.getlines(file)).split("\n"))
-        line = "".join(files[file][int(found["line"]) - 1 :][:1]).strip()
+        line = "".join(source(found["file"])[int(found["line"]) - 1 :][:1]).strip()
         return found["head"] + (f"{found['indent']}  {line}\n" if line else "")
 
     text = re.sub(_FRAME, frame, text)
