@@ -17,6 +17,7 @@ from circle_migrate.core.errors import MigrateError, SettingsError, Unreachable
 from circle_migrate.core.events import EventKind
 from circle_migrate.core.redaction import redact_statement
 from circle_migrate.postgres.database import APPLICATION_NAME, Database
+from circle_migrate.postgres.deployer_lock import CHECK_HELD
 from circle_migrate.postgres.identifier import literal
 from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, PINNED
 from circle_migrate.postgres.server_errors import sqlstate
@@ -284,7 +285,7 @@ async def _set_constraints(driver: asyncpg.Connection, change: str) -> None:
 
 
 async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
-    """Return the text that gives a session the role and the settings that it has now.
+    """Return the text that gives a session the role and the settings that it has now, and `CHECK_HELD`.
 
     Settings of extensions and roles are not in the view, so those of the URL are set first.
     """
@@ -293,4 +294,4 @@ async def restoring_sql(database: Database, driver: asyncpg.Connection) -> str:
         for name, value in await driver.fetch(_OWN_SETTINGS)
     ]
     resets = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
-    return "; ".join([*resets, database.session_sql({}), *own])
+    return "; ".join([*resets, database.session_sql({}), *own, CHECK_HELD])

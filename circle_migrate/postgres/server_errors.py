@@ -62,6 +62,16 @@ _HINTS = {
 }
 """What to write instead, by a pattern of the error and its statement."""
 
+_LACKED = {
+    r'(extension "[^"]+") is not available': r"the \1",
+    r'extension control file ".*?([^/"]+)\.control"': r'the extension "\1"',
+    r'(extension "[^"]+") has no .*(version "[^"]+")': r"\2 of the \1",
+    r'could not access file "([^"]+)"': r"the library \1",
+    r'((?:role|tablespace) "[^"]+") does not exist': r"the \1",
+    r'collation "[^"]+-x-icu"|ICU is not supported': "collations of ICU",
+}
+"""What a server does not have and another one may have, by a pattern of the error."""
+
 
 def _wrapped(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error and those inside SQLAlchemy's and Alembic's wrappers."""
@@ -112,6 +122,15 @@ def statement_hint(error: BaseException) -> str | None:
     return next((hint for pattern, hint in _HINTS.items() if re.search(pattern, text, re.IGNORECASE)), None)
 
 
+def scratch_server_lacks(message: str) -> str | None:
+    """Return what a scratch server lacks according to its message, and what to do; None if nothing."""
+    matches = ((re.search(pattern, message), text) for pattern, text in _LACKED.items())
+    for lacked in (match.expand(text) for match, text in matches if match):
+        hint = "name one of the same PostgreSQL version that has it: --scratch-url URL"
+        return f"the scratch server does not have {lacked}; {hint}"
+    return None
+
+
 def sqlstate(error: BaseException | None) -> str | None:
     """Return the SQLSTATE of an error; None if it did not come from the server."""
     return getattr(server_error(error), "sqlstate", None)
@@ -132,7 +151,7 @@ def server_message(error: BaseException) -> str:
 
 
 @contextmanager
-def connecting(database: str, address: Address) -> Iterator[None]:
+def connection_errors(database: str, address: Address) -> Iterator[None]:
     """Convert the errors of a connection attempt to named errors about `database`."""
     try:
         yield

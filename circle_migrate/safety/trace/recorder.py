@@ -155,7 +155,7 @@ def error_summary(error: BaseException, sql: str | None) -> ServerError:
 
 
 @dataclass(slots=True)
-class TracingHooks(Hooks):
+class TraceHooks(Hooks):
     """Records the statements of a plan, in one or more runs, each after the committed segments.
 
     `finished` is the number of committed segments; `done` are the actions that have completed, `running` is
