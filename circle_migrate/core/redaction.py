@@ -10,11 +10,8 @@ import json
 import re
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING
+from itertools import pairwise
 from urllib.parse import quote, quote_plus, unquote
-
-if TYPE_CHECKING:
-    import ast
 
 MASK = "***"
 
@@ -159,39 +156,37 @@ def redact_quotation(message: str, sql: str) -> str:
 
 def redact_source(lines: list[str]) -> list[str]:
     """Return the lines of Python source, without literals in statements with a word for a secret beside."""
-    import ast
+    import tokenize
 
-    source = "\n".join(lines)
-    if not re.search(_WORD, source):
+    if not re.search(_WORD, "\n".join(lines)):
         return lines
-    spans, redacted = [(0, len(lines))], list(lines)
-    with suppress(SyntaxError, ValueError, RecursionError):
-        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
-        spans = [(node.lineno - 1, max(node.lineno, _last_line(node))) for node in nodes]
-    for begin, end in spans:
+    ends = [0]
+    with suppress(SyntaxError, tokenize.TokenError):  # then the rest counts as one statement
+        tokens = tokenize.generate_tokens(iter([f"{line}\n" for line in lines]).__next__)
+        ends.extend(token.end[0] for token in tokens if token.type == tokenize.NEWLINE)
+    redacted = list(lines)
+    for begin, end in pairwise([*ends, len(lines)]):
+        while begin < end and not lines[begin].strip():
+            begin += 1  # noqa: PLW2901 - what follows blank lines is not beside what precedes them
         if re.search(_WORD, "\n".join(lines[max(begin - 1, 0) : end + 1])):
             text = "\n".join(lines[begin:end])
             text = re.sub(_PYTHON_PARTS, lambda part: f"'{MASK}'" + "\n" * part[0].count("\n"), text)
-            redacted[begin:end] = text.split("\n")
+            redacted[begin:end] = text.split("\n")[: end - begin]
     return redacted
-
-
-def _last_line(statement: ast.stmt) -> int:
-    """Return the last line of a statement, or of the head of one that has a body."""
-    body: list[ast.stmt] = getattr(statement, "body", [])
-    return body[0].lineno - 1 if body else statement.end_lineno or 0
 
 
 def redact_traceback(text: str) -> str:
     """Return a traceback with redacted source, and with redacted statements in SQLAlchemy's messages."""
     import linecache
 
-    @cache
-    def source(file: str) -> list[str]:
-        return redact_source("".join(linecache.getlines(file)).split("\n"))
+    redacted = cache(lambda file: redact_source("".join(linecache.getlines(file)).split("\n")))
 
     def frame(found: re.Match[str]) -> str:
-        line = "".join(source(found["file"])[int(found["line"]) - 1 :][:1]).strip()
+        file, number = found["file"], int(found["line"])
+        lines = linecache.getlines(file)
+        if re.search(_WORD, "".join(lines[max(number - 30, 0) : number + 30])):
+            lines = redacted(file)
+        line = "".join(lines[number - 1 : number]).strip()
         return found["head"] + (f"{found['indent']}  {line}\n" if line else "")
 
     text = re.sub(_FRAME, frame, text)
