@@ -252,3 +252,12 @@ def statement_error(error: BaseException, database: str, action: str) -> Migrate
             f"{database}: the server is read-only", database=database, detail=server_message(error)
         )
     return None
+
+
+def named_error(
+    error: BaseException, database: str, action: str, kind: type[MigrateError] = Unreachable
+) -> MigrateError:
+    """Return the error of `statement_error`, or else one of this kind."""
+    return statement_error(error, database, action) or kind(
+        f"{database}: cannot {action}", database=database, detail=server_message(error)
+    )

@@ -17,10 +17,10 @@ from circle_migrate.postgres.database import Database
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal, quote
 from circle_migrate.postgres.server_errors import (
+    named_error,
     scratch_server_lacks,
     server_message,
     sqlstate,
-    statement_error,
 )
 
 if TYPE_CHECKING:
@@ -172,11 +172,7 @@ async def _create_schemas(database: Database) -> None:
 
 
 def _creation_error(database: Database, error: Exception) -> MigrateError:
-    named = statement_error(error, database.name, "create a scratch database") or Unreachable(
-        f"{database.name}: no scratch database can be created",
-        database=database.name,
-        detail=server_message(error),
-    )
+    named = named_error(error, database.name, "create a scratch database")
     named.state = "nothing was changed"
     named.hint = "use another server for scratch databases: --scratch-url URL"
     if isinstance(named, MissingPrivilege):
