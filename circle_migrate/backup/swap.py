@@ -96,11 +96,8 @@ async def drop(copies: Sequence[StagedDatabase]) -> tuple[str, ...]:
 
 async def sessions(database: Database) -> tuple[str, ...]:
     """Describe the sessions on a database, except short ones of this tool."""
-    connection = await database.connect()
-    try:
+    async with database.connected() as connection:
         rows = await connection.fetch(_SESSIONS, database.address.database, APPLICATION_NAME)
-    finally:
-        connection.terminate()
     return tuple(row["session"] for row in rows)
 
 

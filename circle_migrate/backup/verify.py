@@ -140,8 +140,7 @@ async def _compare(database: Database, dump: Dump, major: int) -> None:
 
 async def _evaluate(database: Database) -> None:
     """Evaluate the expressions that a restore evaluates for rows."""
-    connection = await database.connect(NAME)
-    try:
+    async with database.connected(NAME) as connection:
         for name, owner, neutral, text in await connection.fetch(_EXPRESSIONS):
             statement = _EVALUATE.format(text=text, neutral=neutral, owner=owner)
             try:
@@ -153,8 +152,6 @@ async def _evaluate(database: Database) -> None:
                         database.name, "the dump cannot be restored with its rows", detail
                     ) from error
             await connection.execute("ROLLBACK")
-    finally:
-        connection.terminate()
 
 
 def _failure(name: str, message: str, detail: str) -> BackupFailed:
