@@ -104,9 +104,8 @@ async def _verify(scratch: Scratch, dump: Dump, path: Path, programs: Path | Non
         options = RestoreOptions(programs=programs, owners=owners, privileges=False)
         job = RestoreJob.plan(dump, major, options, ())
         job = replace(job, exclusions=(*job.exclusions, *_SCHEMA_ONLY))
-        connection = await database.connect(NAME)
-        encrypted = await uses_tls(connection)
-        connection.terminate()
+        async with database.connected(NAME) as connection:
+            encrypted = await uses_tls(connection)
         try:
             with environment(database.address, NAME, encrypted=encrypted) as env:
                 await job.restore(name, path, env)
