@@ -192,11 +192,8 @@ async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None
                 if not driver.is_closed():
                     await journal.finish_run(driver, run.id, outcome, text, fingerprint, run.stays)
                     continue
-                connection = await run.deployment.databases[name].connect()
-                try:
+                async with run.deployment.databases[name].connected() as connection:
                     await journal.finish_run(connection, run.id, outcome, text, stays=run.stays)
-                finally:
-                    connection.terminate()
         except Exception:  # noqa: BLE001, S112 - the next run marks it as lost
             continue
 

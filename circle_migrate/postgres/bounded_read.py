@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from circle_migrate.core.errors import Unreachable
 from circle_migrate.postgres.search_path import CONFIGURED_LOCALLY
 from circle_migrate.postgres.server_errors import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
+    named_error,
     server_message,
     sqlstate,
-    statement_error,
 )
 
 if TYPE_CHECKING:
@@ -78,11 +77,7 @@ async def bounded_read(
             await connection.execute(_set_local(settings))
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise statement_error(error, database.name, "read the catalogue") or Unreachable(
-            f"{database.name}: the catalogue cannot be read",
-            database=database.name,
-            detail=server_message(error),
-        ) from error
+        raise named_error(error, database.name, "read the catalogue") from error
 
 
 def _limits(seconds: float, lock_seconds: float) -> dict[str, object]:

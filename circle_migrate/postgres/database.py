@@ -166,6 +166,15 @@ class Database:
         return connection
 
     @asynccontextmanager
+    async def connected(self, application_name: str = APPLICATION_NAME) -> AsyncIterator[asyncpg.Connection]:
+        """Yield a connection; it is closed at the end without waiting for the server."""
+        connection = await self.connect(application_name)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
         """Yield a connection in a READ ONLY transaction; it is rolled back and closed at the end."""
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

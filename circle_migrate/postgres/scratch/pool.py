@@ -139,11 +139,8 @@ def _maintenance_database(deployment: Deployment, address: Address) -> Database:
 
 
 async def _major(database: Database) -> int:
-    connection = await database.connect()
-    try:
+    async with database.connected() as connection:
         return int(connection.get_server_version().major)
-    finally:
-        connection.terminate()
 
 
 def nearest(majors: Iterable[int], major: int) -> int | None:
