@@ -25,7 +25,7 @@ from circle_migrate.postgres.database import State
 from circle_migrate.postgres.deployer_lock import deployer_lock
 from circle_migrate.postgres.deployment import Deployment
 from circle_migrate.postgres.identifier import literal
-from circle_migrate.postgres.server_errors import server_message
+from circle_migrate.postgres.server_errors import naming_loss, server_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ async def recover(
         for name, database in deployment.databases.items():
             connection = await database.connect("circle-migrate recover")
             stack.callback(connection.terminate)
+            stack.enter_context(naming_loss(name, connection))
             await ensure_dedicated_session(database, connection)
             connections[name] = connection
         for name, connection in connections.items():

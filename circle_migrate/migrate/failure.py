@@ -19,6 +19,7 @@ from circle_migrate.core.errors import (
 from circle_migrate.core.redaction import redact
 from circle_migrate.migrate.run import MigrationRun, describe
 from circle_migrate.postgres.server_errors import (
+    AFTER_LOSS,
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
     driver_hint,
@@ -151,8 +152,9 @@ async def step_error(
     failure = statement_error(error, action.database, "run the step") or MigrationFailed(message)
     failure.message = message
     if is_lost:
-        hint = "when the server answers, run the same command again"
-        failure = Unreachable(f"{action.database}: {describe(action)} has lost its connection", hint=hint)
+        failure = Unreachable(
+            f"{action.database}: {describe(action)} has lost its connection", hint=AFTER_LOSS
+        )
     failure.database = action.database
     failure.detail = _cause(error)
     if isinstance(action, Step):

@@ -169,7 +169,7 @@ async def start_run(run: MigrationRun, plan: Plan, notes: Mapping[str, object]) 
             except MigrateError:
                 raise
             except Exception as error:
-                raise journal_error(run.states[name], journal.schema, error) from error
+                raise journal_error(run.states[name], error, is_lost=driver.is_closed()) from error
         for name, steps in planned.items():
             run.notify(Event(EventKind.PLANNED, name, mode, total=run.step_count, steps=steps))
     except MigrateError as error:
@@ -185,11 +185,11 @@ async def _close_lost(run: MigrationRun) -> None:
     for name, state in run.states.items():
         if state.journal_of is None or state.standby or state.read_only:
             continue
-        journal = Journal(run.deployment.databases[name], state)
+        driver = run.sessions[name].driver
         try:
-            await journal.mark_lost(run.sessions[name].driver)
+            await Journal(run.deployment.databases[name], state).mark_lost(driver)
         except Exception as error:
-            raise journal_error(state, journal.schema, error) from error
+            raise journal_error(state, error, is_lost=driver.is_closed()) from error
 
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:

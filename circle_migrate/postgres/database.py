@@ -34,6 +34,7 @@ from circle_migrate.postgres.search_path import CONFIGURED, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
     connecting,
     connection_error,
+    naming_loss,
     privilege_hint,
     server_message,
     statement_error,
@@ -169,7 +170,8 @@ class Database:
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         seconds = _CLOSE_SECONDS
         try:
-            yield connection
+            with naming_loss(self.name, connection):
+                yield connection
         except asyncio.CancelledError:
             seconds /= 4
             raise
@@ -276,10 +278,11 @@ class Database:
         with connecting(self.name, self.address):
             connection = await engine.connect()
         try:
-            yield connection
+            with naming_loss(self.name, connections[0]):
+                yield connection
         finally:
             try:
-                await connection.close()
+                await (connection.invalidate() if connections[0].is_closed() else connection.close())
             except Exception:  # noqa: BLE001 - an error of closing must not hide the first error
                 await connection.invalidate()
 
