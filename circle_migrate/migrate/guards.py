@@ -196,7 +196,7 @@ def _unknown_revision_error(forest: CombinedGraph, key: str, state: State) -> Mi
         "the revision is on another branch, or its file was deleted, or it is another application's database",
         database=state.database,
         hint="install the release that has the revision"
-        + (f"; the journal has its source: `circle-migrate log --source {key}`" if state.journal_of else "")
+        + (f"; if a run here has applied it: `circle-migrate log --source {key}`" if state.journal_of else "")
         + f"; if the file is lost, type `circle-migrate stamp {state.database}@REVISION --purge`",
     )
 

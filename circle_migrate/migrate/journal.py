@@ -117,8 +117,8 @@ class Journal:
         statement = (
             f"INSERT INTO {self.steps} (run, segment, direction, duration_ms, started_at, elsewhere, "
             "revision, message, checksum, source) "
-            "VALUES ($1::text::uuid, $2, $3, $4 * 1000, clock_timestamp() - make_interval(secs => $4), "
-            "$5::text::jsonb, $6, $7, $8, $9)"
+            "VALUES ($1::text::uuid, $2, $3, $4::float8 * 1000, "
+            "clock_timestamp() - make_interval(secs => $4), $5::text::jsonb, $6, $7, $8, $9)"
         )
         values = (run, segment, str(action.direction), seconds, self._json(elsewhere))
         columns = (value and self._storable(value) for value in _revision_columns(action))

@@ -187,14 +187,16 @@ async def _close_lost(run: MigrationRun) -> None:
             continue
         driver = run.sessions[name].driver
         try:
-            await Journal(run.deployment.databases[name], state).mark_lost(driver)
+            lost = await Journal(run.deployment.databases[name], state).mark_lost(driver)
         except Exception as error:
             raise journal_error(state, error, is_lost=driver.is_closed()) from error
+        for key in lost:
+            run.warn(f"{name}: run {key[:8]} never ended; the journal has it as lost now")
 
 
 async def finish_run(run: MigrationRun, outcome: str, error: MigrateError | None = None) -> None:
     """Record the end of the run in every journal; where a server fails, the next run marks it as lost."""
-    text = " ".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
+    text = "\n".join(map(redact, filter(None, [error.message, error.detail]))) if error else None
     for name, journal in run.journals.items():
         driver = run.sessions[name].driver
         fingerprint = await _fingerprint(run, name) if error is None else None
