@@ -104,18 +104,19 @@ def ensure_no_option(ctx: typer.Context, targets: list[str] | None) -> list[str]
     return targets
 
 
-TARGET = (
-    "head, base, +1, -2, a revision id or the beginning of one; NAME@… for one database, as in main@head."
-)
-
-
 def targets(**details: Any) -> Any:
     """Return the argument TARGET, which takes several."""
-    return argument("TARGET", TARGET, autocompletion=revisions, callback=ensure_no_option, **details)
+    return argument(
+        "TARGET",
+        "Go to this revision: head, base, +1, -2, an id or its beginning; main@head is for main only.",
+        autocompletion=revisions,
+        callback=ensure_no_option,
+        **details,
+    )
 
 
 DOWN = flag("--down", "Take TARGET as the target of a downgrade.")
-DRY_RUN = flag("--dry-run", "Show the plan; change nothing.")
+DRY_RUN = flag("--dry-run", "Show the plan, and what a downgrade would lose; change nothing.")
 SQL = flag("--sql", "Write a script for psql and run nothing; a range FROM:TO needs no server.")
 YES = flag("--yes", "Do not ask for confirmation.", "-y")
 INTO_EXISTING = flag("--into-existing", "Upgrade a database although it has relations of no revision.")

@@ -49,7 +49,7 @@ _Identifier = Annotated[
 
 
 def _ensure_own(name: str) -> str:
-    """Refuse a schema that has other tables: nothing of the journal's schema is compared or judged."""
+    """Refuse a schema that has other tables: nothing of the journal's schema is compared or assessed."""
     if name in ("public", "information_schema", "circle_kept") or name.startswith("pg_"):
         raise ValueError("name a schema that has nothing but the journal")
     return name

@@ -185,7 +185,7 @@ def _secrets(record: Provenance) -> None:
         fields = record.fields
         relevant = any(name.lower() in names for field in fields.defaults for name in fields.variables(field))
     except OSError:
-        relevant = is_set  # to report it
+        relevant = is_set  # a folder that is set but cannot be read is reported
     if relevant:
         from circle_migrate.config.schema import read_secret_files
 

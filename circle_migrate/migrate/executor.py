@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from circle_migrate.core.errors import MigrateError
 from circle_migrate.core.events import EventKind, Notify
-from circle_migrate.core.shield import shielded
+from circle_migrate.core.shield import shield
 from circle_migrate.migrate.alembic_adapter.context import VersionTable, step_lock
 from circle_migrate.migrate.alembic_adapter.runner import Runner
 from circle_migrate.migrate.commit import commit, commit_applied, ensure_atomic_possible, roll_back
@@ -204,7 +204,7 @@ async def _run_segments(run: MigrationRun, plan: Plan) -> None:
         await finish_run(run, "failed", error)
         raise
     run.is_committed = not run.rehearsal
-    await shielded(finish_run(run, "done"), raise_error=True)
+    await shield(finish_run(run, "done"), raise_error=True)
 
 
 async def _run_in_transactions(run: MigrationRun, number: int, segment: Segment) -> None:
@@ -249,7 +249,7 @@ async def _try_segment(run: MigrationRun, number: int, segment: Segment) -> None
     if run.rehearsal:
         await _roll_back(run, segment)
         return
-    await shielded(commit(run, number, segment), raise_error=True)
+    await shield(commit(run, number, segment), raise_error=True)
     run.applied += done
 
 

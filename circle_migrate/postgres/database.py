@@ -32,16 +32,16 @@ from circle_migrate.postgres.journal_tables import (
 from circle_migrate.postgres.missing_tls import warn_of_missing_tls
 from circle_migrate.postgres.search_path import CONFIGURED, CONFIGURED_LOCALLY, FIRST_SCHEMA, pin
 from circle_migrate.postgres.server_errors import (
-    connecting,
     connection_error,
-    naming_loss,
+    connection_errors,
+    lost_connection_errors,
     privilege_hint,
     server_message,
     statement_error,
 )
 from circle_migrate.revision_graph.directory import ensure_nothing_elsewhere, revision_folders
 from circle_migrate.revision_graph.graph import Graph
-from circle_migrate.revision_graph.index import read_graph
+from circle_migrate.revision_graph.revision_cache import read_graph
 
 if TYPE_CHECKING:
     import asyncpg
@@ -152,10 +152,10 @@ class Database:
     async def connect(
         self, application_name: str = APPLICATION_NAME, *, begin: str = ""
     ) -> asyncpg.Connection:
-        """Connect, apply the URL's settings, and run the statement `begin`. Raises as `connecting` does."""
+        """Connect, apply the URL's settings, and run the statement `begin`. Raises `MigrateError`."""
         import asyncpg
 
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             arguments = self.address.connect_kwargs()
             arguments["server_settings"] = {"application_name": application_name}
             try:
@@ -178,7 +178,7 @@ class Database:
         connection = await self.connect(begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         seconds = _CLOSE_SECONDS
         try:
-            with naming_loss(self.name, connection):
+            with lost_connection_errors(self.name, connection):
                 yield connection
         except asyncio.CancelledError:
             seconds /= 4
@@ -277,10 +277,10 @@ class Database:
         )
         if is_psycopg:
             _psycopg_driver(self.name).number_own_parameters(engine)
-        with connecting(self.name, self.address):
+        with connection_errors(self.name, self.address):
             connection = await engine.connect()
         try:
-            with naming_loss(self.name, connections[0]):
+            with lost_connection_errors(self.name, connections[0]):
                 yield connection
         finally:
             try:

@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
     @command(app, panel=_PANEL, without=(*_WITHOUT, "embedded_data", "quiet"))
     def schema(
         context: CommandContext,
-        name: list[str] = argument("COMMAND", "For example: status, config show.", default=...),
+        name: list[str] = argument(
+            "COMMAND", "Print the schema of this command, for example config show.", default=...
+        ),
     ) -> Result:
         """Print the JSON Schema of what a command writes with --format json."""
         from circle_migrate.cli.json_schema.command_schema import schema as command_schema
@@ -81,7 +83,7 @@ def register(app: typer.Typer) -> None:
     )
     async def psql(
         context: CommandContext,
-        arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Passed on to psql."),
+        arguments: list[str] | None = argument("[-- PSQL OPTIONS]", "Pass these options to psql."),
     ) -> Result:
         """Open psql on main, or on the database of --database."""
         from circle_migrate.postgres.deployment import Deployment
